@@ -1,0 +1,1 @@
+"""The contract: ids, keys, times, records, messages, tables and queues as data."""

@@ -1,0 +1,279 @@
+"""Every partition key and sort key. Nobody else formats or parses one."""
+
+from typing import Literal, NamedTuple
+
+from sharpwave.schemas.ids import is_agent_id, is_record_id, is_type_name
+from sharpwave.schemas.times import is_iso, iso_ms_of
+
+
+class Key(NamedTuple):
+    """A primary key; the attributes are named `PK` and `SK` in every table."""
+
+    pk: str
+    sk: str
+
+    def item(self) -> dict[str, str]:
+        """Give the key as plain attributes."""
+        return {"PK": self.pk, "SK": self.sk}
+
+    def wire(self) -> dict[str, dict[str, str]]:
+        """Give the key as the DynamoDB API takes it."""
+        return {"PK": {"S": self.pk}, "SK": {"S": self.sk}}
+
+
+MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
+CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
+
+Kind = Literal["decision", "signal", "row", "state", "registration", "memory"]
+
+
+class Parsed(NamedTuple):
+    """What a key says: the kind of item, the agent it binds (if any) and its type."""
+
+    kind: Kind
+    owner: str | None
+    type_name: str | None
+
+
+# -- decisions -----------------------------------------------------------------------------------
+
+
+def decision_pk(agent_id: str, decision_type: str) -> str:
+    """Give the partition of one agent's decisions of one type."""
+    return f"agent:{agent_id}#decision#{decision_type}"
+
+
+def dated_sk(iso_timestamp: str, record_id: str) -> str:
+    """Give the sort key of a record that has a time and an id."""
+    return f"{iso_timestamp}#{record_id}"
+
+
+def split_dated_sk(sk: str) -> tuple[str, str] | None:
+    """Split a dated sort key into its ISO time and id, or None if it is not one."""
+    iso, mark, record_id = sk.partition("#")
+    return (iso, record_id) if mark and is_iso(iso) and is_record_id(record_id) else None
+
+
+# -- signals and inbox rows ----------------------------------------------------------------------
+
+
+def signal_pk(signal_type: str, source_agent: str | None = None) -> str:
+    """Give a signal's partition; with `source_agent`, the strict form that IAM can bind."""
+    return (
+        f"signal#{signal_type}" if source_agent is None else f"signal#{signal_type}#{source_agent}"
+    )
+
+
+def inbox_pk(target: str) -> str:
+    """Give the partition of one agent's inbox rows."""
+    return f"agent:{target}#inbox"
+
+
+def inbox_sk(iso_timestamp: str, uid: str) -> str:
+    """Give the sort key of an inbox row: the signal's time to the millisecond, then its uid."""
+    return f"{iso_ms_of(iso_timestamp)}#{uid}"
+
+
+def inbox_row(target: str, signal: Key, uid: str) -> Key:
+    """Give the key of the row that stands for one signal at one target."""
+    return Key(inbox_pk(target), inbox_sk(signal.sk.partition("#")[0], uid))
+
+
+# -- agent state ---------------------------------------------------------------------------------
+
+
+def state_pk(agent_id: str) -> str:
+    """Give the partition of one agent's state."""
+    return f"agent:{agent_id}"
+
+
+def registration(agent_id: str) -> Key:
+    """Give the key of an agent's registration."""
+    return Key(state_pk(agent_id), REGISTRATION)
+
+
+def current_state(agent_id: str) -> Key:
+    """Give the key of an agent's current state."""
+    return Key(state_pk(agent_id), CURRENT)
+
+
+def saved_state(agent_id: str, kind: Literal["CHECKPOINT", "BACKUP"], iso_timestamp: str) -> Key:
+    """Give the key of a checkpoint or a backup of an agent's state."""
+    return Key(state_pk(agent_id), f"{kind}#{iso_timestamp}")
+
+
+def memory_pk(agent_id: str, memory_type: str) -> str:
+    """Give the partition of one agent's short-term memory of one type."""
+    return f"agent:{agent_id}#memory#{memory_type}"
+
+
+# -- long-term memory ----------------------------------------------------------------------------
+
+
+def pattern_pk(agent_id: str) -> str:
+    """Give the partition of one agent's own patterns."""
+    return f"agent:{agent_id}#pattern"
+
+
+def shared_pattern_pk(domain: str) -> str:
+    """Give the partition of the patterns shared in one domain."""
+    return f"shared#pattern#{domain}"
+
+
+def pattern_version_sk(pattern_id: str, version: int) -> str:
+    """Give the sort key of one immutable version of a pattern."""
+    return f"{pattern_id}@{version}"
+
+
+def fact(agent_id: str, memory_type: str, sk: str) -> Key:
+    """Give the key of the fact that a short-term memory entry becomes."""
+    return Key(f"agent:{agent_id}#fact", f"{memory_type}#{sk}")
+
+
+def episode(agent_id: str, decision_type: str, day: str) -> Key:
+    """Give the key of the summary of one agent's decisions of one type on one day."""
+    return Key(f"agent:{agent_id}#episode", f"{decision_type}#{day}")
+
+
+def strategy_pk(agent_id: str) -> str:
+    """Give the partition of one agent's strategies."""
+    return f"agent:{agent_id}#strategy"
+
+
+def shared_with_pk(reader: str) -> str:
+    """Give the partition of what was shared with one reader."""
+    return f"agent:{reader}#shared"
+
+
+# -- pipeline ------------------------------------------------------------------------------------
+
+
+def checkpoint(table: str, shard_id: str) -> Key:
+    """Give the key of a reader's position in one shard."""
+    return Key(f"checkpoint#{table}", shard_id)
+
+
+def audience(uid: str, chunk: int = 0) -> Key:
+    """Give the key of one chunk of a signal's frozen audience."""
+    return Key(f"audience#{uid}", f"{chunk:05d}")
+
+
+def known_agent(agent_id: str) -> Key:
+    """Give the key of an entry in the list of agents seen or registered."""
+    return Key("agents", agent_id)
+
+
+def known_pattern(subject: str) -> Key:
+    """Give the key of an entry in the list of pattern versions that count decisions."""
+    return Key("patterns", subject)
+
+
+def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
+    """Give the key of a refused record."""
+    return Key(f"parked#{table}", f"{pk}|{sk}|{event_id}"[-1000:])
+
+
+def ledger_pk(subject: str) -> str:
+    """Give the partition of one ledger: its elements and its counts."""
+    return f"ledger#{subject}"
+
+
+def ledger_slot(subject: str, day: str, slot: str) -> Key:
+    """Give the key of a ledger's set of elements for one slot of one day."""
+    return Key(ledger_pk(subject), f"L#{day}#{slot}")
+
+
+def ledger_head(subject: str, day: str) -> Key:
+    """Give the key of a ledger's counts for the month that holds `day`."""
+    return Key(ledger_pk(subject), f"H#{day[:7]}")
+
+
+def base_subject(agent_id: str, decision_type: str) -> str:
+    """Name the ledger that counts every decision of one agent and type."""
+    return f"base:{agent_id}:{decision_type}"
+
+
+def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
+    """Name the ledger of one version of a pattern; `owner` is an agent or `shared#<domain>`."""
+    return f"pattern:{owner}:{pattern_id}@{version}"
+
+
+def low_water(duty: str, agent_id: str) -> Key:
+    """Give the key of the position up to which a sweep has nothing left to do."""
+    return Key(f"low_water#{duty}", agent_id)
+
+
+def rate_bucket(agent_id: str) -> Key:
+    """Give the key of an agent's token bucket."""
+    return Key("rate", agent_id)
+
+
+def notice_window(agent_id: str, code: str, minute: int) -> Key:
+    """Give the key that allows one notice per agent, fault and minute."""
+    return Key(f"notice#{agent_id}", f"{code}#{minute}")
+
+
+def paused(queue: str) -> Key:
+    """Give the key of the flag that pauses a work queue."""
+    return Key("paused", queue)
+
+
+def heartbeat(worker: str) -> Key:
+    """Give the key of a worker process's heartbeat."""
+    return Key("workers", worker)
+
+
+# -- parsing -------------------------------------------------------------------------------------
+
+
+def owner_of(pk: str) -> str | None:
+    """Give the agent that a partition key binds, or None if it binds none."""
+    if pk.startswith("agent:"):
+        agent = pk[6:].partition("#")[0]
+        return agent if is_agent_id(agent) else None
+    if pk.startswith("signal#"):
+        agent = pk.rpartition("#")[2]
+        return agent if is_agent_id(agent) and pk.count("#") == 2 else None
+    return None
+
+
+def parse(table: str, pk: str, sk: str) -> Parsed | None:
+    """Say what a key of a streamed table stands for, or None if it has no known shape."""
+    parser = {"agent_decisions": _decision, "agent_signals": _signal, "agent_state": _state}[table]
+    return parser(pk, sk)
+
+
+def _decision(pk: str, sk: str) -> Parsed | None:
+    head, mark, name = pk.partition("#decision#")
+    owner = owner_of(pk)
+    if not mark or owner is None or head != f"agent:{owner}" or not is_type_name(name):
+        return None
+    return Parsed("decision", owner, name) if split_dated_sk(sk) else None
+
+
+def _signal(pk: str, sk: str) -> Parsed | None:
+    if pk.startswith("agent:"):
+        owner = owner_of(pk)
+        return Parsed("row", owner, None) if owner and pk == inbox_pk(owner) else None
+    parts = pk.split("#")
+    if parts[0] != "signal" or len(parts) not in (2, 3) or not is_type_name(parts[1]):
+        return None
+    if len(parts) == 3 and not is_agent_id(parts[2]):
+        return None
+    owner = parts[2] if len(parts) == 3 else None
+    return Parsed("signal", owner, parts[1]) if split_dated_sk(sk) else None
+
+
+def _state(pk: str, sk: str) -> Parsed | None:
+    owner = owner_of(pk)
+    if owner is None:
+        return None
+    if pk == state_pk(owner):
+        if sk == REGISTRATION:
+            return Parsed("registration", owner, None)
+        name = sk.partition("#")[0]
+        known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
+        return Parsed("state", owner, name) if known else None
+    name = pk.removeprefix(f"agent:{owner}#memory#")
+    known = name in MEMORY_TYPES and split_dated_sk(sk) is not None
+    return Parsed("memory", owner, name) if known else None

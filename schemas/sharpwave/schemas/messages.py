@@ -1,0 +1,162 @@
+"""What an agent finds in its inbox queue: one JSON object per message, version 1.
+
+Unknown keys are to be ignored and unknown kinds skipped; no key is removed within version 1.
+`data` and `context` come from another agent: treat them as untrusted input.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.ids import delivery_id, signal_uid
+from sharpwave.schemas.numbers import parse_json, plain_json
+from sharpwave.schemas.records import SIGNAL_TTL_S
+
+#: Below every SQS limit in use. Larger payloads are kept in the target's own row.
+MAX_BODY_BYTES = 240 * 1024
+
+Provenance = Literal["bound", "unverified"]
+
+
+class RowReference(BaseModel):
+    """Where the target's own row is: the place to acknowledge."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    table: str
+    PK: str
+    SK: str
+
+
+class SignalMessage(BaseModel):
+    """A signal, as its target receives it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: Literal[1]
+    kind: Literal["signal"]
+    delivery_id: str = Field(description="same at every redelivery: the key for deduplication")
+    signal_id: str
+    signal_type: str
+    source_agent: str
+    provenance: Provenance = Field(
+        description="bound: the writer's identity is enforced by IAM; unverified: it is a claim"
+    )
+    target_agent: str
+    timestamp: int
+    iso_timestamp: str
+    event_time: str | None = None
+    expires_at: int = Field(description="epoch seconds after which the delivery counts as expired")
+    severity: str | None = None
+    confidence: Decimal | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+    context: dict[str, Any] = Field(default_factory=dict)
+    recommended_action: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    row: RowReference
+    omitted: list[str] = Field(
+        default_factory=list, description="keys too large for the message: read them from `row`"
+    )
+
+
+class Reasoned(BaseModel):
+    """One fault of a refused record."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: str
+    where: str
+    message: str
+
+
+class NoticeMessage(BaseModel):
+    """Word from the pipeline about a record of the agent's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    v: Literal[1]
+    kind: Literal["notice"]
+    notice_id: str
+    target_agent: str
+    code: str
+    reasons: list[Reasoned]
+    record: RowReference | None = None
+    timestamp: int
+
+
+InboxMessage = SignalMessage | NoticeMessage
+_ADAPTER: TypeAdapter[InboxMessage] = TypeAdapter(
+    Annotated[InboxMessage, Field(discriminator="kind")]
+)
+
+
+def parse_message(body: str) -> InboxMessage | None:
+    """Read the body of an inbox message; None if its kind or version is newer than this code.
+
+    Raises:
+        ValueError: the body is no inbox message at all.
+    """
+    content = parse_json(body)
+    if not isinstance(content, dict) or "kind" not in content:
+        raise ValueError("not an inbox message: no JSON object with a `kind`")
+    if content["kind"] not in ("signal", "notice") or content.get("v") != 1:
+        return None
+    return _ADAPTER.validate_python(content)
+
+
+_COPIED = (
+    "signal_id",
+    "signal_type",
+    "source_agent",
+    "timestamp",
+    "iso_timestamp",
+    "event_time",
+    "severity",
+    "confidence",
+    "data",
+    "context",
+    "recommended_action",
+    "correlation_id",
+    "traceparent",
+)
+
+
+def signal_body(signal: Mapping[str, Any], target: str, table: str) -> tuple[str, tuple[str, ...]]:
+    """Write the message of one signal for one target as ASCII JSON.
+
+    Returns:
+        The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
+    """
+    content = message_of(signal, target, table)
+    body = plain_json(content)
+    if len(body) <= MAX_BODY_BYTES:
+        return body, ()
+    omitted = tuple(name for name in ("data", "context") if content.pop(name, None))
+    return plain_json({**content, "omitted": list(omitted)}), omitted
+
+
+def message_of(signal: Mapping[str, Any], target: str, table: str) -> dict[str, Any]:
+    """Give the message of one signal for one target; `table` is the physical name of the row's."""
+    key = keys.Key(signal["PK"], signal["SK"])
+    uid = signal_uid(*key)
+    bound = keys.owner_of(key.pk) == signal["source_agent"]
+    return {
+        "v": 1,
+        "kind": "signal",
+        "delivery_id": delivery_id(uid, target),
+        "provenance": "bound" if bound else "unverified",
+        "target_agent": target,
+        "expires_at": expires_at(signal),
+        **{name: signal[name] for name in _COPIED if signal.get(name) is not None},
+        "row": {"table": table, **keys.inbox_row(target, key, uid).item()},
+        "omitted": [],
+    }
+
+
+def expires_at(signal: Mapping[str, Any]) -> int:
+    """Give a signal's deadline in epoch seconds: its `ttl`, or a day after its timestamp."""
+    return int(signal.get("ttl") or signal["timestamp"] + SIGNAL_TTL_S)

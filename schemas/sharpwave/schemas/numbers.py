@@ -1,0 +1,160 @@
+"""Values between Python, JSON and DynamoDB's typed form, without losing a digit."""
+
+import base64
+import json
+import math
+import re
+from collections.abc import Mapping, Set
+from decimal import Decimal
+from typing import Any
+
+Wire = dict[str, Any]
+
+#: DynamoDB keeps this many significant digits. Source: AWS, "Supported data types", Number.
+MAX_DIGITS = 38
+_MAX_EXPONENT, _MIN_EXPONENT = 125, -130
+_JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"-?\d{1,38}")
+
+
+class UnstorableValue(ValueError):
+    """A value has no form in DynamoDB: NaN, infinity, too many digits, or an unknown type."""
+
+
+def to_wire(value: Any) -> Wire:
+    """Give a Python value in DynamoDB's typed form.
+
+    Raises:
+        UnstorableValue: NaN, infinity, a number of more than 38 digits, a mapping key that is
+            no string, an empty set, or a type DynamoDB does not have.
+    """
+    if isinstance(value, str):
+        return {"S": value}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int | float | Decimal):
+        return {"N": number_text(value)}
+    if isinstance(value, Mapping):
+        return {"M": {_name(name): to_wire(part) for name, part in value.items()}}
+    if isinstance(value, list | tuple):
+        return {"L": [to_wire(part) for part in value]}
+    if isinstance(value, bytes | bytearray):
+        return {"B": bytes(value)}
+    if isinstance(value, Set):
+        return _set_to_wire(value)
+    raise UnstorableValue(f"DynamoDB has no type for {type(value).__name__}: {value!r:.80}")
+
+
+def item_to_wire(item: Mapping[str, Any]) -> dict[str, Wire]:
+    """Give an item's attributes in DynamoDB's typed form."""
+    return {_name(name): to_wire(value) for name, value in item.items()}
+
+
+def number_text(value: int | float | Decimal) -> str:
+    """Write a number as DynamoDB takes it; a float by its shortest exact representation."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UnstorableValue(f"{value} is not a number DynamoDB can hold; leave it out instead")
+    exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not exact.is_finite():
+        raise UnstorableValue(f"{value} is not a number DynamoDB can hold; leave it out instead")
+    digits = exact.normalize().as_tuple() if exact else exact.as_tuple()
+    if len(digits.digits) > MAX_DIGITS:
+        raise UnstorableValue(f"{value} has more than {MAX_DIGITS} significant digits; round it")
+    if exact and not _MIN_EXPONENT <= exact.adjusted() <= _MAX_EXPONENT:
+        raise UnstorableValue(f"{value} is outside 1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}")
+    return str(value) if isinstance(value, int) else str(exact)
+
+
+def from_wire(value: Wire) -> Any:
+    """Give a typed value as Python: integers as int, other numbers as Decimal, binary as bytes."""
+    ((kind, content),) = value.items()
+    if kind == "S" or kind == "BOOL":
+        return content
+    if kind == "N":
+        return int(content) if _INTEGER.fullmatch(content) else Decimal(content)
+    if kind == "M":
+        return {name: from_wire(part) for name, part in content.items()}
+    if kind == "L":
+        return [from_wire(part) for part in content]
+    if kind == "NULL":
+        return None
+    if kind == "B":
+        return binary(content)
+    if kind == "SS":
+        return set(content)
+    if kind == "NS":
+        return {from_wire({"N": part}) for part in content}
+    if kind == "BS":
+        return {binary(part) for part in content}
+    raise UnstorableValue(f"unknown attribute type {kind!r}")
+
+
+def item_from_wire(item: Mapping[str, Wire]) -> dict[str, Any]:
+    """Give a typed item as plain Python attributes."""
+    return {name: from_wire(value) for name, value in item.items()}
+
+
+def binary(content: bytes | str) -> bytes:
+    """Give binary as bytes; a Lambda event and our own messages carry it as base64 text."""
+    return base64.b64decode(content) if isinstance(content, str) else bytes(content)
+
+
+def plain_json(value: Any) -> str:
+    """Write Python values as ASCII JSON: all digits kept, binary as base64, sets sorted."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else ("true" if value else "false")
+    if isinstance(value, int | float | Decimal):
+        return _json_number(number_text(value))
+    if isinstance(value, Mapping):
+        pairs = (f"{json.dumps(name)}:{plain_json(part)}" for name, part in value.items())
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, bytes | bytearray):
+        return json.dumps(base64.b64encode(value).decode())
+    parts = sorted(value, key=str) if isinstance(value, Set) else value
+    return "[" + ",".join(plain_json(part) for part in parts) + "]"
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON, keeping fractions as Decimal so that no digit is lost."""
+    return json.loads(text, parse_float=Decimal)
+
+
+def wire_depth(value: Wire) -> int:
+    """Count how deeply maps and lists nest in a typed value; a scalar has depth 0."""
+    deepest, todo = 0, [(value, 0)]
+    while todo:
+        part, depth = todo.pop()
+        deepest = max(deepest, depth)
+        if "M" in part:
+            todo.extend((inner, depth + 1) for inner in part["M"].values())
+        elif "L" in part:
+            todo.extend((inner, depth + 1) for inner in part["L"])
+    return deepest
+
+
+def _json_number(text: str) -> str:
+    return text if _JSON_NUMBER.fullmatch(text) else str(Decimal(text))
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise UnstorableValue(f"attribute names are strings, not {name!r:.80}")
+    return name
+
+
+def _set_to_wire(value: Set[Any]) -> Wire:
+    if not value:
+        raise UnstorableValue("DynamoDB has no empty set; leave the attribute out")
+    if all(isinstance(part, str) for part in value):
+        return {"SS": sorted(value)}
+    if all(isinstance(part, bytes) for part in value):
+        return {"BS": sorted(value)}
+    if all(
+        isinstance(part, int | float | Decimal) and not isinstance(part, bool) for part in value
+    ):
+        return {"NS": [number_text(part) for part in sorted(value)]}
+    raise UnstorableValue("a set holds strings, numbers or binary, all of one kind")

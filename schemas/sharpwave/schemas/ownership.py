@@ -1,0 +1,51 @@
+"""Which attributes belong to the agent and which to the worker, and what a change means."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from sharpwave.schemas.keys import Kind
+
+#: Attributes only workers write; every other attribute of a record is the agent's.
+WORKER: Mapping[Kind, frozenset[str]] = {
+    "decision": frozenset({"promoted_at", "is_stm"}),
+    "signal": frozenset({"processing_status", "status_v", "audience_chunks"}),
+    "row": frozenset(
+        {"signal_pk", "signal_sk", "signal_id", "signal_type", "source_agent", "timestamp"}
+        | {"provenance", "expires_at", "ttl", "chunk", "data", "context", "omitted", "worker_rev"}
+    ),
+    "state": frozenset(),
+    "registration": frozenset(),
+    "memory": frozenset({"promoted_at"}),
+}
+#: Attributes raw writers of the first plan may send; accepted and without effect.
+IGNORED = frozenset({"GSI1_PK", "GSI1_SK", "GSI2_PK", "GSI2_SK", "GSI3_PK", "GSI3_SK", "is_stm"})
+
+
+class Change(Enum):
+    """What a stream record says happened to a record."""
+
+    INSERTED = "inserted"
+    #: The agent changed something of its own.
+    AGENT = "agent"
+    #: A retried PutItem removed what the worker had written.
+    WIPED = "wiped"
+    #: Nothing of the agent's changed: a worker's write coming back.
+    ECHO = "echo"
+    REMOVED = "removed"
+
+
+def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Change:
+    """Compare a record's images; attributes of other kinds than the agent's do not count."""
+    if new is None:
+        return Change.REMOVED
+    if old is None:
+        return Change.INSERTED
+    mine = WORKER[kind]
+    if kind == "row" and old.get("worker_rev") != new.get("worker_rev"):
+        return Change.ECHO
+    if any(name in old and name not in new for name in mine - IGNORED):
+        return Change.WIPED
+    names = (old.keys() | new.keys()) - mine - IGNORED
+    changed = any(old.get(name) != new.get(name) for name in names)
+    return Change.AGENT if changed else Change.ECHO

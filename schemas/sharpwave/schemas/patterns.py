@@ -1,0 +1,134 @@
+"""A pattern: a claim that decisions with certain features succeed more often than the rest."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from sharpwave.schemas.conditions import Conditions
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.ids import AgentId, TypeName
+from sharpwave.schemas.numbers import plain_json
+
+PatternId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
+
+
+class PatternDefinition(BaseModel):
+    """What a user writes to import a pattern; the version is counted by `sharpwave`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pattern_id: PatternId
+    agent_id: AgentId | None = Field(
+        default=None, description="whose decisions count; absent for a pattern of a whole domain"
+    )
+    domain: Domain = "general"
+    decision_type: TypeName
+    conditions: Conditions | None = Field(
+        default=None, description="absent: only decisions that name it in patterns_applied count"
+    )
+    description: str | None = None
+    base_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="absent: the success rate of the decisions it does not match"
+    )
+    min_lift: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    half_life_days: Annotated[float, Field(gt=0)] = 14.0
+    shards: Annotated[int, Field(ge=1, le=64)] = 1
+    shared_with: list[AgentId] = Field(default_factory=list)
+
+
+class PatternVersion(BaseModel):
+    """One immutable version of a pattern, as workers count by it.
+
+    It counts decisions with `effective_from <= timestamp < effective_to`, in epoch seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    definition: PatternDefinition
+    version: int
+    effective_from: int
+    effective_to: int | None = None
+    learned_at: int
+
+    @property
+    def owner(self) -> str:
+        """Name who owns the pattern: an agent, or `shared#<domain>`."""
+        return self.definition.agent_id or f"shared#{self.definition.domain}"
+
+    @property
+    def subject(self) -> str:
+        """Name the ledger of this version."""
+        return keys.pattern_subject(self.owner, self.definition.pattern_id, self.version)
+
+    @property
+    def pk(self) -> str:
+        """Give the partition of the pattern in long-term memory."""
+        definition = self.definition
+        if definition.agent_id:
+            return keys.pattern_pk(definition.agent_id)
+        return keys.shared_pattern_pk(definition.domain)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Give the names by which a decision may list the pattern as applied."""
+        pattern_id = self.definition.pattern_id
+        return frozenset({pattern_id, f"{pattern_id}@{self.version}"})
+
+    def counts(self, decision: Mapping[str, Any]) -> bool:
+        """Say whether a decision belongs to this version, whatever its outcome."""
+        definition = self.definition
+        if definition.agent_id not in (None, decision["agent_id"]):
+            return False
+        if definition.decision_type != decision["decision_type"]:
+            return False
+        end = self.effective_to
+        if not self.effective_from <= decision["timestamp"] < (end or 1 << 60):
+            return False
+        if definition.conditions is None:
+            return self.applied(decision)
+        return definition.conditions.matches(decision)
+
+    def applied(self, decision: Mapping[str, Any]) -> bool:
+        """Say whether the decision names this pattern in `reasoning.patterns_applied`."""
+        reasoning = decision.get("reasoning")
+        listed = reasoning.get("patterns_applied") if isinstance(reasoning, Mapping) else None
+        return isinstance(listed, list | set) and any(name in self.names for name in listed)
+
+
+class PatternRow(BaseModel):
+    """A pattern in long-term memory as readers see it: its current version and its figures."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    PK: str
+    SK: str
+    memory_type: Literal["PATTERN"] = "PATTERN"
+    pattern_id: PatternId
+    agent_id: AgentId | None = None
+    domain: Domain = "general"
+    decision_type: TypeName
+    version: int
+    learned_at: int
+    effective_from: int
+    description: str = ""
+    conditions: dict[str, Any] | list[Any] | None = None
+    sample_size: int = 0
+    successes: int = 0
+    success_rate: Decimal | None = None
+    interval: list[Decimal] | None = None
+    confidence: Decimal | None = None
+    base_rate: Decimal | None = None
+    unresolved: int = 0
+    as_of: str | None = None
+    is_shared: bool = False
+    shared_with: list[AgentId] = Field(default_factory=list)
+
+
+def content_hash(definition: PatternDefinition) -> str:
+    """Give a digest of what a pattern says, so that importing it again changes nothing."""
+    text = plain_json(definition.model_dump(mode="json"))
+    return blake2b(text.encode(), digest_size=12).hexdigest()

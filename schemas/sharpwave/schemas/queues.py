@@ -1,0 +1,57 @@
+"""The queues as data: five work queues, one inbox per agent, a dead-letter queue for each."""
+
+import json
+from typing import NamedTuple
+
+from sharpwave.schemas.ids import AGENT_ID, is_agent_id
+from sharpwave.schemas.times import DAY_S
+
+#: Longest queue name. Source: AWS, "Amazon SQS message quotas", queue name.
+MAX_QUEUE_NAME = 80
+DLQ_SUFFIX = "_dlq"
+RETENTION_S = 10 * DAY_S
+DLQ_RETENTION_S = 14 * DAY_S
+
+
+class Queue(NamedTuple):
+    """A queue and when its messages move to its dead-letter queue."""
+
+    name: str
+    visibility_timeout_s: int
+    max_receive_count: int
+    retention_s: int = RETENTION_S
+
+    @property
+    def dlq(self) -> str:
+        """Name the queue's dead-letter queue."""
+        return self.name + DLQ_SUFFIX
+
+    def attributes(self, dlq_arn: str) -> dict[str, str]:
+        """Give the attributes of CreateQueue; `dlq_arn` is where spent messages go."""
+        policy = {"deadLetterTargetArn": dlq_arn, "maxReceiveCount": self.max_receive_count}
+        return {
+            "VisibilityTimeout": str(self.visibility_timeout_s),
+            "MessageRetentionPeriod": str(self.retention_s),
+            "ReceiveMessageWaitTimeSeconds": "20",
+            "RedrivePolicy": json.dumps(policy),
+        }
+
+
+# A requeue at shutdown raises the receive count too, so it is set to twice the wanted attempts.
+WORK_QUEUES = tuple(
+    Queue(name, visibility_timeout_s=60, max_receive_count=20)
+    for name in ("deliver", "status", "promote", "learn", "archive")
+)
+WORK_QUEUE_NAMES = tuple(queue.name for queue in WORK_QUEUES)
+DLQ_ATTRIBUTES = {"MessageRetentionPeriod": str(DLQ_RETENTION_S)}
+
+
+def inbox(agent_id: str) -> Queue:
+    """Give the queue that one agent polls.
+
+    Raises:
+        ValueError: `agent_id` cannot name an agent.
+    """
+    if not is_agent_id(agent_id):
+        raise ValueError(f"{agent_id!r} cannot name an agent; use {AGENT_ID}")
+    return Queue(f"inbox-{agent_id}", visibility_timeout_s=60, max_receive_count=5)

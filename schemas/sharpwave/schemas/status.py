@@ -1,0 +1,24 @@
+"""The life of a delivery: statuses only move up in rank, and each end has a reason."""
+
+from typing import Literal, get_args
+
+Status = Literal["PENDING", "DELIVERED", "EXPIRED", "FAILED", "PROCESSED"]
+Reason = Literal[
+    "unknown_target",
+    "not_accepted",
+    "quota",
+    "unacknowledged",
+    "expired_before_delivery",
+    "dead_lettered",
+    "agent_removed",
+]
+
+RANK: dict[str, int] = {status: rank for rank, status in enumerate(get_args(Status))}
+TERMINAL = frozenset({"EXPIRED", "FAILED", "PROCESSED"})
+#: What an agent may set on its own row.
+ACKNOWLEDGED = frozenset({"PROCESSED", "FAILED"})
+
+
+def outranks(new: object, old: object) -> bool:
+    """Say whether `new` is a status that may replace `old`; nonsense never may."""
+    return RANK.get(str(new), -1) > RANK.get(str(old), -1)
