@@ -1,0 +1,162 @@
+"""A decision state is 17 bytes: who, which evidence unit, which revision, what came of it."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpwave.workers.learning.elements import (
+    DecisionState,
+    Element,
+    MalformedElement,
+    MalformedState,
+    Outcome,
+    bucket_of,
+    element_of,
+    slot_of,
+)
+
+PK = "agent:market-hunter#decision#SOURCE_SELECTION"
+
+
+def state(**changes: Any) -> DecisionState:
+    values: dict[str, Any] = {
+        "pk": PK,
+        "sk": "2025-10-18T14:30:00.000Z#dec_1",
+        "agent_id": "market-hunter",
+        "day": "2025-10-18",
+        "hour": 14,
+        "cycle": 142,
+        "outcome": True,
+        "quality": 0.85,
+        "outcome_rev": 1,
+        "applied": True,
+    }
+    return DecisionState(**values | changes)
+
+
+def test_the_bytes_of_a_state_never_change_between_releases() -> None:
+    assert element_of(state()).encode().hex() == "d8f41403070571d2e28ec5380001812134"
+
+
+def test_the_layout_is_hash_unit_revision_class_and_quality() -> None:
+    element = Element(b"decision", b"unit", 0x0102, Outcome.FAILURE, True, 8500)
+
+    assert element.encode() == b"decision" + b"unit" + b"\x01\x02" + b"\x82" + b"\x21\x34"
+
+
+@given(
+    st.builds(
+        Element,
+        st.binary(min_size=8, max_size=8),
+        st.binary(min_size=4, max_size=4),
+        st.integers(0, 65_535),
+        st.sampled_from(Outcome),
+        st.booleans(),
+        st.none() | st.integers(0, 10_000),
+    )
+)
+def test_decoding_gives_back_what_was_encoded(element: Element) -> None:
+    assert len(element.encode()) == 17
+    assert Element.decode(element.encode()) == element
+
+
+@pytest.mark.parametrize(
+    ("element", "fault"),
+    [
+        (bytes(16), "has 16 bytes instead of 17"),
+        (bytes(14) + b"\x03" + bytes(2), "unknown class 0x03"),
+        (bytes(14) + b"\x41" + bytes(2), "unknown class 0x41"),
+        (bytes(15) + (10_001).to_bytes(2, "big"), "has quality 10001"),
+    ],
+)
+def test_bytes_that_are_no_element_are_refused_with_a_remedy(element: bytes, fault: str) -> None:
+    with pytest.raises(MalformedElement, match=fault) as refusal:
+        Element.decode(element)
+
+    assert "rebuild the pattern's ledger from the archive" in str(refusal.value)
+
+
+def test_the_key_tells_decisions_apart_and_its_halves_cannot_be_confused() -> None:
+    one, other = state(pk="a", sk="bc"), state(pk="ab", sk="c")
+
+    assert element_of(one).decision != element_of(other).decision
+
+
+def test_decisions_of_one_agent_and_cycle_are_one_evidence_unit() -> None:
+    first, second = state(sk="1"), state(sk="2")
+
+    assert element_of(first).unit == element_of(second).unit
+    assert element_of(first).unit != element_of(state(agent_id="risk-manager")).unit
+    assert element_of(first).unit != element_of(state(cycle=143)).unit
+
+
+@pytest.mark.parametrize("cycle", [Decimal(142), Decimal("142.0"), 142.0, "142", Decimal("1.42E2")])
+def test_a_cycle_is_the_same_however_its_number_is_written(cycle: object) -> None:
+    assert element_of(state(cycle=cycle)).unit == element_of(state(cycle=142)).unit
+
+
+@pytest.mark.parametrize("cycle", [None, True, {"n": 1}, [1], b"1"])
+def test_without_a_usable_cycle_each_decision_is_a_unit_of_its_own(cycle: object) -> None:
+    first, second = state(sk="1", cycle=cycle), state(sk="2", cycle=cycle)
+
+    assert element_of(first).unit != element_of(second).unit
+
+
+@pytest.mark.parametrize(
+    ("success", "outcome"),
+    [(True, Outcome.SUCCESS), (False, Outcome.FAILURE), (None, Outcome.PENDING)],
+)
+def test_the_class_is_the_outcome(success: bool | None, outcome: Outcome) -> None:
+    assert element_of(state(outcome=success)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("quality", "kept"),
+    [(None, None), (0, 0), (1, 10_000), (0.85, 8500), (Decimal("0.85"), 8500), (0.00004, 0)],
+)
+def test_quality_is_kept_to_four_decimals(quality: float | None, kept: int | None) -> None:
+    assert element_of(state(quality=quality)).quality == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"outcome_rev": 65_536}, "outcome_rev 65536 is outside 0 to 65535"),
+        ({"outcome_rev": 0}, "an outcome needs outcome_rev 1 or more"),
+        ({"quality": 1.01}, r"quality 1\.01 is outside 0 to 1"),
+        ({"quality": float("nan")}, "quality nan is outside 0 to 1"),
+        ({"hour": 24}, "hour 24 is outside 0 to 23"),
+        ({"day": "20251018"}, "'20251018' is not a date; write YYYY-MM-DD"),
+        ({"day": "2025-W42-6"}, "is not a date"),
+        ({"day": "2025-02-30"}, "is not a date"),
+    ],
+)
+def test_a_state_that_fits_no_element_is_refused_by_name(
+    changes: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(MalformedState, match=f"decision {PK} / .*{fault}"):
+        state(**changes)
+
+
+def test_a_slot_is_the_hour_of_the_event() -> None:
+    assert slot_of(state(hour=7)) == "07"
+    assert bucket_of(state(hour=7)) == ("2025-10-18", "07")
+
+
+def test_shards_split_an_hour_by_the_decision_alone() -> None:
+    resolved = [state(sk=str(n)) for n in range(200)]
+    pending = [state(sk=str(n), outcome=None, outcome_rev=0) for n in range(200)]
+
+    slots = [slot_of(each, shards=4) for each in resolved]
+
+    assert slots == [slot_of(each, shards=4) for each in pending]
+    assert set(slots) == {"14x0", "14x1", "14x2", "14x3"}
+    assert max(slots.count(slot) for slot in set(slots)) < 80
+
+
+def test_a_ledger_has_at_least_one_shard() -> None:
+    with pytest.raises(ValueError, match="0 shards cannot hold a ledger"):
+        slot_of(state(), shards=0)

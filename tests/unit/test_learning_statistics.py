@@ -1,0 +1,216 @@
+"""A pattern's figures are a pure function of its counts per day and its base rate."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpwave.workers.learning.beta import Beta
+from sharpwave.workers.learning.counts import Counts
+from sharpwave.workers.learning.statistics import (
+    BaseRate,
+    Report,
+    confidence,
+    decayed,
+    interval,
+    log_evidence,
+    posterior,
+    quality_mean,
+    report,
+    success_rate,
+)
+
+
+def counts(n: int, s: int, pending: int = 0) -> Counts:
+    return Counts(
+        size=n + pending,
+        n=n,
+        s=s,
+        q_sum=8000 * n,
+        q_n=n,
+        applied=n // 2,
+        applied_s=s // 2,
+        pending=pending,
+        units=n,
+    )
+
+
+DAYS = {"2025-10-04": counts(40, 30), "2025-10-18": counts(23, 18, pending=2)}
+
+SOME_DAYS = st.dictionaries(
+    st.dates().map(lambda day: day.isoformat()),
+    st.tuples(st.integers(0, 500), st.floats(0, 1)).map(lambda c: counts(c[0], int(c[0] * c[1]))),
+    max_size=8,
+)
+
+
+def test_a_day_weighs_half_after_each_half_life() -> None:
+    assert decayed(DAYS, "2025-10-18", 14.0) == (18 + 30 / 2, 23 + 40 / 2)
+    assert decayed(DAYS, "2025-11-01", 14.0) == (18 / 2 + 30 / 4, 23 / 2 + 40 / 4)
+
+
+def test_days_after_the_day_asked_for_are_left_out() -> None:
+    assert decayed(DAYS, "2025-10-05", math.inf) == (30, 40)
+
+
+@pytest.mark.parametrize("half_life_days", [0, -1, math.nan])
+def test_a_half_life_lies_above_zero(half_life_days: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        decayed(DAYS, "2025-10-18", half_life_days)
+
+
+def test_the_prior_weighs_four_outcomes_at_the_base_rate() -> None:
+    assert posterior(0, 0, 0.25) == Beta(1.0, 3.0)
+    assert posterior(18, 23, 0.5) == Beta(20.0, 7.0)
+    assert posterior(18, 23, 0.5, k=2) == Beta(19.0, 6.0)
+
+
+def test_confidence_is_the_probability_to_beat_the_base_rate_by_the_minimum_lift() -> None:
+    belief = posterior(18, 23, 0.5)
+
+    assert confidence(belief, 0.5) == belief.sf(0.55)
+    # scipy 1.17.1: scipy.stats.beta.sf(0.55, 20, 7)
+    assert confidence(belief, 0.5) == pytest.approx(0.9819658129045977, abs=1e-10)
+
+
+def test_a_bar_above_one_is_lowered_to_where_it_can_still_be_met() -> None:
+    assert confidence(Beta(1e6, 1.0), 0.97, 0.05) == Beta(1e6, 1.0).sf(0.999) > 0.99
+
+
+def test_the_interval_leaves_equal_shares_outside() -> None:
+    belief = posterior(18, 23, 0.5)
+
+    low, high = interval(belief)
+
+    # scipy 1.17.1: scipy.stats.beta.ppf([0.05, 0.95], 20, 7)
+    assert (low, high) == pytest.approx((0.5946461655688338, 0.8662258743554809), abs=1e-10)
+    assert interval(belief, 0.5) == (belief.ppf(0.25), belief.ppf(0.75))
+
+
+@pytest.mark.parametrize("level", [0, 1, 1.5])
+def test_an_interval_covers_some_but_not_all(level: float) -> None:
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        interval(Beta(1, 1), level)
+
+
+def test_the_base_rate_is_the_smoothed_rate_of_decisions_outside_the_pattern() -> None:
+    base = BaseRate.of_complement(counts(123, 68), counts(23, 18))
+
+    assert base == BaseRate(51 / 102, 100)
+
+
+def test_below_20_decisions_outside_the_pattern_the_stored_rate_stands() -> None:
+    ledger, pattern = counts(42, 30), counts(23, 18)
+
+    assert BaseRate.of_complement(ledger, pattern, stored=0.6) == BaseRate(0.6)
+    assert BaseRate.of_complement(ledger, pattern) == BaseRate(0.5)
+    assert BaseRate.of_complement(counts(43, 30), pattern, stored=0.6) == BaseRate(13 / 22, 20)
+
+
+def test_a_base_ledger_that_lags_behind_gives_no_negative_counts() -> None:
+    assert BaseRate.of_complement(counts(10, 5), counts(23, 18)) == BaseRate(0.5)
+    assert BaseRate.of_complement(counts(50, 10), counts(20, 18)) == BaseRate(1 / 32, 30)
+    assert BaseRate.of_complement(counts(50, 45), counts(20, 0)) == BaseRate(31 / 32, 30)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, math.nan])
+def test_a_base_rate_of_zero_or_one_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="strictly between 0 and 1"):
+        BaseRate(rate)
+
+
+def test_a_report_names_rate_interval_and_confidence_apart() -> None:
+    belief = Beta(2 + 33, 2 + 10)
+
+    assert report(DAYS, base=BaseRate(0.5)) == Report(
+        n=63,
+        successes=48,
+        rate=48 / 63,
+        interval=interval(belief),
+        confidence=belief.sf(0.55),
+        n_eff=43.0,
+        base_rate=0.5,
+        quality_mean=0.8,
+        applied=31,
+        unresolved=2,
+        as_of="2025-10-18",
+    )
+
+
+def test_half_life_and_minimum_lift_reach_the_report() -> None:
+    undecayed = report(DAYS, base=BaseRate(0.5), half_life_days=math.inf, min_lift=0.1)
+
+    assert undecayed.n_eff == 63
+    assert undecayed.confidence == Beta(2 + 48, 2 + 15).sf(0.6)
+
+
+@pytest.mark.parametrize("days", [{}, {"2025-10-18": Counts()}])
+def test_without_a_decision_the_report_is_the_prior(days: dict[str, Counts]) -> None:
+    nothing = report(days, base=BaseRate(0.3))
+
+    assert (nothing.n, nothing.rate, nothing.quality_mean, nothing.as_of) == (0, None, None, None)
+    assert nothing.confidence == Beta(4 * 0.3, 4 * 0.7).sf(0.35)
+
+
+def test_a_report_is_as_of_the_latest_day_with_a_decision() -> None:
+    later = DAYS | {"2025-10-20": counts(0, 0, pending=1), "2025-10-25": Counts()}
+
+    assert report(later, base=BaseRate()).as_of == "2025-10-20"
+
+
+@given(SOME_DAYS, st.randoms(use_true_random=False))
+def test_equal_counts_give_identical_floats(days: dict[str, Counts], chance: random.Random) -> None:
+    shuffled = list(days.items())
+    chance.shuffle(shuffled)
+
+    assert report(dict(shuffled), base=BaseRate(0.4)) == report(days, base=BaseRate(0.4))
+
+
+@given(SOME_DAYS)
+def test_a_report_stays_in_its_ranges(days: dict[str, Counts]) -> None:
+    figures = report(days, base=BaseRate(0.4))
+
+    assert 0 <= figures.interval[0] < figures.interval[1] <= 1
+    assert 0 <= figures.confidence <= 1
+    assert 0 <= figures.n_eff <= figures.n
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_a_success_raises_confidence_and_a_failure_lowers_it(s: int, failures: int) -> None:
+    def given_outcomes(s: int, failures: int) -> float:
+        return confidence(posterior(s, s + failures, 0.5), 0.5)
+
+    now = given_outcomes(s, failures)
+
+    assert given_outcomes(s, failures + 1) <= now + 1e-12
+    assert given_outcomes(s + 1, failures) >= now - 1e-12
+
+
+def test_rates_of_nothing_are_unknown() -> None:
+    assert (success_rate(Counts()), quality_mean(Counts())) == (None, None)
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.floats(0.05, 0.95))
+def test_evidence_cannot_be_gained_by_looking_often(s: int, failures: int, p0: float) -> None:
+    """At the base rate the next outcome leaves the evidence unchanged on average."""
+    n = s + failures
+    now = log_evidence(n, s, p0)
+
+    gained = p0 * math.exp(log_evidence(n + 1, s + 1, p0) - now)
+    lost = (1 - p0) * math.exp(log_evidence(n + 1, s, p0) - now)
+
+    assert gained + lost == pytest.approx(1, rel=1e-9)
+
+
+def test_evidence_starts_at_one_and_grows_with_success() -> None:
+    assert log_evidence(0, 0, 0.55) == pytest.approx(0, abs=1e-14)
+    assert log_evidence(60, 48, 0.55) > math.log(20) > log_evidence(60, 36, 0.55)
+    assert log_evidence(100_000, 0, 0.55) == -math.inf
+
+
+@pytest.mark.parametrize(("n", "s", "p0"), [(1, 2, 0.5), (1, -1, 0.5), (1, 1, 0.0), (1, 1, 1.0)])
+def test_evidence_needs_possible_counts_and_a_rate(n: int, s: int, p0: float) -> None:
+    with pytest.raises(ValueError, match="no evidence from"):
+        log_evidence(n, s, p0)

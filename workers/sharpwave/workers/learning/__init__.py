@@ -1,0 +1,1 @@
+"""How outcomes become confidence: ledger elements, counts, statistics, and what writes them."""

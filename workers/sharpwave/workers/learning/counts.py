@@ -1,0 +1,114 @@
+"""Counts of one ledger bucket, folded from its elements, and their stored row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
+from decimal import Decimal
+
+from sharpwave.workers.learning.elements import Element, Outcome
+
+
+class MalformedRow(ValueError):
+    """A stored counts row is not one that `Counts.to_row` wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What one bucket, or several disjoint ones, have seen.
+
+    Attributes:
+        size: distinct elements in the ledger set; only a larger one replaces stored counts.
+        n: decisions with an outcome.
+        s: successes among `n`.
+        q_sum: sum of quality x 10^4 over `q_n`.
+        q_n: resolved decisions with a quality.
+        applied: resolved decisions whose agent applied the pattern.
+        applied_s: successes among `applied`.
+        pending: decisions without an outcome.
+        units: distinct evidence units among `n`, per bucket; a unit in two buckets counts twice.
+    """
+
+    size: int = 0
+    n: int = 0
+    s: int = 0
+    q_sum: int = 0
+    q_n: int = 0
+    applied: int = 0
+    applied_s: int = 0
+    pending: int = 0
+    units: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Merge the counts of disjoint buckets."""
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    def to_row(self) -> list[int]:
+        """Give the numbers to store, `size` first so that a condition can compare element 0."""
+        return list(astuple(self))
+
+    @classmethod
+    def from_row(cls, row: Sequence[int | Decimal]) -> "Counts":
+        """Read a stored row; DynamoDB's Decimals are accepted.
+
+        Raises:
+            MalformedRow: not nine whole numbers of 0 or more, or successes above their total.
+        """
+        if len(row) != len(fields(cls)) or any(value != int(value) or value < 0 for value in row):
+            raise MalformedRow(_explain(row))
+        counts = cls(*(int(value) for value in row))
+        if counts.s > counts.n or counts.applied_s > counts.applied:
+            raise MalformedRow(_explain(row))
+        return counts
+
+
+def fold(elements: Iterable[bytes]) -> Counts:
+    """Count a ledger set: the greatest revision of each decision stands.
+
+    Depends on the set of elements alone, never on order or repetition. Two elements of one
+    decision and revision are a writer's fault; the greater bytes stand, everywhere alike.
+
+    Raises:
+        MalformedElement: an element this version cannot read.
+    """
+    distinct = frozenset(elements)
+    standing: dict[bytes, tuple[int, bytes, Element]] = {}
+    for raw in distinct:
+        element = Element.decode(raw)
+        candidate = (element.outcome_rev, raw, element)
+        held = standing.get(element.decision)
+        if held is None or candidate[:2] > held[:2]:
+            standing[element.decision] = candidate
+    return _count([element for _, _, element in standing.values()], size=len(distinct))
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Add up the counts of disjoint buckets."""
+    return sum(counts, start=Counts())
+
+
+def _count(standing: list[Element], *, size: int) -> Counts:
+    resolved = [element for element in standing if element.outcome is not Outcome.PENDING]
+    applied = [element for element in resolved if element.applied]
+    qualities = [element.quality for element in resolved if element.quality is not None]
+    return Counts(
+        size=size,
+        n=len(resolved),
+        s=_successes(resolved),
+        q_sum=sum(qualities),
+        q_n=len(qualities),
+        applied=len(applied),
+        applied_s=_successes(applied),
+        pending=len(standing) - len(resolved),
+        units=len({element.unit for element in resolved}),
+    )
+
+
+def _successes(elements: list[Element]) -> int:
+    return sum(element.outcome is Outcome.SUCCESS for element in elements)
+
+
+def _explain(row: Sequence[object]) -> str:
+    names = ", ".join(field.name for field in fields(Counts))
+    return (
+        f"counts row {list(row)!r} is not [{names}] in whole numbers of 0 or more; "
+        "rebuild it by folding the ledger"
+    )
