@@ -1,0 +1,230 @@
+"""A backend that can be killed, and a pump between a real table and a real queue."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from sharpwave.schemas import keys
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.pump import (
+    DynamoCheckpoints,
+    Hooks,
+    Pump,
+    PumpSettings,
+    QueueUrls,
+    Sender,
+    SenderSettings,
+    Tick,
+)
+
+MINISTACK = Path(os.environ.get("SHARPWAVE_TEST_MINISTACK", "/tmp/emu/bin/ministack"))
+PATIENCE_S = 20.0
+HUGE = "huge"
+
+
+class Backend:
+    """A ministack of our own on a free port; keeps its tables, not its streams, when stopped."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = {
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "PERSIST_STATE": "1",
+            "STATE_DIR": str(self._directory),
+        }
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [MINISTACK], env=os.environ | environment, stdout=log, stderr=log
+            )
+        eventually(lambda: is_healthy(self.url), "the backend is healthy")
+
+    def stop(self, how: int = signal.SIGTERM) -> None:
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(PATIENCE_S)
+            self._process = None
+
+
+class Stage:
+    """A table with a stream, a queue, and a pump from one to the other."""
+
+    def __init__(self, endpoint: str, prefix: str) -> None:
+        self.endpoint, self.prefix = endpoint, prefix
+        self.table, self.queue = f"{prefix}-agent_signals", f"{prefix}-deliver"
+        self.pipeline = f"{prefix}-pipeline"
+        access = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        config = Config(retries={"total_max_attempts": 2}, connect_timeout=2, read_timeout=5)
+
+        def client(service: str) -> Any:
+            return boto3.client(
+                service,  # type: ignore[call-overload]
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                config=config,
+                **access,
+            )
+
+        self.dynamodb, self.sqs = client("dynamodb"), client("sqs")
+        self.stop = threading.Event()
+        self.trimmed: list[str] = []
+        self.refused: list[str] = []
+        self.checkpoints = DynamoCheckpoints(self.dynamodb, self.pipeline, key=keys.checkpoint)
+        self.sender = Sender(
+            self.sqs,
+            queue_url=QueueUrls(self.sqs, {"deliver": self.queue}),
+            on_refused=lambda message, code, reason: self.refused.append(code),
+            stop=self.stop,
+            settings=SenderSettings(backoff_cap_s=0.2),
+        )
+        self.pump = Pump(
+            {"signals": self.table},
+            dynamodb=self.dynamodb,
+            streams=client("dynamodbstreams"),
+            route=route,
+            sender=self.sender,
+            checkpoints=self.checkpoints,
+            hooks=Hooks(
+                on_trimmed=lambda table, shard_id: self.trimmed.append(table),
+                on_unroutable=lambda table, record, error: None,
+            ),
+            stop=self.stop,
+            ticks=[Tick(lambda: Outgoing("deliver", "tick", ()), 3600.0)],
+            settings=PumpSettings(discover_s=1.0, prove_idle_s=0.5, backoff_cap_s=0.2),
+        )
+
+    def provision(self) -> None:
+        self.create_table(self.table, StreamEnabled=True, StreamViewType="NEW_AND_OLD_IMAGES")
+        self.create_table(self.pipeline, StreamEnabled=False)
+        self.sqs.create_queue(QueueName=self.queue, Attributes={"MaximumMessageSize": "1024"})
+
+    def create_table(self, name: str, **stream: Any) -> None:
+        self.dynamodb.create_table(
+            TableName=name,
+            KeySchema=[
+                {"AttributeName": "PK", "KeyType": "HASH"},
+                {"AttributeName": "SK", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "PK", "AttributeType": "S"},
+                {"AttributeName": "SK", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification=stream,
+        )
+
+    def put(self, *names: str) -> None:
+        for name in names:
+            item = {"PK": {"S": "signal#RISK"}, "SK": {"S": name}}
+            self.dynamodb.put_item(TableName=self.table, Item=item)
+
+    def receive(self) -> list[str]:
+        url = self.sqs.get_queue_url(QueueName=self.queue)["QueueUrl"]
+        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        messages = answer.get("Messages", [])
+        for message in messages:
+            self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in messages if message["Body"] != "tick"]
+
+    def expect(self, *names: str) -> None:
+        """Wait until exactly these have come, in whatever order."""
+        came: list[str] = []
+
+        def all_came() -> bool:
+            came.extend(self.receive())
+            return len(came) >= len(names)
+
+        eventually(all_came, f"{names} come, not only {came}")
+        assert sorted(came) == sorted(names)
+
+    @contextmanager
+    def pumping(self) -> Iterator[None]:
+        self.pump.start()
+        try:
+            yield
+        finally:
+            self.pump.stop()
+            assert self.pump.join(PATIENCE_S)
+            self.sender.close()
+
+
+MakeStage = Callable[[], Stage]
+
+
+def route(table: str, records: Any) -> list[Outgoing]:
+    routed = []
+    for record in records:
+        name = record["dynamodb"]["Keys"]["SK"]["S"]
+        body = name * 1000 if name == HUGE else name
+        routed.append(Outgoing("deliver", body, (record["dynamodb"]["SequenceNumber"],)))
+    return routed
+
+
+def is_healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_ministack/health", timeout=1) as answer:
+            return bool(json.load(answer))
+    except OSError:
+        return False
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain until {what}"
+        threading.Event().wait(0.02)
+
+
+@pytest.fixture
+def endpoint(request: pytest.FixtureRequest) -> str:
+    """The one place that says where the backend is."""
+    given = os.environ.get("SHARPWAVE_TEST_ENDPOINT")
+    return given or str(request.getfixturevalue("backend").url)
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    if not MINISTACK.exists():
+        pytest.skip(f"no ministack at {MINISTACK}; set SHARPWAVE_TEST_MINISTACK")
+    backend = Backend(tmp_path)
+    backend.start()
+    yield backend
+    backend.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def make_stage(endpoint: str) -> MakeStage:
+    prefix = f"pump-{uuid4().hex[:8]}"
+    Stage(endpoint, prefix).provision()
+    return lambda: Stage(endpoint, prefix)
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage) -> Stage:
+    return make_stage()
+
+
+@pytest.fixture(scope="session")
+def huge() -> str:
+    return HUGE

@@ -1,0 +1,28 @@
+"""What the router hands to whoever feeds the work queues."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message for a work queue.
+
+    Attributes:
+        queue: logical queue name: deliver, status, promote, learn or archive.
+        body: the complete SQS body, ASCII JSON.
+        sequence_numbers: the stream records it came from; empty for a message
+            that no record caused, such as a tick.
+    """
+
+    queue: str
+    body: str
+    sequence_numbers: tuple[str, ...]
+
+
+StreamRecord = Mapping[str, Any]
+"""A DynamoDB stream record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it."""
+
+Route = Callable[[str, Sequence[StreamRecord]], list[Outgoing]]
+"""Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""

@@ -1,0 +1,95 @@
+"""Carries the changes of several tables to the work queues, a thread for each table."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharpwave.workers.outgoing import Route
+from sharpwave.workers.pump.checkpoints import Checkpoints
+from sharpwave.workers.pump.hooks import Hooks, Progress
+from sharpwave.workers.pump.settings import PumpSettings
+from sharpwave.workers.pump.shards import StreamSource
+from sharpwave.workers.pump.table import Sends, TablePump
+from sharpwave.workers.pump.ticker import Tick, Ticker
+
+log = logging.getLogger(__name__)
+
+
+class Pump:
+    """Runs one TablePump per table, and the ticks.
+
+    For laptops and tests; in AWS an event source mapping does this. It does
+    not coordinate with other pumps: a second one sends everything again.
+
+    Args:
+        tables: logical to physical table name.
+        dynamodb: a boto3 `dynamodb` client.
+        streams: a boto3 `dynamodbstreams` client.
+        route: turns records into messages; called from every table's thread.
+        sender: hands messages to the queues; stops trying with the same `stop`.
+        checkpoints: where positions are kept.
+        hooks: callbacks.
+        stop: ends every thread; set it, or call `stop`, on SIGTERM.
+        ticks: periodic messages.
+        settings: pace and bookkeeping.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, str],
+        *,
+        dynamodb: Any,
+        streams: Any,
+        route: Route,
+        sender: Sends,
+        checkpoints: Checkpoints,
+        hooks: Hooks,
+        stop: threading.Event,
+        ticks: Sequence[Tick] = (),
+        settings: PumpSettings | None = None,
+    ) -> None:
+        self._stop = stop
+        self._tables = [
+            TablePump(
+                table,
+                source=StreamSource(dynamodb, streams, table_name),
+                streams=streams,
+                route=route,
+                sender=sender,
+                checkpoints=checkpoints,
+                hooks=hooks,
+                settings=settings,
+            )
+            for table, table_name in tables.items()
+        ]
+        ticker = Ticker(ticks, send=sender.send, stop=stop)
+        self._threads = [
+            threading.Thread(target=pump.run, args=(stop,), name=f"pump-{pump.table}", daemon=True)
+            for pump in self._tables
+        ]
+        self._threads.append(threading.Thread(target=ticker.run, name="pump-ticks", daemon=True))
+
+    def start(self) -> None:
+        """Start every thread and return."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask every thread to finish its page, save its position and end; safe in a signal."""
+        self._stop.set()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for every thread, at most `timeout_s` for each; whether all have ended."""
+        for thread in self._threads:
+            thread.join(timeout_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def run(self) -> None:
+        """Start, and return once the stop has been obeyed."""
+        self.start()
+        self.join()
+
+    def progress(self) -> list[Progress]:
+        """How far each table is; also shows a table whose thread no longer moves."""
+        return [pump.progress() for pump in self._tables]
