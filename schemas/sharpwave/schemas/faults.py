@@ -117,5 +117,6 @@ def _explain(error: ValidationError) -> list[Fault]:
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "missing":
             message = "missing; every record of this kind has it"
-        faults.append(Fault(detail["type"], where, message))
+        code = "inconsistent" if detail["type"] == "value_error" else detail["type"]
+        faults.append(Fault(code, where, message))
     return faults

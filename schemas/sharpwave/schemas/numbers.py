@@ -136,6 +136,31 @@ def wire_depth(value: Wire) -> int:
     return deepest
 
 
+def wire_size(item: Mapping[str, Wire]) -> int:
+    """Estimate an item's size in bytes as DynamoDB counts it.
+
+    Source: AWS, "DynamoDB item sizes and formats"; numbers are counted one byte too many at most.
+    """
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+
+
+def _value_size(value: Wire) -> int:
+    ((kind, content),) = value.items()
+    if kind == "S":
+        return len(content.encode())
+    if kind == "N":
+        return len(content) // 2 + 2
+    if kind == "B":
+        return len(binary(content))
+    if kind == "M":
+        return 3 + len(content) + wire_size(content)
+    if kind == "L":
+        return 3 + len(content) + sum(_value_size(part) for part in content)
+    if kind in ("SS", "NS", "BS"):
+        return sum(_value_size({kind[0]: part}) for part in content)
+    return 1
+
+
 def _json_number(text: str) -> str:
     return text if _JSON_NUMBER.fullmatch(text) else str(Decimal(text))
 

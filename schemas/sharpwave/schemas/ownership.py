@@ -28,24 +28,32 @@ class Change(Enum):
     INSERTED = "inserted"
     #: The agent changed something of its own.
     AGENT = "agent"
-    #: A retried PutItem removed what the worker had written.
+    #: A repeated PutItem removed what the worker had written, and changed nothing else.
     WIPED = "wiped"
+    #: The agent changed something of its own and removed what the worker had written.
+    OVERWRITTEN = "overwritten"
     #: Nothing of the agent's changed: a worker's write coming back.
     ECHO = "echo"
     REMOVED = "removed"
 
 
 def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Change:
-    """Compare a record's images; attributes of other kinds than the agent's do not count."""
+    """Compare a record's images, in either typed or plain form."""
     if new is None:
         return Change.REMOVED
     if old is None:
         return Change.INSERTED
-    mine = WORKER[kind]
-    if kind == "row" and old.get("worker_rev") != new.get("worker_rev"):
+    if kind == "row" and "worker_rev" in new and old.get("worker_rev") != new["worker_rev"]:
         return Change.ECHO
-    if any(name in old and name not in new for name in mine - IGNORED):
-        return Change.WIPED
-    names = (old.keys() | new.keys()) - mine - IGNORED
-    changed = any(old.get(name) != new.get(name) for name in names)
+    mine = WORKER[kind]
+    wiped = any(name in old and name not in new for name in mine - IGNORED)
+    changed = bool(changed_names(kind, old, new))
+    if wiped:
+        return Change.OVERWRITTEN if changed else Change.WIPED
     return Change.AGENT if changed else Change.ECHO
+
+
+def changed_names(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Name the agent's attributes that differ between two images."""
+    names = (old.keys() | new.keys()) - WORKER[kind] - IGNORED
+    return {name for name in names if old.get(name) != new.get(name)}

@@ -6,9 +6,9 @@ from hashlib import blake2b
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sharpwave.schemas.conditions import Conditions
 
 from sharpwave.schemas import keys
+from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.ids import AgentId, TypeName
 from sharpwave.schemas.numbers import plain_json
 

@@ -1,0 +1,193 @@
+"""The actors: each reads a message, calls one handler and logs. One function per kind of message.
+
+A message holds `entries`, made by the router or by a tick; see `envelope`.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dramatiq
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.times import Clock
+from sharpwave.workers import ticks
+from sharpwave.workers.acknowledge import Loss, Move, acknowledge
+from sharpwave.workers.archive import Gatherer
+from sharpwave.workers.deliver import Delivery, Signal, deliver, deliver_chunk
+from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.envelope import image_of
+from sharpwave.workers.episodes import fold_decisions, sweep_decisions
+from sharpwave.workers.expiry import expire
+from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.learn import learn
+from sharpwave.workers.learning.publish import publish
+from sharpwave.workers.mirror import Holder
+from sharpwave.workers.ports import Item, Ledger, Parking, Reads, Refusal, WorkQueues, Writes
+from sharpwave.workers.promote import promote, sweep_memories
+
+log = logging.getLogger(__name__)
+
+Entries = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything the actors hand to their handlers."""
+
+    delivery: Delivery
+    reads: Reads
+    writes: Writes
+    queues: WorkQueues
+    agents: RegisteredAgents
+    parking: Parking
+    catalogue: Catalogue
+    ledger: Ledger
+    gatherer: Gatherer
+    clock: Clock
+    promote_after_s: float
+
+
+def register(broker: dramatiq.Broker, ports: Ports) -> None:
+    """Declare every actor on `broker`, closed over what it needs."""
+    for queue, duties in (
+        ("deliver", _deliver_actors(ports)),
+        ("status", _status_actors(ports)),
+        ("promote", _promote_actors(ports)),
+        ("learn", _learn_actors(ports)),
+        ("archive", {"on_archived": ports.gatherer.store}),
+    ):
+        for name, handle in duties.items():
+            _declare(broker, queue, name, handle)
+
+
+def _declare(
+    broker: dramatiq.Broker, queue: str, name: str, handle: Callable[[Entries], object]
+) -> None:
+    def run(entries: Entries) -> None:
+        done = handle(entries)
+        log.debug(name, extra={"entries": len(entries), "done": done})
+
+    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(run)
+
+
+def _deliver_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+    def on_signals(entries: Entries) -> int:
+        signals = [Signal(_item(entry), entry["event_id"]) for entry in entries]
+        return deliver(signals, ports.delivery)
+
+    def on_chunks(entries: Entries) -> int:
+        return sum(deliver_chunk(_key(each), each["chunk"], ports.delivery) for each in entries)
+
+    return {"on_signals": on_signals, "on_chunks": on_chunks}
+
+
+def _status_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+    def on_rows_changed(entries: Entries) -> None:
+        acknowledge(
+            [Holder(_key(entry), entry.get("chunk")) for entry in entries],
+            illegal=[_move(entry["illegal"]) for entry in entries if "illegal" in entry],
+            lost=[_loss(entry["restore"]) for entry in entries if "restore" in entry],
+            reads=ports.reads,
+            writes=ports.writes,
+            parking=ports.parking,
+        )
+
+    def on_refused(entries: Entries) -> None:
+        ports.parking.park([_refusal(entry) for entry in entries])
+
+    def on_registered(entries: Entries) -> None:
+        ports.agents.note(sorted({keys.owner_of(entry["key"][0]) or "" for entry in entries}))
+
+    def on_expiry(entries: Entries) -> int:
+        return sum(
+            expire(entry["agent"], reads=ports.reads, writes=ports.writes, clock=ports.clock)
+            for entry in entries
+        )
+
+    return {
+        "on_rows_changed": on_rows_changed,
+        "on_refused": on_refused,
+        "on_registered": on_registered,
+        "on_expiry": on_expiry,
+        "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
+    }
+
+
+def _promote_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+    def on_memories(entries: Entries) -> int:
+        items = {_key(entry): _item(entry) for entry in entries}
+        return promote(list(items.values()), writes=ports.writes, clock=ports.clock)
+
+    def on_late_outcomes(entries: Entries) -> int:
+        items = {_key(entry): _item(entry) for entry in entries}
+        return fold_decisions(
+            list(items.values()), reads=ports.reads, writes=ports.writes, clock=ports.clock
+        )
+
+    def on_sweep(entries: Entries) -> int:
+        return sum(_sweep(entry["agent"], ports) for entry in entries)
+
+    return {
+        "on_memories": on_memories,
+        "on_late_outcomes": on_late_outcomes,
+        "on_sweep": on_sweep,
+        "on_sweep_tick": _fan_out(ports, ticks.SWEEP),
+    }
+
+
+def _sweep(agent_id: str, ports: Ports) -> int:
+    after = ports.promote_after_s
+    return sweep_memories(
+        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+    ) + sweep_decisions(
+        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+    )
+
+
+def _learn_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+    def on_decisions(entries: Entries) -> int:
+        items = [_item(entry) for entry in entries]
+        return learn(items, catalogue=ports.catalogue, ledger=ports.ledger)
+
+    def on_figures_tick(entries: Entries) -> int:
+        versions = ports.catalogue.versions(latest=ports.clock())
+        return publish(versions, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+
+    return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
+
+
+def _fan_out(ports: Ports, tick: ticks.Periodic) -> Callable[[Entries], object]:
+    def on_tick(entries: Entries) -> int:
+        names = ports.agents.names()
+        ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))
+        return len(names)
+
+    return on_tick
+
+
+def _item(entry: Mapping[str, Any]) -> Item:
+    return item_from_wire(image_of(entry))
+
+
+def _key(entry: Mapping[str, Any]) -> keys.Key:
+    return keys.Key(*entry["key"])
+
+
+def _move(content: Mapping[str, Any]) -> Move:
+    row = keys.Key(content["row_pk"], content["row_sk"])
+    return Move(row, content["before"], content["after"], content["event_id"])
+
+
+def _loss(content: Mapping[str, Any]) -> Loss:
+    return Loss(keys.Key(content["row_pk"], content["row_sk"]), content["attributes"])
+
+
+def _refusal(entry: Mapping[str, Any]) -> Refusal:
+    faults = [Fault(**fault) for fault in entry["faults"]]
+    return Refusal(
+        entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
+    )

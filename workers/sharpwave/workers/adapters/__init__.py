@@ -1,0 +1,1 @@
+"""The ports on AWS: the only modules beside the broker and the pump that speak to it."""

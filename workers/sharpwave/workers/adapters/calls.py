@@ -1,0 +1,40 @@
+"""What every adapter shares: slices, pauses, and botocore's errors in the handlers' words."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sharpwave.workers.ports import TryAgain
+
+T = TypeVar("T")
+
+#: How often a part of a batch that was throttled is asked for again before the message waits.
+ATTEMPTS = 6
+
+
+def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Split a sequence into runs of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def pause(attempt: int) -> None:
+    """Wait before another attempt: full jitter up to 50 ms doubled at each."""
+    time.sleep(random.uniform(0, 0.05 * 2**attempt))
+
+
+@contextmanager
+def calling(what: str) -> Iterator[None]:
+    """Turn botocore's errors into TryAgain that names the call.
+
+    Botocore retries throttling and lost connections by itself; what reaches this is worth a
+    later attempt of the whole message.
+    """
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise TryAgain(f"{what}: {error}") from error

@@ -1,0 +1,154 @@
+"""Conditional writes of single items on DynamoDB: one by one, or 25 to a call.
+
+Both adapters keep the same contract. The batched one uses PartiQL's BatchExecuteStatement, whose
+statements fail each on its own; the single one serves backends that lack it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
+from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause, slices
+from sharpwave.workers.ports import Insert, TryAgain, Write
+
+#: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
+_STATEMENTS = 25
+_CONDITION_FAILED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+_WORTH_RETRYING = frozenset(
+    {
+        "RequestLimitExceeded",
+        "ProvisionedThroughputExceeded",
+        "ThrottlingError",
+        "TransactionConflict",
+        "InternalServerError",
+    }
+)
+
+
+class BatchedWrites:
+    """`Writes` by BatchExecuteStatement; safe to share between threads."""
+
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        """Write through a low-level `dynamodb` client."""
+        self._client, self._prefix = client, prefix
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items; say of each whether its condition held."""
+        verdicts: list[bool | None] = [None] * len(writes)
+        todo = list(range(len(writes)))
+        for attempt in range(ATTEMPTS):
+            again: list[int] = []
+            for part in slices(todo, _STATEMENTS):
+                again += self._batch(writes, part, verdicts)
+            if not again:
+                return [bool(verdict) for verdict in verdicts]
+            todo = again
+            pause(attempt)
+        raise TryAgain(f"{len(todo)} of {len(writes)} writes were throttled {ATTEMPTS} times")
+
+    def _batch(
+        self, writes: Sequence[Write], part: Sequence[int], verdicts: list[bool | None]
+    ) -> list[int]:
+        statements = [statement(writes[index], self._prefix) for index in part]
+        with calling("BatchExecuteStatement"):
+            reply = self._client.batch_execute_statement(Statements=statements)
+        again = []
+        for index, response in zip(part, reply["Responses"], strict=True):
+            code = response.get("Error", {}).get("Code")
+            if code in _WORTH_RETRYING:
+                again.append(index)
+            elif code is not None and code not in _CONDITION_FAILED:
+                raise TryAgain(f"{writes[index].location}: {response['Error']}")
+            else:
+                verdicts[index] = code is None
+        return again
+
+
+class SingleWrites:
+    """`Writes` by PutItem and UpdateItem, a call each."""
+
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        """Write through a low-level `dynamodb` client."""
+        self._client, self._prefix = client, prefix
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items; say of each whether its condition held."""
+        return [self._apply(write) for write in writes]
+
+    def _apply(self, write: Write) -> bool:
+        try:
+            with calling(f"write of {write.location}"):
+                if isinstance(write, Insert):
+                    self._client.put_item(**put_request(write, self._prefix))
+                else:
+                    self._client.update_item(**update_request(write, self._prefix))
+        except TryAgain as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == (
+                "ConditionalCheckFailedException"
+            ):
+                return False
+            raise
+        return True
+
+
+def statement(write: Write, prefix: str) -> dict[str, Any]:
+    """Give a write as a PartiQL statement with parameters."""
+    table = tables.physical(write.location.table, prefix)
+    if isinstance(write, Insert):
+        fields = ", ".join(f"'{name}': ?" for name in write.item)
+        text = f'INSERT INTO "{table}" VALUE {{{fields}}}'
+        return {"Statement": text, "Parameters": [to_wire(part) for part in write.item.values()]}
+    sets = " ".join(f'SET "{name}" = ?' for name in write.set)
+    tests = ["PK = ?", "SK = ?", *(f'"{name}" = ?' for name in write.equals)]
+    tests += [f'"{name}" IS MISSING' for name in write.missing]
+    values = [*write.set.values(), *write.location.key, *write.equals.values()]
+    text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
+    return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
+
+
+def put_request(write: Insert, prefix: str) -> dict[str, Any]:
+    """Give an insertion as PutItem takes it."""
+    return {
+        "TableName": tables.physical(write.table, prefix),
+        "Item": item_to_wire(write.item),
+        "ConditionExpression": "attribute_not_exists(PK)",
+    }
+
+
+def update_request(write: Write, prefix: str) -> dict[str, Any]:
+    """Give a change as UpdateItem takes it; it never creates the item."""
+    assert not isinstance(write, Insert)
+    names: dict[str, str] = {}
+    values: dict[str, Wire] = {}
+    sets = [_pair(name, value, names, values) for name, value in write.set.items()]
+    tests = ["attribute_exists(PK)"]
+    tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
+    for name in write.missing:
+        tests.append(f"attribute_not_exists({_name(name, names)})")
+    return {
+        "TableName": tables.physical(write.location.table, prefix),
+        "Key": write.location.key.wire(),
+        "UpdateExpression": "SET " + ", ".join(sets),
+        "ConditionExpression": " AND ".join(tests),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _pair(name: str, value: Any, names: dict[str, str], values: dict[str, Wire]) -> str:
+    token = f":v{len(values)}"
+    values[token] = to_wire(value)
+    return f"{_name(name, names)} = {token}"
+
+
+def _name(name: str, names: dict[str, str]) -> str:
+    for token, known in names.items():
+        if known == name:
+            return token
+    token = f"#n{len(names)}"
+    names[token] = name
+    return token

@@ -1,0 +1,253 @@
+"""Delivery: a row and a message for each target, then one mirror write for all of them.
+
+The effect comes first and the mark second. A crash in between sends again, with the same delivery
+id, and the inbox client absorbs it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.status import RANK
+from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers.audience import Audience, freeze, may_address
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, message
+from sharpwave.workers.expiry import note_late_rows
+from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.ports import (
+    Change,
+    Directory,
+    Inboxes,
+    Insert,
+    Item,
+    Location,
+    Parking,
+    Post,
+    Reads,
+    Refusal,
+    WorkQueues,
+    Write,
+    Writes,
+)
+from sharpwave.workers.quota import Quotas
+
+CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
+ROW_KEPT_S = 7 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The ports that delivery works through."""
+
+    reads: Reads
+    writes: Writes
+    inboxes: Inboxes
+    queues: WorkQueues
+    directory: Directory
+    parking: Parking
+    quotas: Quotas
+    clock: Clock
+    table_name: str = tables.SIGNALS
+
+
+class Signal(NamedTuple):
+    """An admitted signal and the event that brought it."""
+
+    item: Item
+    event_id: str
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to be done for one signal, or one chunk of its audience."""
+
+    signal: Item
+    holder: Holder
+    targets: list[str] = field(default_factory=list)
+    settled: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sent: set[str] = field(default_factory=set)
+    repeated: bool = False
+
+
+def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
+    """Deliver signals to their audiences; safe to repeat and to run concurrently.
+
+    Returns:
+        The number of messages sent.
+
+    Raises:
+        TryAgain: something did not answer; what was done is skipped at the next attempt.
+    """
+    plans, chunked = [], []
+    for signal in _distinct(signals):
+        fault = may_address(signal.item, ports.directory)
+        if fault is not None:
+            ports.parking.park([_refusal(signal, fault)])
+            continue
+        audience = freeze(
+            signal.item, directory=ports.directory, reads=ports.reads, writes=ports.writes
+        )
+        if audience.chunks:
+            chunked.append((signal.item, audience))
+        else:
+            plans.append(_plan(signal.item, Holder(_key(signal.item)), audience.targets, ports))
+    for item, audience in chunked:
+        _send_chunks(item, audience, ports)
+    return _carry_out(plans, ports)
+
+
+def deliver_chunk(signal: keys.Key, chunk: str, ports: Delivery) -> int:
+    """Deliver a signal to one chunk of its audience; safe to repeat."""
+    holder = Holder(signal, chunk)
+    place = Location(tables.SIGNALS, signal)
+    found = ports.reads.get([place, holder.location])
+    if place not in found or holder.location not in found:
+        return 0
+    targets = found[holder.location]["targets"]
+    return _carry_out([_plan(found[place], holder, targets, ports)], ports)
+
+
+def _plan(signal: Item, holder: Holder, targets: Iterable[str], ports: Delivery) -> _Plan:
+    plan = _Plan(signal, holder)
+    expired = expires_at(signal) <= ports.clock()
+    within = ports.quotas.take(signal["source_agent"], directory=ports.directory)
+    for target in targets:
+        reason = _obstacle(signal, target, ports.directory) or (None if within else "quota")
+        if reason:
+            plan.settled[target] = {"status": "FAILED", "reason": reason}
+        elif expired:
+            plan.settled[target] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+        else:
+            plan.targets.append(target)
+    return plan
+
+
+def _obstacle(signal: Item, target: str, directory: Directory) -> str | None:
+    registration = directory.find(target)
+    if registration is None:
+        return "unknown_target"
+    allowed = registration.accepts_from
+    if allowed is not None and signal["source_agent"] not in allowed:
+        return "not_accepted"
+    return None
+
+
+def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
+    posts = _insert_rows(plans, ports)
+    accepted = ports.inboxes.send([post for _, post in posts])
+    for (plan, post), exists in zip(posts, accepted, strict=True):
+        if exists:
+            plan.sent.add(post.target)
+        else:
+            plan.settled[post.target] = {"status": "FAILED", "reason": "agent_removed"}
+    _mark(plans, ports)
+    return sum(accepted)
+
+
+def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
+    """Write the rows, and give what is to be sent for them."""
+    work = [(plan, target, *_row(plan, target, ports)) for plan in plans for target in plan.targets]
+    if not work:
+        return []
+    rows = [row for _, _, row, _ in work]
+    note_late_rows(rows, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+    writes: list[Write] = [Insert(tables.SIGNALS, row) for row in rows]
+    fresh = ports.writes.apply(writes)
+    for (plan, *_), is_new in zip(work, fresh, strict=True):
+        plan.repeated = plan.repeated or not is_new
+    settled = _already_settled([plan for plan in plans if plan.repeated], ports)
+    return [
+        (plan, Post(target, body))
+        for plan, target, _, body in work
+        if target not in settled.get(plan.holder, ())
+    ]
+
+
+def _already_settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
+    """Find the targets that were sent to, or acknowledged, in an earlier attempt."""
+    if not plans:
+        return {}
+    known = mirror({plan.holder: Sent() for plan in plans}, reads=ports.reads, writes=ports.writes)
+    return {holder: _beyond_pending(statuses) for holder, statuses in known.items()}
+
+
+def _beyond_pending(statuses: Statuses) -> set[str]:
+    return {
+        target
+        for target, entry in statuses.items()
+        if RANK.get(entry["status"], 0) >= RANK["DELIVERED"]
+    }
+
+
+def _mark(plans: Sequence[_Plan], ports: Delivery) -> None:
+    fresh = [plan for plan in plans if not plan.repeated]
+    changes: list[Write] = [first_mirror(plan.holder, _first_statuses(plan)) for plan in fresh]
+    done = ports.writes.apply(changes) if changes else []
+    late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
+    late += [plan for plan in plans if plan.repeated]
+    if late:
+        sent = {plan.holder: Sent(frozenset(plan.sent), plan.settled) for plan in late}
+        mirror(sent, reads=ports.reads, writes=ports.writes)
+
+
+def _first_statuses(plan: _Plan) -> Statuses:
+    delivered = {target: {"status": "DELIVERED"} for target in sorted(plan.sent)}
+    return {**delivered, **plan.settled}
+
+
+def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
+    signal, key = plan.signal, _key(plan.signal)
+    uid = signal_uid(*key)
+    body, omitted = signal_body(signal, target, ports.table_name)
+    deadline = expires_at(signal)
+    row: Item = {
+        **keys.inbox_row(target, key, uid).item(),
+        "signal_pk": key.pk,
+        "signal_sk": key.sk,
+        "signal_id": signal["signal_id"],
+        "signal_type": signal["signal_type"],
+        "source_agent": signal["source_agent"],
+        "timestamp": signal["timestamp"],
+        "status": "PENDING",
+        "expires_at": deadline,
+        "ttl": deadline + ROW_KEPT_S,
+    }
+    if plan.holder.chunk is not None:
+        row["chunk"] = plan.holder.chunk
+    if omitted:
+        row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+    return row, body
+
+
+def _send_chunks(signal: Item, audience: Audience, ports: Delivery) -> None:
+    ports.queues.send([_chunk_message(signal, chunk, ports.clock) for chunk in audience.chunks])
+    summary = {"audience_chunks": len(audience.chunks)}
+    place = Location(tables.SIGNALS, _key(signal))
+    ports.writes.apply([Change(place, summary, missing=("audience_chunks",))])
+
+
+def _chunk_message(signal: Item, chunk: str, clock: Clock) -> Outgoing:
+    entry = Entry(ascii_json({"key": list(_key(signal)), "chunk": chunk}), "")
+    moment = int(clock() * 1000)
+    return Outgoing("deliver", message(CHUNK_DUTY, [entry], moment_ms=moment), ())
+
+
+def _distinct(signals: Sequence[Signal]) -> list[Signal]:
+    by_key: Mapping[keys.Key, Signal] = {_key(signal.item): signal for signal in signals}
+    return list(by_key.values())
+
+
+def _key(signal: Item) -> keys.Key:
+    return keys.Key(signal["PK"], signal["SK"])
+
+
+def _refusal(signal: Signal, fault: Fault) -> Refusal:
+    item = signal.item
+    image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
+    key = _key(item)
+    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image, item["source_agent"])

@@ -1,0 +1,76 @@
+"""The registered agents, cached; a name is read anew before it is called unknown."""
+
+from threading import Lock
+
+from pydantic import ValidationError
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.records import Registration
+from sharpwave.schemas.times import Clock
+from sharpwave.workers.ports import Insert, Item, Location, Reads, Writes
+
+
+class RegisteredAgents:
+    """`Directory` over the registrations in `agent_state` and the list in `pipeline`."""
+
+    def __init__(self, *, reads: Reads, writes: Writes, clock: Clock, lifetime_s: float) -> None:
+        """Keep registrations for at most `lifetime_s` seconds."""
+        self._reads, self._writes = reads, writes
+        self._clock, self._lifetime_s = clock, lifetime_s
+        self._known: dict[str, tuple[float, Registration]] = {}
+        self._lock = Lock()
+
+    def find(self, agent_id: str) -> Registration | None:
+        """Give an agent's registration, or None for an unknown or removed agent."""
+        with self._lock:
+            read_at, known = self._known.get(agent_id, (0.0, None))
+        if known is not None and self._clock() - read_at <= self._lifetime_s:
+            return known
+        return self._load([agent_id]).get(agent_id)
+
+    def everyone(self) -> list[Registration]:
+        """List all registered agents by name, read anew."""
+        names = self.names()
+        found = self._load(names)
+        return [found[name] for name in names if name in found]
+
+    def names(self) -> list[str]:
+        """List the ids of all agents ever registered, by name."""
+        listed = self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
+        return [item["SK"] for item in listed]
+
+    def note(self, agent_ids: list[str]) -> None:
+        """Put agents on the list; safe to repeat."""
+        self._writes.apply(
+            [
+                Insert(tables.PIPELINE, {**keys.known_agent(name).item(), "agent_id": name})
+                for name in agent_ids
+            ]
+        )
+        with self._lock:
+            for name in agent_ids:
+                self._known.pop(name, None)
+
+    def _load(self, agent_ids: list[str]) -> dict[str, Registration]:
+        places = {
+            Location(tables.STATE, keys.registration(name)): name
+            for name in agent_ids
+            if is_agent_id(name)
+        }
+        items = self._reads.get(list(places))
+        found = {places[place]: _registration(item) for place, item in items.items()}
+        valid = {name: each for name, each in found.items() if each is not None}
+        now = self._clock()
+        with self._lock:
+            for name in agent_ids:
+                self._known.pop(name, None)
+            self._known |= {name: (now, each) for name, each in valid.items()}
+        return valid
+
+
+def _registration(item: Item) -> Registration | None:
+    try:
+        return Registration.model_validate(item)
+    except ValidationError:
+        return None

@@ -1,0 +1,100 @@
+"""How stream records travel to the workers: entries packed into Dramatiq messages as JSON text.
+
+A body up to 64 KB is billed as one SQS request, so messages are filled to just below that. A
+single larger entry carries its image compressed.
+"""
+
+import re
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from msgspec import json as fast_json
+
+from sharpwave.schemas.numbers import Wire
+from sharpwave.workers.outgoing import Outgoing
+
+#: Fill of one message in bytes, below the 64 KB that SQS bills as one request.
+MAX_FILL_BYTES = 60_000
+
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+
+
+class Entry(NamedTuple):
+    """One piece of work for an actor, as JSON text, and the stream record it came from."""
+
+    text: str
+    sequence_number: str
+
+
+class Duty(NamedTuple):
+    """Which actor of which queue handles entries, and how many fit one message."""
+
+    queue: str
+    actor: str
+    limit: int
+
+
+def ascii_json(value: Any) -> str:
+    r"""Write a value as ASCII JSON, bytes as base64; SQS refuses characters such as \uffff."""
+    text = fast_json.encode(value).decode()
+    return text if text.isascii() else _NON_ASCII.sub(_escape, text)
+
+
+def image_field(text: str) -> str:
+    """Give the JSON pair that carries an image, compressed when it is large."""
+    if len(text) <= MAX_FILL_BYTES:
+        return f'"image":{text}'
+    return f'"zimage":"{b64encode(zlib.compress(text.encode())).decode()}"'
+
+
+def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
+    """Read the typed image out of an entry; binary stays base64 text."""
+    if "zimage" in entry:
+        image: dict[str, Wire] = fast_json.decode(zlib.decompress(b64decode(entry["zimage"])))
+        return image
+    return dict(entry["image"])
+
+
+def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Outgoing]:
+    """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
+    for batch in _batches(entries, duty.limit):
+        yield Outgoing(
+            duty.queue,
+            message(duty, batch, moment_ms=moment_ms),
+            tuple(entry.sequence_number for entry in batch if entry.sequence_number),
+        )
+
+
+def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
+    """Write one Dramatiq message; its id is derived from its content."""
+    work = ",".join(entry.text for entry in entries)
+    message_id = blake2b(f"{duty.actor}{work}".encode(), digest_size=16).hexdigest()
+    return (
+        f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
+        f'"kwargs":{{"entries":[{work}]}},"options":{{}},'
+        f'"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
+    )
+
+
+def _batches(entries: Sequence[Entry], limit: int) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    fill = 0
+    for entry in entries:
+        if batch and (len(batch) >= limit or fill + len(entry.text) > MAX_FILL_BYTES):
+            yield batch
+            batch, fill = [], 0
+        batch.append(entry)
+        fill += len(entry.text) + 1
+    if batch:
+        yield batch
+
+
+def _escape(match: re.Match[str]) -> str:
+    point = ord(match.group())
+    if point < 0x10000:
+        return f"\\u{point:04x}"
+    point -= 0x10000
+    return f"\\u{0xD800 + (point >> 10):04x}\\u{0xDC00 + (point & 0x3FF):04x}"

@@ -1,0 +1,47 @@
+"""How far a sweep has nothing left to do: a position that only it raises and others may lower."""
+
+from sharpwave.schemas import keys, tables
+from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Writes
+
+_ATTEMPTS = 8
+#: Characters of a mark such as 2025-10-18T14:3 that name ten minutes.
+_STEP = 15
+
+
+class LowWater:
+    """The low-water mark of one duty for one agent."""
+
+    def __init__(self, duty: str, agent_id: str, *, reads: Reads, writes: Writes) -> None:
+        """Read the mark; it is empty for an agent never swept."""
+        self._place = Location(tables.PIPELINE, keys.low_water(duty, agent_id))
+        self._reads, self._writes = reads, writes
+        self._load()
+
+    def _load(self) -> None:
+        item = self._reads.get([self._place]).get(self._place, {})
+        self.mark: str = item.get("mark", "")
+        self._rev: int = item.get("rev", 0)
+
+    def raise_to(self, mark: str) -> None:
+        """Raise the mark, unless somebody moved it since it was read.
+
+        It moves in steps of ten minutes, so that an idle sweep costs no write.
+        """
+        if mark[:_STEP] > self.mark[:_STEP]:
+            self._swap(mark)
+
+    def lower_to(self, mark: str) -> None:
+        """Lower the mark to just before a position that turned up late."""
+        for _ in range(_ATTEMPTS):
+            if mark > self.mark or self._swap(mark[:-1]):
+                return
+            self._load()
+        raise TryAgain(f"the low-water mark {self._place.key} kept moving")
+
+    def _swap(self, mark: str) -> bool:
+        values = {"mark": mark, "rev": self._rev + 1}
+        if self._rev:
+            write: Change | Insert = Change(self._place, values, equals={"rev": self._rev})
+        else:
+            write = Insert(self._place.table, {**self._place.key.item(), **values})
+        return self._writes.apply([write])[0]

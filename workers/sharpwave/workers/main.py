@@ -1,0 +1,262 @@
+"""Where everything is put together: settings, clients, ports, broker, actors, pump."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import boto3
+import dramatiq
+from botocore.config import Config
+
+from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
+from sharpwave.schemas.times import now
+from sharpwave.workers import ticks
+from sharpwave.workers.actors import Ports, register
+from sharpwave.workers.adapters.archives import open_archive
+from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.adapters.tables import TableLedger, TableReads
+from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.archive import Gatherer
+from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.deliver import Delivery
+from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.envelope import ascii_json
+from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.parking import ParkingLot
+from sharpwave.workers.ports import Refusal
+from sharpwave.workers.presence import Presence
+from sharpwave.workers.pump import DynamoCheckpoints, Hooks, Progress, Pump, Sender, Tick
+from sharpwave.workers.pump import QueueUrls as PumpUrls
+from sharpwave.workers.quota import Quotas
+from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
+from sharpwave.workers.settings import Settings
+from sharpwave.workers.sqs import DieWithMaster, SQSBroker, default_middlewares
+
+log = logging.getLogger(__name__)
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_CONNECTIONS = 64
+
+
+class Clients(NamedTuple):
+    """Low-level clients, safe to share between threads."""
+
+    dynamodb: Any
+    streams: Any
+    sqs: Any
+    s3: Any
+
+
+def clients(meter: CallMeter | None = None) -> Clients:
+    """Make the clients from AWS's own environment variables.
+
+    A local endpoint gets the emulators' credentials when none are set.
+    """
+    session = boto3.session.Session(**_local_credentials())
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=_CONNECTIONS,
+        connect_timeout=5,
+        read_timeout=30,
+        parameter_validation=False,
+    )
+    made = (
+        session.client(name, config=config) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
+    )
+    return Clients(*(meter.watch(client) if meter else client for client in made))
+
+
+def build() -> dramatiq.Broker:
+    """Put one worker process together; the Dramatiq command line calls this in each."""
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    settings, meter = Settings(), CallMeter()
+    made = clients(meter)
+    reads = TableReads(made.dynamodb, prefix=settings.prefix)
+    broker = SQSBroker(
+        queue_prefix=f"{settings.prefix}-" if settings.prefix else "",
+        visibility_timeout_s=settings.visibility_timeout_s,
+        client=meter.watch(_client("sqs")),
+        middleware=[*default_middlewares(), DieWithMaster()],
+    )
+    broker.add_middleware(
+        Presence(
+            made.dynamodb,
+            reads=reads,
+            meter=meter,
+            prefix=settings.prefix,
+            every_s=settings.heartbeat_s,
+        )
+    )
+    dramatiq.set_broker(broker)
+    register(broker, build_ports(settings, made))
+    return broker
+
+
+def build_ports(settings: Settings, made: Clients) -> Ports:
+    """Put the handlers' ports on AWS."""
+    reads = TableReads(made.dynamodb, prefix=settings.prefix)
+    writes_on = BatchedWrites if settings.writes == "batched" else SingleWrites
+    writes = writes_on(made.dynamodb, prefix=settings.prefix)
+    urls = QueueUrls(made.sqs, prefix=settings.prefix)
+    inboxes, work = SqsInboxes(made.sqs, urls=urls), SqsWorkQueues(made.sqs, urls=urls)
+    agents = RegisteredAgents(
+        reads=reads, writes=writes, clock=now, lifetime_s=settings.registration_cache_s
+    )
+    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=now)
+    quotas = Quotas(reads=reads, writes=writes, clock=now, per_minute=settings.quota_per_minute)
+    delivery = Delivery(
+        reads=reads,
+        writes=writes,
+        inboxes=inboxes,
+        queues=work,
+        directory=agents,
+        parking=parking,
+        quotas=quotas,
+        clock=now,
+        table_name=tables.physical(tables.SIGNALS, settings.prefix),
+    )
+    return Ports(
+        delivery=delivery,
+        reads=reads,
+        writes=writes,
+        queues=work,
+        agents=agents,
+        parking=parking,
+        catalogue=Catalogue(reads=reads, clock=now, lifetime_s=settings.pattern_cache_s),
+        ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
+        gatherer=Gatherer(
+            open_archive(settings.archive, s3=made.s3),
+            linger_s=settings.archive_linger_s,
+            threads=settings.threads,
+        ),
+        clock=now,
+        promote_after_s=settings.promote_after_s,
+    )
+
+
+def build_router(settings: Settings) -> Router:
+    """Make the router with the thresholds of early promotion."""
+    return Router(
+        importance=settings.promote_importance,
+        access_count=settings.promote_access_count,
+        promote_after_s=settings.promote_after_s,
+    )
+
+
+def build_pump(
+    settings: Settings, made: Clients, *, stop: threading.Event, meter: CallMeter
+) -> Pump:
+    """Put a pump together; setting `stop` ends it after the page in hand."""
+    ports, route = build_ports(settings, made), build_router(settings)
+    names = {name: tables.physical(name, settings.prefix) for name in queues.WORK_QUEUE_NAMES}
+    sender = Sender(
+        made.sqs,
+        queue_url=PumpUrls(made.sqs, names),
+        on_refused=lambda *refused: ports.parking.park([_unsendable(*refused)]),
+        stop=stop,
+    )
+
+    def on_trimmed(table: str, shard_id: str) -> None:
+        log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
+        count = reconcile(
+            table, scan(table, settings, made), route=route, send=sender.send, now=now()
+        )
+        log.warning("reconciled", extra={"table": table, "items": count})
+
+    def on_unroutable(table: str, record: StreamRecord, error: Exception) -> None:
+        ports.parking.park([_unroutable(table, record, error)])
+
+    def on_progress(progress: Progress) -> None:
+        _write_progress(progress, settings, made, meter)
+
+    return Pump(
+        {name: tables.physical(name, settings.prefix) for name in tables.STREAMED},
+        dynamodb=made.dynamodb,
+        streams=made.streams,
+        route=route,
+        sender=sender,
+        checkpoints=DynamoCheckpoints(
+            made.dynamodb,
+            tables.physical(tables.PIPELINE, settings.prefix),
+            key=keys.checkpoint,
+        ),
+        hooks=Hooks(on_trimmed=on_trimmed, on_unroutable=on_unroutable, on_progress=on_progress),
+        stop=stop,
+        ticks=[_tick(periodic, settings.tick_s) for periodic in ticks.ALL],
+    )
+
+
+def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wire]]:
+    """Read a whole table, in typed form."""
+    pages = made.dynamodb.get_paginator("scan")
+    name = tables.physical(table, settings.prefix)
+    for page in pages.paginate(TableName=name, ConsistentRead=True):
+        yield from page["Items"]
+
+
+def _tick(periodic: ticks.Periodic, every_s: float) -> Tick:
+    return Tick(lambda: ticks.tick(periodic, clock=now), every_s)
+
+
+def _unsendable(message: Outgoing, code: str, reason: str) -> Refusal:
+    content = parse_json(message.body)
+    fault = Fault("unsendable", "", f"SQS refused its work message: {code}: {reason}")
+    key = keys.Key(f"queue#{message.queue}", content["message_id"])
+    return Refusal(
+        "queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE], None
+    )
+
+
+def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
+    change = record["dynamodb"]
+    key = keys.Key(change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
+    fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
+    image = ascii_json(change.get("NewImage", {}))[:MAX_PARKED_IMAGE]
+    return Refusal(table, key, record["eventID"], [fault], image, keys.owner_of(key.pk))
+
+
+def _write_progress(
+    progress: Progress, settings: Settings, made: Clients, meter: CallMeter
+) -> None:
+    row = {
+        **keys.heartbeat(f"pump:{progress.table}").item(),
+        "records": progress.records,
+        "open_shards": progress.open_shards,
+        "failing_shards": progress.failing_shards,
+        "lag_s": progress.lag_s,
+        "at": int(progress.at),
+        "pid": os.getpid(),
+        "calls": meter.snapshot(),
+    }
+    name = tables.physical(tables.PIPELINE, settings.prefix)
+    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row))
+
+
+def _client(service: str) -> Any:
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=_CONNECTIONS,
+        connect_timeout=5,
+        read_timeout=30,
+        parameter_validation=False,
+    )
+    session: Any = boto3.session.Session()
+    return session.client(service, config=config, **_local_credentials())
+
+
+def _local_credentials() -> dict[str, Any]:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    if urlsplit(endpoint).hostname not in _LOCAL or os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {}
+    return {
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+        "region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+    }

@@ -1,0 +1,155 @@
+"""The mirror: a signal's `processing_status`, kept equal to its targets' rows.
+
+One function serves delivery, acknowledgement, expiry and repair. It reads signal and rows, takes
+the greater rank per target and sets the whole map with a compare-and-swap, so messages that
+overtake each other cannot matter.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, signal_uid
+from sharpwave.schemas.status import outranks
+from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
+
+Statuses = dict[str, dict[str, Any]]
+
+_ATTEMPTS = 8
+_DETAILS = ("processed_at", "decision_id", "reason")
+
+
+class Holder(NamedTuple):
+    """Which item holds the mirror of a delivery: the signal, or a chunk of its audience."""
+
+    signal: keys.Key
+    chunk: str | None = None
+
+    @property
+    def location(self) -> Location:
+        """Say where the mirror is."""
+        if self.chunk is None:
+            return Location(tables.SIGNALS, self.signal)
+        uid = signal_uid(*self.signal)
+        return Location(tables.PIPELINE, keys.Key(keys.audience(uid).pk, self.chunk))
+
+
+class Sent(NamedTuple):
+    """What delivery knows of a mirror: who was sent to, and who cannot be and why."""
+
+    targets: frozenset[str] = frozenset()
+    settled: Mapping[str, dict[str, Any]] = {}
+
+
+def mirror(
+    holders: Mapping[Holder, Sent], *, reads: Reads, writes: Writes
+) -> dict[Holder, Statuses]:
+    """Bring mirrors up to date.
+
+    Safe to repeat, to run concurrently and in any order. A signal removed by its TTL is left
+    alone: its rows are the evidence.
+
+    Returns:
+        The statuses each existing mirror holds now.
+
+    Raises:
+        TryAgain: others kept changing a mirror.
+    """
+    result: dict[Holder, Statuses] = {}
+    todo = dict(holders)
+    for _ in range(_ATTEMPTS):
+        current = _read(todo, reads)
+        changes: list[Write] = []
+        pending: list[Holder] = []
+        for holder, (item, merged) in current.items():
+            result[holder] = merged
+            if merged != _statuses(item):
+                changes.append(_change(holder, item, merged))
+                pending.append(holder)
+        done = writes.apply(changes) if changes else []
+        todo = {holder: todo[holder] for holder, ok in zip(pending, done, strict=True) if not ok}
+        if not todo:
+            return result
+    raise TryAgain(f"the mirrors of {len(todo)} signals kept changing")
+
+
+def first_mirror(holder: Holder, statuses: Statuses) -> Change:
+    """Give the write that sets a mirror which nobody has written yet."""
+    values = {"processing_status": statuses, "status_v": 1}
+    return Change(holder.location, values, missing=("status_v",))
+
+
+def audience_of(holder: Holder, item: Item, reads: Reads) -> list[str]:
+    """List the targets whose rows a mirror reflects."""
+    if holder.chunk is not None:
+        return list(item.get("targets", ()))
+    listed = item.get("target_agents")
+    targets = list(listed) if isinstance(listed, list) else []
+    if targets not in ([EVERYONE], [SUBSCRIBERS]):
+        return [] if "audience_chunks" in item else sorted(set(targets))
+    frozen = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
+    found = reads.get([frozen]).get(frozen)
+    return list(found.get("targets", ())) if found else []
+
+
+def _read(
+    holders: Iterable[Holder] | Mapping[Holder, Sent], reads: Reads
+) -> dict[Holder, tuple[Item, Statuses]]:
+    known = {holder.location: holder for holder in holders}
+    items = {known[place]: item for place, item in reads.get(list(known)).items()}
+    rows = {
+        holder: [_row(holder, target) for target in audience_of(holder, item, reads)]
+        for holder, item in items.items()
+    }
+    found = reads.get([place for places in rows.values() for place in places])
+    sent = holders if isinstance(holders, Mapping) else {}
+    return {
+        holder: (item, _merge(item, rows[holder], found, sent.get(holder, Sent())))
+        for holder, item in items.items()
+    }
+
+
+def _merge(
+    item: Item, rows: Sequence[Location], found: Mapping[Location, Item], sent: Sent
+) -> Statuses:
+    merged = dict(_statuses(item))
+    for target in sent.targets:
+        _take(merged, target, {"status": "DELIVERED"})
+    for target, entry in sent.settled.items():
+        _take(merged, target, entry)
+    for place in rows:
+        row = found.get(place)
+        if row is not None:
+            _take(merged, keys.owner_of(place.key.pk) or "", _entry(row))
+    return merged
+
+
+def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
+    held = merged.get(target)
+    if held is None or outranks(entry["status"], held["status"]):
+        merged[target] = entry
+    elif entry["status"] == held["status"] and len(entry) > 1:
+        merged[target] = entry  # the row may have gained a decision id
+
+
+def _entry(row: Item) -> dict[str, Any]:
+    details = {name: row[name] for name in _DETAILS if row.get(name) is not None}
+    return {"status": row.get("status", "PENDING"), **details}
+
+
+def _statuses(item: Item) -> Statuses:
+    held = item.get("processing_status")
+    return held if "status_v" in item and isinstance(held, dict) else {}
+
+
+def _change(holder: Holder, item: Item, merged: Statuses) -> Change:
+    version = item.get("status_v")
+    values = {"processing_status": merged, "status_v": (version or 0) + 1}
+    if version is None:
+        return Change(holder.location, values, missing=("status_v",))
+    return Change(holder.location, values, equals={"status_v": version})
+
+
+def _row(holder: Holder, target: str) -> Location:
+    uid = signal_uid(*holder.signal)
+    return Location(tables.SIGNALS, keys.inbox_row(target, holder.signal, uid))

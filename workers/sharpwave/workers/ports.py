@@ -1,0 +1,166 @@
+"""What the handlers need of the world. Adapters and fakes both pass the same contract tests."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.records import Registration
+from sharpwave.workers.outgoing import Outgoing
+
+Item = dict[str, Any]
+
+
+class TryAgain(Exception):
+    """Something outside did not answer as hoped; the message is retried after its visibility."""
+
+
+class Location(NamedTuple):
+    """One item: its logical table and its key."""
+
+    table: str
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Write an item unless its key exists."""
+
+    table: str
+    item: Item
+
+    @property
+    def location(self) -> Location:
+        """Say which item this writes."""
+        return Location(self.table, Key(self.item["PK"], self.item["SK"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Set attributes of an item that exists, and only if `equals` and `missing` hold.
+
+    A change never creates an item: an update after a removal must not raise a ghost.
+    """
+
+    location: Location
+    set: Mapping[str, Any]
+    equals: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+
+Write = Insert | Change
+
+
+class Writes(Protocol):
+    """Conditional writes of single items."""
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items, each on its own.
+
+        Returns:
+            For each write, whether its condition held.
+
+        Raises:
+            TryAgain: a write could not be decided; those already applied stay.
+        """
+
+
+class Reads(Protocol):
+    """Strongly consistent reads."""
+
+    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
+        """Read items; those that do not exist are left out."""
+
+    def query(
+        self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None
+    ) -> Iterator[Item]:
+        """Read a partition in sort key order: `after` exclusive, `until` inclusive."""
+
+    def by_agent(self, agent_id: str, *, after: int, until: int) -> Iterator[Item]:
+        """Read index entries of an agent's decisions with `after < timestamp <= until`.
+
+        Entries hold PK, SK, timestamp and, if present, outcome and event_time. Eventually
+        consistent: a decision written in the last moments may be missing.
+        """
+
+
+class Ledger(Protocol):
+    """Grow-only sets of elements, and the counts derived from them."""
+
+    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
+        """Add elements to a set and give all of it."""
+
+    def raise_head(self, location: Location, bucket: str, row: Sequence[int]) -> bool:
+        """Replace a bucket's counts unless the stored ones come from a set as large.
+
+        `row[0]` is the size of the set the counts were folded from.
+        """
+
+
+class Post(NamedTuple):
+    """A message for an agent's inbox."""
+
+    target: str
+    body: str
+
+
+class Inboxes(Protocol):
+    """The agents' own queues."""
+
+    def send(self, posts: Sequence[Post]) -> list[bool]:
+        """Send messages.
+
+        Returns:
+            For each message, whether its queue exists.
+
+        Raises:
+            TryAgain: the queues did not accept them all.
+        """
+
+
+class WorkQueues(Protocol):
+    """The work queues, for work that leads to more work."""
+
+    def send(self, messages: Sequence[Outgoing]) -> None:
+        """Send messages; returns once every one was accepted.
+
+        Raises:
+            TryAgain: some were not accepted.
+        """
+
+
+class Directory(Protocol):
+    """The registered agents."""
+
+    def find(self, agent_id: str) -> Registration | None:
+        """Give an agent's registration, read anew before it is called unknown."""
+
+    def everyone(self) -> list[Registration]:
+        """List all registered agents by name."""
+
+
+class Parking(Protocol):
+    """Where refused records wait for a human, and their owners hear about them."""
+
+    def park(self, refusals: Sequence["Refusal"]) -> None:
+        """Keep refused records and tell each owner; safe to repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A record that the pipeline does not admit, and why."""
+
+    table: str
+    key: Key
+    event_id: str
+    faults: Sequence[Fault]
+    image: str
+    owner: str | None
+
+
+class Archive(Protocol):
+    """Cold storage of what was admitted."""
+
+    def write(self, day: str, lines: Sequence[str]) -> None:
+        """Store lines of one day as one new part, whole or not at all."""

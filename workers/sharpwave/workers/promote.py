@@ -1,0 +1,69 @@
+"""Short-term memory becomes long-term memory: a deterministic key, a conditional put, then a mark.
+
+Both steps are safe to repeat and to race: the first put holds, and the mark says the same.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.times import Clock, bound
+from sharpwave.workers.expiry import SETTLING_S
+from sharpwave.workers.low_water import LowWater
+from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write, Writes
+
+_PAGE = 100
+_DROPPED = frozenset({"PK", "SK", "ttl", "expires_at", "promoted_at", "is_stm"})
+
+
+def promote(entries: Sequence[Item], *, writes: Writes, clock: Clock) -> int:
+    """Promote memory entries to facts.
+
+    Returns:
+        The number of facts that are new; the others were promoted before.
+    """
+    moment = int(clock())
+    facts: list[Write] = [Insert(tables.MEMORY, _fact(entry, moment)) for entry in entries]
+    new = writes.apply(facts) if facts else []
+    marks: list[Write] = [_mark(entry, moment) for entry in entries]
+    if marks:
+        writes.apply(marks)
+    return sum(new)
+
+
+def sweep_memories(
+    agent_id: str, *, promote_after_s: float, reads: Reads, writes: Writes, clock: Clock
+) -> int:
+    """Promote an agent's memory entries that have come of age; gives the number of new facts."""
+    promoted = 0
+    for memory_type in keys.MEMORY_TYPES:
+        low = LowWater(f"memory-{memory_type}", agent_id, reads=reads, writes=writes)
+        until = bound(clock() - promote_after_s)
+        pk = keys.memory_pk(agent_id, memory_type)
+        due = reads.query(tables.STATE, pk, after=low.mark, until=until)
+        for page in pages(entry for entry in due if "promoted_at" not in entry):
+            promoted += promote(page, writes=writes, clock=clock)
+        low.raise_to(bound(clock() - promote_after_s - SETTLING_S))
+    return promoted
+
+
+def pages(items: Iterable[Item], size: int = _PAGE) -> Iterable[list[Item]]:
+    """Split items into lists of at most `size`."""
+    page: list[Item] = []
+    for item in items:
+        page.append(item)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _fact(entry: Item, moment: int) -> Item:
+    key = keys.fact(entry["agent_id"], entry["memory_type"], entry["SK"])
+    content = {name: value for name, value in entry.items() if name not in _DROPPED}
+    return {**key.item(), **content, "learned_at": moment}
+
+
+def _mark(entry: Item, moment: int) -> Change:
+    place = Location(tables.STATE, keys.Key(entry["PK"], entry["SK"]))
+    return Change(place, {"promoted_at": moment}, missing=("promoted_at",))

@@ -1,0 +1,37 @@
+"""Settings of workers and pump: one frozen record, read once from `SHARPWAVE_*`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sharpwave.schemas.ids import NAME_PREFIX
+from sharpwave.schemas.times import DAY_S
+
+
+class Settings(BaseSettings):
+    """What a worker or a pump is told. AWS itself is told by AWS's own variables."""
+
+    model_config = SettingsConfigDict(env_prefix="SHARPWAVE_", frozen=True)
+
+    prefix: str = Field(default="", pattern=NAME_PREFIX, description="before every name at AWS")
+    archive: str = Field(
+        default=Path(".sharpwave/archive").resolve().as_uri(),
+        description="file:///folder or s3://bucket/prefix",
+    )
+    writes: Literal["batched", "single"] = Field(
+        default="batched", description="single for a backend without BatchExecuteStatement"
+    )
+    promote_after_s: float = Field(default=DAY_S, gt=0)
+    promote_importance: float = Field(default=0.8, ge=0, le=1)
+    promote_access_count: int = Field(default=10, ge=1)
+    pattern_cache_s: float = Field(default=5.0, gt=0)
+    clock_skew_s: float = Field(default=5.0, ge=0)
+    registration_cache_s: float = Field(default=5.0, ge=0)
+    quota_per_minute: int | None = Field(default=None, ge=1, description="None: no limit")
+    archive_linger_s: float = Field(default=1.0, ge=0)
+    tick_s: float = Field(default=60.0, gt=0, description="how often sweeps and figures run")
+    visibility_timeout_s: int = Field(default=60, ge=2, le=43_200)
+    threads: int = Field(default=8, ge=1, description="worker threads of one process")
+    heartbeat_s: float = Field(default=5.0, gt=0)
