@@ -215,6 +215,16 @@ def test_a_failing_shard_does_not_hold_up_the_others(bench: "Bench") -> None:
     assert bench.pump.progress().failing_shards == 1
 
 
+def test_a_failing_shard_is_left_alone_for_a_while(bench: "Bench", fault: Fault) -> None:
+    bench.streams.add_shard("s")
+    bench.streams.put("s")
+    bench.sent.before = lambda: (_ for _ in ()).throw(fault("Throttling"))
+
+    bench.settle(400, every_s=0.01)
+
+    assert 2 <= bench.streams.calls.count("get_records") < 60
+
+
 def test_lag_grows_while_a_shard_cannot_be_handed_on(bench: "Bench") -> None:
     bench.streams.add_shard("s")
     bench.streams.put("s", created=bench.clock.now)

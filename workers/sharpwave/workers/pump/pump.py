@@ -1,8 +1,7 @@
 """Carries the changes of several tables to the work queues, a thread for each table."""
 
-import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sharpwave.workers.outgoing import Route
@@ -12,8 +11,6 @@ from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.pump.table import Sends, TablePump
 from sharpwave.workers.pump.ticker import Tick, Ticker
-
-log = logging.getLogger(__name__)
 
 
 class Pump:
@@ -65,10 +62,9 @@ class Pump:
         ]
         ticker = Ticker(ticks, send=sender.send, stop=stop)
         self._threads = [
-            threading.Thread(target=pump.run, args=(stop,), name=f"pump-{pump.table}", daemon=True)
-            for pump in self._tables
+            *(_thread(f"pump-{pump.table}", pump.run, stop) for pump in self._tables),
+            _thread("pump-ticks", ticker.run),
         ]
-        self._threads.append(threading.Thread(target=ticker.run, name="pump-ticks", daemon=True))
 
     def start(self) -> None:
         """Start every thread and return."""
@@ -93,3 +89,7 @@ class Pump:
     def progress(self) -> list[Progress]:
         """How far each table is; also shows a table whose thread no longer moves."""
         return [pump.progress() for pump in self._tables]
+
+
+def _thread(name: str, run: Callable[..., None], *args: object) -> threading.Thread:
+    return threading.Thread(target=run, args=args, name=name, daemon=True)

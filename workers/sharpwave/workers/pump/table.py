@@ -75,18 +75,8 @@ class TablePump:
         self._records = 0
         self._refresh_at = self._beat_at = float("-inf")
         self._backoff = self._new_backoff()
-        self._pace = Pace(
-            busy_wait_s=self._settings.busy_wait_s,
-            busy_for_s=self._settings.busy_for_s,
-            idle_wait_s=self._settings.idle_wait_s,
-        )
-        self._bookmarks = Bookmarks(
-            checkpoints,
-            table,
-            records=self._settings.checkpoint_records,
-            every_s=self._settings.checkpoint_every_s,
-            clock=clock,
-        )
+        self._pace = _pace_of(self._settings)
+        self._bookmarks = _bookmarks_of(self._settings, checkpoints, table, clock)
         self._lineage = Lineage(
             table,
             source=source,
@@ -232,6 +222,26 @@ class TablePump:
 
     def _new_backoff(self) -> Backoff:
         return Backoff(self._settings.backoff_base_s, self._settings.backoff_cap_s)
+
+
+def _pace_of(settings: PumpSettings) -> Pace:
+    return Pace(
+        busy_wait_s=settings.busy_wait_s,
+        busy_for_s=settings.busy_for_s,
+        idle_wait_s=settings.idle_wait_s,
+    )
+
+
+def _bookmarks_of(
+    settings: PumpSettings, checkpoints: Checkpoints, table: str, clock: Callable[[], float]
+) -> Bookmarks:
+    return Bookmarks(
+        checkpoints,
+        table,
+        records=settings.checkpoint_records,
+        every_s=settings.checkpoint_every_s,
+        clock=clock,
+    )
 
 
 def _created_at(record: StreamRecord) -> float:
