@@ -12,6 +12,7 @@ import pytest
 
 from sharpwave.infra.embedded.container import IMAGE
 from sharpwave.infra.embedded.environment import ensure
+from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 WORKERS = ["deliver", "status", "promote", "learn", "archive"]
@@ -88,6 +89,15 @@ def test_every_part_talks_to_localstack(services: dict[str, Any], name: str) -> 
 
     assert variables["AWS_ENDPOINT_URL"] == "http://localstack:4566"
     assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_REGION"]) == ("test", "us-east-1")
+
+
+def test_the_archive_is_kept_on_a_volume(services: dict[str, Any]) -> None:
+    variables = services["archive"]["environment"]
+
+    settings = Settings(archive=variables["SHARPWAVE_ARCHIVE"])
+
+    assert settings.archive == "file:///archive"
+    assert services["archive"]["volumes"] == ["archive:/archive"]
 
 
 def test_the_image_installs_by_hash_and_does_not_run_as_root() -> None:
