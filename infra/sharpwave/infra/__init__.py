@@ -1,0 +1,1 @@
+"""Where the pipeline runs: provisioning, operations, the local stack."""

@@ -1,0 +1,193 @@
+"""The agents of a deployment: their registrations and their inbox queues."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from sharpwave.infra import queue_setup
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Depth, depth_of
+from sharpwave.infra.provision import Provisioned, carry_out
+from sharpwave.infra.steps import Action, Finding, Step
+from sharpwave.schemas import keys, queues
+from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.records import Registration
+from sharpwave.schemas.tables import PIPELINE, STATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What an agent's registration should say; None leaves an attribute as it is."""
+
+    subscriptions: Sequence[str] | None = None
+    may_broadcast: bool | None = None
+    accepts_from: Sequence[str] | None = None
+    signals_per_minute: int | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """Give what was wished for as attributes of the registration."""
+        values = {
+            "subscriptions": None if self.subscriptions is None else sorted(self.subscriptions),
+            "may_broadcast": self.may_broadcast,
+            "accepts_from": None if self.accepts_from is None else sorted(self.accepts_from),
+            "signals_per_minute": self.signals_per_minute,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentView:
+    """One agent: what it registered and how its inbox stands (None without a queue)."""
+
+    agent_id: str
+    registered: bool
+    registration: Item
+    inbox: Depth | None
+    dlq: Depth | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What the removal of an agent did, and why its queue was kept, if it was."""
+
+    steps: tuple[str, ...]
+    kept_queue: str | None = None
+
+
+def add_agent(
+    deployment: Deployment, agent_id: str, wishes: Wishes | None = None, *, dry_run: bool = False
+) -> Provisioned:
+    """Register an agent and make its inbox queue with a dead-letter queue.
+
+    Safe to repeat; what was registered before and is not wished otherwise stays.
+
+    Raises:
+        Misused: the id or a wish cannot be.
+    """
+    check_agent_id(agent_id)
+    findings: list[Finding] = list(queue_setup.queue_findings(deployment, queues.inbox(agent_id)))
+    # The queue comes first: as soon as workers know the agent, they send to it.
+    findings += _registration_steps(Items(deployment), agent_id, wishes or Wishes())
+    return carry_out(findings, dry_run=dry_run)
+
+
+def list_agents(deployment: Deployment) -> list[AgentView]:
+    """List all agents ever registered or seen, and what their inbox queues hold, by id."""
+    items = Items(deployment)
+    return [_view(deployment, items, entry) for entry in known_agents(items)]
+
+
+def known_agents(items: Items) -> list[Item]:
+    """Read the pipeline's list of agents ever registered, by `agent_id`."""
+    partition = keys.known_agent("a").pk
+    entries = items.query(PIPELINE, partition)
+    return [{**entry, "agent_id": entry["SK"]} for entry in entries]
+
+
+def remove_agent(
+    deployment: Deployment, agent_id: str, *, purge: bool = False, dry_run: bool = False
+) -> Removed:
+    """Withdraw an agent's registration; its queue goes too if it is empty or `purge` is given.
+
+    Workers stop delivering to it within their cache's lifetime. Its records stay.
+
+    Raises:
+        Missing: no such agent is known.
+    """
+    check_agent_id(agent_id)
+    items = Items(deployment)
+    inbox = queues.inbox(agent_id)
+    depths = [_depth(deployment, name) for name in (inbox.name, inbox.dlq)]
+    entry = items.get(PIPELINE, keys.known_agent(agent_id))
+    registration = items.get(STATE, keys.registration(agent_id))
+    if entry is None and registration is None and depths == [None, None]:
+        raise Missing(f"agent {agent_id!r} is not known; `sharpwave agents ls` lists all")
+    steps = []
+    if registration or (entry and entry.get("registered") is not False):
+        steps.append("withdraw the registration")
+        if not dry_run:
+            _withdraw(items, agent_id)
+    held = sum(depth.total for depth in depths if depth)
+    if held and not purge:
+        kept = f"{inbox.name} and its dead letters hold {held} messages; --purge deletes them"
+        return Removed(steps=tuple(steps), kept_queue=kept)
+    for name, depth in zip((inbox.name, inbox.dlq), depths, strict=True):
+        if depth is not None:
+            steps.append(f"delete queue {deployment.name(name)}")
+            if not dry_run:
+                queue_setup.delete(deployment, name)
+    return Removed(steps=tuple(steps))
+
+
+def check_agent_id(agent_id: str) -> None:
+    """Refuse what cannot name an agent.
+
+    Raises:
+        Misused: the id has other characters, or is too long.
+    """
+    if not is_agent_id(agent_id):
+        text = f"{agent_id!r} cannot name an agent; use 1 to 40 of a-z, 0-9 and inner '-'"
+        raise Misused(text)
+
+
+def _registration_steps(items: Items, agent_id: str, wishes: Wishes) -> Iterator[Step]:
+    found = items.get(STATE, keys.registration(agent_id))
+    wanted = _registration(agent_id, found, wishes)
+    if wanted != found:
+        run = partial(items.put, STATE, wanted)
+        action: Action = "create" if found is None else "mend"
+        yield Step(action, "agent", agent_id, "the registration", run)
+    entry = keys.known_agent(agent_id)
+    known = items.get(PIPELINE, entry)
+    if known is None or known.get("registered") is False:
+        content = {**entry.item(), "agent_id": agent_id, "registered": True}
+        run = partial(items.put, PIPELINE, content)
+        yield Step("create", "agent", agent_id, "an entry in the workers' list", run)
+
+
+def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
+    key = keys.registration(agent_id)
+    item = {
+        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
+        **key.item(),
+        "agent_id": agent_id,
+        **wishes.attributes(),
+    }
+    try:
+        Registration.model_validate(item)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
+    return item
+
+
+def _withdraw(items: Items, agent_id: str) -> None:
+    items.delete(STATE, keys.registration(agent_id))
+    entry = keys.known_agent(agent_id)
+    removed = {"registered": False, "removed_at": int(time.time())}
+    items.put(PIPELINE, {**entry.item(), "agent_id": agent_id, **removed})
+
+
+def _view(deployment: Deployment, items: Items, entry: Item) -> AgentView:
+    agent_id = entry["agent_id"]
+    inbox = queues.inbox(agent_id)
+    registration = items.get(STATE, keys.registration(agent_id))
+    return AgentView(
+        agent_id=agent_id,
+        registered=registration is not None,
+        registration=registration or {},
+        inbox=_depth(deployment, inbox.name),
+        dlq=_depth(deployment, inbox.dlq),
+    )
+
+
+def _depth(deployment: Deployment, name: str) -> Depth | None:
+    attributes = queue_setup.attributes_of(deployment, name)
+    return None if attributes is None else depth_of(attributes)

@@ -1,0 +1,58 @@
+"""The command `sharpwave`.
+
+Each family of commands is a module of this package, named in `FAMILIES`, with a function
+`add(commands)` that declares its commands. Handlers import what they need when they run, so that
+help and completion stay quick.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+from sharpwave.infra.cli.command import Arguments, parser
+from sharpwave.infra.cli.output import emit, emit_error
+
+FAMILIES = (
+    "provisioning",
+    "agents",
+    "queues",
+    "signals",
+    "dlq",
+    "patterns",
+    "memory",
+    "health",
+    "schema",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 if it succeeded, 1 if it failed or found a fault; misuse is 2.
+    """
+    root, commands = parser()
+    for family in FAMILIES:
+        import_module(f"{__name__}.{family}").add(commands)
+    return run(root.parse_args(argv))
+
+
+def run(args: Arguments) -> int:
+    """Call a command's handler and print its answer, or its error in one line."""
+    try:
+        answer = args.handler(args)
+        emit(answer, as_json=args.json)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader, such as `head`, has gone; Python must not complain at its exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("SHARPWAVE_DEBUG") == "1":
+            traceback.print_exc()
+        emit_error(error, as_json=args.json)
+        return int(getattr(error, "exit_code", 1))
+    return 0 if answer.ok else 1

@@ -1,0 +1,83 @@
+"""`agents add`, `agents ls`, `agents rm`."""
+
+from typing import TYPE_CHECKING
+
+from sharpwave.infra.cli.command import Arguments, command, family
+from sharpwave.infra.cli.output import Answer, table, when
+from sharpwave.infra.cli.provisioning import told
+from sharpwave.infra.cli.settings import confirm, deployment
+
+if TYPE_CHECKING:
+    from sharpwave.infra.cli.command import Subparsers
+
+
+def add(commands: "Subparsers") -> None:
+    """Declare the commands."""
+    agents = family(commands, "agents", "register agents and their inbox queues")
+    adding = command(agents, "add", _add, "register an agent, make its inbox queue", changes=True)
+    adding.add_argument("agent_id", metavar="AGENT")
+    adding.add_argument("--subscribe", action="append", metavar="TYPE", help="may be repeated")
+    adding.add_argument("--accept-from", action="append", metavar="AGENT", help="may be repeated")
+    adding.add_argument("--signals-per-minute", type=int, metavar="N", help="its quota")
+    broadcast = adding.add_mutually_exclusive_group()
+    broadcast.add_argument(
+        "--may-broadcast", action="store_true", default=None, help="may send to everyone"
+    )
+    broadcast.add_argument(
+        "--no-broadcast", action="store_false", dest="may_broadcast", default=None
+    )
+    command(agents, "ls", _list, "list agents and their inboxes")
+    removing = command(agents, "rm", _remove, "withdraw an agent's registration", destroys=True)
+    removing.add_argument("agent_id", metavar="AGENT")
+    removing.add_argument("--purge", action="store_true", help="delete a queue that is not empty")
+
+
+def _add(args: Arguments) -> Answer:
+    from sharpwave.infra.agents_admin import Wishes, add_agent
+
+    wishes = Wishes(
+        subscriptions=args.subscribe,
+        may_broadcast=args.may_broadcast,
+        accepts_from=args.accept_from,
+        signals_per_minute=args.signals_per_minute,
+    )
+    place = deployment(args)
+    return told(add_agent(place, args.agent_id, wishes, dry_run=args.dry_run), dry_run=args.dry_run)
+
+
+def _list(args: Arguments) -> Answer:
+    from sharpwave.infra.agents_admin import list_agents
+
+    agents = list_agents(deployment(args))
+    rows = [
+        (
+            agent.agent_id,
+            "yes" if agent.registered else "removed",
+            agent.inbox.ready if agent.inbox else "no queue",
+            agent.inbox.in_flight if agent.inbox else "",
+            agent.dlq.total if agent.dlq else "",
+            ",".join(agent.registration.get("subscriptions", ())),
+            agent.registration.get("may_broadcast", False),
+            when(agent.registration.get("registered_at")),
+        )
+        for agent in agents
+    ]
+    headers = ("AGENT", "REGISTERED", "READY", "IN FLIGHT", "DEAD", "SUBSCRIBES", "BROADCASTS")
+    empty = "no agent is registered; `sharpwave agents add AGENT` registers one"
+    return Answer(agents, table((*headers, "SINCE"), rows, empty=empty))
+
+
+def _remove(args: Arguments) -> Answer:
+    from sharpwave.infra.agents_admin import remove_agent
+
+    place = deployment(args)
+    planned = remove_agent(place, args.agent_id, purge=args.purge, dry_run=True)
+    if args.purge and planned.steps:
+        confirm(args, f"Remove {args.agent_id} and its queue with all it holds?")
+    done = planned
+    if not args.dry_run:
+        done = remove_agent(place, args.agent_id, purge=args.purge)
+    lead = "would " if args.dry_run else "done: "
+    lines = [lead + step for step in done.steps]
+    lines += [f"kept: {done.kept_queue}"] if done.kept_queue else []
+    return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines) or "nothing to do")

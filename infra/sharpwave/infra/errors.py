@@ -1,0 +1,118 @@
+"""What can go wrong in an operation.
+
+OperationFailed
+├── Unreachable    nothing answers at the endpoint
+├── Missing        a table, queue, agent or record does not exist
+├── Conflict       somebody else changed it meanwhile, or it is in the way
+├── Denied         the credentials do not allow it, or there are none
+├── Rejected       the backend refuses the request for another reason
+├── NotConfirmed   the operator said no
+└── Misused        the request makes no sense; the CLI exits with 2
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+_MISSING = frozenset(
+    {
+        "ResourceNotFoundException",
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+        "TableNotFoundException",
+    }
+)
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+)
+_RECENTLY_DELETED = frozenset(
+    {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
+)
+
+
+class OperationFailed(Exception):
+    """The root of the operations' errors; the text names the thing, the fault and the remedy."""
+
+    exit_code = 1
+
+
+class Unreachable(OperationFailed):
+    """Nothing answers at the endpoint."""
+
+
+class Missing(OperationFailed):
+    """A table, queue, agent or record does not exist."""
+
+
+class Conflict(OperationFailed):
+    """Somebody else changed it meanwhile, or it is in the way."""
+
+
+class Denied(OperationFailed):
+    """The credentials do not allow it, or there are none."""
+
+
+class Rejected(OperationFailed):
+    """The backend refuses the request."""
+
+
+class NotConfirmed(OperationFailed):
+    """The operator said no."""
+
+
+class Misused(OperationFailed):
+    """The request makes no sense."""
+
+    exit_code = 2
+
+
+def code_of(error: ClientError) -> str:
+    """Give the code by which AWS names an error."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def translated(thing: str) -> Iterator[None]:
+    """Raise what AWS says about `thing`, such as "table x", as an error of this module."""
+    try:
+        yield
+    except ClientError as error:
+        raise _of_client(thing, error) from error
+    except (EndpointConnectionError, HTTPClientError) as error:
+        raise Unreachable(
+            f"{thing}: {error}; start it with `sharpwave up`, or fix the endpoint"
+        ) from error
+    except (NoCredentialsError, NoRegionError) as error:
+        raise Denied(
+            f"{thing}: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_REGION"
+        ) from error
+    except BotoCoreError as error:
+        raise Rejected(f"{thing}: {error}") from error
+
+
+def _of_client(thing: str, error: ClientError) -> OperationFailed:
+    code = code_of(error)
+    text = str(error.response.get("Error", {}).get("Message", ""))
+    if code in _MISSING:
+        return Missing(f"{thing} does not exist; run `sharpwave provision`, or check the prefix")
+    if code in _DENIED:
+        return Denied(f"{thing}: {code}: {text}; check the credentials and their policy")
+    if code in _RECENTLY_DELETED:
+        return Conflict(f"{thing} was deleted less than 60 s ago; try again in a minute")
+    return Rejected(f"{thing}: {code}: {text}")

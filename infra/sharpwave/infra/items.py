@@ -1,0 +1,169 @@
+"""Items of the tables as plain Python attributes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Conflict, code_of, translated
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
+
+Item = dict[str, Any]
+
+
+class Write(NamedTuple):
+    """One write of a transaction: `{"Put": ...}` or `{"Update": ...}` as DynamoDB takes it."""
+
+    request: dict[str, Any]
+
+
+class Items:
+    """Reads and conditional writes of one deployment's tables; every read is strong."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._client: Any = deployment.dynamodb
+        self._name = deployment.name
+
+    def get(self, table: str, key: Key) -> Item | None:
+        """Read one item."""
+        with translated(f"table {self._name(table)}"):
+            answer = self._client.get_item(
+                TableName=self._name(table), Key=key.wire(), ConsistentRead=True
+            )
+        return item_from_wire(answer["Item"]) if "Item" in answer else None
+
+    def query(
+        self,
+        table: str,
+        pk: str,
+        *,
+        begins: str = "",
+        between: tuple[str, str] | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Item]:
+        """Read one partition in order of its sort key, page by page as it is consumed."""
+        condition, values = "PK = :pk", {":pk": {"S": pk}}
+        if between:
+            condition += " AND SK BETWEEN :low AND :high"
+            values |= {":low": {"S": between[0]}, ":high": {"S": between[1]}}
+        elif begins:
+            condition += " AND begins_with(SK, :begins)"
+            values[":begins"] = {"S": begins}
+        request = {
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": not newest_first,
+            "ConsistentRead": True,
+        }
+        for page in self.pages("query", table, request):
+            yield from map(item_from_wire, page["Items"])
+
+    def pages(
+        self, operation: str, table: str, request: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Give the pages of a Query or a Scan as DynamoDB answers them."""
+        pages = self._client.get_paginator(operation).paginate(
+            TableName=self._name(table), **request
+        )
+        with translated(f"table {self._name(table)}"):
+            yield from pages
+
+    def put_new(self, table: str, item: Mapping[str, Any]) -> bool:
+        """Put an item unless its key is taken; say whether it was put."""
+        return self._conditional("put_item", table, self._put(table, item, is_new=True))
+
+    def put(self, table: str, item: Mapping[str, Any]) -> None:
+        """Put an item, whatever is there."""
+        self._conditional("put_item", table, self._put(table, item, is_new=False))
+
+    def update(self, table: str, key: Key, attributes: Mapping[str, Any]) -> bool:
+        """Set attributes of an item that exists; say whether it does."""
+        request = self._update(table, key, attributes, condition="attribute_exists(PK)")
+        return self._conditional("update_item", table, request)
+
+    def delete(self, table: str, key: Key) -> bool:
+        """Delete an item; say whether there was one."""
+        request = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "ConditionExpression": "attribute_exists(PK)",
+        }
+        return self._conditional("delete_item", table, request)
+
+    def transact(self, writes: Sequence[Write], *, thing: str) -> None:
+        """Write all or nothing.
+
+        Raises:
+            Conflict: a condition does not hold, or another transaction is at it; names `thing`.
+        """
+        with translated(thing):
+            try:
+                self._client.transact_write_items(TransactItems=[write.request for write in writes])
+            except ClientError as error:
+                if code_of(error) not in ("TransactionCanceledException", "TransactionConflict"):
+                    raise
+                raise Conflict(f"{thing} was changed by somebody else; run it again") from error
+
+    def new(self, table: str, item: Mapping[str, Any]) -> Write:
+        """Give the write of an item whose key must be free."""
+        return Write({"Put": self._put(table, item, is_new=True)})
+
+    def change(
+        self,
+        table: str,
+        key: Key,
+        attributes: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        expected: Mapping[str, Any] | None = None,
+    ) -> Write:
+        """Give the change of an item that exists and whose attributes are as `expected`."""
+        request = self._update(
+            table, key, attributes, remove=remove, condition="attribute_exists(PK)"
+        )
+        for number, (name, value) in enumerate((expected or {}).items()):
+            request["ConditionExpression"] += f" AND #e{number} = :e{number}"
+            request["ExpressionAttributeNames"][f"#e{number}"] = name
+            request["ExpressionAttributeValues"][f":e{number}"] = to_wire(value)
+        return Write({"Update": request})
+
+    def _put(self, table: str, item: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
+        condition = {"ConditionExpression": "attribute_not_exists(PK)"} if is_new else {}
+        return {"TableName": self._name(table), "Item": item_to_wire(item), **condition}
+
+    def _update(
+        self,
+        table: str,
+        key: Key,
+        attributes: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        condition: str,
+    ) -> dict[str, Any]:
+        names = {f"#s{n}": name for n, name in enumerate(attributes)}
+        names |= {f"#r{n}": name for n, name in enumerate(remove)}
+        expression = "SET " + ", ".join(f"#s{n} = :s{n}" for n in range(len(attributes)))
+        if remove:
+            expression += " REMOVE " + ", ".join(f"#r{n}" for n in range(len(remove)))
+        return {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "UpdateExpression": expression,
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": {
+                f":s{n}": to_wire(value) for n, value in enumerate(attributes.values())
+            },
+            "ConditionExpression": condition,
+        }
+
+    def _conditional(self, operation: str, table: str, request: Mapping[str, Any]) -> bool:
+        with translated(f"table {self._name(table)}"):
+            try:
+                getattr(self._client, operation)(**request)
+            except ClientError as error:
+                if code_of(error) != "ConditionalCheckFailedException":
+                    raise
+                return False
+        return True

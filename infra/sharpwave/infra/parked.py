@@ -1,0 +1,100 @@
+"""Records that the pipeline refused: why, and what becomes of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Missing
+from sharpwave.infra.items import Items
+from sharpwave.schemas import keys
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.tables import PIPELINE, STREAMED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parked:
+    """One refused record; `image` is its typed JSON as it was then, cut at 32 KB."""
+
+    key: Key
+    table: str
+    record: Key
+    event_id: str
+    owner: str | None
+    parked_at: int
+    faults: tuple[Fault, ...]
+    image: str
+
+
+class Feed(Protocol):
+    """Hands a record to the pipeline as if it had just been written."""
+
+    def __call__(self, table: str, record: Key) -> bool:
+        """Feed the record at a key; say whether there still is one."""
+
+
+def list_parked(deployment: Deployment) -> Iterator[Parked]:
+    """List what is parked, table by table."""
+    items = Items(deployment)
+    for table in STREAMED:
+        partition = keys.parked(table, "", "", "").pk
+        yield from map(parse, items.query(PIPELINE, partition))
+
+
+def of_record(items: Items, table: str, record: Key) -> list[Parked]:
+    """List the refusals of one record."""
+    start = keys.parked(table, record.pk, record.sk, "")
+    return [parse(item) for item in items.query(PIPELINE, start.pk, begins=start.sk)]
+
+
+def choose(deployment: Deployment, event_ids: Sequence[str]) -> list[Parked]:
+    """Find parked records by event id.
+
+    Raises:
+        Missing: one is not there.
+    """
+    found = {parked.event_id: parked for parked in list_parked(deployment)}
+    for event_id in event_ids:
+        if event_id not in found:
+            raise Missing(f"no record is parked with event id {event_id!r}; see `dlq show parked`")
+    return [found[event_id] for event_id in event_ids]
+
+
+def discard(deployment: Deployment, chosen: Sequence[Parked]) -> int:
+    """Forget parked records; the records themselves stay. Gives the number forgotten."""
+    items = Items(deployment)
+    return sum(items.delete(PIPELINE, parked.key) for parked in chosen)
+
+
+def retry(deployment: Deployment, chosen: Sequence[Parked], feed: Feed) -> tuple[int, int]:
+    """Hand the records, as they are now, to the pipeline again.
+
+    One that is still at fault is parked anew, under the id of the new event.
+
+    Returns:
+        How many were handed over, and how many no longer exist.
+    """
+    items = Items(deployment)
+    handed = 0
+    for parked in chosen:
+        handed += feed(parked.table, parked.record)
+        items.delete(PIPELINE, parked.key)
+    return handed, len(chosen) - handed
+
+
+def parse(item: Mapping[str, Any]) -> Parked:
+    """Read a parked record as the workers write it."""
+    return Parked(
+        key=Key(item["PK"], item["SK"]),
+        table=str(item.get("table", "")),
+        record=Key(str(item.get("record_pk", "")), str(item.get("record_sk", ""))),
+        event_id=str(item.get("event_id", "")),
+        owner=item.get("owner"),
+        parked_at=int(item.get("parked_at", 0)),
+        faults=tuple(
+            Fault(fault.get("code", ""), fault.get("where", ""), fault.get("message", ""))
+            for fault in item.get("faults", ())
+        ),
+        image=str(item.get("image", "")),
+    )

@@ -1,0 +1,92 @@
+"""Whether the pipeline would admit a record, and if not, why."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sharpwave.infra.errors import Misused
+from sharpwave.schemas.faults import (
+    Fault,
+    RecordRefused,
+    kind_of,
+    too_deep,
+    too_large,
+    unknown_key,
+    validate,
+)
+from sharpwave.schemas.numbers import (
+    UnstorableValue,
+    item_from_wire,
+    item_to_wire,
+    parse_json,
+    wire_depth,
+    wire_size,
+)
+from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES
+from sharpwave.schemas.tables import STREAMED
+
+
+def read_record(text: str) -> dict[str, Any]:
+    """Read a record from JSON, either plain or in DynamoDB's typed form.
+
+    Raises:
+        Misused: it is no JSON object.
+    """
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise Misused(f"the record is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise Misused("the record is no JSON object; write one record, not a list")
+    if isinstance(content.get("PK"), dict):
+        try:
+            return item_from_wire(content)
+        except (UnstorableValue, AttributeError, ValueError) as error:
+            raise Misused(f"the record's typed form cannot be read: {error}") from error
+    return content
+
+
+def faults_of(table: str, item: Mapping[str, Any], *, now: float | None = None) -> list[Fault]:
+    """List what the pipeline would find wrong with a record that is stored at `now`.
+
+    Raises:
+        Misused: `table` is not one that agents write records to.
+    """
+    if table not in STREAMED:
+        raise Misused(f"{table!r} takes no records; there are {', '.join(STREAMED)}")
+    missing = [name for name in ("PK", "SK") if not isinstance(item.get(name), str)]
+    if missing:
+        return [Fault("missing", missing[0], "missing; every record has it, as a string")]
+    kind = kind_of(table, item["PK"], item["SK"])
+    if kind is None:
+        return [unknown_key(table)]
+    if kind == "row":
+        return [Fault("row", "PK", "inbox rows are written by workers; agents only update them")]
+    try:
+        wire = item_to_wire(item)
+        depth = max(wire_depth(value) for value in wire.values())
+        if depth > MAX_DEPTH:
+            return [too_deep(depth)]
+        if kind == "signal" and wire_size(wire) > MAX_SIGNAL_BYTES:
+            return [too_large(wire_size(wire))]
+        validate(kind, item, stored_at=time.time() if now is None else now)
+    except UnstorableValue as error:
+        return [Fault("unstorable_value", "", str(error))]
+    except RecordRefused as refused:
+        return refused.faults
+    return []
+
+
+def read_text(path: str, stdin: Any) -> str:
+    """Read a file, or standard input for `-`.
+
+    Raises:
+        Misused: the file cannot be read.
+    """
+    if path == "-":
+        return str(stdin.read())
+    try:
+        return Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misused(f"{path} cannot be read: {error}") from error
