@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 LOCAL_REGION = "us-east-1"
 _LOCAL_NAMES = frozenset({"localhost", "localstack", "ministack", "host.docker.internal"})
 _ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL")
-_CONFIG = Config(
-    connect_timeout=3, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4}
-)
+#: An emulator is there or it is not; AWS may be busy for a moment.
+_LOCAL_ATTEMPTS, _ATTEMPTS = 2, 5
 
 
 class Deployment:
@@ -51,12 +50,18 @@ class Deployment:
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The client of the tables."""
-        return self.session.client("dynamodb", endpoint_url=self.endpoint_url, config=_CONFIG)
+        return self.session.client("dynamodb", endpoint_url=self.endpoint_url, config=self._config)
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """The client of the queues."""
-        return self.session.client("sqs", endpoint_url=self.endpoint_url, config=_CONFIG)
+        return self.session.client("sqs", endpoint_url=self.endpoint_url, config=self._config)
+
+    @property
+    def _config(self) -> Config:
+        attempts = _LOCAL_ATTEMPTS if self.is_local else _ATTEMPTS
+        retries: Any = {"mode": "standard", "total_max_attempts": attempts}
+        return Config(connect_timeout=3, read_timeout=30, retries=retries)
 
     def name(self, logical: str) -> str:
         """Give the physical name of a table or queue."""
@@ -124,8 +129,15 @@ def is_local_url(url: str) -> bool:
 
 def _credentials(env: Mapping[str, str]) -> dict[str, Any]:
     region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or LOCAL_REGION
-    if env.get("AWS_ACCESS_KEY_ID") or env.get("AWS_PROFILE"):
-        return {"region_name": region}
+    if env.get("AWS_PROFILE"):
+        return {"region_name": region, "profile_name": env["AWS_PROFILE"]}
+    if env.get("AWS_ACCESS_KEY_ID"):
+        return {
+            "region_name": region,
+            "aws_access_key_id": env["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": env.get("AWS_SECRET_ACCESS_KEY"),
+            "aws_session_token": env.get("AWS_SESSION_TOKEN"),
+        }
     return {
         "region_name": region,
         "aws_access_key_id": "test",

@@ -246,5 +246,4 @@ def _key(version: PatternVersion) -> Key:
 
 
 def _copy_key(version: PatternVersion, reader: str) -> Key:
-    sk = f"pattern#{version.owner}#{version.definition.pattern_id}"
-    return Key(keys.shared_with_pk(reader), sk)
+    return keys.shared_pattern_copy(reader, version.owner, version.definition.pattern_id)

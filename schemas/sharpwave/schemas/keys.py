@@ -145,6 +145,11 @@ def shared_with_pk(reader: str) -> str:
     return f"agent:{reader}#shared"
 
 
+def shared_pattern_copy(reader: str, owner: str, pattern_id: str) -> Key:
+    """Give the key of a reader's copy of a pattern that its owner shared with it."""
+    return Key(shared_with_pk(reader), f"pattern#{owner}#{pattern_id}")
+
+
 # -- pipeline ------------------------------------------------------------------------------------
 
 
@@ -216,6 +221,11 @@ def notice_window(agent_id: str, code: str, minute: int) -> Key:
 def paused(queue: str) -> Key:
     """Give the key of the flag that pauses a work queue."""
     return Key("paused", queue)
+
+
+def wanted_workers(queue: str) -> Key:
+    """Give the key of the number of worker instances an operator wants for a queue."""
+    return Key("wanted", queue)
 
 
 def heartbeat(worker: str) -> Key:

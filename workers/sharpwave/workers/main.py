@@ -37,7 +37,7 @@ from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.sqs import DieWithMaster, SQSBroker, default_middlewares
+from sharpwave.workers.sqs import SQSBroker
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,6 @@ def build() -> dramatiq.Broker:
         queue_prefix=f"{settings.prefix}-" if settings.prefix else "",
         visibility_timeout_s=settings.visibility_timeout_s,
         client=meter.watch(_client("sqs")),
-        middleware=[*default_middlewares(), DieWithMaster()],
     )
     broker.add_middleware(
         Presence(

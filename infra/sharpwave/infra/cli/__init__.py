@@ -24,6 +24,8 @@ FAMILIES = (
     "memory",
     "health",
     "schema",
+    "system",
+    "demo",
 )
 
 

@@ -1,6 +1,6 @@
 """The figures of a pattern, computed from its counts and written where readers look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -30,13 +30,14 @@ def publish(
         The number of patterns whose figures changed.
     """
     current = [version for version in versions if version.effective_to is None]
-    places = {version.subject: _place(version) for version in current}
-    rows = reads.get(list(places.values()))
+    places = {version.subject: _places(version) for version in current}
+    rows = reads.get([place for each in places.values() for place in each])
     changes: list[Write] = []
     for version in current:
-        row = rows.get(places[version.subject])
-        if row is not None and row.get("version") == version.version:
-            changes += _change(row, figures(version, reads), int(clock()))
+        values = attributes(figures(version, reads))
+        for row in (rows[place] for place in places[version.subject] if place in rows):
+            if row.get("version") == version.version:
+                changes += _change(row, values, int(clock()))
     return sum(writes.apply(changes)) if changes else 0
 
 
@@ -70,6 +71,7 @@ def days_of(subject: str, reads: Reads) -> Days:
 def attributes(figures: Report) -> dict[str, Any]:
     """Give the figures as attributes of a pattern's row."""
     confidence = _rounded(figures.confidence)
+    rank = (confidence / RANK_STEP).to_integral_value() * RANK_STEP
     return {
         "sample_size": figures.n,
         "successes": figures.successes,
@@ -81,7 +83,8 @@ def attributes(figures: Report) -> dict[str, Any]:
         "applied": figures.applied,
         "unresolved": figures.unresolved,
         "as_of": figures.as_of,
-        "GSI1_SK": (confidence / RANK_STEP).to_integral_value() * RANK_STEP,
+        "GSI1_SK": rank,
+        "GSI2_SK": rank,
     }
 
 
@@ -93,10 +96,10 @@ def _bases(version: PatternVersion, reads: Reads) -> list[str]:
     return [keys.base_subject(agent["SK"], definition.decision_type) for agent in agents]
 
 
-def _change(row: Item, figures: Report, moment: int) -> list[Change]:
-    values = attributes(figures)
-    if "shared" in row.get("GSI2_PK", ""):
-        values["GSI2_SK"] = values["GSI1_SK"]
+def _change(row: Item, figures: Mapping[str, Any], moment: int) -> list[Change]:
+    # An index key belongs only where the row is in the index.
+    ranks = {name for name in ("GSI1_SK", "GSI2_SK") if f"{name[:4]}_PK" in row}
+    values = {name: value for name, value in figures.items() if name[:3] != "GSI" or name in ranks}
     if all(row.get(name) == value for name, value in values.items()):
         return []
     place = Location(tables.MEMORY, keys.Key(row["PK"], row["SK"]))
@@ -107,8 +110,15 @@ def _change(row: Item, figures: Report, moment: int) -> list[Change]:
     return [Change(place, values, equals={"figures_rev": revision})]
 
 
-def _place(version: PatternVersion) -> Location:
-    return Location(tables.MEMORY, keys.Key(version.pk, version.definition.pattern_id))
+def _places(version: PatternVersion) -> list[Location]:
+    """Say where a pattern's figures stand: its own row, and the copies of its readers."""
+    definition = version.definition
+    own = keys.Key(version.pk, definition.pattern_id)
+    copies = [
+        keys.shared_pattern_copy(reader, version.owner, definition.pattern_id)
+        for reader in definition.shared_with
+    ]
+    return [Location(tables.MEMORY, key) for key in (own, *copies)]
 
 
 def _rounded(value: float) -> Decimal:
