@@ -1,0 +1,192 @@
+"""The synchronous surface of an agent, on boto3."""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+
+from sharpwave.producers import connect, operations
+from sharpwave.producers.dax import DaxRoute, connector
+from sharpwave.producers.delivery import Delivery
+from sharpwave.producers.errors import AgentError
+from sharpwave.producers.heartbeat import Heartbeat
+from sharpwave.producers.identity import Identity, log
+from sharpwave.producers.operations import receiving, settling
+from sharpwave.producers.operations.moments import Moment
+from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received
+from sharpwave.producers.sync_driver import Driver, Surface, method
+from sharpwave.schemas.messages import NoticeMessage
+from sharpwave.schemas.times import Clock, now
+
+
+class Agent(Surface[Identity]):
+    """One agent: what it decides, signals, receives, remembers and knows.
+
+    Safe to use from several threads. Everything it writes is safe to repeat; a write that breaks
+    its schema raises `RecordRefused` and sends nothing.
+
+    Example:
+        >>> agent = Agent("risk-manager")
+        >>> for delivery in agent.inbox():
+        ...     with delivery:
+        ...         delivery.decide("RISK_ASSESSMENT", context=dict(delivery.data))
+    """
+
+    register = method(operations.registration.register)
+    decide = method(operations.decisions.decide)
+    record_outcome = method(operations.outcomes.record_outcome)
+    correct_outcome = method(operations.outcomes.correct_outcome)
+    decision = method(operations.decisions.decision)
+    decisions = method(operations.decisions.decisions)
+    recent = method(operations.decisions.recent)
+    chain = method(operations.decisions.chain)
+    signal = method(operations.signals.signal)
+    signal_many = method(operations.signals.signal_many)
+    signal_status = method(operations.signals.signal_status)
+    get_signals_for_agent = method(operations.inbox_rows.get_signals_for_agent)
+    remember = method(operations.memory.remember)
+    memories = method(operations.memory.memories)
+    touch = method(operations.memory.touch)
+    recall = method(operations.memory.recall)
+    episodes = method(operations.memory.episodes)
+    patterns = method(operations.patterns.patterns)
+    state = method(operations.state.state)
+    save_state = method(operations.state.save_state)
+    checkpoint = method(operations.state.checkpoint)
+    checkpoints = method(operations.state.checkpoints)
+
+    def __init__(
+        self,
+        agent_id: str,
+        *,
+        prefix: str = "",
+        session: boto3.Session | None = None,
+        endpoint_url: str | None = None,
+        strict: bool = True,
+        agent_version: str | None = None,
+        on_notice: OnNotice | None = None,
+        dax_endpoint: str | None = None,
+        clock: Clock = now,
+    ) -> None:
+        """Connect an agent; nothing is sent yet.
+
+        Args:
+            agent_id: 1 to 40 of a-z, 0-9 and '-'.
+            prefix: what the deployment's table and queue names start with.
+            session: a boto3 session; the default one unless given.
+            endpoint_url: instead of AWS_ENDPOINT_URL or AWS's own.
+            strict: write signals under keys that IAM can bind to this agent.
+            agent_version: noted on decisions and state.
+            on_notice: called with each notice, such as that a record was refused, from `inbox`.
+            dax_endpoint: a DAX cluster for reads of the last day, such as dax://host:8111. Such
+                reads may lag behind by the cluster's query TTL, and DAX knows no agent apart.
+            clock: the time in epoch seconds.
+
+        Raises:
+            ValueError: an id or prefix cannot be.
+            ExtraMissing: `dax_endpoint` is given without the DAX client installed.
+        """
+        me = Identity(agent_id, prefix, strict, agent_version, clock)
+        arguments = connect.local_defaults(endpoint_url) if session is None else {}
+        session = session or boto3.Session()
+        dax = None
+        if dax_endpoint is not None:
+            # boto3 shows the credentials' session nowhere else.
+            core = getattr(session, "_session", None)
+            dax = DaxRoute(connector(dax_endpoint, session=core, **arguments), me.counters)
+        clients: dict[str, Any] = {
+            service: session.client(
+                service,  # type: ignore[call-overload]
+                endpoint_url=endpoint_url,
+                config=connect.config(),
+                **arguments,
+            )
+            for service in ("dynamodb", "sqs")
+        }
+        super().__init__(me, Driver(clients, dax))
+        self._inbox = Inbox(me, on_notice)
+        self._heartbeat = Heartbeat(self._driver)
+
+    @property
+    def agent_id(self) -> str:
+        """Name the agent."""
+        return self._subject.agent_id
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Count what was dropped or taken from elsewhere; see `Identity`."""
+        return self._subject.counters
+
+    @property
+    def notices(self) -> deque[NoticeMessage]:
+        """Give the last 100 notices that `inbox` received."""
+        return self._inbox.notices
+
+    def inbox(
+        self,
+        *,
+        wait_s: int = 20,
+        limit: int | None = None,
+        visibility_timeout_s: int = 60,
+        until: Moment | None = None,
+    ) -> Iterator[Delivery]:
+        """Receive signals, one delivery at a time; without bounds this never ends.
+
+        While a delivery is worked it is kept invisible to others. A delivery that was
+        acknowledged before is dropped. Leaving the loop gives what was received but not handed
+        out back at once; what was handed out and not settled comes again after its timeout.
+
+        Args:
+            wait_s: how long one question to the queue waits, 0 to 20. With 0 the loop ends when
+                the queue answers with nothing; on AWS such a short poll may overlook messages.
+            limit: end after this many deliveries.
+            visibility_timeout_s: how long others do not see a message after this agent died.
+            until: end at this moment, as epoch seconds or a datetime with a time zone.
+
+        Raises:
+            QueueMissing: the agent has no queue.
+        """
+        polling = Polling(self._subject, wait_s=wait_s, limit=limit, until=until)
+        waiting: deque[Received] = deque()
+        try:
+            while (ask := polling.next()) is not None:
+                waiting += self._driver.run(
+                    receiving.receive(self._inbox, ask, visibility_timeout_s)
+                )
+                polling.received(len(waiting))
+                self._heartbeat.hold(waiting)
+                while waiting:
+                    delivery = self._admit(waiting)
+                    if delivery is not None:
+                        polling.delivered()
+                        yield delivery
+                        # A delivery dropped by the caller must not live on in this frame.
+                        del delivery
+        finally:
+            self._give_back(waiting)
+
+    def close(self) -> None:
+        """Stop renewing deliveries and close the connections."""
+        self._heartbeat.stop()
+        self._driver.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _admit(self, waiting: deque[Received]) -> Delivery | None:
+        handling = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+        waiting.popleft()
+        return Delivery(handling, self._driver) if handling else None
+
+    def _give_back(self, waiting: deque[Received]) -> None:
+        try:
+            self._driver.run(settling.give_back(list(waiting)))
+        except AgentError as error:
+            log.warning("give_back_failed", extra={"reason": str(error)})

@@ -1,0 +1,66 @@
+"""How clients are made: AWS's own settings, and what a local backend does without."""
+
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.config import Config
+from botocore.configprovider import ConfiguredEndpointProvider
+
+#: Idle long polls of several threads each hold a connection.
+_CONNECTIONS = 32
+_ATTEMPTS = 4
+_LOCAL_NAMES = ("localhost", "host.docker.internal", "localstack")
+
+
+def config_values() -> dict[str, Any]:
+    """Give the client settings both surfaces use."""
+    return {
+        "retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        "max_pool_connections": _CONNECTIONS,
+        "connect_timeout": 5,
+        # Longer than the longest long poll.
+        "read_timeout": 30,
+    }
+
+
+def config() -> Config:
+    """Give the settings of a synchronous client."""
+    return Config(**config_values())
+
+
+def local_defaults(endpoint_url: str | None) -> dict[str, str]:
+    """Give a region and credentials where the endpoint is local and none are configured.
+
+    Args:
+        endpoint_url: the endpoint given in code; AWS_ENDPOINT_URL and profiles count as well.
+    """
+    core = botocore.session.get_session()
+    if not is_local(endpoint_url or _configured_endpoint(core)):
+        return {}
+    # An emulator has no instance role, and asking for one takes seconds to fail.
+    core.get_component("credential_provider").remove("iam-role")
+    found = {} if core.get_config_variable("region") else {"region_name": "us-east-1"}
+    if core.get_credentials() is None:
+        found |= {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return found
+
+
+def is_local(url: str | None) -> bool:
+    """Say whether an endpoint is on this machine or in a container beside it."""
+    host = urlsplit(url).hostname if url else None
+    if host is None:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in _LOCAL_NAMES or host.endswith(".localhost")
+
+
+def _configured_endpoint(core: botocore.session.Session) -> str | None:
+    provider = ConfiguredEndpointProvider(
+        full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="sqs"
+    )
+    url: str | None = provider.provide()
+    return url

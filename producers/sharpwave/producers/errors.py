@@ -1,0 +1,132 @@
+"""What can go wrong for an agent. A record that breaks its schema is `RecordRefused`, unsent.
+
+AgentError
+    Refused: asking again changes nothing
+        NotRegistered
+            QueueMissing
+        TableMissing, AccessDenied, InvalidRequest, RecordMissing, AlreadyExists
+        StateConflict, OutcomeConflict, AlreadySettled, ConditionFailed, ExtraMissing
+    Interrupted: the same call may succeed later
+        Throttled, Unreachable, ServiceFailed
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharpwave.schemas.faults import Fault, RecordRefused
+
+__all__ = [
+    "AccessDenied",
+    "AgentError",
+    "AlreadyExists",
+    "AlreadySettled",
+    "ConditionFailed",
+    "ExtraMissing",
+    "Fault",
+    "Interrupted",
+    "InvalidRequest",
+    "NotRegistered",
+    "OutcomeConflict",
+    "QueueMissing",
+    "RecordMissing",
+    "RecordRefused",
+    "Refused",
+    "ServiceFailed",
+    "StateConflict",
+    "TableMissing",
+    "Throttled",
+    "Unreachable",
+]
+
+
+class AgentError(Exception):
+    """The root of what this package raises."""
+
+
+class Refused(AgentError):
+    """The call cannot succeed as it is; asking again changes nothing."""
+
+
+class Interrupted(AgentError):
+    """The call may succeed later; every operation here is safe to repeat."""
+
+
+class NotRegistered(Refused):
+    """The agent is not set up on this backend."""
+
+
+class QueueMissing(NotRegistered):
+    """A queue does not exist."""
+
+
+class TableMissing(Refused):
+    """A table does not exist."""
+
+
+class AccessDenied(Refused):
+    """The credentials in use do not allow the call."""
+
+
+class InvalidRequest(Refused):
+    """The service takes the call for malformed."""
+
+
+class RecordMissing(Refused):
+    """The record that was to be read or changed is not there."""
+
+
+class AlreadyExists(Refused):
+    """Another record is stored under the same key."""
+
+
+class StateConflict(Refused):
+    """The agent's state has another version than expected; `stored` is it, 0 for none."""
+
+    def __init__(self, message: str, *, stored: int) -> None:
+        """Say what conflicts and keep the stored version."""
+        super().__init__(message)
+        self.stored = stored
+
+
+class OutcomeConflict(Refused):
+    """The decision's outcome is not what the change was based on."""
+
+
+class AlreadySettled(Refused):
+    """The delivery was acknowledged, failed or given back before."""
+
+
+class ExtraMissing(Refused):
+    """An optional part of the package is not installed."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        """Name the feature and the extra that brings it."""
+        super().__init__(f"{feature} is not installed; run: pip install 'sharpwave[{extra}]'")
+
+
+class ConditionFailed(Refused):
+    """A condition of a write did not hold.
+
+    `item` is what a single write met, in DynamoDB's typed form (empty if nothing), and `reasons`
+    the codes of a transaction, one per part.
+    """
+
+    def __init__(
+        self, message: str, *, item: Mapping[str, Any] | None = None, reasons: Sequence[str] = ()
+    ) -> None:
+        """Say which write was refused and keep what it met."""
+        super().__init__(message)
+        self.item = item or {}
+        self.reasons = tuple(reasons)
+
+
+class Throttled(Interrupted):
+    """The service asked to slow down, and went on asking."""
+
+
+class Unreachable(Interrupted):
+    """No answer came from the service."""
+
+
+class ServiceFailed(Interrupted):
+    """The service failed."""

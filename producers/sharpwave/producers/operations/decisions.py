@@ -1,0 +1,249 @@
+"""Writing decisions and reading them back."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from sharpwave.producers.call import Operation
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import storage
+from sharpwave.producers.operations.moments import Moment, Range, is_alive
+from sharpwave.producers.operations.storage import Item
+from sharpwave.schemas import ids, keys
+from sharpwave.schemas.numbers import Wire
+from sharpwave.schemas.records import DECISION_TTL_S, DecisionRecord
+from sharpwave.schemas.tables import DECISIONS
+from sharpwave.schemas.times import DAY_S, bound, iso_ms
+
+Result = Literal["success", "failure", "pending"]
+Parent = DecisionRecord | str
+
+_MAX_CHAIN = 100
+
+
+def decide(
+    me: Identity,
+    /,
+    decision_type: str,
+    *,
+    context: Mapping[str, Any] | None = None,
+    reasoning: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    outcome: Mapping[str, Any] | None = None,
+    parent: Parent | None = None,
+    event_time: str | None = None,
+    ttl_s: int | None = None,
+    agent_version: str | None = None,
+    caused_by: str | None = None,
+) -> Operation[DecisionRecord]:
+    """Record one decision.
+
+    Args:
+        decision_type: such as SOURCE_SELECTION.
+        context: what the world looked like; patterns match it.
+        reasoning: why; `patterns_applied` lists the patterns that were used.
+        inputs: what the decision was made from.
+        outcome: only if it is known already, as {"success": bool, "quality_score": 0 to 1};
+            else call `record_outcome` later.
+        parent: the decision this one follows from. A record carries its chain's root along; an
+            id costs two reads to find it.
+        event_time: domain time, a UTC time or a day, if it is not now.
+        ttl_s: seconds until removal; 90 days unless given, at most 400 days.
+        agent_version: instead of the agent's own.
+        caused_by: the `delivery_id` that led to this decision. `Delivery.decide` sets it and
+            happens once; this call happens as often as it is made.
+
+    Raises:
+        RecordRefused: the decision breaks its schema; nothing was sent.
+    """
+    moment = me.clock()
+    decision_id = ids.decision_id(epoch_ms=round(moment * 1000))
+    described = {
+        "context": context,
+        "reasoning": reasoning,
+        "inputs": inputs,
+        "outcome": outcome,
+        "event_time": event_time,
+        "agent_version": agent_version,
+        "caused_by": caused_by,
+        **(yield from lineage(me, parent)),
+    }
+    record, wire = draft(me, decision_type, decision_id, moment, described, ttl_s)
+    yield from storage.put_once(me.table(DECISIONS), wire)
+    return record
+
+
+def draft(
+    me: Identity,
+    decision_type: str,
+    decision_id: str,
+    moment: float,
+    described: Mapping[str, Any],
+    ttl_s: int | None,
+) -> tuple[DecisionRecord, dict[str, Wire]]:
+    """Build a decision made at `moment` (epoch seconds), checked and ready to be sent."""
+    iso, timestamp = iso_ms(moment), int(moment)
+    item = {
+        "PK": keys.decision_pk(me.agent_id, decision_type),
+        "SK": keys.dated_sk(iso, decision_id),
+        "schema_version": 1,
+        "agent_id": me.agent_id,
+        "decision_id": decision_id,
+        "decision_type": decision_type,
+        "timestamp": timestamp,
+        "iso_timestamp": iso,
+        "ttl": timestamp + (DECISION_TTL_S if ttl_s is None else ttl_s),
+        **described,
+        "agent_version": described.get("agent_version") or me.agent_version,
+    }
+    kept = storage.without_none(item)
+    return storage.checked("decision", DecisionRecord, kept, now=moment)
+
+
+def lineage(me: Identity, parent: Parent | None) -> Operation[dict[str, str | None]]:
+    """Give the attributes that tie a decision to its parent and to the root of its chain."""
+    if parent is None:
+        return {}
+    known = parent if isinstance(parent, DecisionRecord) else (yield from decision(me, parent))
+    if known is None:
+        return {"parent_decision_id": str(parent)}
+    root = known.root_decision_id or known.parent_decision_id or known.decision_id
+    return {"parent_decision_id": known.decision_id, "root_decision_id": root}
+
+
+def decisions(
+    me: Identity,
+    /,
+    *,
+    decision_type: str | None = None,
+    agent_id: str | None = None,
+    outcome: Result | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int = 100,
+) -> Operation[list[DecisionRecord]]:
+    """Read decisions, newest first.
+
+    The read is eventually consistent. Records that break the schema or claim a foreign agent are
+    left out and counted (`unreadable`, `forged`).
+
+    Args:
+        decision_type: only this type.
+        agent_id: whose; the agent's own unless given, "*" for everyone's of one type.
+        outcome: only decisions that succeeded, failed, or have no outcome yet.
+        since: from this moment on, as epoch seconds or a datetime with a time zone.
+        until: up to this moment.
+        limit: the most to return.
+    """
+    span, table, now = Range.of(since, until), me.table(DECISIONS), me.now()
+    request, complete = _request(me, decision_type, agent_id, span)
+    is_new = span.is_recent(now)
+
+    def whole(entries: list[Item]) -> Operation[list[Item]]:
+        found = [_key(item) for item in entries if _is_own(me, item) and _may_be(item, outcome)]
+        items = yield from storage.fetch(table, found, recent=is_new)
+        return [items[key] for key in found if key in items]
+
+    def pick(item: Item) -> DecisionRecord | None:
+        fits = is_alive(item, now) and outcome in (None, _result(item))
+        return _readable(me, item) if fits and _is_own(me, item) else None
+
+    expand = None if complete else whole
+    return (yield from storage.select(request, pick, limit=limit, recent=is_new, expand=expand))
+
+
+def recent(
+    me: Identity, /, within_s: int = DAY_S, *, limit: int = 100
+) -> Operation[list[DecisionRecord]]:
+    """Read the agent's own decisions of the last `within_s` seconds, newest first."""
+    return (yield from decisions(me, since=me.now() - within_s, limit=limit))
+
+
+def decision(me: Identity, /, decision_id: str) -> Operation[DecisionRecord | None]:
+    """Read one decision by its id, or None.
+
+    The index behind it follows a write within about a second. Where several agents used one id,
+    the agent's own decision comes first, then the newest.
+    """
+    table, day_ago = me.table(DECISIONS), me.now() - DAY_S
+    made_ms = ids.ulid_epoch_ms(decision_id.removeprefix("dec_"))
+    request = storage.query(table, ("decision_id", decision_id), index="by_id")
+    is_new = made_ms is not None and made_ms >= day_ago * 1000
+    entries = yield from storage.select(request, _key, limit=100, recent=is_new)
+    for key in sorted(entries, key=lambda key: _preference(me, key), reverse=True):
+        is_new = keys.split_dated_sk(key.sk) is not None and key.sk >= bound(day_ago)
+        item = yield from storage.read(table, key, consistent=False, recent=is_new)
+        if item and is_alive(item, me.now()) and _is_own(me, item):
+            record = _readable(me, item)
+            if record is not None:
+                return record
+    return None
+
+
+def chain(me: Identity, /, decision_id: str) -> Operation[list[DecisionRecord]]:
+    """Read a decision and what it followed from, root first.
+
+    A parent that is gone, a cycle, or a depth of 100 ends the chain.
+    """
+    links: dict[str, DecisionRecord] = {}
+    wanted: str | None = decision_id
+    while wanted and wanted not in links and len(links) < _MAX_CHAIN:
+        record = yield from decision(me, wanted)
+        if record is None:
+            break
+        links[wanted], wanted = record, record.parent_decision_id
+    return list(links.values())[::-1]
+
+
+def _request(
+    me: Identity, decision_type: str | None, agent_id: str | None, span: Range
+) -> tuple[Item, bool]:
+    """Choose the cheapest Query, and say whether it gives whole items."""
+    table, whose = me.table(DECISIONS), agent_id or me.agent_id
+    if whose != ids.EVERYONE and decision_type:
+        pk = keys.decision_pk(whose, decision_type)
+        return storage.query(table, ("PK", pk), between=span.sort_keys), True
+    if whose != ids.EVERYONE:
+        by_agent = ("agent_id", whose)
+        return storage.query(table, by_agent, index="by_agent", between=span.timestamps), False
+    if decision_type:
+        by_type = ("decision_type", decision_type)
+        return storage.query(table, by_type, index="by_type", between=span.timestamps), False
+    raise ValueError("decisions of everyone are read one type at a time; give a decision_type")
+
+
+def _key(item: Item) -> keys.Key:
+    return keys.Key(item["PK"], item["SK"])
+
+
+def _preference(me: Identity, key: keys.Key) -> tuple[bool, str]:
+    return keys.owner_of(key.pk) == me.agent_id, key.sk
+
+
+def _is_own(me: Identity, item: Item) -> bool:
+    """Refuse an index entry whose key binds another agent than its `agent_id` names."""
+    # The by_type and by_id indexes do not carry agent_id; the whole item is checked instead.
+    if item.get("agent_id") in (None, keys.owner_of(item["PK"])):
+        return True
+    me.counters["forged"] += 1
+    return False
+
+
+def _result(item: Item) -> Result:
+    outcome = item.get("outcome")
+    success = outcome.get("success") if isinstance(outcome, Mapping) else None
+    return "pending" if success is None else ("success" if success is True else "failure")
+
+
+def _may_be(entry: Item, wanted: Result | None) -> bool:
+    """Say whether an index entry may have the wanted result; only by_agent carries outcomes."""
+    return wanted is None or "agent_id" not in entry or _result(entry) == wanted
+
+
+def _readable(me: Identity, item: Item) -> DecisionRecord | None:
+    try:
+        return DecisionRecord.model_validate(item)
+    except ValidationError:
+        me.counters["unreadable"] += 1
+        return None

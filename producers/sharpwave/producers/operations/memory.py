@@ -1,0 +1,163 @@
+"""Short-term memory, and recalling what it became."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.errors import ConditionFailed, RecordMissing
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import storage
+from sharpwave.producers.operations.moments import Moment, Range, is_alive
+from sharpwave.producers.operations.storage import Item
+from sharpwave.schemas import ids, keys, tables
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.records import MEMORY_EXPIRES_S, MEMORY_TTL_S, MemoryEntry
+from sharpwave.schemas.times import DAY_S, iso_ms
+
+MemoryType = Literal["CONTEXT", "QUERY", "SIGNAL", "NOTE"]
+
+
+def remember(
+    me: Identity,
+    /,
+    memory_type: MemoryType,
+    data: Mapping[str, Any],
+    *,
+    importance: float | None = None,
+    memory_id: str | None = None,
+) -> Operation[MemoryEntry]:
+    """Keep something in short-term memory for a day.
+
+    Then, or earlier if it is important or often touched, it becomes a fact for `recall`.
+
+    Args:
+        memory_type: CONTEXT, QUERY, SIGNAL or NOTE.
+        data: what to remember.
+        importance: 0 to 1.
+        memory_id: a name of the caller's own; made up unless given.
+
+    Raises:
+        RecordRefused: the entry breaks its schema; nothing was sent.
+    """
+    moment = me.clock()
+    iso, timestamp = iso_ms(moment), int(moment)
+    name = memory_id or f"mem_{ids.ulid(epoch_ms=round(moment * 1000))}"
+    item = storage.without_none(
+        {
+            "PK": keys.memory_pk(me.agent_id, memory_type),
+            "SK": keys.dated_sk(iso, name),
+            "schema_version": 1,
+            "agent_id": me.agent_id,
+            "memory_id": name,
+            "memory_type": memory_type,
+            "timestamp": timestamp,
+            "iso_timestamp": iso,
+            "data": data,
+            "importance": importance,
+            "access_count": 0,
+            "expires_at": timestamp + MEMORY_EXPIRES_S,
+            "ttl": timestamp + MEMORY_TTL_S,
+        }
+    )
+    record, wire = storage.checked("memory", MemoryEntry, item, now=moment)
+    yield from storage.put_once(me.table(tables.STATE), wire)
+    return record
+
+
+def memories(
+    me: Identity,
+    /,
+    memory_type: MemoryType,
+    *,
+    since: Moment | None = None,
+    limit: int = 100,
+    consistent: bool = False,
+) -> Operation[list[MemoryEntry]]:
+    """Read short-term memory, newest first; what has expired is left to `recall`.
+
+    Args:
+        memory_type: CONTEXT, QUERY, SIGNAL or NOTE.
+        since: from this moment on; the last day unless given.
+        limit: the most to return.
+        consistent: see one's own latest writes for sure, at twice the price and past any cache.
+    """
+    now = me.now()
+    span = Range.of(now - DAY_S if since is None else since, None)
+    request = storage.query(
+        me.table(tables.STATE),
+        ("PK", keys.memory_pk(me.agent_id, memory_type)),
+        between=span.sort_keys,
+        consistent=consistent,
+    )
+
+    def pick(item: Item) -> MemoryEntry | None:
+        is_current = is_alive(item, now) and item.get("expires_at", now + 1) > now
+        return _readable(me, item) if is_current else None
+
+    is_new = not consistent and span.is_recent(now)
+    return (yield from storage.select(request, pick, limit=limit, recent=is_new))
+
+
+def touch(me: Identity, /, memory: MemoryEntry | keys.Key) -> Operation[int]:
+    """Count one use of a short-term memory entry; often used ones are promoted early.
+
+    A repeat after a lost answer may count twice.
+
+    Returns:
+        How often it was used.
+
+    Raises:
+        RecordMissing: the entry is gone.
+    """
+    key = memory if isinstance(memory, keys.Key) else memory.key
+    params = {
+        "TableName": me.table(tables.STATE),
+        "Key": key.wire(),
+        "UpdateExpression": "ADD access_count :one",
+        # Without this an update after the removal by TTL would bring back an empty entry.
+        "ConditionExpression": "attribute_exists(PK)",
+        "ExpressionAttributeValues": item_to_wire({":one": 1}),
+        "ReturnValues": "UPDATED_NEW",
+    }
+    try:
+        reply = yield Call("dynamodb", "update_item", params)
+    except ConditionFailed as error:
+        raise RecordMissing(
+            f"{key.pk} / {key.sk} is gone; recall() finds promoted facts"
+        ) from error
+    return int(reply["Attributes"]["access_count"]["N"])
+
+
+def recall(
+    me: Identity, /, memory_type: MemoryType | None = None, *, limit: int = 100
+) -> Operation[list[Item]]:
+    """Read the facts that short-term memory became, newest first within a type."""
+    prefix = keys.fact(me.agent_id, memory_type, "") if memory_type else None
+    pk = keys.fact(me.agent_id, "", "").pk
+    return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
+
+
+def episodes(
+    me: Identity, /, decision_type: str | None = None, *, limit: int = 100
+) -> Operation[list[Item]]:
+    """Read the daily summaries of the agent's decisions, newest first within a type."""
+    prefix = keys.episode(me.agent_id, decision_type, "") if decision_type else None
+    pk = keys.episode(me.agent_id, "", "").pk
+    return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
+
+
+def _long_term(me: Identity, pk: str, begins: str | None, limit: int) -> Operation[list[Item]]:
+    request = storage.query(me.table(tables.MEMORY), ("PK", pk), begins=begins)
+    now = me.now()
+    pick = lambda item: item if is_alive(item, now) else None  # noqa: E731
+    return (yield from storage.select(request, pick, limit=limit))
+
+
+def _readable(me: Identity, item: Item) -> MemoryEntry | None:
+    try:
+        return MemoryEntry.model_validate(item)
+    except ValidationError:
+        me.counters["unreadable"] += 1
+        return None

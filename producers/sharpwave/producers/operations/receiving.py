@@ -1,0 +1,235 @@
+"""Receiving what is in an agent's queue, and telling what is still to be worked."""
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.errors import Interrupted
+from sharpwave.producers.identity import Identity, log
+from sharpwave.producers.operations import storage
+from sharpwave.producers.operations.moments import Moment, epoch
+from sharpwave.producers.operations.registration import queue_url
+from sharpwave.producers.operations.storage import Item
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.messages import NoticeMessage, SignalMessage, parse_message
+from sharpwave.schemas.numbers import parse_json, plain_json
+
+#: Source: AWS, ReceiveMessage and ChangeMessageVisibility, limits of their parameters.
+MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = 10, 20, 43_200
+_REMEMBERED_IDS, _REMEMBERED_NOTICES = 4096, 100
+
+OnNotice = Callable[[NoticeMessage], None]
+
+
+@dataclass(eq=False)
+class Received:
+    """One message as the queue gave it; while it is `held` its invisibility is renewed."""
+
+    body: str
+    receipt: str
+    receive_count: int
+    url: str
+    visibility_timeout_s: int
+    held: bool = True
+
+
+class Recent:
+    """The delivery ids seen last, as many as fit."""
+
+    def __init__(self, size: int = _REMEMBERED_IDS) -> None:
+        """Remember at most `size` ids."""
+        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._size = size
+
+    def __contains__(self, delivery_id: str) -> bool:
+        return delivery_id in self._ids
+
+    def add(self, delivery_id: str) -> None:
+        """Remember an id and forget the oldest."""
+        self._ids[delivery_id] = None
+        self._ids.move_to_end(delivery_id)
+        while len(self._ids) > self._size:
+            self._ids.popitem(last=False)
+
+
+@dataclass
+class Inbox:
+    """An agent's queue and what was learned from it."""
+
+    me: Identity
+    on_notice: OnNotice | None = None
+    url: str | None = None
+    seen: Recent = field(default_factory=Recent)
+    notices: deque[NoticeMessage] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_NOTICES))
+
+
+@dataclass
+class Handling:
+    """A delivery in an agent's hands; `settled` says what became of it."""
+
+    me: Identity
+    received: Received
+    message: SignalMessage
+    settled: str | None = None
+
+    @property
+    def row(self) -> keys.Key:
+        """Give the key of the row that stands for the delivery."""
+        return keys.Key(self.message.row.PK, self.message.row.SK)
+
+
+class Ask(NamedTuple):
+    """How long to wait for how many messages."""
+
+    wait_s: int
+    at_most: int
+
+
+class Polling:
+    """When an agent asks its queue again, and when it stops."""
+
+    def __init__(
+        self, me: Identity, *, wait_s: int, limit: int | None, until: Moment | None
+    ) -> None:
+        """Stop after `limit` deliveries, at `until`, or at an empty answer if `wait_s` is 0.
+
+        Raises:
+            ValueError: `wait_s` is not 0 to 20.
+        """
+        if not 0 <= wait_s <= LONGEST_WAIT_S:
+            raise ValueError(f"wait_s is {wait_s}; SQS waits 0 to {LONGEST_WAIT_S} s")
+        self._me, self._wait_s = me, wait_s
+        self._left = math.inf if limit is None else limit
+        self._until = math.inf if until is None else epoch(until)
+        self._drained = False
+
+    def next(self) -> Ask | None:
+        """Say what to ask for now, or None when it is time to stop."""
+        remaining_s = self._until - self._me.clock()
+        if self._left <= 0 or remaining_s <= 0 or (self._drained and self._wait_s == 0):
+            return None
+        wait_s = min(self._wait_s, math.ceil(min(remaining_s, LONGEST_WAIT_S)))
+        return Ask(wait_s, int(min(self._left, MOST_AT_ONCE)))
+
+    def received(self, count: int) -> None:
+        """Take note of how many messages an answer held."""
+        self._drained = count == 0
+
+    def delivered(self) -> None:
+        """Take note of a delivery handed out."""
+        self._left -= 1
+
+
+def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list[Received]]:
+    """Receive messages, invisible to others for `visibility_timeout_s`.
+
+    Raises:
+        QueueMissing: the agent has no queue.
+        ValueError: the timeout is not 1 s to 12 h.
+    """
+    if not 1 <= visibility_timeout_s <= LONGEST_VISIBILITY_S:
+        raise ValueError(
+            f"visibility_timeout_s is {visibility_timeout_s}; use 1 to {LONGEST_VISIBILITY_S}"
+        )
+    url = inbox.url = inbox.url or (yield from queue_url(inbox.me.inbox_name))
+    params = {
+        "QueueUrl": url,
+        "MaxNumberOfMessages": ask.at_most,
+        "WaitTimeSeconds": ask.wait_s,
+        "VisibilityTimeout": visibility_timeout_s,
+        "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
+    }
+    reply = yield Call("sqs", "receive_message", params)
+    return [
+        Received(
+            body=message["Body"],
+            receipt=message["ReceiptHandle"],
+            receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
+            url=url,
+            visibility_timeout_s=visibility_timeout_s,
+        )
+        for message in reply.get("Messages", [])
+    ]
+
+
+def admit(inbox: Inbox, received: Received) -> Operation[Handling | None]:
+    """Tell a delivery that is still to be worked; everything else is dealt with here.
+
+    An acknowledged delivery and an unknown kind are deleted, a notice is handed on and deleted,
+    and what cannot be read is left for the queue's redrive.
+    """
+    try:
+        message = parse_message(received.body)
+    except (ValueError, RecursionError) as error:
+        _leave(inbox, received, str(error))
+        return None
+    if isinstance(message, SignalMessage):
+        return (yield from _admit_signal(inbox, received, message))
+    if message is None:
+        inbox.me.counters["skipped"] += 1
+    else:
+        _hand_on(inbox, message)
+    yield from discard(received)
+    return None
+
+
+def _admit_signal(
+    inbox: Inbox, received: Received, message: SignalMessage
+) -> Operation[Handling | None]:
+    handling = Handling(inbox.me, received, message)
+    if handling.row.pk != keys.inbox_pk(inbox.me.agent_id):
+        _leave(inbox, received, f"its row belongs to {handling.row.pk}")
+        return None
+    repeated = received.receive_count > 1 or message.delivery_id in inbox.seen
+    if repeated or message.omitted:
+        row = yield from storage.read(inbox.me.table(tables.SIGNALS), handling.row)
+        if repeated and row and is_acknowledged(row):
+            inbox.me.counters["deduplicated"] += 1
+            yield from discard(received)
+            return None
+        if message.omitted and row is None:
+            _leave(inbox, received, "its row, which holds the payload, is gone")
+            return None
+        handling.message = _completed(message, row or {})
+    inbox.seen.add(message.delivery_id)
+    return handling
+
+
+def is_acknowledged(row: Item) -> bool:
+    """Say whether the agent itself ended a delivery; what a worker gave up on is still open."""
+    # A worker that gives up says FAILED without processed_at; a late success still counts.
+    status = row.get("status")
+    return status == "PROCESSED" or (status == "FAILED" and row.get("processed_at") is not None)
+
+
+def _completed(message: SignalMessage, row: Item) -> SignalMessage:
+    """Put what was too large for the message back, in the form a message has."""
+    kept = {name: row[name] for name in message.omitted if name in row}
+    return message.model_copy(update=parse_json(plain_json(kept)))
+
+
+def _hand_on(inbox: Inbox, notice: NoticeMessage) -> None:
+    inbox.notices.append(notice)
+    reasons = "; ".join(f"{reason.where}: {reason.message}" for reason in notice.reasons)
+    log.warning("notice", extra={"code": notice.code, "reasons": reasons})
+    if inbox.on_notice is not None:
+        inbox.on_notice(notice)
+
+
+def _leave(inbox: Inbox, received: Received, why: str) -> None:
+    received.held = False
+    inbox.me.counters["undecodable"] += 1
+    log.error("undecodable", extra={"queue": inbox.me.inbox_name, "reason": why[:500]})
+
+
+def discard(received: Received) -> Operation[None]:
+    """Delete a message whose effect is recorded; if that fails now, its next receive does it."""
+    received.held = False
+    params = {"QueueUrl": received.url, "ReceiptHandle": received.receipt}
+    try:
+        yield Call("sqs", "delete_message", params)
+    except Interrupted as error:
+        log.warning("message_left", extra={"queue": received.url, "reason": str(error)})

@@ -1,0 +1,95 @@
+"""Making an agent known, and giving it a queue to poll."""
+
+from collections.abc import Sequence
+
+from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.errors import AccessDenied, InvalidRequest, QueueMissing
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import storage
+from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas.records import Registration
+
+
+def register(
+    me: Identity,
+    /,
+    *,
+    subscriptions: Sequence[str] = (),
+    may_broadcast: bool = False,
+    accepts_from: Sequence[str] | None = None,
+) -> Operation[Registration]:
+    """Register the agent, or change its registration, and make its inbox queue if it is missing.
+
+    What an operator set beside these fields, such as a quota, is kept.
+
+    Args:
+        subscriptions: signal types whose "@subscribers" signals it wants.
+        may_broadcast: whether it may send to "*".
+        accepts_from: the only sources it wants signals from; anyone's unless given.
+
+    Raises:
+        QueueMissing: there is no inbox queue and the credentials may not create one.
+        RecordRefused: the registration breaks its schema; nothing was written.
+    """
+    now, key, table = me.now(), keys.registration(me.agent_id), me.table(tables.STATE)
+    known = yield from storage.read(table, key)
+    item = storage.without_none(
+        {
+            **(known or {"schema_version": 1, "registered_at": now}),
+            **key.item(),
+            "agent_id": me.agent_id,
+            "subscriptions": list(dict.fromkeys(subscriptions)),
+            "may_broadcast": may_broadcast,
+            "accepts_from": None if accepts_from is None else list(accepts_from),
+        }
+    )
+    record, wire = storage.checked("registration", Registration, item, now=now)
+    # The queue first: once the registration is seen, signals are sent to it.
+    yield from _ensure_queue(me)
+    if item != known:
+        yield from _put(table, wire)
+    return record
+
+
+def queue_url(name: str) -> Operation[str]:
+    """Look a queue's URL up.
+
+    Raises:
+        QueueMissing: there is no such queue.
+    """
+    reply = yield Call("sqs", "get_queue_url", {"QueueName": name})
+    return str(reply["QueueUrl"])
+
+
+def _put(table: str, wire: dict[str, dict[str, object]]) -> Operation[None]:
+    yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire})
+
+
+def _ensure_queue(me: Identity) -> Operation[None]:
+    name = me.inbox_name
+    try:
+        yield from queue_url(name)
+    except QueueMissing:
+        queue = queues.inbox(me.agent_id)
+        try:
+            arn = yield from _create_dlq(me, tables.physical(queue.dlq, me.prefix))
+            attributes = queue.attributes(arn)
+            yield _create(me, name, attributes)
+        except (AccessDenied, InvalidRequest) as error:
+            raise QueueMissing(
+                f"{name} does not exist and could not be created ({error}); ask an operator to "
+                f"run `sharpwave agents add {me.agent_id}`"
+            ) from error
+
+
+def _create_dlq(me: Identity, name: str) -> Operation[str]:
+    reply = yield _create(me, name, dict(queues.DLQ_ATTRIBUTES))
+    wanted = {"QueueUrl": reply["QueueUrl"], "AttributeNames": ["QueueArn"]}
+    found = yield Call("sqs", "get_queue_attributes", wanted)
+    return str(found["Attributes"]["QueueArn"])
+
+
+def _create(me: Identity, name: str, attributes: dict[str, str]) -> Call:
+    # The tag by which operators' tools know the queues of one deployment.
+    tags = {"sharpwave": me.prefix or "default"}
+    return Call("sqs", "create_queue", {"QueueName": name, "Attributes": attributes, "tags": tags})

@@ -1,0 +1,143 @@
+"""Sending signals to other agents."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sharpwave.producers.call import Operation
+from sharpwave.producers.errors import RecordMissing
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import storage
+from sharpwave.schemas import ids, keys
+from sharpwave.schemas.faults import RecordRefused, too_large
+from sharpwave.schemas.numbers import Wire, wire_size
+from sharpwave.schemas.records import MAX_SIGNAL_BYTES, SIGNAL_TTL_S, SignalRecord
+from sharpwave.schemas.tables import SIGNALS
+from sharpwave.schemas.times import iso_ms
+
+Targets = str | Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A signal to be sent with `signal_many`; the fields are the arguments of `signal`."""
+
+    signal_type: str
+    to: Targets
+    data: Mapping[str, Any] | None = None
+    context: Mapping[str, Any] | None = None
+    severity: str | None = None
+    confidence: float | None = None
+    recommended_action: str | None = None
+    ttl_s: int = SIGNAL_TTL_S
+    event_time: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+def signal(
+    me: Identity,
+    /,
+    signal_type: str,
+    *,
+    to: Targets,
+    data: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
+    severity: str | None = None,
+    confidence: float | None = None,
+    recommended_action: str | None = None,
+    ttl_s: int = SIGNAL_TTL_S,
+    event_time: str | None = None,
+    correlation_id: str | None = None,
+    traceparent: str | None = None,
+) -> Operation[SignalRecord]:
+    """Send one signal. It is delivered at least once to each target, in no promised order.
+
+    Args:
+        signal_type: such as WHALE_ACTIVITY.
+        to: an agent id or several, "*" for every registered agent (the registration must allow
+            it), or "@subscribers" for those that subscribed to the type.
+        data: what there is to say; with `context` at most 128 KB.
+        context: the circumstances.
+        severity: any word the receivers know.
+        confidence: 0 to 1.
+        recommended_action: any text.
+        ttl_s: seconds until an unacknowledged delivery counts as expired; at most 10 days.
+        event_time: domain time, a UTC time or a day, if it is not now.
+        correlation_id: handed on to the receivers.
+        traceparent: W3C trace context, handed on to the receivers.
+
+    Raises:
+        RecordRefused: the signal breaks its schema; nothing was sent.
+    """
+    draft = Draft(
+        signal_type=signal_type,
+        to=to,
+        data=data,
+        context=context,
+        severity=severity,
+        confidence=confidence,
+        recommended_action=recommended_action,
+        ttl_s=ttl_s,
+        event_time=event_time,
+        correlation_id=correlation_id,
+        traceparent=traceparent,
+    )
+    record, wire = _record(me, draft)
+    yield from storage.put_once(me.table(SIGNALS), wire)
+    return record
+
+
+def signal_many(me: Identity, /, drafts: Iterable[Draft]) -> Operation[list[SignalRecord]]:
+    """Send many signals, 25 in a request. All are checked before the first is sent.
+
+    Raises:
+        RecordRefused: a signal breaks its schema; nothing was sent.
+        Throttled: some were sent, the rest were not.
+    """
+    made = [_record(me, draft) for draft in drafts]
+    yield from storage.put_all(me.table(SIGNALS), [wire for _, wire in made])
+    return [record for record, _ in made]
+
+
+def signal_status(
+    me: Identity, /, sent: SignalRecord | keys.Key
+) -> Operation[dict[str, dict[str, Any]]]:
+    """Read how far a signal got: for each target its status, reason, time and decision.
+
+    Targets the pipeline has not come to yet are absent, and so are audiences above 50.
+
+    Raises:
+        RecordMissing: the signal is gone or never was.
+    """
+    key = sent if isinstance(sent, keys.Key) else sent.key
+    item = yield from storage.read(me.table(SIGNALS), key)
+    if item is None:
+        raise RecordMissing(f"there is no signal {key.pk} / {key.sk}; its ttl may have passed")
+    return dict(item.get("processing_status") or {})
+
+
+def _record(me: Identity, draft: Draft) -> tuple[SignalRecord, dict[str, Wire]]:
+    moment = me.clock()
+    iso, timestamp = iso_ms(moment), int(moment)
+    signal_id = ids.signal_id(epoch_ms=round(moment * 1000))
+    described = dict(vars(draft))
+    to, ttl_s = described.pop("to"), described.pop("ttl_s")
+    item = storage.without_none(
+        {
+            "PK": keys.signal_pk(draft.signal_type, me.agent_id if me.strict else None),
+            "SK": keys.dated_sk(iso, signal_id),
+            "schema_version": 1,
+            "signal_id": signal_id,
+            "source_agent": me.agent_id,
+            "target_agents": [to] if isinstance(to, str) else list(dict.fromkeys(to)),
+            "timestamp": timestamp,
+            "iso_timestamp": iso,
+            "ttl": timestamp + ttl_s,
+            **described,
+        }
+    )
+    record, wire = storage.checked("signal", SignalRecord, item, now=moment)
+    if (size := wire_size(wire)) > MAX_SIGNAL_BYTES:
+        raise RecordRefused([too_large(size)])
+    return record, wire

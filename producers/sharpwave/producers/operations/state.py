@@ -1,0 +1,119 @@
+"""An agent's own state: one current version, never overwritten unseen, and checkpoints of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import storage
+from sharpwave.producers.operations.moments import is_alive
+from sharpwave.producers.operations.storage import Item
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.records import StateRecord
+from sharpwave.schemas.times import DAY_S, iso_ms
+
+CHECKPOINT_S = 30 * DAY_S
+
+
+def state(me: Identity, /) -> Operation[StateRecord | None]:
+    """Read the agent's current state with a strong read, or None if it never saved one."""
+    item = yield from storage.read(me.table(tables.STATE), keys.current_state(me.agent_id))
+    return StateRecord.model_validate(item) if item else None
+
+
+def save_state(
+    me: Identity,
+    /,
+    state: Mapping[str, Any],
+    *,
+    expected_version: int,
+    configuration: Mapping[str, Any] | None = None,
+    current_cycle: int | None = None,
+) -> Operation[StateRecord]:
+    """Save the agent's state, unless someone else saved it meanwhile.
+
+    Args:
+        state: the whole new state.
+        expected_version: the version it is based on; 0 for the very first.
+        configuration: the whole new configuration; the stored one is kept unless given.
+        current_cycle: a counter of the agent's own; the stored one is kept unless given.
+
+    Raises:
+        StateConflict: the stored version is another; read it and decide again.
+        RecordRefused: the state breaks its schema; nothing was written.
+    """
+    table, key = me.table(tables.STATE), keys.current_state(me.agent_id)
+    stored = (yield from storage.read(table, key)) or {}
+    given = {"configuration": configuration, "current_cycle": current_cycle}
+    item = storage.without_none(
+        {
+            **stored,
+            **storage.without_none(given),
+            **key.item(),
+            "schema_version": 1,
+            "agent_id": me.agent_id,
+            "agent_version": me.agent_version or stored.get("agent_version"),
+            "state_type": keys.CURRENT,
+            "last_updated": me.now(),
+            "state": state,
+            "version": expected_version + 1,
+        }
+    )
+    record, wire = storage.checked("state", StateRecord, item, now=me.now())
+    condition: Item = {"ConditionExpression": "attribute_not_exists(PK)"}
+    if expected_version:
+        condition = {
+            "ConditionExpression": "#v = :v",
+            "ExpressionAttributeNames": {"#v": "version"},
+            "ExpressionAttributeValues": {":v": {"N": str(expected_version)}},
+        }
+    try:
+        yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
+    except ConditionFailed as error:
+        yield from _same_or_conflict(me, item_from_wire(wire), expected_version, error)
+    return record
+
+
+def checkpoint(me: Identity, /, *, keep_s: int = CHECKPOINT_S) -> Operation[StateRecord]:
+    """Keep a copy of the current state for `keep_s` seconds, 30 days unless given.
+
+    Raises:
+        RecordMissing: no state was ever saved.
+    """
+    moment, table = me.clock(), me.table(tables.STATE)
+    current = yield from storage.read(table, keys.current_state(me.agent_id))
+    if current is None:
+        raise RecordMissing(f"{me.agent_id} has no state to keep; call save_state first")
+    key = keys.saved_state(me.agent_id, "CHECKPOINT", iso_ms(moment))
+    copied = {**current, **key.item(), "state_type": "CHECKPOINT", "ttl": int(moment) + keep_s}
+    record, wire = storage.checked("state", StateRecord, copied, now=moment)
+    yield from storage.put_once(table, wire)
+    return record
+
+
+def checkpoints(me: Identity, /, *, limit: int = 10) -> Operation[list[StateRecord]]:
+    """Read the kept checkpoints, newest first."""
+    now, key = me.now(), keys.saved_state(me.agent_id, "CHECKPOINT", "")
+    request = storage.query(me.table(tables.STATE), ("PK", key.pk), begins=key.sk)
+
+    def pick(item: Item) -> StateRecord | None:
+        return StateRecord.model_validate(item) if is_alive(item, now) else None
+
+    return (yield from storage.select(request, pick, limit=limit))
+
+
+def _same_or_conflict(
+    me: Identity, meant: Item, expected_version: int, error: ConditionFailed
+) -> Operation[None]:
+    """Accept a refused write that was in fact our own, retried after a lost answer."""
+    found = yield from storage.read(me.table(tables.STATE), keys.current_state(me.agent_id))
+    if found is not None and storage.holds(found, meant):
+        return
+    version = int(found["version"]) if found else 0
+    raise StateConflict(
+        f"the state of {me.agent_id} has version {version}, not {expected_version}; "
+        "read it with state() and decide again",
+        stored=version,
+    ) from error

@@ -1,0 +1,201 @@
+"""Writes that are safe to repeat and reads that page until they have enough."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from sharpwave.producers.call import Call, Operation, Pause, Reply
+from sharpwave.producers.errors import AlreadyExists, ConditionFailed, RecordRefused, Throttled
+from sharpwave.schemas.faults import Fault, too_deep, validate
+from sharpwave.schemas.keys import Key, Kind
+from sharpwave.schemas.numbers import (
+    UnstorableValue,
+    Wire,
+    item_from_wire,
+    item_to_wire,
+    wire_depth,
+)
+from sharpwave.schemas.records import MAX_DEPTH, Record
+
+R = TypeVar("R", bound=Record)
+P = TypeVar("P")
+Item = dict[str, Any]
+
+#: Source: AWS, BatchGetItem and BatchWriteItem, most items in one request.
+_READ_AT_ONCE, _WRITTEN_AT_ONCE = 100, 25
+_SMALLEST_PAGE, _LARGEST_PAGE = 10, 1000
+_ATTEMPTS, _FIRST_PAUSE_S = 8, 0.05
+
+
+def without_none(attributes: Mapping[str, Any]) -> Item:
+    """Leave out the attributes that have no value."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def checked(kind: Kind, model: type[R], item: Item, *, now: float) -> tuple[R, dict[str, Wire]]:
+    """Read an item as a record and give what is to be sent.
+
+    Raises:
+        RecordRefused: the item breaks its schema, nests too deeply, or holds a value that
+            DynamoDB cannot.
+    """
+    try:
+        wire = item_to_wire(item)
+    except UnstorableValue as error:
+        raise RecordRefused([Fault("unstorable_value", "", str(error))]) from error
+    # Validated as it will read back, so that what is returned equals what is read later.
+    record = validate(kind, item_from_wire(wire), stored_at=now)
+    assert isinstance(record, model)
+    depth = max(wire_depth(value) for value in wire.values())
+    if depth > MAX_DEPTH:
+        raise RecordRefused([too_deep(depth)])
+    return record, wire
+
+
+def put_once(table: str, wire: Mapping[str, Wire]) -> Operation[bool]:
+    """Write an item that is not there yet; finding the very same item counts as success.
+
+    A retried write whose first answer was lost meets its own item. Attributes that others added
+    since do not matter.
+
+    Returns:
+        Whether this call wrote it.
+
+    Raises:
+        AlreadyExists: something else is stored under the key.
+    """
+    params = {
+        "TableName": table,
+        "Item": dict(wire),
+        "ConditionExpression": "attribute_not_exists(PK)",
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    try:
+        yield Call("dynamodb", "put_item", params)
+    except ConditionFailed as met:
+        key = Key(wire["PK"]["S"], wire["SK"]["S"])
+        stored = item_from_wire(met.item) if met.item else (yield from read(table, key))
+        if stored is None or not holds(stored, item_from_wire(wire)):
+            raise AlreadyExists(f"{key.pk} / {key.sk} holds another record; use a new id") from met
+        return False
+    return True
+
+
+def holds(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Say whether every wanted attribute is stored with the same value."""
+    return all(name in stored and stored[name] == value for name, value in wanted.items())
+
+
+def read(
+    table: str, key: Key, *, consistent: bool = True, recent: bool = False
+) -> Operation[Item | None]:
+    """Read one item, or None."""
+    params = {"TableName": table, "Key": key.wire(), "ConsistentRead": consistent}
+    reply = yield Call("dynamodb", "get_item", params, recent)
+    return item_from_wire(reply["Item"]) if reply.get("Item") else None
+
+
+def select(
+    request: Mapping[str, Any],
+    pick: Callable[[Item], P | None],
+    *,
+    limit: int,
+    recent: bool = False,
+    expand: Callable[[list[Item]], Operation[list[Item]]] | None = None,
+) -> Operation[list[P]]:
+    """Query page by page until `limit` items are picked or none are left.
+
+    What `pick` answers with None does not count, so a page of expired items never ends a read
+    early; pages double, so a rare match does not cost a request for each item passed over.
+
+    Args:
+        request: the Query.
+        pick: gives what to keep of an item, or None.
+        limit: the most to give.
+        recent: the Query reads only records of the last day.
+        expand: turns a page of index entries into whole items.
+    """
+    params, kept, page = {**request}, list[P](), max(limit, _SMALLEST_PAGE)
+    while len(kept) < limit:
+        params["Limit"] = min(page, _LARGEST_PAGE)
+        reply = yield Call("dynamodb", "query", {**params}, recent)
+        items = [item_from_wire(wire) for wire in reply["Items"]]
+        if expand is not None:
+            items = yield from expand(items)
+        kept += [picked for item in items if (picked := pick(item)) is not None]
+        if not reply.get("LastEvaluatedKey"):
+            break
+        params["ExclusiveStartKey"], page = reply["LastEvaluatedKey"], page * 2
+    return kept[:limit]
+
+
+def fetch(table: str, keys: Iterable[Key], *, recent: bool = False) -> Operation[dict[Key, Item]]:
+    """Read many items by key; those that are gone are left out.
+
+    Raises:
+        Throttled: DynamoDB kept leaving keys out.
+    """
+    wanted, found = list(dict.fromkeys(keys)), dict[Key, Item]()
+    for start in range(0, len(wanted), _READ_AT_ONCE):
+        chunk = [key.wire() for key in wanted[start : start + _READ_AT_ONCE]]
+        todo: Reply = {table: {"Keys": chunk}}
+        for attempt in range(_ATTEMPTS):
+            reply = yield Call("dynamodb", "batch_get_item", {"RequestItems": todo}, recent)
+            for item in map(item_from_wire, reply.get("Responses", {}).get(table, [])):
+                found[Key(item["PK"], item["SK"])] = item
+            todo = reply.get("UnprocessedKeys") or {}
+            if not todo:
+                break
+            yield Pause(_FIRST_PAUSE_S * 2**attempt)
+        if todo:
+            raise Throttled(f"{table} left reads out {_ATTEMPTS} times; try again later")
+    return found
+
+
+def put_all(table: str, wires: Iterable[Mapping[str, Wire]]) -> Operation[None]:
+    """Write many items under keys of their own; writing one again changes nothing.
+
+    Raises:
+        Throttled: DynamoDB kept leaving items out; those before were written.
+    """
+    requests = [{"PutRequest": {"Item": dict(wire)}} for wire in wires]
+    for start in range(0, len(requests), _WRITTEN_AT_ONCE):
+        todo: Reply = {table: requests[start : start + _WRITTEN_AT_ONCE]}
+        for attempt in range(_ATTEMPTS):
+            reply = yield Call("dynamodb", "batch_write_item", {"RequestItems": todo})
+            todo = reply.get("UnprocessedItems") or {}
+            if not todo:
+                break
+            yield Pause(_FIRST_PAUSE_S * 2**attempt)
+        if todo:
+            raise Throttled(f"{table} left writes out {_ATTEMPTS} times; send them again later")
+
+
+def query(
+    table: str,
+    hash_key: tuple[str, str],
+    *,
+    index: str | None = None,
+    between: tuple[str, Any, Any] | None = None,
+    begins: str | None = None,
+    consistent: bool = False,
+    newest_first: bool = True,
+) -> Item:
+    """Build a Query: `hash_key` and `between` name their attribute first; `begins` is of `SK`."""
+    names, values = {"#h": hash_key[0]}, {":h": hash_key[1]}
+    condition = "#h = :h"
+    if between is not None:
+        names["#r"], values[":from"], values[":to"] = between
+        condition += " AND #r BETWEEN :from AND :to"
+    elif begins:
+        names["#r"], values[":begins"] = "SK", begins
+        condition += " AND begins_with(#r, :begins)"
+    request: Item = {
+        "TableName": table,
+        "KeyConditionExpression": condition,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": item_to_wire(values),
+        "ScanIndexForward": not newest_first,
+    }
+    if index is not None:
+        return {**request, "IndexName": index}
+    return {**request, "ConsistentRead": consistent}

@@ -1,0 +1,109 @@
+"""Every example runs as it stands, with nothing set but the endpoint."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import faults, keys, tables
+from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.times import now
+
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
+Eventually = Callable[[Callable[[], object], str], None]
+
+
+@pytest.fixture
+def bare(endpoint: str, pipeline: Any) -> Any:
+    """A deployment without a prefix, as the examples take it for granted."""
+    bare = type(pipeline)(pipeline.session, endpoint, "")
+    if "agent_signals" in bare.dynamodb.list_tables()["TableNames"]:
+        pytest.skip("the backend has tables in use")
+    bare.create()
+    yield bare
+    for table in tables.TABLES:
+        bare.dynamodb.delete_table(TableName=table.name)
+    for url in bare.sqs.list_queues().get("QueueUrls", []):
+        bare.sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.mark.parametrize("name", ["raw_agent.py", "raw_agent.sh", "raw_agent.mjs"])
+def test_a_raw_agent_makes_the_whole_round(
+    name: str, bare: Any, endpoint: str, eventually: Eventually
+) -> None:
+    command, path = _interpreter(name), os.environ["PATH"]
+    bare.add_queue("raw-agent")
+
+    with _started(command, {"PATH": path, "AWS_ENDPOINT_URL": endpoint}) as agent:
+        signal = _only_signal(bare, agent, eventually)
+        delivery_id = bare.deliver(signal, "raw-agent")
+        said, _ = agent.communicate(timeout=60)
+
+    row = bare.row(signal, "raw-agent")
+    assert agent.returncode == 0
+    assert f"acknowledged {delivery_id} with {row['decision_id']}" in said
+    assert row["status"] == "PROCESSED"
+    assert bare.waiting("raw-agent") == bare.hidden("raw-agent") == 0
+    _assert_valid(bare)
+
+
+@pytest.mark.parametrize("name", ["sdk_agent.py", "sdk_agent_async.py"])
+def test_an_agent_on_the_sdk_makes_the_whole_round(
+    name: str, bare: Any, endpoint: str, eventually: Eventually
+) -> None:
+    with _started([sys.executable, EXAMPLES / name], {"AWS_ENDPOINT_URL": endpoint}) as agent:
+        signal = _only_signal(bare, agent, eventually)
+        delivery_id = bare.deliver(signal, "sdk-agent")
+        said, _ = agent.communicate(timeout=60)
+
+    decision_id = bare.row(signal, "sdk-agent")["decision_id"]
+    assert f"{decision_id} settles {delivery_id}" in said
+    _assert_valid(bare)
+
+
+def _interpreter(name: str) -> list[str | Path]:
+    """Give the command of an example, or skip where its language is not at hand."""
+    path, modules = EXAMPLES / name, os.environ.get("SHARPWAVE_TEST_NODE_MODULES")
+    if name.endswith(".py"):
+        return [sys.executable, path]
+    if name.endswith(".sh"):
+        if not (shutil.which("aws") and shutil.which("jq")):
+            pytest.skip("the AWS CLI or jq is not installed")
+        return ["bash", path]
+    if modules is None or shutil.which("node") is None:
+        pytest.skip("set SHARPWAVE_TEST_NODE_MODULES to a folder with @aws-sdk/client-dynamodb")
+    # Node looks for modules beside the script, not beside a link to it.
+    copied = Path(modules).parent / name
+    shutil.copy(path, copied)
+    return ["node", copied]
+
+
+def _started(command: list[Any], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def _only_signal(pipeline: Any, agent: subprocess.Popen[str], eventually: Eventually) -> keys.Key:
+    def written() -> bool:
+        assert agent.poll() is None, f"the example ended early with {agent.returncode}"
+        return bool(pipeline.count(tables.SIGNALS))
+
+    eventually(written, "the agent sent its signal")
+    (item,) = pipeline.dynamodb.scan(TableName=tables.SIGNALS)["Items"]
+    return keys.Key(item["PK"]["S"], item["SK"]["S"])
+
+
+def _assert_valid(pipeline: Any) -> None:
+    for table in (tables.DECISIONS, tables.SIGNALS):
+        for wire in pipeline.dynamodb.scan(TableName=table)["Items"]:
+            item = item_from_wire(wire)
+            kind = faults.kind_of(table, item["PK"], item["SK"])
+            if kind in ("decision", "signal"):
+                faults.validate(kind, item, stored_at=now())
+            else:
+                assert kind == "row", json.dumps(wire)
