@@ -102,7 +102,7 @@ class Items:
             try:
                 self._client.transact_write_items(TransactItems=[write.request for write in writes])
             except ClientError as error:
-                if code_of(error) not in ("TransactionCanceledException", "TransactionConflict"):
+                if not _lost_a_race(error):
                     raise
                 raise Conflict(f"{thing} was changed by somebody else; run it again") from error
 
@@ -167,3 +167,11 @@ class Items:
                     raise
                 return False
         return True
+
+
+def _lost_a_race(error: ClientError) -> bool:
+    if code_of(error) != "TransactionCanceledException":
+        return False
+    answer: Any = error.response
+    codes = {reason.get("Code") for reason in answer.get("CancellationReasons", [])}
+    return codes <= {None, "None", "ConditionalCheckFailed", "TransactionConflict"}

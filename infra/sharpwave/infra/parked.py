@@ -70,17 +70,27 @@ def discard(deployment: Deployment, chosen: Sequence[Parked]) -> int:
 def retry(deployment: Deployment, chosen: Sequence[Parked], feed: Feed) -> tuple[int, int]:
     """Hand the records, as they are now, to the pipeline again.
 
-    One that is still at fault is parked anew, under the id of the new event.
+    One that is still at fault is parked anew. If a hand-over fails, its entry stays.
 
     Returns:
         How many were handed over, and how many no longer exist.
     """
     items = Items(deployment)
-    handed = 0
-    for parked in chosen:
-        handed += feed(parked.table, parked.record)
-        items.delete(PIPELINE, parked.key)
+    handed = sum(_hand_over(items, parked, feed) for parked in chosen)
     return handed, len(chosen) - handed
+
+
+def _hand_over(items: Items, parked: Parked, feed: Feed) -> bool:
+    # Workers may park it again under the same key at any moment from the feed on, and a delete
+    # after that would lose their word.
+    entry = items.get(PIPELINE, parked.key)
+    items.delete(PIPELINE, parked.key)
+    try:
+        return feed(parked.table, parked.record)
+    except BaseException:
+        if entry is not None:
+            items.put_new(PIPELINE, entry)
+        raise
 
 
 def parse(item: Mapping[str, Any]) -> Parked:

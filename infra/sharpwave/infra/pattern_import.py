@@ -159,12 +159,13 @@ def _succession(items: Items, version: PatternVersion, row: Item) -> list[Write]
     expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
     values = {**_current(version), "figures_rev": revision + 1}
     ended = {"effective_to": version.effective_from}
+    stale = [name for name in (*FIGURES, "conditions") if name not in values]
     older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
     return [
         *_immutable(items, version),
         items.change(PIPELINE, keys.known_pattern(previous.subject), _entry(previous)),
         items.change(MEMORY, older, ended),
-        items.change(MEMORY, _key(version), values, remove=FIGURES, expected=expected),
+        items.change(MEMORY, _key(version), values, remove=stale, expected=expected),
     ]
 
 
@@ -230,11 +231,18 @@ def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> N
     row = items.get(MEMORY, _key(version)) if readers else None
     if row is None:
         return
-    content = {name: value for name, value in row.items() if not name.startswith("GSI")}
+    words = {n: v for n, v in _current(version).items() if not n.startswith("GSI")}
+    content = {n: v for n, v in row.items() if not n.startswith("GSI")}
     for reader in sorted(readers):
-        copy = {**content, **_copy_key(version, reader).item(), "owner": version.owner}
-        if items.get(MEMORY, _copy_key(version, reader)) != copy:
-            items.put(MEMORY, copy)
+        key = _copy_key(version, reader)
+        found = items.get(MEMORY, key) or {}
+        if found.get("version") != version.version:
+            revision = max(content.get("figures_rev", 0), found.get("figures_rev", 0)) + 1
+            extra = {"owner": version.owner, "figures_rev": revision}
+            items.put(MEMORY, {**content, **key.item(), **extra})
+        elif any(found.get(name) != value for name, value in words.items()):
+            # Workers keep the copy's figures, so only the words are set.
+            items.update(MEMORY, key, words)
 
 
 def _entry(version: PatternVersion) -> Item:

@@ -1,4 +1,4 @@
-"""`dlq ls`, `dlq show`, `dlq redrive`, `dlq discard`: dead letters and parked records."""
+"""`dlq ls`, `dlq show`, `dlq redrive`, `dlq retry`, `dlq discard`."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +8,10 @@ from sharpwave.infra.cli.settings import confirm, deployment
 
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
+    from sharpwave.infra.connection import Deployment
     from sharpwave.infra.dead_letters import Choice
     from sharpwave.infra.mailbox import Letter
+    from sharpwave.infra.parked import Parked
 
 PARKED = "parked"
 
@@ -24,14 +26,22 @@ def add(commands: "Subparsers") -> None:
     redriving = command(dlq, "redrive", _redrive, "send them back where they failed", changes=True)
     _add_choice(redriving)
     redriving.add_argument("--max-per-second", type=float, metavar="N")
+    retrying = command(dlq, "retry", _retry, "hand parked records in again", changes=True)
+    _add_limits(retrying)
     discarding = command(dlq, "discard", _discard, "delete them for good", destroys=True)
     _add_choice(discarding)
     discarding.add_argument("--all", action="store_true", help="without --id or --error")
 
 
 def _add_choice(target: Parser) -> None:
-    target.add_argument("queue", metavar="QUEUE")
-    target.add_argument("--id", action="append", default=[], help="a message; may be repeated")
+    target.add_argument("queue", metavar="QUEUE", help=f"such as deliver, or {PARKED!r}")
+    _add_limits(target)
+
+
+def _add_limits(target: Parser) -> None:
+    target.add_argument(
+        "--id", action="append", default=[], help="a message or a parked event; may be repeated"
+    )
     target.add_argument("--error", metavar="TEXT", help="those whose reason holds this text")
     target.add_argument("--max", type=int, metavar="N", help="at most this many")
 
@@ -45,7 +55,8 @@ def _list(args: Arguments) -> Answer:
     records = list(list_parked(place))
     by_owner: dict[str, int] = {}
     for record in records:
-        by_owner[record.owner or "nobody known"] = by_owner.get(record.owner or "", 0) + 1
+        owner = record.owner or "nobody known"
+        by_owner[owner] = by_owner.get(owner, 0) + 1
     rows: list[tuple[Any, ...]] = [
         (group.queue, group.count, when(group.oldest_sent_at), group.error) for group in groups
     ]
@@ -84,7 +95,7 @@ def _redrive(args: Arguments) -> Answer:
     from sharpwave.infra.errors import Misused
 
     if args.queue == PARKED:
-        raise Misused("parked records have no queue to go back to; mend and write the record again")
+        raise Misused("parked records have no queue to go back to; use `sharpwave dlq retry`")
     queue, place = dead_letters.queue_of(args.queue), deployment(args)
     if args.max_per_second is not None and args.max_per_second <= 0:
         raise Misused("--max-per-second must be above 0")
@@ -114,20 +125,35 @@ def _discard(args: Arguments) -> Answer:
 
 
 def _discard_parked(args: Arguments) -> Answer:
-    from sharpwave.infra.parked import choose, discard, list_parked
+    from sharpwave.infra.parked import discard
 
     place = deployment(args)
-    chosen = choose(place, args.id) if args.id else list(list_parked(place))
-    if args.error:
-        wanted = args.error.lower()
-        chosen = [
-            one for one in chosen if any(wanted in str(fault).lower() for fault in one.faults)
-        ]
-    chosen = chosen[: args.max]
+    chosen = _chosen_parked(args, place)
     if chosen:
         confirm(args, f"Forget {plural(len(chosen), 'parked record')}?")
     number = len(chosen) if args.dry_run else discard(place, chosen)
     return _told(args, PARKED, number, "discarded")
+
+
+def _retry(args: Arguments) -> Answer:
+    from sharpwave.infra.parked import retry
+    from sharpwave.infra.parked_feed import RecordFeed
+
+    place = deployment(args)
+    chosen = _chosen_parked(args, place)
+    handed, gone = (len(chosen), 0) if args.dry_run else retry(place, chosen, RecordFeed(place))
+    verb = "would be handed in again" if args.dry_run else "handed in again"
+    text = f"{plural(handed, 'record')} {verb}" + (f", {gone} no longer exist" if gone else "")
+    return Answer({"retried": handed, "gone": gone, "dry_run": args.dry_run}, text)
+
+
+def _chosen_parked(args: Arguments, place: "Deployment") -> "list[Parked]":
+    from sharpwave.infra.parked import choose, list_parked
+
+    chosen = choose(place, args.id) if args.id else list(list_parked(place))
+    wanted = (args.error or "").lower()
+    chosen = [one for one in chosen if any(wanted in str(f).lower() for f in one.faults)]
+    return chosen[: args.max]
 
 
 def _choice(args: Arguments) -> "Choice":

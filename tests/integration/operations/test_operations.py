@@ -1,0 +1,228 @@
+"""One signal can be sent, seen, acknowledged and traced, and queues watched, by command."""
+
+import time
+from typing import Any
+
+import pytest
+
+from sharpwave.infra import signals_admin
+from sharpwave.infra.agents_admin import add_agent
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Conflict, Missing
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.signal_search import Search
+from sharpwave.infra.signals_admin import Draft
+from sharpwave.infra.trace import Life, trace
+from sharpwave.schemas import keys, messages
+from sharpwave.schemas.ids import delivery_id, signal_uid
+from sharpwave.schemas.keys import Key
+
+TARGETS = ("risk-manager", "trade-executor")
+
+
+@pytest.fixture
+def agents(deployment: Deployment) -> Deployment:
+    for agent in TARGETS:
+        add_agent(deployment, agent)
+    return deployment
+
+
+def send(deployment: Deployment, **change: Any) -> dict[str, Any]:
+    draft = {
+        "source_agent": "market-hunter",
+        "signal_type": "WHALE",
+        "targets": list(TARGETS),
+        "data": {"count": 5},
+        "attributes": {},
+        **change,
+    }
+    return signals_admin.send(deployment, Draft(**draft))
+
+
+def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
+    """Do what a worker does for one target: the row, the mirror, the message."""
+    items, key = Items(deployment), Key(signal["PK"], signal["SK"])
+    row = keys.inbox_row(target, key, signal_uid(*key))
+    copied = ("signal_id", "signal_type", "source_agent", "timestamp")
+    item = {
+        **row.item(),
+        **{name: signal[name] for name in copied},
+        "signal_pk": key.pk,
+        "signal_sk": key.sk,
+        "provenance": "bound",
+        "expires_at": messages.expires_at(signal),
+        "status": "PENDING",
+    }
+    items.put_new("agent_signals", item)
+    mirror = (items.get("agent_signals", key) or {}).get("processing_status", {})
+    mirror[target] = {"status": "DELIVERED"}
+    items.update("agent_signals", key, {"processing_status": mirror, "status_v": 1})
+    body, _ = messages.signal_body(signal, target, deployment.name("agent_signals"))
+    box = Mailbox(deployment, f"inbox-{target}")
+    deployment.sqs.send_message(QueueUrl=box.url, MessageBody=body)
+    return row
+
+
+def told(deployment: Deployment, signal: dict[str, Any], **search: Any) -> Life:
+    (life,) = trace(deployment, Search(signal_id=signal["signal_id"], **search))
+    return life
+
+
+def test_a_signal_sent_is_a_record_that_binds_its_source(agents: Deployment) -> None:
+    signal = send(agents)
+
+    stored = Items(agents).get("agent_signals", Key(signal["PK"], signal["SK"]))
+    assert stored == signal
+    assert signal["PK"] == "signal#WHALE#market-hunter"
+    assert send(agents, strict=False)["PK"] == "signal#WHALE"
+
+
+def test_looking_at_an_inbox_leaves_its_queue_alone(agents: Deployment) -> None:
+    deliver(agents, send(agents), "risk-manager")
+
+    rows = signals_admin.peek(agents, "risk-manager", status="PENDING")
+
+    assert [row["signal_type"] for row in rows] == ["WHALE"]
+    assert signals_admin.peek(agents, "risk-manager", status="PROCESSED") == []
+    assert Mailbox(agents, "inbox-risk-manager").depth() == (1, 0, 0)
+
+
+def test_receiving_with_ack_ends_row_and_message(agents: Deployment, sharpwave: Any) -> None:
+    row = deliver(agents, send(agents), "risk-manager")
+
+    code, arrivals = sharpwave("inbox", "risk-manager", "--receive", "--ack")
+
+    stored = Items(agents).get("agent_signals", row)
+    assert code == 0
+    assert [arrival["acknowledged"] for arrival in arrivals] == [True]
+    assert arrivals[0]["body"]["data"] == {"count": 5}
+    assert stored is not None
+    assert stored["status"] == "PROCESSED"
+    assert Mailbox(agents, "inbox-risk-manager").depth().total == 0
+
+
+def test_an_acknowledgement_is_final(agents: Deployment, sharpwave: Any) -> None:
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+
+    done = sharpwave("ack", "risk-manager", signal["signal_id"], "--failed", "--reason", "no price")
+    again = sharpwave("ack", "risk-manager", signal["signal_id"])
+
+    stored = Items(agents).get("agent_signals", row)
+    assert done[0] == 0
+    assert stored is not None
+    assert (stored["status"], stored["reason"]) == ("FAILED", "no price")
+    assert again[0] == 1
+    assert "final" in again[1]["error"]
+
+
+def test_a_delivery_that_never_was_cannot_be_acknowledged(
+    agents: Deployment, sharpwave: Any
+) -> None:
+    code, error = sharpwave("ack", "risk-manager", "sig_none")
+
+    assert code == 1
+    assert "sharpwave trace" in error["error"]
+
+
+def test_signals_with_one_id_are_told_apart_by_delivery(agents: Deployment) -> None:
+    signal = send(agents)
+    twin = {**signal, "PK": "signal#WHALE"}
+    Items(agents).put("agent_signals", twin)
+    rows = [deliver(agents, each, "risk-manager") for each in (signal, twin)]
+
+    with pytest.raises(Conflict, match="2 signals have the id"):
+        signals_admin.acknowledge(agents, "risk-manager", signal["signal_id"])
+    chosen = delivery_id(signal_uid(twin["PK"], twin["SK"]), "risk-manager")
+    done = signals_admin.acknowledge(agents, "risk-manager", chosen)
+
+    assert (done["PK"], done["SK"]) == rows[1]
+    assert len(trace(agents, Search(signal_id=signal["signal_id"]))) == 2
+
+
+def test_a_trace_tells_each_targets_state(agents: Deployment, sharpwave: Any) -> None:
+    signal = send(agents)
+    for target in TARGETS:
+        deliver(agents, signal, target)
+    signals_admin.acknowledge(
+        agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001"
+    )
+
+    life = told(agents, signal)
+
+    states = {target.agent_id: target for target in life.targets}
+    assert life.provenance == "bound"
+    assert "inbox rows" in life.found_by
+    assert states["risk-manager"].status == "PROCESSED"
+    assert states["risk-manager"].decision_id == "dec_risk_001"
+    assert states["trade-executor"].status == "DELIVERED"
+    assert life.verdict == "open: trade-executor"
+    code, answer = sharpwave("trace", signal["signal_id"])
+    assert code == 0
+    assert answer[0]["targets"][0]["queue"]["depth"]["ready"] == 1
+
+
+def test_a_signal_nobody_delivered_is_found_by_scan_or_by_type(agents: Deployment) -> None:
+    signal = send(agents, strict=False)
+
+    scanned, typed = told(agents, signal), told(agents, signal, signal_type="WHALE")
+
+    assert "a scan of 1 items" in scanned.found_by
+    assert "signals of type WHALE" in typed.found_by
+    assert scanned.provenance == "unverified"
+    assert {target.status for target in scanned.targets} == {"not delivered"}
+
+
+def test_a_trace_finds_dead_letters_and_refusals(agents: Deployment) -> None:
+    signal = send(agents)
+    deliver(agents, signal, "risk-manager")
+    body, _ = messages.signal_body(signal, "risk-manager", "agent_signals")
+    for queue, text in (("inbox-risk-manager_dlq", body), ("deliver_dlq", str(signal))):
+        box = Mailbox(agents, queue)
+        agents.sqs.send_message(QueueUrl=box.url, MessageBody=text)
+    key = keys.parked("agent_signals", signal["PK"], signal["SK"], "e1")
+    fault = {"code": "immutable", "where": "data", "message": "a signal does not change"}
+    Items(agents).put("pipeline", {**key.item(), "event_id": "e1", "faults": [fault]})
+
+    life = told(agents, signal)
+
+    assert life.targets[0].in_dead_letters is not None
+    assert life.deliver_dead_letters == 1
+    assert life.verdict == "refused: data: a signal does not change"
+
+
+def test_rows_tell_the_story_of_a_signal_that_expired(agents: Deployment) -> None:
+    signal = send(agents)
+    deliver(agents, signal, "risk-manager")
+    Items(agents).delete("agent_signals", Key(signal["PK"], signal["SK"]))
+
+    life = told(agents, signal)
+
+    assert life.record is None
+    assert [target.agent_id for target in life.targets] == ["risk-manager"]
+    assert life.expires_at == signal["ttl"]
+
+
+def test_a_signal_that_is_nowhere_says_where_was_looked(agents: Deployment) -> None:
+    with pytest.raises(Missing, match="a scan of 0 items"):
+        trace(agents, Search(signal_id="sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+
+
+def test_queues_show_depth_and_a_pause_is_remembered(agents: Deployment, sharpwave: Any) -> None:
+    deliver(agents, send(agents), "risk-manager")
+
+    first = sharpwave("pause", "deliver", "--reason", "maintenance")
+    again = sharpwave("pause", "deliver")
+    code, views = sharpwave("queues")
+
+    shown = {view["name"]: view for view in views}
+    flag = Items(agents).get("pipeline", keys.paused("deliver"))
+    assert (first[1]["changed"], again[1]["changed"]) == (True, False)
+    assert code == 0
+    assert flag is not None
+    assert time.time() - flag["paused_at"] < 60
+    assert shown["deliver"]["paused"]
+    assert shown["inbox-risk-manager"]["depth"]["ready"] == 1
+    assert sharpwave("resume", "deliver")[1]["changed"]
+    assert Items(agents).get("pipeline", keys.paused("deliver")) is None
