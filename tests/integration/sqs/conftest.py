@@ -1,0 +1,76 @@
+"""A real backend for the SQS broker, and queues of each test's own on it."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+import pytest
+
+from sharpwave.infra.embedded import BackendUnavailable, open_backend
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[dict[str, str]]:
+    """AWS's variables of the backend named by SHARPWAVE_TEST_BACKEND."""
+    name = os.environ.get("SHARPWAVE_TEST_BACKEND", "embedded")
+    backend = open_backend(name, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
+    try:
+        backend.start()
+    except BackendUnavailable as missing:
+        pytest.skip(str(missing))
+    yield dict(backend.environment)
+    backend.stop()
+
+
+@pytest.fixture
+def client(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An SQS client of the backend."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("sqs")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix for the queues of this test."""
+    return f"t{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def queue(client: Any, prefix: str) -> Iterator[Callable[[str], tuple[str, str]]]:
+    """Create queues with their dead-letter queues, deleted after the test; give both URLs."""
+    urls: list[str] = []
+
+    def create(name: str) -> tuple[str, str]:
+        stem, fifo = name.removesuffix(".fifo"), name.endswith(".fifo")
+        suffix, kind = (".fifo", {"FifoQueue": "true"}) if fifo else ("", {})
+        dead = client.create_queue(QueueName=f"{prefix}-{stem}_dlq{suffix}", Attributes=kind)
+        urls.append(dead["QueueUrl"])
+        asked = client.get_queue_attributes(QueueUrl=urls[-1], AttributeNames=["QueueArn"])
+        policy = {"deadLetterTargetArn": asked["Attributes"]["QueueArn"], "maxReceiveCount": 20}
+        kind = kind | {"RedrivePolicy": json.dumps(policy)}
+        urls.append(client.create_queue(QueueName=f"{prefix}-{name}", Attributes=kind)["QueueUrl"])
+        return urls[-1], urls[-2]
+
+    yield create
+    for url in urls:
+        client.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], Any], str], None]:
+    """Wait until a condition holds; fail after 20 s with its description."""
+
+    def wait(condition: Callable[[], Any], description: str) -> None:
+        until = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < until, f"never happened: {description}"
+            time.sleep(0.02)
+
+    return wait

@@ -1,0 +1,65 @@
+"""What unit tests of the SQS broker share: SQS in memory, a broker on it, and workers."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dramatiq
+import pytest
+
+from sharpwave.workers.sqs import SQSBroker
+from sharpwave.workers.sqs.memory import MemorySqs
+
+Eventually = Callable[[Callable[[], Any], str], None]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait until a condition holds; fail after 10 s with its description."""
+
+    def wait(condition: Callable[[], Any], description: str) -> None:
+        until = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < until, f"never happened: {description}"
+            threading.Event().wait(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def sqs() -> MemorySqs:
+    """SQS with a queue `work` and its dead-letter queue `work_dlq`."""
+    memory = MemorySqs()
+    memory.add_queue("work")
+    return memory
+
+
+@pytest.fixture
+def broker_on(sqs: MemorySqs) -> Iterator[Callable[..., SQSBroker]]:
+    """Make brokers on `sqs`, closed after the test."""
+    made: list[SQSBroker] = []
+
+    def make(**options: Any) -> SQSBroker:
+        made.append(SQSBroker(**{"client": sqs, "visibility_timeout_s": 30, **options}))
+        return made[-1]
+
+    yield make
+    for broker in made:
+        broker.close()
+
+
+@pytest.fixture
+def work_on() -> Iterator[Callable[..., dramatiq.Worker]]:
+    """Start workers on a broker, stopped after the test."""
+    started: list[dramatiq.Worker] = []
+
+    def start(broker: SQSBroker, *, threads: int = 4) -> dramatiq.Worker:
+        worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=threads)
+        worker.start()
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop(timeout=5000)

@@ -1,0 +1,125 @@
+"""An acknowledged message is deleted in a batch, whatever fails on the way, and never stalls."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+
+from sharpwave.workers.sqs import SQSBroker
+from sharpwave.workers.sqs.memory import MemorySqs
+
+Eventually = Callable[[Callable[[], Any], str], None]
+
+
+@pytest.fixture
+def counted(broker_on: Callable[..., SQSBroker], work_on: Callable[..., dramatiq.Worker]) -> Any:
+    """Run `count` messages through a no-op actor; give the broker and how often each ran."""
+
+    def run(sqs: MemorySqs, count: Any, *, threads: Any = 4) -> Any:
+        broker = broker_on()
+        ran: dict[int, int] = {}
+        lock = threading.Lock()
+
+        @dramatiq.actor(broker=broker, queue_name="work")
+        def act(n: Any) -> None:
+            with lock:
+                ran[n] = ran.get(n, 0) + 1
+
+        broker.enqueue_many([act.message(n) for n in range(count)])
+        work_on(broker, threads=threads)
+        return broker, ran
+
+    return run
+
+
+def is_done(sqs: MemorySqs, broker: SQSBroker) -> bool:
+    return not sqs.messages("work") and not broker.snapshot("work").settling
+
+
+def test_every_message_runs_once_and_is_deleted(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    broker, ran = counted(sqs, 300)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    assert ran == dict.fromkeys(range(300), 1)
+
+
+def test_receives_and_deletes_go_by_ten(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    broker, _ = counted(sqs, 1000)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    counts = broker.snapshot("work").counts
+    assert counts.received == 1000
+    assert counts.receives + counts.delete_calls <= 0.4 * 1000
+    assert sqs.calls["delete_message_batch"] == counts.delete_calls
+
+
+def test_an_entry_that_fails_is_deleted_later_and_runs_once(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    tries: dict[Any, int] = {}
+
+    def refuse(entry: Any) -> Any:
+        handle = entry["ReceiptHandle"]
+        tries[handle] = tries.get(handle, 0) + 1
+        return ("InternalError", False) if tries[handle] <= 2 else None
+
+    sqs.refuse("delete_message_batch", refuse)
+
+    broker, ran = counted(sqs, 50)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    assert ran == dict.fromkeys(range(50), 1)
+    assert broker.snapshot("work").counts.ack_retries == 100
+
+
+def test_a_delete_call_that_fails_as_a_whole_is_tried_again(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    sqs.fail("delete_message_batch", code="ServiceUnavailable", times=5)
+
+    broker, ran = counted(sqs, 30)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    assert set(ran.values()) == {1}
+
+
+def test_a_delete_whose_reply_is_lost_does_no_harm(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    sqs.lose_replies("delete_message_batch", times=3)
+
+    broker, ran = counted(sqs, 30)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    assert set(ran.values()) == {1}
+
+
+def test_deletes_that_never_succeed_do_not_stall_the_queue(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    sqs.refuse("delete_message_batch", lambda entry: ("ReceiptHandleIsInvalid", True))
+
+    broker, ran = counted(sqs, 200, threads=2)
+
+    eventually(lambda: len(ran) == 200, "every message ran although no delete worked")
+    eventually(lambda: broker.snapshot("work").counts.deletes_lost == 200, "all are given up")
+    assert broker.snapshot("work").in_flight == 0
+
+
+def test_a_slot_is_free_at_the_acknowledgement_and_not_at_the_delete(
+    sqs: MemorySqs, counted: Any, eventually: Eventually
+) -> None:
+    sqs.refuse("delete_message_batch", lambda entry: ("InternalError", False))
+
+    broker, ran = counted(sqs, 200, threads=2)
+
+    eventually(lambda: len(ran) == 200, "every message ran although no delete worked yet")
+    assert broker.snapshot("work").settling == 200
+    sqs.refuse("delete_message_batch", None)
+    eventually(lambda: not sqs.messages("work"), "they are deleted at last")

@@ -1,0 +1,109 @@
+"""A middleware that fails after an actor does not lose the message."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dramatiq
+import pytest
+
+from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
+from sharpwave.workers.sqs.memory import MemorySqs
+
+Eventually = Callable[[Callable[[], Any], str], None]
+
+
+@pytest.fixture
+def failing_once(
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Callable[..., dramatiq.Worker]
+) -> Any:
+    """Run one message beside a middleware whose hook of the given name fails once."""
+
+    def run(hook: Any) -> Any:
+        def fail(self: Any, broker: Any, *args: Any, **kwargs: Any) -> None:
+            if not calls:
+                calls.append(hook)
+                raise OSError("cannot send")
+
+        calls: list[str] = []
+        ran: list[int] = []
+        watch = type("Failing", (dramatiq.Middleware,), {hook: fail})()
+        broker = broker_on(middleware=[watch, VisibilityRetries(min_backoff=0)])
+        act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(
+            lambda: ran.append(1)
+        )
+        act.send()
+        work_on(broker)
+        return broker, ran, calls
+
+    return run
+
+
+def test_a_failure_after_the_actor_makes_the_message_run_again(
+    sqs: MemorySqs, failing_once: Any, eventually: Eventually
+) -> None:
+    _, ran, _ = failing_once("after_process_message")
+
+    eventually(lambda: not sqs.messages("work"), "the second run was acknowledged")
+    assert len(ran) == 2
+
+
+def test_a_failure_elsewhere_is_only_logged(
+    sqs: MemorySqs, failing_once: Any, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, ran, _ = failing_once("before_ack")
+
+    eventually(lambda: not sqs.messages("work"), "the run was acknowledged")
+    assert len(ran) == 1
+    assert "middleware failed before ack" in caplog.text
+
+
+def test_the_next_message_of_a_pipeline_is_never_lost(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    broker = broker_on()
+    ran: list[Any] = []
+
+    @dramatiq.actor(broker=broker, queue_name="work")
+    def first() -> Any:
+        ran.append("first")
+        return 1
+
+    @dramatiq.actor(broker=broker, queue_name="work")
+    def second(n: Any) -> None:
+        ran.append("second")
+
+    both: list[Any] = [first.message(), second.message_with_options()]
+    pipeline: Any = dramatiq.pipeline(both, broker=broker)
+    pipeline.run()
+    sqs.fail("send_message", code="RequestThrottled")
+    work_on(broker)
+
+    eventually(lambda: not sqs.messages("work"), "the pipeline is done")
+    assert ran == ["first", "first", "second"]
+
+
+def test_a_middleware_added_late_is_called(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    broker = broker_on()
+    seen: list[Any] = []
+
+    class Watch(dramatiq.Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            seen.append(message.message_id)
+
+    act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda: None)
+    work_on(broker)
+    act.send()
+    eventually(lambda: not sqs.messages("work"), "a message ran without the middleware")
+    broker.add_middleware(Watch())
+
+    sent = act.send()
+
+    eventually(lambda: seen == [sent.message_id], "the late middleware saw the message")

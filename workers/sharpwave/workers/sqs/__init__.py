@@ -1,0 +1,48 @@
+"""A Dramatiq broker on Amazon SQS: batched, parallel, and safe against loss.
+
+    broker = SQSBroker(queue_prefix="prod")
+    dramatiq.set_broker(broker)
+
+Receives run in parallel long polls, acknowledgements and sends in batches of ten,
+and a heartbeat keeps what is held hidden. Failed messages are retried in place by
+their visibility, undeliverable ones go to `<queue>_dlq` with the reason.
+"""
+
+from sharpwave.workers.sqs.broker import SQSBroker, default_middlewares
+from sharpwave.workers.sqs.claims import ClaimStore
+from sharpwave.workers.sqs.client import SqsClient, default_client
+from sharpwave.workers.sqs.errors import (
+    ClaimMissing,
+    EnqueueFailed,
+    MiddlewareRefused,
+    Poison,
+    QueueUnavailable,
+    RedriveMissing,
+    SqsBrokerError,
+    Unsendable,
+    Unsent,
+)
+from sharpwave.workers.sqs.lifecycle import DieWithMaster
+from sharpwave.workers.sqs.metrics import Counts, Snapshot
+from sharpwave.workers.sqs.retries import VisibilityRetries
+
+__all__ = [
+    "ClaimMissing",
+    "ClaimStore",
+    "Counts",
+    "DieWithMaster",
+    "EnqueueFailed",
+    "MiddlewareRefused",
+    "Poison",
+    "QueueUnavailable",
+    "RedriveMissing",
+    "SQSBroker",
+    "Snapshot",
+    "SqsBrokerError",
+    "SqsClient",
+    "Unsendable",
+    "Unsent",
+    "VisibilityRetries",
+    "default_client",
+    "default_middlewares",
+]

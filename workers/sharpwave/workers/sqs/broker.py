@@ -1,0 +1,347 @@
+"""A Dramatiq broker on Amazon SQS."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from dramatiq import Broker, Message, Worker
+from dramatiq.common import iter_queue
+from dramatiq.errors import QueueJoinTimeout
+from dramatiq.middleware import Middleware, MiddlewareError, Retries, default_middleware
+
+from sharpwave.workers.sqs.body import Bodies
+from sharpwave.workers.sqs.channel import Channel, ChannelOptions
+from sharpwave.workers.sqs.claims import ClaimStore
+from sharpwave.workers.sqs.client import SqsClient, code_of, default_client
+from sharpwave.workers.sqs.consumer import SqsConsumer
+from sharpwave.workers.sqs.errors import EnqueueFailed, MiddlewareRefused, RedriveMissing
+from sharpwave.workers.sqs.lifecycle import DieWithMaster, Drain
+from sharpwave.workers.sqs.message import RetryIn, SqsMessage
+from sharpwave.workers.sqs.metrics import Metrics, Snapshot
+from sharpwave.workers.sqs.portions import BATCH_BYTES
+from sharpwave.workers.sqs.queues import Queues
+from sharpwave.workers.sqs.receive import ReceiveOptions
+from sharpwave.workers.sqs.retries import VisibilityRetries, backoff_s
+from sharpwave.workers.sqs.send import Sender
+
+log = logging.getLogger(__name__)
+
+_JOIN_INTERVAL_S = 0.05
+_EMPTY_LOOKS = 3
+_CONNECTIONS_BESIDE_POLLERS = 40
+
+
+class SQSBroker(Broker):
+    """Runs Dramatiq actors from SQS queues that already exist.
+
+    Delivery is at least once: make actors idempotent. A message is hidden from
+    other workers while this process holds it, comes back within
+    `visibility_timeout_s` if the process dies, and is retried where it lies (see
+    `VisibilityRetries`). The broker never creates a queue; provision each with a
+    RedrivePolicy to `<queue>_dlq`.
+
+    Message options: `group_id` is the MessageGroupId, which orders messages in a
+    FIFO queue and makes a standard queue fair between groups.
+
+    Args:
+        client: a low-level SQS client; one is made from AWS's environment
+            variables if absent, and closed with the broker.
+        queue_prefix: physical names are `<prefix>-<queue>`.
+        queue_places: queue name to URL, ARN or physical name, where it is not that.
+        visibility_timeout_s: seconds a dead worker hides its messages; 30 to 60 in
+            production. The heartbeat covers longer tasks.
+        hold_limit_s: seconds after which the heartbeat gives a message up; an
+            actor's longer `time_limit` extends it.
+        max_pollers: most receives under way per queue.
+        max_body_bytes: largest body; 1 MiB at AWS.
+        max_batch_bytes: most bytes in one batch of sends.
+        claims: store for bodies above `claim_over_bytes`.
+        claim_over_bytes: bodies above this size go to `claims`.
+        middleware: replaces the default list, which is Dramatiq's with
+            `VisibilityRetries` for `Retries`; that one is added if it is missing.
+
+    Raises:
+        MiddlewareRefused: `middleware` holds Dramatiq's own Retries.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: SqsClient | None = None,
+        queue_prefix: str = "",
+        queue_places: Mapping[str, str] | None = None,
+        visibility_timeout_s: int = 60,
+        hold_limit_s: float = 900.0,
+        max_pollers: int = 10,
+        max_body_bytes: int = 1_048_576,
+        max_batch_bytes: int = BATCH_BYTES,
+        claims: ClaimStore | None = None,
+        claim_over_bytes: int = 262_144,
+        middleware: list[Middleware] | None = None,
+    ) -> None:
+        self.threads: int | None = None
+        self._hooks: dict[str, tuple[Callable[..., Any], ...]] = {}
+        super().__init__(middleware=default_middlewares() if middleware is None else middleware)
+        if not any(isinstance(m, VisibilityRetries) for m in self.middleware):
+            self.add_middleware(VisibilityRetries())
+        self.add_middleware(Drain(self))
+        self._owns_client = client is None
+        connections = max_pollers + _CONNECTIONS_BESIDE_POLLERS
+        self._client = client or default_client(connections=connections)
+        self._queues = Queues(self._client, prefix=queue_prefix, places=queue_places)
+        self._bodies = Bodies(
+            max_bytes=max_body_bytes, claims=claims, claim_over_bytes=claim_over_bytes
+        )
+        self._sender = Sender(
+            self._client,
+            self._queues,
+            bodies=self._bodies,
+            metrics_of=self._metrics_of,
+            max_batch_bytes=max_batch_bytes,
+        )
+        self._receiving = ReceiveOptions(max_pollers=max_pollers)
+        self._holding = ChannelOptions(visibility_s=visibility_timeout_s, hold_limit_s=hold_limit_s)
+        self._lock = threading.Lock()
+        self._metrics: dict[str, Metrics] = {}
+        self._channels: dict[str, Channel] = {}
+        self._consumers: dict[str, SqsConsumer] = {}
+
+    def add_middleware(
+        self,
+        middleware: Middleware,
+        *,
+        before: type[Middleware] | None = None,
+        after: type[Middleware] | None = None,
+    ) -> None:
+        """Add a middleware.
+
+        Raises:
+            MiddlewareRefused: it is Dramatiq's Retries, which re-enqueues.
+        """
+        if isinstance(middleware, Retries):
+            raise MiddlewareRefused(
+                "dramatiq's Retries enqueues a copy and acknowledges the original, which can "
+                "lose the message; use sharpwave.workers.sqs.VisibilityRetries"
+            )
+        super().add_middleware(middleware, before=before, after=after)
+        self._hooks = {}
+
+    def declare_queue(self, queue_name: str) -> None:
+        """Declare a queue, without asking SQS for it yet."""
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def verify(self) -> None:
+        """Check every declared queue; call it when a worker boots.
+
+        Raises:
+            QueueUnavailable: a queue does not exist.
+            RedriveMissing: a queue has no RedrivePolicy.
+        """
+        for name in sorted(self.queues):
+            if self._queues.redrive_of(name) is None:
+                raise RedriveMissing(name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> SqsConsumer:
+        """Begin to receive from a queue.
+
+        Args:
+            queue_name: a declared queue.
+            prefetch: twice the number of threads; only used to guess that number
+                where no worker has said it, as the broker paces itself.
+            timeout: longest wait for the next message, in milliseconds; polls of
+                SQS last 20 s whatever it is.
+
+        Raises:
+            QueueUnavailable: the queue does not exist; Dramatiq tries again.
+        """
+        channel = self._channel(queue_name, threads=self.threads or max(1, prefetch // 2))
+        consumer = SqsConsumer(
+            channel,
+            bodies=self._bodies,
+            actors=self.actors,
+            timeout_s=timeout / 1000,
+            options=self._receiving,
+        )
+        self._consumers[queue_name] = consumer
+        return consumer
+
+    def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
+        """Send a message, `delay` milliseconds late, at most 15 minutes.
+
+        Raises:
+            Unsendable: SQS can never take it: too large, too late, not JSON.
+            QueueUnavailable: its queue does not exist.
+            EnqueueFailed: SQS refused it, or did not answer.
+        """
+        self.emit_before("enqueue", message, delay)
+        self._sender.send(message, delay_ms=delay)
+        self.emit_after("enqueue", message, delay)
+        return message
+
+    def enqueue_many(
+        self, messages: Iterable[Message[Any]], *, delay: int | None = None
+    ) -> list[Message[Any]]:
+        """Send messages in batches of ten, to any queues.
+
+        Raises:
+            EnqueueFailed: names the messages not accepted, after trying them all.
+        """
+        by_queue: dict[str, list[Message[Any]]] = {}
+        for message in messages:
+            self.emit_before("enqueue", message, delay)
+            by_queue.setdefault(message.queue_name, []).append(message)
+        failed = [
+            unsent
+            for name, group in by_queue.items()
+            for unsent in self._sender.send_many(name, group, delay_ms=delay)
+        ]
+        refused = {id(unsent.message) for unsent in failed}
+        every = [message for group in by_queue.values() for message in group]
+        sent = [message for message in every if id(message) not in refused]
+        for message in sent:
+            self.emit_after("enqueue", message, delay)
+        if failed:
+            raise EnqueueFailed(failed, sent)
+        return sent
+
+    def snapshot(self, queue_name: str) -> Snapshot:
+        """Return the counters and the state of a queue in this process."""
+        consumer = self._consumers.get(queue_name)
+        if (channel := self._channels.get(queue_name)) is not None:
+            return channel.snapshot(pollers=consumer.pollers if consumer else 0)
+        return Snapshot(counts=self._metrics_of(queue_name).copy())
+
+    def drain(self, worker: Worker) -> None:
+        """Stop receiving and give back what no thread of `worker` has begun."""
+        for consumer in list(self._consumers.values()):
+            consumer.drain()
+        for item in iter_queue(worker.work_queue):  # type: ignore[no-untyped-call]
+            consumer_of = self._consumers.get(item.message.queue_name)
+            if consumer_of is not None:
+                consumer_of.requeue([item.message])
+            worker.work_queue.task_done()
+
+    def close(self) -> None:
+        """Settle what is finished, give back what still runs, and stop every thread.
+
+        A long poll under way is abandoned; what it still brings is given back.
+        """
+        for consumer in list(self._consumers.values()):
+            consumer.drain()
+        for channel in list(self._channels.values()):
+            channel.close(timeout_s=5.0)
+        self._consumers.clear()
+        self._channels.clear()
+        if self._owns_client:
+            self._client.close()
+
+    def flush(self, queue_name: str) -> None:
+        """Delete every message of a queue; AWS takes up to a minute over it."""
+        queue = self._queues.get(queue_name)
+        try:
+            self._client.purge_queue(QueueUrl=queue.url)
+        except Exception as error:
+            # A queue can be purged once a minute.
+            if "PurgeQueueInProgress" not in code_of(error):
+                raise
+
+    def flush_all(self) -> None:
+        """Delete every message of every declared queue."""
+        for queue_name in self.queues:
+            self.flush(queue_name)
+
+    def join(self, queue_name: str, *, timeout: int | None = None) -> None:
+        """Wait, for tests, until a queue and this process hold no message.
+
+        SQS's counts are approximate, so they must be zero three times running.
+
+        Raises:
+            QueueJoinTimeout: `timeout` milliseconds have passed.
+        """
+        until = time.monotonic() + timeout / 1000 if timeout is not None else None
+        looks = 0
+        while looks < _EMPTY_LOOKS:
+            if until is not None and time.monotonic() >= until:
+                raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
+            channel = self._channels.get(queue_name)
+            is_idle = channel is None or not channel.held.everything()
+            is_empty = is_idle and not self._queues.depth(queue_name).total
+            looks = looks + 1 if is_empty else 0
+            time.sleep(_JOIN_INTERVAL_S)
+
+    def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Call the middleware that has a hook for `signal`, skipping those that do not."""
+        for hook in self._hooks_of(f"before_{signal}"):
+            try:
+                hook(self, *args, **kwargs)
+            except MiddlewareError:
+                raise
+            except Exception:
+                log.critical("middleware failed before %s", signal, exc_info=True)
+
+    def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
+        """Call the middleware that has a hook for `signal`, last added first.
+
+        A middleware that fails after an actor, for example because it could not
+        send the next message of a pipeline, makes the message be retried; Dramatiq
+        would acknowledge it.
+        """
+        for hook in reversed(self._hooks_of(f"after_{signal}")):
+            try:
+                hook(self, *args, **kwargs)
+            except Exception:
+                log.critical("middleware failed after %s", signal, exc_info=True)
+                if signal == "process_message":
+                    _retry_later(args[0])
+
+    def _hooks_of(self, name: str) -> tuple[Callable[..., Any], ...]:
+        if (hooks := self._hooks.get(name)) is None:
+            hooks = tuple(
+                getattr(m, name)
+                for m in self.middleware
+                if getattr(type(m), name, None) is not getattr(Middleware, name, None)
+            )
+            self._hooks[name] = hooks
+        return hooks
+
+    def _channel(self, queue_name: str, *, threads: int) -> Channel:
+        with self._lock:
+            if queue_name in self._channels:
+                return self._channels[queue_name]
+            queue = self._queues.get(queue_name)
+            if self._queues.redrive_of(queue_name) is None:
+                log.warning(str(RedriveMissing(queue_name)))
+            channel = self._channels[queue_name] = Channel(
+                self._client,
+                self._queues,
+                queue=queue,
+                metrics=self._metrics_of(queue_name),
+                threads=threads,
+                options=self._holding,
+            )
+            return channel
+
+    def _metrics_of(self, queue_name: str) -> Metrics:
+        return self._metrics.setdefault(queue_name, Metrics())
+
+
+def default_middlewares() -> list[Middleware]:
+    """Return Dramatiq's default middleware, safe for SQS.
+
+    `VisibilityRetries` replaces `Retries`, and `DieWithMaster` leaves no orphans.
+    """
+    kept: list[Middleware] = [kind() for kind in default_middleware if kind is not Retries]
+    return [*kept, VisibilityRetries(), DieWithMaster()]
+
+
+def _retry_later(message: Any) -> None:
+    message.fail()
+    if isinstance(message, SqsMessage) and message.verdict is None:
+        message.verdict = RetryIn(backoff_s(message.receives, min_s=1))

@@ -1,0 +1,56 @@
+"""A message under way through a worker, and the verdict on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dramatiq import Message, MessageProxy
+
+from sharpwave.workers.sqs.held import Held
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """Hide the message for a time, then let any worker have it."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Copy the message to the dead letters with a reason, then delete it."""
+
+    reason: str
+
+
+class SqsMessage(MessageProxy):
+    """A received message.
+
+    Attributes:
+        held: what SQS said about it.
+        verdict: what a nack does; None buries it.
+    """
+
+    def __init__(self, message: Message[Any], held: Held) -> None:
+        """Copy the fields, as Dramatiq reads each many times through `__getattr__`."""
+        super().__init__(message)
+        self.held = held
+        self.verdict: RetryIn | DeadLetter | None = None
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.message_timestamp = message.message_timestamp
+
+    @property
+    def receives(self) -> int:
+        """Return how often SQS has handed this message out, this time included."""
+        return self.held.receives
+
+    @property
+    def exception(self) -> BaseException | None:
+        """Return what the actor raised, if anything."""
+        return self._exception
