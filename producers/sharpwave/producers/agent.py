@@ -14,8 +14,7 @@ from sharpwave.producers.errors import AgentError
 from sharpwave.producers.heartbeat import Heartbeat
 from sharpwave.producers.identity import Identity, log
 from sharpwave.producers.operations import receiving, settling
-from sharpwave.producers.operations.moments import Moment
-from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received
+from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received, Until
 from sharpwave.producers.sync_driver import Driver, Surface, method
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
@@ -130,7 +129,7 @@ class Agent(Surface[Identity]):
         wait_s: int = 20,
         limit: int | None = None,
         visibility_timeout_s: int = 60,
-        until: Moment | None = None,
+        until: Until | None = None,
     ) -> Iterator[Delivery]:
         """Receive signals, one delivery at a time; without bounds this never ends.
 
@@ -143,7 +142,8 @@ class Agent(Surface[Identity]):
                 the queue answers with nothing; on AWS such a short poll may overlook messages.
             limit: end after this many deliveries.
             visibility_timeout_s: how long others do not see a message after this agent died.
-            until: end at this moment, as epoch seconds or a datetime with a time zone.
+            until: end at this moment, as epoch seconds or a datetime with a time zone; or when
+                this function says True, asked between deliveries and between questions.
 
         Raises:
             QueueMissing: the agent has no queue.
@@ -157,7 +157,7 @@ class Agent(Surface[Identity]):
                 )
                 polling.received(len(waiting))
                 self._heartbeat.hold(waiting)
-                while waiting:
+                while waiting and not polling.is_over():
                     delivery = self._admit(waiting)
                     if delivery is not None:
                         polling.delivered()

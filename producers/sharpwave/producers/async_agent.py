@@ -14,8 +14,7 @@ from sharpwave.producers.dax import DaxRoute, connector
 from sharpwave.producers.errors import AgentError, ExtraMissing
 from sharpwave.producers.identity import Identity, log
 from sharpwave.producers.operations import receiving, settling
-from sharpwave.producers.operations.moments import Moment
-from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received
+from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 
@@ -117,7 +116,7 @@ class AsyncAgent(AsyncSurface[Identity]):
         wait_s: int = 20,
         limit: int | None = None,
         visibility_timeout_s: int = 60,
-        until: Moment | None = None,
+        until: Until | None = None,
     ) -> AsyncIterator[AsyncDelivery]:
         """Receive signals, one delivery at a time; without bounds this never ends.
 
@@ -138,7 +137,7 @@ class AsyncAgent(AsyncSurface[Identity]):
                 )
                 polling.received(len(waiting))
                 heartbeat.hold(waiting)
-                while waiting:
+                while waiting and not polling.is_over():
                     delivery = await self._admit(waiting)
                     if delivery is not None:
                         polling.delivered()

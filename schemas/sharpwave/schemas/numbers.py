@@ -59,8 +59,7 @@ def number_text(value: int | float | Decimal) -> str:
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact.is_finite():
         raise UnstorableValue(f"{value} is not a number DynamoDB can hold; leave it out instead")
-    digits = exact.normalize().as_tuple() if exact else exact.as_tuple()
-    if len(digits.digits) > MAX_DIGITS:
+    if len("".join(map(str, exact.as_tuple().digits)).strip("0")) > MAX_DIGITS:
         raise UnstorableValue(f"{value} has more than {MAX_DIGITS} significant digits; round it")
     if exact and not _MIN_EXPONENT <= exact.adjusted() <= _MAX_EXPONENT:
         raise UnstorableValue(f"{value} is outside 1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}")

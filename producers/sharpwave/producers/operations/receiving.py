@@ -88,11 +88,19 @@ class Ask(NamedTuple):
     at_most: int
 
 
+Until = Moment | Callable[[], bool]
+"""A moment, or a function that says True when it is time to stop."""
+
+
+def _never() -> bool:
+    return False
+
+
 class Polling:
     """When an agent asks its queue again, and when it stops."""
 
     def __init__(
-        self, me: Identity, *, wait_s: int, limit: int | None, until: Moment | None
+        self, me: Identity, *, wait_s: int, limit: int | None, until: Until | None
     ) -> None:
         """Stop after `limit` deliveries, at `until`, or at an empty answer if `wait_s` is 0.
 
@@ -103,16 +111,21 @@ class Polling:
             raise ValueError(f"wait_s is {wait_s}; SQS waits 0 to {LONGEST_WAIT_S} s")
         self._me, self._wait_s = me, wait_s
         self._left = math.inf if limit is None else limit
-        self._until = math.inf if until is None else epoch(until)
+        self._is_over = until if callable(until) else _never
+        self._until = math.inf if until is None or callable(until) else epoch(until)
         self._drained = False
 
     def next(self) -> Ask | None:
         """Say what to ask for now, or None when it is time to stop."""
         remaining_s = self._until - self._me.clock()
-        if self._left <= 0 or remaining_s <= 0 or (self._drained and self._wait_s == 0):
+        if self.is_over() or (self._drained and self._wait_s == 0):
             return None
         wait_s = min(self._wait_s, math.ceil(min(remaining_s, LONGEST_WAIT_S)))
         return Ask(wait_s, int(min(self._left, MOST_AT_ONCE)))
+
+    def is_over(self) -> bool:
+        """Say whether no further delivery shall be handed out."""
+        return self._left <= 0 or self._is_over() or self._until <= self._me.clock()
 
     def received(self, count: int) -> None:
         """Take note of how many messages an answer held."""
