@@ -16,12 +16,13 @@ from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.times import Clock
 from sharpwave.workers import ticks
 from sharpwave.workers.acknowledge import Loss, Move, acknowledge
-from sharpwave.workers.archive import Gatherer
+from sharpwave.workers.archive import Archiving
 from sharpwave.workers.deliver import Delivery, Signal, deliver, deliver_chunk
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import image_of
 from sharpwave.workers.episodes import fold_decisions, sweep_decisions
 from sharpwave.workers.expiry import expire
+from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import publish
@@ -32,6 +33,7 @@ from sharpwave.workers.promote import promote, sweep_memories
 log = logging.getLogger(__name__)
 
 Entries = Sequence[Mapping[str, Any]]
+Handler = Callable[[Entries], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,27 +48,32 @@ class Ports:
     parking: Parking
     catalogue: Catalogue
     ledger: Ledger
-    gatherer: Gatherer
+    archiving: Archiving
     clock: Clock
     promote_after_s: float
+    threads: int = 1
+    linger_s: float = 0.0
+
+
+def handlers(ports: Ports) -> dict[str, dict[str, Handler]]:
+    """Give every queue's handlers, by the names of their actors."""
+    return {
+        "deliver": _deliver_actors(ports),
+        "status": _status_actors(ports),
+        "promote": _promote_actors(ports),
+        "learn": _learn_actors(ports),
+        "archive": {"on_archived": ports.archiving.store},
+    }
 
 
 def register(broker: dramatiq.Broker, ports: Ports) -> None:
     """Declare every actor on `broker`, closed over what it needs."""
-    for queue, duties in (
-        ("deliver", _deliver_actors(ports)),
-        ("status", _status_actors(ports)),
-        ("promote", _promote_actors(ports)),
-        ("learn", _learn_actors(ports)),
-        ("archive", {"on_archived": ports.gatherer.store}),
-    ):
+    for queue, duties in handlers(ports).items():
         for name, handle in duties.items():
             _declare(broker, queue, name, handle)
 
 
-def _declare(
-    broker: dramatiq.Broker, queue: str, name: str, handle: Callable[[Entries], object]
-) -> None:
+def _declare(broker: dramatiq.Broker, queue: str, name: str, handle: Handler) -> None:
     def run(entries: Entries) -> None:
         done = handle(entries)
         log.debug(name, extra={"entries": len(entries), "done": done})
@@ -74,7 +81,7 @@ def _declare(
     dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(run)
 
 
-def _deliver_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
         signals = [Signal(_item(entry), entry["event_id"]) for entry in entries]
         return deliver(signals, ports.delivery)
@@ -85,8 +92,8 @@ def _deliver_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
     return {"on_signals": on_signals, "on_chunks": on_chunks}
 
 
-def _status_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
-    def on_rows_changed(entries: Entries) -> None:
+def _status_actors(ports: Ports) -> dict[str, Handler]:
+    def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
             [Holder(_key(entry), entry.get("chunk")) for entry in entries],
             illegal=[_move(entry["illegal"]) for entry in entries if "illegal" in entry],
@@ -95,6 +102,9 @@ def _status_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
             writes=ports.writes,
             parking=ports.parking,
         )
+
+    # Acknowledgements of one signal come close together and then share one write of its mirror.
+    changes = Gatherer(mirror_all, linger_s=ports.linger_s, threads=ports.threads)
 
     def on_refused(entries: Entries) -> None:
         ports.parking.park([_refusal(entry) for entry in entries])
@@ -109,7 +119,7 @@ def _status_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
         )
 
     return {
-        "on_rows_changed": on_rows_changed,
+        "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_expiry": on_expiry,
@@ -117,7 +127,7 @@ def _status_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
     }
 
 
-def _promote_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
+def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
         items = {_key(entry): _item(entry) for entry in entries}
         return promote(list(items.values()), writes=ports.writes, clock=ports.clock)
@@ -148,19 +158,22 @@ def _sweep(agent_id: str, ports: Ports) -> int:
     )
 
 
-def _learn_actors(ports: Ports) -> dict[str, Callable[[Entries], object]]:
-    def on_decisions(entries: Entries) -> int:
+def _learn_actors(ports: Ports) -> dict[str, Handler]:
+    def learn_all(entries: list[Mapping[str, Any]]) -> None:
         items = [_item(entry) for entry in entries]
-        return learn(items, catalogue=ports.catalogue, ledger=ports.ledger)
+        learn(items, catalogue=ports.catalogue, ledger=ports.ledger)
+
+    # Decisions of one bucket, from whatever messages, share one write of its ledger.
+    decisions = Gatherer(learn_all, linger_s=ports.linger_s, threads=ports.threads)
 
     def on_figures_tick(entries: Entries) -> int:
         versions = ports.catalogue.versions(latest=ports.clock())
         return publish(versions, reads=ports.reads, writes=ports.writes, clock=ports.clock)
 
-    return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
+    return {"on_decisions": decisions.add, "on_figures_tick": on_figures_tick}
 
 
-def _fan_out(ports: Ports, tick: ticks.Periodic) -> Callable[[Entries], object]:
+def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
     def on_tick(entries: Entries) -> int:
         names = ports.agents.names()
         ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of
-from sharpwave.workers.expiry import SETTLING_S
-from sharpwave.workers.low_water import LowWater
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
 from sharpwave.workers.promote import pages
 
@@ -39,7 +38,7 @@ def sweep_decisions(
     folded = 0
     for page in pages(entry for entry in due if keys.owner_of(entry["PK"]) == agent_id):
         folded += fold_decisions(page, reads=reads, writes=writes, clock=clock)
-    low.raise_to(bound(until - SETTLING_S))
+    low.raise_to(bound(until - CLOCKS_APART_S), at_once=folded > 0)
     return folded
 
 

@@ -11,7 +11,7 @@ from sharpwave.workers.mirror import Holder, Sent, Statuses, mirror
 from sharpwave.workers.ports import Change, Item, Location, Reads, Writes
 
 #: Rows younger than this may still be written; the low-water mark stays below them.
-SETTLING_S = 600
+SETTLING_S = 120
 _PAGE = 200
 
 

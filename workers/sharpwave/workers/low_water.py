@@ -3,6 +3,9 @@
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Writes
 
+#: A sweep looks again at what came of age this recently: the clocks that judge age may differ by
+#: as much, and an index may trail its table.
+CLOCKS_APART_S = 5
 _ATTEMPTS = 8
 #: Characters of a mark such as 2025-10-18T14:3 that name ten minutes.
 _STEP = 15
@@ -22,12 +25,12 @@ class LowWater:
         self.mark: str = item.get("mark", "")
         self._rev: int = item.get("rev", 0)
 
-    def raise_to(self, mark: str) -> None:
+    def raise_to(self, mark: str, *, at_once: bool = False) -> None:
         """Raise the mark, unless somebody moved it since it was read.
 
-        It moves in steps of ten minutes, so that an idle sweep costs no write.
+        Without `at_once` it moves in steps of ten minutes, so that an idle sweep costs no write.
         """
-        if mark[:_STEP] > self.mark[:_STEP]:
+        if mark > self.mark and (at_once or mark[:_STEP] > self.mark[:_STEP]):
             self._swap(mark)
 
     def lower_to(self, mark: str) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from sharpwave.workers.adapters.archives import open_archive
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.archive import Gatherer
+from sharpwave.workers.archive import Archiving
 from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
@@ -31,7 +32,15 @@ from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.ports import Refusal
 from sharpwave.workers.presence import Presence
-from sharpwave.workers.pump import DynamoCheckpoints, Hooks, Progress, Pump, Sender, Tick
+from sharpwave.workers.pump import (
+    DynamoCheckpoints,
+    Hooks,
+    Progress,
+    Pump,
+    PumpSettings,
+    Sender,
+    Tick,
+)
 from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
@@ -76,11 +85,12 @@ def clients(meter: CallMeter | None = None) -> Clients:
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
     logging.getLogger("botocore").setLevel(logging.WARNING)
-    settings, meter = Settings(), CallMeter()
+    settings = Settings()
+    meter = CallMeter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
     broker = SQSBroker(
-        queue_prefix=f"{settings.prefix}-" if settings.prefix else "",
+        queue_prefix=settings.prefix,
         visibility_timeout_s=settings.visibility_timeout_s,
         client=meter.watch(_client("sqs")),
     )
@@ -130,13 +140,15 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         parking=parking,
         catalogue=Catalogue(reads=reads, clock=now, lifetime_s=settings.pattern_cache_s),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
-        gatherer=Gatherer(
+        archiving=Archiving(
             open_archive(settings.archive, s3=made.s3),
             linger_s=settings.archive_linger_s,
             threads=settings.threads,
         ),
         clock=now,
         promote_after_s=settings.promote_after_s,
+        threads=settings.threads,
+        linger_s=settings.linger_s,
     )
 
 
@@ -189,6 +201,7 @@ def build_pump(
         hooks=Hooks(on_trimmed=on_trimmed, on_unroutable=on_unroutable, on_progress=on_progress),
         stop=stop,
         ticks=[_tick(periodic, settings.tick_s) for periodic in ticks.ALL],
+        settings=PumpSettings(busy_wait_s=settings.pump_wait_s),
     )
 
 
@@ -233,6 +246,8 @@ def _write_progress(
         "at": int(progress.at),
         "pid": os.getpid(),
         "calls": meter.snapshot(),
+        "used": meter.used(),
+        "cpu_s": round(time.process_time(), 2),
     }
     name = tables.physical(tables.PIPELINE, settings.prefix)
     made.dynamodb.put_item(TableName=name, Item=item_to_wire(row))

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock, bound
-from sharpwave.workers.expiry import SETTLING_S
-from sharpwave.workers.low_water import LowWater
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write, Writes
 
 _PAGE = 100
@@ -34,15 +33,15 @@ def sweep_memories(
     agent_id: str, *, promote_after_s: float, reads: Reads, writes: Writes, clock: Clock
 ) -> int:
     """Promote an agent's memory entries that have come of age; gives the number of new facts."""
+    low = LowWater("memory", agent_id, reads=reads, writes=writes)
+    come_of_age = clock() - promote_after_s
     promoted = 0
     for memory_type in keys.MEMORY_TYPES:
-        low = LowWater(f"memory-{memory_type}", agent_id, reads=reads, writes=writes)
-        until = bound(clock() - promote_after_s)
         pk = keys.memory_pk(agent_id, memory_type)
-        due = reads.query(tables.STATE, pk, after=low.mark, until=until)
+        due = reads.query(tables.STATE, pk, after=low.mark, until=bound(come_of_age))
         for page in pages(entry for entry in due if "promoted_at" not in entry):
             promoted += promote(page, writes=writes, clock=clock)
-        low.raise_to(bound(clock() - promote_after_s - SETTLING_S))
+    low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=promoted > 0)
     return promoted
 
 

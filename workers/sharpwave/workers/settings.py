@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     clock_skew_s: float = Field(default=5.0, ge=0)
     registration_cache_s: float = Field(default=5.0, ge=0)
     quota_per_minute: int | None = Field(default=None, ge=1, description="None: no limit")
+    linger_s: float = Field(
+        default=0.1, ge=0, description="in which acknowledgements share a write"
+    )
+    pump_wait_s: float = Field(default=0.02, ge=0, description="after an empty page, under traffic")
     archive_linger_s: float = Field(default=1.0, ge=0)
     tick_s: float = Field(default=60.0, gt=0, description="how often sweeps and figures run")
     visibility_timeout_s: int = Field(default=60, ge=2, le=43_200)
