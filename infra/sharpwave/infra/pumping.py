@@ -16,6 +16,7 @@ def run_pump() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    meter = CallMeter()
-    build_pump(Settings(), clients(meter), stop=stop, meter=meter).run()
+    settings = Settings()
+    meter = CallMeter(prefix=settings.prefix)
+    build_pump(settings, clients(meter), stop=stop, meter=meter).run()
     return 0

@@ -27,6 +27,18 @@ CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 Kind = Literal["decision", "signal", "row", "state", "registration", "memory"]
 
 
+_AGENT_FAMILIES = {
+    "inbox": "row",
+    "shared": "pattern",
+    **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
+}
+_FAMILIES = {
+    "shared": "pattern",
+    **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
+    **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
+}
+
+
 class Parsed(NamedTuple):
     """What a key says: the kind of item, the agent it binds (if any) and its type."""
 
@@ -251,6 +263,19 @@ def parse(table: str, pk: str, sk: str) -> Parsed | None:
     """Say what a key of a streamed table stands for, or None if it has no known shape."""
     parser = {"agent_decisions": _decision, "agent_signals": _signal, "agent_state": _state}[table]
     return parser(pk, sk)
+
+
+def family(pk: str, sk: str) -> str:
+    """Name what kind of item a key of any table stands for, or `other`; for counters."""
+    if pk.startswith("agent:"):
+        parts = pk.split("#", 2)
+        if len(parts) == 1:
+            return "registration" if sk == REGISTRATION else "state"
+        return _AGENT_FAMILIES.get(parts[1], "other")
+    head = pk.partition("#")[0]
+    if head == "ledger":
+        return "head" if sk.startswith("H#") else "slot"
+    return _FAMILIES.get(head, "other")
 
 
 def _decision(pk: str, sk: str) -> Parsed | None:

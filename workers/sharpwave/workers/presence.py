@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from typing import Any
 
 import dramatiq
@@ -75,6 +76,8 @@ class Presence(Middleware):
             "at": moment,
             "draining": self._draining,
             "calls": self._meter.snapshot(),
+            "used": self._meter.used(),
+            "cpu_s": round(time.process_time(), 2),
             "ttl": moment + KEPT_S,
         }
         try:

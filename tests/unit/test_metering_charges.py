@@ -1,0 +1,272 @@
+"""What single calls consume, from their request and reply."""
+
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.numbers import item_to_wire, to_wire
+from sharpwave.workers.metering import Charge, Names, charges, reported
+
+NAMES = Names("demo")
+ROW_KEY = keys.Key("agent:risk#inbox", "2026-01-01T00:00:00.000Z#uid")
+ROW = item_to_wire({**ROW_KEY.item(), "status": "PENDING", "signal_id": "sig_1"})
+SIGNAL = item_to_wire({"PK": "signal#ALERT#hunter", "SK": "2026#sig_1", "data": "x" * 950})
+DECISION = item_to_wire(
+    {
+        "PK": "agent:hunter#decision#SELECT",
+        "SK": "2026-01-01T00:00:00.000Z#dec_1",
+        "agent_id": "hunter",
+        "decision_type": "SELECT",
+        "decision_id": "dec_1",
+        "timestamp": 1_767_225_600,
+    }
+)
+DECISIONS, SIGNALS, PIPELINE = "demo-agent_decisions", "demo-agent_signals", "demo-pipeline"
+FAILED = {"Error": {"Code": "ConditionalCheckFailedException"}}
+
+
+def charged(
+    operation: str, request: dict[str, Any], reply: dict[str, Any] | None = None
+) -> dict[str, tuple[int, float]]:
+    found = charges(operation, request, reply or {}, NAMES)
+    return {charge.what: (charge.number, charge.units) for charge in found}
+
+
+def key(item: dict[str, Any]) -> dict[str, Any]:
+    return {"PK": item["PK"], "SK": item["SK"]}
+
+
+def test_a_new_decision_costs_its_size_and_three_index_entries() -> None:
+    used = charged("dynamodb.PutItem", {"TableName": DECISIONS, "Item": DECISION})
+
+    assert used == {"write:decision": (1, 1), "index:decision": (3, 3)}
+
+
+def test_a_put_over_a_larger_item_costs_the_larger_one() -> None:
+    request = {"TableName": SIGNALS, "Item": {**SIGNAL, "data": to_wire("small")}}
+
+    used = charged(
+        "dynamodb.PutItem", request, {"Attributes": {**SIGNAL, "b": to_wire("x" * 3000)}}
+    )
+
+    assert used == {"write:signal": (1, 4)}
+
+
+def test_an_update_costs_the_whole_item_it_makes() -> None:
+    """An outcome that makes a decision larger than a kilobyte costs two units, not one."""
+    stored = {**DECISION, "context": to_wire("x" * 900)}
+    request = {
+        "TableName": DECISIONS,
+        "Key": key(DECISION),
+        "UpdateExpression": "SET #o = :o",
+        "ExpressionAttributeNames": {"#o": "outcome"},
+        "ExpressionAttributeValues": {":o": to_wire({"success": True, "note": "y" * 80})},
+        "ReturnValues": "ALL_OLD",
+    }
+
+    used = charged("dynamodb.UpdateItem", request, {"Attributes": stored})
+
+    assert used == {"write:decision": (1, 2), "index:decision": (1, 1)}
+
+
+def test_a_removed_attribute_leaves_its_index() -> None:
+    request = {
+        "TableName": DECISIONS,
+        "Key": key(DECISION),
+        "UpdateExpression": "REMOVE decision_type SET seen = :yes",
+        "ExpressionAttributeValues": {":yes": to_wire(True)},
+        "ReturnValues": "ALL_OLD",
+    }
+
+    used = charged("dynamodb.UpdateItem", request, {"Attributes": DECISION})
+
+    assert used == {"write:decision": (1, 1), "index:decision": (1, 1)}
+
+
+def test_an_addition_to_a_ledger_costs_the_set_it_answers_with() -> None:
+    slot = keys.ledger_slot("base:hunter:SELECT", "2026-01-01", "14")
+    request = {
+        "TableName": PIPELINE,
+        "Key": slot.wire(),
+        "UpdateExpression": "ADD e :elements",
+        "ExpressionAttributeValues": {":elements": {"BS": [b"x" * 17]}},
+        "ReturnValues": "ALL_NEW",
+    }
+    elements = {"BS": [bytes([number]) * 17 for number in range(150)]}
+
+    used = charged("dynamodb.UpdateItem", request, {"Attributes": {**slot.wire(), "e": elements}})
+
+    assert used == {"write:slot": (1, 3)}
+
+
+def test_a_failed_condition_costs_as_a_write_and_other_errors_cost_nothing() -> None:
+    request = {"TableName": SIGNALS, "Item": ROW}
+
+    assert charged("dynamodb.PutItem", request, FAILED) == {"refused:row": (1, 1)}
+    assert charged("dynamodb.PutItem", request, {"Error": {"Code": "ValidationException"}}) == {}
+
+
+def test_a_failed_condition_costs_the_item_that_stands_in_the_way() -> None:
+    reply = {**FAILED, "Item": {**ROW, "data": to_wire("x" * 2000)}}
+
+    used = charged("dynamodb.PutItem", {"TableName": SIGNALS, "Item": ROW}, reply)
+
+    assert used == {"refused:row": (1, 3)}
+
+
+def test_a_transaction_costs_twice_and_when_it_is_cancelled_too() -> None:
+    """A decision and the acknowledgement of what led to it: put, three entries, row."""
+    update = {
+        "TableName": SIGNALS,
+        "Key": ROW_KEY.wire(),
+        "UpdateExpression": "SET #status = :status",
+        "ExpressionAttributeNames": {"#status": "status"},
+        "ExpressionAttributeValues": {":status": to_wire("PROCESSED")},
+    }
+    put = {"TableName": DECISIONS, "Item": DECISION}
+    request = {"TransactItems": [{"Put": put}, {"Update": update}]}
+
+    done = charged("dynamodb.TransactWriteItems", request)
+    cancelled = charged(
+        "dynamodb.TransactWriteItems", request, {"Error": {"Code": "TransactionCanceledException"}}
+    )
+
+    assert done == {"write:decision": (1, 2), "index:decision": (3, 6), "write:row": (1, 2)}
+    assert cancelled == {"write:decision": (1, 2), "write:row": (1, 2)}
+
+
+def test_each_statement_of_a_batch_costs_as_the_write_it_stands_for() -> None:
+    insert = f"INSERT INTO \"{SIGNALS}\" VALUE {{'PK': ?, 'SK': ?, 'data': ?}}"
+    update = f'UPDATE "{SIGNALS}" SET "status_v" = ? WHERE PK = ? AND SK = ? AND "old" IS MISSING'
+    row = [to_wire(part) for part in (*ROW_KEY, "x" * 1500)]
+    statements = [
+        {"Statement": insert, "Parameters": row},
+        {"Statement": insert, "Parameters": row},
+        {"Statement": update, "Parameters": [to_wire("x" * 70), SIGNAL["PK"], SIGNAL["SK"]]},
+    ]
+    answers = [{}, {"Error": {"Code": "DuplicateItem"}}, {"Item": SIGNAL}]
+
+    found = charges(
+        "dynamodb.BatchExecuteStatement", {"Statements": statements}, {"Responses": answers}, NAMES
+    )
+
+    assert list(found) == [
+        Charge("write:row", 1, 2),
+        Charge("refused:row", 1, 2),
+        Charge("write:signal", 1, 2),
+    ]
+
+
+def test_items_of_a_batch_read_are_rounded_singly_and_missing_ones_cost() -> None:
+    asked = {"Keys": [ROW_KEY.wire()] * 3, "ConsistentRead": True}
+    large = {**ROW, "data": to_wire("x" * 5000)}
+
+    used = charged(
+        "dynamodb.BatchGetItem",
+        {"RequestItems": {SIGNALS: asked}},
+        {"Responses": {SIGNALS: [ROW, large]}},
+    )
+
+    assert used == {"read:row": (3, 4)}
+
+
+def test_a_query_is_rounded_as_a_whole_and_half_price_when_not_strong() -> None:
+    request = {
+        "TableName": SIGNALS,
+        "ExpressionAttributeValues": {":pk": to_wire(ROW_KEY.pk)},
+    }
+
+    used = charged("dynamodb.Query", request, {"Items": [ROW] * 30})
+
+    assert used == {"read:row": (30, 0.5)}
+
+
+def test_messages_are_billed_by_64_kilobytes_of_a_whole_call() -> None:
+    url = "http://localhost/000000000000/demo-deliver"
+    entries = [{"Id": str(number), "MessageBody": "x" * 10_000} for number in range(10)]
+    messages = [{"Body": "x"}] * 10
+
+    assert charged("sqs.SendMessageBatch", {"QueueUrl": url, "Entries": entries}) == {
+        "send:deliver": (10, 2)
+    }
+    assert charged("sqs.ReceiveMessage", {"QueueUrl": url}, {"Messages": messages}) == {
+        "receive:deliver": (10, 1)
+    }
+    assert charged("sqs.DeleteMessageBatch", {"QueueUrl": url, "Entries": entries}) == {
+        "delete:deliver": (10, 1)
+    }
+
+
+def test_a_receive_that_brings_nothing_is_a_poll() -> None:
+    used = charged("sqs.ReceiveMessage", {"QueueUrl": "http://q/0/demo-inbox-risk"})
+
+    assert used == {"poll:inbox": (0, 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "queue"),
+    [
+        ("demo-learn", "learn"),
+        ("demo-learn_dlq", "dlq"),
+        ("demo-inbox-learn", "inbox"),
+        ("demo-inbox-risk_dlq", "dlq"),
+        ("foreign", "other"),
+    ],
+)
+def test_queues_are_named_by_their_duty(name: str, queue: str) -> None:
+    assert NAMES.queue(f"http://localhost/0/{name}") == queue
+
+
+def test_a_stream_read_counts_the_records_that_are_new() -> None:
+    image = {"Keys": key(SIGNAL)}
+    changes = [{"eventName": name, "dynamodb": image} for name in ("INSERT", "INSERT", "MODIFY")]
+
+    used = charged("dynamodbstreams.GetRecords", {}, {"Records": changes})
+
+    assert used == {"stream:records": (3, 1), "new:signal": (2, 0)}
+
+
+def test_what_dynamodb_reports_goes_before_what_sizes_say() -> None:
+    reply = {
+        "ConsumedCapacity": {
+            "TableName": DECISIONS,
+            "CapacityUnits": 9.0,
+            "Table": {"CapacityUnits": 5.0},
+            "GlobalSecondaryIndexes": {"by_id": {"CapacityUnits": 4.0}},
+        }
+    }
+
+    found = reported("dynamodb.PutItem", {"TableName": DECISIONS, "Item": DECISION}, reply, NAMES)
+
+    assert found == [Charge("write:decision", 1, 5.0), Charge("index:decision", 1, 4.0)]
+
+
+def test_a_reply_without_capacity_reports_nothing() -> None:
+    request = {"TableName": DECISIONS, "Item": DECISION}
+
+    assert reported("dynamodb.PutItem", request, FAILED, NAMES) is None
+
+
+def test_keys_of_every_table_have_a_family() -> None:
+    known = {
+        "decision": keys.Key("agent:a#decision#T", "s"),
+        "row": keys.Key(keys.inbox_pk("a"), "s"),
+        "signal": keys.Key(keys.signal_pk("T"), "s"),
+        "state": keys.current_state("a"),
+        "registration": keys.registration("a"),
+        "memory": keys.Key(keys.memory_pk("a", "NOTE"), "s"),
+        "fact": keys.fact("a", "NOTE", "s"),
+        "episode": keys.episode("a", "T", "2026-01-01"),
+        "pattern": keys.shared_pattern_copy("a", "b", "p"),
+        "slot": keys.ledger_slot("base:a:T", "2026-01-01", "14"),
+        "head": keys.ledger_head("base:a:T", "2026-01-01"),
+        "checkpoint": keys.checkpoint("t", "s"),
+        "audience": keys.audience("uid"),
+        "workers": keys.heartbeat("w"),
+        "other": keys.Key("made up", "s"),
+    }
+
+    assert {keys.family(*place): family for family, place in known.items()} == {
+        family: family for family in known
+    }
