@@ -1,13 +1,15 @@
 """An acknowledged message is deleted in a batch, whatever fails on the way, and never stalls."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker
+from sharpwave.workers.sqs.held import Held
+from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
 from sharpwave.workers.sqs.memory import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
@@ -123,3 +125,28 @@ def test_a_slot_is_free_at_the_acknowledgement_and_not_at_the_delete(
     assert broker.snapshot("work").settling == 200
     sqs.refuse("delete_message_batch", None)
     eventually(lambda: not sqs.messages("work"), "they are deleted at last")
+
+
+def test_retries_and_new_messages_share_batches_of_ten_at_most(eventually: Eventually) -> None:
+    sizes: list[int] = []
+    done: set[Held] = set()
+
+    def refuse_once(batch: Sequence[Held]) -> Sequence[Refusal]:
+        sizes.append(len(batch))
+        return [Refusal(held, "InternalError", False) for held in batch if not held.attempts]
+
+    lane = Lane(
+        "test",
+        call=refuse_once,
+        done=done.update,
+        gave_up=lambda held, code: pytest.fail(code),
+        retried=lambda count: None,
+        options=LaneOptions(most_calls=1),
+    )
+
+    for _ in range(600):
+        lane.put(Held("h", "{}", 1, 0.0, 0.0, 0.0))
+
+    eventually(lambda: len(done) == 600, "all are settled at the second try")
+    lane.close()
+    assert max(sizes) == 10

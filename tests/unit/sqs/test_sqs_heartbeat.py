@@ -14,6 +14,7 @@ from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.lane import Refusal
 from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.metrics import Metrics
+from sharpwave.workers.sqs.pace import Pace
 
 Eventually = Callable[[Callable[[], Any], str], None]
 
@@ -59,12 +60,12 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(
 
 
 def test_messages_waiting_for_a_thread_are_kept_hidden_too(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually
+    sqs: MemorySqs, long_task: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sqs.add_queue("slow")
-    broker, _, finish = long_task(waiting=3, threads=2)
+    monkeypatch.setattr(Pace, "bound", lambda self: 4)
+    broker, _, finish = long_task(waiting=3)
 
-    eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 4, "it beat twice")
+    eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 12, "all were kept thrice")
     finish.set()
 
     eventually(lambda: not sqs.messages("work"), "all ran")

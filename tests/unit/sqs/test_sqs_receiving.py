@@ -164,6 +164,30 @@ def test_a_message_with_a_time_of_its_own_is_hidden_until_then(
     assert sqs.calls["send_message"] == 2
 
 
+def test_a_fifo_group_has_one_message_under_way(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    sqs.add_queue("line.fifo")
+    broker, finish = broker_on(queue_places={"line": "line.fifo"}), threading.Event()
+    began: list[int] = []
+
+    @dramatiq.actor(broker=broker, queue_name="line")
+    def act(n: int) -> None:
+        began.append(n)
+        finish.wait(20)
+
+    broker.enqueue_many([act.message_with_options(args=(n,), group_id="g") for n in range(5)])
+    work_on(broker, threads=8)
+
+    eventually(lambda: began, "the first is under way")
+    assert broker.snapshot("line").counts.received == 1
+    finish.set()
+    eventually(lambda: began == [0, 1, 2, 3, 4], "the others followed")
+
+
 def test_slow_tasks_are_left_to_other_workers(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],

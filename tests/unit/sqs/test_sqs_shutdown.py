@@ -9,13 +9,17 @@ import pytest
 
 from sharpwave.workers.sqs import SQSBroker
 from sharpwave.workers.sqs.memory import MemorySqs
+from sharpwave.workers.sqs.pace import Pace
 
 Eventually = Callable[[Callable[[], Any], str], None]
 
 
 @pytest.fixture
-def busy(broker_on: Callable[..., SQSBroker], eventually: Eventually) -> Iterator[Any]:
-    """Start one thread on the first of many messages; give it all, with its release."""
+def busy(
+    broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> Iterator[Any]:
+    """Start one thread on the first of many messages, with up to 19 waiting for it."""
+    monkeypatch.setattr(Pace, "bound", lambda self: 20)
     started: list[Any] = []
 
     def start(count: Any = 30) -> Any:
@@ -32,6 +36,8 @@ def busy(broker_on: Callable[..., SQSBroker], eventually: Eventually) -> Iterato
         worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
         worker.start()
         began.wait(5)
+        held = min(20, count)
+        eventually(lambda: broker.snapshot("work").in_flight == held, "the others wait")
         stopper = threading.Thread(target=worker.stop)
         started.append((stopper, finish))
         return broker, worker, stopper, finish, ran
@@ -90,10 +96,9 @@ def test_messages_that_cannot_be_given_back_at_first_are_tried_again(
     sqs.refuse("change_message_visibility_batch", refuse_once)
 
     stopper.start()
-    finish.set()
-    stopper.join(10)
 
-    assert len(ready(sqs)) == 29
+    eventually(lambda: len(ready(sqs)) == 29, "all but the running message are visible")
+    finish.set()
 
 
 def test_acknowledgements_are_flushed_before_the_worker_ends(sqs: MemorySqs, busy: Any) -> None:

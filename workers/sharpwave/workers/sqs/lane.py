@@ -141,6 +141,8 @@ class Lane:
         while len(batch) < _BATCH and not self._is_closed:
             if self._later:
                 self._take_due(batch)
+                if len(batch) == _BATCH:
+                    break
             try:
                 held = self._items.get(timeout=self._patience_s(batch, until))
             except Empty:
