@@ -12,22 +12,31 @@ import dramatiq
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.numbers import from_wire, item_from_wire
 from sharpwave.schemas.times import Clock
 from sharpwave.workers import ticks
 from sharpwave.workers.acknowledge import Loss, Move, acknowledge
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.deliver import Delivery, Signal, deliver, deliver_chunk
 from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.envelope import image_of
+from sharpwave.workers.envelope import Duty, image_of, singles
 from sharpwave.workers.episodes import fold_decisions, sweep_decisions
 from sharpwave.workers.expiry import expire
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import publish
-from sharpwave.workers.mirror import Holder
-from sharpwave.workers.ports import Item, Ledger, Parking, Reads, Refusal, WorkQueues, Writes
+from sharpwave.workers.mirror import Holder, Sent
+from sharpwave.workers.ports import (
+    Item,
+    Ledger,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    WorkQueues,
+    Writes,
+)
 from sharpwave.workers.promote import promote, sweep_memories
 
 log = logging.getLogger(__name__)
@@ -70,13 +79,25 @@ def register(broker: dramatiq.Broker, ports: Ports) -> None:
     """Declare every actor on `broker`, closed over what it needs."""
     for queue, duties in handlers(ports).items():
         for name, handle in duties.items():
-            _declare(broker, queue, name, handle)
+            _declare(broker, queue, name, handle, ports.queues)
 
 
-def _declare(broker: dramatiq.Broker, queue: str, name: str, handle: Handler) -> None:
+def _declare(
+    broker: dramatiq.Broker, queue: str, name: str, handle: Handler, queues: WorkQueues
+) -> None:
     def run(entries: Entries) -> None:
-        done = handle(entries)
-        log.debug(name, extra={"entries": len(entries), "done": done})
+        try:
+            done = handle(entries)
+        except TryAgain:
+            raise
+        except Exception:
+            if len(entries) == 1:
+                raise
+            # What keeps failing must end among the dead letters alone, not with its neighbours.
+            log.exception("group_split", extra={"actor": name, "entries": len(entries)})
+            queues.send(singles(Duty(queue, name, 1), entries))
+        else:
+            log.debug(name, extra={"entries": len(entries), "done": done})
 
     dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(run)
 
@@ -87,7 +108,15 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
         return deliver(signals, ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
-        return sum(deliver_chunk(_key(each), each["chunk"], ports.delivery) for each in entries)
+        return sum(
+            deliver_chunk(
+                _key(each),
+                each["chunk"],
+                ports.delivery,
+                within_quota=not each.get("over_quota", False),
+            )
+            for each in entries
+        )
 
     return {"on_signals": on_signals, "on_chunks": on_chunks}
 
@@ -95,8 +124,8 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 def _status_actors(ports: Ports) -> dict[str, Handler]:
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
-            [Holder(_key(entry), entry.get("chunk")) for entry in entries],
-            illegal=[_move(entry["illegal"]) for entry in entries if "illegal" in entry],
+            _holders(entries),
+            illegal=[_move(entry) for entry in entries if "illegal" in entry],
             lost=[_loss(entry["restore"]) for entry in entries if "restore" in entry],
             reads=ports.reads,
             writes=ports.writes,
@@ -113,9 +142,9 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         ports.agents.note(sorted({keys.owner_of(entry["key"][0]) or "" for entry in entries}))
 
     def on_expiry(entries: Entries) -> int:
-        return sum(
-            expire(entry["agent"], reads=ports.reads, writes=ports.writes, clock=ports.clock)
-            for entry in entries
+        return _for_each_agent(
+            entries,
+            lambda agent: expire(agent, reads=ports.reads, writes=ports.writes, clock=ports.clock),
         )
 
     return {
@@ -139,7 +168,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def on_sweep(entries: Entries) -> int:
-        return sum(_sweep(entry["agent"], ports) for entry in entries)
+        return _for_each_agent(entries, lambda agent: _sweep(agent, ports))
 
     return {
         "on_memories": on_memories,
@@ -173,6 +202,20 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
     return {"on_decisions": decisions.add, "on_figures_tick": on_figures_tick}
 
 
+def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
+    """Do a duty for every agent, and only then fail if it failed for some."""
+    done, failed = 0, None
+    for entry in entries:
+        try:
+            done += duty(entry["agent"])
+        except Exception as error:
+            log.warning("duty_failed", extra={"agent": entry["agent"], "error": repr(error)})
+            failed = error
+    if failed is not None:
+        raise failed
+    return done
+
+
 def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
     def on_tick(entries: Entries) -> int:
         names = ports.agents.names()
@@ -190,9 +233,28 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
-def _move(content: Mapping[str, Any]) -> Move:
-    row = keys.Key(content["row_pk"], content["row_sk"])
-    return Move(row, content["before"], content["after"], content["event_id"])
+def _holder(entry: Mapping[str, Any]) -> Holder:
+    return Holder(_key(entry), entry.get("chunk"))
+
+
+def _holders(entries: Entries) -> dict[Holder, Sent]:
+    targets: dict[Holder, set[str]] = {}
+    for entry in entries:
+        targets.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
+    return {holder: Sent(audience=frozenset(names)) for holder, names in targets.items()}
+
+
+def _move(entry: Mapping[str, Any]) -> Move:
+    content = entry["illegal"]
+    after = content["after"]
+    return Move(
+        _holder(entry),
+        keys.Key(content["row_pk"], content["row_sk"]),
+        content["before"],
+        None if after is None else from_wire(after),
+        content["worker_rev"],
+        content["event_id"],
+    )
 
 
 def _loss(content: Mapping[str, Any]) -> Loss:

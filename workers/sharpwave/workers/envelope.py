@@ -5,6 +5,7 @@ single larger entry carries its image compressed.
 """
 
 import re
+import time
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from sharpwave.workers.outgoing import Outgoing
 #: Fill of one message in bytes, below the 64 KB that SQS bills as one request.
 MAX_FILL_BYTES = 60_000
 
+#: Characters of an entry that hold its event id, or else the start of its key.
+_HEAD = 128
+_encode = fast_json.Encoder().encode
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -39,15 +43,22 @@ class Duty(NamedTuple):
 
 def ascii_json(value: Any) -> str:
     r"""Write a value as ASCII JSON, bytes as base64; SQS refuses characters such as \uffff."""
-    text = fast_json.encode(value).decode()
+    text = _encode(value).decode()
     return text if text.isascii() else _NON_ASCII.sub(_escape, text)
 
 
-def image_field(text: str) -> str:
-    """Give the JSON pair that carries an image, compressed when it is large."""
+def with_image(fields: Mapping[str, Any], image: Any) -> str:
+    """Write fields and an image, compressed when it is large, as JSON without the last brace."""
+    text = ascii_json({**fields, "image": image})
     if len(text) <= MAX_FILL_BYTES:
-        return f'"image":{text}'
-    return f'"zimage":"{b64encode(zlib.compress(text.encode())).decode()}"'
+        return text[:-1]
+    packed = b64encode(zlib.compress(ascii_json(image).encode())).decode()
+    return ascii_json({**fields, "zimage": packed})[:-1]
+
+
+def is_packed(content: str) -> bool:
+    """Say whether what `with_image` gave holds its image compressed; a plain one ends in `}`."""
+    return content.endswith('"')
 
 
 def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
@@ -68,10 +79,22 @@ def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Ou
         )
 
 
+def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[Outgoing]:
+    """Give each entry of a group a message of its own."""
+    alone = [Entry(ascii_json(entry), "") for entry in entries]
+    return list(pack(duty._replace(limit=1), alone, moment_ms=time.time_ns() // 1_000_000))
+
+
 def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
-    """Write one Dramatiq message; its id is derived from its content."""
-    work = ",".join(entry.text for entry in entries)
-    message_id = blake2b(f"{duty.actor}{work}".encode(), digest_size=16).hexdigest()
+    """Write one Dramatiq message; its id is derived from its content.
+
+    Of an entry made from a stream record, its head and the record's number are enough.
+    """
+    batch = list(entries)
+    work = ",".join([entry.text for entry in batch])
+    marks = [f"{e.text[:_HEAD]}{e.sequence_number}" if e.sequence_number else e.text for e in batch]
+    seed = f"{duty.actor}{','.join(marks)}".encode()
+    message_id = blake2b(seed, digest_size=16).hexdigest()
     return (
         f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
         f'"kwargs":{{"entries":[{work}]}},"options":{{}},'

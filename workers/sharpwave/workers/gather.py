@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Generic, TypeVar
 
+from sharpwave.workers.ports import TryAgain
+
 T = TypeVar("T")
 
 
@@ -33,8 +35,12 @@ class Gatherer(Generic[T]):
     def add(self, pieces: Sequence[T]) -> None:
         """Add pieces of work and wait until they were handled.
 
+        When a batch fails, each caller tries its own pieces alone: one bad piece must not fail
+        the messages that happened to wait with it.
+
         Raises:
-            Exception: what `handle` raised; every caller of the batch gets it.
+            TryAgain: the world did not answer; for every caller of the batch.
+            Exception: what `handle` raised for these pieces alone.
         """
         with self._changed:
             batch = self._batch
@@ -47,7 +53,12 @@ class Gatherer(Generic[T]):
             elif first:
                 self._changed.wait_for(lambda: batch.closed, self._linger_s)
                 self._close(batch)
-        batch.finish(self._handle, leads=first)
+        error = batch.finish(self._handle, leads=first)
+        if error is None:
+            return
+        if batch.waiting == 1 or isinstance(error, TryAgain):
+            raise error
+        self._handle(list(pieces))
 
     def _close(self, batch: "_Batch[T]") -> None:
         if not batch.closed:
@@ -63,22 +74,26 @@ class _Batch(Generic[T]):
         self.pieces: list[T] = []
         self.size = self.waiting = 0
         self.closed = self._done = False
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._handled = Condition()
 
-    def finish(self, handle: Callable[[list[T]], object], *, leads: bool) -> None:
+    def finish(self, handle: Callable[[list[T]], object], *, leads: bool) -> Exception | None:
+        """Handle the batch, or wait until its leader did; gives what went wrong."""
         if leads:
             self._lead(handle)
         with self._handled:
             self._handled.wait_for(lambda: self._done)
-        if self._error is not None:
-            raise self._error
+        return self._error
 
     def _lead(self, handle: Callable[[list[T]], object]) -> None:
         try:
             handle(self.pieces)
-        except BaseException as error:
+        except Exception as error:
             self._error = error
-        with self._handled:
-            self._done = True
-            self._handled.notify_all()
+        except BaseException:
+            self._error = TryAgain("the thread that worked for several messages was stopped")
+            raise
+        finally:
+            with self._handled:
+                self._done = True
+                self._handled.notify_all()

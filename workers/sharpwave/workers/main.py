@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import boto3
 import dramatiq
 from botocore.config import Config
+from dramatiq import Middleware
 
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
@@ -30,7 +31,7 @@ from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
-from sharpwave.workers.ports import Refusal
+from sharpwave.workers.ports import Refusal, TryAgain
 from sharpwave.workers.presence import Presence
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
@@ -46,12 +47,15 @@ from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.sqs import SQSBroker
+from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
 
 log = logging.getLogger(__name__)
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECTIONS = 64
+_MAX_BACKOFF_MS = 600_000
+#: Below the queues' maxReceiveCount, so that the dead letter carries the reason.
+_WORLD_RETRIES, _OWN_RETRIES = 18, 4
 
 
 class Clients(NamedTuple):
@@ -93,6 +97,7 @@ def build() -> dramatiq.Broker:
         queue_prefix=settings.prefix,
         visibility_timeout_s=settings.visibility_timeout_s,
         client=meter.watch(_client("sqs")),
+        middleware=_middleware(),
     )
     broker.add_middleware(
         Presence(
@@ -106,6 +111,19 @@ def build() -> dramatiq.Broker:
     dramatiq.set_broker(broker)
     register(broker, build_ports(settings, made))
     return broker
+
+
+def _middleware() -> list[Middleware]:
+    kept = [each for each in default_middlewares() if not isinstance(each, VisibilityRetries)]
+    return [*kept, VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)]
+
+
+def worth_retrying(retries: int, error: BaseException) -> bool:
+    """Say whether a failed message is tried again, or goes to the dead letters.
+
+    What the world refused is worth hours; what our own code cannot handle is not.
+    """
+    return retries < (_WORLD_RETRIES if isinstance(error, TryAgain) else _OWN_RETRIES)
 
 
 def build_ports(settings: Settings, made: Clients) -> Ports:
