@@ -1,0 +1,82 @@
+"""Invariant 3: pattern counts equal a recount of the archive, and a count by hand."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.workers.archive import admitted
+from sharpwave.workers.envelope import image_of
+from sharpwave.workers.learning.counts import Counts, fold, total
+from sharpwave.workers.learning.learn import contributions
+from sharpwave.workers.learning.publish import days_of
+from sharpwave.workers.testing.book import Book
+from sharpwave.workers.testing.world import World
+
+
+def counts(world: World, book: Book) -> Iterator[str]:
+    """Compare the ledgers with the archive, with the book, and with the published figures."""
+    versions = _versions(world)
+    archived = _recount(world, versions)
+    for subject, expected in archived.items():
+        found = total(days_of(subject, world.tables).values())
+        if found != expected:
+            yield f"{subject} counts {found}, the archive {expected}"
+    for key in world.tables.keys(tables.PIPELINE):
+        subject = key.pk.removeprefix("ledger#")
+        if subject != key.pk and subject not in archived:
+            yield f"{subject} has a ledger, but nothing in the archive"
+    for subject, by_hand in _by_hand(book, versions).items():
+        counted = total(days_of(subject, world.tables).values())
+        if (counted.n, counted.s, counted.pending) != by_hand:
+            yield f"{subject} counts {counted}, the agents {by_hand}"
+    yield from _figures(world, versions)
+
+
+def _versions(world: World) -> list[PatternVersion]:
+    items = world.tables.query(tables.PIPELINE, keys.known_pattern("").pk)
+    return [PatternVersion.model_validate_json(item["version"]) for item in items]
+
+
+def _recount(world: World, versions: list[PatternVersion]) -> dict[str, Counts]:
+    buckets: dict[Any, set[bytes]] = defaultdict(set)
+    for line in admitted(world.archive.lines()):
+        decision = item_from_wire(image_of(line))
+        counting = [version for version in versions if version.counts(decision)]
+        for bucket, element in contributions(decision, counting):
+            buckets[bucket].add(element)
+    subjects: dict[str, list[Counts]] = defaultdict(list)
+    for bucket, elements in buckets.items():
+        subjects[bucket.subject].append(fold(elements))
+    return {subject: total(parts) for subject, parts in subjects.items()}
+
+
+def _by_hand(book: Book, versions: list[PatternVersion]) -> dict[str, tuple[int, int, int]]:
+    n, s, pending = (defaultdict[str, int](int) for _ in range(3))
+    for item, states in book.decisions.values():
+        subjects = [keys.base_subject(item["agent_id"], item["decision_type"])]
+        if item["context"]["market"] == "up":
+            mine = (item["agent_id"], item["decision_type"])
+            subjects += [
+                version.subject
+                for version in versions
+                if (version.definition.agent_id, version.definition.decision_type) == mine
+            ]
+        last = max(states).success
+        for subject in subjects:
+            n[subject] += last is not None
+            s[subject] += last is True
+            pending[subject] += last is None
+    return {subject: (n[subject], s[subject], pending[subject]) for subject in n}
+
+
+def _figures(world: World, versions: list[PatternVersion]) -> Iterator[str]:
+    rows = world.tables.items(tables.MEMORY)
+    for version in versions:
+        row = rows[keys.Key(version.pk, version.definition.pattern_id)]
+        counted = total(days_of(version.subject, world.tables).values())
+        said = (row.get("sample_size", 0), row.get("successes", 0))
+        if said != (counted.n, counted.s):
+            yield f"the row of {version.subject} says {said} of {counted}"

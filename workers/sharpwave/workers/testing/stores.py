@@ -1,0 +1,41 @@
+"""Time that only moves when told to, and an archive in memory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpwave.schemas.numbers import parse_json
+
+#: 2025-10-18T14:30:00Z, when virtual time starts unless told otherwise.
+START = 1_760_797_800.0
+
+
+@dataclass(slots=True)
+class VirtualClock:
+    """A clock in epoch seconds that stands still."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        """Give the time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+@dataclass(slots=True)
+class MemoryArchive:
+    """`Archive` in memory; parts in the order they were written."""
+
+    parts: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    def write(self, day: str, lines: Sequence[str]) -> None:
+        """Store lines of one day as one new part."""
+        self.parts.append((day, tuple(lines)))
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Read every line of every part, days in order."""
+        for _, texts in sorted(self.parts):
+            yield from map(parse_json, texts)
