@@ -1,6 +1,6 @@
 """What agents do to their own rows: legal moves reach the mirror, others are written back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,18 +8,32 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import from_wire
+from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.mirror import Holder, Sent, mirror
+from sharpwave.workers.mirror import ROW_STATUSES, Holder, Sent, mirror
 from sharpwave.workers.ports import Change, Location, Parking, Reads, Refusal, Write, Writes
+
+_MAX_TOLD = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A row's move to a status that its agent may not set from where it was."""
+    """A row's move to a status that its agent may not set from where it was.
 
+    Attributes:
+        holder: where the row is mirrored.
+        row: the row.
+        before: the status it had.
+        after: the status it got, of any type; None if it lost it.
+        worker_rev: the row's `worker_rev` at that moment; empty if it had none.
+        event_id: the event that brought the move.
+    """
+
+    holder: Holder
     row: keys.Key
     before: str
-    after: str
+    after: Any
+    worker_rev: str
     event_id: str
 
 
@@ -32,7 +46,7 @@ class Loss:
 
 
 def acknowledge(
-    holders: Sequence[Holder],
+    holders: Mapping[Holder, Sent],
     *,
     illegal: Sequence[Move] = (),
     lost: Sequence[Loss] = (),
@@ -44,37 +58,57 @@ def acknowledge(
 
     Messages name signals only, so it does not matter in which order they come.
     """
-    repairs: list[Write] = [_restore(loss) for loss in lost]
-    if repairs:
-        writes.apply(repairs)
-    undone: list[Write] = [_undo(move) for move in illegal]
-    if undone:
-        writes.apply(undone)
+    for wave in _waves([_undo(move, _standing(move, illegal, reads)) for move in illegal]):
+        writes.apply(wave)
+    if illegal:
         parking.park([_refusal(move) for move in illegal])
-    mirror(dict.fromkeys(holders, Sent()), reads=reads, writes=writes)
+    for wave in _waves([_restore(loss) for loss in lost]):
+        writes.apply(wave)
+    mirror(holders, reads=reads, writes=writes)
+
+
+def _waves(changes: Sequence[Change]) -> Iterator[list[Write]]:
+    """Part changes so that no part holds two of one item."""
+    rest = list(changes)
+    while rest:
+        wave = {change.location: change for change in reversed(rest)}
+        yield [*wave.values()]
+        rest = [change for change in rest if wave[change.location] is not change]
 
 
 def _restore(loss: Loss) -> Change:
     values = {name: from_wire(value) for name, value in loss.attributes.items()}
-    values.pop("status", None)
     place = Location(tables.SIGNALS, loss.row)
-    return Change(place, {**values, "worker_rev": ulid()}, missing=("signal_pk",))
+    return Change(place, {**values, "worker_rev": ulid()}, missing=tuple(values))
 
 
-def _undo(move: Move) -> Change:
-    place = Location(tables.SIGNALS, move.row)
-    values = {"status": move.before or "PENDING", "worker_rev": ulid()}
-    if move.after:
-        return Change(place, values, equals={"status": move.after})
-    return Change(place, values, missing=("status",))
+def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> str:
+    """Give the status that a row had before all of its illegal moves, in whatever order."""
+    same = [other for other in moves if other.row == move.row]
+    before = {other.before for other in same} - {other.after for other in same if other.after}
+    place = move.holder.location
+    if not before & ROW_STATUSES:
+        statuses = reads.get([place]).get(place, {}).get("processing_status", {})
+        held = statuses.get(keys.owner_of(move.row.pk), {}).get("status")
+        before = {held} & TERMINAL
+    return max(before & ROW_STATUSES, key=RANK.__getitem__, default="PENDING")
+
+
+def _undo(move: Move, status: str) -> Change:
+    """Put a status back, unless a worker wrote to the row since."""
+    values = {"status": status, "worker_rev": ulid()}
+    equals = {"status": move.after, "worker_rev": move.worker_rev}
+    stands = {name: value for name, value in equals.items() if value not in (None, "")}
+    missing = tuple(equals.keys() - stands.keys())
+    return Change(Location(tables.SIGNALS, move.row), values, equals=stands, missing=missing)
 
 
 def _refusal(move: Move) -> Refusal:
     text = (
-        f"status cannot go from {move.before} to {move.after or 'nothing'}; it was put back."
+        f"status cannot go from {move.before} to {move.after!s:.40}; it was put back."
         " Set PROCESSED or FAILED once"
     )
     faults = [Fault("illegal_status", "status", text)]
-    image = ascii_json({"status": move.after})
+    image = ascii_json({"status": str(move.after)[:_MAX_TOLD]})
     owner = keys.owner_of(move.row.pk)
     return Refusal(tables.SIGNALS, move.row, move.event_id, faults, image, owner)

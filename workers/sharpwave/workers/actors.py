@@ -26,7 +26,7 @@ from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import publish
-from sharpwave.workers.mirror import Holder, Sent
+from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -104,7 +104,7 @@ def _declare(
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [Signal(_item(entry), entry["event_id"]) for entry in entries]
+        signals = [Signal(_item(entry), entry["event_id"], _held(entry)) for entry in entries]
         return deliver(signals, ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
@@ -238,10 +238,19 @@ def _holder(entry: Mapping[str, Any]) -> Holder:
 
 
 def _holders(entries: Entries) -> dict[Holder, Sent]:
-    targets: dict[Holder, set[str]] = {}
+    found: dict[Holder, Sent] = {}
     for entry in entries:
-        targets.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
-    return {holder: Sent(audience=frozenset(names)) for holder, names in targets.items()}
+        holder = _holder(entry)
+        sent = found.get(holder, Sent())
+        found[holder] = sent._replace(
+            settled={**sent.settled, **_held(entry)},
+            audience=sent.audience.union(entry.get("targets", ())),
+        )
+    return found
+
+
+def _held(entry: Mapping[str, Any]) -> Statuses:
+    return readable(from_wire(entry["held"])) if "held" in entry else {}
 
 
 def _move(entry: Mapping[str, Any]) -> Move:

@@ -4,14 +4,14 @@ The fast path reads the typed image's needed attributes in one pass; only a reco
 is read by the pydantic models, which then say what is wrong or find nothing wrong after all.
 """
 
-import re
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Annotated, Any
+from functools import lru_cache
+from re import compile as pattern
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, ValidationError, convert
 
-from sharpwave.schemas import ids, keys, times
+from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import (
     MAX_TTL_S,
     Fault,
@@ -20,88 +20,98 @@ from sharpwave.schemas.faults import (
     too_large,
     validate,
 )
-from sharpwave.schemas.numbers import Wire, item_from_wire, wire_depth, wire_size
-from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES, MAX_TARGETS
+from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire, wire_depth, wire_size
+from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES, MAX_TARGETS, RECORDS
+from sharpwave.workers.envelope import ascii_json
 
 Image = Mapping[str, Wire]
 
-_SHARE = r"^(0(\.\d{1,30})?|1(\.0{1,30})?)$"
-_MOMENT = r"^\d{1,10}$"
-_SHORT = r"^[\s\S]{1,1024}$"
+#: Most faults told of one record, and most characters of what each says.
+MAX_FAULTS, MAX_MESSAGE = 20, 500
+
+# In Python `$` also matches before a newline at the end, which the models do not.
+_RECORD_ID = ids.RECORD_ID.removesuffix("$") + r"\Z"
+_SHARE = r"^(0(\.[0-9]{1,30})?|1(\.0{1,30})?)\Z"
+# The models read text as a number where it looks like one, and a set as a list; handlers do not.
+_WIRE_KINDS = {
+    "L": {"target_agents"},
+    "N": {"timestamp", "ttl", "schema_version", "confidence", "outcome_rev", "expires_at"}
+    | {"importance", "access_count", "current_cycle", "last_updated", "version"}
+    | {"registered_at", "signals_per_minute"},
+}
+_OUTCOME_KINDS = {"BOOL": {"success"}, "N": {"quality_score"}}
+_MOMENTS = frozenset({"timestamp", "ttl"})
+_MAX_TIMESTAMP = 9_999_999_999
+_FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
+_A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
+#: Entries of each cache: partition keys, agents and seconds seen lately.
+_CACHED = 16_384
 
 
-class _Text(Struct):
+class _Text(Struct, gc=False):
     S: str
 
 
-class _Moment(Struct):
-    N: Annotated[str, Meta(pattern=_MOMENT)]
+class _Number(Struct, gc=False):
+    N: str
 
 
-class _Agent(Struct):
-    S: Annotated[str, Meta(pattern=ids.AGENT_ID)]
+class _Id(Struct, gc=False):
+    S: Annotated[str, Meta(pattern=_RECORD_ID)]
 
 
-class _Type(Struct):
-    S: Annotated[str, Meta(pattern=ids.TYPE_NAME)]
-
-
-class _Id(Struct):
-    S: Annotated[str, Meta(pattern=ids.RECORD_ID)]
-
-
-class _Share(Struct):
+class _Share(Struct, gc=False):
     N: Annotated[str, Meta(pattern=_SHARE)]
 
 
-class _Short(Struct):
-    S: Annotated[str, Meta(pattern=_SHORT)]
+class _Short(Struct, gc=False):
+    S: Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
-class _Revision(Struct):
-    N: Annotated[str, Meta(pattern=r"^[1-9]\d{0,4}$")]
+class _Revision(Struct, gc=False):
+    N: Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,4}\Z")]
 
 
-class _Version(Struct):
-    N: Annotated[str, Meta(pattern=r"^1$")]
+class _Version(Struct, gc=False):
+    N: Literal["1"]
 
 
-class _Map(Struct):
+class _Map(Struct, gc=False):
     M: dict[str, Any]
 
 
-class _Success(Struct):
+class _Success(Struct, gc=False):
     BOOL: bool
 
 
-class _OutcomeMap(Struct):
+class _OutcomeMap(Struct, gc=False):
     success: _Success
     quality_score: _Share | None = None
 
 
-class _Outcome(Struct):
+class _Outcome(Struct, gc=False):
     M: _OutcomeMap
 
 
-class _Targets(Struct):
+class _Targets(Struct, gc=False):
     L: Annotated[list[_Text], Meta(min_length=1, max_length=MAX_TARGETS)]
 
 
-class _Timed(Struct):
+class _Timed(Struct, gc=False):
     PK: _Text
     SK: _Text
-    timestamp: _Moment
+    timestamp: _Number
     iso_timestamp: _Text
     event_time: _Text | None = None
-    ttl: _Moment | None = None
+    ttl: _Number | None = None
     schema_version: _Version | None = None
     context: _Map | None = None
 
 
-class _Decision(_Timed, kw_only=True):
-    agent_id: _Agent
-    decision_id: _Id
-    decision_type: _Type
+class _Decision(_Timed, kw_only=True, gc=False):
+    agent_id: _Text
+    decision_id: _Text
+    decision_type: _Text
     outcome: _Outcome | None = None
     outcome_rev: _Revision | None = None
     agent_version: _Short | None = None
@@ -111,10 +121,10 @@ class _Decision(_Timed, kw_only=True):
     root_decision_id: _Id | None = None
 
 
-class _Signal(_Timed, kw_only=True):
-    signal_id: _Id
-    signal_type: _Type
-    source_agent: _Agent
+class _Signal(_Timed, kw_only=True, gc=False):
+    signal_id: _Text
+    signal_type: _Text
+    source_agent: _Text
     target_agents: _Targets
     severity: _Short | None = None
     confidence: _Share | None = None
@@ -124,7 +134,14 @@ class _Signal(_Timed, kw_only=True):
     traceparent: _Short | None = None
 
 
-_AGENT_ID = re.compile(ids.AGENT_ID)
+_is_agent_id = lru_cache(_CACHED)(ids.is_agent_id)
+_is_event_time = lru_cache(_CACHED)(times.is_event_time)
+
+
+@lru_cache(_CACHED)
+def place_of(table: str, pk: str) -> keys.Parsed | None:
+    """Say what a partition key of decisions or signals stands for, whatever the sort key is."""
+    return keys.parse(table, pk, _A_DATED_SK)
 
 
 def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> list[Fault]:
@@ -133,10 +150,11 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
     Args:
         kind: what the record's key says it is.
         image: the record's typed attributes.
-        text: the image as ASCII JSON, from which depth and size are bounded without a walk.
+        text: the image as ASCII JSON, with anything around it; depth and size are bounded from
+            it without a walk.
         stored_at: epoch seconds at which the record was stored.
     """
-    if text.count('"M":') + text.count('"L":') > MAX_DEPTH:
+    if text.count('"M":') + text.count("[") > MAX_DEPTH:
         depth = max(wire_depth(value) for value in image.values())
         if depth > MAX_DEPTH:
             return [too_deep(depth)]
@@ -149,13 +167,50 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
     return explain(kind, image, stored_at)
 
 
+def is_admissible(kind: keys.Kind, item: Mapping[str, Any]) -> bool:
+    """Say whether an item found in its table may be worked with.
+
+    When it was stored is not known any more, so it is judged by its own timestamp.
+    """
+    image, claimed = item_to_wire(item), item.get("timestamp")
+    stored_at = float(claimed) if isinstance(claimed, int) else 0.0
+    return not faults_of(kind, image, text=ascii_json(image), stored_at=stored_at)
+
+
 def explain(kind: keys.Kind, image: Image, stored_at: float) -> list[Fault]:
-    """List what the models find wrong with a record."""
+    """List what the models find wrong with a record, cut to what a notice can hold."""
+    return [
+        fault._replace(where=fault.where[:MAX_MESSAGE], message=fault.message[:MAX_MESSAGE])
+        for fault in (_misfits(kind, image) or _refused(kind, image, stored_at))[:MAX_FAULTS]
+    ]
+
+
+def _refused(kind: keys.Kind, image: Image, stored_at: float) -> list[Fault]:
+    declared = RECORDS[kind].model_fields
+    known = {name: image[name] for name in image if name in declared or name not in _MOMENTS}
     try:
-        validate(kind, item_from_wire(image), stored_at=stored_at)
+        validate(kind, item_from_wire(known), stored_at=stored_at)
     except RecordRefused as refused:
         return refused.faults
     return []
+
+
+def _misfits(kind: keys.Kind, image: Image) -> list[Fault]:
+    declared = RECORDS[kind].model_fields
+    known = {name: image[name] for name in image if name in declared}
+    outcome = known.get("outcome", {}).get("M", {})
+    return _wrong_kinds("", known, _WIRE_KINDS) + _wrong_kinds("outcome.", outcome, _OUTCOME_KINDS)
+
+
+def _wrong_kinds(path: str, image: Image, kinds: Mapping[str, set[str]]) -> list[Fault]:
+    faults = []
+    for expected, names in kinds.items():
+        for name in sorted(names & image.keys()):
+            (found,) = image[name]
+            if found not in (expected, "NULL"):
+                text = f"stored with DynamoDB type {found}; write it with type {expected}"
+                faults.append(Fault("wire_type", path + name, text))
+    return faults
 
 
 def _passes(kind: keys.Kind, image: Image, stored_at: float) -> bool:
@@ -170,18 +225,23 @@ def _passes(kind: keys.Kind, image: Image, stored_at: float) -> bool:
 
 
 def _decision_fits(decision: _Decision, stored_at: float) -> bool:
+    place = place_of(tables.DECISIONS, decision.PK.S)
     revision = decision.outcome_rev
     return (
-        decision.PK.S == keys.decision_pk(decision.agent_id.S, decision.decision_type.S)
+        place is not None
+        and place.owner == decision.agent_id.S
+        and place.type_name == decision.decision_type.S
         and (revision is None or int(revision.N) <= 65_535)
         and _times_fit("decision", decision, decision.decision_id.S, stored_at)
     )
 
 
 def _signal_fits(signal: _Signal, stored_at: float) -> bool:
-    compatible = f"signal#{signal.signal_type.S}"
+    place, source = place_of(tables.SIGNALS, signal.PK.S), signal.source_agent.S
     return (
-        signal.PK.S in (compatible, f"{compatible}#{signal.source_agent.S}")
+        place is not None
+        and place.type_name == signal.signal_type.S
+        and (place.owner == source or (place.owner is None and _is_agent_id(source)))
         and _times_fit("signal", signal, signal.signal_id.S, stored_at)
         and _targets_fit(signal.target_agents.L)
     )
@@ -190,24 +250,37 @@ def _signal_fits(signal: _Signal, stored_at: float) -> bool:
 def _targets_fit(targets: list[_Text]) -> bool:
     if len(targets) == 1 and targets[0].S in (ids.EVERYONE, ids.SUBSCRIBERS):
         return True
-    return all(_AGENT_ID.fullmatch(target.S) for target in targets)
+    return all(map(_is_agent_id, [target.S for target in targets]))
 
 
 def _times_fit(kind: keys.Kind, record: _Timed, record_id: str, stored_at: float) -> bool:
     iso, _, name = record.SK.S.partition("#")
-    timestamp = int(record.timestamp.N)
-    if name != record_id or not times.is_iso(iso) or not times.is_iso(record.iso_timestamp.S):
+    timestamp, also = int(record.timestamp.N), record.iso_timestamp.S
+    if name != record_id or not ids.is_record_id(name):
         return False
-    if record.event_time is not None and not times.is_event_time(record.event_time.S):
+    if not _agree(iso, timestamp) or (also != iso and not _agree(also, timestamp)):
         return False
-    moments = {iso, record.iso_timestamp.S}
-    drifts = (abs(_epoch(moment) - timestamp) for moment in moments)
-    if max(drifts) > times.MAX_DRIFT_S or timestamp > stored_at + times.MAX_AHEAD_S:
+    if record.event_time is not None and not _is_event_time(record.event_time.S):
         return False
-    ttl = None if record.ttl is None else int(record.ttl.N)
-    late = stored_at + MAX_TTL_S[kind] + times.MAX_AHEAD_S
-    return ttl is None or stored_at - 1 < ttl <= late
+    if not 0 <= timestamp <= min(stored_at + times.MAX_AHEAD_S, _MAX_TIMESTAMP):
+        return False
+    late = min(stored_at + MAX_TTL_S[kind] + times.MAX_AHEAD_S, _MAX_TIMESTAMP)
+    return record.ttl is None or stored_at - 1 < int(record.ttl.N) <= late
 
 
-def _epoch(iso: str) -> float:
-    return datetime.fromisoformat(iso).timestamp()
+def _agree(iso: str, timestamp: int) -> bool:
+    """Say whether a UTC time lies in the second of `timestamp` or the one before it.
+
+    A time a whole second later agrees too, which is rare enough for the models to find out.
+    """
+    second = _second(iso[:19])
+    return (
+        second is not None
+        and -1 <= second - timestamp <= 0
+        and _FRACTION.fullmatch(iso, 19) is not None
+    )
+
+
+@lru_cache(_CACHED)
+def _second(text: str) -> int | None:
+    return int(times.epoch_of(text)) if times.is_iso(f"{text}Z") else None

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import expires_at, signal_body
 from sharpwave.schemas.status import RANK
 from sharpwave.schemas.times import DAY_S, Clock
@@ -38,6 +38,9 @@ from sharpwave.workers.quota import Quotas
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 ROW_KEPT_S = 7 * DAY_S
+_DENIALS = frozenset({"FAILED", "EXPIRED"})
+_PENDING: dict[str, Any] = {"status": "PENDING"}
+_EXPIRED: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,11 @@ class Delivery:
 
 
 class Signal(NamedTuple):
-    """An admitted signal and the event that brought it."""
+    """An admitted signal, the event that brought it, and the mirror that its writer wiped."""
 
     item: Item
     event_id: str
+    held: Mapping[str, dict[str, Any]] = {}
 
 
 @dataclass(slots=True)
@@ -69,9 +73,15 @@ class _Plan:
     signal: Item
     holder: Holder
     targets: list[str] = field(default_factory=list)
-    settled: dict[str, dict[str, Any]] = field(default_factory=dict)
+    denied: Statuses = field(default_factory=dict)
+    held: Statuses = field(default_factory=dict)
     sent: set[str] = field(default_factory=set)
     repeated: bool = False
+
+    @property
+    def everyone(self) -> frozenset[str]:
+        """Give the targets, and those that were denied."""
+        return frozenset({*self.targets, *self.denied})
 
 
 def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
@@ -83,7 +93,7 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
     Raises:
         TryAgain: something did not answer; what was done is skipped at the next attempt.
     """
-    plans, chunked = [], []
+    plans = []
     for signal in _distinct(signals):
         fault = may_address(signal.item, ports.directory)
         if fault is not None:
@@ -92,36 +102,43 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         audience = freeze(
             signal.item, directory=ports.directory, reads=ports.reads, writes=ports.writes
         )
+        within = ports.quotas.take(signal.item["source_agent"], directory=ports.directory)
         if audience.chunks:
-            chunked.append((signal.item, audience))
+            _send_chunks(signal.item, audience, ports, within_quota=within)
         else:
-            plans.append(_plan(signal.item, Holder(_key(signal.item)), audience.targets, ports))
-    for item, audience in chunked:
-        _send_chunks(item, audience, ports)
+            plan = _Plan(signal.item, Holder(_key(signal.item)), held=dict(signal.held))
+            plans.append(_planned(plan, audience.targets, ports, within_quota=within))
     return _carry_out(plans, ports)
 
 
-def deliver_chunk(signal: keys.Key, chunk: str, ports: Delivery) -> int:
+def deliver_chunk(
+    signal: keys.Key, chunk: str, ports: Delivery, *, within_quota: bool = True
+) -> int:
     """Deliver a signal to one chunk of its audience; safe to repeat."""
     holder = Holder(signal, chunk)
     place = Location(tables.SIGNALS, signal)
     found = ports.reads.get([place, holder.location])
-    if place not in found or holder.location not in found:
+    if holder.location not in found:
         return 0
     targets = found[holder.location]["targets"]
-    return _carry_out([_plan(found[place], holder, targets, ports)], ports)
+    if place not in found:
+        gone = _Plan({**signal.item()}, holder, denied=dict.fromkeys(targets, _EXPIRED))
+        return _carry_out([gone], ports)
+    plan = _Plan(found[place], holder)
+    return _carry_out([_planned(plan, targets, ports, within_quota=within_quota)], ports)
 
 
-def _plan(signal: Item, holder: Holder, targets: Iterable[str], ports: Delivery) -> _Plan:
-    plan = _Plan(signal, holder)
+def _planned(plan: _Plan, targets: Iterable[str], ports: Delivery, *, within_quota: bool) -> _Plan:
+    signal = plan.signal
     expired = expires_at(signal) <= ports.clock()
-    within = ports.quotas.take(signal["source_agent"], directory=ports.directory)
     for target in targets:
-        reason = _obstacle(signal, target, ports.directory) or (None if within else "quota")
+        if RANK[plan.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
+            continue
+        reason = _obstacle(signal, target, ports.directory) or (None if within_quota else "quota")
         if reason:
-            plan.settled[target] = {"status": "FAILED", "reason": reason}
+            plan.denied[target] = {"status": "FAILED", "reason": reason}
         elif expired:
-            plan.settled[target] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+            plan.denied[target] = _EXPIRED
         else:
             plan.targets.append(target)
     return plan
@@ -144,8 +161,8 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
         if exists:
             plan.sent.add(post.target)
         else:
-            plan.settled[post.target] = {"status": "FAILED", "reason": "agent_removed"}
-    _mark(plans, ports)
+            plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
+    _settle_rows(_mark(plans, ports), ports)
     return sum(accepted)
 
 
@@ -155,9 +172,9 @@ def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, P
     if not work:
         return []
     rows = [row for _, _, row, _ in work]
-    note_late_rows(rows, reads=ports.reads, writes=ports.writes, clock=ports.clock)
     writes: list[Write] = [Insert(tables.SIGNALS, row) for row in rows]
     fresh = ports.writes.apply(writes)
+    note_late_rows(rows, reads=ports.reads, writes=ports.writes, clock=ports.clock)
     for (plan, *_), is_new in zip(work, fresh, strict=True):
         plan.repeated = plan.repeated or not is_new
     settled = _already_settled([plan for plan in plans if plan.repeated], ports)
@@ -172,7 +189,8 @@ def _already_settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, se
     """Find the targets that were sent to, or acknowledged, in an earlier attempt."""
     if not plans:
         return {}
-    known = mirror({plan.holder: Sent() for plan in plans}, reads=ports.reads, writes=ports.writes)
+    seen = {plan.holder: Sent(audience=plan.everyone) for plan in plans}
+    known = mirror(seen, reads=ports.reads, writes=ports.writes)
     return {holder: _beyond_pending(statuses) for holder, statuses in known.items()}
 
 
@@ -184,20 +202,46 @@ def _beyond_pending(statuses: Statuses) -> set[str]:
     }
 
 
-def _mark(plans: Sequence[_Plan], ports: Delivery) -> None:
+def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses]]:
+    """Write the mirrors, and give the statuses that they hold now."""
     fresh = [plan for plan in plans if not plan.repeated]
     changes: list[Write] = [first_mirror(plan.holder, _first_statuses(plan)) for plan in fresh]
     done = ports.writes.apply(changes) if changes else []
     late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
     late += [plan for plan in plans if plan.repeated]
+    known: dict[Holder, Statuses] = {}
     if late:
-        sent = {plan.holder: Sent(frozenset(plan.sent), plan.settled) for plan in late}
-        mirror(sent, reads=ports.reads, writes=ports.writes)
+        sent = {
+            plan.holder: Sent(frozenset(plan.sent), plan.held, plan.denied, plan.everyone)
+            for plan in late
+        }
+        known = mirror(sent, reads=ports.reads, writes=ports.writes)
+    return [(plan, known.get(plan.holder) or _first_statuses(plan)) for plan in plans]
 
 
 def _first_statuses(plan: _Plan) -> Statuses:
     delivered = {target: {"status": "DELIVERED"} for target in sorted(plan.sent)}
-    return {**delivered, **plan.settled}
+    return {**plan.held, **delivered, **plan.denied}
+
+
+def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """End the rows of targets that one attempt began with and another one denied."""
+    ends: dict[Location, dict[str, Any]] = {}
+    for plan, statuses in marked:
+        key = _key(plan.signal)
+        for target in plan.everyone:
+            end = statuses.get(target, _PENDING)
+            if end["status"] in _DENIALS and "processed_at" not in end:
+                row = keys.inbox_row(target, key, signal_uid(*key))
+                ends[Location(tables.SIGNALS, row)] = end
+    found = ports.reads.get(list(ends)) if ends else {}
+    changes: list[Write] = [
+        Change(place, {**ends[place], "worker_rev": ulid()}, equals=_PENDING)
+        for place, row in found.items()
+        if row.get("status") == "PENDING"
+    ]
+    if changes:
+        ports.writes.apply(changes)
 
 
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
@@ -224,17 +268,22 @@ def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
     return row, body
 
 
-def _send_chunks(signal: Item, audience: Audience, ports: Delivery) -> None:
-    ports.queues.send([_chunk_message(signal, chunk, ports.clock) for chunk in audience.chunks])
+def _send_chunks(signal: Item, audience: Audience, ports: Delivery, *, within_quota: bool) -> None:
+    more = {} if within_quota else {"over_quota": True}
+    ports.queues.send(
+        [
+            _chunk_message({"key": list(_key(signal)), "chunk": chunk, **more}, ports.clock)
+            for chunk in audience.chunks
+        ]
+    )
     summary = {"audience_chunks": len(audience.chunks)}
     place = Location(tables.SIGNALS, _key(signal))
     ports.writes.apply([Change(place, summary, missing=("audience_chunks",))])
 
 
-def _chunk_message(signal: Item, chunk: str, clock: Clock) -> Outgoing:
-    entry = Entry(ascii_json({"key": list(_key(signal)), "chunk": chunk}), "")
-    moment = int(clock() * 1000)
-    return Outgoing("deliver", message(CHUNK_DUTY, [entry], moment_ms=moment), ())
+def _chunk_message(content: Mapping[str, Any], clock: Clock) -> Outgoing:
+    body = message(CHUNK_DUTY, [Entry(ascii_json(content), "")], moment_ms=int(clock() * 1000))
+    return Outgoing("deliver", body, ())
 
 
 def _distinct(signals: Sequence[Signal]) -> list[Signal]:

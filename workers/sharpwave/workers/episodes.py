@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of
+from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of, is_event_time
+from sharpwave.workers.admission import is_admissible
 from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
 from sharpwave.workers.promote import pages
@@ -36,7 +37,7 @@ def sweep_decisions(
     until = int(clock() - promote_after_s)
     due = reads.by_agent(agent_id, after=after, until=until)
     folded = 0
-    for page in pages(entry for entry in due if keys.owner_of(entry["PK"]) == agent_id):
+    for page in pages(entry for entry in due if _is_readable(entry, agent_id)):
         folded += fold_decisions(page, reads=reads, writes=writes, clock=clock)
     low.raise_to(bound(until - CLOCKS_APART_S), at_once=folded > 0)
     return folded
@@ -93,7 +94,7 @@ def _recompute(day: Day, sks: list[str], reads: Reads, writes: Writes, clock: Cl
         last = max([*sks, *([stored["last_sk"]] if stored else [])])
         pk = keys.decision_pk(day.agent_id, day.decision_type)
         found = reads.query(tables.DECISIONS, pk, after=first[:-1], until=last)
-        content = summary(day, (item for item in found if _day(item) == day))
+        content = summary(day, (item for item in found if _belongs(item, day)))
         content |= {"memory_type": "EPISODE", "first_sk": first, "last_sk": last}
         if stored and all(stored.get(name) == value for name, value in content.items()):
             return False
@@ -114,6 +115,18 @@ def _day(decision: Item) -> Day:
     owner = keys.owner_of(decision["PK"]) or ""
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
     return Day(owner, decision["PK"].rpartition("#")[2], day)
+
+
+def _is_readable(entry: Item, agent_id: str) -> bool:
+    """Say whether an index entry is not forged, and has a day."""
+    parsed = keys.parse(tables.DECISIONS, entry["PK"], entry["SK"])
+    moment = entry.get("event_time")
+    dated = moment is None or (isinstance(moment, str) and is_event_time(moment))
+    return parsed is not None and parsed.owner == agent_id and dated
+
+
+def _belongs(decision: Item, day: Day) -> bool:
+    return is_admissible("decision", decision) and _day(decision) == day
 
 
 def _sources(decision: Item) -> list[str]:

@@ -51,14 +51,22 @@ class Gatherer(Generic[T]):
             if batch.size >= self._max_size or batch.waiting >= self._threads:
                 self._close(batch)
             elif first:
-                self._changed.wait_for(lambda: batch.closed, self._linger_s)
-                self._close(batch)
+                self._linger(batch)
         error = batch.finish(self._handle, leads=first)
         if error is None:
             return
         if batch.waiting == 1 or isinstance(error, TryAgain):
             raise error
         self._handle(list(pieces))
+
+    def _linger(self, batch: "_Batch[T]") -> None:
+        try:
+            self._changed.wait_for(lambda: batch.closed, self._linger_s)
+        except BaseException:
+            batch.stop()
+            raise
+        finally:
+            self._close(batch)
 
     def _close(self, batch: "_Batch[T]") -> None:
         if not batch.closed:
@@ -91,9 +99,16 @@ class _Batch(Generic[T]):
         except Exception as error:
             self._error = error
         except BaseException:
-            self._error = TryAgain("the thread that worked for several messages was stopped")
+            self.stop()
             raise
-        finally:
-            with self._handled:
-                self._done = True
-                self._handled.notify_all()
+        self._finish()
+
+    def stop(self) -> None:
+        """Send everybody away because the thread that leads is being stopped."""
+        self._error = TryAgain("the thread that worked for several messages was stopped")
+        self._finish()
+
+    def _finish(self) -> None:
+        with self._handled:
+            self._done = True
+            self._handled.notify_all()

@@ -25,13 +25,13 @@ class LowWater:
         self.mark: str = item.get("mark", "")
         self._rev: int = item.get("rev", 0)
 
-    def raise_to(self, mark: str, *, at_once: bool = False) -> None:
-        """Raise the mark, unless somebody moved it since it was read.
+    def raise_to(self, mark: str, *, at_once: bool = False) -> bool:
+        """Raise the mark, unless somebody moved it since it was read; say whether it moved.
 
         Without `at_once` it moves in steps of ten minutes, so that an idle sweep costs no write.
         """
-        if mark > self.mark and (at_once or mark[:_STEP] > self.mark[:_STEP]):
-            self._swap(mark)
+        is_far = at_once or mark[:_STEP] > self.mark[:_STEP]
+        return mark > self.mark and is_far and self._swap(mark)
 
     def lower_to(self, mark: str) -> None:
         """Lower the mark to just before a position that turned up late."""
@@ -47,4 +47,7 @@ class LowWater:
             write: Change | Insert = Change(self._place, values, equals={"rev": self._rev})
         else:
             write = Insert(self._place.table, {**self._place.key.item(), **values})
-        return self._writes.apply([write])[0]
+        done = self._writes.apply([write])[0]
+        if done:
+            self.mark, self._rev = mark, self._rev + 1
+        return done

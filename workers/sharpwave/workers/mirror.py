@@ -5,18 +5,24 @@ the greater rank per target and sets the whole map with a compare-and-swap, so m
 overtake each other cannot matter.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, signal_uid
-from sharpwave.schemas.status import outranks
+from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, is_agent_id, signal_uid
+from sharpwave.schemas.status import RANK, TERMINAL, outranks
+from sharpwave.workers.audience import CHUNK
 from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
 
 Statuses = dict[str, dict[str, Any]]
 
+#: What a row can stand at; that a message was sent is known to the mirror only.
+ROW_STATUSES = TERMINAL | {"PENDING"}
+
 _ATTEMPTS = 8
+_OPEN = {"status": "PENDING"}
 _DETAILS = ("processed_at", "decision_id", "reason")
+_MAX_DETAIL = 1024
 
 
 class Holder(NamedTuple):
@@ -35,10 +41,19 @@ class Holder(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """What delivery knows of a mirror: who was sent to, and who cannot be and why."""
+    """What a duty knows of a mirror beyond its rows.
+
+    Attributes:
+        targets: who was sent to.
+        settled: ends that stand by their rank.
+        denied: ends that stand only for targets that nothing was delivered to.
+        audience: targets whose rows count, whatever the signal says by now.
+    """
 
     targets: frozenset[str] = frozenset()
     settled: Mapping[str, dict[str, Any]] = {}
+    denied: Mapping[str, dict[str, Any]] = {}
+    audience: frozenset[str] = frozenset()
 
 
 def mirror(
@@ -84,29 +99,35 @@ def audience_of(holder: Holder, item: Item, reads: Reads) -> list[str]:
     if holder.chunk is not None:
         return list(item.get("targets", ()))
     listed = item.get("target_agents")
-    targets = list(listed) if isinstance(listed, list) else []
-    if targets not in ([EVERYONE], [SUBSCRIBERS]):
-        return [] if "audience_chunks" in item else sorted(set(targets))
+    if listed not in ([EVERYONE], [SUBSCRIBERS]):
+        named = listed if isinstance(listed, list) else []
+        targets = {name for name in named if is_agent_id(name)}
+        return sorted(targets) if len(targets) <= CHUNK else []
     frozen = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
     found = reads.get([frozen]).get(frozen)
     return list(found.get("targets", ())) if found else []
 
 
-def _read(
-    holders: Iterable[Holder] | Mapping[Holder, Sent], reads: Reads
-) -> dict[Holder, tuple[Item, Statuses]]:
+def _read(holders: Mapping[Holder, Sent], reads: Reads) -> dict[Holder, tuple[Item, Statuses]]:
     known = {holder.location: holder for holder in holders}
     items = {known[place]: item for place, item in reads.get(list(known)).items()}
     rows = {
-        holder: [_row(holder, target) for target in audience_of(holder, item, reads)]
+        holder: [
+            _row(holder, target) for target in _concerned(holder, item, holders[holder], reads)
+        ]
         for holder, item in items.items()
     }
     found = reads.get([place for places in rows.values() for place in places])
-    sent = holders if isinstance(holders, Mapping) else {}
     return {
-        holder: (item, _merge(item, rows[holder], found, sent.get(holder, Sent())))
+        holder: (item, _merge(item, rows[holder], found, holders[holder]))
         for holder, item in items.items()
     }
+
+
+def _concerned(holder: Holder, item: Item, sent: Sent, reads: Reads) -> list[str]:
+    """List the targets to look at; an agent that changes its signal's list hides no row."""
+    others = {*_statuses(item), *sent.targets, *sent.settled, *sent.denied, *sent.audience}
+    return sorted(others.union(audience_of(holder, item, reads)))
 
 
 def _merge(
@@ -121,6 +142,9 @@ def _merge(
         row = found.get(place)
         if row is not None:
             _take(merged, keys.owner_of(place.key.pk) or "", _entry(row))
+    for target, entry in sent.denied.items():
+        if merged.get(target, _OPEN) == _OPEN:
+            merged[target] = entry
     return merged
 
 
@@ -133,18 +157,42 @@ def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
 
 
 def _entry(row: Item) -> dict[str, Any]:
-    details = {name: row[name] for name in _DETAILS if row.get(name) is not None}
-    return {"status": row.get("status", "PENDING"), **details}
+    status = row.get("status")
+    if status == "EXPIRED" and "worker_rev" not in row:
+        status = "PENDING"  # only a worker says so, and it leaves its mark
+    details = {name: _detail(row.get(name)) for name in _DETAILS}
+    return {
+        "status": status if isinstance(status, str) and status in ROW_STATUSES else "PENDING",
+        **{name: detail for name, detail in details.items() if detail is not None},
+    }
+
+
+def _detail(value: object) -> str | int | None:
+    """Give what an agent wrote on its row, if it fits into a map shared with others."""
+    if isinstance(value, str):
+        return value[:_MAX_DETAIL]
+    return value if isinstance(value, int) else None
 
 
 def _statuses(item: Item) -> Statuses:
-    held = item.get("processing_status")
-    return held if "status_v" in item and isinstance(held, dict) else {}
+    return readable(item.get("processing_status")) if "status_v" in item else {}
+
+
+def readable(held: object) -> Statuses:
+    """Read a map of statuses, leaving out what is none: its signal's owner can write to it."""
+    if not isinstance(held, dict):
+        return {}
+    return {target: entry for target, entry in held.items() if _is_entry(target, entry)}
+
+
+def _is_entry(target: str, entry: object) -> bool:
+    return is_agent_id(target) and isinstance(entry, dict) and str(entry.get("status")) in RANK
 
 
 def _change(holder: Holder, item: Item, merged: Statuses) -> Change:
     version = item.get("status_v")
-    values = {"processing_status": merged, "status_v": (version or 0) + 1}
+    count = version if isinstance(version, int) else 0
+    values = {"processing_status": merged, "status_v": count + 1}
     if version is None:
         return Change(holder.location, values, missing=("status_v",))
     return Change(holder.location, values, equals={"status_v": version})

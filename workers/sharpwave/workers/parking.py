@@ -7,9 +7,24 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import Directory, Inboxes, Insert, Item, Post, Refusal, Write, Writes
+from sharpwave.workers.ports import (
+    Change,
+    Directory,
+    Inboxes,
+    Insert,
+    Item,
+    Location,
+    Post,
+    Refusal,
+    Write,
+    Writes,
+)
 
 KEPT_S = 30 * DAY_S
+#: Most characters kept of an image, which is ASCII.
+MAX_IMAGE = 32_000
+#: Source: AWS, "Service, account, and table quotas in Amazon DynamoDB", sort key.
+_MAX_SK_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +39,7 @@ class ParkingLot:
     def park(self, refusals: Sequence[Refusal]) -> None:
         """Keep refused records and tell each owner, at most once a minute per fault.
 
-        The notice is sent before the record counts as parked, so a crash in between repeats the
-        notice rather than losing it.
+        Whoever claimed the minute sends the notice, and sends it again if it died in between.
         """
         now = self.clock()
         distinct = list({(item.key, item.event_id): item for item in refusals}.values())
@@ -46,18 +60,38 @@ class ParkingLot:
     def _unsaid(self, windows: dict[keys.Key, Refusal], now: float) -> list[Refusal]:
         ttl = int(now) + DAY_S
         claims: list[Write] = [
-            Insert(tables.PIPELINE, {**key.item(), "ttl": ttl}) for key in windows
+            Insert(tables.PIPELINE, {**key.item(), "ttl": ttl, "event_id": refusal.event_id})
+            for key, refusal in windows.items()
         ]
         fresh = self.writes.apply(claims)
-        return [each for each, ok in zip(windows.values(), fresh, strict=True) if ok]
+        taken = [each for each, ok in zip(windows.items(), fresh, strict=True) if not ok]
+        mine = self.writes.apply([_reclaim(*each) for each in taken]) if taken else []
+        again = {key for (key, _), ok in zip(taken, mine, strict=True) if ok}
+        return [
+            refusal
+            for (key, refusal), ok in zip(windows.items(), fresh, strict=True)
+            if ok or key in again
+        ]
+
+
+def _reclaim(window: keys.Key, refusal: Refusal) -> Change:
+    """Give a write that succeeds if the same event claimed the window before."""
+    same = {"event_id": refusal.event_id}
+    return Change(Location(tables.PIPELINE, window), same, equals=same)
 
 
 def _window(refusal: Refusal, now: float) -> keys.Key:
     return keys.notice_window(refusal.owner or "", refusal.faults[0].code, int(now // 60))
 
 
+def _fitting(key: keys.Key) -> keys.Key:
+    """Cut a key that is longer in bytes than in characters; its end, the event id, stays."""
+    tail = key.sk.encode()[-_MAX_SK_BYTES:]
+    return key._replace(sk=tail.decode(errors="ignore"))
+
+
 def _parked(refusal: Refusal, now: float) -> Item:
-    key = keys.parked(refusal.table, *refusal.key, refusal.event_id)
+    key = _fitting(keys.parked(refusal.table, *refusal.key, refusal.event_id))
     return {
         **key.item(),
         "table": refusal.table,
@@ -65,7 +99,7 @@ def _parked(refusal: Refusal, now: float) -> Item:
         "record_sk": refusal.key.sk,
         "event_id": refusal.event_id,
         "faults": [fault._asdict() for fault in refusal.faults],
-        "image": refusal.image,
+        "image": refusal.image[:MAX_IMAGE],
         "owner": refusal.owner,
         "parked_at": int(now),
         "ttl": int(now) + KEPT_S,

@@ -6,12 +6,15 @@ Both steps are safe to repeat and to race: the first put holds, and the mark say
 from collections.abc import Iterable, Sequence
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ownership import IGNORED
 from sharpwave.schemas.times import Clock, bound
+from sharpwave.workers.admission import is_admissible
 from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write, Writes
 
 _PAGE = 100
-_DROPPED = frozenset({"PK", "SK", "ttl", "expires_at", "promoted_at", "is_stm"})
+# What an agent wrote for indexes of its own must not enter the indexes of long-term memory.
+_DROPPED = frozenset({"PK", "SK", "ttl", "expires_at", "promoted_at"}) | IGNORED
 
 
 def promote(entries: Sequence[Item], *, writes: Writes, clock: Clock) -> int:
@@ -39,7 +42,7 @@ def sweep_memories(
     for memory_type in keys.MEMORY_TYPES:
         pk = keys.memory_pk(agent_id, memory_type)
         due = reads.query(tables.STATE, pk, after=low.mark, until=bound(come_of_age))
-        for page in pages(entry for entry in due if "promoted_at" not in entry):
+        for page in pages(entry for entry in due if _is_wanted(entry)):
             promoted += promote(page, writes=writes, clock=clock)
     low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=promoted > 0)
     return promoted
@@ -55,6 +58,10 @@ def pages(items: Iterable[Item], size: int = _PAGE) -> Iterable[list[Item]]:
             page = []
     if page:
         yield page
+
+
+def _is_wanted(entry: Item) -> bool:
+    return "promoted_at" not in entry and is_admissible("memory", entry)
 
 
 def _fact(entry: Item, moment: int) -> Item:

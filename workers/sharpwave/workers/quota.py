@@ -4,7 +4,16 @@ from threading import Lock
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Change, Directory, Insert, Item, Location, Reads, Writes
+from sharpwave.workers.ports import (
+    Change,
+    Directory,
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Writes,
+)
 
 _ATTEMPTS = 5
 
@@ -26,7 +35,11 @@ class Quotas:
         self._lock = Lock()
 
     def take(self, source: str, *, directory: Directory) -> bool:
-        """Take one signal's token for a source; False when it has none left."""
+        """Take one signal's token for a source; False when it has none left.
+
+        Raises:
+            TryAgain: other processes kept taking tokens at the same time.
+        """
         registration = directory.find(source)
         rate = (registration and registration.signals_per_minute) or self._per_minute
         if rate is None:
@@ -48,7 +61,7 @@ class Quotas:
             lease = min(int(level), max(1, rate // 10))
             if lease < 1 or self._writes.apply([self._spend(place, item, level - lease)])[0]:
                 return lease
-        return 0
+        raise TryAgain(f"the token bucket of {source} kept changing")
 
     def _level(self, item: Item | None, rate: int) -> float:
         if item is None:

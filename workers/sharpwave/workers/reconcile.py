@@ -9,11 +9,12 @@ from typing import Any
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.status import ACKNOWLEDGED, RANK
+from sharpwave.schemas.status import RANK
 from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.outgoing import Outgoing, Route, StreamRecord
 
 _PAGE = 500
+_LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})
 
 
 def reconcile(
@@ -47,7 +48,7 @@ def _records(table: str, items: Iterable[Mapping[str, Wire]], now: float) -> Ite
         parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"])
         kind = parsed.kind if parsed else None
         if kind == "row":
-            if item.get("status", {}).get("S") in ACKNOWLEDGED:
+            if item.get("status") not in _LEFT_BY_WORKERS:
                 yield _record(item, now, old={**item, "status": {"S": "PENDING"}})
         elif not (kind == "signal" and _is_delivered(item)):
             yield _record(item, now)

@@ -1,16 +1,19 @@
 """From stream records to work messages: a pure function of the records' images."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from sharpwave.schemas import keys, times
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import Change, change_of, changed_names
+from sharpwave.schemas.ownership import WORKER, Change, change_of, changed_names
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.admission import Image, faults_of
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_field, pack
+from sharpwave.workers.admission import Image, faults_of, place_of
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 
 DELIVER = Duty("deliver", "on_signals", 10)
@@ -24,16 +27,20 @@ EPISODE = Duty("promote", "on_late_outcomes", 50)
 
 #: An image kept with a refused record is cut to this many characters of JSON.
 MAX_PARKED_IMAGE = 32_000
+#: Longer names of chunks were not given by a worker.
+MAX_CHUNK_NAME = 64
 
+#: Who DynamoDB says it is when its own time to live removes an item.
+_SERVICE = "dynamodb.amazonaws.com"
 _OUTCOME = {"outcome", "outcome_rev"}
 _MUTABLE = {"decision": _OUTCOME | {"ttl"}, "signal": {"ttl"}}
 
 
-class _Record(NamedTuple):
-    """A stream record, read once."""
+class _Record(Struct, gc=False):
+    """A stream record, read once; `kind` is None for a key of no known shape."""
 
     table: str
-    kind: keys.Kind
+    kind: keys.Kind | None
     pk: str
     sk: str
     event_id: str
@@ -41,8 +48,12 @@ class _Record(NamedTuple):
     stored_at: float
     old: Image | None
     new: Image | None
-    text: str
     by_ttl: bool
+    # Filled when first asked for: an entry's JSON without its closing brace, the agent's
+    # attributes that differ from the old image, and whether that was admitted.
+    content: str = ""
+    changed: set[str] | None = None
+    was_valid: bool | None = None
 
 
 Work = tuple[Duty, str, Entry]
@@ -73,26 +84,24 @@ class Router:
 
     def __call__(self, table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
         """Turn records of one table, in stream order, into messages for the work queues."""
-        groups: dict[tuple[Duty, str], list[Entry]] = {}
+        groups: dict[tuple[str, str], tuple[Duty, list[Entry]]] = {}
         moment = 0.0
         for raw in records:
-            moment = max(moment, _stored_at(raw))
-            for duty, group, entry in self._work(table, raw):
-                groups.setdefault((duty, group), []).append(entry)
+            record = _read(table, raw)
+            moment = max(moment, record.stored_at)
+            for duty, group, entry in self._work(record):
+                groups.setdefault((duty.actor, group), (duty, []))[1].append(entry)
         return [
             message
-            for (duty, _), entries in groups.items()
+            for duty, entries in groups.values()
             for message in pack(duty, entries, moment_ms=int(moment * 1000))
         ]
 
-    def _work(self, table: str, raw: StreamRecord) -> Iterator[Work]:
-        record = _read(table, raw)
-        if record is None:
-            yield from _unknown(table, raw)
-            return
+    def _work(self, record: _Record) -> Iterable[Work]:
+        if record.kind is None:
+            return _unknown(record)
         change = change_of(record.kind, record.old, record.new)
-        if change is not Change.ECHO:
-            yield from self._routes[record.kind](record, change)
+        return () if change is Change.ECHO else self._routes[record.kind](record, change)
 
     def _decision(self, record: _Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
@@ -102,14 +111,16 @@ class Router:
             faults = _forbidden(record) or _outcome_faults(record)
             if not faults and not _touches(record, _OUTCOME):
                 return
+        if faults and not _has_known_key(record):
+            yield from _unknown(record)
+            return
         if faults:
             yield _refusal(record, faults)
             why = ascii_json([fault._asdict() for fault in faults])
             yield ARCHIVE, "", _entry(record, f'"state":"refusal","faults":{why}')
             return
         state = _decision_state(record)
-        group = f"{_s(record.new, 'agent_id')}#{_s(record.new, 'decision_type')}"
-        yield LEARN, group, _entry(record)
+        yield LEARN, record.pk, _entry(record)
         yield ARCHIVE, "", _entry(record, f'"state":"{state}"')
         if ("promoted_at" in record.new and state != "insert") or self._is_due(record):
             yield EPISODE, "", _entry(record)
@@ -121,36 +132,46 @@ class Router:
         if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and _was_valid(record):
             faults = _forbidden(record)
             if change is Change.OVERWRITTEN:
-                yield MIRROR, "", _mirror_entry(record, record.pk, record.sk)
+                yield MIRROR, "", _held_entry(record)
             if not faults:
                 return
-        if faults:
+        if faults and not _has_known_key(record):
+            yield from _unknown(record)
+        elif faults:
             yield _refusal(record, faults)
         else:
-            yield DELIVER, "", _entry(record)
+            yield DELIVER, "", _entry(record, _held(record))
 
     def _row(self, record: _Record, change: Change) -> Iterator[Work]:
         old, new = record.old, record.new
-        if old is None or new is None or "signal_pk" not in old or "signal_sk" not in old:
+        if old is None or new is None:
             return
+        signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
+        place = keys.parse(tables.SIGNALS, *signal)
+        if place is None or place.kind != "signal":
+            return
+        content: dict[str, Any] = {"key": signal, "targets": [keys.owner_of(record.pk)]}
         before, after = _s(old, "status"), _s(new, "status")
-        move = {"row_pk": record.pk, "row_sk": record.sk, "before": before, "after": after}
-        legal = before == after or (after in ACKNOWLEDGED and outranks(after, before))
+        same = old.get("status") == new.get("status")
+        legal = same or (after in ACKNOWLEDGED and outranks(after, before))
         if not legal:
-            move["event_id"] = record.event_id
-        extra = "" if legal else f'"illegal":{ascii_json(move)}'
+            content["illegal"] = _move(record, old, new)
         if change in (Change.WIPED, Change.OVERWRITTEN):
-            lost = {name: old[name] for name in old.keys() - new.keys()}
-            restore = {"row_pk": record.pk, "row_sk": record.sk, "attributes": lost}
-            extra += ("," if extra else "") + f'"restore":{ascii_json(restore)}'
-        if "chunk" in old:
-            extra += ("," if extra else "") + f'"chunk":{ascii_json(_s(old, "chunk"))}'
-        yield MIRROR, "", _mirror_entry(record, _s(old, "signal_pk"), _s(old, "signal_sk"), extra)
+            # What a legal move leaves out of the agent's own is the agent's affair.
+            lost = (old.keys() - new.keys() - {"status", "worker_rev"}) & (
+                WORKER["row"] if legal else old.keys()
+            )
+            if lost:
+                content["restore"] = _loss(record, {name: old[name] for name in sorted(lost)})
+        chunk = _s(old, "chunk")
+        if 0 < len(chunk) <= MAX_CHUNK_NAME:
+            content["chunk"] = chunk
+        yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: _Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
-            if record.by_ttl and record.old is not None and "promoted_at" not in record.old:
-                yield PROMOTE, "", _entry(record._replace(text=ascii_json(record.old)))
+            if record.by_ttl and _is_unpromoted(record.old):
+                yield PROMOTE, "", _entry(replace(record, new=record.old))
             return
         faults = _faults(record)
         if faults:
@@ -183,28 +204,27 @@ class Router:
         return _n(record.new or {}, "timestamp") <= record.stored_at - self._promote_after_s
 
 
-def _read(table: str, raw: StreamRecord) -> _Record | None:
+def _read(table: str, raw: StreamRecord) -> _Record:
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
-    parsed = keys.parse(table, pk, sk)
-    if parsed is None:
-        return None
-    new = change.get("NewImage")
-    identity = raw.get("userIdentity") or {}
+    parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
+    identity = raw.get("userIdentity")
     return _Record(
-        table=table,
-        kind=parsed.kind,
-        pk=pk,
-        sk=sk,
-        event_id=raw["eventID"],
-        sequence_number=change.get("SequenceNumber", ""),
-        stored_at=_stored_at(raw),
-        old=change.get("OldImage"),
-        new=new,
-        text="" if new is None else ascii_json(new),
-        by_ttl=(identity.get("principalId") or identity.get("PrincipalId"))
-        == "dynamodb.amazonaws.com",
+        table,
+        None if parsed is None else parsed.kind,
+        pk,
+        sk,
+        raw["eventID"],
+        change.get("SequenceNumber", ""),
+        _stored_at(raw),
+        change.get("OldImage"),
+        change.get("NewImage"),
+        identity is not None and _SERVICE in identity.values(),
     )
+
+
+def _has_known_key(record: _Record) -> bool:
+    return keys.parse(record.table, record.pk, record.sk) is not None
 
 
 def _stored_at(raw: StreamRecord) -> float:
@@ -214,29 +234,46 @@ def _stored_at(raw: StreamRecord) -> float:
 
 def _faults(record: _Record) -> list[Fault]:
     assert record.new is not None
-    return faults_of(record.kind, record.new, text=record.text, stored_at=record.stored_at)
+    assert record.kind is not None
+    content = _content(record)
+    text = ascii_json(record.new) if is_packed(content) else content
+    return faults_of(record.kind, record.new, text=text, stored_at=record.stored_at)
 
 
 def _was_valid(record: _Record) -> bool:
-    if record.old is None:
-        return False
-    moment = record.stored_at
+    if record.was_valid is None:
+        record.was_valid = record.old is not None and not _old_faults(record, record.old)
+    return record.was_valid
+
+
+def _old_faults(record: _Record, old: Image) -> list[Fault]:
+    """List what is wrong with the old image both by its own time and by this record's."""
+    assert record.kind is not None
+    text = ascii_json(old)
     if not _touches(record, {"ttl"}):
-        moment = min(moment, float(record.old.get("timestamp", {}).get("N", 0)))
+        moment = min(record.stored_at, _n(old, "timestamp"))
+        if not faults_of(record.kind, old, text=text, stored_at=moment):
+            return []
     # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
-    return not faults_of(record.kind, record.old, text=ascii_json(record.old), stored_at=moment)
+    return faults_of(record.kind, old, text=text, stored_at=record.stored_at)
+
+
+def _changed(record: _Record) -> set[str]:
+    assert record.old is not None
+    assert record.new is not None
+    assert record.kind is not None
+    if record.changed is None:
+        record.changed = changed_names(record.kind, record.old, record.new)
+    return record.changed
 
 
 def _touches(record: _Record, names: set[str]) -> bool:
-    assert record.old is not None
-    assert record.new is not None
-    return bool(changed_names(record.kind, record.old, record.new) & names)
+    return not names.isdisjoint(_changed(record))
 
 
 def _forbidden(record: _Record) -> list[Fault]:
-    assert record.old is not None
-    assert record.new is not None
-    wrong = changed_names(record.kind, record.old, record.new) - _MUTABLE[record.kind]
+    assert record.kind is not None
+    wrong = _changed(record) - _MUTABLE[record.kind]
     remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
     return [
         Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")
@@ -275,18 +312,57 @@ def _decision_state(record: _Record) -> str:
     return "revision" if _touches(record, _OUTCOME) else "insert"
 
 
+def _content(record: _Record) -> str:
+    if not record.content:
+        fields = {
+            "event_id": record.event_id,
+            "table": record.table,
+            "key": (record.pk, record.sk),
+            "stored_at": record.stored_at,
+        }
+        record.content = with_image(fields, record.new)
+    return record.content
+
+
 def _entry(record: _Record, extra: str = "") -> Entry:
-    where = ascii_json([record.pk, record.sk])
-    parts = [
-        f'"event_id":{ascii_json(record.event_id)}',
-        f'"table":"{record.table}"',
-        f'"key":{where}',
-        f'"stored_at":{record.stored_at}',
-        image_field(record.text),
-    ]
-    return Entry(
-        "{" + ",".join([*parts, *([extra] if extra else [])]) + "}", record.sequence_number
-    )
+    ending = f",{extra}}}" if extra else "}"
+    return Entry(_content(record) + ending, record.sequence_number)
+
+
+def _move(record: _Record, old: Image, new: Image) -> dict[str, Any]:
+    before = _s(old, "status")
+    is_claimed = before == "EXPIRED" and "worker_rev" not in old
+    return {
+        "row_pk": record.pk,
+        "row_sk": record.sk,
+        "before": "" if is_claimed else before,
+        "after": new.get("status"),
+        "worker_rev": _s(new, "worker_rev"),
+        "event_id": record.event_id,
+    }
+
+
+def _loss(record: _Record, attributes: Mapping[str, Wire]) -> dict[str, Any]:
+    return {"row_pk": record.pk, "row_sk": record.sk, "attributes": attributes}
+
+
+def _is_unpromoted(old: Image | None) -> bool:
+    if old is None or "promoted_at" in old:
+        return False
+    moment = _n(old, "timestamp")
+    return not faults_of("memory", old, text=ascii_json(old), stored_at=moment)
+
+
+def _held(record: _Record) -> str:
+    """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
+    held = (record.old or {}).get("processing_status")
+    is_wiped = held is not None and "processing_status" not in (record.new or {})
+    return f'"held":{ascii_json(held)}' if is_wiped else ""
+
+
+def _held_entry(record: _Record) -> Entry:
+    held, where = _held(record), ascii_json([record.pk, record.sk])
+    return Entry(f'{{"key":{where}{"," + held if held else ""}}}', record.sequence_number)
 
 
 def _key_entry(record: _Record) -> Entry:
@@ -294,53 +370,30 @@ def _key_entry(record: _Record) -> Entry:
     return Entry(ascii_json(content), record.sequence_number)
 
 
-def _mirror_entry(record: _Record, pk: str, sk: str, extra: str = "") -> Entry:
-    key = ascii_json([pk, sk])
-    return Entry(f'{{"key":{key}{"," + extra if extra else ""}}}', record.sequence_number)
-
-
 def _refusal(record: _Record, faults: list[Fault]) -> Work:
     owner = keys.owner_of(record.pk)
     if owner is None and record.kind == "signal" and record.new is not None:
         owner = record.new.get("source_agent", {}).get("S")
-    return (
-        REFUSED,
-        "",
-        _refused_entry(
-            record.table, record.pk, record.sk, record.event_id, faults, record.text, owner
-        )._replace(sequence_number=record.sequence_number),
-    )
+    return REFUSED, "", _refused_entry(record, faults, owner)
 
 
-def _unknown(table: str, raw: StreamRecord) -> Iterator[Work]:
-    change = raw["dynamodb"]
-    if "NewImage" not in change or change["NewImage"] == change.get("OldImage"):
+def _unknown(record: _Record) -> Iterator[Work]:
+    if record.new is None or record.new == record.old:
         return
-    pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
-    text = ascii_json(change["NewImage"])
-    faults = [unknown_key(table)]
-    entry = _refused_entry(table, pk, sk, raw["eventID"], faults, text, keys.owner_of(pk))
-    yield REFUSED, "", entry._replace(sequence_number=change.get("SequenceNumber", ""))
+    faults = [unknown_key(record.table)]
+    yield REFUSED, "", _refused_entry(record, faults, keys.owner_of(record.pk))
 
 
-def _refused_entry(
-    table: str,
-    pk: str,
-    sk: str,
-    event_id: str,
-    faults: Sequence[Fault],
-    text: str,
-    owner: str | None,
-) -> Entry:
+def _refused_entry(record: _Record, faults: Sequence[Fault], owner: str | None) -> Entry:
     content: dict[str, Any] = {
-        "table": table,
-        "key": [pk, sk],
-        "event_id": event_id,
+        "table": record.table,
+        "key": [record.pk, record.sk],
+        "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
-        "image": text[:MAX_PARKED_IMAGE],
+        "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
         "owner": owner,
     }
-    return Entry(ascii_json(content), "")
+    return Entry(ascii_json(content), record.sequence_number)
 
 
 def _s(image: Mapping[str, Wire], name: str) -> str:

@@ -50,6 +50,8 @@ class TableReads:
         self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None
     ) -> Iterator[Item]:
         """Read a partition strongly in sort key order: `after` exclusive, `until` inclusive."""
+        if until and until <= after:
+            return
         values = {":pk": {"S": pk}, ":after": {"S": after or " "}}
         condition = "PK = :pk AND SK > :after"
         if until:

@@ -11,11 +11,13 @@ from botocore.exceptions import ClientError
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
-from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause, slices
-from sharpwave.workers.ports import Insert, TryAgain, Write
+from sharpwave.workers.adapters.calls import ATTEMPTS, REQUEST_AT_FAULT, calling, pause, slices
+from sharpwave.workers.ports import CallRefused, Insert, TryAgain, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25
+#: Most characters of one statement; same source.
+_MAX_STATEMENT = 8192
 _CONDITION_FAILED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 _WORTH_RETRYING = frozenset(
     {
@@ -34,11 +36,15 @@ class BatchedWrites:
     def __init__(self, client: Any, *, prefix: str = "") -> None:
         """Write through a low-level `dynamodb` client."""
         self._client, self._prefix = client, prefix
+        self._single = SingleWrites(client, prefix=prefix)
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Apply writes to distinct items; say of each whether its condition held."""
         verdicts: list[bool | None] = [None] * len(writes)
-        todo = list(range(len(writes)))
+        long = [index for index, write in enumerate(writes) if _is_long(write)]
+        for index in long:
+            verdicts[index] = self._single.apply([writes[index]])[0]
+        todo = [index for index in range(len(writes)) if verdicts[index] is None]
         for attempt in range(ATTEMPTS):
             again: list[int] = []
             for part in slices(todo, _STATEMENTS):
@@ -61,7 +67,8 @@ class BatchedWrites:
             if code in _WORTH_RETRYING:
                 again.append(index)
             elif code is not None and code not in _CONDITION_FAILED:
-                raise TryAgain(f"{writes[index].location}: {response['Error']}")
+                kind = CallRefused if code in REQUEST_AT_FAULT else TryAgain
+                raise kind(f"{writes[index].location}: {response['Error']}")
             else:
                 verdicts[index] = code is None
         return again
@@ -99,15 +106,28 @@ def statement(write: Write, prefix: str) -> dict[str, Any]:
     """Give a write as a PartiQL statement with parameters."""
     table = tables.physical(write.location.table, prefix)
     if isinstance(write, Insert):
-        fields = ", ".join(f"'{name}': ?" for name in write.item)
+        fields = ", ".join(_quoted(name, "'") + ": ?" for name in write.item)
         text = f'INSERT INTO "{table}" VALUE {{{fields}}}'
         return {"Statement": text, "Parameters": [to_wire(part) for part in write.item.values()]}
-    sets = " ".join(f'SET "{name}" = ?' for name in write.set)
-    tests = ["PK = ?", "SK = ?", *(f'"{name}" = ?' for name in write.equals)]
-    tests += [f'"{name}" IS MISSING' for name in write.missing]
+    sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
+    tests = ["PK = ?", "SK = ?", *(f"{_quoted(name)} = ?" for name in write.equals)]
+    tests += [f"{_quoted(name)} IS MISSING" for name in write.missing]
     values = [*write.set.values(), *write.location.key, *write.equals.values()]
     text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
     return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
+
+
+def _is_long(write: Write) -> bool:
+    """Say whether a write may need a longer statement than is allowed."""
+    if isinstance(write, Insert):
+        names = list(write.item)
+    else:
+        names = [*write.set, *write.equals, *write.missing]
+    return sum(2 * len(name) + 20 for name in names) > _MAX_STATEMENT - 1024
+
+
+def _quoted(name: str, mark: str = '"') -> str:
+    return mark + name.replace(mark, mark * 2) + mark
 
 
 def put_request(write: Insert, prefix: str) -> dict[str, Any]:
