@@ -12,9 +12,9 @@ _PAIR = re.compile(r"(?<![\w.\]])(#?\w+)\s*=\s*(:\w+)\s*(?=,|$)")
 _WORD = re.compile(r"#?\b[A-Za-z_]\w*")
 
 _STATEMENT = re.compile(r'\s*(INSERT|UPDATE|DELETE|SELECT)\b.*?"([^"]+)"', re.IGNORECASE | re.S)
-_FIELD = re.compile(r"'([^']+)'\s*:\s*\?")
-_SET = re.compile(r'SET\s+"?(\w+)"?\s*=\s*\?', re.IGNORECASE)
-_TEST = re.compile(r'"?(\w+)"?\s*=\s*\?')
+_FIELD = re.compile(r"'((?:[^']|'')+)'\s*:\s*\?")
+_SET = re.compile(r'SET\s+("(?:[^"]|"")+"|\w+)\s*=\s*\?', re.IGNORECASE)
+_TEST = re.compile(r'("(?:[^"]|"")+"|\w+)\s*=\s*\?')
 
 Image = dict[str, Wire]
 
@@ -93,8 +93,13 @@ def parse_statement(text: str) -> Statement | None:
         return None
     verb: Any = found[1].upper()
     if verb == "INSERT":
-        names = _FIELD.findall(text)
+        names = [name.replace("''", "'") for name in _FIELD.findall(text)]
         return Statement(verb, found[2], tuple(names), len(names))
     head, _, tests = text.partition(" WHERE ")
     assigned = _SET.findall(head)
-    return Statement(verb, found[2], (*assigned, *_TEST.findall(tests)), len(assigned))
+    names = [_unquoted(name) for name in (*assigned, *_TEST.findall(tests))]
+    return Statement(verb, found[2], tuple(names), len(assigned))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
