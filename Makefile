@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up lock clean
+.PHONY: help setup demo test lint up synth lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ lint: setup  ## Check style and types; changes nothing.
 
 up: setup  ## Run the whole system here until Ctrl-C; ARGS="--port 4566 --agent my-agent".
 	@$(BIN)/sharpwave up $(ARGS)
+
+synth: setup  ## Write tables and queues as a CloudFormation template into build/.
+	@$(BIN)/sharpwave synth $(ARGS)
 
 lock: setup  ## Rewrite the locks from pyproject.toml.
 	@$(COMPILE) pyproject.toml --extra demo --group dev \

@@ -1,0 +1,124 @@
+"""The demo from nothing to a verdict: a stack, five agents, a replay, a recount, a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.demo.calls import CallCounter
+from sharpwave.infra.demo.drafts import AGENTS
+from sharpwave.infra.demo.market import load
+from sharpwave.infra.demo.picture import draw
+from sharpwave.infra.demo.ports import Pipeline
+from sharpwave.infra.demo.report import Verification, build
+from sharpwave.infra.demo.run import Observe, replay
+from sharpwave.infra.demo.strategies import MAY_BROADCAST
+from sharpwave.infra.embedded import EmbeddedBackend
+from sharpwave.infra.embedded.environment import ensure_data
+from sharpwave.infra.embedded.ports import LOCAL_CREDENTIALS, REGION
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.pattern_import import Timing, import_patterns
+from sharpwave.infra.stack import Stack, StackOptions
+from sharpwave.infra.verify import verify
+from sharpwave.infra.workforce import worker_calls
+from sharpwave.producers import Agent
+from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+
+_CACHE_S = 1.0
+_PROMOTE_AFTER_S = 5.0
+_TICK_S = 4.0
+#: Workers report their calls with each heartbeat.
+_WORKER_HEARTBEAT_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a demo is told: how many market days (None: all), for how long, and where to."""
+
+    days: int | None
+    deadline_s: float
+    folder: Path
+    strict: bool = True
+
+
+def run(wishes: Wishes, observe: Observe) -> dict[str, Any]:
+    """Run the demo; gives its report, whose `ok` says whether all went as promised.
+
+    Raises:
+        OperationFailed: a part of the stack could not be started.
+    """
+    days = load(ensure_data("arch"))
+    options = StackOptions(
+        agents=AGENTS,
+        broadcasters=frozenset(MAY_BROADCAST),
+        tick_s=_TICK_S,
+        settings={
+            "SHARPWAVE_PROMOTE_AFTER_S": str(_PROMOTE_AFTER_S),
+            "SHARPWAVE_PATTERN_CACHE_S": str(_CACHE_S),
+            "SHARPWAVE_CLOCK_SKEW_S": "0",
+            "SHARPWAVE_HEARTBEAT_S": str(_WORKER_HEARTBEAT_S),
+        },
+    )
+    with Stack(EmbeddedBackend(), options) as stack:
+        counter = CallCounter()
+        outcome = replay(
+            days,
+            agents=_agents(stack, counter, strict=wishes.strict),
+            pipeline=_pipeline(stack.deployment, counter),
+            observe=observe,
+            deadline_s=wishes.deadline_s,
+            count=wishes.days,
+        )
+        verification = _verify(stack)
+    picture = draw(outcome.samples, wishes.folder / "pattern-confidence.png")
+    return build(outcome, verification, picture=str(picture))
+
+
+def _agents(stack: Stack, counter: CallCounter, *, strict: bool) -> dict[str, Agent]:
+    session = boto3.Session(
+        aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=REGION,
+    )
+    counter.watch(session.events)
+    return {
+        name: Agent(
+            name,
+            session=session,
+            endpoint_url=stack.backend.endpoint_url,
+            prefix=stack.options.prefix,
+            strict=strict,
+        )
+        for name in AGENTS
+    }
+
+
+def _pipeline(deployment: Deployment, counter: CallCounter) -> Pipeline:
+    def imported(definitions: Sequence[PatternDefinition]) -> float:
+        timing = Timing(clock_skew_s=0.0, cache_s=_CACHE_S)
+        done = import_patterns(deployment, definitions, timing=timing)
+        return max(float(each.effective_from) for each in done)
+
+    def backlog() -> int:
+        return sum(Mailbox(deployment, name).depth().total for name in WORK_QUEUE_NAMES)
+
+    return Pipeline(
+        import_patterns=imported,
+        backlog=backlog,
+        agent_calls=lambda: counter.total,
+        worker_calls=lambda: sum(worker_calls(deployment).values()),
+        reporting_s=_WORKER_HEARTBEAT_S,
+    )
+
+
+def _verify(stack: Stack) -> Verification:
+    found = verify(stack.deployment, stack.archive)
+    differences = [
+        f"{each.subject}: {each.stored} is {each.recounted}" for each in found.disagreements
+    ]
+    differences += [f"queue {name} still held {count}" for name, count in found.pending.items()]
+    return Verification(found.ok, found.patterns_checked, differences)
