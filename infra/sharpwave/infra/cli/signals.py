@@ -117,7 +117,7 @@ def _inbox(args: Arguments) -> Answer:
             row.get("signal_id"),
             row.get("signal_type"),
             row.get("source_agent"),
-            row.get("provenance"),
+            _provenance(row),
             row.get("status"),
             row.get("reason") or row.get("decision_id"),
         )
@@ -125,6 +125,13 @@ def _inbox(args: Arguments) -> Answer:
     ]
     headers = ("TIME", "SIGNAL", "TYPE", "SOURCE", "PROVENANCE", "STATUS", "REASON OR DECISION")
     return Answer(rows, table(headers, cells, empty=f"no deliveries to {args.agent_id}"))
+
+
+def _provenance(row: dict[str, Any]) -> str:
+    from sharpwave.schemas.keys import owner_of
+
+    bound = owner_of(str(row.get("signal_pk", ""))) == row.get("source_agent")
+    return "bound" if bound else "unverified"
 
 
 def _received(arrivals: "list[Arrival]") -> Answer:

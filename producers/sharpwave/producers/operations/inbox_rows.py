@@ -88,7 +88,7 @@ def _view(row: Item, payload: Item | None) -> SignalView:
         signal_id=row["signal_id"],
         signal_type=row["signal_type"],
         source_agent=row["source_agent"],
-        provenance=row.get("provenance", "unverified"),
+        provenance=_provenance(row),
         timestamp=row["timestamp"],
         expires_at=row["expires_at"],
         status=row.get("status", "PENDING"),
@@ -97,3 +97,8 @@ def _view(row: Item, payload: Item | None) -> SignalView:
         reason=row.get("reason"),
         payload=payload,
     )
+
+
+def _provenance(row: Item) -> str:
+    """Say whether the signal's key binds its source; rows do not carry it."""
+    return "bound" if keys.owner_of(row["signal_pk"]) == row["source_agent"] else "unverified"
