@@ -79,11 +79,15 @@ def _up(args: Arguments) -> Answer:
 
 def _backend(args: Arguments) -> "Backend":
     from sharpwave.infra.embedded import EmbeddedBackend, open_backend
+    from sharpwave.infra.errors import Misused
 
     if args.backend == "embedded":
         state = Path(args.state).resolve() if args.state else None
         return EmbeddedBackend(port=args.port, state_dir=state)
-    return open_backend(args.backend, endpoint_url=args.endpoint_url)
+    if args.port or args.state:
+        raise Misused(f"--port and --state go with the embedded backend, not with {args.backend}")
+    endpoint_url = args.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+    return open_backend(args.backend, endpoint_url=endpoint_url)
 
 
 def _announce(args: Arguments, stack: "Stack") -> None:
@@ -176,7 +180,8 @@ def _reconcile(args: Arguments) -> Answer:
 def _verify(args: Arguments) -> Answer:
     from sharpwave.infra.verify import verify
 
-    found = verify(deployment(args), _archive(args), wait_s=args.wait)
+    archive = _archive(args)
+    found = verify(deployment(args), archive, wait_s=args.wait)
     lines = [
         f"{each.subject}: stored {each.stored}, recounted {each.recounted}"
         for each in found.disagreements
@@ -184,6 +189,8 @@ def _verify(args: Arguments) -> Answer:
     lines += [f"queue {name} still holds {count}" for name, count in found.pending.items()]
     checked = f"{plural(found.decisions, 'decision')}, {plural(found.ledgers_checked, 'ledger')}"
     lines.append(f"{checked}: " + ("every count agrees" if found.ok else "not verified"))
+    if not found.decisions:
+        lines.append(f"nothing is archived at {archive}; --archive names another place")
     data = {
         "ok": found.ok,
         "patterns_checked": found.patterns_checked,
@@ -191,6 +198,7 @@ def _verify(args: Arguments) -> Answer:
         "decisions": found.decisions,
         "disagreements": found.disagreements,
         "pending": found.pending,
+        "archive": archive,
     }
     return Answer(data, "\n".join(lines), ok=found.ok)
 
