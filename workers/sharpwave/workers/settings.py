@@ -23,19 +23,39 @@ class Settings(BaseSettings):
     writes: Literal["batched", "single"] = Field(
         default="batched", description="single for a backend without BatchExecuteStatement"
     )
-    promote_after_s: float = Field(default=DAY_S, gt=0)
-    promote_importance: float = Field(default=0.8, ge=0, le=1)
-    promote_access_count: int = Field(default=10, ge=1)
-    pattern_cache_s: float = Field(default=5.0, gt=0)
-    clock_skew_s: float = Field(default=5.0, ge=0)
-    registration_cache_s: float = Field(default=5.0, ge=0)
-    quota_per_minute: int | None = Field(default=None, ge=1, description="None: no limit")
+    promote_after_s: float = Field(
+        default=DAY_S, gt=0, description="age at which memory and decisions are promoted"
+    )
+    promote_importance: float = Field(
+        default=0.8, ge=0, le=1, description="importance from which memory is promoted at once"
+    )
+    promote_access_count: int = Field(
+        default=10, ge=1, description="uses from which memory is promoted at once"
+    )
+    pattern_cache_s: float = Field(
+        default=5.0, gt=0, description="how long a worker keeps the list of patterns"
+    )
+    clock_skew_s: float = Field(
+        default=5.0, ge=0, description="how far clocks may differ when a pattern takes effect"
+    )
+    registration_cache_s: float = Field(
+        default=5.0, ge=0, description="how long a worker keeps a registration"
+    )
+    quota_per_minute: int | None = Field(
+        default=None, ge=1, description="signals of one source; none: no limit"
+    )
     linger_s: float = Field(
         default=0.1, ge=0, description="in which acknowledgements share a write"
     )
     pump_wait_s: float = Field(default=0.02, ge=0, description="after an empty page, under traffic")
-    archive_linger_s: float = Field(default=1.0, ge=0)
+    archive_linger_s: float = Field(
+        default=1.0, ge=0, description="in which archived states share a part"
+    )
     tick_s: float = Field(default=60.0, gt=0, description="how often sweeps and figures run")
-    visibility_timeout_s: int = Field(default=60, ge=2, le=43_200)
+    visibility_timeout_s: int = Field(
+        default=60, ge=2, le=43_200, description="how long a dead worker hides its messages"
+    )
     threads: int = Field(default=8, ge=1, description="worker threads of one process")
-    heartbeat_s: float = Field(default=5.0, gt=0)
+    heartbeat_s: float = Field(
+        default=5.0, gt=0, description="how often a worker reports and looks for a pause"
+    )
