@@ -4,7 +4,7 @@ The fast path reads the typed image's needed attributes in one pass; only a reco
 is read by the pydantic models, which then say what is wrong or find nothing wrong after all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from re import compile as pattern
 from typing import Annotated, Any, Literal
@@ -41,7 +41,7 @@ _WIRE_KINDS = {
 }
 _OUTCOME_KINDS = {"BOOL": {"success"}, "N": {"quality_score"}}
 _MOMENTS = frozenset({"timestamp", "ttl"})
-_MAX_TIMESTAMP = 9_999_999_999
+_record_id = pattern(ids.RECORD_ID).fullmatch
 _FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
 #: Entries of each cache: partition keys, agents and seconds seen lately.
@@ -214,17 +214,15 @@ def _wrong_kinds(path: str, image: Image, kinds: Mapping[str, set[str]]) -> list
 
 
 def _passes(kind: keys.Kind, image: Image, stored_at: float) -> bool:
+    fits = _FITS.get(kind)
     try:
-        if kind == "decision":
-            return _decision_fits(convert(image, _Decision), stored_at)
-        if kind == "signal":
-            return _signal_fits(convert(image, _Signal), stored_at)
+        return fits is not None and fits(image, stored_at)
     except (ValidationError, ValueError):
         return False
-    return False
 
 
-def _decision_fits(decision: _Decision, stored_at: float) -> bool:
+def _decision_fits(image: Image, stored_at: float) -> bool:
+    decision = convert(image, _Decision)
     place = place_of(tables.DECISIONS, decision.PK.S)
     revision = decision.outcome_rev
     return (
@@ -232,19 +230,26 @@ def _decision_fits(decision: _Decision, stored_at: float) -> bool:
         and place.owner == decision.agent_id.S
         and place.type_name == decision.decision_type.S
         and (revision is None or int(revision.N) <= 65_535)
-        and _times_fit("decision", decision, decision.decision_id.S, stored_at)
+        and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
     )
 
 
-def _signal_fits(signal: _Signal, stored_at: float) -> bool:
+def _signal_fits(image: Image, stored_at: float) -> bool:
+    signal = convert(image, _Signal)
     place, source = place_of(tables.SIGNALS, signal.PK.S), signal.source_agent.S
     return (
         place is not None
         and place.type_name == signal.signal_type.S
         and (place.owner == source or (place.owner is None and _is_agent_id(source)))
-        and _times_fit("signal", signal, signal.signal_id.S, stored_at)
+        and _times_fit(signal, signal.signal_id.S, stored_at, MAX_TTL_S["signal"])
         and _targets_fit(signal.target_agents.L)
     )
+
+
+_FITS: Mapping[keys.Kind, Callable[[Image, float], bool]] = {
+    "decision": _decision_fits,
+    "signal": _signal_fits,
+}
 
 
 def _targets_fit(targets: list[_Text]) -> bool:
@@ -253,18 +258,18 @@ def _targets_fit(targets: list[_Text]) -> bool:
     return all(map(_is_agent_id, [target.S for target in targets]))
 
 
-def _times_fit(kind: keys.Kind, record: _Timed, record_id: str, stored_at: float) -> bool:
+def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int) -> bool:
     iso, _, name = record.SK.S.partition("#")
     timestamp, also = int(record.timestamp.N), record.iso_timestamp.S
-    if name != record_id or not ids.is_record_id(name):
+    if name != record_id or _record_id(name) is None:
         return False
     if not _agree(iso, timestamp) or (also != iso and not _agree(also, timestamp)):
         return False
     if record.event_time is not None and not _is_event_time(record.event_time.S):
         return False
-    if not 0 <= timestamp <= min(stored_at + times.MAX_AHEAD_S, _MAX_TIMESTAMP):
+    if not 0 <= timestamp <= stored_at + times.MAX_AHEAD_S:
         return False
-    late = min(stored_at + MAX_TTL_S[kind] + times.MAX_AHEAD_S, _MAX_TIMESTAMP)
+    late = stored_at + max_ttl_s + times.MAX_AHEAD_S
     return record.ttl is None or stored_at - 1 < int(record.ttl.N) <= late
 
 

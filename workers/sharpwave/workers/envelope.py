@@ -4,6 +4,7 @@ A body up to 64 KB is billed as one SQS request, so messages are filled to just 
 single larger entry carries its image compressed.
 """
 
+import json
 import re
 import time
 import zlib
@@ -23,7 +24,7 @@ MAX_FILL_BYTES = 60_000
 #: Characters of an entry that hold its event id, or else the start of its key.
 _HEAD = 128
 _encode = fast_json.Encoder().encode
-_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class Entry(NamedTuple):
@@ -47,13 +48,14 @@ def ascii_json(value: Any) -> str:
     return text if text.isascii() else _NON_ASCII.sub(_escape, text)
 
 
-def with_image(fields: Mapping[str, Any], image: Any) -> str:
-    """Write fields and an image, compressed when it is large, as JSON without the last brace."""
-    text = ascii_json({**fields, "image": image})
-    if len(text) <= MAX_FILL_BYTES:
-        return text[:-1]
-    packed = b64encode(zlib.compress(ascii_json(image).encode())).decode()
-    return ascii_json({**fields, "zimage": packed})[:-1]
+def with_image(fields: dict[str, Any], image: Any) -> str:
+    """Add an image to fields, compressed when it is large; JSON without the last brace."""
+    fields["image"] = image
+    text = ascii_json(fields)
+    if len(text) > MAX_FILL_BYTES:
+        packed = b64encode(zlib.compress(ascii_json(fields.pop("image")).encode()))
+        text = ascii_json({**fields, "zimage": packed.decode()})
+    return text[:-1]
 
 
 def is_packed(content: str) -> bool:
@@ -72,11 +74,8 @@ def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Outgoing]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
     for batch in _batches(entries, duty.limit):
-        yield Outgoing(
-            duty.queue,
-            message(duty, batch, moment_ms=moment_ms),
-            tuple(entry.sequence_number for entry in batch if entry.sequence_number),
-        )
+        numbers = tuple([number for _, number in batch if number])
+        yield Outgoing(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
 
 
 def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[Outgoing]:
@@ -88,12 +87,14 @@ def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[Outgoing]:
 def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
     """Write one Dramatiq message; its id is derived from its content.
 
-    Of an entry made from a stream record, its head and the record's number are enough.
+    Of entries made from stream records, their numbers and the head of the first are enough.
     """
-    batch = list(entries)
-    work = ",".join([entry.text for entry in batch])
-    marks = [f"{e.text[:_HEAD]}{e.sequence_number}" if e.sequence_number else e.text for e in batch]
-    seed = f"{duty.actor}{','.join(marks)}".encode()
+    texts, numbers = [], []
+    for text, number in entries:
+        texts.append(text)
+        numbers.append(number or text)
+    work = ",".join(texts)
+    seed = f"{duty.actor}{work[:_HEAD]}{','.join(numbers)}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()
     return (
         f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
@@ -102,22 +103,16 @@ def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
     )
 
 
-def _batches(entries: Sequence[Entry], limit: int) -> Iterator[list[Entry]]:
-    batch: list[Entry] = []
-    fill = 0
-    for entry in entries:
-        if batch and (len(batch) >= limit or fill + len(entry.text) > MAX_FILL_BYTES):
-            yield batch
-            batch, fill = [], 0
-        batch.append(entry)
-        fill += len(entry.text) + 1
-    if batch:
-        yield batch
+def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
+    start = fill = 0
+    for at, (text, _) in enumerate(entries):
+        if at > start and (at - start >= limit or fill + len(text) > MAX_FILL_BYTES):
+            yield entries[start:at]
+            start, fill = at, 0
+        fill += len(text) + 1
+    if entries:
+        yield entries[start:]
 
 
 def _escape(match: re.Match[str]) -> str:
-    point = ord(match.group())
-    if point < 0x10000:
-        return f"\\u{point:04x}"
-    point -= 0x10000
-    return f"\\u{0xD800 + (point >> 10):04x}\\u{0xDC00 + (point & 0x3FF):04x}"
+    return json.dumps(match.group())[1:-1]

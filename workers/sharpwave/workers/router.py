@@ -90,7 +90,10 @@ class Router:
             record = _read(table, raw)
             moment = max(moment, record.stored_at)
             for duty, group, entry in self._work(record):
-                groups.setdefault((duty.actor, group), (duty, []))[1].append(entry)
+                place = (duty.actor, group)
+                if place not in groups:
+                    groups[place] = (duty, [])
+                groups[place][1].append(entry)
         return [
             message
             for duty, entries in groups.values()
@@ -100,6 +103,8 @@ class Router:
     def _work(self, record: _Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
+        if record.old is None and record.new is not None:
+            return self._routes[record.kind](record, Change.INSERTED)
         change = change_of(record.kind, record.old, record.new)
         return () if change is Change.ECHO else self._routes[record.kind](record, change)
 
@@ -235,8 +240,9 @@ def _stored_at(raw: StreamRecord) -> float:
 def _faults(record: _Record) -> list[Fault]:
     assert record.new is not None
     assert record.kind is not None
-    content = _content(record)
-    text = ascii_json(record.new) if is_packed(content) else content
+    text = _content(record)
+    if is_packed(text):
+        text = ascii_json(record.new)
     return faults_of(record.kind, record.new, text=text, stored_at=record.stored_at)
 
 
