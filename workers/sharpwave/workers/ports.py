@@ -16,6 +16,10 @@ class TryAgain(Exception):
     """Something outside did not answer as hoped; the message is retried after its visibility."""
 
 
+class CallRefused(Exception):
+    """A call was refused for what it asks, and will be again; its message is not worth hours."""
+
+
 class Location(NamedTuple):
     """One item: its logical table and its key."""
 

@@ -8,12 +8,21 @@ from typing import TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sharpwave.workers.ports import TryAgain
+from sharpwave.workers.ports import CallRefused, TryAgain
 
 T = TypeVar("T")
 
 #: How often a part of a batch that was throttled is asked for again before the message waits.
 ATTEMPTS = 6
+#: Codes of requests that no later attempt will make acceptable.
+REQUEST_AT_FAULT = frozenset(
+    {
+        "ValidationException",
+        "ValidationError",
+        "ItemCollectionSizeLimitExceededException",
+        "ItemCollectionSizeLimitExceeded",
+    }
+)
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -29,12 +38,15 @@ def pause(attempt: int) -> None:
 
 @contextmanager
 def calling(what: str) -> Iterator[None]:
-    """Turn botocore's errors into TryAgain that names the call.
+    """Turn botocore's errors into ones of the ports, naming the call.
 
     Botocore retries throttling and lost connections by itself; what reaches this is worth a
-    later attempt of the whole message.
+    later attempt of the whole message, unless the request itself is at fault.
     """
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except ClientError as error:
+        at_fault = error.response["Error"]["Code"] in REQUEST_AT_FAULT
+        raise (CallRefused if at_fault else TryAgain)(f"{what}: {error}") from error
+    except BotoCoreError as error:
         raise TryAgain(f"{what}: {error}") from error
