@@ -91,7 +91,9 @@ def _prices(path: Path, column: str) -> dict[date, float]:
 def _read(path: Path, parse: Callable[[Row], T]) -> dict[date, T]:
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as lines:
-            return {_day(row["Date"]): parse(row) for row in csv.DictReader(lines)}
+            return {
+                _day(row["Date"]): parse(row) for row in csv.DictReader(lines, restval="cut off")
+            }
     except OSError as error:
         raise MarketDataMissing(path, f"cannot be read ({error})") from error
     except (KeyError, ValueError) as error:

@@ -19,11 +19,11 @@ from sharpwave.infra.demo.strategies import MAY_BROADCAST, SUBSCRIPTIONS
 
 #: Deliveries under way at most; about three market days, so that a latency is not a queue's depth.
 MAX_IN_FLIGHT = 16
-MAX_BACKLOG = 200
-BACKLOG_EVERY = 10
+MAX_BACKLOG = 60
+BACKLOG_EVERY = 5
 CHECK_S = 0.2
 READY_S = 30.0
-SETTLE_S = 30.0
+SETTLE_S = 60.0
 SAMPLES = 25
 
 Observe = Callable[[Progress], None]
@@ -36,13 +36,14 @@ def replay(
     pipeline: Pipeline,
     observe: Observe,
     deadline_s: float,
+    settle_s: float = SETTLE_S,
     count: int | None = None,
 ) -> Outcome:
     """Replay the latest `count` market days; every day with enough past when it is None.
 
     The agents register themselves; their queues are made if they are missing. After the last
     day, or when the time is up, it waits until every delivery is acknowledged, every outcome is
-    counted and every memory is promoted, at most `SETTLE_S` seconds beyond the deadline.
+    counted and every memory is promoted, at most `settle_s` seconds beyond the deadline.
 
     Args:
         days: the history, oldest first.
@@ -50,6 +51,7 @@ def replay(
         pipeline: the running pipeline.
         observe: told how far it is, at least once a day.
         deadline_s: seconds after which no further day is begun.
+        settle_s: how long what is under way may take.
         count: days to replay.
 
     Raises:
@@ -60,7 +62,7 @@ def replay(
     start = starting_at(days, count, warmup=WINDOW)
     if start >= len(days) or set(agents) != set(AGENTS):
         raise ValueError(f"a replay needs {', '.join(AGENTS)} and more than {WINDOW} days")
-    return _Replay(days, agents, pipeline, observe).run(start, time.monotonic() + deadline_s)
+    return _Replay(days, agents, pipeline, observe).run(start, deadline_s, settle_s)
 
 
 class _Replay:
@@ -76,8 +78,8 @@ class _Replay:
         self.knowledge = Knowledge(lore.imported())
         self.stage = Stage(self.market, agents, self.knowledge)
 
-    def run(self, start: int, deadline: float) -> Outcome:
-        stage = self.stage
+    def run(self, start: int, deadline_s: float, settle_s: float) -> Outcome:
+        stage, deadline = self.stage, time.monotonic() + deadline_s
         self.observe(Progress(phase="getting ready", records=stage.written))
         with Receivers(self.agents, stage.receive) as receivers:
             since = self._get_ready()
@@ -86,7 +88,7 @@ class _Replay:
             settling = Settling(
                 stage,
                 since=since,
-                deadline=deadline + SETTLE_S,
+                deadline=deadline + settle_s,
                 observe=lambda: self._report("settling", start, done),
             )
             settling.drain(self.market.days[:done], receivers)

@@ -1,0 +1,143 @@
+"""A replay accounts for every signal and every count, and notices when one is wrong."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sharpwave.infra.demo.drafts import AGENTS, READY_CHECK, RISK_MANAGER
+from sharpwave.infra.demo.errors import AgentFailed, PipelineNotReady
+from sharpwave.infra.demo.features import WINDOW
+from sharpwave.infra.demo.market import MarketDay
+from sharpwave.infra.demo.progress import Outcome, Progress
+from sharpwave.infra.demo.report import Verification, is_ok
+from sharpwave.infra.demo.roll_call import RollCall
+from sharpwave.infra.demo.run import replay
+from sharpwave.schemas.records import SignalRecord
+
+DAYS = 15
+VERIFIED = Verification(ok=True, patterns_checked=8)
+
+
+@pytest.fixture(scope="module")
+def days(history: Callable[[int, int], list[MarketDay]]) -> list[MarketDay]:
+    return history(WINDOW + DAYS, 3)
+
+
+def replayed(hub: Any, days: list[MarketDay], **limits: float) -> tuple[Outcome, list[Progress]]:
+    seen: list[Progress] = []
+    outcome = replay(
+        days,
+        agents=hub.agents(),
+        pipeline=hub.pipeline(),
+        observe=seen.append,
+        count=DAYS,
+        **{"deadline_s": 20.0, "settle_s": 20.0, **limits},
+    )
+    return outcome, seen
+
+
+def but_for(number: int, copies: int) -> Callable[[SignalRecord, str], int]:
+    """Treat the risk-manager's delivery of that number in another way; checks are not counted."""
+    lock, seen = threading.Lock(), Counter[str]()
+
+    def decide(signal: SignalRecord, target: str) -> int:
+        if signal.signal_type == READY_CHECK:
+            return 1
+        with lock:
+            seen[target] += 1
+            return copies if (target, seen[target]) == (RISK_MANAGER, number) else 1
+
+    return decide
+
+
+def test_all_is_accounted_for_where_nothing_goes_wrong(hub: Any, days: list[MarketDay]) -> None:
+    outcome, _ = replayed(hub, days)
+
+    assert is_ok(outcome, VERIFIED)
+    assert outcome.disagreements == []
+    assert outcome.days == outcome.planned_days == DAYS
+    assert outcome.written == outcome.delivered == outcome.processed >= 4 * DAYS
+    assert len(outcome.latencies_ms) == outcome.delivered
+    assert outcome.records["decisions"] == len(hub.decisions)
+    assert outcome.events == sum(outcome.records.values())
+
+
+def test_records_carry_the_market_day_and_no_outcome_comes_early(
+    hub: Any, days: list[MarketDay]
+) -> None:
+    outcome, _ = replayed(hub, days)
+
+    last = [day.day.isoformat() for day in days[-DAYS:]]
+    resolved = [one for one in hub.decisions.values() if one.outcome]
+    assert {one.event_time for one in hub.decisions.values()} == set(last)
+    assert {one.event_time for one in resolved if one.decision_type == "TRADE_ENTRY"} <= set(last)
+    assert outcome.unresolved == len(hub.decisions) - len(resolved) > 0
+    assert not [one for one in resolved if one.event_time == last[-1]]
+
+
+def test_the_counters_only_grow_and_end_where_the_outcome_says(
+    hub: Any, days: list[MarketDay]
+) -> None:
+    outcome, seen = replayed(hub, days)
+
+    assert [seen[0].phase, seen[-1].phase] == ["getting ready", "settling"]
+    assert [one.done_days for one in seen] == sorted(one.done_days for one in seen)
+    assert seen[-1].records == outcome.records
+    assert seen[-1].processed == outcome.written
+
+
+def test_a_lost_signal_is_named(hub: Any, days: list[MarketDay]) -> None:
+    hub.copies = but_for(2, copies=0)
+
+    outcome, _ = replayed(hub, days, deadline_s=1.0, settle_s=0.0)
+
+    assert outcome.lost == 1
+    assert not is_ok(outcome, VERIFIED)
+
+
+def test_a_doubled_signal_is_noticed(hub: Any, days: list[MarketDay]) -> None:
+    hub.copies = but_for(2, copies=2)
+
+    outcome, _ = replayed(hub, days, deadline_s=5.0, settle_s=-4.0)
+
+    assert outcome.doubled == 1
+    assert not is_ok(outcome, VERIFIED)
+
+
+def test_a_pattern_that_counts_otherwise_is_named(hub: Any, days: list[MarketDay]) -> None:
+    hub.slip = 1
+
+    outcome, _ = replayed(hub, days, deadline_s=2.0, settle_s=0.0)
+
+    assert len(outcome.disagreements) == len(outcome.standings) == 8
+    assert "pattern_buy_the_dip has" in " ".join(outcome.disagreements)
+    assert not is_ok(outcome, VERIFIED)
+
+
+def test_a_replay_that_runs_out_of_time_stops_early_and_still_adds_up(
+    hub: Any, days: list[MarketDay]
+) -> None:
+    outcome, _ = replayed(hub, days, deadline_s=0.0)
+
+    assert outcome.days < outcome.planned_days
+    assert outcome.written == outcome.delivered == outcome.processed
+
+
+def test_what_an_agent_raises_ends_the_replay(hub: Any, days: list[MarketDay]) -> None:
+    hub.facts[RISK_MANAGER] = None
+
+    with pytest.raises(AgentFailed, match="risk-manager failed with"):
+        replayed(hub, days)
+
+
+def test_no_replay_begins_before_every_agent_is_reached(hub: Any) -> None:
+    agents = hub.agents()
+    for name, agent in agents.items():
+        agent.register(subscriptions=(), may_broadcast=False)
+        assert name in AGENTS
+
+    with pytest.raises(PipelineNotReady, match="no signal has reached market-hunter, portfolio"):
+        RollCall().hold(agents, deadline_s=1.0)
