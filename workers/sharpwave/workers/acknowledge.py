@@ -7,7 +7,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import ulid
-from sharpwave.schemas.numbers import from_wire
+from sharpwave.schemas.numbers import Wire, from_wire
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.mirror import ROW_STATUSES, Holder, Sent, mirror
@@ -24,7 +24,7 @@ class Move:
         holder: where the row is mirrored.
         row: the row.
         before: the status it had.
-        after: the status it got, of any type; None if it lost it.
+        after: the status it got, in typed form; None if it lost it.
         worker_rev: the row's `worker_rev` at that moment; empty if it had none.
         event_id: the event that brought the move.
     """
@@ -32,7 +32,7 @@ class Move:
     holder: Holder
     row: keys.Key
     before: str
-    after: Any
+    after: Wire | None
     worker_rev: str
     event_id: str
 
@@ -85,7 +85,8 @@ def _restore(loss: Loss) -> Change:
 def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> str:
     """Give the status that a row had before all of its illegal moves, in whatever order."""
     same = [other for other in moves if other.row == move.row]
-    before = {other.before for other in same} - {other.after for other in same if other.after}
+    after = {str((other.after or {}).get("S")) for other in same}
+    before = {other.before for other in same} - after
     place = move.holder.location
     if not before & ROW_STATUSES:
         statuses = reads.get([place]).get(place, {}).get("processing_status", {})
@@ -97,18 +98,22 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> str:
 def _undo(move: Move, status: str) -> Change:
     """Put a status back, unless a worker wrote to the row since."""
     values = {"status": status, "worker_rev": ulid()}
-    equals = {"status": move.after, "worker_rev": move.worker_rev}
-    stands = {name: value for name, value in equals.items() if value not in (None, "")}
-    missing = tuple(equals.keys() - stands.keys())
-    return Change(Location(tables.SIGNALS, move.row), values, equals=stands, missing=missing)
+    equals: dict[str, Any] = {}
+    if move.after is not None:
+        equals["status"] = from_wire(move.after)
+    if move.worker_rev:
+        equals["worker_rev"] = move.worker_rev
+    missing = tuple({"status", "worker_rev"} - equals.keys())
+    return Change(Location(tables.SIGNALS, move.row), values, equals=equals, missing=missing)
 
 
 def _refusal(move: Move) -> Refusal:
+    after = "nothing" if move.after is None else str(*move.after.values())
     text = (
-        f"status cannot go from {move.before} to {move.after!s:.40}; it was put back."
+        f"status cannot go from {move.before} to {after:.40}; it was put back."
         " Set PROCESSED or FAILED once"
     )
     faults = [Fault("illegal_status", "status", text)]
-    image = ascii_json({"status": str(move.after)[:_MAX_TOLD]})
+    image = ascii_json({"status": after[:_MAX_TOLD]})
     owner = keys.owner_of(move.row.pk)
     return Refusal(tables.SIGNALS, move.row, move.event_id, faults, image, owner)

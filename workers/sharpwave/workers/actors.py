@@ -255,12 +255,11 @@ def _held(entry: Mapping[str, Any]) -> Statuses:
 
 def _move(entry: Mapping[str, Any]) -> Move:
     content = entry["illegal"]
-    after = content["after"]
     return Move(
         _holder(entry),
         keys.Key(content["row_pk"], content["row_sk"]),
         content["before"],
-        None if after is None else from_wire(after),
+        content["after"],
         content["worker_rev"],
         content["event_id"],
     )

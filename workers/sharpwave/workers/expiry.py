@@ -34,7 +34,7 @@ def expire(agent_id: str, *, reads: Reads, writes: Writes, clock: Clock) -> int:
     # One character short of an open row's key sorts before it, so the row is read again.
     before = low.mark
     if low.raise_to(min(first_open[:-1] or last, bound(now - SETTLING_S))):
-        _look_back(agent_id, before, low, reads)
+        _look_back(agent_id, before, now, low, reads)
     return expired
 
 
@@ -61,10 +61,10 @@ def _pages(agent_id: str, after: str, now: float, reads: Reads) -> Iterator[list
         yield page
 
 
-def _look_back(agent_id: str, after: str, low: LowWater, reads: Reads) -> None:
+def _look_back(agent_id: str, after: str, now: float, low: LowWater, reads: Reads) -> None:
     """Lower the mark again if rows turned up below it while it rose."""
     rows = reads.query(tables.SIGNALS, keys.inbox_pk(agent_id), after=after, until=low.mark)
-    first = next((row["SK"] for row in rows if row.get("status") not in TERMINAL), None)
+    first = next((row["SK"] for row in rows if _may_expire(row, now)), None)
     if first is not None:
         low.lower_to(first)
 
@@ -76,8 +76,12 @@ def _is_due(row: Item, now: float) -> bool:
 
 
 def _is_open(row: Item, now: float) -> bool:
-    """Say whether a row may still expire; one that an agent spoiled is given a day to be mended."""
-    if row.get("status") in TERMINAL or _is_due(row, now):
+    return _may_expire(row, now) and not _is_due(row, now)
+
+
+def _may_expire(row: Item, now: float) -> bool:
+    """Say whether a row will end by itself; one that its agent spoiled has a day to be mended."""
+    if str(row.get("status")) in TERMINAL:
         return False
     return _is_ours(row) or str(row["SK"]) > bound(now - DAY_S)
 

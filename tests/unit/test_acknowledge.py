@@ -1,0 +1,202 @@
+"""Acknowledgements reach the mirror; rows that an agent spoiled are mended, and it is told."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import NoticeMessage
+from sharpwave.schemas.numbers import parse_json
+from sharpwave.workers.ports import Item
+from sharpwave.workers.testing import Crash, Faults, World
+from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.testing.world import messages
+
+SIGNAL = signal(to=["bob", "eve"])
+KEY = key_of(SIGNAL)
+ROW = keys.inbox_row("bob", KEY, signal_uid(*KEY))
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.register("ann", "bob", "eve")
+    made.tables.put(tables.SIGNALS, SIGNAL)
+    made.settle()
+    return made
+
+
+def row(world: World) -> Item:
+    return world.tables.items(tables.SIGNALS)[ROW]
+
+
+def mirrored(world: World, target: str = "bob") -> Any:
+    return world.tables.items(tables.SIGNALS)[KEY]["processing_status"][target]
+
+
+def parked(world: World) -> list[Item]:
+    return list(world.tables.query(tables.PIPELINE, f"parked#{tables.SIGNALS}"))
+
+
+def set_row(world: World, **values: Any) -> None:
+    world.tables.update(tables.SIGNALS, ROW, values)
+
+
+@pytest.mark.parametrize("status", ["PROCESSED", "FAILED"])
+def test_an_acknowledgement_is_mirrored(world: World, status: str) -> None:
+    set_row(world, status=status, processed_at=7, decision_id="d1")
+    world.settle()
+
+    assert mirrored(world) == {"status": status, "processed_at": 7, "decision_id": "d1"}
+    assert mirrored(world, "eve") == {"status": "DELIVERED"}
+
+
+def test_acknowledgements_may_overtake_each_other(world: World) -> None:
+    """Messages carry only the key, so the last handled one need not be the last that happened."""
+    set_row(world, status="FAILED", processed_at=1)
+    world.pump()
+    set_row(world, status="PROCESSED", processed_at=2)
+    world.pump()
+    process = world.process()
+
+    for held in reversed(world.queues.visible()):
+        process.handle(held.body)
+
+    assert mirrored(world) == {"status": "PROCESSED", "processed_at": 2}
+
+
+@pytest.mark.parametrize("status", ["DONE", "DELIVERED", "EXPIRED", 5, None])
+def test_an_illegal_status_is_put_back_and_told(world: World, status: Any) -> None:
+    set_row(world, status=status)
+    world.settle()
+
+    assert row(world)["status"] == "PENDING"
+    assert mirrored(world) == {"status": "DELIVERED"}
+    (notice,) = [each for each in messages(world, "bob") if isinstance(each, NoticeMessage)]
+    assert notice.code == "illegal_status"
+    assert len(parked(world)) == 1
+
+
+def test_a_backward_move_is_put_back(world: World) -> None:
+    set_row(world, status="PROCESSED", processed_at=7)
+    world.settle()
+    set_row(world, status="PENDING")
+    world.settle()
+
+    assert row(world)["status"] == "PROCESSED"
+    assert mirrored(world)["status"] == "PROCESSED"
+
+
+def test_a_lost_status_is_put_back(world: World) -> None:
+    world.tables.update(tables.SIGNALS, ROW, {}, remove=("status",))
+    world.settle()
+
+    assert row(world)["status"] == "PENDING"
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("start", ["PENDING", "PROCESSED"])
+def test_any_chain_of_illegal_moves_ends_where_it_began(
+    world: World, start: str, seed: int
+) -> None:
+    """Handled one by one and in any order, or together: one message may hold them all."""
+    set_row(world, status=start, note=1)
+    world.settle()
+    chance, together = Random(seed), seed % 2
+    for status in ("DONE", "WELL", "EXPIRED", "DELIVERED"):
+        set_row(world, status=status)
+        if not together:
+            world.pump()
+    world.pump()
+    waiting = world.queues.visible()
+    chance.shuffle(waiting)
+
+    for held in waiting:
+        world.process().handle(held.body)
+
+    assert row(world)["status"] == start
+    assert len(parked(world)) == 4
+
+
+def test_an_undo_never_undoes_what_a_worker_wrote_since(world: World) -> None:
+    """The event comes again after the row expired for good."""
+    set_row(world, status="EXPIRED")
+    world.pump()
+    (held,) = world.queues.visible()
+    world.settle()
+    world.clock.advance(2 * 86_400)
+    world.tick()
+    world.settle()
+    assert row(world)["status"] == "EXPIRED"
+
+    world.process().handle(held.body)
+
+    assert row(world)["status"] == "EXPIRED"
+
+
+def test_a_replaced_row_gets_back_what_the_worker_wrote(world: World) -> None:
+    before = row(world)
+    world.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PROCESSED", "processed_at": 7})
+    world.settle()
+
+    after = row(world)
+    assert {name: after.get(name) for name in before if name != "status"} == {
+        name: value for name, value in before.items() if name != "status"
+    }
+    assert mirrored(world) == {"status": "PROCESSED", "processed_at": 7}
+
+
+def test_single_attributes_of_the_worker_are_given_back_too(world: World) -> None:
+    before = row(world)
+    world.tables.update(tables.SIGNALS, ROW, {}, remove=("expires_at",))
+    world.tables.update(tables.SIGNALS, ROW, {}, remove=("ttl", "signal_sk"))
+    world.settle()
+
+    assert {**row(world), "worker_rev": None} == {**before, "worker_rev": None}
+
+
+def test_a_removed_row_never_comes_back(world: World) -> None:
+    world.tables.put(tables.SIGNALS, {**ROW.item(), "status": "DONE"})
+    world.pump()
+    world.tables.remove(tables.SIGNALS, ROW, by="ttl")
+    world.settle()
+
+    assert ROW not in world.tables.keys(tables.SIGNALS)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_at_any_call_leaves_the_row_mended_and_the_agent_told(*, after: bool) -> None:
+    call, done = 0, False
+    while not done:
+        call += 1
+        world = World()
+        world.register("ann", "bob")
+        world.tables.put(tables.SIGNALS, SIGNAL)
+        world.settle()
+        world.tables.put(tables.SIGNALS, {**ROW.item(), "status": "DONE"})
+        world.pump()
+        (held,) = world.queues.visible()
+        try:
+            world.process(Faults(crash_at=call, after=after)).handle(held.body)
+            done = True
+        except Crash:
+            world.process().handle(held.body)
+
+        notices = [each for each in messages(world, "bob") if isinstance(each, NoticeMessage)]
+        assert row(world)["status"] == "PENDING"
+        assert row(world)["signal_pk"] == KEY.pk
+        assert mirrored(world) == {"status": "DELIVERED"}
+        assert len(parked(world)) == 1
+        assert len(notices) >= 1
+
+
+def test_many_acknowledgements_of_one_signal_share_a_message(world: World) -> None:
+    for agent in ("bob", "eve"):
+        key = keys.inbox_row(agent, KEY, signal_uid(*KEY))
+        world.tables.update(tables.SIGNALS, key, {"status": "PROCESSED"})
+
+    assert world.pump() == 1
+    (held,) = world.queues.visible()
+    assert len(parse_json(held.body)["kwargs"]["entries"]) == 2

@@ -1,0 +1,267 @@
+"""Any record gets a verdict: no exception, and the fast path admits only what the models admit."""
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sharpwave.schemas import tables
+from sharpwave.schemas.faults import RecordRefused, kind_of, validate
+from sharpwave.schemas.keys import Kind
+from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
+from sharpwave.workers import admission
+from sharpwave.workers.admission import MAX_FAULTS, MAX_MESSAGE, faults_of, is_admissible
+from sharpwave.workers.envelope import ascii_json
+from sharpwave.workers.ports import Item
+from sharpwave.workers.testing.records import decision, memory, outcome, signal
+from sharpwave.workers.testing.stores import START
+
+DAY_S = 86_400
+Image = dict[str, Wire]
+
+
+def judge(kind: Kind, image: Image, stored_at: float = START) -> list[str]:
+    text = ascii_json(image)
+    return [fault.code for fault in faults_of(kind, image, text=text, stored_at=stored_at)]
+
+
+def judged(kind: Kind, item: Item, stored_at: float = START) -> list[str]:
+    return judge(kind, item_to_wire(item), stored_at)
+
+
+def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
+    try:
+        validate(kind, item_from_wire(image), stored_at=stored_at)
+    except RecordRefused:
+        return False
+    return True
+
+
+NUMBERS = st.sampled_from(
+    ["0", "1", "0.5", "1.5", "-1", "1E+2", "0.123456789012345678", "9999999999", "10000000000"]
+) | st.integers(int(START) - 9 * DAY_S, int(START) + 401 * DAY_S).map(str)
+TIMES = st.sampled_from(
+    [
+        "2025-10-18T14:30:00Z",
+        "2025-10-18T14:30:00.999Z",
+        "2025-10-18T14:30:01Z",
+        "2025-10-18T14:29:59.000Z",
+        "2025-10-18T14:29:58Z",
+        "2025-10-18T25:30:00Z",
+        "2025-10-18 14:30:00Z",
+        "2025-10-18T14:30:00+00:00",
+        "2025-10-18T14:30:00Z\n",
+        "2008-10-10",
+        "2008-13-10",
+    ]
+)
+TEXTS = st.text(max_size=8) | st.sampled_from(
+    ["ann", "bob", "ann\n", "*", "@subscribers", "a#b", "TRADE", "ALERT", "d1", "s1", "d1\n", "1"]
+)
+SCALARS: st.SearchStrategy[Wire] = st.one_of(
+    TEXTS.map(lambda text: {"S": text}),
+    TIMES.map(lambda text: {"S": text}),
+    NUMBERS.map(lambda text: {"N": text}),
+    st.booleans().map(lambda value: {"BOOL": value}),
+    st.just({"NULL": True}),
+    st.binary(max_size=4).map(lambda value: {"B": value}),
+    st.just({"SS": ["ann", "bob"]}),
+    st.just({"NS": ["1", "2"]}),
+)
+WIRE = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda parts: {"L": parts})
+        | st.dictionaries(
+            st.sampled_from(["success", "quality_score", "x", "#"]), inner, max_size=3
+        ).map(lambda parts: {"M": parts})
+    ),
+    max_leaves=5,
+)
+VALID: dict[Kind, Item] = {
+    "decision": decision(
+        outcome=outcome(True, 1), outcome_rev=2, ttl=int(START) + DAY_S, context={"cycle": 1}
+    ),
+    "signal": signal(to=["bob", "eve"], confidence=1, severity="high", data={"x": [1]}),
+}
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> tuple[Kind, Image]:
+    """Take a valid record and replace, add or remove a few of its attributes."""
+    kind: Kind = draw(st.sampled_from(sorted(VALID)))
+    image = item_to_wire(VALID[kind])
+    names = [*image, "event_time", "parent_decision_id", "traceparent", "target_agents", "ttl"]
+    for name in draw(st.lists(st.sampled_from(names), max_size=3)):
+        value = draw(st.none() | WIRE)
+        if value is None:
+            image.pop(name, None)
+        else:
+            image[name] = value
+    return kind, image
+
+
+@given(mutated(), st.floats(START - 1e6, START + 1e6))
+@settings(max_examples=250, deadline=None)
+def test_what_the_fast_path_admits_the_models_admit(
+    case: tuple[Kind, Image], stored_at: float
+) -> None:
+    kind, image = case
+
+    if admission._passes(kind, image, stored_at):
+        assert by_models(kind, image, stored_at)
+
+
+@given(mutated())
+@settings(max_examples=150, deadline=None)
+def test_every_record_gets_a_verdict_that_names_its_faults(case: tuple[Kind, Image]) -> None:
+    kind, image = case
+
+    found = faults_of(kind, image, text=ascii_json(image), stored_at=START)
+
+    assert all(fault.code and fault.message for fault in found)
+
+
+def test_valid_records_take_the_fast_path() -> None:
+    for kind, item in VALID.items():
+        assert admission._passes(kind, item_to_wire(item), START)
+
+
+@pytest.mark.parametrize("kind", sorted(VALID))
+def test_valid_records_are_admitted(kind: Kind) -> None:
+    assert judged(kind, VALID[kind]) == []
+
+
+@pytest.mark.parametrize("name", ["parent_decision_id", "root_decision_id"])
+def test_an_id_does_not_end_in_a_newline(name: str) -> None:
+    assert judged("decision", {**decision(), name: "d1\n"}) == ["string_pattern_mismatch"]
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "value"),
+    [
+        (decision(), "timestamp", {"S": str(int(START))}),
+        (decision(), "outcome_rev", {"S": "2"}),
+        (decision(), "outcome", {"M": {"success": {"S": "false"}}}),
+        (decision(), "outcome", {"M": {"success": {"N": "0"}}}),
+        (
+            decision(),
+            "outcome",
+            {"M": {"success": {"BOOL": True}, "quality_score": {"S": "0.5"}}},
+        ),
+        (signal(to=["bob"]), "target_agents", {"SS": ["bob"]}),
+        (signal(to=["bob"]), "target_agents", {"SS": ["*"]}),
+        (signal(to=["bob"]), "confidence", {"S": "NaN"}),
+        (signal(to=["bob"]), "ttl", {"S": "soon"}),
+        (memory(), "importance", {"S": "0.9"}),
+        (memory(), "access_count", {"BOOL": True}),
+    ],
+)
+def test_a_value_of_another_dynamodb_type_is_refused_though_it_reads_alike(
+    item: Item, name: str, value: Wire
+) -> None:
+    kind = kind_of(_table(item), item["PK"], item["SK"])
+    assert kind is not None
+
+    assert judge(kind, {**item_to_wire(item), name: value}) == ["wire_type"]
+
+
+def test_attributes_that_are_nobodys_may_hold_anything() -> None:
+    state: Image = item_to_wire(
+        {
+            "PK": "agent:ann",
+            "SK": "CURRENT",
+            "agent_id": "ann",
+            "state_type": "CURRENT",
+            "last_updated": 1,
+            "version": 1,
+        }
+    )
+
+    assert judge("state", {**state, "timestamp": {"S": "yesterday"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"ttl": int(START) - 1}, "expired_ttl"),
+        ({"ttl": int(START) + 11 * DAY_S}, "distant_ttl"),
+        ({"ttl": -5}, "greater_than_equal"),
+        ({"timestamp": int(START) + 400}, "inconsistent"),
+        ({"signal_id": "s#1"}, "string_pattern_mismatch"),
+        ({"source_agent": "a#b"}, "string_pattern_mismatch"),
+        ({"source_agent": "eve"}, "inconsistent"),
+        ({"target_agents": ["a#b"]}, "inconsistent"),
+        ({"target_agents": ["*", "bob"]}, "inconsistent"),
+        ({"target_agents": []}, "too_short"),
+        ({"event_time": "tomorrow"}, "inconsistent"),
+    ],
+)
+def test_a_bad_signal_is_refused_by_a_stable_code(change: Item, code: str) -> None:
+    assert judged("signal", {**signal(to=["bob"]), **change}) == [code]
+
+
+def test_when_it_was_stored_decides_and_not_when_it_is_looked_at() -> None:
+    brief = signal(to=["bob"], ttl=int(START) + 5)
+    ahead = signal(to=["bob"], at=START + 400)
+
+    assert judged("signal", brief, START) == []
+    assert judged("signal", brief, START + 60) == ["expired_ttl"]
+    assert judged("signal", ahead, START) == ["future_timestamp"]
+    assert judged("signal", ahead, START + 400) == []
+
+
+def test_thirty_levels_are_too_deep() -> None:
+    nested: Any = "x"
+    for _ in range(30):
+        nested = {"in": [nested]}
+
+    assert judged("signal", signal(to=["bob"], data={"x": nested["in"][0]})) == ["too_deep"]
+
+
+def test_seventeen_lists_beside_each_other_are_not() -> None:
+    assert judged("signal", signal(to=["bob"], data={"x": [[n] for n in range(40)]})) == []
+
+
+def test_a_signal_above_its_size_is_refused_and_a_decision_of_that_size_is_not() -> None:
+    text = "é" * 150_000
+
+    assert judged("signal", signal(to=["bob"], data={"x": text})) == ["too_large"]
+    assert judged("decision", decision(context={"x": text})) == []
+
+
+def test_faults_are_cut_to_what_a_notice_can_hold() -> None:
+    many = signal(to=["bob"])
+    image = {**item_to_wire(many), "target_agents": {"L": [{"N": "1"}] * 5000}}
+    long = item_to_wire({**many, "target_agents": ["é" * 30_000]})
+
+    found = faults_of("signal", image, text=ascii_json(image), stored_at=START)
+    told = faults_of("signal", long, text=ascii_json(long), stored_at=START)
+
+    assert len(found) == MAX_FAULTS
+    assert all(len(fault.message) <= MAX_MESSAGE for fault in [*found, *told])
+
+
+def test_an_item_found_in_its_table_is_judged_by_its_own_time() -> None:
+    old = memory(at=START - 30 * DAY_S, ttl=int(START) - 28 * DAY_S)
+
+    assert is_admissible("memory", old)
+    assert not is_admissible("memory", {**old, "memory_type": "DREAM"})
+    assert not is_admissible("memory", {**old, "timestamp": "soon"})
+
+
+@given(st.dictionaries(st.text(string.printable, min_size=1), WIRE, max_size=6))
+@settings(max_examples=80, deadline=None)
+def test_even_rubbish_gets_a_verdict(rubbish: Image) -> None:
+    image = {**rubbish, "PK": {"S": "signal#ALERT"}, "SK": {"S": "2025-10-18T14:30:00Z#s1"}}
+
+    for kind in ("signal", "decision", "memory", "state", "registration"):
+        assert judge(kind, image) != []
+
+
+def _table(item: Item) -> str:
+    if item["PK"].startswith("signal#"):
+        return tables.SIGNALS
+    return tables.STATE if "#memory#" in item["PK"] else tables.DECISIONS

@@ -1,0 +1,192 @@
+"""An audience is decided once; large ones are worked off in chunks."""
+
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import NoticeMessage, SignalMessage
+from sharpwave.workers.audience import CHUNK, freeze
+from sharpwave.workers.ports import Item
+from sharpwave.workers.testing import World
+from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.testing.world import messages
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.register("herald", may_broadcast=True, subscriptions=["ALERT"])
+    made.register("ann", subscriptions=["ALERT"])
+    made.register("bob", subscriptions=["OTHER"])
+    made.settle()
+    return made
+
+
+def receivers(world: World) -> set[str]:
+    return {
+        post.target
+        for post in world.inboxes.sent
+        if any(isinstance(each, SignalMessage) for each in messages(world, post.target))
+    }
+
+
+def put(world: World, item: Item) -> Item:
+    world.tables.put(tables.SIGNALS, item)
+    return item
+
+
+def chunks(world: World, item: Item) -> list[Item]:
+    pk = keys.audience(signal_uid(*key_of(item))).pk
+    return [each for each in world.tables.query(tables.PIPELINE, pk) if "targets" in each]
+
+
+def test_everyone_is_everyone_but_the_source(world: World) -> None:
+    put(world, signal("herald", to=["*"]))
+    world.settle()
+
+    assert receivers(world) == {"ann", "bob"}
+
+
+def test_subscribers_are_those_who_asked_for_the_type(world: World) -> None:
+    put(world, signal("bob", to=["@subscribers"]))
+    world.settle()
+
+    assert receivers(world) == {"ann", "herald"}
+
+
+@pytest.mark.parametrize(("source", "to"), [("herald", "*"), ("bob", "@subscribers")])
+def test_who_registers_later_gets_nothing(world: World, source: str, to: str) -> None:
+    put(world, signal(source, to=[to]))
+    world.pump()
+    held = world.queues.visible()[-1]
+    world.process().handle(held.body)
+    world.register("late", subscriptions=["ALERT"])
+    world.settle()
+
+    world.process().handle(held.body)
+    world.settle()
+
+    assert "late" not in receivers(world)
+
+
+def test_attempts_that_see_different_registrations_agree(world: World) -> None:
+    item = signal("herald", to=["*"])
+    ports = world.process().ports
+
+    def attempt() -> Any:
+        return freeze(item, directory=ports.agents, reads=ports.reads, writes=ports.writes)
+
+    first = attempt()
+    world.register("late")
+    world.settle()
+
+    assert attempt() == first
+    assert "late" not in first.targets
+
+
+def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
+    put(world, signal("ann", to=["*"]))
+    world.settle()
+
+    assert receivers(world) == set()
+    (notice,) = messages(world, "ann")
+    assert isinstance(notice, NoticeMessage)
+    assert notice.code == "broadcast_not_allowed"
+
+
+def test_an_audience_of_nobody_has_an_empty_mirror(world: World) -> None:
+    item = put(world, signal("bob", to=["@subscribers"], kind="RARE"))
+    world.settle()
+
+    assert world.tables.items(tables.SIGNALS)[key_of(item)]["processing_status"] == {}
+
+
+def test_a_large_audience_is_worked_off_in_chunks_with_mirrors_of_their_own(world: World) -> None:
+    crowd = [f"agent-{n}" for n in range(2 * CHUNK + 1)]
+    world.register(*crowd)
+    world.settle()
+
+    item = put(world, signal("ann", to=crowd))
+    world.settle()
+
+    assert receivers(world) == set(crowd)
+    parts = chunks(world, item)
+    assert sorted(len(part["targets"]) for part in parts) == [1, CHUNK, CHUNK]
+    for part in parts:
+        assert part["processing_status"] == {
+            name: {"status": "DELIVERED"} for name in part["targets"]
+        }
+    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
+    assert stored["audience_chunks"] == 3
+    assert "processing_status" not in stored
+
+
+def test_an_acknowledgement_reaches_the_mirror_of_its_chunk(world: World) -> None:
+    crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
+    world.register(*crowd)
+    item = put(world, signal("ann", to=crowd))
+    world.settle()
+
+    world.acknowledge(messages(world, "agent-7")[0].row)
+    world.settle()
+
+    (found,) = [
+        part["processing_status"]["agent-7"]
+        for part in chunks(world, item)
+        if "agent-7" in part["targets"]
+    ]
+    assert found["status"] == "PROCESSED"
+
+
+def test_a_large_audience_takes_one_token_of_the_quota(world: World) -> None:
+    crowd = [f"agent-{n}" for n in range(2 * CHUNK)]
+    world.register(*crowd)
+    world.register("loud", signals_per_minute=1)
+    world.settle()
+
+    allowed = put(world, signal("loud", "s1", to=crowd, at=world.clock()))
+    world.settle()
+    denied = put(world, signal("loud", "s2", to=crowd, at=world.clock()))
+    world.settle()
+
+    ends = [
+        {end.get("reason") for part in chunks(world, item) for end in _ends(part)}
+        for item in (allowed, denied)
+    ]
+    assert ends == [{None}, {"quota"}]
+
+
+def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
+    crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
+    item = put(world, signal("ann", to=crowd, ttl=int(world.clock()) + 10))
+    world.pump()
+    world.process().handle(world.queues.visible()[-1].body)
+    world.tables.remove(tables.SIGNALS, key_of(item), by="ttl")
+    world.settle()
+
+    assert {end["reason"] for part in chunks(world, item) for end in _ends(part)} == {
+        "expired_before_delivery"
+    }
+
+
+def test_a_lost_attempt_leaves_nothing_that_the_winner_reads(world: World) -> None:
+    """Chunks carry the digest of their audience: of two attempts only one set is worked off."""
+    world.register(*(f"agent-{n}" for n in range(CHUNK + 1)))
+    world.settle()
+    item = put(world, signal("herald", to=["*"]))
+    loser, winner = world.process().ports, world.process().ports
+    names = [each.agent_id for each in loser.agents.everyone()]
+    world.register("late")
+    world.settle()
+    first = freeze(item, directory=winner.agents, reads=winner.reads, writes=winner.writes)
+
+    again = freeze(item, directory=loser.agents, reads=loser.reads, writes=loser.writes)
+
+    assert again == first
+    assert "late" not in names
+
+
+def _ends(part: Item) -> list[Item]:
+    return list(part["processing_status"].values())

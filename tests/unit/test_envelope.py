@@ -1,0 +1,61 @@
+"""Entries are packed into messages that Dramatiq reads, as few as limit and fill allow."""
+
+import pytest
+
+from sharpwave.schemas.numbers import parse_json
+from sharpwave.workers.envelope import MAX_FILL_BYTES, Duty, Entry, message, pack, singles
+
+DUTY = Duty("deliver", "on_signals", 10)
+
+
+def entry(number: int, size: int = 10) -> Entry:
+    return Entry(f'{{"event_id":"e{number}","x":"{"y" * size}"}}', str(number))
+
+
+def test_a_message_is_what_dramatiq_reads() -> None:
+    body = parse_json(message(DUTY, [entry(1), entry(2)], moment_ms=7))
+
+    assert body["queue_name"] == "deliver"
+    assert body["actor_name"] == "on_signals"
+    assert [each["event_id"] for each in body["kwargs"]["entries"]] == ["e1", "e2"]
+    assert (body["args"], body["options"], body["message_timestamp"]) == ([], {}, 7)
+
+
+def test_the_same_entries_make_the_same_message() -> None:
+    first, again, other = (
+        message(DUTY, entries, moment_ms=7) for entries in ([entry(1)], [entry(1)], [entry(2)])
+    )
+
+    assert first == again
+    assert parse_json(first)["message_id"] != parse_json(other)["message_id"]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [1]), (10, [10]), (21, [10, 10, 1])])
+def test_a_message_holds_at_most_what_its_duty_allows(count: int, expected: list[int]) -> None:
+    packed = list(pack(DUTY, [entry(n) for n in range(count)], moment_ms=7))
+
+    assert [len(each.sequence_numbers) for each in packed] == expected
+
+
+def test_a_message_is_filled_to_the_limit_and_not_beyond() -> None:
+    half = MAX_FILL_BYTES // 2 - 30
+
+    packed = list(pack(DUTY, [entry(n, half) for n in range(5)], moment_ms=7))
+
+    assert [len(each.sequence_numbers) for each in packed] == [2, 2, 1]
+
+
+def test_an_entry_too_large_for_the_fill_travels_alone() -> None:
+    sizes = (10, MAX_FILL_BYTES + 1, 10)
+
+    packed = list(pack(DUTY, [entry(n, size) for n, size in enumerate(sizes)], moment_ms=7))
+
+    assert [each.sequence_numbers for each in packed] == [("0",), ("1",), ("2",)]
+
+
+def test_a_split_group_loses_no_entry() -> None:
+    alone = singles(DUTY, [{"event_id": "e1"}, {"event_id": "é"}])
+
+    found = [parse_json(each.body)["kwargs"]["entries"] for each in alone]
+    assert found == [[{"event_id": "e1"}], [{"event_id": "é"}]]
+    assert all(each.body.isascii() for each in alone)

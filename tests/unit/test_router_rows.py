@@ -1,0 +1,163 @@
+"""What agents do to their own rows: legal moves are mirrored, others are told and put back."""
+
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.numbers import parse_json
+from sharpwave.workers.ports import Change, Insert, Item, Location
+from sharpwave.workers.router import Router
+from sharpwave.workers.testing import MemoryTables, VirtualClock
+from sharpwave.workers.testing.records import key_of, signal
+
+SIGNAL = key_of(signal(to=["bob"]))
+ROW = keys.inbox_row("bob", SIGNAL, signal_uid(*SIGNAL))
+
+
+class Inbox:
+    """One row, as its worker wrote it."""
+
+    def __init__(self, **more: Any) -> None:
+        self.tables = MemoryTables(VirtualClock())
+        self.item: Item = {
+            **ROW.item(),
+            "signal_pk": SIGNAL.pk,
+            "signal_sk": SIGNAL.sk,
+            "status": "PENDING",
+            "expires_at": 9,
+            **more,
+        }
+        self.tables.apply([Insert(tables.SIGNALS, self.item)])
+
+    def news(self) -> list[Any]:
+        """Give what follows from the last record; a row only ever concerns its mirror."""
+        last = self.tables.streams[tables.SIGNALS][-1].record
+        found: list[Any] = []
+        for message in Router()(tables.SIGNALS, [last]):
+            body = parse_json(message.body)
+            assert body["actor_name"] == "on_rows_changed"
+            found += body["kwargs"]["entries"]
+        return found
+
+    def update(self, *, remove: tuple[str, ...] = (), **values: Any) -> list[Any]:
+        self.tables.update(tables.SIGNALS, ROW, values, remove=remove)
+        return self.news()
+
+    def work(self, **values: Any) -> list[Any]:
+        self.tables.apply([Change(Location(tables.SIGNALS, ROW), values)])
+        return self.news()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("PENDING", "PROCESSED"),
+        ("PENDING", "FAILED"),
+        ("EXPIRED", "PROCESSED"),
+        ("EXPIRED", "FAILED"),
+    ],
+)
+def test_an_acknowledgement_names_the_signal_and_the_target(before: str, after: str) -> None:
+    inbox = Inbox(status=before, worker_rev="r")
+
+    (entry,) = inbox.update(status=after, processed_at=1)
+
+    assert entry == {"key": [SIGNAL.pk, SIGNAL.sk], "targets": ["bob"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("PROCESSED", "PENDING"),
+        ("PROCESSED", "FAILED"),
+        ("PENDING", "DELIVERED"),
+        ("PENDING", "EXPIRED"),
+        ("PENDING", "DONE"),
+        ("FAILED", "EXPIRED"),
+    ],
+)
+def test_a_move_backwards_or_into_nonsense_is_illegal(before: str, after: str) -> None:
+    inbox = Inbox(status=before)
+
+    (entry,) = inbox.update(status=after)
+
+    assert entry["illegal"]["before"] == before
+    assert entry["illegal"]["after"] == {"S": after}
+    assert entry["illegal"]["event_id"]
+
+
+@pytest.mark.parametrize("after", [5, None, ["PROCESSED"], {"status": "PROCESSED"}])
+def test_a_status_that_is_no_text_is_illegal_whatever_it_holds(after: Any) -> None:
+    (entry,) = Inbox().update(status=after)
+
+    assert "illegal" in entry
+
+
+def test_an_expiry_that_an_agent_claims_counts_for_nothing() -> None:
+    inbox = Inbox(status="EXPIRED")
+
+    (entry,) = inbox.update(status="DONE")
+
+    assert entry["illegal"]["before"] == ""
+
+
+def test_a_note_on_the_side_is_mirrored() -> None:
+    (entry,) = Inbox(status="PROCESSED").update(reason="took a while")
+
+    assert "illegal" not in entry
+
+
+def test_a_workers_write_to_a_row_is_known_by_its_revision() -> None:
+    inbox = Inbox()
+
+    assert inbox.work(status="EXPIRED", worker_rev="r1") == []
+    assert inbox.work(status="PENDING", worker_rev="r2") == []
+
+
+def test_a_row_that_its_agent_replaced_is_given_back_what_the_worker_wrote() -> None:
+    inbox = Inbox(worker_rev="r1", chunk="c1")
+    inbox.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PROCESSED", "processed_at": 7})
+
+    (entry,) = inbox.news()
+
+    assert entry["chunk"] == "c1"
+    assert entry["restore"]["attributes"] == {
+        "signal_pk": {"S": SIGNAL.pk},
+        "signal_sk": {"S": SIGNAL.sk},
+        "expires_at": {"N": "9"},
+        "chunk": {"S": "c1"},
+    }
+
+
+def test_an_illegal_replacement_also_gets_back_the_agents_own_attributes() -> None:
+    inbox = Inbox(status="PROCESSED", decision_id="d1")
+    inbox.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PENDING"})
+
+    (entry,) = inbox.news()
+
+    assert entry["illegal"]["before"] == "PROCESSED"
+    assert entry["restore"]["attributes"]["decision_id"] == {"S": "d1"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"signal_pk": 5}, {"signal_sk": "no time"}, {"signal_pk": "agent:eve#inbox"}],
+)
+def test_a_row_that_names_no_signal_reaches_no_mirror(forged: Item) -> None:
+    assert Inbox(**forged).update(status="PROCESSED") == []
+
+
+def test_a_forged_chunk_is_left_out() -> None:
+    (entry,) = Inbox(chunk="x" * 2000).update(status="PROCESSED")
+
+    assert "chunk" not in entry
+
+
+def test_rows_that_come_and_go_concern_nobody() -> None:
+    inbox = Inbox()
+    inserted = inbox.news()
+    inbox.tables.remove(tables.SIGNALS, ROW)
+
+    assert inserted == inbox.news() == []
