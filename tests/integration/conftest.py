@@ -1,0 +1,351 @@
+"""One running system for all tests, and how a test writes to it and looks at what came of it."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import pytest
+
+from sharpwave.infra.agents_admin import Wishes, add_agent
+from sharpwave.infra.cli import main
+from sharpwave.infra.embedded import Backend
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.stack import Stack, StackOptions
+from sharpwave.producers import Agent
+from sharpwave.schemas import keys
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.numbers import to_wire
+from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
+from sharpwave.schemas.times import DAY_S, iso_ms
+from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
+from sharpwave.workers.main import build_router
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.settings import Settings
+
+T = TypeVar("T")
+MakeWorld = Callable[[Stack], "World"]
+OURS = ("AWS_", "SHARPWAVE_")
+
+PATIENCE_S = 30.0
+#: Memory is short here, so that a test sees what takes a day elsewhere.
+PROMOTE_AFTER_S = 4
+SETTINGS = {
+    "SHARPWAVE_PROMOTE_AFTER_S": str(PROMOTE_AFTER_S),
+    "SHARPWAVE_PATTERN_CACHE_S": "0.5",
+    "SHARPWAVE_CLOCK_SKEW_S": "0.5",
+    "SHARPWAVE_REGISTRATION_CACHE_S": "0.5",
+    "SHARPWAVE_ARCHIVE_LINGER_S": "0.05",
+    "SHARPWAVE_VISIBILITY_TIMEOUT_S": "4",
+    "SHARPWAVE_HEARTBEAT_S": "0.5",
+}
+
+
+class Borrowed:
+    """The session's backend for a stack that shall not stop it; endpoints may be overridden."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.name, self.endpoint_url = backend.name, backend.endpoint_url
+        self.environment = dict(backend.environment)
+
+    def start(self) -> Self:
+        return self
+
+    def stop(self) -> None: ...
+
+    def restart(self) -> None:
+        raise NotImplementedError("the backend is shared")
+
+    def alive(self) -> bool:
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class World:
+    """A running system as raw agents and operators meet it.
+
+    Attributes:
+        tag: part of the names of this test's agents, so that tests do not meet.
+    """
+
+    def __init__(self, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+        self.stack, self.deployment = stack, stack.deployment
+        self.items = Items(stack.deployment)
+        self.tag = uuid4().hex[:8]
+        self._capsys = capsys
+        self._agents: list[str] = []
+
+    def agent(self, name: str, **wishes: Any) -> str:
+        """Register an agent of this test's own, as an operator does; gives its id."""
+        agent_id = f"{name}-{self.tag}"
+        add_agent(self.deployment, agent_id, Wishes(**wishes))
+        self._agents.append(agent_id)
+        return agent_id
+
+    def sdk(self, agent_id: str, **options: Any) -> Agent:
+        return Agent(agent_id, prefix=self.deployment.prefix, **options)
+
+    def forget(self) -> None:
+        """Take this test's agents off the list that ticks go through."""
+        for agent_id in self._agents:
+            self.items.delete(PIPELINE, keys.known_agent(agent_id))
+
+    # -- what agents write, raw ------------------------------------------------------------------
+
+    def signal(self, source: str, to: list[str], **attributes: Any) -> keys.Key:
+        return self.put(SIGNALS, raw_signal(source, to, **attributes))
+
+    def decision(self, agent_id: str, **attributes: Any) -> keys.Key:
+        return self.put(DECISIONS, raw_decision(agent_id, **attributes))
+
+    def memory(self, agent_id: str, **attributes: Any) -> keys.Key:
+        return self.put(STATE, raw_memory(agent_id, **attributes))
+
+    def put(self, table: str, item: Item) -> keys.Key:
+        self.items.put(table, item)
+        return keys.Key(item["PK"], item["SK"])
+
+    def outcome(self, decision: keys.Key, *, success: bool, rev: int = 1, **details: Any) -> None:
+        values = {"outcome": {"success": success, **details}, "outcome_rev": rev}
+        assert self.items.update(DECISIONS, decision, values)
+
+    def acknowledge(
+        self, target: str, signal: keys.Key, status: str = "PROCESSED", **more: Any
+    ) -> bool:
+        """Do to a row what its agent does; says whether there is one."""
+        values = {"status": status, "processed_at": int(time.time()), **more}
+        return self.items.update(SIGNALS, self.row_key(target, signal), values)
+
+    def overdue(self, target: str, signal: keys.Key) -> None:
+        """Let a delivery's deadline pass without waiting for it."""
+        past = {"expires_at": int(time.time()) - 1}
+        assert self.items.update(SIGNALS, self.row_key(target, signal), past)
+
+    # -- what came of it -------------------------------------------------------------------------
+
+    def row_key(self, target: str, signal: keys.Key) -> keys.Key:
+        return keys.inbox_row(target, signal, signal_uid(*signal))
+
+    def row(self, target: str, signal: keys.Key) -> Item:
+        return self.items.get(SIGNALS, self.row_key(target, signal)) or {}
+
+    def mirror(self, signal: keys.Key) -> dict[str, Any]:
+        return dict((self.items.get(SIGNALS, signal) or {}).get("processing_status", {}))
+
+    def statuses(self, signal: keys.Key) -> dict[str, str]:
+        return {target: entry["status"] for target, entry in self.mirror(signal).items()}
+
+    def receive(self, agent_id: str, count: int = 1) -> list[dict[str, Any]]:
+        """Receive exactly this many messages, and delete them."""
+        found: list[dict[str, Any]] = []
+
+        def enough() -> bool:
+            found.extend(self.letters(agent_id))
+            return len(found) >= count
+
+        self.eventually(enough, f"{agent_id} receives {count} messages")
+        assert len(found) == count, found
+        return found
+
+    def letters(self, agent_id: str) -> list[dict[str, Any]]:
+        """Receive what is there, or comes within a second, and delete it."""
+        box = Mailbox(self.deployment, f"inbox-{agent_id}")
+        letters = box.receive(hold_s=30, wait_s=1)
+        box.delete(letters)
+        return [json.loads(letter.body) for letter in letters]
+
+    def waiting(self, queue: str) -> int:
+        return Mailbox(self.deployment, queue).depth().total
+
+    def parked(self, table: str, record: keys.Key) -> list[Item]:
+        start = keys.parked(table, record.pk, record.sk, "")
+        return list(self.items.query(PIPELINE, start.pk, begins=start.sk))
+
+    def eventually(self, holds: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
+        """Wait until something holds, and give it."""
+        deadline = time.monotonic() + within_s
+        while not (found := holds()):
+            assert time.monotonic() < deadline, (
+                f"not within {within_s:g} s: {what}; the logs are in {self.stack.folder}"
+            )
+            threading.Event().wait(0.03)
+        return found
+
+    def becomes(self, signal: keys.Key, **expected: str) -> None:
+        """Wait for the statuses in a signal's mirror; names stand without this test's tag."""
+        wanted = {f"{name.replace('_', '-')}-{self.tag}": value for name, value in expected.items()}
+        self.eventually(lambda: self.statuses(signal) == wanted, f"{signal} becomes {wanted}")
+
+    # -- what the pipeline and its operators do ---------------------------------------------------
+
+    def route(self, table: str, records: list[dict[str, Any]]) -> list[Outgoing]:
+        """Make work messages of stream records, as the pump does."""
+        return build_router(Settings())(table, records)
+
+    def feed(self, table: str, records: list[dict[str, Any]]) -> None:
+        """Give stream records to the router, and what it makes of them to the work queues."""
+        self.send(self.route(table, records))
+
+    def send(self, messages: list[Outgoing]) -> None:
+        client = self.deployment.sqs
+        SqsWorkQueues(client, urls=QueueUrls(client, prefix=self.deployment.prefix)).send(messages)
+
+    def sharpwave(self, *argv: str) -> tuple[int, Any]:
+        """Run a command; gives its exit code and its answer."""
+        self._capsys.readouterr()
+        code = main([*argv, "--prefix", self.deployment.prefix, "--json"])
+        shown = self._capsys.readouterr()
+        print(shown.err, file=sys.stderr)
+        return code, json.loads(shown.out or shown.err)
+
+
+def raw_signal(source: str, to: list[str], *, at: float | None = None, **attributes: Any) -> Item:
+    moment = time.time() if at is None else at
+    record_id, iso = f"sig-{uuid4().hex[:12]}", iso_ms(moment)
+    kind = attributes.pop("signal_type", "WHALE_ACTIVITY")
+    return {
+        "PK": keys.signal_pk(kind, source),
+        "SK": keys.dated_sk(iso, record_id),
+        "signal_id": record_id,
+        "signal_type": kind,
+        "source_agent": source,
+        "target_agents": to,
+        "timestamp": int(moment),
+        "iso_timestamp": iso,
+        "ttl": int(moment) + DAY_S,
+        **attributes,
+    }
+
+
+def raw_decision(agent_id: str, *, at: float | None = None, **attributes: Any) -> Item:
+    moment = time.time() if at is None else at
+    record_id, iso = f"dec-{uuid4().hex[:12]}", iso_ms(moment)
+    kind = attributes.pop("decision_type", "SOURCE_SELECTION")
+    return {
+        "PK": keys.decision_pk(agent_id, kind),
+        "SK": keys.dated_sk(iso, record_id),
+        "agent_id": agent_id,
+        "decision_id": record_id,
+        "decision_type": kind,
+        "timestamp": int(moment),
+        "iso_timestamp": iso,
+        **attributes,
+    }
+
+
+def raw_memory(agent_id: str, *, at: float | None = None, **attributes: Any) -> Item:
+    moment = time.time() if at is None else at
+    record_id, iso = f"mem-{uuid4().hex[:12]}", iso_ms(moment)
+    kind = attributes.pop("memory_type", "NOTE")
+    return {
+        "PK": keys.memory_pk(agent_id, kind),
+        "SK": keys.dated_sk(iso, record_id),
+        "agent_id": agent_id,
+        "memory_id": record_id,
+        "memory_type": kind,
+        "timestamp": int(moment),
+        "iso_timestamp": iso,
+        "expires_at": int(moment) + DAY_S,
+        "ttl": int(moment) + 3 * DAY_S,
+        **attributes,
+    }
+
+
+def stream_record(
+    new: Item | None, *, old: Item | None = None, stored_at: float | None = None, **more: Any
+) -> dict[str, Any]:
+    """Write a stream record as DynamoDB does, with an event id of its own."""
+    image = new or old or {}
+    change: dict[str, Any] = {
+        "Keys": {name: to_wire(image[name]) for name in ("PK", "SK")},
+        "ApproximateCreationDateTime": time.time() if stored_at is None else stored_at,
+        "SequenceNumber": str(time.time_ns()),
+    }
+    for name, item in (("NewImage", new), ("OldImage", old)):
+        if item is not None:
+            change[name] = {key: to_wire(value) for key, value in item.items()}
+    kind = "REMOVE" if new is None else ("INSERT" if old is None else "MODIFY")
+    return {"eventID": uuid4().hex, "eventName": kind, "dynamodb": change, **more}
+
+
+@pytest.fixture(scope="session")
+def raw() -> Mapping[str, Callable[..., Any]]:
+    """How raw records and stream records are written."""
+    return {
+        "signal": raw_signal,
+        "decision": raw_decision,
+        "memory": raw_memory,
+        "record": stream_record,
+    }
+
+
+@pytest.fixture(scope="session")
+def options(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> StackOptions:
+    """How a system under test is run; each needs a prefix and a folder of its own."""
+    writes = "single" if backend.name.startswith("moto") else "batched"
+    return StackOptions(
+        prefix=f"s{uuid4().hex[:8]}",
+        threads=4,
+        tick_s=0.5,
+        settings={**SETTINGS, "SHARPWAVE_WRITES": writes},
+        folder=tmp_path_factory.mktemp("stack"),
+    )
+
+
+@pytest.fixture(scope="session")
+def borrowed(backend: Backend) -> Callable[[], Backend]:
+    """Lend the session's backend to a stack, which would stop its own when it ends."""
+    return lambda: Borrowed(backend)
+
+
+@pytest.fixture(scope="session")
+def stack(borrowed: Callable[[], Backend], options: StackOptions) -> Iterator[Stack]:
+    """A whole system on the session's backend: the pump, and a worker service per queue."""
+    with Stack(borrowed(), options) as running:
+        yield running
+
+
+@pytest.fixture
+def make_world(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[MakeWorld]:
+    """Look at a running system; this process then reaches its backend and no other."""
+    made: list[World] = []
+
+    def make(stack: Stack) -> World:
+        for name in [name for name in os.environ if name.startswith(OURS)]:
+            monkeypatch.delenv(name)
+        for name, value in stack.environment.items():
+            if name.startswith(OURS):
+                monkeypatch.setenv(name, value)
+        made.append(World(stack, capsys))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.forget()
+
+
+@pytest.fixture
+def world(stack: Stack, make_world: MakeWorld) -> World:
+    """The running system, with agents of this test's own."""
+    return make_world(stack)
+
+
+SCHEMAS = Path(__file__).parents[2] / "schemas" / "json"
+
+
+@pytest.fixture(scope="session")
+def schema() -> Callable[[str], Any]:
+    """Read a published JSON Schema by name."""
+    return lambda name: json.loads((SCHEMAS / f"{name}.json").read_text())

@@ -1,0 +1,104 @@
+"""A worker that is killed in the middle of its work loses nothing and does nothing twice."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sharpwave.infra.verify import verify
+from sharpwave.schemas import keys
+from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
+    from tests.integration.kill.conftest import Fragile
+
+
+@pytest.mark.parametrize("step", ["rows", "messages"])
+def test_a_deliverer_killed_after_its(
+    step: str, fragile: Fragile, world: World, calls: Any
+) -> None:
+    hunter, risk, trade = (world.agent(name) for name in ("hunter", "risk", "trade"))
+    gate = fragile.gates["deliver"]
+    held = (
+        gate.hold(calls["writes"], f"agent:{trade}#inbox", "PENDING")
+        if step == "rows"
+        else gate.hold(calls["sends"], risk)
+    )
+
+    signal = world.signal(hunter, [risk, trade])
+    held.wait()
+    fragile.kill("deliver")
+    held.release()
+
+    assert world.row(trade, signal)["status"] == "PENDING"
+    world.becomes(signal, risk="DELIVERED", trade="DELIVERED")
+    for target in (risk, trade):
+        with world.sdk(target) as agent:
+            made = [d.decide("ASSESS") for d in agent.inbox(limit=1)]
+            assert list(agent.inbox(wait_s=1, until=time.time() + 1)) == []
+            assert agent.decisions() == made
+    world.becomes(signal, risk="PROCESSED", trade="PROCESSED")
+    world.eventually(lambda: not world.waiting("deliver"), "no work is left")
+
+
+def test_workers_killed_between_their_effect_and_its_receipt_have_it_once(
+    fragile: Fragile, world: World, calls: Any
+) -> None:
+    hunter, risk = world.agent("hunter"), world.agent("risk")
+    signal = world.signal(hunter, [risk])
+    world.becomes(signal, risk="DELIVERED")
+    gates, base = fragile.gates, keys.base_subject(hunter, "SOURCE_SELECTION")
+    holds = [
+        gates["learn"].hold(frozenset({"UpdateItem"}), base, "ADD"),
+        gates["archive"].hold(calls["deletes"], applied=False),
+        gates["promote"].hold(calls["writes"], f"agent:{hunter}#fact"),
+        gates["status"].hold(calls["writes"], signal.sk, "processing_status", applied=False),
+    ]
+
+    world.decision(hunter, outcome={"success": True})
+    entry = world.memory(hunter, importance=1)
+    world.acknowledge(risk, signal)
+    for held in holds:
+        held.wait()
+    fragile.kill("learn", "archive", "promote", "status")
+    for held in holds:
+        held.release()
+
+    fact = keys.fact(hunter, "NOTE", entry.sk)
+    assert world.items.get(MEMORY, fact)
+    world.becomes(signal, risk="PROCESSED")
+    world.eventually(
+        lambda: "promoted_at" in (world.items.get(STATE, entry) or {}), "the memory is marked"
+    )
+    world.eventually(lambda: list(heads(world, base)), "the decision is counted")
+    found = verify(fragile.deployment, fragile.archive)
+    assert found.ok, found
+    [head] = heads(world, base)
+    [row] = [value for name, value in head.items() if name.startswith("d")]
+    assert (row[1], row[2]) == (1, 1)
+
+
+def test_an_acknowledgement_that_overtakes_the_mirror_stays(
+    fragile: Fragile, world: World, calls: Any
+) -> None:
+    hunter, risk, trade = (world.agent(name) for name in ("hunter", "risk", "trade"))
+    held = fragile.gates["deliver"].hold(
+        calls["writes"], "processing_status", risk, "DELIVERED", applied=False
+    )
+
+    signal = world.signal(hunter, [risk, trade])
+    held.wait()
+    world.acknowledge(risk, signal)
+    world.eventually(
+        lambda: world.statuses(signal).get(risk) == "PROCESSED", "the acknowledgement is mirrored"
+    )
+    held.release()
+
+    world.becomes(signal, risk="PROCESSED", trade="DELIVERED")
+
+
+def heads(world: World, subject: str) -> Any:
+    return world.items.query(PIPELINE, keys.ledger_pk(subject), begins="H#")

@@ -1,0 +1,88 @@
+"""`sharpwave up` serves agents from one line to one signal, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+from sharpwave.infra.embedded import Backend
+
+if TYPE_CHECKING:
+    from tests.integration.up.conftest import Up
+
+
+def client(service: Any, url: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
+def names(backend: Backend) -> tuple[list[str], list[str]]:
+    tables = client("dynamodb", backend.endpoint_url).list_tables()["TableNames"]
+    queues = client("sqs", backend.endpoint_url).list_queues().get("QueueUrls", [])
+    return sorted(tables), sorted(queues)
+
+
+def test_one_line_says_that_everything_is_ready(up: Callable[[], Up]) -> None:
+    served = up()
+
+    said = json.loads(served.first_line)
+
+    assert said["ready"] is True
+    assert said["endpoint_url"] == f"http://127.0.0.1:{served.port}"
+    assert said["pid"] == served.process.pid
+    tables = client("dynamodb", said["endpoint_url"]).list_tables()["TableNames"]
+    assert {"agent_decisions", "agent_signals", "agent_state", "agent_memory_ltm"} <= set(tables)
+    assert client("sqs", said["endpoint_url"]).get_queue_url(QueueName="inbox-raw-agent")
+
+
+def test_a_second_one_on_the_same_port_says_what_is_in_the_way(up: Callable[[], Up]) -> None:
+    served = up()
+
+    second = subprocess.run(
+        [*served.command(served.port), "--folder", str(served.folder / "second")],
+        env=served.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert second.returncode == 1
+    assert second.stdout == ""
+    [line] = second.stderr.splitlines()
+    error = json.loads(line)
+    assert error["kind"] == "PortTaken"
+    assert f"port {served.port} on 127.0.0.1 is taken" in error["error"]
+    assert served.process.poll() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sigterm_drains_it_and_leaves_no_process(up: Callable[[], Up], backend: Backend) -> None:
+    served, before = up(), names(backend)
+    family = served.descendants()
+    assert len(family) > 10, family
+
+    code, said = served.stop()
+
+    assert (code, said) == (0, "")
+    deadline = time.monotonic() + 5
+    while (left := served.descendants()) and time.monotonic() < deadline:
+        Event().wait(0.05)
+    assert left == {}
+    for service in ("deliver", "status", "promote", "learn", "archive"):
+        log = (served.folder / "run" / f"{service}.log").read_text()
+        assert "Worker has been shut down" in log
+        assert "Traceback" not in log
+    assert names(backend) == before
