@@ -45,6 +45,12 @@ class EmbeddedBackend(LocalServer):
         self._state_dir = state_dir
         self._enforce_iam = enforce_iam
 
+    def stop(self) -> None:
+        """Stop it; without a folder for its state, at once, for it has nothing to save."""
+        if self._state_dir is None:
+            self.kill()
+        super().stop()
+
     def command(self, port: int) -> list[str]:
         """The ministack of its pinned environment."""
         return [str(ensure("ministack") / "ministack")]
