@@ -26,6 +26,7 @@ FAMILIES = (
     "schema",
     "system",
     "demo",
+    "cost",
     "synth",
 )
 

@@ -1,0 +1,210 @@
+"""The model of the flow: what a million signals or decisions make the pipeline do.
+
+Sizes follow from the records, batch sizes from the router's and the broker's limits, and the few
+ratios that depend on traffic are fields of `Flow`, to be replaced by measured ones.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sharpwave.infra.cost.bill import Payer, Use
+from sharpwave.schemas.times import DAY_S
+from sharpwave.workers.metering.sizes import PAYLOAD_BLOCK, read_units, write_units
+from sharpwave.workers.router import DELIVER, LEARN
+
+MILLION = 1_000_000
+#: Bytes of stored items beside the payload, as the pipeline writes them.
+ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
+OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 3
+ELEMENT_BYTES, SLOT_BYTES, SLOT_ELEMENTS, HEAD_ENTRY_BYTES = 17, 90, 150, 42
+#: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
+JSON_FACTOR, ENTRY_BYTES, INBOX_BYTES = 1.25, 250, 450
+PART_BYTES, GZIP_FACTOR = 5 * 1024 * 1024, 0.2
+#: Lambda: GB-seconds of a record and of an invocation.
+LAMBDA_RECORD, LAMBDA_CALL, LAMBDA_BATCH = 0.00077, 0.025, 100
+SWEEP_EVERY_S = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """One kind of traffic.
+
+    Attributes:
+        targets: targets of a signal.
+        item_kb: size of a signal or a decision as its agent writes it.
+        full: share of the most messages that fit a batch which batches hold, 0 to 1.
+        mirrors_after_acks: mirror writes that the acknowledgements of one signal share; up to
+            one for each target when they come far apart.
+        acks_per_message: changed rows that share a message of the status queue.
+        ledgers: ledgers that count a decision, the base ledger and patterns.
+        states: states of a decision that count: with its outcome, later or corrected.
+        per_message: decisions of one ledger's hour that share a message.
+        active_hours: hours of a day in which a ledger counts something.
+        daily_group: decisions of one agent and type in a day.
+        cpu_ms: worker processor time of a signal or of a decision.
+    """
+
+    targets: int = 2
+    item_kb: float = 1.0
+    full: float = 0.7
+    mirrors_after_acks: float = 1.1
+    acks_per_message: float = 2.0
+    ledgers: int = 1
+    states: int = 2
+    per_message: float = 50.0
+    active_hours: float = 24.0
+    daily_group: float = 1000.0
+    cpu_ms: float = 1.5
+
+    @property
+    def bytes(self) -> int:
+        """Give the item's size."""
+        return round(self.item_kb * 1024)
+
+
+def signals(flow: Flow) -> list[Use]:
+    """Give what a million signals use."""
+    mirror = flow.bytes + MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
+    rounds = flow.mirrors_after_acks
+    acks = flow.targets / flow.acks_per_message
+    body = flow.bytes * JSON_FACTOR
+    reads = rounds * (
+        read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)
+    )
+    return [
+        _use("the agent's own write", "dynamodb_write", write_units(flow.bytes), "writer"),
+        *_router(1 + 2 * flow.targets + 1 + rounds),
+        *_queued("work queue", body + ENTRY_BYTES, 1, flow, per_message=DELIVER.limit),
+        *_queued("acknowledgements' queue", ENTRY_BYTES, acks, flow, per_message=1),
+        _use("inbox rows", "dynamodb_write", flow.targets * write_units(ROW_BYTES)),
+        _use("mirror at delivery", "dynamodb_write", write_units(mirror)),
+        _use("mirror after acknowledgements", "dynamodb_write", rounds * write_units(mirror)),
+        _use("mirror's reads", "dynamodb_read", reads),
+        _use(
+            "inbox sends", "sqs_request", flow.targets * _requests(flow.bytes + INBOX_BYTES, flow)
+        ),
+        *_compute(flow),
+        _use(
+            "agents' acknowledgements",
+            "dynamodb_write",
+            flow.targets * write_units(ROW_BYTES),
+            "agents",
+        ),
+        _use(
+            "agents' receives",
+            "sqs_request",
+            flow.targets * _requests(flow.bytes + INBOX_BYTES, flow),
+            "agents",
+        ),
+        _use("agents' deletes", "sqs_request", flow.targets, "agents"),
+    ]
+
+
+def decisions(flow: Flow) -> list[Use]:
+    """Give what a million decisions use, from the put to the summary of their day."""
+    whole = decision_units(flow)
+    image = (flow.bytes + OUTCOME_BYTES) * JSON_FACTOR + ENTRY_BYTES
+    slot, head = ledger_units(flow)
+    shares = flow.states * flow.ledgers / flow.per_message
+    day = episode(flow)
+    parts = flow.states * image * GZIP_FACTOR / PART_BYTES
+    learning = _queued("work queue", image, flow.states, flow, per_message=LEARN.limit)
+    archiving = _queued("archive's queue", image, flow.states, flow, per_message=LEARN.limit)
+    return [
+        _use("the agent's own put", "dynamodb_write", whole.put, "writer"),
+        _use("index entries of the put", "dynamodb_write", whole.put_indexes, "writer"),
+        _use("the agent's outcome", "dynamodb_write", whole.outcome, "writer"),
+        _use("index entry of the outcome", "dynamodb_write", whole.outcome_index, "writer"),
+        *_router(flow.states + 1),
+        *learning,
+        _use("ledger", "dynamodb_write", shares * slot),
+        _use("ledger's head", "dynamodb_write", shares * head),
+        *archiving,
+        _use("archive's parts", "s3_put", parts),
+        _use("mark of promotion", "dynamodb_write", whole.mark),
+        _use("summary of the day", "dynamodb_write", day.writes),
+        _use("reads for the summary of the day", "dynamodb_read", day.reads),
+        *_compute(flow),
+    ]
+
+
+class Life(NamedTuple):
+    """Write units of one decision's life, without ledgers."""
+
+    put: float
+    put_indexes: float
+    outcome: float
+    outcome_index: float
+    mark: float
+
+
+class Episode(NamedTuple):
+    """Units of one decision's share in the summary of its day."""
+
+    writes: float
+    reads: float
+
+
+def decision_units(flow: Flow) -> Life:
+    """Give the write units of one decision: put, outcome and promotion."""
+    resolved = write_units(flow.bytes + OUTCOME_BYTES)
+    later = flow.states - 1
+    return Life(
+        put=write_units(flow.bytes),
+        put_indexes=INDEX_ENTRIES,
+        outcome=later * resolved,
+        outcome_index=later,
+        mark=write_units(flow.bytes + OUTCOME_BYTES + MARK_BYTES),
+    )
+
+
+def ledger_units(flow: Flow) -> tuple[float, float]:
+    """Give the mean write units of one addition to a slot, and of one change of its head.
+
+    A slot fills up to a set of elements; a head gains one entry in each active hour of a month.
+    """
+    held = min(SLOT_ELEMENTS, flow.states * max(flow.per_message, flow.daily_group / 24))
+    slot = write_units(round(SLOT_BYTES + held * ELEMENT_BYTES / 2))
+    head = SLOT_BYTES + flow.active_hours * 30 * HEAD_ENTRY_BYTES / 2
+    return slot, write_units(round(head))
+
+
+def episode(flow: Flow) -> Episode:
+    """Give one decision's share of its day's summary, which each sweep recomputes whole."""
+    sweeps = min(flow.daily_group, DAY_S / SWEEP_EVERY_S)
+    size = flow.bytes + OUTCOME_BYTES + MARK_BYTES
+    pages = read_units(round(flow.daily_group / 2 * size), consistent=True)
+    return Episode(writes=sweeps / flow.daily_group, reads=sweeps * (pages + 1) / flow.daily_group)
+
+
+def _queued(item: str, body: float, messages: float, flow: Flow, *, per_message: int) -> list[Use]:
+    """Give the requests of sending, receiving and deleting work that shares messages."""
+    share = messages / max(1.0, per_message * flow.full)
+    moved = max(messages * body / PAYLOAD_BLOCK, share / (10 * flow.full))
+    return [
+        _use(f"{item}: send and receive", "sqs_request", 2 * moved),
+        _use(f"{item}: delete", "sqs_request", share / (10 * flow.full)),
+    ]
+
+
+def _requests(body: float, flow: Flow) -> float:
+    """Give the billed requests of one message in a batch of messages of that size."""
+    return max(body / PAYLOAD_BLOCK, 1 / (10 * flow.full))
+
+
+def _router(records: float) -> list[Use]:
+    calls = records / LAMBDA_BATCH
+    return [
+        _use("Lambda router: invocations", "lambda_request", calls),
+        _use(
+            "Lambda router: time", "lambda_gb_second", records * LAMBDA_RECORD + calls * LAMBDA_CALL
+        ),
+    ]
+
+
+def _compute(flow: Flow) -> list[Use]:
+    return [_use("workers' compute", "fargate_hour", flow.cpu_ms / 1000 / 3600)]
+
+
+def _use(item: str, price: str, each: float, payer: Payer = "pipeline") -> Use:
+    return Use(item, payer, price, each * MILLION)
