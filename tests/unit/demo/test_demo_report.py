@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sharpwave.infra.demo.calls import CallCounter
 from sharpwave.infra.demo.knowledge import Sample, Standing
 from sharpwave.infra.demo.picture import draw, lines
 from sharpwave.infra.demo.progress import Outcome, Progress
@@ -162,16 +161,13 @@ def test_live_counters_are_shown_on_a_terminal_only() -> None:
     assert "n=4" in shown
 
 
-def test_calls_are_counted_by_operation() -> None:
-    class Events:
-        def register(self, event_name: str, handler: Any) -> None:
-            assert event_name == "before-call"
-            handler(event_name="before-call.sqs.ReceiveMessage", model=None)
-            handler(event_name="before-call.dynamodb.PutItem", model=None)
-            handler(event_name="before-call.sqs.ReceiveMessage", model=None)
+def test_the_price_by_the_million_is_shown_where_it_was_measured() -> None:
+    report = build(OUTCOME, Verification(True, 2), picture=None)
+    cost = {"per_million_signals": {"usd": 4.5}, "per_million_decisions": None}
+    console = Console(file=io.StringIO(), width=120)
 
-    counter = CallCounter()
-    counter.watch(Events())
+    console.print(to_text({**report, "cost": cost}))
 
-    assert counter.total == 3
-    assert counter.by_operation() == {"sqs.ReceiveMessage": 2, "dynamodb.PutItem": 1}
+    assert isinstance(console.file, io.StringIO)
+    assert "$4.50 per million signals" in console.file.getvalue()
+    assert "per million decisions" not in console.file.getvalue()

@@ -106,10 +106,17 @@ def _summary(report: Mapping[str, Any]) -> Table:
         "AWS calls": f"{report['api_calls_per_event']} per event"
         f" ({calls['agents']:,} by agents, {calls['workers']:,} by workers)",
     }
+    if "cost" in report:
+        lines["list price"] = _price(report["cost"])
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, text in lines.items():
         table.add_row(Text(name, style="bold"), text)
     return table
+
+
+def _price(cost: Mapping[str, Any]) -> str:
+    bills = {"signals": cost["per_million_signals"], "decisions": cost["per_million_decisions"]}
+    return ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
 
 
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.demo.calls import CallCounter
+from sharpwave.infra.cost import load_prices, measured, usage_of
 from sharpwave.infra.demo.drafts import AGENTS
 from sharpwave.infra.demo.market import load
 from sharpwave.infra.demo.picture import draw
@@ -27,6 +27,7 @@ from sharpwave.infra.workforce import worker_calls
 from sharpwave.producers import Agent
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.workers.calls import CallMeter
 
 _CACHE_S = 1.0
 _PROMOTE_AFTER_S = 5.0
@@ -64,27 +65,28 @@ def run(wishes: Wishes, observe: Observe) -> dict[str, Any]:
         },
     )
     with Stack(EmbeddedBackend(), options) as stack:
-        counter = CallCounter()
+        meter = CallMeter(prefix=options.prefix)
         outcome = replay(
             days,
-            agents=_agents(stack, counter, strict=wishes.strict),
-            pipeline=_pipeline(stack.deployment, counter),
+            agents=_agents(stack, meter, strict=wishes.strict),
+            pipeline=_pipeline(stack.deployment, meter),
             observe=observe,
             deadline_s=wishes.deadline_s,
             count=wishes.days,
         )
         verification = _verify(stack)
+        cost = measured(usage_of(stack.deployment).with_agents(meter.used()), load_prices())
     picture = draw(outcome.samples, wishes.folder / "pattern-confidence.png")
-    return build(outcome, verification, picture=str(picture))
+    return {**build(outcome, verification, picture=str(picture)), "cost": cost.as_json()}
 
 
-def _agents(stack: Stack, counter: CallCounter, *, strict: bool) -> dict[str, Agent]:
+def _agents(stack: Stack, meter: CallMeter, *, strict: bool) -> dict[str, Agent]:
     session = boto3.Session(
         aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         region_name=REGION,
     )
-    counter.watch(session.events)
+    meter.watch_events(session.events, endpoint_url=stack.backend.endpoint_url)
     return {
         name: Agent(
             name,
@@ -97,7 +99,7 @@ def _agents(stack: Stack, counter: CallCounter, *, strict: bool) -> dict[str, Ag
     }
 
 
-def _pipeline(deployment: Deployment, counter: CallCounter) -> Pipeline:
+def _pipeline(deployment: Deployment, meter: CallMeter) -> Pipeline:
     def imported(definitions: Sequence[PatternDefinition]) -> float:
         timing = Timing(clock_skew_s=0.0, cache_s=_CACHE_S)
         done = import_patterns(deployment, definitions, timing=timing)
@@ -109,7 +111,7 @@ def _pipeline(deployment: Deployment, counter: CallCounter) -> Pipeline:
     return Pipeline(
         import_patterns=imported,
         backlog=backlog,
-        agent_calls=lambda: counter.total,
+        agent_calls=lambda: meter.total,
         worker_calls=lambda: sum(worker_calls(deployment).values()),
         reporting_s=_WORKER_HEARTBEAT_S,
     )
