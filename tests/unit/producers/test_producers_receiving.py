@@ -7,7 +7,7 @@ import pytest
 
 from sharpwave.producers.errors import Unreachable
 from sharpwave.producers.identity import Identity
-from sharpwave.producers.operations.receiving import Inbox, Polling, Received, Recent, admit
+from sharpwave.producers.operations.receiving import Inbox, Polling, Received, admit
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.numbers import item_to_wire, plain_json
 
@@ -38,17 +38,18 @@ def inbox(me: Identity) -> Inbox:
     return Inbox(me)
 
 
-def test_a_first_receive_costs_no_read(play: Play, inbox: Inbox) -> None:
-    played = play(admit(inbox, received()))
+def test_an_open_delivery_is_handed_out_after_one_read(play: Play, inbox: Inbox) -> None:
+    played = play(admit(inbox, received()), row(status="PENDING"))
 
     assert played.result.message.signal_id == "sig_1"
-    assert played.calls == []
+    assert played.operations == ["get_item"]
 
 
-def test_a_redelivery_is_checked_against_the_row_with_a_strong_read(
-    play: Play, inbox: Inbox
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_another_process_acknowledged_is_dropped_even_at_its_copys_first_receive(
+    play: Play, inbox: Inbox, count: int
 ) -> None:
-    again = received(count=2)
+    again = received(count=count)
 
     played = play(admit(inbox, again), row(status="PROCESSED"), {})
 
@@ -75,9 +76,7 @@ def test_what_the_agent_did_not_end_is_handed_out_again(
     assert played.result is not None
 
 
-def test_a_second_copy_in_this_process_is_checked_too(play: Play, inbox: Inbox) -> None:
-    play(admit(inbox, received()))
-
+def test_a_failure_that_the_agent_declared_is_an_end(play: Play, inbox: Inbox) -> None:
     played = play(admit(inbox, received()), row(status="FAILED", processed_at=5), {})
 
     assert played.operations == ["get_item", "delete_message"]
@@ -126,15 +125,6 @@ def test_a_failed_delete_waits_for_the_next_receive(play: Play, inbox: Inbox) ->
 
     assert played.result is None
     assert inbox.me.counters["skipped"] == 1
-
-
-def test_only_so_many_ids_are_remembered() -> None:
-    recent = Recent(size=2)
-
-    for name in ("a", "b", "a", "c"):
-        recent.add(name)
-
-    assert [name in recent for name in "abc"] == [True, False, True]
 
 
 def test_polling_stops_at_its_limit(me: Identity) -> None:

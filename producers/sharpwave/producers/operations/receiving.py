@@ -1,7 +1,7 @@
 """Receiving what is in an agent's queue, and telling what is still to be worked."""
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from sharpwave.schemas.numbers import parse_json, plain_json
 
 #: Source: AWS, ReceiveMessage and ChangeMessageVisibility, limits of their parameters.
 MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = 10, 20, 43_200
-_REMEMBERED_IDS, _REMEMBERED_NOTICES = 4096, 100
+_REMEMBERED_NOTICES = 100
 
 OnNotice = Callable[[NoticeMessage], None]
 
@@ -36,25 +36,6 @@ class Received:
     held: bool = True
 
 
-class Recent:
-    """The delivery ids seen last, as many as fit."""
-
-    def __init__(self, size: int = _REMEMBERED_IDS) -> None:
-        """Remember at most `size` ids."""
-        self._ids: OrderedDict[str, None] = OrderedDict()
-        self._size = size
-
-    def __contains__(self, delivery_id: str) -> bool:
-        return delivery_id in self._ids
-
-    def add(self, delivery_id: str) -> None:
-        """Remember an id and forget the oldest."""
-        self._ids[delivery_id] = None
-        self._ids.move_to_end(delivery_id)
-        while len(self._ids) > self._size:
-            self._ids.popitem(last=False)
-
-
 @dataclass
 class Inbox:
     """An agent's queue and what was learned from it."""
@@ -62,7 +43,6 @@ class Inbox:
     me: Identity
     on_notice: OnNotice | None = None
     url: str | None = None
-    seen: Recent = field(default_factory=Recent)
     notices: deque[NoticeMessage] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_NOTICES))
 
 
@@ -196,18 +176,18 @@ def _admit_signal(
     if handling.row.pk != keys.inbox_pk(inbox.me.agent_id):
         _leave(inbox, received, f"its row belongs to {handling.row.pk}")
         return None
-    repeated = received.receive_count > 1 or message.delivery_id in inbox.seen
-    if repeated or message.omitted:
-        row = yield from storage.read(inbox.me.table(tables.SIGNALS), handling.row)
-        if repeated and row and is_acknowledged(row):
-            inbox.me.counters["deduplicated"] += 1
-            yield from discard(received)
-            return None
-        if message.omitted and row is None:
+    # A second copy of a message is a first receive too, and another process may have worked the
+    # other one: only the row can tell.
+    row = yield from storage.read(inbox.me.table(tables.SIGNALS), handling.row)
+    if row and is_acknowledged(row):
+        inbox.me.counters["deduplicated"] += 1
+        yield from discard(received)
+        return None
+    if message.omitted:
+        if row is None:
             _leave(inbox, received, "its row, which holds the payload, is gone")
             return None
-        handling.message = _completed(message, row or {})
-    inbox.seen.add(message.delivery_id)
+        handling.message = _completed(message, row)
     return handling
 
 
