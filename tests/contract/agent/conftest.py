@@ -4,49 +4,31 @@ import asyncio
 import inspect
 import itertools
 import os
-import socket
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from aiobotocore.session import get_session  # type: ignore[import-untyped]
 
+from sharpwave.infra.embedded import Backend
 from sharpwave.producers import Agent, AsyncAgent
 from sharpwave.schemas import keys, messages, queues, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, plain_json
 from sharpwave.schemas.times import DAY_S
 
-MINISTACK = Path(os.environ.get("SHARPWAVE_TEST_MINISTACK", "/tmp/emu/bin/ministack"))
 _prefixes = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def endpoint() -> Iterator[str]:
-    """A running backend: the one that is named, else one of our own."""
-    named = os.environ.get("SHARPWAVE_TEST_ENDPOINT")
-    if named:
-        yield named
-        return
-    if not MINISTACK.exists():
-        pytest.skip(f"no backend: set SHARPWAVE_TEST_ENDPOINT, or install {MINISTACK}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url, place = f"http://127.0.0.1:{port}", {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
-    environment, quiet = {**os.environ, **place}, subprocess.DEVNULL
-    with subprocess.Popen([MINISTACK], env=environment, stdout=quiet, stderr=quiet) as server:
-        wait_until(lambda: _answers(url), "the backend answers")
-        yield url
-        server.terminate()
+@pytest.fixture
+def endpoint(backend: Backend) -> str:
+    """Where tables and queues are."""
+    return backend.endpoint_url
 
 
 @pytest.fixture(autouse=True)
@@ -230,11 +212,3 @@ def wait_until(condition: Callable[[], object], description: str, within_s: floa
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {description}"
         time.sleep(0.02)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_ministack/health", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False

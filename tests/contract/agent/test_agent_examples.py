@@ -29,7 +29,7 @@ def bare(endpoint: str, pipeline: Any) -> Any:
     yield bare
     for table in tables.TABLES:
         bare.dynamodb.delete_table(TableName=table.name)
-    for url in bare.sqs.list_queues().get("QueueUrls", []):
+    for url in bare.sqs.list_queues(QueueNamePrefix="inbox-").get("QueueUrls", []):
         bare.sqs.delete_queue(QueueUrl=url)
 
 

@@ -1,9 +1,8 @@
-"""One backend for all, and for each test a deployment of its own under a fresh prefix."""
+"""For each test a deployment of its own, under a fresh prefix."""
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -11,17 +10,10 @@ import pytest
 
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment, connect
-from sharpwave.infra.embedded import Backend, open_backend
+from sharpwave.infra.embedded import Backend
 from sharpwave.infra.provision import provision
 
 Command = Callable[..., tuple[int, Any]]
-
-
-@pytest.fixture(scope="session")
-def backend() -> Iterator[Backend]:
-    url = os.environ.get("SHARPWAVE_TEST_ENDPOINT")
-    with open_backend("external" if url else "embedded", endpoint_url=url) as opened:
-        yield opened
 
 
 @pytest.fixture

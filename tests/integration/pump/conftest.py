@@ -1,13 +1,7 @@
-"""A backend that can be killed, and a pump between a real table and a real queue."""
+"""A pump between a real table and a real queue, and a backend that can be killed."""
 
-import json
-import os
-import signal
-import socket
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from sharpwave.infra.embedded import Backend, EmbeddedBackend
 from sharpwave.schemas import keys
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump import (
@@ -31,40 +26,8 @@ from sharpwave.workers.pump import (
     Tick,
 )
 
-MINISTACK = Path(os.environ.get("SHARPWAVE_TEST_MINISTACK", "/tmp/emu/bin/ministack"))
 PATIENCE_S = 20.0
 HUGE = "huge"
-
-
-class Backend:
-    """A ministack of our own on a free port; keeps its tables, not its streams, when stopped."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        environment = {
-            "BIND_HOST": "127.0.0.1",
-            "GATEWAY_PORT": str(self.port),
-            "PERSIST_STATE": "1",
-            "STATE_DIR": str(self._directory),
-        }
-        with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [MINISTACK], env=os.environ | environment, stdout=log, stderr=log
-            )
-        eventually(lambda: is_healthy(self.url), "the backend is healthy")
-
-    def stop(self, how: int = signal.SIGTERM) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(PATIENCE_S)
-            self._process = None
 
 
 class Stage:
@@ -181,14 +144,6 @@ def route(table: str, records: Any) -> list[Outgoing]:
     return routed
 
 
-def is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/_ministack/health", timeout=1) as answer:
-            return bool(json.load(answer))
-    except OSError:
-        return False
-
-
 def eventually(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
@@ -197,27 +152,24 @@ def eventually(holds: Callable[[], bool], what: str) -> None:
 
 
 @pytest.fixture
-def endpoint(request: pytest.FixtureRequest) -> str:
-    """The one place that says where the backend is."""
-    given = os.environ.get("SHARPWAVE_TEST_ENDPOINT")
-    return given or str(request.getfixturevalue("backend").url)
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> Iterator[Backend]:
-    if not MINISTACK.exists():
-        pytest.skip(f"no ministack at {MINISTACK}; set SHARPWAVE_TEST_MINISTACK")
-    backend = Backend(tmp_path)
-    backend.start()
-    yield backend
-    backend.stop(signal.SIGKILL)
-
-
-@pytest.fixture
-def make_stage(endpoint: str) -> MakeStage:
+def make_stage(backend: Backend) -> MakeStage:
     prefix = f"pump-{uuid4().hex[:8]}"
-    Stage(endpoint, prefix).provision()
-    return lambda: Stage(endpoint, prefix)
+    Stage(backend.endpoint_url, prefix).provision()
+    return lambda: Stage(backend.endpoint_url, prefix)
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[EmbeddedBackend]:
+    """A backend of its own, which keeps its tables, not its streams, when it is stopped."""
+    with EmbeddedBackend(state_dir=tmp_path) as backend:
+        yield backend
+
+
+@pytest.fixture
+def mortal_stage(mortal: EmbeddedBackend) -> Stage:
+    stage = Stage(mortal.endpoint_url, "pump")
+    stage.provision()
+    return stage
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.integration.pump.conftest import Backend, MakeStage, Stage
+    from tests.integration.pump.conftest import MakeStage, Stage
+
+    from sharpwave.infra.embedded import EmbeddedBackend
 
 PATIENCE_S = 20.0
 
@@ -102,14 +104,14 @@ def test_a_pump_told_to_end_saves_its_position_and_exits_cleanly(
 
 
 def test_a_backend_that_restarts_without_its_stream_is_noticed_and_followed(
-    stage: Stage, backend: Backend
+    mortal_stage: Stage, mortal: EmbeddedBackend
 ) -> None:
+    stage = mortal_stage
     with stage.pumping():
         stage.put("a", "b", "c")
         stage.expect("a", "b", "c")
 
-        backend.stop()
-        backend.start()
+        mortal.restart()
         stage.put("d")
 
         stage.expect("d")
@@ -117,14 +119,15 @@ def test_a_backend_that_restarts_without_its_stream_is_noticed_and_followed(
 
 
 def test_a_backend_that_restarts_with_nothing_is_followed_once_it_is_provisioned(
-    stage: Stage, backend: Backend
+    mortal_stage: Stage, mortal: EmbeddedBackend
 ) -> None:
+    stage = mortal_stage
     with stage.pumping():
         stage.put("a")
         stage.expect("a")
 
-        backend.stop(signal.SIGKILL)
-        backend.start()
+        mortal.kill()
+        mortal.start()
         stage.provision()
         stage.put("b")
 

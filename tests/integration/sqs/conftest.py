@@ -1,7 +1,6 @@
 """A real backend for the SQS broker, and queues of each test's own on it."""
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,20 +9,13 @@ from typing import Any
 import boto3
 import pytest
 
-from sharpwave.infra.embedded import BackendUnavailable, open_backend
+from sharpwave.infra.embedded import Backend
 
 
-@pytest.fixture(scope="session")
-def environment() -> Iterator[dict[str, str]]:
-    """AWS's variables of the backend named by SHARPWAVE_TEST_BACKEND."""
-    name = os.environ.get("SHARPWAVE_TEST_BACKEND", "embedded")
-    backend = open_backend(name, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
-    try:
-        backend.start()
-    except BackendUnavailable as missing:
-        pytest.skip(str(missing))
-    yield dict(backend.environment)
-    backend.stop()
+@pytest.fixture
+def environment(backend: Backend) -> dict[str, str]:
+    """AWS's own variables of the backend."""
+    return dict(backend.environment)
 
 
 @pytest.fixture
