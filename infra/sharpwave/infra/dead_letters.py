@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from sharpwave.infra import queue_setup
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.giving_up import give_up
 from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.schemas.ids import is_agent_id
-from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
 
 PEEK_HOLD_S = 30
 _PASS_HOLD_S = 120
@@ -125,10 +126,15 @@ def redrive(
 
 
 def discard(deployment: Deployment, queue: str, choice: Choice) -> int:
-    """Delete dead letters for good; gives their number."""
+    """Delete dead letters for good; gives their number.
+
+    The deliveries of an inbox's letters end as FAILED, reason `dead_lettered`.
+    """
     source = Mailbox(deployment, queue + DLQ_SUFFIX)
     gone = 0
     for batch in _chosen(source, choice):
+        if queue.startswith(INBOX_PREFIX):
+            give_up(deployment, batch)
         source.delete(batch)
         gone += len(batch)
     return gone

@@ -9,6 +9,7 @@ from sharpwave.schemas.times import DAY_S
 #: Longest queue name. Source: AWS, "Amazon SQS message quotas", queue name.
 MAX_QUEUE_NAME = 80
 DLQ_SUFFIX = "_dlq"
+INBOX_PREFIX = "inbox-"
 RETENTION_S = 10 * DAY_S
 DLQ_RETENTION_S = 14 * DAY_S
 
@@ -54,4 +55,4 @@ def inbox(agent_id: str) -> Queue:
     """
     if not is_agent_id(agent_id):
         raise ValueError(f"{agent_id!r} cannot name an agent; use {AGENT_ID}")
-    return Queue(f"inbox-{agent_id}", visibility_timeout_s=60, max_receive_count=5)
+    return Queue(INBOX_PREFIX + agent_id, visibility_timeout_s=60, max_receive_count=5)

@@ -28,10 +28,11 @@ from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import ascii_json
+from sharpwave.workers.lambda_handler import Handler, make_handler
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
-from sharpwave.workers.ports import Refusal, TryAgain
+from sharpwave.workers.ports import Parking, Refusal, TryAgain
 from sharpwave.workers.presence import Presence
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
@@ -183,14 +184,8 @@ def build_pump(
     settings: Settings, made: Clients, *, stop: threading.Event, meter: CallMeter
 ) -> Pump:
     """Put a pump together; setting `stop` ends it after the page in hand."""
-    ports, route = build_ports(settings, made), build_router(settings)
-    names = {name: tables.physical(name, settings.prefix) for name in queues.WORK_QUEUE_NAMES}
-    sender = Sender(
-        made.sqs,
-        queue_url=PumpUrls(made.sqs, names),
-        on_refused=lambda *refused: ports.parking.park([_unsendable(*refused)]),
-        stop=stop,
-    )
+    parking, route = build_ports(settings, made).parking, build_router(settings)
+    sender = _build_sender(settings, made, parking, stop)
 
     def on_trimmed(table: str, shard_id: str) -> None:
         log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
@@ -200,7 +195,7 @@ def build_pump(
         log.warning("reconciled", extra={"table": table, "items": count})
 
     def on_unroutable(table: str, record: StreamRecord, error: Exception) -> None:
-        ports.parking.park([_unroutable(table, record, error)])
+        parking.park([_unroutable(table, record, error)])
 
     def on_progress(progress: Progress) -> None:
         _write_progress(progress, settings, made, meter)
@@ -220,6 +215,30 @@ def build_pump(
         stop=stop,
         ticks=[_tick(periodic, settings.tick_s) for periodic in ticks.ALL],
         settings=PumpSettings(busy_wait_s=settings.pump_wait_s),
+    )
+
+
+def build_handler(settings: Settings, made: Clients) -> Handler:
+    """Put the router together for Lambda, behind an event source mapping for each table."""
+    parking = build_ports(settings, made).parking
+    names = {tables.physical(name, settings.prefix): name for name in tables.STREAMED}
+    return make_handler(
+        build_router(settings),
+        _build_sender(settings, made, parking, threading.Event()),
+        lambda arn: names[arn.split("/")[1]],
+        on_unroutable=lambda *found: parking.park([_unroutable(*found)]),
+    )
+
+
+def _build_sender(
+    settings: Settings, made: Clients, parking: Parking, stop: threading.Event
+) -> Sender:
+    names = {name: tables.physical(name, settings.prefix) for name in queues.WORK_QUEUE_NAMES}
+    return Sender(
+        made.sqs,
+        queue_url=PumpUrls(made.sqs, names),
+        on_refused=lambda *refused: parking.park([_unsendable(*refused)]),
+        stop=stop,
     )
 
 

@@ -58,15 +58,18 @@ def _add_archive(target: "Parser") -> None:
 
 
 def _up(args: Arguments) -> Answer:
-    from sharpwave.infra.stack import Stack, StackOptions
+    from sharpwave.infra.stack import Stack, StackOptions, set_aside
     from sharpwave.infra.upkeep import Upkeep, tell, until_signalled
 
+    folder = Path(args.folder or ".sharpwave")
+    if not args.state and args.backend != "external":
+        set_aside(folder / "archive")
     options = StackOptions(
         agents=args.agent,
         prefix=args.prefix or os.environ.get("SHARPWAVE_PREFIX", ""),
         threads=args.threads,
         settings={name: value for name, value in os.environ.items() if name[:10] == "SHARPWAVE_"},
-        folder=Path(args.folder or ".sharpwave"),
+        folder=folder,
     )
     with Stack(_backend(args), options, report=tell) as stack:
         _announce(args, stack)
