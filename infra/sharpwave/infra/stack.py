@@ -16,7 +16,7 @@ from sharpwave.infra.connection import Deployment, connect
 from sharpwave.infra.embedded import Backend
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.items import Items
-from sharpwave.infra.processes import Change, Service, Supervisor
+from sharpwave.infra.processes import Backoff, Change, Service, Supervisor
 from sharpwave.infra.provision import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -45,6 +45,7 @@ class StackOptions:
         settings: further `SHARPWAVE_*` variables for pump and workers.
         folder: where logs and the archive go; a temporary one if absent.
         broadcasters: those of the agents that may address everyone.
+        backoff: how long a process that died is waited with.
     """
 
     agents: Sequence[str] = ()
@@ -55,6 +56,7 @@ class StackOptions:
     tick_s: float = 5.0
     settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    backoff: Backoff = field(default_factory=Backoff)
 
 
 class Stack:
@@ -109,7 +111,9 @@ class Stack:
         self.environment = self._environment()
         self.deployment = connect(self.environment, prefix=options.prefix)
         self._provision(self.deployment)
-        self.supervisor = Supervisor(self.services(), report=self._report)
+        self.supervisor = Supervisor(
+            self.services(), report=self._report, backoff=options.backoff
+        )
         self._exit.enter_context(self.supervisor)
         self._wait_ready()
 
@@ -172,6 +176,18 @@ class Stack:
             name = str(row["SK"])
             alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
         return ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+
+
+def set_aside(archive: Path) -> Path | None:
+    """Move an archive of earlier tables out of the way; gives its new place, if there was one.
+
+    Tables that live only as long as their backend must not be verified against older ones.
+    """
+    if not archive.exists():
+        return None
+    moved = archive.with_name(f"{archive.name}-until-{time.strftime('%Y%m%dT%H%M%S')}")
+    archive.rename(moved)
+    return moved
 
 
 def worker_argv(queue: str, *, processes: int, threads: int) -> list[str]:
