@@ -1,0 +1,91 @@
+"""The directory knows who is registered, at most as late as its cache lives."""
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.testing import Faults, World
+from sharpwave.workers.testing.records import registration
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def directory(world: World, faults: Faults | None = None) -> RegisteredAgents:
+    return world.process(faults).ports.agents
+
+
+def test_a_registration_is_found_with_what_it_says(world: World) -> None:
+    world.register("ann", may_broadcast=True, subscriptions=["ALERT"], accepts_from=["bob"])
+
+    found = directory(world).find("ann")
+
+    assert found is not None
+    assert found.may_broadcast
+    assert (found.subscriptions, found.accepts_from) == (["ALERT"], ["bob"])
+
+
+@pytest.mark.parametrize("name", ["nobody", "", "a#b", "ann\n", "*"])
+def test_who_is_not_registered_is_not_found(world: World, name: str) -> None:
+    world.register("ann")
+
+    assert directory(world).find(name) is None
+
+
+def test_a_known_agent_is_not_read_again_within_the_caches_life(world: World) -> None:
+    world.register("ann")
+    faults = Faults()
+    agents = directory(world, faults)
+
+    for _ in range(5):
+        agents.find("ann")
+
+    assert len(faults.calls) == 1
+
+
+def test_an_unknown_agent_is_read_anew_each_time(world: World) -> None:
+    agents = directory(world)
+    before = agents.find("ann")
+    world.register("ann")
+
+    assert before is None
+    assert agents.find("ann") is not None
+
+
+def test_a_removed_agent_is_forgotten_when_the_cache_ends(world: World) -> None:
+    world.register("ann")
+    agents = directory(world)
+    agents.find("ann")
+    world.tables.remove(tables.STATE, keys.registration("ann"))
+
+    world.clock.advance(6)
+
+    assert agents.find("ann") is None
+
+
+def test_a_registration_that_says_nonsense_is_none(world: World) -> None:
+    world.tables.put(tables.STATE, {**registration("ann"), "accepts_from": ["a#b"]})
+
+    assert directory(world).find("ann") is None
+
+
+def test_everyone_is_listed_by_name_once_their_registration_came_by(world: World) -> None:
+    world.register("zoe", "ann", "bob")
+    before = directory(world).everyone()
+    world.settle()
+    world.tables.remove(tables.STATE, keys.registration("bob"))
+
+    assert before == []
+    assert [each.agent_id for each in directory(world).everyone()] == ["ann", "zoe"]
+    assert directory(world).names() == ["ann", "bob", "zoe"]
+
+
+def test_noting_an_agent_twice_changes_nothing(world: World) -> None:
+    agents = directory(world)
+
+    agents.note(["ann"])
+    agents.note(["ann", "bob"])
+
+    assert agents.names() == ["ann", "bob"]

@@ -1,0 +1,135 @@
+"""A refused record is kept with its reasons, and its owner hears of it once a minute per fault."""
+
+import pytest
+
+from sharpwave.schemas import tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.messages import NoticeMessage
+from sharpwave.workers.parking import KEPT_S, MAX_IMAGE
+from sharpwave.workers.ports import Item, Refusal
+from sharpwave.workers.testing import Crash, Faults, World
+from sharpwave.workers.testing.world import messages
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.register("ann", "bob")
+    made.settle()
+    return made
+
+
+def refusal(
+    event_id: str = "e1",
+    *,
+    owner: str | None = "ann",
+    code: str = "odd",
+    key: Key | None = None,
+    image: str = "{}",
+) -> Refusal:
+    fault = Fault(code, "data", "it is odd; make it even")
+    place = key or Key("signal#T#ann", "2025-10-18T14:30:00Z#s1")
+    return Refusal(tables.SIGNALS, place, event_id, [fault], image, owner)
+
+
+def park(world: World, *refusals: Refusal, faults: Faults | None = None) -> None:
+    world.process(faults).ports.parking.park(refusals)
+
+
+def parked(world: World) -> list[Item]:
+    return list(world.tables.query(tables.PIPELINE, f"parked#{tables.SIGNALS}"))
+
+
+def notices(world: World, agent: str = "ann") -> list[NoticeMessage]:
+    return [each for each in messages(world, agent) if isinstance(each, NoticeMessage)]
+
+
+def test_a_parked_record_says_what_where_and_why(world: World) -> None:
+    park(world, refusal(image='{"a":1}'))
+
+    (item,) = parked(world)
+    assert item["record_pk"] == "signal#T#ann"
+    assert item["faults"] == [
+        {"code": "odd", "where": "data", "message": "it is odd; make it even"}
+    ]
+    assert (item["image"], item["event_id"], item["owner"]) == ('{"a":1}', "e1", "ann")
+    assert item["ttl"] == item["parked_at"] + KEPT_S
+
+
+def test_the_owner_is_told_and_nobody_else(world: World) -> None:
+    park(world, refusal())
+
+    (notice,) = notices(world)
+    assert notice.code == "odd"
+    assert notice.reasons[0].message == "it is odd; make it even"
+    assert notice.record is not None
+    assert notice.record.PK == "signal#T#ann"
+    assert notices(world, "bob") == []
+
+
+@pytest.mark.parametrize("owner", [None, "nobody", "not an id"])
+def test_a_record_without_a_registered_owner_is_parked_in_silence(
+    world: World, owner: str | None
+) -> None:
+    park(world, refusal(owner=owner))
+
+    assert len(parked(world)) == 1
+    assert world.inboxes.sent == []
+
+
+def test_a_flood_of_one_fault_is_told_once_a_minute(world: World) -> None:
+    for number in range(20):
+        park(world, refusal(f"e{number}"))
+    park(world, refusal("other", code="even"))
+    in_a_minute = len(notices(world))
+    world.clock.advance(60)
+    park(world, refusal("later"))
+
+    assert in_a_minute == 2
+    assert len(notices(world)) == 3
+    assert len(parked(world)) == 22
+
+
+def test_one_event_is_parked_once_however_often_it_comes(world: World) -> None:
+    park(world, refusal(), refusal())
+    park(world, refusal())
+
+    assert len(parked(world)) == 1
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_crash_at_any_call_loses_neither_record_nor_notice(*, after: bool) -> None:
+    call, done = 0, False
+    while not done:
+        call += 1
+        world = World()
+        world.register("ann", "bob")
+        world.settle()
+        both = refusal("e1"), refusal("e2", owner="bob", code="even")
+        try:
+            park(world, *both, faults=Faults(crash_at=call, after=after))
+            done = True
+        except Crash:
+            park(world, *both)
+
+        assert len(parked(world)) == 2
+        assert notices(world, "ann")
+        assert notices(world, "bob")
+
+
+@pytest.mark.parametrize("text", ["x", "é", "😀"])
+def test_a_key_as_long_as_keys_get_still_fits(world: World, text: str) -> None:
+    width = len(text.encode())
+    key = Key(text * (2048 // width), text * (1024 // width))
+
+    park(world, refusal("the-event", key=key))
+
+    (item,) = parked(world)
+    assert item["SK"].endswith("|the-event")
+
+
+def test_an_image_is_cut(world: World) -> None:
+    park(world, refusal(image="x" * 300_000))
+
+    assert len(parked(world)[0]["image"]) == MAX_IMAGE

@@ -1,0 +1,114 @@
+"""A source has a minute's worth of tokens, refilled at its rate and shared by all processes."""
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+
+from sharpwave.schemas import tables
+from sharpwave.workers.ports import TryAgain, Write
+from sharpwave.workers.testing import Faults, World
+from sharpwave.workers.testing.interleaving import Job, Step, interleave
+from sharpwave.workers.testing.world import Process
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(quota_per_minute=30)
+    made.register("ann", "bob")
+    made.register("quick", signals_per_minute=60)
+    made.settle()
+    return made
+
+
+def take(process: Process, source: str = "ann", count: int = 1) -> int:
+    """Ask for tokens; gives how many were granted."""
+    delivery = process.ports.delivery
+    asked = [delivery.quotas.take(source, directory=delivery.directory) for _ in range(count)]
+    return sum(asked)
+
+
+def test_a_minutes_worth_is_granted_at_once_and_no_more(world: World) -> None:
+    assert take(world.process(), count=50) == 30
+
+
+def test_tokens_come_back_at_the_rate(world: World) -> None:
+    process = world.process()
+    take(process, count=50)
+    world.clock.advance(10)
+
+    assert take(process, count=50) == 5
+
+
+def test_a_bucket_never_holds_more_than_a_minute(world: World) -> None:
+    process = world.process()
+    take(process)
+    world.clock.advance(3600)
+
+    assert take(process, count=100) <= 32
+
+
+def test_a_registration_sets_its_own_rate(world: World) -> None:
+    assert take(world.process(), "quick", 100) == 60
+
+
+def test_sources_do_not_spend_each_others_tokens(world: World) -> None:
+    process = world.process()
+    take(process, "ann", 50)
+
+    assert take(process, "bob", 10) == 10
+
+
+def test_without_a_rate_there_is_no_limit_and_no_table_access() -> None:
+    free, faults = World(), Faults()
+    free.register("ann")
+    free.settle()
+
+    assert take(free.process(faults), count=100) == 100
+    assert "MemoryTables.apply" not in faults.calls
+
+
+def test_a_tenth_of_the_bucket_is_leased_at_once(world: World) -> None:
+    faults = Faults()
+
+    take(world.process(faults), count=30)
+
+    assert faults.calls.count("MemoryTables.apply") == 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_processes_together_never_exceed_the_rate(world: World, seed: int) -> None:
+    granted: list[int] = []
+
+    def job() -> Job:
+        def run(step: Step) -> None:
+            process = world.process(Faults(step=step))
+            for _ in range(12):
+                try:
+                    granted.append(take(process))
+                except TryAgain:
+                    continue
+
+        return run
+
+    errors = interleave([job() for _ in range(4)], Random(seed))
+
+    assert errors == [None] * 4
+    assert sum(granted) <= 30
+
+
+def test_a_contended_bucket_is_tried_again_rather_than_called_empty(world: World) -> None:
+    """A signal must not fail for its quota because others took their tokens meanwhile."""
+    process = world.process()
+    process.ports.delivery.quotas._writes = Losing()
+
+    with pytest.raises(TryAgain, match="kept changing"):
+        take(process)
+    assert not list(world.tables.query(tables.PIPELINE, "rate"))
+
+
+class Losing:
+    """Writes of which others are always quicker."""
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        return [False for _ in writes]
