@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sharpwave.infra.embedded import Backend, BackendUnavailable, open_backend
+
+# How fast examples are made says how busy the machine is, and nothing of the subject.
+settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sharpwave")
 
 BACKEND = os.environ.get("SHARPWAVE_TEST_BACKEND", "embedded")
 IN_CI = os.environ.get("CI") == "true"
