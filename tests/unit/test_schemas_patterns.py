@@ -1,0 +1,111 @@
+"""A pattern says whose decisions count, from when, and under which name they were applied."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
+from sharpwave.workers.testing.records import decision
+from sharpwave.workers.testing.stores import START
+
+UP = [{"path": "context.market", "op": "eq", "value": "up"}]
+
+
+def version(**more: Any) -> PatternVersion:
+    fields = {"pattern_id": "up", "agent_id": "ann", "decision_type": "TRADE", "conditions": UP}
+    begin = int(START)
+    return PatternVersion(
+        definition=PatternDefinition.model_validate({**fields, **more}),
+        version=3,
+        effective_from=begin,
+        effective_to=begin + 100,
+        learned_at=begin,
+    )
+
+
+def up(**more: Any) -> dict[str, Any]:
+    return decision(**{"context": {"market": "up"}, **more})
+
+
+@pytest.mark.parametrize(
+    ("made", "fits"),
+    [
+        (up(), True),
+        (up(context={"market": "down"}), False),
+        (up(agent="bob"), False),
+        (up(kind="HEDGE"), False),
+        (up(at=START - 1), False),
+        (up(at=START + 99), True),
+        (up(at=START + 100), False),
+        ({**up(), "outcome": {"success": False}}, True),
+    ],
+)
+def test_whose_decisions_count(made: dict[str, Any], *, fits: bool) -> None:
+    assert version().counts(made) is fits
+
+
+def test_a_domains_pattern_counts_every_agent() -> None:
+    assert version(agent_id=None, domain="crypto").counts(up(agent="bob"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "applied"),
+    [
+        (["up"], True),
+        (["up@3"], True),
+        (["up@2"], False),
+        ({"up"}, True),
+        ("up", False),
+        (5, False),
+    ],
+)
+def test_a_decision_names_what_it_applied(listed: object, *, applied: bool) -> None:
+    made = decision(reasoning={"patterns_applied": listed})
+
+    assert version().applied(made) is applied
+    assert version(conditions=None).counts(made) is applied
+
+
+@pytest.mark.parametrize("reasoning", [None, "up", ["up"], {}])
+def test_reasoning_of_any_shape_can_be_asked(reasoning: object) -> None:
+    assert not version().applied(decision(reasoning=reasoning))
+
+
+def test_a_ledger_and_a_place_in_memory_follow_from_owner_and_version() -> None:
+    mine, shared = version(), version(agent_id=None, domain="crypto")
+
+    assert mine.subject == "pattern:ann:up@3"
+    assert mine.pk == keys.pattern_pk("ann")
+    assert shared.subject == "pattern:shared#crypto:up@3"
+    assert shared.pk == keys.shared_pattern_pk("crypto")
+
+
+def test_the_same_content_has_the_same_hash() -> None:
+    one, other = version().definition, version(min_lift=0.1).definition
+
+    assert content_hash(one) == content_hash(version().definition)
+    assert content_hash(one) != content_hash(other)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pattern_id": "a@1"},
+        {"domain": "A B"},
+        {"shards": 0},
+        {"base_rate": 1},
+        {"half_life_days": 0},
+        {"colour": "red"},
+        {"conditions": []},
+        {"conditions": [{"path": "outcome.success", "op": "eq", "value": True}]},
+    ],
+)
+def test_what_is_no_pattern(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        version(**wrong)
+
+
+def test_a_version_reads_back() -> None:
+    assert PatternVersion.model_validate_json(version().model_dump_json()) == version()
