@@ -1,6 +1,7 @@
 """Inbox queues and work queues on SQS."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
 
@@ -48,23 +49,26 @@ class QueueUrls:
 
 
 class SqsInboxes:
-    """`Inboxes` on SQS: one batch per queue and ten messages."""
+    """`Inboxes` on SQS: one batch per queue and ten messages, several queues at a time."""
 
-    def __init__(self, client: Any, *, urls: QueueUrls) -> None:
-        """Send through a low-level `sqs` client."""
+    def __init__(self, client: Any, *, urls: QueueUrls, parallel: int = 8) -> None:
+        """Send through a low-level `sqs` client, to at most `parallel` queues at once."""
         self._client, self._urls = client, urls
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="inboxes")
 
     def send(self, posts: Sequence[Post]) -> list[bool]:
         """Send messages; say of each whether its queue exists."""
         by_target: dict[str, list[int]] = {}
         for index, post in enumerate(posts):
             by_target.setdefault(post.target, []).append(index)
-        exists = [False] * len(posts)
-        for target, indexes in by_target.items():
-            found = self._send_to(target, [posts[index].body for index in indexes])
-            for index in indexes:
-                exists[index] = found
-        return exists
+        bodies = [[posts[index].body for index in indexes] for indexes in by_target.values()]
+        found = dict(zip(by_target, self._send_each(list(by_target), bodies), strict=True))
+        return [found[post.target] for post in posts]
+
+    def _send_each(self, targets: list[str], bodies: list[list[str]]) -> list[bool]:
+        if len(targets) <= 1:
+            return list(map(self._send_to, targets, bodies))
+        return list(self._pool.map(self._send_to, targets, bodies))
 
     def _send_to(self, target: str, bodies: Sequence[str]) -> bool:
         name = queues.inbox(target).name
