@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up synth lock clean
+.PHONY: help setup demo test chaos lint up synth lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
@@ -27,8 +27,11 @@ demo: setup  ## Replay real market history through the whole system, then verify
 	@$(BIN)/sharpwave demo
 
 test: setup  ## Run the tests (under five minutes on two cores).
-	@$(BIN)/python -m sharpwave.infra.embedded ministack
+	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
 	@$(BIN)/pytest -q
+
+chaos: setup  ## Kill, freeze and break the system at random, then count what it lost; ARGS="--seed 7".
+	@$(BIN)/sharpwave chaos $(ARGS)
 
 lint: setup  ## Check style and types; changes nothing.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -10,7 +10,12 @@ import pytest
 from sharpwave.infra.embedded import environment
 from sharpwave.infra.embedded.errors import EnvironmentUnavailable
 
-PINS = {"ministack": "ministack==1.5.33", "moto": "moto==5.2.5", "arch": "arch==8.0.0"}
+PINS = {
+    "ministack": "ministack==1.5.33",
+    "moto": "moto==5.2.5",
+    "microburst": "microburst==0.10.0",
+    "arch": "arch==8.0.0",
+}
 ROOT = Path(__file__).parents[2]
 
 

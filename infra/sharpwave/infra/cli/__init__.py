@@ -26,6 +26,7 @@ FAMILIES = (
     "schema",
     "system",
     "demo",
+    "chaos",
     "cost",
     "synth",
 )

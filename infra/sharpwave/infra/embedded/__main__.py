@@ -1,6 +1,7 @@
 """Make pinned environments ahead of their first use: `python -m sharpwave.infra.embedded NAME...`.
 
-Names are `ministack`, `moto` and `fauxqs`; without one, ministack's. Prints where each is.
+Names are `ministack`, `moto`, `fauxqs` and `microburst`; without one, ministack's. Prints where
+each is.
 """
 
 import sys
@@ -10,7 +11,7 @@ from sharpwave.infra.embedded.environment import ensure
 from sharpwave.infra.embedded.errors import BackendError
 from sharpwave.infra.embedded.node import ensure_fauxqs
 
-TOOLS = ("ministack", "moto", "fauxqs")
+TOOLS = ("ministack", "moto", "fauxqs", "microburst")
 
 
 def main(names: Sequence[str]) -> int:

@@ -1,0 +1,1 @@
+"""Proof by breakage: the whole system under faults and kills, and a checker of what came of it."""

@@ -1,0 +1,76 @@
+"""Builds of the workers that are broken on purpose, to see whether the checker notices.
+
+`python -m dramatiq sharpwave.infra.chaos.controls:build_ack_first` and the like; nothing outside
+this package refers to them. They patch modules rather than use an option that nobody should have.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import dramatiq
+
+from sharpwave.schemas import tables
+from sharpwave.workers import main
+from sharpwave.workers.adapters.tables import TableLedger
+from sharpwave.workers.ports import Location
+from sharpwave.workers.sqs import broker
+from sharpwave.workers.sqs.channel import Channel
+
+Control = Literal["ack-first", "no-marks"]
+
+
+class Hasty(Channel):
+    """Deletes messages as soon as it has them: what their worker did not finish is lost."""
+
+    def receive(self, most: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
+        """Receive messages and delete them."""
+        messages = super().receive(most, wait_s)
+        handles = [message["ReceiptHandle"] for message in messages]
+        entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
+        if entries:
+            self._client.delete_message_batch(QueueUrl=self.queue.url, Entries=entries)
+        return messages
+
+
+class Repeats(TableLedger):
+    """Keeps a list where the real ledger keeps a set: exact until a decision comes twice."""
+
+    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
+        """Append elements and give all of the list; repetitions pass for other decisions."""
+        reply = self._client.update_item(
+            TableName=tables.physical(location.table, self._prefix),
+            Key=location.key.wire(),
+            UpdateExpression="SET e = list_append(if_not_exists(e, :none), :elements)",
+            ExpressionAttributeValues={
+                ":none": {"L": []},
+                ":elements": {"L": [{"B": element} for element in elements]},
+            },
+            ReturnValues="ALL_NEW",
+        )
+        return frozenset(_disguised(bytes(each["B"]) for each in reply["Attributes"]["e"]["L"]))
+
+
+def build_ack_first() -> dramatiq.Broker:
+    """Put a worker process together that acknowledges before the effect."""
+    setattr(broker, "Channel", Hasty)  # noqa: B010
+    return main.build()
+
+
+def build_no_marks() -> dramatiq.Broker:
+    """Put a worker process together that does not remember which decisions it has counted."""
+    setattr(main, "TableLedger", Repeats)  # noqa: B010
+    return main.build()
+
+
+BUILDS: Mapping[Control, str] = {
+    "ack-first": f"{__name__}:{build_ack_first.__name__}",
+    "no-marks": f"{__name__}:{build_no_marks.__name__}",
+}
+
+
+def _disguised(elements: Iterable[bytes]) -> Iterator[bytes]:
+    seen: Counter[bytes] = Counter()
+    for element in elements:
+        yield bytes([element[0] ^ (seen[element] & 255), *element[1:]])
+        seen[element] += 1

@@ -1,0 +1,274 @@
+"""One run: start, load and strike, come to rest, judge."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sharpwave.infra.chaos import checker, memory_checker, roster, snapshot
+from sharpwave.infra.chaos.checker import Violation
+from sharpwave.infra.chaos.controls import Control
+from sharpwave.infra.chaos.history import Event, History, read
+from sharpwave.infra.chaos.load import Load
+from sharpwave.infra.chaos.plan import Plan
+from sharpwave.infra.chaos.proxy import Proxies
+from sharpwave.infra.chaos.rest import Quiet
+from sharpwave.infra.chaos.snapshot import Snapshot
+from sharpwave.infra.chaos.strikes import Strikes
+from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, TICK_S, System
+from sharpwave.infra.embedded import Backend, open_backend
+from sharpwave.infra.pattern_import import Timing, import_patterns
+from sharpwave.infra.verify import verify
+
+#: What comes to rest later than this does not come to rest.
+REST_WITHIN_S = 240.0
+_CONTROL_REST_WITHIN_S = 60.0
+_VERIFY_WAIT_S = 15.0
+
+#: What the checker must find in the work of each control; one kind is enough.
+EXPECTED: Mapping[Control, frozenset[checker.Kind]] = {
+    "ack-first": frozenset({"delivery lost", "miscounted", "memory lost"}),
+    "no-marks": frozenset({"miscounted", "effect doubled"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run did and found.
+
+    Attributes:
+        plan: what was to be done.
+        control: which broken system was run; None for the real one.
+        backend: where.
+        struck: strikes carried out, by kind; `kill` without those that agents did to themselves.
+        suicides: agents that killed themselves in the middle of a delivery.
+        signals: signals in the table at the end.
+        deliveries: deliveries due, one per signal and target.
+        handed: hand-outs to handlers, repetitions included.
+        absorbed: repetitions that the inbox client dropped.
+        calls: calls of pipeline and workers through the proxies.
+        faults: calls that were broken, by kind of fault.
+        seconds: from the first signal to rest; `settling_s` of them after the last signal.
+        latency_ms: p50 and p99 from a signal's timestamp to its first hand-out.
+        violations: everything that the checker found.
+    """
+
+    plan: Plan
+    control: Control | None
+    backend: str
+    struck: Mapping[str, int]
+    suicides: int
+    signals: int
+    deliveries: int
+    handed: int
+    absorbed: int
+    calls: int
+    faults: Mapping[str, int]
+    seconds: float
+    settling_s: float
+    latency_ms: tuple[int, int]
+    violations: Sequence[Violation] = field(default_factory=tuple)
+
+    @property
+    def kills(self) -> int:
+        """Count every process that was killed with SIGKILL."""
+        struck = self.struck
+        return struck.get("kill", 0) + struck.get("rewind", 0) + self.suicides
+
+    @property
+    def ok(self) -> bool:
+        """Say whether the real system kept every promise, or the broken one was caught."""
+        if self.control is None:
+            return not self.violations
+        return any(each.kind in EXPECTED[self.control] for each in self.violations)
+
+
+def run(
+    plan: Plan,
+    *,
+    control: Control | None,
+    folder: Path,
+    tell: Callable[[str], None] = lambda _: None,
+    backend: Backend | None = None,
+) -> Report:
+    """Carry out one run; history, end state and logs stay in `folder`.
+
+    Raises:
+        BackendUnavailable: the backend or the fault proxy cannot run here.
+        StackNotReady: the system did not come up.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with ExitStack() as stack:
+        chosen = stack.enter_context(backend or choose_backend())
+        proxies = stack.enter_context(Proxies(chosen, seed=plan.seed, folder=folder))
+        system = System(
+            chosen,
+            proxies.environment,
+            folder=folder,
+            visibility_s=plan.scale.visibility_s,
+            control=control,
+        )
+        # Where queues have an endpoint of their own, botocore takes it from the environment only.
+        stack.enter_context(_environment(chosen.environment))
+        stack.enter_context(system)
+        return _Run(plan, control, system, proxies, tell).carry_out()
+
+
+def choose_backend() -> Backend:
+    """Give the fast queues where Node.js is, else the embedded backend alone."""
+    has_node = shutil.which("node") and shutil.which("npm")
+    return open_backend("embedded+fauxqs" if has_node else "embedded")
+
+
+def judge(events: Sequence[Event], end: Snapshot) -> list[Violation]:
+    """Check a history and an end state."""
+    return [
+        *checker.check_writes(events, end),
+        *checker.check_signals(events, end),
+        *checker.check_refusals(events, end),
+        *memory_checker.check_counts(end),
+        *memory_checker.check_memory(end),
+    ]
+
+
+class _Run:
+    def __init__(
+        self,
+        plan: Plan,
+        control: Control | None,
+        system: System,
+        proxies: Proxies,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._plan, self._control = plan, control
+        self._system, self._proxies, self._tell = system, proxies, tell
+        self._deployment = system.deployment
+
+    def carry_out(self) -> Report:
+        self._import_patterns()
+        began = time.monotonic()
+        strikes = self._load()
+        loaded = time.monotonic()
+        self._tell("settling")
+        held = self._settle()
+        ended = time.monotonic()
+        return self._report(strikes, held, ended - began, ended - loaded)
+
+    def _import_patterns(self) -> None:
+        timing = Timing(clock_skew_s=0.5, cache_s=0.5)
+        made = import_patterns(self._deployment, roster.patterns(), timing=timing)
+        since = max(each.effective_from for each in made)
+        threading.Event().wait(max(0.0, since - time.time()))
+
+    def _load(self) -> Strikes:
+        ended = threading.Event()
+        with History(self._system.history, "load") as history:
+            scale = self._plan.scale
+            load = Load(self._deployment, history, seed=self._plan.seed, scale=scale)
+            strikes = Strikes(
+                self._plan, self._system, self._proxies, progress=lambda: load.progress
+            )
+            striker = _Striker(strikes, ended)
+            striker.start()
+            reporter = threading.Thread(target=self._keep_telling, args=(load, ended), daemon=True)
+            reporter.start()
+            try:
+                load.run()
+            finally:
+                ended.set()
+                striker.join()
+        striker.check()
+        return strikes
+
+    def _keep_telling(self, load: Load, ended: threading.Event) -> None:
+        while not ended.wait(5.0):
+            self._tell(f"load {load.progress:.0%}")
+
+    def _settle(self) -> dict[str, int]:
+        still_s = max(1.5 * self._plan.scale.visibility_s, PROMOTE_AFTER_S + 2 * TICK_S)
+        within_s = _CONTROL_REST_WITHIN_S if self._control else REST_WITHIN_S
+        return Quiet(self._deployment, still_s=still_s).wait(within_s)
+
+    def _report(
+        self, strikes: Strikes, held: Mapping[str, int], seconds: float, settling_s: float
+    ) -> Report:
+        verified = verify(self._deployment, self._system.archive, wait_s=_VERIFY_WAIT_S)
+        miscounts = [
+            f"{each.subject} holds {dict(each.stored)}, recounted {dict(each.recounted)}"
+            for each in verified.disagreements
+        ]
+        end = snapshot.take(self._deployment, miscounts=miscounts)
+        end.save(self._system.folder / "end.json")
+        events = read(self._system.history)
+        restless = [Violation("not at rest", f"{name}: {count}") for name, count in held.items()]
+        due = checker.deliveries(events, end)
+        return Report(
+            plan=self._plan,
+            control=self._control,
+            backend=self._system.backend.name,
+            struck=dict(sorted(strikes.done.items())),
+            suicides=sum(event.what == "dying" for event in events),
+            signals=sum(1 for _ in end.kind("agent_signals", "signal")),
+            deliveries=len(due),
+            handed=sum(event.what == "handed" for event in events),
+            absorbed=sum(e.details["count"] for e in events if e.what == "dropped"),
+            calls=self._proxies.calls(),
+            faults=self._proxies.faults(),
+            seconds=round(seconds, 1),
+            settling_s=round(settling_s, 1),
+            latency_ms=_latencies(due, end),
+            violations=[*restless, *judge(events, end)],
+        )
+
+
+class _Striker(threading.Thread):
+    """Runs the strikes, and keeps what they raised."""
+
+    def __init__(self, strikes: Strikes, ended: threading.Event) -> None:
+        super().__init__(name="strikes", daemon=True)
+        self._strikes, self._ended = strikes, ended
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._strikes.run(self._ended)
+        except BaseException as error:
+            self._error = error
+
+    def check(self) -> None:
+        """Raise what the strikes raised: a run without them proves nothing."""
+        if self._error is not None:
+            raise self._error
+
+
+def _latencies(due: Sequence[checker.Delivery], end: Snapshot) -> tuple[int, int]:
+    """Give p50 and p99 from a signal's writing to its first hand-out, in milliseconds."""
+    from sharpwave.schemas.times import epoch_of
+
+    waits = sorted(
+        1000 * (min(event.at for event in each.handed) - epoch_of(each.row["SK"].partition("#")[0]))
+        for each in due
+        if each.handed and each.row is not None
+    )
+    if not waits:
+        return 0, 0
+    return round(waits[len(waits) // 2]), round(waits[int(len(waits) * 0.99)])
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

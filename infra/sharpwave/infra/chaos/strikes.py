@@ -1,0 +1,177 @@
+"""Carries the strikes of a plan out, each at its moment of the load."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from sharpwave.infra.chaos import weather
+from sharpwave.infra.chaos.plan import Plan, Strike
+from sharpwave.infra.chaos.proxy import Proxies
+from sharpwave.infra.chaos.system import System
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.reconciling import reconcile_tables
+from sharpwave.schemas import keys
+from sharpwave.schemas.tables import PIPELINE, STREAMED
+
+_LOOK_EVERY_S = 0.05
+_AT_ONCE = 6
+#: A victim between two lives is waited for this long.
+_WAIT_FOR_LIFE_S = 10.0
+#: How many looks back a rewound pump begins again; one look a second.
+_REWIND = 6
+_REMEMBERED = 12
+
+
+class Strikes:
+    """Watches the load and strikes; `done` counts what was done, by kind.
+
+    Args:
+        plan: what to do and when.
+        system: the victim.
+        proxies: the weather's makers.
+        progress: the share of the load that is written.
+    """
+
+    def __init__(
+        self, plan: Plan, system: System, proxies: Proxies, *, progress: Callable[[], float]
+    ) -> None:
+        self._plan, self._system, self._proxies = plan, system, proxies
+        self._progress = progress
+        self._rng = random.Random(f"aim {plan.seed}")
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._intensity = 1.0
+        self._positions: list[list[Item]] = []
+        self.done: Counter[str] = Counter()
+
+    def run(self, ended: threading.Event) -> None:
+        """Strike until the plan is carried out or the load has ended; then mend everything."""
+        due = list(self._plan.strikes)
+        fronts = list(self._plan.fronts)
+        under_way: list[Future[None]] = []
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            looks = 0
+            while not ended.wait(_LOOK_EVERY_S):
+                progress = self._progress()
+                while fronts and fronts[0].at <= progress:
+                    self._turn(fronts.pop(0).intensity)
+                while due and due[0].at <= progress:
+                    under_way.append(pool.submit(self._strike, due.pop(0)))
+                if looks % round(1 / _LOOK_EVERY_S) == 0:
+                    self._remember()
+                looks += 1
+            self._over.set()
+        self._proxies.obey([])
+        for strike in under_way:
+            strike.result()
+
+    def _strike(self, strike: Strike) -> None:
+        if self._over.is_set():
+            return
+        if getattr(self, f"_{strike.kind}")(strike):
+            with self._lock:
+                self.done[strike.kind] += 1
+
+    def _kill(self, strike: Strike) -> bool:
+        group = self._alive(strike.service)
+        if group is None:
+            return False
+        if strike.whole:
+            return _send([-group], signal.SIGKILL)
+        return _send(innermost(group), signal.SIGKILL)
+
+    def _freeze(self, strike: Strike) -> bool:
+        group = self._alive(strike.service)
+        if group is None:
+            return False
+        victims = innermost(group)
+        frozen = _send(victims, signal.SIGSTOP)
+        self._over.wait(strike.seconds)
+        _send(victims, signal.SIGCONT)
+        return frozen
+
+    def _outage(self, strike: Strike) -> bool:
+        self._proxies.obey(weather.outage(strike.service))
+        self._over.wait(strike.seconds)
+        self._turn(self._intensity)
+        return True
+
+    def _rewind(self, strike: Strike) -> bool:
+        """Make the pump begin again from where it was a few seconds ago."""
+        group = self._alive("pump")
+        if group is None or not self._positions:
+            return False
+        _send([-group], signal.SIGKILL)
+        items = Items(self._system.deployment)
+        for position in self._positions[0]:
+            items.put(PIPELINE, position)
+        return True
+
+    def _twin(self, strike: Strike) -> bool:
+        """Run a second pump for a while: every record comes twice, out of order."""
+        supervisor = self._system.supervisor
+        supervisor.scale("pump", 2)
+        self._over.wait(strike.seconds)
+        supervisor.scale("pump", 1)
+        return True
+
+    def _reconcile(self, strike: Strike) -> bool:
+        reconcile_tables(self._system.deployment)
+        return True
+
+    def _trim(self, strike: Strike) -> bool:
+        self._proxies.add(weather.trim())
+        return True
+
+    def _turn(self, intensity: float) -> None:
+        self._intensity = intensity
+        self._proxies.obey(weather.rules(intensity))
+
+    def _remember(self) -> None:
+        items = Items(self._system.deployment)
+        found = [
+            row for name in STREAMED for row in items.query(PIPELINE, keys.checkpoint(name, "").pk)
+        ]
+        if found:
+            self._positions = [*self._positions, found][-_REWIND:]
+
+    def _alive(self, service: str) -> int | None:
+        """Give the process group of a service, once it has one."""
+        for _ in range(round(_WAIT_FOR_LIFE_S / _LOOK_EVERY_S)):
+            for status in self._system.supervisor.status():
+                if status.service == service and status.pid and innermost(status.pid):
+                    return status.pid
+            if self._over.wait(_LOOK_EVERY_S):
+                break
+        return None
+
+
+def innermost(group: int) -> list[int]:
+    """Give the processes of a group that have no child, without its leader."""
+    members = {pid: parent for pid, parent, its in processes() if its == group}
+    parents = set(members.values())
+    return [pid for pid in members if pid not in parents and pid != group]
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """List every process as (pid, parent's pid, group)."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,pgid="]
+    listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for line in listing.splitlines():
+        pid, parent, group = map(int, line.split())
+        yield pid, parent, group
+
+
+def _send(pids: list[int], number: signal.Signals) -> bool:
+    hit = False
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+            hit = True
+    return hit

@@ -1,0 +1,96 @@
+"""`chaos`: break the system at random and count what it lost."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.output import Answer
+
+if TYPE_CHECKING:
+    from sharpwave.infra.chaos.controls import Control
+    from sharpwave.infra.chaos.plan import Plan, Scale
+    from sharpwave.infra.chaos.run import Report
+    from sharpwave.infra.cli.command import Subparsers
+
+_CONTROLS: "tuple[Control, ...]" = ("ack-first", "no-marks")
+
+
+def add(commands: "Subparsers") -> None:
+    """Declare the command."""
+    chaos = command(commands, "chaos", _chaos, "break the system at random; count what it lost")
+    chaos.add_argument("--seed", type=int, default=1, help="of all faults and the load; default: 1")
+    chaos.add_argument("--runs", type=int, default=1, help="runs, with this seed and the next ones")
+    chaos.add_argument("--signals", type=int, help="signals of one run")
+    chaos.add_argument("--kills", type=int, help="processes killed in one run")
+    chaos.add_argument("--seconds", type=float, help="over which the signals of a run are spread")
+    chaos.add_argument("--quick", action="store_true", help="a short run")
+    chaos.add_argument("--control", choices=_CONTROLS, help="run only this broken system")
+    chaos.add_argument("--no-controls", action="store_true", help="run only the real system")
+    chaos.add_argument("--folder", default=".sharpwave/chaos", help="for logs and histories")
+    chaos.add_argument("--report", metavar="FILE", help="write everything there as JSON")
+    chaos.add_argument(
+        "--write-docs",
+        metavar="FILE",
+        nargs="?",
+        const="docs/RELIABILITY.md",
+        help="put the figures into this document; default: docs/RELIABILITY.md",
+    )
+
+
+def _chaos(args: Arguments) -> Answer:
+    from sharpwave.infra.chaos import report
+    from sharpwave.schemas.numbers import plain_json
+
+    reports = [*_real(args), *_controls(args)]
+    data = {"ok": all(each.ok for each in reports), "runs": report.data(reports)}
+    if args.report:
+        Path(args.report).write_text(plain_json(data) + "\n")
+    if args.write_docs:
+        report.write_docs(Path(args.write_docs), reports)
+    return Answer(data, "\n".join(map(report.text, reports)), ok=data["ok"] is True)
+
+
+def _real(args: Arguments) -> "list[Report]":
+    from sharpwave.infra.chaos.plan import make_plan
+
+    seeds = () if args.control else range(args.seed, args.seed + args.runs)
+    return [_run(args, make_plan(seed, _scale(args))) for seed in seeds]
+
+
+def _controls(args: Arguments) -> "list[Report]":
+    from sharpwave.infra.chaos.plan import CONTROL, make_plan
+
+    names: tuple[Control, ...] = (args.control,) if args.control else _CONTROLS
+    return [
+        _run(args, make_plan(args.seed, CONTROL, repeats=name != "ack-first"), name)
+        for name in (() if args.no_controls else names)
+    ]
+
+
+def _scale(args: Arguments) -> "Scale":
+    from dataclasses import replace
+
+    from sharpwave.infra.chaos.plan import FULL, QUICK
+    from sharpwave.infra.errors import Misused
+
+    named = {name: getattr(args, name) for name in ("signals", "kills", "seconds")}
+    wished = {name: value for name, value in named.items() if value is not None}
+    for name, value in wished.items():
+        if value <= 0:
+            raise Misused(f"--{name} {value} makes no sense; give a number above 0")
+    return replace(QUICK if args.quick else FULL, **wished)
+
+
+def _run(args: Arguments, plan: "Plan", control: "Control | None" = None) -> "Report":
+    from sharpwave.infra.chaos.run import run
+
+    name = control or f"seed-{plan.seed}"
+    blows = ", ".join(f"{count} {kind}" for kind, count in plan.schedule().items())
+    _say(f"{name}: {plan.scale.signals:,} signals over {plan.scale.seconds:g} s; {blows}")
+    folder = Path(args.folder).resolve() / name
+    return run(plan, control=control, folder=folder, tell=lambda text: _say(f"{name}: {text}"))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

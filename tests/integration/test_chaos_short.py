@@ -1,0 +1,34 @@
+"""Under kills, frozen processes and broken calls nothing is lost, and a broken system is caught."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpwave.infra.cli import main
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def chaos(tmp_path: Path, *argv: str) -> tuple[int, dict[str, Any]]:
+    report = tmp_path / "report.json"
+    code = main(["chaos", *argv, "--folder", str(tmp_path), "--report", str(report)])
+    (run,) = json.loads(report.read_text())["runs"]
+    return code, run
+
+
+def test_the_real_system_keeps_its_promises(tmp_path: Path) -> None:
+    code, run = chaos(tmp_path, "--quick", "--no-controls")
+
+    assert (code, run["violations"], run["examples"]) == (0, {}, [])
+    assert run["kills"] >= 7
+    assert run["deliveries"] > 250
+    assert sum(run["faults"].values()) > 20
+
+
+def test_a_system_that_acknowledges_before_the_effect_is_caught(tmp_path: Path) -> None:
+    code, run = chaos(tmp_path, "--control", "ack-first")
+
+    assert (code, run["ok"]) == (0, True)
+    assert {"delivery lost", "miscounted", "memory lost"} & run["violations"].keys()
