@@ -33,6 +33,7 @@ MAX_CHUNK_NAME = 64
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
 _OUTCOME = {"outcome", "outcome_rev"}
+_ACKNOWLEDGEMENT = frozenset({"processed_at", "decision_id", "reason"})
 _MUTABLE = {"decision": _OUTCOME | {"ttl"}, "signal": {"ttl"}}
 
 
@@ -163,9 +164,8 @@ class Router:
             content["illegal"] = _move(record, old, new)
         if change in (Change.WIPED, Change.OVERWRITTEN):
             # What a legal move leaves out of the agent's own is the agent's affair.
-            lost = (old.keys() - new.keys() - {"status", "worker_rev"}) & (
-                WORKER["row"] if legal else old.keys()
-            )
+            kept = WORKER["row"] - {"worker_rev"} | (set() if legal else _ACKNOWLEDGEMENT)
+            lost = (old.keys() - new.keys()) & kept
             if lost:
                 content["restore"] = _loss(record, {name: old[name] for name in sorted(lost)})
         chunk = _s(old, "chunk")
