@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.schemas.numbers import item_to_wire, to_wire
 from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.metering.observing import EVERY, FIRST
 
 LOCAL, AWS = "http://127.0.0.1:1", "https://dynamodb.us-east-1.amazonaws.com"
 ROW = item_to_wire({"PK": "agent:risk#inbox", "SK": "2026#uid", "data": "x" * 1500})
@@ -66,6 +67,19 @@ def test_a_local_backend_is_asked_for_the_old_item_and_the_caller_never_sees_it(
     assert "Attributes" not in reply
     assert meter.used() == {"write:row": (1, 2.0)}
     assert meter.snapshot() == {"dynamodb.UpdateItem": 1}
+
+
+def test_changes_not_seen_cost_what_those_seen_cost() -> None:
+    """After the first few only a sample of the old items is asked for."""
+    meter, backend = CallMeter(), Answered({"Attributes": ROW})
+    table = client(LOCAL, backend, meter)
+
+    for _ in range(200):
+        table.update_item(**UPDATE)
+
+    asked = sum("ReturnValues" in request for request in backend.sent)
+    assert FIRST <= asked <= FIRST + 200 / EVERY
+    assert meter.used() == {"write:row": (200, 400.0)}
 
 
 def test_what_the_caller_asked_for_stays_its_own() -> None:

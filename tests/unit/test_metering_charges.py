@@ -154,8 +154,33 @@ def test_each_statement_of_a_batch_costs_as_the_write_it_stands_for() -> None:
     assert list(found) == [
         Charge("write:row", 1, 2),
         Charge("refused:row", 1, 2),
-        Charge("write:signal", 1, 2),
+        Charge("write:signal", 1, 2, guessed=False),
     ]
+
+
+def test_a_change_of_an_item_not_seen_is_charged_the_least_it_can_be() -> None:
+    text = f'UPDATE "{SIGNALS}" SET "status_v" = ? WHERE PK = ? AND SK = ?'
+    statement = {"Statement": text, "Parameters": [to_wire(1), SIGNAL["PK"], SIGNAL["SK"]]}
+
+    found = charges(
+        "dynamodb.BatchExecuteStatement", {"Statements": [statement]}, {"Responses": [{}]}, NAMES
+    )
+
+    assert list(found) == [Charge("write:signal", 1, 1, guessed=True)]
+
+
+def test_an_insert_enters_the_indexes_whose_keys_it_has() -> None:
+    fields = ", ".join(f"'{name}': ?" for name in DECISION)
+    statement = {
+        "Statement": f'INSERT INTO "{DECISIONS}" VALUE {{{fields}}}',
+        "Parameters": list(DECISION.values()),
+    }
+
+    used = charged(
+        "dynamodb.BatchExecuteStatement", {"Statements": [statement]}, {"Responses": [{}]}
+    )
+
+    assert used == {"write:decision": (1, 1), "index:decision": (3, 3)}
 
 
 def test_items_of_a_batch_read_are_rounded_singly_and_missing_ones_cost() -> None:

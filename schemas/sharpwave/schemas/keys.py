@@ -27,6 +27,8 @@ CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 Kind = Literal["decision", "signal", "row", "state", "registration", "memory"]
 
 
+#: The family of keys that have none.
+OTHER = "other"
 _AGENT_FAMILIES = {
     "inbox": "row",
     "shared": "pattern",
@@ -266,16 +268,16 @@ def parse(table: str, pk: str, sk: str) -> Parsed | None:
 
 
 def family(pk: str, sk: str) -> str:
-    """Name what kind of item a key of any table stands for, or `other`; for counters."""
+    """Name what kind of item a key of any table stands for, or `OTHER`; for counters."""
     if pk.startswith("agent:"):
         parts = pk.split("#", 2)
         if len(parts) == 1:
             return "registration" if sk == REGISTRATION else "state"
-        return _AGENT_FAMILIES.get(parts[1], "other")
+        return _AGENT_FAMILIES.get(parts[1], OTHER)
     head = pk.partition("#")[0]
     if head == "ledger":
         return "head" if sk.startswith("H#") else "slot"
-    return _FAMILIES.get(head, "other")
+    return _FAMILIES.get(head, OTHER)
 
 
 def _decision(pk: str, sk: str) -> Parsed | None:

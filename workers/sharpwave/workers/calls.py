@@ -10,14 +10,14 @@ from sharpwave.workers.metering import Charge, Names, charges, observing, report
 
 log = logging.getLogger(__name__)
 
-_REQUEST, _OPERATION, _HIDDEN = "sharpwave_request", "sharpwave_operation", "sharpwave_hidden"
+_REQUEST, _OPERATION, _ASKED = "sharpwave_request", "sharpwave_operation", "sharpwave_asked"
 
 
 class CallMeter:
     """Counts the calls of botocore clients, and their capacity; safe to share between threads.
 
-    AWS is asked for the capacity each call consumed. Any other backend is asked for the item a
-    write replaces, which the caller never sees, and sizes decide by DynamoDB's rules.
+    AWS is asked for the capacity each call consumed. Any other backend is asked for the items of
+    a sample of changes, which the caller never sees, and sizes decide by DynamoDB's rules.
     """
 
     def __init__(self, *, prefix: str = "") -> None:
@@ -25,6 +25,8 @@ class CallMeter:
         self._names = Names(prefix)
         self._calls: Counter[str] = Counter()
         self._used: dict[str, list[float]] = {}
+        self._seen: dict[str, list[float]] = {}
+        self._sample = observing.Sample()
         self._lock = Lock()
 
     def watch(self, client: Any) -> Any:
@@ -70,7 +72,9 @@ class CallMeter:
             if is_aws:
                 observing.ask_capacity(model.name, params)
             else:
-                context[_HIDDEN] = observing.ask_old_image(model.name, params)
+                context[_ASKED] = observing.ask_old_image(
+                    model.name, params, sample=self._sample, names=self._names
+                )
         context[_REQUEST] = params
         context[_OPERATION] = f"{model.service_model.service_name}.{model.name}"
 
@@ -83,8 +87,8 @@ class CallMeter:
         except Exception:
             # What a call costs is never a reason to fail it.
             log.exception("call_not_metered", extra={"operation": model.name})
-        if context.get(_HIDDEN):
-            observing.hide_old_image(model.name, parsed)
+        if asked := context.get(_ASKED):
+            observing.hide_old_image(model.name, parsed, asked)
         self._add(context[_OPERATION], found)
 
     def _charges(
@@ -99,7 +103,17 @@ class CallMeter:
     def _add(self, operation: str, found: list[Charge]) -> None:
         with self._lock:
             self._calls[operation] += 1
-            for what, number, units in found:
-                held = self._used.setdefault(what, [0, 0.0])
-                held[0] += number
-                held[1] += units
+            for charge in found:
+                held = self._used.setdefault(charge.what, [0, 0.0])
+                held[0] += charge.number
+                held[1] += charge.units if charge.guessed is None else self._changed(charge)
+
+    def _changed(self, charge: Charge) -> float:
+        """Give the units of a change; one not seen costs what those that were seen cost."""
+        seen = self._seen.setdefault(charge.what, [0, 0.0])
+        if not charge.guessed:
+            seen[0] += charge.number
+            seen[1] += charge.units
+        elif seen[0]:
+            return max(charge.units, charge.number * seen[1] / seen[0])
+        return charge.units

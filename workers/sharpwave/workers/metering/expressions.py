@@ -5,7 +5,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
+from msgspec import json as fast_json
+
+from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
+from sharpwave.workers.metering.sizes import WRITE_BLOCK
 
 _CLAUSE = re.compile(r"\b(SET|REMOVE|ADD|DELETE)\b", re.IGNORECASE)
 _PAIR = re.compile(r"(?<![\w.\]])(#?\w+)\s*=\s*(:\w+)\s*(?=,|$)")
@@ -30,13 +34,27 @@ class Update(NamedTuple):
 class Statement(NamedTuple):
     """A PartiQL statement whose values are all parameters.
 
-    `names` are what the parameters stand for, in order: assignments first, then tests.
+    `names` are what the parameters stand for, in order: assignments first, then tests. `pk` and
+    `sk` are the places of the key among them, -1 if it is not there.
     """
 
     verb: Literal["INSERT", "UPDATE", "DELETE", "SELECT"]
     table: str
     names: tuple[str, ...]
     assigned: int
+    names_bytes: int
+    pk: int
+    sk: int
+
+    def is_large(self, parameters: Sequence[Wire]) -> bool:
+        """Say whether the item may cost more than one write unit; a quick upper bound."""
+        return self.names_bytes + len(fast_json.encode(parameters)) > WRITE_BLOCK
+
+    def family(self, parameters: Sequence[Wire]) -> str:
+        """Name the kind of item that the statement writes."""
+        if self.pk < 0 or self.sk < 0:
+            return keys.OTHER
+        return keys.family(parameters[self.pk].get("S", ""), parameters[self.sk].get("S", ""))
 
     def image(self, parameters: Sequence[Wire]) -> Image:
         """Give what the statement assigns, with the key it names."""
@@ -94,11 +112,17 @@ def parse_statement(text: str) -> Statement | None:
     verb: Any = found[1].upper()
     if verb == "INSERT":
         names = [name.replace("''", "'") for name in _FIELD.findall(text)]
-        return Statement(verb, found[2], tuple(names), len(names))
+        return _statement(verb, found[2], names, len(names))
     head, _, tests = text.partition(" WHERE ")
     assigned = _SET.findall(head)
     names = [_unquoted(name) for name in (*assigned, *_TEST.findall(tests))]
-    return Statement(verb, found[2], tuple(names), len(assigned))
+    return _statement(verb, found[2], names, len(assigned))
+
+
+def _statement(verb: Any, table: str, names: Sequence[str], assigned: int) -> Statement:
+    size = sum(len(name.encode()) for name in names)
+    pk, sk = (names.index(name) if name in names else -1 for name in ("PK", "SK"))
+    return Statement(verb, table, tuple(names), assigned, size, pk, sk)
 
 
 def _unquoted(name: str) -> str:

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, queues, tables
 
-OTHER = "other"
 _DEFAULT = {
     tables.DECISIONS: "decision",
     tables.SIGNALS: "row",
@@ -22,11 +21,14 @@ class Charge(NamedTuple):
         what: verb and thing, such as `write:row` or `send:inbox`.
         number: items, messages or records.
         units: write units, read units or billed requests.
+        guessed: the item that was changed was not seen, so that `units` are the least it can be;
+            None where nothing had to be seen.
     """
 
     what: str
     number: int
     units: float
+    guessed: bool | None = None
 
 
 class Names:
@@ -46,17 +48,17 @@ class Names:
         """Name the kind of item that an image or a typed key stands for."""
         pk, sk = image.get("PK"), image.get("SK")
         if pk is None or sk is None:
-            return OTHER
+            return keys.OTHER
         return keys.family(pk.get("S", ""), sk.get("S", ""))
 
     def partition(self, request: Mapping[str, Any]) -> str:
         """Name the kind of items that a Query or a Scan reads."""
         for value in request.get("ExpressionAttributeValues", {}).values():
             name = keys.family(value.get("S", ""), "")
-            if name not in (OTHER, "state"):
+            if name not in (keys.OTHER, "state"):
                 return name
         table = self._tables.get(request.get("TableName", ""))
-        return _DEFAULT.get(table.name, OTHER) if table else OTHER
+        return _DEFAULT.get(table.name, keys.OTHER) if table else keys.OTHER
 
     def queue(self, url: str) -> str:
         """Name a queue; all inboxes are one, and so are all dead-letter queues."""
@@ -65,4 +67,4 @@ class Names:
             return "dlq"
         if name.startswith(_INBOX):
             return "inbox"
-        return name if name in queues.WORK_QUEUE_NAMES else OTHER
+        return name if name in queues.WORK_QUEUE_NAMES else keys.OTHER

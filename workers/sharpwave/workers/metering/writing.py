@@ -1,10 +1,10 @@
 """Write units of DynamoDB's writes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sharpwave.schemas.numbers import Wire
-from sharpwave.workers.metering.expressions import parse_statement, touched, updated
+from sharpwave.workers.metering.expressions import Statement, parse_statement, touched, updated
 from sharpwave.workers.metering.names import Charge, Names
 from sharpwave.workers.metering.sizes import (
     TRANSACTIONAL,
@@ -41,7 +41,8 @@ def update_item(request: Request, reply: Request, names: Names) -> Iterator[Char
         yield _refused(reply.get("Item"), updated(request, {}), names)
     elif request.get("ReturnValues") == "ALL_OLD":
         old = reply.get("Attributes")
-        yield from _changed(request["TableName"], old, updated(request, old or {}), names)
+        new = updated(request, old or {})
+        yield from _changed(request["TableName"], old, new, names, guessed=False)
     else:
         yield from _updated_blindly(request, reply, names)
 
@@ -72,19 +73,32 @@ def batch_execute_statement(request: Request, reply: Request, names: Names) -> I
     answers = reply.get("Responses", ())
     for each, answer in zip(request["Statements"], answers, strict=False):
         statement = parse_statement(each["Statement"])
-        if statement is None or statement.verb == "SELECT":
-            continue
-        assigned = statement.image(each.get("Parameters", ()))
-        old = answer.get("Item")
-        if "Error" in answer:
-            yield _refused(answer["Error"].get("Item"), assigned, names)
-        elif statement.verb == "DELETE":
-            yield _written(old or assigned, names)
-            yield from _indexed(statement.table, old, None, names)
-        elif old is None and statement.verb == "INSERT":
-            yield from _changed(statement.table, None, assigned, names)
-        else:
-            yield from _changed(statement.table, old or {}, {**(old or {}), **assigned}, names)
+        if statement is not None and statement.verb != "SELECT":
+            yield from _executed(statement, each.get("Parameters", ()), answer, names)
+
+
+def _executed(
+    statement: Statement, parameters: Sequence[Wire], answer: Request, names: Names
+) -> Iterator[Charge]:
+    if not answer.keys() & {"Error", "Item"} and not statement.is_large(parameters):
+        is_new = statement.verb == "INSERT"
+        guessed = None if is_new else True
+        yield Charge(f"write:{statement.family(parameters)}", 1, 1, guessed)
+        if is_new and names.indexes(statement.table):
+            yield from _indexed(statement.table, None, statement.image(parameters), names)
+        return
+    old, assigned = answer.get("Item"), statement.image(parameters)
+    if "Error" in answer:
+        yield _refused(answer["Error"].get("Item"), assigned, names)
+    elif statement.verb == "DELETE":
+        yield _written(old or assigned, names, guessed=old is None)
+        yield from _indexed(statement.table, old, None, names)
+    elif statement.verb == "INSERT":
+        yield from _changed(statement.table, None, assigned, names)
+    elif old is None:
+        yield _written(assigned, names, guessed=True)
+    else:
+        yield from _changed(statement.table, old, {**old, **assigned}, names, guessed=False)
 
 
 def _transacted(part: Request, names: Names) -> Iterator[Charge]:
@@ -100,7 +114,8 @@ def _transacted(part: Request, names: Names) -> Iterator[Charge]:
 def _updated_blindly(request: Request, reply: Request, names: Names) -> Iterator[Charge]:
     """Charge an update of which at most the new image is known."""
     new = reply["Attributes"] if request.get("ReturnValues") == "ALL_NEW" else updated(request, {})
-    yield _written({**new, **request["Key"]}, names)
+    is_seen = request.get("ReturnValues") == "ALL_NEW"
+    yield _written({**new, **request["Key"]}, names, guessed=None if is_seen else True)
     changed = touched(request)
     for index in names.indexes(request["TableName"]):
         after = entry(index, new)
@@ -111,11 +126,13 @@ def _updated_blindly(request: Request, reply: Request, names: Names) -> Iterator
         yield Charge(f"index:{names.item(request['Key'])}", 1, units)
 
 
-def _changed(table: str, old: Item | None, new: Item, names: Names) -> Iterator[Charge]:
+def _changed(
+    table: str, old: Item | None, new: Item, names: Names, *, guessed: bool | None = None
+) -> Iterator[Charge]:
     units = item_write_units(new)
     if old:
         units = max(units, item_write_units(old))
-    yield Charge(f"write:{names.item(new)}", 1, units)
+    yield Charge(f"write:{names.item(new)}", 1, units, guessed)
     yield from _indexed(table, old, new, names)
 
 
@@ -127,8 +144,8 @@ def _indexed(table: str, old: Item | None, new: Item | None, names: Names) -> It
         yield Charge(f"index:{thing}", len(written), sum(units for _, units in written))
 
 
-def _written(item: Item, names: Names) -> Charge:
-    return Charge(f"write:{names.item(item)}", 1, item_write_units(item))
+def _written(item: Item, names: Names, *, guessed: bool | None = None) -> Charge:
+    return Charge(f"write:{names.item(item)}", 1, item_write_units(item), guessed)
 
 
 def _refused(stored: Item | None, attempted: Item, names: Names) -> Charge:
