@@ -17,14 +17,15 @@ class Verdict(NamedTuple):
 
 def verdicts(flow: Flow, signals: Bill) -> list[Verdict]:
     """Judge the budgets for one kind of traffic, given the bill of its signals."""
-    slot, head = ledger_units(flow)
     life = sum(decision_units(flow)) + episode(flow).writes
+    each = f"write units of a decision in a ledger at {flow.per_message:g} a message"
     return [
         _judge(f"dollars of a million signals with {flow.targets} targets", 4.0, signals.total),
+        _judge(f"{each}, on average", 0.5, sum(ledger_units(flow)) / flow.per_message),
         _judge(
-            f"write units of a decision in a ledger at {flow.per_message:g} a message",
+            f"{each}, when slot and head are full",
             0.5,
-            (slot + head) / flow.per_message,
+            sum(ledger_units(flow, fill=1.0)) / flow.per_message,
         ),
         _judge(f"write units of a {flow.item_kb:g} KB decision's life", 8.0, life),
     ]

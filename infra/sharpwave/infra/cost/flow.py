@@ -158,14 +158,15 @@ def decision_units(flow: Flow) -> Life:
     )
 
 
-def ledger_units(flow: Flow) -> tuple[float, float]:
-    """Give the mean write units of one addition to a slot, and of one change of its head.
+def ledger_units(flow: Flow, *, fill: float = 0.5) -> tuple[float, float]:
+    """Give the write units of one addition to a slot, and of one change of its head.
 
     A slot fills up to a set of elements; a head gains one entry in each active hour of a month.
+    They are `fill` full: half on average, 1 at the end.
     """
     held = min(SLOT_ELEMENTS, flow.states * max(flow.per_message, flow.daily_group / 24))
-    slot = write_units(round(SLOT_BYTES + held * ELEMENT_BYTES / 2))
-    head = SLOT_BYTES + flow.active_hours * 30 * HEAD_ENTRY_BYTES / 2
+    slot = write_units(round(SLOT_BYTES + held * ELEMENT_BYTES * fill))
+    head = SLOT_BYTES + flow.active_hours * 30 * HEAD_ENTRY_BYTES * fill
     return slot, write_units(round(head))
 
 
