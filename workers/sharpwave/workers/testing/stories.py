@@ -1,5 +1,6 @@
-"""Short histories that are told once for every call at which a process can die."""
+"""A short history that is told once for every call at which a process can die."""
 
+from collections.abc import Callable
 from random import Random
 
 from sharpwave.workers.testing.agents import Agents
@@ -8,50 +9,47 @@ from sharpwave.workers.testing.faults import Crash, Faults
 from sharpwave.workers.testing.simulation import JUMPS_S, Report, add_pattern, watch
 from sharpwave.workers.testing.world import Process, World
 
+Story = Callable[[Agents], None]
+"""What the agents do before anybody works for them."""
 
-def exhaust(story: "Story") -> Report:
-    """Tell a story once per port call and kind of crash, each dying at that one call."""
-    total = story.tell(Faults())
-    for call in range(1, total.calls + 1):
+
+def exhaust(story: Story, *, stride: int = 1) -> Report:
+    """Tell a story once per port call and kind of crash, each dying at that one call.
+
+    With a `stride` above 1 only every so many calls are tried.
+    """
+    total = tell(story, Faults())
+    for call in range(1, total.calls + 1, stride):
         for after in (False, True):
-            told = story.tell(Faults(crash_at=call, after=after))
+            told = tell(story, Faults(crash_at=call, after=after))
             when = f"{'after' if after else 'before'} call {call}"
             total.crashes += told.crashes
             total.violations += [f"{when}: {fault}" for fault in told.violations]
     return total
 
 
-class Story:
-    """A short history without chance, worked off by one process that may die once."""
+def tell(story: Story, faults: Faults) -> Report:
+    """Let a story happen, work it off with `faults`, and check what came of it.
 
-    def prepare(self, world: World) -> Agents:
-        """Put the agents into the world."""
-        return Agents(world, Random(1), count=3)
-
-    def happen(self, world: World, crowd: Agents) -> None:
-        """Let the agents do what the story is about."""
-        raise NotImplementedError
-
-    def tell(self, faults: Faults) -> Report:
-        """Let it happen, work it off with `faults`, and check what came of it."""
-        world, report = World(), Report()
-        add_pattern(world, owner="agent-0")
-        crowd = self.prepare(world)
-        world.settle()
-        watch(world, crowd)
-        self.happen(world, crowd)
-        process = Process(world, faults)
-        for jump in (0, *JUMPS_S):
-            world.clock.advance(jump)
-            world.tick()
-            process = _work_off(world, process, report)
-        report.calls = len(faults.calls)
-        report.violations = list(violations(world, crowd.book))
-        return report
+    A process that dies is followed by one without faults.
+    """
+    world, report = World(), Report()
+    add_pattern(world, owner="agent-0")
+    crowd = Agents(world, Random(1), count=3)
+    world.settle()
+    watch(world, crowd)
+    story(crowd)
+    process = Process(world, faults)
+    for jump in (0, *JUMPS_S):
+        world.clock.advance(jump)
+        world.tick()
+        process = _work_off(world, process, report)
+    report.calls = len(faults.calls)
+    report.violations = list(violations(world, crowd.book))
+    return report
 
 
 def _work_off(world: World, process: Process, report: Report) -> Process:
-    """Handle everything; a process that dies is followed by one without faults."""
     while world.pump() or world.queues.messages:
         if not world.queues.visible():
             world.clock.advance(5.0)
