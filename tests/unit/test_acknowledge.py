@@ -136,6 +136,28 @@ def test_an_undo_never_undoes_what_a_worker_wrote_since(world: World) -> None:
     assert row(world)["status"] == "EXPIRED"
 
 
+def test_a_row_put_back_to_pending_is_swept_though_the_mark_had_passed_it(world: World) -> None:
+    """Two illegal moves from an end, and a signal that is gone: only the row is left to ask."""
+    world.acknowledge(ROW)
+    world.settle()
+    world.clock.advance(2 * 86_400)
+    world.tables.put(tables.SIGNALS, signal(name="later", to=["bob"], at=world.clock() - 9000))
+    world.settle()
+    world.tick()
+    world.settle()
+    world.tables.remove(tables.SIGNALS, KEY, by="ttl")
+    set_row(world, status="PENDING")
+    world.unread()
+    set_row(world, status="DONE")
+    world.settle()
+    assert row(world)["status"] == "PENDING"
+
+    world.tick()
+    world.settle()
+
+    assert row(world)["status"] == "EXPIRED"
+
+
 def test_a_replaced_row_gets_back_what_the_worker_wrote(world: World) -> None:
     before = row(world)
     world.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PROCESSED", "processed_at": 7})

@@ -10,7 +10,8 @@ from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import Wire, from_wire
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.mirror import ROW_STATUSES, Holder, Sent, mirror
+from sharpwave.workers.low_water import LowWater
+from sharpwave.workers.mirror import ROW_STATUSES, Holder, Sent, mirror, readable
 from sharpwave.workers.ports import Change, Location, Parking, Reads, Refusal, Write, Writes
 
 _MAX_TOLD = 1024
@@ -58,8 +59,12 @@ def acknowledge(
 
     Messages name signals only, so it does not matter in which order they come.
     """
-    for wave in _waves([_undo(move, _standing(move, illegal, reads)) for move in illegal]):
+    standing = [(move, _standing(move, illegal, reads)) for move in illegal]
+    for wave in _waves([_undo(move, status) for move, status in standing]):
         writes.apply(wave)
+    for row in {move.row for move, status in standing if status == "PENDING"}:
+        # A sweep may have passed the row while it stood at an end that was none.
+        LowWater("expiry", keys.owner_of(row.pk) or "", reads=reads, writes=writes).lower_to(row.sk)
     if illegal:
         parking.park([_refusal(move) for move in illegal])
     for wave in _waves([_restore(loss) for loss in lost]):
@@ -83,16 +88,15 @@ def _restore(loss: Loss) -> Change:
 
 
 def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> str:
-    """Give the status that a row had before all of its illegal moves, in whatever order."""
+    """Give the status that a row had before all of its illegal moves, as far as anybody knows."""
     same = [other for other in moves if other.row == move.row]
     after = {str((other.after or {}).get("S")) for other in same}
     before = {other.before for other in same} - after
     place = move.holder.location
-    if not before & ROW_STATUSES:
-        statuses = reads.get([place]).get(place, {}).get("processing_status", {})
-        held = statuses.get(keys.owner_of(move.row.pk), {}).get("status")
-        before = {held} & TERMINAL
-    return max(before & ROW_STATUSES, key=RANK.__getitem__, default="PENDING")
+    mirror = readable(reads.get([place]).get(place, {}).get("processing_status"))
+    held = str(mirror.get(keys.owner_of(move.row.pk) or "", {}).get("status"))
+    known = (before & ROW_STATUSES) | ({held} & TERMINAL)
+    return max(known, key=RANK.__getitem__, default="PENDING")
 
 
 def _undo(move: Move, status: str) -> Change:
