@@ -66,8 +66,8 @@ class Run:
             },
             PIPELINE: {
                 keys.known_pattern(CALM.subject): {"version": CALM.model_dump_json()},
-                keys.ledger_head(CALM.subject, ISO[:10]): {"d15_0": list(counts)},
-                keys.ledger_head("base:trader:TRADE", ISO[:10]): {"d15_0": list(counts)},
+                keys.ledger_head(CALM.subject, ISO[:10]): {"slot_00": list(counts)},
+                keys.ledger_head("base:trader:TRADE", ISO[:10]): {"slot_00": list(counts)},
                 keys.parked(SIGNALS, *BAD, "e1"): {"record_pk": BAD.pk, "record_sk": BAD.sk},
             },
         }
@@ -243,7 +243,7 @@ def test_an_outcome_that_was_accepted_and_is_not_there_is_found(run: Run) -> Non
 
 
 def test_counts_are_compared_with_the_decisions_themselves(run: Run) -> None:
-    run.tables[PIPELINE][keys.ledger_head(CALM.subject, ISO[:10])]["d15_0"][1] = 2
+    run.tables[PIPELINE][keys.ledger_head(CALM.subject, ISO[:10])]["slot_00"][1] = 2
 
     assert run.found() == {"miscounted": 1}
 

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.episodes import Day, fold_decisions, summary, sweep_decisions
+from sharpwave.workers.episodes import LOTS, Day, fold_decisions, summary, sweep_decisions
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, key_of, outcome
 
 DAY_S = 86_400
+LOT_S = DAY_S // LOTS
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_day_is_folded_once_its_decisions_come_of_age(world: World) -> None:
     decide(world, "d2", outcome=outcome(False, 1))
     item = decide(world, "d3", reasoning={"selected": ["news", "tape"]})
     early = sweep(world)
-    world.clock.advance(DAY_S + 1)
+    world.clock.advance(DAY_S + LOT_S)
 
     assert (early, sweep(world), sweep(world)) == (0, 1, 0)
     assert counts(episode(world)) == (2, 1, 1)
@@ -92,7 +93,7 @@ def test_domain_time_decides_the_day(world: World) -> None:
     decide(world, "d1", event_time="2008-10-10")
     decide(world, "d2", event_time="2008-10-10T09:30:00Z")
     decide(world, "d3", event_time="2008-10-11")
-    world.clock.advance(DAY_S + 1)
+    world.clock.advance(DAY_S + LOT_S)
     sweep(world)
 
     assert counts(episode(world, "2008-10-10")) == (0, 0, 2)
@@ -113,7 +114,7 @@ def test_domain_time_decides_the_day(world: World) -> None:
 def test_a_refused_decision_is_in_no_episode_and_stops_no_sweep(world: World, bad: Item) -> None:
     world.tables.put(tables.DECISIONS, {**decision(name="bad", at=world.clock()), **bad})
     decide(world, "good")
-    world.clock.advance(DAY_S + 1)
+    world.clock.advance(DAY_S + LOT_S)
 
     sweep(world)
 
@@ -124,7 +125,7 @@ def test_a_forged_index_entry_is_dropped(world: World) -> None:
     """Another agent's decision that claims to be ann's is in the index, but not in her days."""
     world.tables.put(tables.DECISIONS, {**decision("eve", "d1"), "agent_id": "ann"})
     world.tables.put(tables.DECISIONS, {**decision("ann", "d2"), "PK": "agent:ann#odd"})
-    world.clock.advance(DAY_S + 1)
+    world.clock.advance(DAY_S + LOT_S)
 
     assert sweep(world) == 0
 
@@ -155,7 +156,7 @@ def test_a_crash_at_any_call_is_made_good_by_the_next_sweep(*, after: bool) -> N
         call += 1
         world = World()
         items = [decide(world, f"d{number}", outcome=outcome(True)) for number in range(3)]
-        world.clock.advance(DAY_S + 1)
+        world.clock.advance(DAY_S + LOT_S)
         try:
             sweep(world, Faults(crash_at=call, after=after))
             done = True

@@ -133,7 +133,7 @@ def test_keys_of_the_pipeline_never_meet() -> None:
     ]
 
     assert len(set(made)) == len(made)
-    assert keys.ledger_head("s", "2025-10-01") == keys.ledger_head("s", "2025-10-31")
+    assert keys.ledger_head("s", "2025-10-01") != keys.ledger_head("s", "2025-10-31")
 
 
 def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:

@@ -203,8 +203,8 @@ def ledger_slot(subject: str, day: str, slot: str) -> Key:
 
 
 def ledger_head(subject: str, day: str) -> Key:
-    """Give the key of a ledger's counts for the month that holds `day`."""
-    return Key(ledger_pk(subject), f"H#{day[:7]}")
+    """Give the key of a ledger's counts for one day."""
+    return Key(ledger_pk(subject), f"H#{day}")
 
 
 def base_subject(agent_id: str, decision_type: str) -> str:

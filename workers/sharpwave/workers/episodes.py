@@ -16,6 +16,8 @@ from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
 from sharpwave.workers.promote import pages
 
+#: In how many lots the decisions of one `promote_after_s` come of age.
+LOTS = 24
 _ATTEMPTS = 8
 _SOURCES_KEPT = 20
 
@@ -33,13 +35,18 @@ def sweep_decisions(
 ) -> int:
     """Fold an agent's decisions that have come of age; gives the number of days recomputed."""
     low = LowWater("episode", agent_id, reads=reads, writes=writes)
-    after = int(epoch_of(low.mark + "Z")) if low.mark else 0
-    until = int(clock() - promote_after_s)
-    due = reads.by_agent(agent_id, after=after, until=until)
-    folded = 0
+    swept = int(epoch_of(low.mark + "Z")) if low.mark else 0
+    # Folding reads a day whole, so decisions come of age in lots, a few dozen to a day.
+    lot = max(1, int(promote_after_s) // LOTS)
+    until = int(clock() - promote_after_s) // lot * lot
+    if until <= swept:
+        return 0
+    due = reads.by_agent(agent_id, after=swept - CLOCKS_APART_S, until=until)
+    found = folded = 0
     for page in pages(entry for entry in due if _is_readable(entry, agent_id)):
+        found += len(page)
         folded += fold_decisions(page, reads=reads, writes=writes, clock=clock)
-    low.raise_to(bound(until - CLOCKS_APART_S), at_once=folded > 0)
+    low.raise_to(bound(until), at_once=found > 0)
     return folded
 
 

@@ -11,6 +11,9 @@ from sharpwave.workers.learning.counts import fold
 from sharpwave.workers.learning.elements import DecisionState, bucket_of, element_of
 from sharpwave.workers.ports import Ledger, Location
 
+#: What the attributes of a head that hold counts start with.
+SLOT = "slot_"
+
 
 class Bucket(NamedTuple):
     """One slot of one day of one ledger."""
@@ -21,8 +24,8 @@ class Bucket(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name the bucket's entry in the head of its month."""
-        return f"d{self.day[8:]}_{self.slot}"
+        """Name the bucket's entry in the head of its day."""
+        return SLOT + self.slot
 
 
 def learn(decisions: Sequence[Mapping[str, Any]], *, catalogue: Catalogue, ledger: Ledger) -> int:

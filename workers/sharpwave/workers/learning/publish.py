@@ -8,6 +8,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.learning.counts import Counts, total
+from sharpwave.workers.learning.learn import SLOT
 from sharpwave.workers.learning.statistics import DEFAULT_BASE_RATE, BaseRate, Report, report
 from sharpwave.workers.ports import Change, Item, Location, Reads, Write, Writes
 
@@ -59,13 +60,12 @@ def figures(version: PatternVersion, reads: Reads) -> Report:
 
 def days_of(subject: str, reads: Reads) -> Days:
     """Read a ledger's counts, summed by day."""
-    days: dict[str, list[Counts]] = {}
-    for head in reads.query(tables.PIPELINE, keys.ledger_pk(subject), after="H#", until="H~"):
-        month = head["SK"][2:]
-        for name, row in head.items():
-            if name[0] == "d" and name[1:3].isdigit():
-                days.setdefault(f"{month}-{name[1:3]}", []).append(Counts.from_row(row))
-    return {day: total(counts) for day, counts in sorted(days.items())}
+    heads = reads.query(tables.PIPELINE, keys.ledger_pk(subject), after="H#", until="H~")
+    return {head["SK"][2:]: total(_slots(head)) for head in heads}
+
+
+def _slots(head: Item) -> list[Counts]:
+    return [Counts.from_row(row) for name, row in head.items() if name.startswith(SLOT)]
 
 
 def attributes(figures: Report) -> dict[str, Any]:
