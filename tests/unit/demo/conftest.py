@@ -56,12 +56,15 @@ def _bar(close: float, chance: random.Random) -> Bar:
 class Hub:
     """A pipeline in memory: it delivers at once and counts patterns when asked.
 
-    `copies` says how many times a signal is put into its target's inbox, and `slip` by how much
-    a pattern's count is off.
+    `copies` says how many times a signal is put into its target's inbox, `slip` by how much a
+    pattern's count is off, `keeps` from which importance on memories are kept for good, and
+    `promises` what it says about that.
     """
 
     copies: Callable[[SignalRecord, str], int] = lambda signal, target: 1
     slip: int = 0
+    keeps: float = 0.0
+    promises: float = 0.0
     inboxes: dict[str, "queue.Queue[SignalMessage]"] = field(
         default_factory=lambda: {name: queue.Queue() for name in AGENTS}
     )
@@ -77,7 +80,7 @@ class Hub:
         return {name: FakeAgent(name, self) for name in AGENTS}
 
     def pipeline(self) -> Pipeline:
-        return Pipeline(import_patterns=self._import)
+        return Pipeline(import_patterns=self._import, promote_importance=self.promises)
 
     def send(self, signal: SignalRecord) -> None:
         for target in self._audience(signal):
@@ -177,7 +180,8 @@ class FakeAgent:
         self._set_outcome(decision, outcome)
 
     def remember(self, memory_type: str, data: Mapping[str, Any], /, *, importance: float) -> None:
-        self.hub.facts[self.name].append(data)
+        if importance >= self.hub.keeps:
+            self.hub.facts[self.name].append(data)
 
     def get_signals_for_agent(self, *, status: str, limit: int) -> Sequence[Row]:
         return [Row(name) for name in self.hub.processed[self.name]]

@@ -117,6 +117,19 @@ def test_a_pattern_that_counts_otherwise_is_named(hub: Any, days: list[MarketDay
     assert not is_ok(outcome, VERIFIED)
 
 
+@pytest.mark.parametrize(("promises", "is_kept"), [(0.55, True), (0.0, False)])
+def test_every_memory_that_was_to_be_promoted_is_accounted_for(
+    hub: Any, days: list[MarketDay], promises: float, is_kept: bool
+) -> None:
+    hub.keeps, hub.promises = 0.55, promises
+
+    outcome, _ = replayed(hub, days, deadline_s=2.0, settle_s=0.0)
+
+    assert 0 < outcome.promoted < outcome.records["memories"]
+    assert is_ok(outcome, VERIFIED) is is_kept
+    assert ("facts" in " ".join(outcome.disagreements)) is not is_kept
+
+
 def test_a_replay_that_runs_out_of_time_stops_early_and_still_adds_up(
     hub: Any, days: list[MarketDay]
 ) -> None:

@@ -9,16 +9,17 @@ from sharpwave.infra.cli.output import Answer
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
 
-DEFAULT_DAYS = 500
-DEFAULT_DEADLINE_S = 75.0
+DEFAULT_DAYS = 120
+#: With start, settling and verification the default demo stays below 90 s.
+DEFAULT_DEADLINE_S = 55.0
+DEADLINE_S_PER_DAY = 2.0
+EVERY_DAY = 5031
 
 
 def add(commands: "Subparsers") -> None:
     """Declare the command."""
     demo = command(commands, "demo", _demo, "replay real market history through the whole system")
-    demo.add_argument(
-        "--days", default=str(DEFAULT_DAYS), help=f"market days, or all; default: {DEFAULT_DAYS}"
-    )
+    demo.add_argument("--days", help=f"the latest market days, or all; default: {DEFAULT_DAYS}")
     demo.add_argument("--deadline", type=float, help="seconds after which no day is begun")
     demo.add_argument("--folder", default=".sharpwave/demo", help="for the picture")
 
@@ -30,9 +31,10 @@ def _demo(args: Arguments) -> Answer:
     from sharpwave.infra.demo.show import Show
     from sharpwave.infra.demo.showcase import Wishes, run
 
-    days = _days(args.days)
+    days = DEFAULT_DAYS if args.days is None else _days(args.days)
     console = Console(stderr=args.json)
-    deadline = args.deadline or (DEFAULT_DEADLINE_S if days else 3600.0)
+    enough = max(DEFAULT_DEADLINE_S, DEADLINE_S_PER_DAY * (days or EVERY_DAY))
+    deadline = args.deadline or (DEFAULT_DEADLINE_S if args.days is None else enough)
     wishes = Wishes(days=days, deadline_s=deadline, folder=Path(args.folder))
     with Show(console) as show:
         report = run(wishes, show)

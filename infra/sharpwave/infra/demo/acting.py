@@ -30,12 +30,18 @@ class Stage:
         self.roll = RollCall()
         self._lock = threading.Lock()
         self._written: Counter[str] = Counter()
+        self._importances: list[float] = []
 
     @property
     def written(self) -> dict[str, int]:
         """Count the records written, by kind: signals, decisions, outcomes ..."""
         with self._lock:
             return dict(self._written)
+
+    def remembered(self, importance: float) -> int:
+        """Count the memory entries of at least this importance."""
+        with self._lock:
+            return sum(one >= importance for one in self._importances)
 
     def scene(self, index: int) -> Scene:
         """Show the day at `index`."""
@@ -106,6 +112,8 @@ class Stage:
     def _remember(self, agent_id: str, memory: Memory) -> None:
         remember = self.agents[agent_id].remember
         remember(memory.memory_type, dict(memory.data), importance=memory.importance)
+        with self._lock:
+            self._importances.append(memory.importance)
         self._wrote("memories")
 
     def _parts(self, agent_id: str, choice: Choice, scene: Scene) -> dict[str, Any]:

@@ -14,7 +14,10 @@ FOLLOWED = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A pattern's figures at one moment; shares from 0 to 1, None before the first outcome."""
+    """A pattern's figures at one moment; shares from 0 to 1, None before the first outcome.
+
+    `as_of` is the latest market day that they count.
+    """
 
     pattern_id: str
     n: int
@@ -23,11 +26,12 @@ class Standing:
     interval: tuple[float, float] | None
     confidence: float | None
     base_rate: float | None
+    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A pattern's figures as they stood when the replay had reached `day`."""
+    """A pattern's figures as they stood when its counts had reached `day`."""
 
     day: str
     standing: Standing
@@ -57,7 +61,7 @@ class Knowledge:
                     (one.pattern_id, one) for one in ours if self._speaks_for(agent_id, one)
                 )
         with self._lock:
-            self.samples.extend(Sample(day, one) for one in self.standings.values())
+            self.samples.extend(Sample(one.as_of or day, one) for one in self.standings.values())
 
     def applied(self, agent_id: str, decision: Mapping[str, Any]) -> list[str]:
         """Name the trusted patterns that an agent's decision falls under."""
@@ -93,6 +97,7 @@ def _standing(row: PatternRow) -> Standing:
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         confidence=_float(row.confidence),
         base_rate=_float(row.base_rate),
+        as_of=row.as_of,
     )
 
 

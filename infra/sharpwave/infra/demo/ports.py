@@ -129,11 +129,12 @@ class Pipeline:
         backlog: messages waiting in the work queues.
         agent_calls: AWS calls made by the agents so far.
         worker_calls: AWS calls that workers and pump have reported so far.
-        reporting_s: how many seconds late such a report may be.
+        promote_importance: memory entries from this importance on are promoted within the replay;
+            at 0 it is every entry.
     """
 
     import_patterns: Import
     backlog: Callable[[], int] = lambda: 0
     agent_calls: Callable[[], int] = lambda: 0
     worker_calls: Callable[[], int] = lambda: 0
-    reporting_s: float = 0.0
+    promote_importance: float = 0.0

@@ -125,14 +125,14 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
         table.add_column(name, justify="right")
     for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
-        low_high = row["interval"]
+        low_high = row["interval"] if row["n"] else None
         table.add_row(
             row["id"].removeprefix("pattern_").replace("_", " "),
             str(row["n"]),
             _share(row["rate"]),
             "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
             _share(row["base_rate"]),
-            _share(row["confidence"]),
+            _share(row["confidence"] if row["n"] else None),
         )
     return table
 

@@ -88,6 +88,7 @@ class _Replay:
             settling = Settling(
                 stage,
                 since=since,
+                promote_importance=self.pipeline.promote_importance,
                 deadline=deadline + settle_s,
                 observe=lambda: self._report("settling", start, done),
             )

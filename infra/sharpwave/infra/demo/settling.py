@@ -30,8 +30,7 @@ class Meter:
         self.agent_calls = self._pipeline.agent_calls() - self._agents
 
     def workers_are_done(self) -> None:
-        """Stop the count of the workers' calls, once they have reported them."""
-        time.sleep(self._pipeline.reporting_s)
+        """Stop the count of the workers' calls."""
         self.worker_calls = self._pipeline.worker_calls() - self._workers
 
 
@@ -39,9 +38,16 @@ class Settling:
     """Waits for the pipeline to come to rest, up to `deadline` on the monotonic clock."""
 
     def __init__(
-        self, stage: Stage, *, since: float, deadline: float, observe: Callable[[], None]
+        self,
+        stage: Stage,
+        *,
+        since: float,
+        promote_importance: float,
+        deadline: float,
+        observe: Callable[[], None],
     ) -> None:
         self._stage = stage
+        self._ripe_from = promote_importance
         self._since = since
         self._deadline = deadline
         self._observe = observe
@@ -121,12 +127,13 @@ class Settling:
 
     def _disagreements(self) -> list[str]:
         """Say in words where the pipeline and our own books differ."""
-        deliveries, remembered = self._stage.deliveries, self._stage.written.get("memories", 0)
+        deliveries = self._stage.deliveries
+        ripe = self._stage.remembered(self._ripe_from)
         found = [f"{one.signal_id} reached {one.target} unasked" for one in deliveries.strays]
         if self._processed != deliveries.due:
             found.append(f"{self._processed} of {deliveries.due} inbox rows say PROCESSED")
-        if self._promoted != remembered:
-            found.append(f"{remembered} memories became {self._promoted} facts")
+        if self._promoted != ripe:
+            found.append(f"{ripe} memories became {self._promoted} facts")
         return found + self._miscounts()
 
     def _miscounts(self) -> list[str]:

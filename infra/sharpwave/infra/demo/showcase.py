@@ -30,10 +30,31 @@ from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.workers.calls import CallMeter
 
 _CACHE_S = 1.0
-_PROMOTE_AFTER_S = 5.0
-_TICK_S = 4.0
 #: Workers report their calls with each heartbeat.
 _WORKER_HEARTBEAT_S = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How the pipeline is set for a demo.
+
+    Attributes:
+        tick_s: seconds between sweeps, and between figures of patterns.
+        promote_after_s: age at which memories and decisions are promoted, in seconds.
+        promote_importance: memories from this importance on are promoted within the demo.
+    """
+
+    tick_s: float
+    promote_after_s: float
+    promote_importance: float
+
+
+#: Everything is promoted while people watch.
+SHORT = Pace(tick_s=5.0, promote_after_s=3.0, promote_importance=0.0)
+#: The emulator reads a whole partition for each query of it, so that folding thousands of days
+#: would take it hours; early promotion goes on.
+LONG = Pace(tick_s=15.0, promote_after_s=86_400.0, promote_importance=0.8)
+MANY_DAYS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +74,14 @@ def run(wishes: Wishes, observe: Observe) -> dict[str, Any]:
         OperationFailed: a part of the stack could not be started.
     """
     days = load(ensure_data("arch"))
-    options = StackOptions(
-        agents=AGENTS,
-        broadcasters=frozenset(MAY_BROADCAST),
-        tick_s=_TICK_S,
-        settings={
-            "SHARPWAVE_PROMOTE_AFTER_S": str(_PROMOTE_AFTER_S),
-            "SHARPWAVE_PATTERN_CACHE_S": str(_CACHE_S),
-            "SHARPWAVE_CLOCK_SKEW_S": "0",
-            "SHARPWAVE_HEARTBEAT_S": str(_WORKER_HEARTBEAT_S),
-        },
-    )
+    pace = SHORT if wishes.days and wishes.days <= MANY_DAYS else LONG
+    options = _options(pace)
     with Stack(EmbeddedBackend(), options) as stack:
         meter = CallMeter(prefix=options.prefix)
         outcome = replay(
             days,
             agents=_agents(stack, meter, strict=wishes.strict),
-            pipeline=_pipeline(stack.deployment, meter),
+            pipeline=_pipeline(stack.deployment, meter, pace),
             observe=observe,
             deadline_s=wishes.deadline_s,
             count=wishes.days,
@@ -78,6 +90,20 @@ def run(wishes: Wishes, observe: Observe) -> dict[str, Any]:
         cost = measured(usage_of(stack.deployment).with_agents(meter.used()), load_prices())
     picture = draw(outcome.samples, wishes.folder / "pattern-confidence.png")
     return {**build(outcome, verification, picture=str(picture)), "cost": cost.as_json()}
+
+
+def _options(pace: Pace) -> StackOptions:
+    return StackOptions(
+        agents=AGENTS,
+        broadcasters=frozenset(MAY_BROADCAST),
+        tick_s=pace.tick_s,
+        settings={
+            "SHARPWAVE_PROMOTE_AFTER_S": str(pace.promote_after_s),
+            "SHARPWAVE_PATTERN_CACHE_S": str(_CACHE_S),
+            "SHARPWAVE_CLOCK_SKEW_S": "0",
+            "SHARPWAVE_HEARTBEAT_S": str(_WORKER_HEARTBEAT_S),
+        },
+    )
 
 
 def _agents(stack: Stack, meter: CallMeter, *, strict: bool) -> dict[str, Agent]:
@@ -99,7 +125,7 @@ def _agents(stack: Stack, meter: CallMeter, *, strict: bool) -> dict[str, Agent]
     }
 
 
-def _pipeline(deployment: Deployment, meter: CallMeter) -> Pipeline:
+def _pipeline(deployment: Deployment, meter: CallMeter, pace: Pace) -> Pipeline:
     def imported(definitions: Sequence[PatternDefinition]) -> float:
         timing = Timing(clock_skew_s=0.0, cache_s=_CACHE_S)
         done = import_patterns(deployment, definitions, timing=timing)
@@ -113,7 +139,7 @@ def _pipeline(deployment: Deployment, meter: CallMeter) -> Pipeline:
         backlog=backlog,
         agent_calls=lambda: meter.total,
         worker_calls=lambda: sum(worker_calls(deployment).values()),
-        reporting_s=_WORKER_HEARTBEAT_S,
+        promote_importance=pace.promote_importance,
     )
 
 
