@@ -21,12 +21,12 @@ from sharpwave.schemas.times import iso_ms
 
 WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
-MAX_BACKLOG = 120
+MAX_BACKLOG = 300
 _LOOK_EVERY_S = 0.5
 #: Shares of the signals: to everyone, to subscribers, one target unknown, short-lived, too large
 #: for a message.
-_BROADCAST, _SUBSCRIBED, _UNKNOWN, _BRIEF, _LARGE = 0.12, 0.12, 0.02, 0.03, 0.01
-_DECISIONS, _MEMORIES, _BAD = 0.6, 0.3, 0.01
+_BROADCAST, _SUBSCRIBED, _UNKNOWN, _BRIEF, _LARGE = 0.3, 0.15, 0.02, 0.03, 0.005
+_DECISIONS, _MEMORIES, _BAD = 0.3, 0.15, 0.005
 _BRIEF_S = 4
 _LARGE_TEXT = "x" * 100_000
 

@@ -26,9 +26,9 @@ from sharpwave.producers.errors import AgentError
 _WAIT_S = 2
 #: Chance, at each of three points of a delivery, that the process dies: before the effect, between
 #: the effect and its acknowledgement, and between the acknowledgement and the message's end.
-DIES = 0.0008
+DIES = 0.0004
 _RESTART_S = 0.2
-_LEAVES, _FAILS, _DECIDES = 0.02, 0.05, 0.70
+_LEAVES, _FAILS, _DECIDES = 0.02, 0.05, 0.35
 
 
 class Left(Exception):
@@ -63,7 +63,7 @@ class Reactor:
         name = delivery.delivery_id
         self._note("handed", name, asked=self._asked(), receives=delivery.receive_count)
         rng = random.Random(name)
-        time.sleep(rng.uniform(0, 0.004))
+        time.sleep(rng.uniform(0, 0.002))
         self._dies("before the effect")
         draw = rng.random()
         if draw < _LEAVES and delivery.receive_count == 1:

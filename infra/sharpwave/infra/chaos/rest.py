@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from sharpwave.infra.chaos import roster
 from sharpwave.infra.connection import Deployment
@@ -14,7 +14,7 @@ from sharpwave.schemas.tables import PIPELINE, STREAMED
 
 #: Queues that ticks keep sending to: they are empty in between only.
 _TICKED = frozenset({"status", "promote", "learn"})
-_LOOK_EVERY_S = 0.1
+_LOOK_EVERY_S, _TELL_EVERY_S = 0.1, 5.0
 
 Held = dict[str, int]
 
@@ -33,11 +33,12 @@ class Quiet:
         self._items = Items(deployment)
         self._still_s = still_s
 
-    def wait(self, within_s: float) -> Held:
+    def wait(self, within_s: float, tell: Callable[[str], None]) -> Held:
         """Wait until all is still; gives what was not within `within_s` seconds, by name."""
         deadline = time.monotonic() + within_s
         since, positions = time.monotonic(), self._positions()
         emptied: set[str] = set()
+        told = since
         while True:
             held = {box.name: count for box in self._boxes if (count := box.depth().total)}
             now, moved = time.monotonic(), self._positions()
@@ -46,6 +47,9 @@ class Quiet:
             emptied |= _TICKED - held.keys()
             if now - since >= self._still_s and emptied == _TICKED:
                 return {}
+            if now - told > _TELL_EVERY_S:
+                told = now
+                tell(f"settling, under way: {_listed(held) or 'nothing'}")
             if now > deadline:
                 return held or dict.fromkeys(sorted(_TICKED - emptied) or ["streams"], 1)
             threading.Event().wait(_LOOK_EVERY_S)
@@ -57,3 +61,7 @@ class Quiet:
         for table in STREAMED:
             for row in self._items.query(PIPELINE, keys.checkpoint(table, "").pk):
                 yield f"{table} {row['SK']}", str(row["position"])
+
+
+def _listed(held: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in held.items())

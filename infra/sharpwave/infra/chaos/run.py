@@ -23,9 +23,11 @@ from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, TICK_S, System
 from sharpwave.infra.embedded import Backend, open_backend
 from sharpwave.infra.pattern_import import Timing, import_patterns
 from sharpwave.infra.verify import verify
+from sharpwave.schemas.tables import SIGNALS
+from sharpwave.schemas.times import epoch_of
 
 #: What comes to rest later than this does not come to rest.
-REST_WITHIN_S = 240.0
+REST_WITHIN_S = 600.0
 _CONTROL_REST_WITHIN_S = 60.0
 _VERIFY_WAIT_S = 15.0
 
@@ -154,7 +156,6 @@ class _Run:
         began = time.monotonic()
         strikes = self._load()
         loaded = time.monotonic()
-        self._tell("settling")
         held = self._settle()
         ended = time.monotonic()
         return self._report(strikes, held, ended - began, ended - loaded)
@@ -192,7 +193,7 @@ class _Run:
     def _settle(self) -> dict[str, int]:
         still_s = max(1.5 * self._plan.scale.visibility_s, PROMOTE_AFTER_S + 2 * TICK_S)
         within_s = _CONTROL_REST_WITHIN_S if self._control else REST_WITHIN_S
-        return Quiet(self._deployment, still_s=still_s).wait(within_s)
+        return Quiet(self._deployment, still_s=still_s).wait(within_s, self._tell)
 
     def _report(
         self, strikes: Strikes, held: Mapping[str, int], seconds: float, settling_s: float
@@ -213,7 +214,7 @@ class _Run:
             backend=self._system.backend.name,
             struck=dict(sorted(strikes.done.items())),
             suicides=sum(event.what == "dying" for event in events),
-            signals=sum(1 for _ in end.kind("agent_signals", "signal")),
+            signals=sum(1 for _ in end.kind(SIGNALS, "signal")),
             deliveries=len(due),
             handed=sum(event.what == "handed" for event in events),
             absorbed=sum(e.details["count"] for e in events if e.what == "dropped"),
@@ -248,8 +249,6 @@ class _Striker(threading.Thread):
 
 def _latencies(due: Sequence[checker.Delivery], end: Snapshot) -> tuple[int, int]:
     """Give p50 and p99 from a signal's writing to its first hand-out, in milliseconds."""
-    from sharpwave.schemas.times import epoch_of
-
     waits = sorted(
         1000 * (min(event.at for event in each.handed) - epoch_of(each.row["SK"].partition("#")[0]))
         for each in due
