@@ -292,11 +292,12 @@ def raw() -> Mapping[str, Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def options(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> StackOptions:
     """How a system under test is run; each needs a prefix and a folder of its own."""
-    writes = "single" if backend.name.startswith("moto") else "batched"
+    # moto has no conditional batches, and is too slow for two sweeps a second.
+    writes, tick_s = ("single", 2.0) if backend.name.startswith("moto") else ("batched", 0.5)
     return StackOptions(
         prefix=f"s{uuid4().hex[:8]}",
         threads=4,
-        tick_s=0.5,
+        tick_s=tick_s,
         settings={**SETTINGS, "SHARPWAVE_WRITES": writes},
         folder=tmp_path_factory.mktemp("stack"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sharpwave.schemas.tables import SIGNALS
@@ -58,7 +59,7 @@ def test_an_illegal_move_is_put_back_and_told_to_its_agent(world: World, schema:
         [notice] = world.receive(target)
         assert (notice["kind"], notice["code"]) == ("notice", "illegal_status")
         assert move in notice["reasons"][0]["message"]
-        assert world.parked(SIGNALS, world.row_key(target, signal))
+        world.eventually(partial(world.parked, SIGNALS, world.row_key(target, signal)), "it parks")
     assert world.statuses(signal) == {risk: "PROCESSED", trade: "DELIVERED"}
 
 

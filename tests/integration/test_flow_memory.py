@@ -72,7 +72,8 @@ def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
 
     with ThreadPoolExecutor(10) as pool:
         new = sum(job.result() for job in [pool.submit(work) for _ in range(10)])
-    world.feed(STATE, [raw["record"](entry | {"importance": 1}) for _ in range(10)])
+    for _ in range(10):
+        world.feed(STATE, [raw["record"](entry | {"importance": 1})])
     world.eventually(lambda: not world.waiting("promote"), "no promotion is left")
 
     assert new == 1

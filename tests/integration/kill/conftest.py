@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from sharpwave.infra.embedded import Backend, EmbeddedBackend
-from sharpwave.infra.processes import Service
+from sharpwave.infra.processes import Backoff, Service
 from sharpwave.infra.stack import Stack, StackOptions
 
 if TYPE_CHECKING:
@@ -183,7 +183,10 @@ def fragile(
     folder = tmp_path_factory.mktemp("fragile")
     own: Backend = EmbeddedBackend(state_dir=folder / "state")
     settings = {**options.settings, "SHARPWAVE_VISIBILITY_TIMEOUT_S": "2"}
-    told = replace(options, prefix=f"{options.prefix}-k", settings=settings, folder=folder)
+    quick = Backoff(first_s=0.1, most_s=0.5)
+    told = replace(
+        options, prefix=f"{options.prefix}-k", settings=settings, folder=folder, backoff=quick
+    )
     with Fragile(own if backend.name == "embedded" else borrowed(), told) as running:
         yield running
     for gate in running.gates.values():
