@@ -82,10 +82,8 @@ def test_an_option_overrides_the_environment() -> None:
     assert made.sqs.meta.endpoint_url == LOCAL
 
 
-def test_one_service_may_live_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_service_may_live_elsewhere() -> None:
     env = {"AWS_ENDPOINT_URL": LOCAL, "AWS_ENDPOINT_URL_SQS": "http://localhost:4568"}
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
 
     made = connect(env)
 

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 LOCAL_REGION = "us-east-1"
 _LOCAL_NAMES = frozenset({"localhost", "localstack", "ministack", "host.docker.internal"})
 _ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL")
+_OWN_ENDPOINTS = {
+    "dynamodb": "AWS_ENDPOINT_URL_DYNAMODB",
+    "dynamodbstreams": "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
+    "s3": "AWS_ENDPOINT_URL_S3",
+    "sqs": "AWS_ENDPOINT_URL_SQS",
+}
 #: An emulator is there or it is not; AWS may be busy for a moment.
 _LOCAL_ATTEMPTS, _ATTEMPTS = 2, 5
 
@@ -31,6 +37,7 @@ class Deployment:
         session: where clients come from.
         prefix: goes before each physical name, as `<prefix>-<name>`.
         endpoint_url: one endpoint for every service; without it AWS's own settings hold.
+        endpoints: those of single services, such as `sqs`, where there is not one for all.
         is_local: the endpoint is an emulator, so nothing of IAM is enforced.
     """
 
@@ -40,22 +47,30 @@ class Deployment:
         *,
         prefix: str = "",
         endpoint_url: str | None = None,
+        endpoints: Mapping[str, str] | None = None,
         is_local: bool = False,
     ) -> None:
         self.session = session
         self.prefix = prefix
         self.endpoint_url = endpoint_url
+        self._endpoints = endpoints or {}
         self.is_local = is_local
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The client of the tables."""
-        return self.session.client("dynamodb", endpoint_url=self.endpoint_url, config=self._config)
+        return self.session.client(
+            "dynamodb", endpoint_url=self.endpoint("dynamodb"), config=self._config
+        )
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """The client of the queues."""
-        return self.session.client("sqs", endpoint_url=self.endpoint_url, config=self._config)
+        return self.session.client("sqs", endpoint_url=self.endpoint("sqs"), config=self._config)
+
+    def endpoint(self, service: str) -> str | None:
+        """Say where a service is, by its name in boto3; None is where AWS has it."""
+        return self.endpoint_url or self._endpoints.get(service)
 
     @property
     def _config(self) -> Config:
@@ -95,7 +110,11 @@ def connect(
     is_local = effective is not None and is_local_url(effective)
     session = boto3.Session(**_credentials(env)) if is_local else boto3.Session()
     return Deployment(
-        session, prefix=prefix, endpoint_url=endpoint_url or _single(env), is_local=is_local
+        session,
+        prefix=prefix,
+        endpoint_url=endpoint_url or _single(env),
+        endpoints=_endpoints(env),
+        is_local=is_local,
     )
 
 
@@ -146,6 +165,15 @@ def _credentials(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _single(env: Mapping[str, str]) -> str | None:
-    # Where one service has an endpoint of its own, botocore must choose among the variables.
+    # Where one service has an endpoint of its own, none holds for all.
     own = any(env.get(name) for name in _ENDPOINTS[:2])
     return None if own else env.get("AWS_ENDPOINT_URL") or None
+
+
+def _endpoints(env: Mapping[str, str]) -> dict[str, str]:
+    # `env` need not be this process's own environment, in which botocore would look.
+    found = {
+        service: env.get(name) or env.get("AWS_ENDPOINT_URL")
+        for service, name in _OWN_ENDPOINTS.items()
+    }
+    return {service: url for service, url in found.items() if url}

@@ -94,7 +94,7 @@ def known_versions(deployment: Deployment) -> list[PatternVersion]:
 
 def archived(deployment: Deployment, archive_url: str) -> list[Standing]:
     """Read where every archived decision stands."""
-    s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint_url)
+    s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
     lines = open_archive(archive_url, s3=s3).lines()
     return standings(item_from_wire(line["image"]) for line in admitted(lines))
 
