@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from localstack_client.session import Session
+from localstack_client.session import Session  # type: ignore[import-untyped]
 
 from sharpwave.schemas.numbers import item_to_wire
 
