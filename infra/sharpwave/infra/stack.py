@@ -111,9 +111,7 @@ class Stack:
         self.environment = self._environment()
         self.deployment = connect(self.environment, prefix=options.prefix)
         self._provision(self.deployment)
-        self.supervisor = Supervisor(
-            self.services(), report=self._report, backoff=options.backoff
-        )
+        self.supervisor = Supervisor(self.services(), report=self._report, backoff=options.backoff)
         self._exit.enter_context(self.supervisor)
         self._wait_ready()
 
