@@ -25,6 +25,9 @@ from sharpwave.schemas.numbers import to_wire
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
+from sharpwave.workers.adapters.tables import TableReads
+from sharpwave.workers.learning.counts import Counts, total
+from sharpwave.workers.learning.publish import days_of
 from sharpwave.workers.main import build_router
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.settings import Settings
@@ -32,6 +35,7 @@ from sharpwave.workers.settings import Settings
 T = TypeVar("T")
 MakeWorld = Callable[[Stack], "World"]
 OURS = ("AWS_", "SHARPWAVE_")
+DECISION_TYPE = "SOURCE_SELECTION"
 
 PATIENCE_S = 30.0
 #: Memory is short here, so that a test sees what takes a day elsewhere.
@@ -171,6 +175,21 @@ class World:
         start = keys.parked(table, record.pk, record.sk, "")
         return list(self.items.query(PIPELINE, start.pk, begins=start.sk))
 
+    def counts(self, agent_id: str) -> Counts:
+        """Give what the ledger of all of an agent's decisions says."""
+        reads = TableReads(self.deployment.dynamodb, prefix=self.deployment.prefix)
+        subject = keys.base_subject(agent_id, DECISION_TYPE)
+        return total(days_of(subject, reads).values())
+
+    def counted(self, agent_id: str, *, n: int, s: int, pending: int = 0) -> None:
+        """Wait for the numbers of an agent's resolved, successful and pending decisions."""
+
+        def holds() -> bool:
+            counts = self.counts(agent_id)
+            return (counts.n, counts.s, counts.pending) == (n, s, pending)
+
+        self.eventually(holds, f"{agent_id} has {n} outcomes, {s} successes, {pending} pending")
+
     def eventually(self, holds: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
         """Wait until something holds, and give it."""
         deadline = time.monotonic() + within_s
@@ -230,7 +249,7 @@ def raw_signal(source: str, to: list[str], *, at: float | None = None, **attribu
 def raw_decision(agent_id: str, *, at: float | None = None, **attributes: Any) -> Item:
     moment = time.time() if at is None else at
     record_id, iso = f"dec-{uuid4().hex[:12]}", iso_ms(moment)
-    kind = attributes.pop("decision_type", "SOURCE_SELECTION")
+    kind = attributes.pop("decision_type", DECISION_TYPE)
     return {
         "PK": keys.decision_pk(agent_id, kind),
         "SK": keys.dated_sk(iso, record_id),

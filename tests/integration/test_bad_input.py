@@ -104,17 +104,14 @@ def test_poison_of_the_other_tables_is_parked_and_what_is_good_is_learned(
     for table, _, poison in bad:
         world.put(table, poison)
     memory = world.memory(hunter, importance=1, data={"text": HUGE})
-    huge = raw["decision"](hunter, inputs={"text": HUGE}, outcome={"success": True})
-    world.put(DECISIONS, huge)
+    world.decision(hunter, inputs={"text": HUGE}, outcome={"success": True})
 
     for table, named, poison in bad:
         assert_parked(world, table, poison, named)
     assert_told(world, hunter)
     fact = keys.fact(hunter, "NOTE", memory.sk)
     world.eventually(lambda: world.items.get(MEMORY, fact), "the good memory is promoted")
-    subject = keys.base_subject(hunter, "SOURCE_SELECTION")
-    head = keys.ledger_head(subject, huge["iso_timestamp"][:10])
-    world.eventually(lambda: world.items.get("pipeline", head), "the good decision is counted")
+    world.counted(hunter, n=1, s=1)
 
 
 def test_a_record_that_was_mended_is_worked_as_if_it_were_new(world: World, raw: Any) -> None:

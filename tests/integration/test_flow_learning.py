@@ -13,9 +13,6 @@ from sharpwave.infra.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY
 from sharpwave.workers.adapters.archives import open_archive
-from sharpwave.workers.adapters.tables import TableReads
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.publish import days_of
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -25,30 +22,16 @@ KIND = "SOURCE_SELECTION"
 SCORE = Decimal("0.12345678901234567890123456789012345678")
 
 
-def counted(world: World, agent: str, kind: str = KIND) -> Counts:
-    """Read what the ledger of all of an agent's decisions of one type says."""
-    reads = TableReads(world.deployment.dynamodb, prefix=world.deployment.prefix)
-    return total(days_of(keys.base_subject(agent, kind), reads).values())
-
-
-def becomes(world: World, agent: str, *, n: int, s: int, pending: int) -> None:
-    def holds() -> bool:
-        counts = counted(world, agent)
-        return (counts.n, counts.s, counts.pending) == (n, s, pending)
-
-    world.eventually(holds, f"{agent} has n={n} s={s} pending={pending}")
-
-
 def test_outcomes_are_counted_by_their_last_revision(world: World, schema: Any) -> None:
     hunter = world.agent("hunter")
     won, lost, open_ = (world.decision(hunter) for _ in range(3))
     world.outcome(won, success=True, quality_score=Decimal("0.75"))
     world.outcome(lost, success=True)
-    becomes(world, hunter, n=2, s=2, pending=1)
+    world.counted(hunter, n=2, s=2, pending=1)
 
     world.outcome(lost, success=False, rev=3)
-    becomes(world, hunter, n=2, s=1, pending=1)
-    assert (counted(world, hunter).q_sum, counted(world, hunter).q_n) == (7500, 1)
+    world.counted(hunter, n=2, s=1, pending=1)
+    assert (world.counts(hunter).q_sum, world.counts(hunter).q_n) == (7500, 1)
 
     world.outcome(won, success=False, rev=1)
     world.outcome(lost, success=True, rev=2)
@@ -58,7 +41,7 @@ def test_outcomes_are_counted_by_their_last_revision(world: World, schema: Any) 
     for decision in (won, lost):
         world.eventually(partial(world.parked, DECISIONS, decision), "it is parked")
     assert not world.parked(DECISIONS, open_)
-    becomes(world, hunter, n=2, s=1, pending=1)
+    world.counted(hunter, n=2, s=1, pending=1)
     agrees(world)
 
 
@@ -83,7 +66,7 @@ def test_states_in_any_order_and_number_count_once(world: World, raw: Any) -> No
         world.feed(DECISIONS, shuffled[:size])
         del shuffled[:size]
 
-    becomes(world, hunter, n=30, s=20, pending=0)
+    world.counted(hunter, n=30, s=20)
     agrees(world)
 
 
@@ -129,11 +112,11 @@ def test_an_imported_pattern_gets_figures_that_a_recount_confirms(
 def test_the_archive_holds_every_state_as_it_was(world: World) -> None:
     hunter = world.agent("hunter")
     decision = world.decision(hunter, context={"score": SCORE})
-    becomes(world, hunter, n=0, s=0, pending=1)
+    world.counted(hunter, n=0, s=0, pending=1)
     world.outcome(decision, success=True)
-    becomes(world, hunter, n=1, s=1, pending=0)
+    world.counted(hunter, n=1, s=1)
     world.outcome(decision, success=False, rev=2)
-    becomes(world, hunter, n=1, s=0, pending=0)
+    world.counted(hunter, n=1, s=0)
     world.outcome(decision, success=True, rev=2)
 
     def states() -> list[dict[str, Any]]:

@@ -48,6 +48,14 @@ class Hold:
         self.released.set()
 
 
+class Quiet(ThreadingHTTPServer):
+    """Does not complain of clients that were killed."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+
 class Gate:
     """A way to the backend for one service, on which a request can be held."""
 
@@ -58,8 +66,7 @@ class Gate:
 
     def through(self, url: str) -> str:
         """Give the address that leads to `url` through this gate."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, url))
-        server.daemon_threads = True
+        server = Quiet(("127.0.0.1", 0), _handler(self, url))
         self._servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sharpwave.infra.verify import verify
-from sharpwave.schemas import keys
-from sharpwave.schemas.tables import PIPELINE
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -28,7 +26,7 @@ def test_a_pump_killed_between_send_and_checkpoint_changes_nothing(
     held.release()
     world.decision(hunter, outcome={"success": False})
 
-    world.eventually(lambda: resolved(world, hunter) == 2, "both decisions are counted")
+    world.counted(hunter, n=2, s=1)
     world.becomes(signal, risk="DELIVERED")
     assert len(world.receive(risk)) == 1
     assert verify(fragile.deployment, fragile.archive).ok
@@ -43,7 +41,7 @@ def test_a_backend_that_lost_its_streams_is_healed_from_its_tables(
     world.decision(hunter, outcome={"success": True})
     world.becomes(known, risk="DELIVERED", trade="DELIVERED")
     world.receive(risk)
-    world.eventually(lambda: resolved(world, hunter) == 1, "the decision is counted")
+    world.counted(hunter, n=1, s=1)
 
     fragile.supervisor.scale("pump", 0)
     unseen = world.signal(hunter, [risk, trade])
@@ -54,16 +52,9 @@ def test_a_backend_that_lost_its_streams_is_healed_from_its_tables(
 
     world.becomes(unseen, risk="DELIVERED", trade="DELIVERED")
     world.becomes(known, risk="PROCESSED", trade="DELIVERED")
-    world.eventually(lambda: resolved(world, hunter) == 2, "the missed decision is counted")
+    world.counted(hunter, n=2, s=1)
     [message] = world.receive(risk)
     assert message["row"]["SK"] == world.row_key(risk, unseen).sk
     assert len(world.receive(trade, 2)) == 2
     assert verify(fragile.deployment, fragile.archive).ok
     assert "stream_trimmed" in (fragile.folder / "pump.log").read_text()
-
-
-def resolved(world: World, agent: str) -> int:
-    subject = keys.base_subject(agent, "SOURCE_SELECTION")
-    heads = world.items.query(PIPELINE, keys.ledger_pk(subject), begins="H#")
-    rows = [row for head in heads for name, row in head.items() if name.startswith("d")]
-    return sum(int(row[1]) for row in rows)
