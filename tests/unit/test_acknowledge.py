@@ -130,6 +130,7 @@ def test_an_undo_never_undoes_what_a_worker_wrote_since(world: World) -> None:
     world.tick()
     world.settle()
     assert row(world)["status"] == "EXPIRED"
+    world.tables.remove(tables.SIGNALS, KEY, by="ttl")
 
     world.process().handle(held.body)
 

@@ -7,9 +7,9 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.workers.audience import CHUNK, freeze
+from sharpwave.workers.audience import CHUNK, Audience, freeze
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import World
+from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
 
@@ -171,21 +171,42 @@ def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     }
 
 
-def test_a_lost_attempt_leaves_nothing_that_the_winner_reads(world: World) -> None:
-    """Chunks carry the digest of their audience: of two attempts only one set is worked off."""
-    world.register(*(f"agent-{n}" for n in range(CHUNK + 1)))
-    world.settle()
-    item = put(world, signal("herald", to=["*"]))
-    loser, winner = world.process().ports, world.process().ports
-    names = [each.agent_id for each in loser.agents.everyone()]
-    world.register("late")
-    world.settle()
-    first = freeze(item, directory=winner.agents, reads=winner.reads, writes=winner.writes)
+@pytest.mark.parametrize("size", [3, CHUNK + 1])
+def test_attempts_that_overtake_each_other_at_any_call_agree(size: int) -> None:
+    """The first stored audience holds, and nobody works off chunks of the other one."""
+    call, passed = 0, False
+    while not passed:
+        call += 1
+        world = World()
+        world.register("herald", may_broadcast=True)
+        world.register(*(f"agent-{n}" for n in range(size)))
+        world.settle()
+        rival = Rival(world, call)
+        ports = world.process(Faults(step=rival.step)).ports
 
-    again = freeze(item, directory=loser.agents, reads=loser.reads, writes=loser.writes)
+        found = freeze(ITEM, directory=ports.agents, reads=ports.reads, writes=ports.writes)
 
-    assert again == first
-    assert "late" not in names
+        passed = rival.found is None
+        assert rival.found in (found, None)
+
+
+ITEM = signal("herald", to=["*"])
+
+
+class Rival:
+    """Decides the same audience, with one agent more, just before another's n-th call."""
+
+    def __init__(self, world: World, call: int) -> None:
+        self.world, self.calls_left = world, call
+        self.found: Audience | None = None
+
+    def step(self) -> None:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            self.world.register("late")
+            self.world.process().ports.agents.note(["late"])
+            mine = self.world.process().ports
+            self.found = freeze(ITEM, directory=mine.agents, reads=mine.reads, writes=mine.writes)
 
 
 def _ends(part: Item) -> list[Item]:

@@ -81,6 +81,7 @@ def test_a_record_without_a_registered_owner_is_parked_in_silence(
 def test_a_flood_of_one_fault_is_told_once_a_minute(world: World) -> None:
     for number in range(20):
         park(world, refusal(f"e{number}"))
+        world.clock.advance(2)
     park(world, refusal("other", code="even"))
     in_a_minute = len(notices(world))
     world.clock.advance(60)

@@ -95,6 +95,15 @@ def test_a_status_that_is_no_text_is_illegal_whatever_it_holds(after: Any) -> No
     assert "illegal" in entry
 
 
+def test_one_nonsense_after_another_is_illegal() -> None:
+    inbox = Inbox()
+    inbox.update(status=5)
+
+    (entry,) = inbox.update(status=6)
+
+    assert entry["illegal"]["after"] == {"N": "6"}
+
+
 def test_an_expiry_that_an_agent_claims_counts_for_nothing() -> None:
     inbox = Inbox(status="EXPIRED")
 

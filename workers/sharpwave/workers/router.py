@@ -253,15 +253,9 @@ def _was_valid(record: _Record) -> bool:
 
 
 def _old_faults(record: _Record, old: Image) -> list[Fault]:
-    """List what is wrong with the old image both by its own time and by this record's."""
-    assert record.kind is not None
-    text = ascii_json(old)
-    if not _touches(record, {"ttl"}):
-        moment = min(record.stored_at, _n(old, "timestamp"))
-        if not faults_of(record.kind, old, text=text, stored_at=moment):
-            return []
     # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
-    return faults_of(record.kind, old, text=text, stored_at=record.stored_at)
+    assert record.kind is not None
+    return faults_of(record.kind, old, text=ascii_json(old), stored_at=record.stored_at)
 
 
 def _changed(record: _Record) -> set[str]:
