@@ -129,6 +129,14 @@ def test_a_picture_of_nothing_is_still_a_picture(tmp_path: Path) -> None:
     assert draw([], tmp_path / "empty.png").stat().st_size > 0
 
 
+def test_a_line_begins_with_the_first_outcome() -> None:
+    untried = replace(STANDING, n=0, successes=0, confidence=0.42)
+
+    found = lines([Sample("2018-07-01", untried), Sample("2018-06-01", STANDING)])
+
+    assert [day.isoformat() for day, _ in found["pattern_buy_the_dip"]] == ["2018-06-01"]
+
+
 def test_of_one_day_the_latest_sample_is_drawn() -> None:
     again = replace(STANDING, confidence=0.9)
 

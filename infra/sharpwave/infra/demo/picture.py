@@ -25,7 +25,7 @@ def draw(samples: Sequence[Sample], path: Path) -> Path:
     axes = figure.subplots()
     for pattern_id, line in lines(samples).items():
         name = pattern_id.removeprefix("pattern_").replace("_", " ")
-        axes.plot(*zip(*line, strict=True), label=name, linewidth=1.8)
+        axes.plot(*zip(*line, strict=True), label=name, linewidth=1.8, marker=".")
     axes.set_ylim(-0.02, 1.02)
     axes.set_ylabel("confidence: P(beats its base rate by 5 points)")
     axes.set_title("What the market made of each pattern", loc="left")
@@ -41,10 +41,13 @@ def draw(samples: Sequence[Sample], path: Path) -> Path:
 
 
 def lines(samples: Sequence[Sample]) -> dict[str, Line]:
-    """Give each pattern's confidence by day, in order; of one day the latest sample holds."""
+    """Give each pattern's confidence by day, in order, from its first outcome on.
+
+    Of one day the latest sample holds.
+    """
     points: dict[str, dict[date, float]] = defaultdict(dict)
     for sample in samples:
-        confidence = sample.standing.confidence
-        if confidence is not None:
-            points[sample.standing.pattern_id][date.fromisoformat(sample.day)] = confidence
+        standing = sample.standing
+        if standing.n and standing.confidence is not None:
+            points[standing.pattern_id][date.fromisoformat(sample.day)] = standing.confidence
     return {name: sorted(days.items()) for name, days in sorted(points.items())}
