@@ -8,7 +8,7 @@ import pytest
 
 from sharpwave.infra.cli import main
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 def chaos(tmp_path: Path, *argv: str) -> tuple[int, dict[str, Any]]:
@@ -22,9 +22,9 @@ def test_the_real_system_keeps_its_promises(tmp_path: Path) -> None:
     code, run = chaos(tmp_path, "--quick", "--no-controls")
 
     assert (code, run["violations"], run["examples"]) == (0, {}, [])
-    assert run["kills"] >= 7
-    assert run["deliveries"] > 250
-    assert sum(run["faults"].values()) > 20
+    assert run["kills"] >= 5
+    assert run["deliveries"] > 200
+    assert sum(run["faults"].values()) > 10
 
 
 def test_a_system_that_acknowledges_before_the_effect_is_caught(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ class Scale:
     visibility_s: int = 4
 
 
-QUICK = Scale(signals=220, kills=9, seconds=16.0, visibility_s=3)
-CONTROL = Scale(signals=220, kills=14, seconds=16.0, visibility_s=3)
-FULL = Scale(signals=3_000, kills=60, seconds=240.0)
+QUICK = Scale(signals=150, kills=6, seconds=12.0, visibility_s=3)
+CONTROL = Scale(signals=200, kills=9, seconds=12.0, visibility_s=3)
+FULL = Scale(signals=4_500, kills=50, seconds=180.0)
 
 
 @dataclass(frozen=True, kw_only=True)

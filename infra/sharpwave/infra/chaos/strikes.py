@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from typing import NamedTuple
 
 from sharpwave.infra.chaos import weather
 from sharpwave.infra.chaos.plan import Plan, Strike
@@ -25,7 +26,16 @@ _AT_ONCE = 6
 _WAIT_FOR_LIFE_S = 10.0
 #: How many looks back a rewound pump begins again; one look a second.
 _REWIND = 6
-_REMEMBERED = 12
+_BOOTS_S = 10
+
+
+class Process(NamedTuple):
+    """A process: its ids, and the whole seconds since it was started."""
+
+    pid: int
+    parent: int
+    group: int
+    age_s: int
 
 
 class Strikes:
@@ -82,7 +92,9 @@ class Strikes:
         group = self._alive(strike.service)
         if group is None:
             return False
-        if strike.whole:
+        # Dramatiq's master notices the death of a booting worker only after 30 s, in which there is
+        # nothing left to break.
+        if strike.whole or age_s(group) < _BOOTS_S:
             return _send([-group], signal.SIGKILL)
         return _send(innermost(group), signal.SIGKILL)
 
@@ -154,18 +166,22 @@ class Strikes:
 
 def innermost(group: int) -> list[int]:
     """Give the processes of a group that have no child, without its leader."""
-    members = {pid: parent for pid, parent, its in processes() if its == group}
+    members = {each.pid: each.parent for each in processes() if each.group == group}
     parents = set(members.values())
     return [pid for pid in members if pid not in parents and pid != group]
 
 
-def processes() -> Iterator[tuple[int, int, int]]:
-    """List every process as (pid, parent's pid, group)."""
-    command = ["ps", "-A", "-o", "pid=,ppid=,pgid="]
+def age_s(group: int) -> int:
+    """Give the seconds since a group's leader was started, 0 if it is gone."""
+    return next((each.age_s for each in processes() if each.pid == group), 0)
+
+
+def processes() -> Iterator[Process]:
+    """List every process of this machine."""
+    command = ["ps", "-A", "-o", "pid=,ppid=,pgid=,etimes="]
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
-        pid, parent, group = map(int, line.split())
-        yield pid, parent, group
+        yield Process(*map(int, line.split()))
 
 
 def _send(pids: list[int], number: signal.Signals) -> bool:
