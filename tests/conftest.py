@@ -67,7 +67,7 @@ def _cost(item: pytest.Item) -> int:
     if "unit" in item.path.parts:
         return 0
     fixtures = getattr(item, "fixturenames", ())
-    return 3 if "fragile" in fixtures else (2 if "stack" in fixtures else 1)
+    return 3 if "stack" in fixtures else (2 if "fragile" in fixtures else 1)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,7 +47,7 @@ SETTINGS = {
     "SHARPWAVE_REGISTRATION_CACHE_S": "0.5",
     "SHARPWAVE_ARCHIVE_LINGER_S": "0.05",
     "SHARPWAVE_VISIBILITY_TIMEOUT_S": "4",
-    "SHARPWAVE_HEARTBEAT_S": "0.5",
+    "SHARPWAVE_HEARTBEAT_S": "1",
 }
 
 
@@ -311,8 +311,8 @@ def raw() -> Mapping[str, Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def options(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> StackOptions:
     """How a system under test is run; each needs a prefix and a folder of its own."""
-    # moto has no conditional batches, and is too slow for two sweeps a second.
-    writes, tick_s = ("single", 2.0) if backend.name.startswith("moto") else ("batched", 0.5)
+    # moto has no conditional batches, and is too slow for a sweep a second.
+    writes, tick_s = ("single", 2.0) if backend.name.startswith("moto") else ("batched", 1.0)
     return StackOptions(
         prefix=f"s{uuid4().hex[:8]}",
         threads=4,

@@ -31,13 +31,19 @@ def test_a_delivery_nobody_acknowledges_expires_and_a_late_acknowledgement_still
     world.becomes(signal, risk="PROCESSED")
 
 
-def test_a_signal_that_is_late_when_it_is_delivered_expires_with_that_reason(world: World) -> None:
+def test_a_signal_that_is_late_when_it_is_delivered_expires_with_that_reason(
+    world: World, raw: Any
+) -> None:
     hunter, risk = world.agent("hunter"), world.agent("risk")
+    stored_at = int(time.time()) - 100
+    item = raw["signal"](hunter, [risk], at=stored_at, ttl=stored_at + 50)
+    signal = world.put(SIGNALS, item)
 
-    signal = world.signal(hunter, [risk], ttl=int(time.time()))
+    world.feed(SIGNALS, [raw["record"](item, stored_at=stored_at)])
 
     world.becomes(signal, risk="EXPIRED")
     assert world.mirror(signal)[risk]["reason"] == "expired_before_delivery"
+    assert world.row(risk, signal) == {}
     assert world.waiting(f"inbox-{risk}") == 0
 
 

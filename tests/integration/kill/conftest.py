@@ -179,7 +179,7 @@ class Fragile(Stack):
             os.killpg(group, signal.SIGKILL)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fragile(
     backend: Backend,
     options: StackOptions,

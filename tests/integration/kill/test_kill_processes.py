@@ -1,4 +1,4 @@
-"""A worker that is killed in the middle of its work loses nothing and does nothing twice."""
+"""Whatever is killed in the middle of its work, nothing is lost and nothing is done twice."""
 
 from __future__ import annotations
 
@@ -95,3 +95,50 @@ def test_an_acknowledgement_that_overtakes_the_mirror_stays(
     held.release()
 
     world.becomes(signal, risk="PROCESSED", trade="DELIVERED")
+
+
+def test_a_pump_killed_between_send_and_checkpoint_changes_nothing(
+    fragile: Fragile, world: World, calls: Any
+) -> None:
+    hunter, risk = world.agent("hunter"), world.agent("risk")
+    held = fragile.gates["pump"].hold(calls["sends"], hunter, "on_decisions")
+
+    world.decision(hunter, outcome={"success": True})
+    signal = world.signal(hunter, [risk])
+    held.wait()
+    fragile.kill("pump")
+    held.release()
+    world.decision(hunter, outcome={"success": False})
+
+    world.counted(hunter, n=2, s=1)
+    world.becomes(signal, risk="DELIVERED")
+    assert len(world.receive(risk)) == 1
+    assert verify(fragile.deployment, fragile.archive).ok
+
+
+@pytest.mark.deviates("moto", "nothing-kept")
+def test_a_backend_that_lost_its_streams_is_healed_from_its_tables(
+    fragile: Fragile, world: World
+) -> None:
+    hunter, risk, trade = (world.agent(name) for name in ("hunter", "risk", "trade"))
+    known = world.signal(hunter, [risk, trade])
+    world.decision(hunter, outcome={"success": True})
+    world.becomes(known, risk="DELIVERED", trade="DELIVERED")
+    world.receive(risk)
+    world.counted(hunter, n=1, s=1)
+
+    fragile.supervisor.scale("pump", 0)
+    unseen = world.signal(hunter, [risk, trade])
+    world.decision(hunter, outcome={"success": False})
+    world.acknowledge(risk, known)
+    fragile.backend.restart()
+    fragile.supervisor.scale("pump", 1)
+
+    world.becomes(unseen, risk="DELIVERED", trade="DELIVERED")
+    world.becomes(known, risk="PROCESSED", trade="DELIVERED")
+    world.counted(hunter, n=2, s=1)
+    [message] = world.receive(risk)
+    assert message["row"]["SK"] == world.row_key(risk, unseen).sk
+    assert len(world.receive(trade, 2)) == 2
+    assert verify(fragile.deployment, fragile.archive).ok
+    assert "stream_trimmed" in (fragile.folder / "pump.log").read_text()
