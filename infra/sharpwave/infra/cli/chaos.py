@@ -1,6 +1,8 @@
 """`chaos`: break the system at random and count what it lost."""
 
 import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,30 +44,32 @@ def _chaos(args: Arguments) -> Answer:
     from sharpwave.infra.chaos import report
     from sharpwave.schemas.numbers import plain_json
 
-    reports = [*_real(args), *_controls(args)]
+    reports: list[Report] = []
+    # What is done is on paper before the next run begins: a long series may be interrupted.
+    for run in (*_real(args), *_controls(args)):
+        reports.append(run())
+        if args.report:
+            Path(args.report).write_text(plain_json(report.data(reports)) + "\n")
+        if args.write_docs:
+            report.write_docs(Path(args.write_docs), reports)
     data = {"ok": all(each.ok for each in reports), "runs": report.data(reports)}
-    if args.report:
-        Path(args.report).write_text(plain_json(data) + "\n")
-    if args.write_docs:
-        report.write_docs(Path(args.write_docs), reports)
     return Answer(data, "\n".join(map(report.text, reports)), ok=data["ok"] is True)
 
 
-def _real(args: Arguments) -> "list[Report]":
+def _real(args: Arguments) -> "Iterator[Callable[[], Report]]":
     from sharpwave.infra.chaos.plan import make_plan
 
-    seeds = () if args.control else range(args.seed, args.seed + args.runs)
-    return [_run(args, make_plan(seed, _scale(args))) for seed in seeds]
+    for seed in () if args.control else range(args.seed, args.seed + args.runs):
+        yield partial(_run, args, make_plan(seed, _scale(args)))
 
 
-def _controls(args: Arguments) -> "list[Report]":
+def _controls(args: Arguments) -> "Iterator[Callable[[], Report]]":
     from sharpwave.infra.chaos.plan import CONTROL, make_plan
 
     names: tuple[Control, ...] = (args.control,) if args.control else _CONTROLS
-    return [
-        _run(args, make_plan(args.seed, CONTROL, repeats=name != "ack-first"), name)
-        for name in (() if args.no_controls else names)
-    ]
+    for name in () if args.no_controls else names:
+        plan = make_plan(args.seed, CONTROL, repeats=name != "ack-first")
+        yield partial(_run, args, plan, name)
 
 
 def _scale(args: Arguments) -> "Scale":
