@@ -9,7 +9,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Item
+from sharpwave.workers.ports import Change, Item, Location
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
@@ -87,6 +87,17 @@ def test_a_backward_move_is_put_back(world: World) -> None:
 
     assert row(world)["status"] == "PROCESSED"
     assert mirrored(world)["status"] == "PROCESSED"
+
+
+def test_a_status_put_back_from_the_mirror_brings_its_reason(world: World) -> None:
+    end = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+    mirror = {"processing_status": {"bob": end}, "status_v": 9}
+    world.tables.apply([Change(Location(tables.SIGNALS, KEY), mirror)])
+
+    set_row(world, status="DELIVERED")
+    world.settle()
+
+    assert {name: row(world)[name] for name in end} == mirrored(world) == end
 
 
 def test_a_lost_status_is_put_back(world: World) -> None:

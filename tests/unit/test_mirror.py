@@ -87,10 +87,11 @@ def test_a_status_that_no_row_can_have_counts_as_pending(store: MemoryTables, st
     assert update(store)["bob"] == {"status": "PENDING"}
 
 
-def test_an_expiry_that_no_worker_wrote_counts_as_pending(store: MemoryTables) -> None:
-    row(store, "bob", "EXPIRED")
+@pytest.mark.parametrize("more", [{}, {"worker_rev": "r"}, {"reason": "tired"}])
+def test_an_expiry_that_no_worker_wrote_counts_as_pending(store: MemoryTables, more: Item) -> None:
+    row(store, "bob", "EXPIRED", **more)
 
-    assert update(store)["bob"] == {"status": "PENDING"}
+    assert update(store)["bob"]["status"] == "PENDING"
 
 
 def test_what_an_agent_wrote_is_cut_to_what_others_share_a_map_with(store: MemoryTables) -> None:

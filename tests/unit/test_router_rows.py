@@ -60,7 +60,7 @@ class Inbox:
     ],
 )
 def test_an_acknowledgement_names_the_signal_and_the_target(before: str, after: str) -> None:
-    inbox = Inbox(status=before, worker_rev="r")
+    inbox = Inbox(status=before, worker_rev="r", reason="unacknowledged")
 
     (entry,) = inbox.update(status=after, processed_at=1)
 
@@ -104,8 +104,9 @@ def test_one_nonsense_after_another_is_illegal() -> None:
     assert entry["illegal"]["after"] == {"N": "6"}
 
 
-def test_an_expiry_that_an_agent_claims_counts_for_nothing() -> None:
-    inbox = Inbox(status="EXPIRED")
+@pytest.mark.parametrize("more", [{}, {"worker_rev": "r"}])
+def test_an_expiry_that_an_agent_claims_counts_for_nothing(more: Item) -> None:
+    inbox = Inbox(status="EXPIRED", **more)
 
     (entry,) = inbox.update(status="DONE")
 

@@ -60,9 +60,9 @@ def acknowledge(
     Messages name signals only, so it does not matter in which order they come.
     """
     standing = [(move, _standing(move, illegal, reads)) for move in illegal]
-    for wave in _waves([_undo(move, status) for move, status in standing]):
+    for wave in _waves([_undo(move, before) for move, before in standing]):
         writes.apply(wave)
-    for row in {move.row for move, status in standing if status == "PENDING"}:
+    for row in {move.row for move, before in standing if before["status"] == "PENDING"}:
         # A sweep may have passed the row while it stood at an end that was none.
         LowWater("expiry", keys.owner_of(row.pk) or "", reads=reads, writes=writes).lower_to(row.sk)
     if illegal:
@@ -87,21 +87,22 @@ def _restore(loss: Loss) -> Change:
     return Change(place, {**values, "worker_rev": ulid()}, missing=tuple(values))
 
 
-def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> str:
-    """Give the status that a row had before all of its illegal moves, as far as anybody knows."""
+def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]:
+    """Give what a row said before all of its illegal moves, as far as anybody knows."""
     same = [other for other in moves if other.row == move.row]
     after = {str((other.after or {}).get("S")) for other in same}
     before = {other.before for other in same} - after
     place = move.holder.location
     mirror = readable(reads.get([place]).get(place, {}).get("processing_status"))
-    held = str(mirror.get(keys.owner_of(move.row.pk) or "", {}).get("status"))
-    known = (before & ROW_STATUSES) | ({held} & TERMINAL)
-    return max(known, key=RANK.__getitem__, default="PENDING")
+    held = mirror.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
+    known = (before & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
+    status = max(known, key=RANK.__getitem__, default="PENDING")
+    return held if held["status"] == status else {"status": status}
 
 
-def _undo(move: Move, status: str) -> Change:
+def _undo(move: Move, before: Mapping[str, Any]) -> Change:
     """Put a status back, unless a worker wrote to the row since."""
-    values = {"status": status, "worker_rev": ulid()}
+    values = {**before, "worker_rev": ulid()}
     equals: dict[str, Any] = {}
     if move.after is not None:
         equals["status"] = from_wire(move.after)

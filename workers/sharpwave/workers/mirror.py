@@ -158,8 +158,8 @@ def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
 
 def _entry(row: Item) -> dict[str, Any]:
     status = row.get("status")
-    if status == "EXPIRED" and "worker_rev" not in row:
-        status = "PENDING"  # only a worker says so, and it leaves its mark
+    if status == "EXPIRED" and not {"worker_rev", "reason"} <= row.keys():
+        status = "PENDING"  # only a worker says so, and it says why
     details = {name: _detail(row.get(name)) for name in _DETAILS}
     return {
         "status": status if isinstance(status, str) and status in ROW_STATUSES else "PENDING",

@@ -331,7 +331,7 @@ def _entry(record: _Record, extra: str = "") -> Entry:
 
 def _move(record: _Record, old: Image, new: Image) -> dict[str, Any]:
     before = _s(old, "status")
-    is_claimed = before == "EXPIRED" and "worker_rev" not in old
+    is_claimed = before == "EXPIRED" and not {"worker_rev", "reason"} <= old.keys()
     return {
         "row_pk": record.pk,
         "row_sk": record.sk,
