@@ -14,7 +14,7 @@ from sharpwave.workers.ports import Change as Write
 from sharpwave.workers.ports import Insert, Item, Location
 from sharpwave.workers.router import Router
 from sharpwave.workers.testing import MemoryTables, VirtualClock, records
-from sharpwave.workers.testing.records import decision, key_of, memory, outcome, signal
+from sharpwave.workers.testing.records import decision, key_of, memory, signal
 
 DAY_S = 86_400
 
@@ -204,90 +204,6 @@ def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) ->
     found = streams.update(tables.SIGNALS, item, target_agents=["bob"])
 
     assert actors(found) == ["on_signals"]
-
-
-def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Streams) -> None:
-    item = decision()
-    put = streams.put(tables.DECISIONS, item)
-    resolved = streams.update(tables.DECISIONS, item, outcome=outcome(True), outcome_rev=1)
-    revised = streams.update(tables.DECISIONS, item, outcome=outcome(False), outcome_rev=2)
-
-    for found, state in ((put, "insert"), (resolved, "resolution"), (revised, "revision")):
-        assert actors(found) == ["on_decisions", "on_archived"]
-        assert found[1][1]["state"] == state
-        assert found[0][1]["image"] == found[1][1]["image"]
-
-
-@pytest.mark.parametrize("revision", [None, 1, 2])
-def test_an_outcome_changed_without_a_higher_revision_is_refused_and_archived_so(
-    streams: Streams, revision: int | None
-) -> None:
-    item = decision(outcome=outcome(True), outcome_rev=2)
-    streams.put(tables.DECISIONS, item)
-    changed = {**item, "outcome": outcome(False), "outcome_rev": revision}
-    if revision is None:
-        del changed["outcome_rev"]
-
-    found = streams.put(tables.DECISIONS, changed)
-
-    assert actors(found) == ["on_refused", "on_archived"]
-    assert codes(found) == ["outcome_rev"]
-    assert found[1][1]["state"] == "refusal"
-    assert found[1][1]["faults"] == found[0][1]["faults"]
-
-
-def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
-    item = decision(outcome=outcome(True))
-    streams.put(tables.DECISIONS, item)
-
-    found = streams.put(tables.DECISIONS, decision())
-
-    assert codes(found) == ["outcome_removed"]
-
-
-def test_what_was_known_before_an_outcome_never_changes(streams: Streams) -> None:
-    item = decision(context={"market": "up"})
-    streams.put(tables.DECISIONS, item)
-
-    found = streams.update(
-        tables.DECISIONS, item, context={"market": "down"}, outcome=outcome(True)
-    )
-
-    assert codes(found) == ["immutable"]
-
-
-def test_a_late_ttl_does_not_open_a_decision_for_changes(streams: Streams) -> None:
-    """A record stored days after its own time was valid then, so it is immutable now."""
-    start = streams.clock()
-    ttl = int(start) + 399 * DAY_S
-    item = decision(at=start - 3 * DAY_S, ttl=ttl, outcome=outcome(True), outcome_rev=3)
-    streams.put(tables.DECISIONS, item)
-
-    found = streams.update(tables.DECISIONS, item, outcome=outcome(False))
-
-    assert codes(found) == ["outcome_rev"]
-
-
-def test_a_late_outcome_of_a_promoted_decision_runs_its_episode_again(streams: Streams) -> None:
-    item = decision()
-    streams.put(tables.DECISIONS, item)
-    streams.work(
-        tables.DECISIONS, Write(Location(tables.DECISIONS, key_of(item)), {"promoted_at": 1})
-    )
-
-    found = streams.update(tables.DECISIONS, item, outcome=outcome(True))
-
-    assert "on_late_outcomes" in actors(found)
-
-
-def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -> None:
-    now = streams.clock()
-
-    late = streams.put(tables.DECISIONS, decision(name="old", at=now - DAY_S))
-    fresh = streams.put(tables.DECISIONS, decision(name="new", at=now - DAY_S + 60))
-
-    assert "on_late_outcomes" in actors(late)
-    assert "on_late_outcomes" not in actors(fresh)
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Router:
         if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and _was_valid(record):
             faults = _forbidden(record)
             if change is Change.OVERWRITTEN:
-                yield MIRROR, "", _held_entry(record)
+                yield MIRROR, "", _key_entry(record, _held(record))
             if not faults:
                 return
         if faults and not _has_known_key(record):
@@ -167,7 +167,11 @@ class Router:
             kept = WORKER["row"] - {"worker_rev"} | (set() if legal else _ACKNOWLEDGEMENT)
             lost = (old.keys() - new.keys()) & kept
             if lost:
-                content["restore"] = _loss(record, {name: old[name] for name in sorted(lost)})
+                row = {"row_pk": record.pk, "row_sk": record.sk}
+                content["restore"] = {
+                    **row,
+                    "attributes": {name: old[name] for name in sorted(lost)},
+                }
         chunk = _s(old, "chunk")
         if 0 < len(chunk) <= MAX_CHUNK_NAME:
             content["chunk"] = chunk
@@ -342,10 +346,6 @@ def _move(record: _Record, old: Image, new: Image) -> dict[str, Any]:
     }
 
 
-def _loss(record: _Record, attributes: Mapping[str, Wire]) -> dict[str, Any]:
-    return {"row_pk": record.pk, "row_sk": record.sk, "attributes": attributes}
-
-
 def _is_unpromoted(old: Image | None) -> bool:
     if old is None or "promoted_at" in old:
         return False
@@ -360,14 +360,9 @@ def _held(record: _Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _held_entry(record: _Record) -> Entry:
-    held, where = _held(record), ascii_json([record.pk, record.sk])
-    return Entry(f'{{"key":{where}{"," + held if held else ""}}}', record.sequence_number)
-
-
-def _key_entry(record: _Record) -> Entry:
-    content = {"key": [record.pk, record.sk], "event_id": record.event_id}
-    return Entry(ascii_json(content), record.sequence_number)
+def _key_entry(record: _Record, extra: str = "") -> Entry:
+    content = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
+    return Entry(f"{content[:-1]},{extra}}}" if extra else content, record.sequence_number)
 
 
 def _refusal(record: _Record, faults: list[Fault]) -> Work:
