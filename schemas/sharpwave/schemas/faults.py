@@ -65,7 +65,8 @@ def validate(kind: Kind, item: Mapping[str, Any], *, stored_at: float) -> Record
         record = RECORDS[kind].model_validate(item)
     except ValidationError as error:
         raise RecordRefused(_explain(error)) from error
-    faults = time_faults(kind, item, stored_at)
+    moments = {name: getattr(record, name, None) for name in ("timestamp", "ttl")}
+    faults = time_faults(kind, moments, stored_at)
     if faults:
         raise RecordRefused(faults)
     return record
