@@ -100,8 +100,9 @@ class World:
         return Agent(agent_id, prefix=self.deployment.prefix, **options)
 
     def forget(self) -> None:
-        """Take this test's agents off the list that ticks go through."""
+        """Withdraw this test's agents, so that neither ticks nor broadcasts meet them."""
         for agent_id in self._agents:
+            self.items.delete(STATE, keys.registration(agent_id))
             self.items.delete(PIPELINE, keys.known_agent(agent_id))
 
     # -- what agents write, raw ------------------------------------------------------------------

@@ -23,8 +23,8 @@ def test_a_delivery_nobody_acknowledges_expires_and_a_late_acknowledgement_still
     world.overdue(risk, signal)
 
     world.becomes(signal, risk="EXPIRED")
-    row = world.row(risk, signal)
-    assert (row["status"], row["reason"]) == ("EXPIRED", "unacknowledged")
+    world.eventually(lambda: world.row(risk, signal)["status"] == "EXPIRED", "the row expires")
+    assert world.row(risk, signal)["reason"] == "unacknowledged"
     assert world.mirror(signal)[risk]["reason"] == "unacknowledged"
 
     assert world.acknowledge(risk, signal)

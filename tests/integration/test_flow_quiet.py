@@ -75,6 +75,7 @@ def test_a_system_at_rest_makes_no_records_and_no_messages_but_ticks(world: Worl
     world.becomes(signal, risk="DELIVERED", ghost="FAILED")
     world.overdue(risk, signal)
     world.becomes(signal, risk="EXPIRED", ghost="FAILED")
+    world.eventually(lambda: world.row(risk, signal)["status"] == "EXPIRED", "the row expires")
     world.acknowledge(risk, signal, "NONSENSE")
     world.eventually(lambda: world.row(risk, signal)["status"] == "EXPIRED", "it is put back")
     tail, pause = Tail(world), Event()
