@@ -96,8 +96,9 @@ def _where(reports: Sequence[Report]) -> str:
     deliveries, kills = sum(r.deliveries for r in real), sum(r.kills for r in real)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}, Python"
-        f" {platform.python_version()}), backend {reports[0].backend}. In total {deliveries:,}"
-        f" deliveries and {kills:,} kills, {sum(len(r.violations) for r in real)} violations."
+        f" {platform.python_version()}) at a load average of {os.getloadavg()[2]:.0f}, backend"
+        f" {reports[0].backend}. In total {deliveries:,} deliveries and {kills:,} kills,"
+        f" {sum(len(r.violations) for r in real)} violations."
     )
 
 
