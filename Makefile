@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test chaos lint up synth lock clean
+.PHONY: help setup demo test bench chaos lint up synth lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: setup  ## Replay real market history through the whole system, then verify
 test: setup  ## Run the tests (under five minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
 	@$(BIN)/pytest -q
+
+bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="--quick".
+	@$(BIN)/sharpwave bench $(ARGS)
 
 chaos: setup  ## Kill, freeze and break the system at random, then count what it lost; ARGS="--seed 7".
 	@$(BIN)/sharpwave chaos $(ARGS)

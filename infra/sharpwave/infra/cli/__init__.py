@@ -27,6 +27,7 @@ FAMILIES = (
     "system",
     "demo",
     "chaos",
+    "bench",
     "cost",
     "synth",
 )

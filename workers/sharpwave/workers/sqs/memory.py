@@ -71,7 +71,7 @@ class MemorySqs:
 
     def __init__(self, latencies: Latencies | None = None) -> None:
         self.calls: Counter[str] = Counter()
-        self._latencies = latencies or Latencies()
+        self.latencies = latencies or Latencies()
         self._boxes: dict[str, _Box] = {}
         self._numbers = itertools.count(1)
         self._faults: dict[str, deque[Fault]] = {}
@@ -152,7 +152,7 @@ class MemorySqs:
 
     def send_message(self, *, QueueUrl: str, **fields: Any) -> Any:
         """Add one message."""
-        with self._call("send_message", self._latencies.send):
+        with self._call("send_message", self.latencies.send):
             return {"MessageId": self._store(self._box(QueueUrl), fields)}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> Any:
@@ -162,7 +162,7 @@ class MemorySqs:
 
     def delete_message(self, *, QueueUrl: str, ReceiptHandle: str) -> Any:
         """Delete one message."""
-        with self._call("delete_message", self._latencies.delete):
+        with self._call("delete_message", self.latencies.delete):
             self._delete(self._box(QueueUrl), {"ReceiptHandle": ReceiptHandle})
         return {}
 
@@ -187,7 +187,7 @@ class MemorySqs:
         **_: Any,
     ) -> Any:
         """Receive messages, waiting for the first."""
-        with self._call("receive_message", self._latencies.receive):
+        with self._call("receive_message", self.latencies.receive):
             box = self._box(QueueUrl)
             until = time.monotonic() + WaitTimeSeconds
             with box.changed:
@@ -224,7 +224,7 @@ class MemorySqs:
     def _batch(self, operation: str, entries: Sequence[Any], act: Callable[[Any], Any]) -> Any:
         if not 1 <= len(entries) <= 10:
             raise client_error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", operation)
-        with self._call(operation, self._latencies.batch):
+        with self._call(operation, self.latencies.batch):
             refuse = self._entry_faults.get(operation)
             failed = []
             for entry in entries:
