@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# A file's tests share what they start, so files are what the processes share out.
+ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-annotate
 
@@ -28,7 +30,7 @@ demo: setup  ## Replay real market history through the whole system, then verify
 
 test: setup  ## Run the tests (under five minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)
 
 bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="--quick".
 	@$(BIN)/sharpwave bench $(ARGS)

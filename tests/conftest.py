@@ -45,14 +45,15 @@ SURVIVORS_MAY_TAKE_S = 10.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark the processes to come, and declare the mark of known deviations."""
+    """Mark the processes to come, and declare our marks."""
     os.environ["PATH"] += os.pathsep + MARK
     text = "deviates(backend, name): fails on that backend, for the reason of that name"
     config.addinivalue_line("markers", text)
+    config.addinivalue_line("markers", "longest: begin with it, where tests run side by side")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first and those beside a running system last; expect known deviations."""
+    """Begin with the longest, then quick tests before slow ones; expect known deviations."""
     items.sort(key=_cost)
     for item in items:
         for mark in item.iter_markers("deviates"):
@@ -64,6 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _cost(item: pytest.Item) -> int:
+    # Alone on its process for minutes: begun last, it would keep the other cores waiting.
+    if item.get_closest_marker("longest"):
+        return -1
     if "unit" in item.path.parts:
         return 0
     fixtures = getattr(item, "fixturenames", ())

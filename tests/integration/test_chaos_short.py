@@ -8,7 +8,7 @@ import pytest
 
 from sharpwave.infra.cli import main
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.longest]
 
 
 def chaos(tmp_path: Path, *argv: str) -> tuple[int, dict[str, Any]]:

@@ -116,7 +116,7 @@ def test_a_silent_worker_is_wrong_only_if_nobody_took_over(deployment: Deploymen
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"draining": True}, {"ttl": int(time.time()) - 10}], ids=str
+    "attributes", [{"draining": True}, {"ttl": int(time.time()) - 10}], ids=["draining", "expired"]
 )
 def test_a_worker_that_said_goodbye_is_not_missed(
     deployment: Deployment, attributes: dict[str, Any]
