@@ -6,6 +6,7 @@ SHARPWAVE_TEST_BACKEND names the backend: `embedded` (the default), `moto`, `loc
 
 import gc
 import os
+import shutil
 import sys
 import threading
 import time
@@ -17,10 +18,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sharpwave.infra.embedded import Backend, BackendUnavailable, open_backend
+from sharpwave.infra.embedded.node import ensure_node
 
 # How fast examples are made says how busy the machine is, and nothing of the subject.
 settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sharpwave")
+
+NODE = Path(__file__).parent / "node"
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 BACKEND = os.environ.get("SHARPWAVE_TEST_BACKEND", "embedded")
 IN_CI = os.environ.get("CI") == "true"
@@ -109,6 +114,32 @@ def _started() -> Backend | str:
             reason = str(missing)
         gc.collect()
     return reason
+
+
+@pytest.fixture
+def command_of(tmp_path: Path) -> Callable[[str], list[str | Path]]:
+    """Give the command of an example agent; where its language is not at hand, it is skipped."""
+
+    def command(name: str) -> list[str | Path]:
+        if name.endswith(".mjs"):
+            _need("node", "npm")
+            # Node looks for modules beside the script.
+            (tmp_path / "node_modules").symlink_to(
+                ensure_node("example-agents", NODE) / "node_modules"
+            )
+            return ["node", shutil.copy(EXAMPLES / name, tmp_path)]
+        if name.endswith(".sh"):
+            _need("aws", "jq")
+            return ["bash", EXAMPLES / name]
+        return [sys.executable, EXAMPLES / name]
+
+    return command
+
+
+def _need(*programs: str) -> None:
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,9 +34,13 @@ def bare(endpoint: str, pipeline: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["raw_agent.py", "raw_agent.sh", "raw_agent.mjs"])
 def test_a_raw_agent_makes_the_whole_round(
-    name: str, bare: Any, endpoint: str, eventually: Eventually
+    name: str,
+    bare: Any,
+    endpoint: str,
+    eventually: Eventually,
+    command_of: Callable[[str], list[Any]],
 ) -> None:
-    command, path = _interpreter(name), os.environ["PATH"]
+    command, path = command_of(name), os.environ["PATH"]
     bare.add_queue("raw-agent")
 
     with _started(command, {"PATH": path, "AWS_ENDPOINT_URL": endpoint}) as agent:
@@ -65,23 +68,6 @@ def test_an_agent_on_the_sdk_makes_the_whole_round(
     decision_id = bare.row(signal, "sdk-agent")["decision_id"]
     assert f"{decision_id} settles {delivery_id}" in said
     _assert_valid(bare)
-
-
-def _interpreter(name: str) -> list[str | Path]:
-    """Give the command of an example, or skip where its language is not at hand."""
-    path, modules = EXAMPLES / name, os.environ.get("SHARPWAVE_TEST_NODE_MODULES")
-    if name.endswith(".py"):
-        return [sys.executable, path]
-    if name.endswith(".sh"):
-        if not (shutil.which("aws") and shutil.which("jq")):
-            pytest.skip("the AWS CLI or jq is not installed")
-        return ["bash", path]
-    if modules is None or shutil.which("node") is None:
-        pytest.skip("set SHARPWAVE_TEST_NODE_MODULES to a folder with @aws-sdk/client-dynamodb")
-    # Node looks for modules beside the script, not beside a link to it.
-    copied = Path(modules).parent / name
-    shutil.copy(path, copied)
-    return ["node", copied]
 
 
 def _started(command: list[Any], environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sharpwave.infra.embedded.environment import ensure
 from sharpwave.infra.embedded.errors import BackendError
-from sharpwave.infra.embedded.node import ensure_fauxqs
+from sharpwave.infra.embedded.node import ensure_node
 
 TOOLS = ("ministack", "moto", "fauxqs", "microburst")
 
@@ -24,7 +24,7 @@ def main(names: Sequence[str]) -> int:
         return 2
     try:
         for name in names or TOOLS[:1]:
-            print(ensure_fauxqs() if name == "fauxqs" else ensure(name))
+            print(ensure_node(name) if name == "fauxqs" else ensure(name))
     except BackendError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from sharpwave.infra.embedded.container import LocalStackBackend
 from sharpwave.infra.embedded.environment import ensure
 from sharpwave.infra.embedded.errors import BackendUnavailable
 from sharpwave.infra.embedded.external import ExternalBackend
-from sharpwave.infra.embedded.node import ensure_fauxqs, node_command
+from sharpwave.infra.embedded.node import ensure_node, node_command
 from sharpwave.infra.embedded.paired import PairedBackend
 from sharpwave.infra.embedded.ports import REGION, Backend
 from sharpwave.infra.embedded.server import HOST, LocalServer
@@ -91,7 +91,7 @@ class FauxqsBackend(LocalServer):
 
     def command(self, port: int) -> list[str]:
         """The launcher in its pinned folder, run by node."""
-        return [node_command(), str(ensure_fauxqs() / "server.mjs"), str(port)]
+        return [node_command("fauxqs"), str(ensure_node("fauxqs") / "server.mjs"), str(port)]
 
 
 BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {
