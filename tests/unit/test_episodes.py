@@ -61,6 +61,32 @@ def test_a_day_is_folded_once_its_decisions_come_of_age(world: World) -> None:
     assert (marked["promoted_at"], marked["is_stm"]) == (int(world.clock()), False)
 
 
+def test_sweeps_read_each_decision_of_a_day_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    ports = world.process().ports
+    query = ports.reads.query
+
+    def counted(*where: Any, **span: Any) -> Any:
+        for item in query(*where, **span):
+            read.append(item["decision_id"])
+            yield item
+
+    monkeypatch.setattr(ports.reads, "query", counted)
+    names = [f"d{number}" for number in range(48)]
+    for name in names:
+        decide(world, name)
+        world.clock.advance(LOT_S / 2)
+    for _ in range(2 * LOTS + 4):
+        sweep_decisions(
+            "ann", promote_after_s=DAY_S, reads=ports.reads, writes=ports.writes, clock=world.clock
+        )
+        world.clock.advance(LOT_S / 2)
+
+    assert sorted(read) == sorted(names)
+
+
 def test_a_late_outcome_runs_its_day_again(world: World) -> None:
     items = [decide(world, f"d{number}") for number in range(3)]
     world.settle()
@@ -169,7 +195,7 @@ def test_a_crash_at_any_call_is_made_good_by_the_next_sweep(*, after: bool) -> N
 
 
 def test_a_summary_of_nothing_counts_nothing() -> None:
-    found = summary(Day("ann", "TRADE", "2025-10-18"), [])
+    found = summary(Day("ann", "TRADE", "2025-10-18"), {})
 
     assert counts(found) == (0, 0, 0)
     assert "quality_mean" not in found

@@ -43,7 +43,7 @@ def test_an_idle_queue_has_one_poller(
     work_on(broker)
 
     eventually(lambda: sqs.calls["receive_message"] == 1, "the long poll is under way")
-    assert broker.snapshot("work").pollers == 1
+    eventually(lambda: broker.snapshot("work").pollers == 1, "its poller is counted")
 
 
 def test_a_backlog_has_more_pollers_and_they_leave_when_it_is_gone(

@@ -4,6 +4,7 @@
 this package refers to them. They patch modules rather than use an option that nobody should have.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -20,16 +21,21 @@ from sharpwave.workers.sqs.channel import Channel
 Control = Literal["ack-first", "no-marks"]
 
 
+#: Seconds from the acknowledgement to the work: without them a kill seldom falls in between.
+_HOLD_S = 0.25
+
+
 class Hasty(Channel):
     """Deletes messages as soon as it has them: what their worker did not finish is lost."""
 
     def receive(self, most: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
-        """Receive messages and delete them."""
+        """Receive messages, delete them and hold them for a moment."""
         messages = super().receive(most, wait_s)
         handles = [message["ReceiptHandle"] for message in messages]
         entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
         if entries:
             self._client.delete_message_batch(QueueUrl=self.queue.url, Entries=entries)
+            time.sleep(_HOLD_S)
         return messages
 
 

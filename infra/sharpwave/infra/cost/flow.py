@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Payer, Use
-from sharpwave.schemas.times import DAY_S
+from sharpwave.workers.episodes import LOTS
 from sharpwave.workers.metering.sizes import PAYLOAD_BLOCK, read_units, write_units
-from sharpwave.workers.router import DELIVER, LEARN
+from sharpwave.workers.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 3
 ELEMENT_BYTES, SLOT_BYTES, SLOT_ELEMENTS, HEAD_ENTRY_BYTES = 17, 90, 150, 42
+HOUR_BYTES = 250
 #: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
 JSON_FACTOR, ENTRY_BYTES, INBOX_BYTES = 1.25, 250, 450
 PART_BYTES, GZIP_FACTOR = 5 * 1024 * 1024, 0.2
@@ -35,7 +36,6 @@ class Flow:
         full: share of the most messages that fit a batch which batches hold, 0 to 1.
         mirrors_after_acks: mirror writes that the acknowledgements of one signal share; up to
             one for each target when they come far apart.
-        acks_per_message: changed rows that share a message of the status queue.
         ledgers: ledgers that count a decision, the base ledger and patterns.
         states: states of a decision that count: with its outcome, later or corrected.
         per_message: decisions of one ledger's hour that share a message.
@@ -48,7 +48,6 @@ class Flow:
     item_kb: float = 1.0
     full: float = 0.7
     mirrors_after_acks: float = 1.1
-    acks_per_message: float = 2.0
     ledgers: int = 1
     states: int = 2
     per_message: float = 50.0
@@ -66,16 +65,18 @@ def signals(flow: Flow) -> list[Use]:
     """Give what a million signals use."""
     mirror = flow.bytes + MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
     rounds = flow.mirrors_after_acks
-    acks = flow.targets / flow.acks_per_message
+    # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
+    records = 1 + 1 + rounds + flow.targets
+    together = min(MIRROR.limit, LAMBDA_BATCH * flow.targets / records)
     body = flow.bytes * JSON_FACTOR
     reads = rounds * (
         read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)
     )
     return [
         _use("the agent's own write", "dynamodb_write", write_units(flow.bytes), "writer"),
-        *_router(1 + 2 * flow.targets + 1 + rounds),
+        *_router(records),
         *_queued("work queue", body + ENTRY_BYTES, 1, flow, per_message=DELIVER.limit),
-        *_queued("acknowledgements' queue", ENTRY_BYTES, acks, flow, per_message=1),
+        *_queued("acknowledgements' queue", ENTRY_BYTES, flow.targets, flow, per_message=together),
         _use("inbox rows", "dynamodb_write", flow.targets * write_units(ROW_BYTES)),
         _use("mirror at delivery", "dynamodb_write", write_units(mirror)),
         _use("mirror after acknowledgements", "dynamodb_write", rounds * write_units(mirror)),
@@ -171,14 +172,20 @@ def ledger_units(flow: Flow, *, fill: float = 0.5) -> tuple[float, float]:
 
 
 def episode(flow: Flow) -> Episode:
-    """Give one decision's share of its day's summary, which each sweep recomputes whole."""
-    sweeps = min(flow.daily_group, DAY_S / SWEEP_EVERY_S)
+    """Give one decision's share of its day's summary, recomputed hour by hour as they come of age.
+
+    An outcome that comes later runs its hour once more.
+    """
+    hours = min(flow.daily_group, LOTS)
     size = flow.bytes + OUTCOME_BYTES + MARK_BYTES
-    pages = read_units(round(flow.daily_group / 2 * size), consistent=True)
-    return Episode(writes=sweeps / flow.daily_group, reads=sweeps * (pages + 1) / flow.daily_group)
+    reads = read_units(round(flow.daily_group / hours * size), consistent=True) + 1
+    writes = write_units(round(SLOT_BYTES + hours * HOUR_BYTES / 2))
+    return Episode(writes=hours * writes / flow.daily_group, reads=hours * reads / flow.daily_group)
 
 
-def _queued(item: str, body: float, messages: float, flow: Flow, *, per_message: int) -> list[Use]:
+def _queued(
+    item: str, body: float, messages: float, flow: Flow, *, per_message: float
+) -> list[Use]:
     """Give the requests of sending, receiving and deleting work that shares messages."""
     share = messages / max(1.0, per_message * flow.full)
     moved = max(messages * body / PAYLOAD_BLOCK, share / (10 * flow.full))
