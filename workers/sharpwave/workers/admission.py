@@ -77,7 +77,7 @@ class _Version(Struct, gc=False):
 
 
 class _Map(Struct, gc=False):
-    M: dict[str, Any]
+    M: dict[Any, Any]
 
 
 class _Success(Struct, gc=False):
@@ -154,7 +154,7 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
             it without a walk.
         stored_at: epoch seconds at which the record was stored.
     """
-    if text.count('"M":') + text.count("[") > MAX_DEPTH:
+    if _may_be_too_deep(text):
         depth = max(wire_depth(value) for value in image.values())
         if depth > MAX_DEPTH:
             return [too_deep(depth)]
@@ -162,9 +162,19 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
         size = wire_size(image)
         if size > MAX_SIGNAL_BYTES:
             return [too_large(size)]
-    if _passes(kind, image, stored_at):
+    if kind in _FITS and _passes(kind, image, stored_at):
         return []
     return explain(kind, image, stored_at)
+
+
+def is_sound(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> bool:
+    """Say whether the fast path admits a record; one that it does not may still have no fault."""
+    if _may_be_too_deep(text) or len(text) > MAX_SIGNAL_BYTES:
+        return False
+    try:
+        return _FITS[kind](image, stored_at)
+    except (ValidationError, ValueError):
+        return False
 
 
 def is_admissible(kind: keys.Kind, item: Mapping[str, Any]) -> bool:
@@ -213,10 +223,14 @@ def _wrong_kinds(path: str, image: Image, kinds: Mapping[str, set[str]]) -> list
     return faults
 
 
+def _may_be_too_deep(text: str) -> bool:
+    """Say whether so many maps and lists hold something that their depth must be looked at."""
+    return text.count('"M":{"') + text.count('"L":[{') >= MAX_DEPTH - 1
+
+
 def _passes(kind: keys.Kind, image: Image, stored_at: float) -> bool:
-    fits = _FITS.get(kind)
     try:
-        return fits is not None and fits(image, stored_at)
+        return _FITS[kind](image, stored_at)
     except (ValidationError, ValueError):
         return False
 
@@ -253,39 +267,41 @@ _FITS: Mapping[keys.Kind, Callable[[Image, float], bool]] = {
 
 
 def _targets_fit(targets: list[_Text]) -> bool:
-    if len(targets) == 1 and targets[0].S in (ids.EVERYONE, ids.SUBSCRIBERS):
-        return True
-    return all(map(_is_agent_id, [target.S for target in targets]))
+    for target in targets:
+        if not _is_agent_id(target.S):
+            return len(targets) == 1 and target.S in (ids.EVERYONE, ids.SUBSCRIBERS)
+    return True
 
 
 def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int) -> bool:
     iso, _, name = record.SK.S.partition("#")
-    timestamp, also = int(record.timestamp.N), record.iso_timestamp.S
+    also, claimed = record.iso_timestamp.S, record.timestamp.N
     if name != record_id or _record_id(name) is None:
         return False
-    if not _agree(iso, timestamp) or (also != iso and not _agree(also, timestamp)):
+    if not _agree(iso, claimed) or (also != iso and not _agree(also, claimed)):
         return False
     if record.event_time is not None and not _is_event_time(record.event_time.S):
         return False
-    if not 0 <= timestamp <= stored_at + times.MAX_AHEAD_S:
+    if not 0 <= int(claimed) <= stored_at + times.MAX_AHEAD_S:
         return False
     late = stored_at + max_ttl_s + times.MAX_AHEAD_S
     return record.ttl is None or stored_at - 1 < int(record.ttl.N) <= late
 
 
-def _agree(iso: str, timestamp: int) -> bool:
+def _agree(iso: str, timestamp: str) -> bool:
     """Say whether a UTC time lies in the second of `timestamp` or the one before it.
 
     A time a whole second later agrees too, which is rare enough for the models to find out.
     """
-    second = _second(iso[:19])
-    return (
-        second is not None
-        and -1 <= second - timestamp <= 0
-        and _FRACTION.fullmatch(iso, 19) is not None
-    )
+    return _seconds_agree(iso[:19], timestamp) and _is_fraction(iso[19:])
 
 
 @lru_cache(_CACHED)
-def _second(text: str) -> int | None:
-    return int(times.epoch_of(text)) if times.is_iso(f"{text}Z") else None
+def _seconds_agree(iso: str, timestamp: str) -> bool:
+    second = int(times.epoch_of(iso)) if times.is_iso(f"{iso}Z") else None
+    return second is not None and -1 <= second - int(timestamp) <= 0
+
+
+@lru_cache(_CACHED)
+def _is_fraction(text: str) -> bool:
+    return _FRACTION.fullmatch(text) is not None

@@ -49,18 +49,18 @@ def ascii_json(value: Any) -> str:
 
 
 def with_image(fields: dict[str, Any], image: Any) -> str:
-    """Add an image to fields, compressed when it is large; JSON without the last brace."""
+    """Write fields and an image, compressed when it is large, as JSON."""
     fields["image"] = image
     text = ascii_json(fields)
     if len(text) > MAX_FILL_BYTES:
         packed = b64encode(zlib.compress(ascii_json(fields.pop("image")).encode()))
         text = ascii_json({**fields, "zimage": packed.decode()})
-    return text[:-1]
+    return text
 
 
 def is_packed(content: str) -> bool:
-    """Say whether what `with_image` gave holds its image compressed; a plain one ends in `}`."""
-    return content.endswith('"')
+    """Say whether what `with_image` gave holds its image compressed, as text."""
+    return content.endswith('"}')
 
 
 def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:

@@ -12,7 +12,7 @@ from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.ownership import WORKER, Change, change_of, changed_names
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.admission import Image, faults_of, place_of
+from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 
@@ -50,8 +50,8 @@ class _Record(Struct, gc=False):
     old: Image | None
     new: Image | None
     by_ttl: bool
-    # Filled when first asked for: an entry's JSON without its closing brace, the agent's
-    # attributes that differ from the old image, and whether that was admitted.
+    # Filled when first asked for: an entry's JSON, the agent's attributes that differ from the
+    # old image, and whether that was admitted.
     content: str = ""
     changed: set[str] | None = None
     was_valid: bool | None = None
@@ -85,21 +85,41 @@ class Router:
 
     def __call__(self, table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
         """Turn records of one table, in stream order, into messages for the work queues."""
-        groups: dict[tuple[str, str], tuple[Duty, list[Entry]]] = {}
+        groups = _Groups()
         moment = 0.0
         for raw in records:
-            record = _read(table, raw)
-            moment = max(moment, record.stored_at)
-            for duty, group, entry in self._work(record):
-                place = (duty.actor, group)
-                if place not in groups:
-                    groups[place] = (duty, [])
-                groups[place][1].append(entry)
-        return [
-            message
-            for duty, entries in groups.values()
-            for message in pack(duty, entries, moment_ms=int(moment * 1000))
-        ]
+            stored_at = _stored_at(raw)
+            moment = max(moment, stored_at)
+            if not self._take_new(table, raw, stored_at, groups):
+                for duty, group, entry in self._work(_read(table, raw, stored_at)):
+                    groups.of(duty, group).append(entry)
+        return groups.packed(int(moment * 1000))
+
+    def _take_new(self, table: str, raw: StreamRecord, stored_at: float, groups: "_Groups") -> bool:
+        """Route a new decision or signal that is sound; gives False for every other record.
+
+        Most records are such. What comes of one is what `_decision` and `_signal` make of it.
+        """
+        change = raw["dynamodb"]
+        image, pk = change.get("NewImage"), change["Keys"]["PK"]["S"]
+        place = None if table == tables.STATE else place_of(table, pk)
+        if image is None or change.get("OldImage") is not None or place is None:
+            return False
+        if place.kind != "signal" and place.kind != "decision":
+            return False
+        sk = change["Keys"]["SK"]["S"]
+        content = _with_image(raw["eventID"], table, pk, sk, stored_at, image)
+        if is_packed(content) or not is_sound(place.kind, image, text=content, stored_at=stored_at):
+            return False
+        number = change.get("SequenceNumber", "")
+        if place.kind == "signal":
+            groups.of(DELIVER).append(Entry(content, number))
+        else:
+            groups.of(LEARN, pk).append(Entry(content, number))
+            groups.of(ARCHIVE).append(Entry(_more(content, '"state":"insert"'), number))
+            if self._is_due(image, stored_at):
+                groups.of(EPISODE).append(Entry(content, number))
+        return True
 
     def _work(self, record: _Record) -> Iterable[Work]:
         if record.kind is None:
@@ -128,7 +148,9 @@ class Router:
         state = _decision_state(record)
         yield LEARN, record.pk, _entry(record)
         yield ARCHIVE, "", _entry(record, f'"state":"{state}"')
-        if ("promoted_at" in record.new and state != "insert") or self._is_due(record):
+        if ("promoted_at" in record.new and state != "insert") or self._is_due(
+            record.new, record.stored_at
+        ):
             yield EPISODE, "", _entry(record)
 
     def _signal(self, record: _Record, change: Change) -> Iterator[Work]:
@@ -186,7 +208,7 @@ class Router:
         if faults:
             yield _refusal(record, faults)
         elif "promoted_at" not in record.new and (
-            self._is_important(record) or self._is_due(record)
+            self._is_important(record) or self._is_due(record.new, record.stored_at)
         ):
             yield PROMOTE, "", _entry(record)
 
@@ -208,12 +230,34 @@ class Router:
             or _n(image, "access_count") >= self._access_count
         )
 
-    def _is_due(self, record: _Record) -> bool:
+    def _is_due(self, image: Image, stored_at: float) -> bool:
         """Say whether the record was stored when the sweep had already passed its time."""
-        return _n(record.new or {}, "timestamp") <= record.stored_at - self._promote_after_s
+        return _n(image, "timestamp") <= stored_at - self._promote_after_s
 
 
-def _read(table: str, raw: StreamRecord) -> _Record:
+class _Groups:
+    """Entries by who handles them and what they share, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[Duty, str], list[Entry]] = {}
+
+    def of(self, duty: Duty, group: str = "") -> list[Entry]:
+        """Give the entries of one group, to add to."""
+        entries = self._entries.get((duty, group))
+        if entries is None:
+            entries = self._entries[duty, group] = []
+        return entries
+
+    def packed(self, moment_ms: int) -> list[Outgoing]:
+        """Give the messages of all groups."""
+        return [
+            message
+            for (duty, _), entries in self._entries.items()
+            for message in pack(duty, entries, moment_ms=moment_ms)
+        ]
+
+
+def _read(table: str, raw: StreamRecord, stored_at: float) -> _Record:
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
     parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
@@ -225,7 +269,7 @@ def _read(table: str, raw: StreamRecord) -> _Record:
         sk,
         raw["eventID"],
         change.get("SequenceNumber", ""),
-        _stored_at(raw),
+        stored_at,
         change.get("OldImage"),
         change.get("NewImage"),
         identity is not None and _SERVICE in identity.values(),
@@ -318,19 +362,25 @@ def _decision_state(record: _Record) -> str:
 
 def _content(record: _Record) -> str:
     if not record.content:
-        fields = {
-            "event_id": record.event_id,
-            "table": record.table,
-            "key": (record.pk, record.sk),
-            "stored_at": record.stored_at,
-        }
-        record.content = with_image(fields, record.new)
+        about = (record.event_id, record.table, record.pk, record.sk, record.stored_at)
+        record.content = _with_image(*about, record.new)
     return record.content
 
 
-def _entry(record: _Record, extra: str = "") -> Entry:
-    ending = f",{extra}}}" if extra else "}"
-    return Entry(_content(record) + ending, record.sequence_number)
+def _with_image(
+    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
+) -> str:
+    fields = {"event_id": event_id, "table": table, "key": (pk, sk), "stored_at": stored_at}
+    return with_image(fields, image)
+
+
+def _entry(record: _Record, pair: str = "") -> Entry:
+    return Entry(_more(_content(record), pair), record.sequence_number)
+
+
+def _more(content: str, pair: str) -> str:
+    """Add a JSON pair to an object, or nothing."""
+    return f"{content[:-1]},{pair}}}" if pair else content
 
 
 def _move(record: _Record, old: Image, new: Image) -> dict[str, Any]:
@@ -360,9 +410,9 @@ def _held(record: _Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: _Record, extra: str = "") -> Entry:
+def _key_entry(record: _Record, pair: str = "") -> Entry:
     content = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
-    return Entry(f"{content[:-1]},{extra}}}" if extra else content, record.sequence_number)
+    return Entry(_more(content, pair), record.sequence_number)
 
 
 def _refusal(record: _Record, faults: list[Fault]) -> Work:
