@@ -1,20 +1,32 @@
 """From stream records to work messages: a pure function of the records' images."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import WORKER, Change, change_of, changed_names
+from sharpwave.schemas.ownership import WORKER, Change, change_of
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.stream_records import (
+    OUTCOME,
+    Record,
+    content,
+    content_of,
+    decision_state,
+    faults_in,
+    forbidden,
+    outcome_faults,
+    read,
+    stored_at_of,
+    touches,
+    was_valid,
+)
 
 DELIVER = Duty("deliver", "on_signals", 10)
 MIRROR = Duty("status", "on_rows_changed", 50)
@@ -30,32 +42,7 @@ MAX_PARKED_IMAGE = 32_000
 #: Longer names of chunks were not given by a worker.
 MAX_CHUNK_NAME = 64
 
-#: Who DynamoDB says it is when its own time to live removes an item.
-_SERVICE = "dynamodb.amazonaws.com"
-_OUTCOME = {"outcome", "outcome_rev"}
 _ACKNOWLEDGEMENT = frozenset({"processed_at", "decision_id", "reason"})
-_MUTABLE = {"decision": _OUTCOME | {"ttl"}, "signal": {"ttl"}}
-
-
-class _Record(Struct, gc=False):
-    """A stream record, read once; `kind` is None for a key of no known shape."""
-
-    table: str
-    kind: keys.Kind | None
-    pk: str
-    sk: str
-    event_id: str
-    sequence_number: str
-    stored_at: float
-    old: Image | None
-    new: Image | None
-    by_ttl: bool
-    # Filled when first asked for: an entry's JSON, the agent's attributes that differ from the
-    # old image, and whether that was admitted.
-    content: str = ""
-    changed: set[str] | None = None
-    was_valid: bool | None = None
-
 
 Work = tuple[Duty, str, Entry]
 
@@ -74,7 +61,7 @@ class Router:
         self._importance = importance
         self._promote_after_s = promote_after_s
         self._access_count = access_count
-        self._routes: dict[str, Callable[[_Record, Change], Iterator[Work]]] = {
+        self._routes: dict[str, Callable[[Record, Change], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
             "row": self._row,
@@ -88,10 +75,10 @@ class Router:
         groups = _Groups()
         moment = 0.0
         for raw in records:
-            stored_at = _stored_at(raw)
+            stored_at = stored_at_of(raw)
             moment = max(moment, stored_at)
             if not self._take_new(table, raw, stored_at, groups):
-                for duty, group, entry in self._work(_read(table, raw, stored_at)):
+                for duty, group, entry in self._work(read(table, raw, stored_at)):
                     groups.of(duty, group).append(entry)
         return groups.packed(int(moment * 1000))
 
@@ -108,20 +95,20 @@ class Router:
         if place.kind != "signal" and place.kind != "decision":
             return False
         sk = change["Keys"]["SK"]["S"]
-        content = _with_image(raw["eventID"], table, pk, sk, stored_at, image)
-        if is_packed(content) or not is_sound(place.kind, image, text=content, stored_at=stored_at):
+        text = content(raw["eventID"], table, pk, sk, stored_at, image)
+        if is_packed(text) or not is_sound(place.kind, image, text=text, stored_at=stored_at):
             return False
         number = change.get("SequenceNumber", "")
         if place.kind == "signal":
-            groups.of(DELIVER).append(Entry(content, number))
+            groups.of(DELIVER).append(Entry(text, number))
         else:
-            groups.of(LEARN, pk).append(Entry(content, number))
-            groups.of(ARCHIVE).append(Entry(_more(content, '"state":"insert"'), number))
+            groups.of(LEARN, pk).append(Entry(text, number))
+            groups.of(ARCHIVE).append(Entry(_more(text, '"state":"insert"'), number))
             if self._is_due(image, stored_at):
-                groups.of(EPISODE).append(Entry(content, number))
+                groups.of(EPISODE).append(Entry(text, number))
         return True
 
-    def _work(self, record: _Record) -> Iterable[Work]:
+    def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
         if record.old is None and record.new is not None:
@@ -129,13 +116,13 @@ class Router:
         change = change_of(record.kind, record.old, record.new)
         return () if change is Change.ECHO else self._routes[record.kind](record, change)
 
-    def _decision(self, record: _Record, change: Change) -> Iterator[Work]:
+    def _decision(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             return
-        faults = _faults(record)
-        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and _was_valid(record):
-            faults = _forbidden(record) or _outcome_faults(record)
-            if not faults and not _touches(record, _OUTCOME):
+        faults = faults_in(record)
+        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+            faults = forbidden(record) or outcome_faults(record)
+            if not faults and not touches(record, OUTCOME):
                 return
         if faults and not _has_known_key(record):
             yield from _unknown(record)
@@ -145,7 +132,7 @@ class Router:
             why = ascii_json([fault._asdict() for fault in faults])
             yield ARCHIVE, "", _entry(record, f'"state":"refusal","faults":{why}')
             return
-        state = _decision_state(record)
+        state = decision_state(record)
         yield LEARN, record.pk, _entry(record)
         yield ARCHIVE, "", _entry(record, f'"state":"{state}"')
         if ("promoted_at" in record.new and state != "insert") or self._is_due(
@@ -153,12 +140,12 @@ class Router:
         ):
             yield EPISODE, "", _entry(record)
 
-    def _signal(self, record: _Record, change: Change) -> Iterator[Work]:
+    def _signal(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             return
-        faults = _faults(record)
-        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and _was_valid(record):
-            faults = _forbidden(record)
+        faults = faults_in(record)
+        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+            faults = forbidden(record)
             if change is Change.OVERWRITTEN:
                 yield MIRROR, "", _key_entry(record, _held(record))
             if not faults:
@@ -170,7 +157,7 @@ class Router:
         else:
             yield DELIVER, "", _entry(record, _held(record))
 
-    def _row(self, record: _Record, change: Change) -> Iterator[Work]:
+    def _row(self, record: Record, change: Change) -> Iterator[Work]:
         old, new = record.old, record.new
         if old is None or new is None:
             return
@@ -199,12 +186,12 @@ class Router:
             content["chunk"] = chunk
         yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
-    def _memory(self, record: _Record, change: Change) -> Iterator[Work]:
+    def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             if record.by_ttl and _is_unpromoted(record.old):
                 yield PROMOTE, "", _entry(replace(record, new=record.old))
             return
-        faults = _faults(record)
+        faults = faults_in(record)
         if faults:
             yield _refusal(record, faults)
         elif "promoted_at" not in record.new and (
@@ -212,18 +199,18 @@ class Router:
         ):
             yield PROMOTE, "", _entry(record)
 
-    def _registration(self, record: _Record, change: Change) -> Iterator[Work]:
+    def _registration(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             return
-        faults = _faults(record)
+        faults = faults_in(record)
         yield _refusal(record, faults) if faults else (REGISTERED, "", _key_entry(record))
 
-    def _checked(self, record: _Record, change: Change) -> Iterator[Work]:
-        faults = [] if change is Change.REMOVED else _faults(record)
+    def _checked(self, record: Record, change: Change) -> Iterator[Work]:
+        faults = [] if change is Change.REMOVED else faults_in(record)
         if faults:
             yield _refusal(record, faults)
 
-    def _is_important(self, record: _Record) -> bool:
+    def _is_important(self, record: Record) -> bool:
         image = record.new or {}
         return (
             _n(image, "importance") >= self._importance
@@ -257,125 +244,12 @@ class _Groups:
         ]
 
 
-def _read(table: str, raw: StreamRecord, stored_at: float) -> _Record:
-    change = raw["dynamodb"]
-    pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
-    parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
-    identity = raw.get("userIdentity")
-    return _Record(
-        table,
-        None if parsed is None else parsed.kind,
-        pk,
-        sk,
-        raw["eventID"],
-        change.get("SequenceNumber", ""),
-        stored_at,
-        change.get("OldImage"),
-        change.get("NewImage"),
-        identity is not None and _SERVICE in identity.values(),
-    )
-
-
-def _has_known_key(record: _Record) -> bool:
+def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
 
 
-def _stored_at(raw: StreamRecord) -> float:
-    moment = raw["dynamodb"].get("ApproximateCreationDateTime", 0.0)
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
-
-
-def _faults(record: _Record) -> list[Fault]:
-    assert record.new is not None
-    assert record.kind is not None
-    text = _content(record)
-    if is_packed(text):
-        text = ascii_json(record.new)
-    return faults_of(record.kind, record.new, text=text, stored_at=record.stored_at)
-
-
-def _was_valid(record: _Record) -> bool:
-    if record.was_valid is None:
-        record.was_valid = record.old is not None and not _old_faults(record, record.old)
-    return record.was_valid
-
-
-def _old_faults(record: _Record, old: Image) -> list[Fault]:
-    # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
-    assert record.kind is not None
-    return faults_of(record.kind, old, text=ascii_json(old), stored_at=record.stored_at)
-
-
-def _changed(record: _Record) -> set[str]:
-    assert record.old is not None
-    assert record.new is not None
-    assert record.kind is not None
-    if record.changed is None:
-        record.changed = changed_names(record.kind, record.old, record.new)
-    return record.changed
-
-
-def _touches(record: _Record, names: set[str]) -> bool:
-    return not names.isdisjoint(_changed(record))
-
-
-def _forbidden(record: _Record) -> list[Fault]:
-    assert record.kind is not None
-    wrong = _changed(record) - _MUTABLE[record.kind]
-    remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
-    return [
-        Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")
-        for name in sorted(wrong)
-    ]
-
-
-def _outcome_faults(record: _Record) -> list[Fault]:
-    assert record.old is not None
-    assert record.new is not None
-    if not _touches(record, _OUTCOME) or not _has_outcome(record.old):
-        return []
-    before, after = _revision(record.old), _revision(record.new)
-    if not _has_outcome(record.new):
-        return [Fault("outcome_removed", "outcome", "an outcome cannot be taken back; correct it")]
-    if after > before:
-        return []
-    text = f"the outcome changed but outcome_rev {after} is not above {before}; raise it by one"
-    return [Fault("outcome_rev", "outcome_rev", text)]
-
-
-def _has_outcome(image: Image) -> bool:
-    return "M" in image.get("outcome", {})
-
-
-def _revision(image: Image) -> int:
-    return int(image.get("outcome_rev", {}).get("N", 1))
-
-
-def _decision_state(record: _Record) -> str:
-    assert record.new is not None
-    if record.old is None or not _was_valid(record):
-        return "insert"
-    if not _has_outcome(record.old):
-        return "resolution" if _has_outcome(record.new) else "insert"
-    return "revision" if _touches(record, _OUTCOME) else "insert"
-
-
-def _content(record: _Record) -> str:
-    if not record.content:
-        about = (record.event_id, record.table, record.pk, record.sk, record.stored_at)
-        record.content = _with_image(*about, record.new)
-    return record.content
-
-
-def _with_image(
-    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
-) -> str:
-    fields = {"event_id": event_id, "table": table, "key": (pk, sk), "stored_at": stored_at}
-    return with_image(fields, image)
-
-
-def _entry(record: _Record, pair: str = "") -> Entry:
-    return Entry(_more(_content(record), pair), record.sequence_number)
+def _entry(record: Record, pair: str = "") -> Entry:
+    return Entry(_more(content_of(record), pair), record.sequence_number)
 
 
 def _more(content: str, pair: str) -> str:
@@ -383,7 +257,7 @@ def _more(content: str, pair: str) -> str:
     return f"{content[:-1]},{pair}}}" if pair else content
 
 
-def _move(record: _Record, old: Image, new: Image) -> dict[str, Any]:
+def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     before = _s(old, "status")
     is_claimed = before == "EXPIRED" and not {"worker_rev", "reason"} <= old.keys()
     return {
@@ -403,33 +277,33 @@ def _is_unpromoted(old: Image | None) -> bool:
     return not faults_of("memory", old, text=ascii_json(old), stored_at=moment)
 
 
-def _held(record: _Record) -> str:
+def _held(record: Record) -> str:
     """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
     held = (record.old or {}).get("processing_status")
     is_wiped = held is not None and "processing_status" not in (record.new or {})
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: _Record, pair: str = "") -> Entry:
-    content = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
-    return Entry(_more(content, pair), record.sequence_number)
+def _key_entry(record: Record, pair: str = "") -> Entry:
+    text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
+    return Entry(_more(text, pair), record.sequence_number)
 
 
-def _refusal(record: _Record, faults: list[Fault]) -> Work:
+def _refusal(record: Record, faults: list[Fault]) -> Work:
     owner = keys.owner_of(record.pk)
     if owner is None and record.kind == "signal" and record.new is not None:
         owner = record.new.get("source_agent", {}).get("S")
     return REFUSED, "", _refused_entry(record, faults, owner)
 
 
-def _unknown(record: _Record) -> Iterator[Work]:
+def _unknown(record: Record) -> Iterator[Work]:
     if record.new is None or record.new == record.old:
         return
     faults = [unknown_key(record.table)]
     yield REFUSED, "", _refused_entry(record, faults, keys.owner_of(record.pk))
 
 
-def _refused_entry(record: _Record, faults: Sequence[Fault], owner: str | None) -> Entry:
+def _refused_entry(record: Record, faults: Sequence[Fault], owner: str | None) -> Entry:
     content: dict[str, Any] = {
         "table": record.table,
         "key": [record.pk, record.sk],
