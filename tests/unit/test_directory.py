@@ -54,6 +54,18 @@ def test_an_unknown_agent_is_read_anew_each_time(world: World) -> None:
     assert agents.find("ann") is not None
 
 
+def test_an_unknown_agent_is_recalled_without_a_read(world: World) -> None:
+    faults = Faults()
+    agents = directory(world, faults)
+
+    assert [agents.recall("ann") for _ in range(5)] == [None] * 5
+    assert len(faults.calls) == 1
+
+    world.register("ann")
+    world.clock.advance(6)
+    assert agents.recall("ann") is not None
+
+
 def test_a_removed_agent_is_forgotten_when_the_cache_ends(world: World) -> None:
     world.register("ann")
     agents = directory(world)

@@ -10,6 +10,9 @@ from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.ports import Insert, Item, Location, Reads, Writes
 
+#: Names kept, known or not: anyone can make some up.
+_REMEMBERED = 10_000
+
 
 class RegisteredAgents:
     """`Directory` over the registrations in `agent_state` and the list in `pipeline`."""
@@ -18,16 +21,23 @@ class RegisteredAgents:
         """Keep registrations for at most `lifetime_s` seconds."""
         self._reads, self._writes = reads, writes
         self._clock, self._lifetime_s = clock, lifetime_s
-        self._known: dict[str, tuple[float, Registration]] = {}
+        self._known: dict[str, tuple[float, Registration | None]] = {}
         self._lock = Lock()
 
     def find(self, agent_id: str) -> Registration | None:
         """Give an agent's registration, or None for an unknown or removed agent."""
+        known = self._recent(agent_id)
+        return known[1] if known and known[1] else self._load([agent_id]).get(agent_id)
+
+    def recall(self, agent_id: str) -> Registration | None:
+        """Give what `find` gave at most a lifetime ago, for an unknown agent too."""
+        known = self._recent(agent_id)
+        return known[1] if known else self._load([agent_id]).get(agent_id)
+
+    def _recent(self, agent_id: str) -> tuple[float, Registration | None] | None:
         with self._lock:
-            read_at, known = self._known.get(agent_id, (0.0, None))
-        if known is not None and self._clock() - read_at <= self._lifetime_s:
-            return known
-        return self._load([agent_id]).get(agent_id)
+            known = self._known.get(agent_id)
+        return known if known and self._clock() - known[0] <= self._lifetime_s else None
 
     def everyone(self) -> list[Registration]:
         """List all registered agents by name, read anew."""
@@ -63,9 +73,9 @@ class RegisteredAgents:
         valid = {name: each for name, each in found.items() if each is not None}
         now = self._clock()
         with self._lock:
-            for name in agent_ids:
-                self._known.pop(name, None)
-            self._known |= {name: (now, each) for name, each in valid.items()}
+            if len(self._known) > _REMEMBERED:
+                self._known.clear()
+            self._known |= {name: (now, valid.get(name)) for name in agent_ids}
         return valid
 
 

@@ -140,6 +140,9 @@ class Directory(Protocol):
     def find(self, agent_id: str) -> Registration | None:
         """Give an agent's registration, read anew before it is called unknown."""
 
+    def recall(self, agent_id: str) -> Registration | None:
+        """Give an agent's registration as read lately, an unknown agent's too."""
+
     def everyone(self) -> list[Registration]:
         """List all registered agents by name."""
 

@@ -40,7 +40,7 @@ class Quotas:
         Raises:
             TryAgain: other processes kept taking tokens at the same time.
         """
-        registration = directory.find(source)
+        registration = directory.recall(source)
         rate = (registration and registration.signals_per_minute) or self._per_minute
         if rate is None:
             return True

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -204,17 +205,27 @@ def signal(targets: Sequence[str], serial: int, *, source: str = "source") -> It
 
 def peak_mb(child: Child) -> float | None:
     """Give the most memory that any process of a child's group has had, where the system tells."""
-    peaks = [
-        _peak_kb(stat.parent) for stat in Path("/proc").glob("[0-9]*/stat") if _of(stat, child)
-    ]
+    peaks = [_peak_kb(process) for process in _group(child)]
     return max(peaks) / 1024 if peaks else None
 
 
-def _of(stat: Path, child: Child) -> bool:
+def cpu_s(child: Child) -> float | None:
+    """Give the processor time of a child's group so far, where the system tells."""
+    ticks = [sum(map(int, _stat(process)[11:13])) for process in _group(child)]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
+
+
+def _group(child: Child) -> list[Path]:
+    processes = [stat.parent for stat in Path("/proc").glob("[0-9]*/stat")]
+    return [each for each in processes if _stat(each)[2:3] == [str(child.pid)]]
+
+
+def _stat(process: Path) -> list[str]:
+    """Give what follows the name: state, parent, group and so on."""
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[2]) == child.pid
-    except (OSError, IndexError):
-        return False
+        return (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _peak_kb(process: Path) -> float:
@@ -228,7 +239,7 @@ def _peak_kb(process: Path) -> float:
 class Watch:
     """Notes how a count grows; `rate` is that of its middle, without start and end."""
 
-    def __init__(self, count: Any, *, every_s: float = 0.05) -> None:
+    def __init__(self, count: Any, *, every_s: float = 0.2) -> None:
         self._count, self._every_s = count, every_s
         self.seen: list[tuple[float, int]] = []
 

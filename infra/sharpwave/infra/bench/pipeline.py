@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharpwave.infra.bench.bed import Bed, Place, Watch, bed, peak_mb
+from sharpwave.infra.bench.bed import Bed, Place, Watch, bed, cpu_s, peak_mb
 from sharpwave.infra.bench.peers import TASKS
 from sharpwave.infra.bench.results import OURS, Row, summed
 from sharpwave.schemas import tables
@@ -75,11 +75,12 @@ def _run(ground: Bed, way: Way, signals: int) -> dict[str, Any]:
         place.pump(way.pump)
         watch, wanted = Watch(place.arrived), 2 * signals
         watch.until(wanted, quiet_s=QUIET_S)
-        rate, peak = watch.rate(wanted), peak_mb(worker)
+        rate, peak, spent = watch.rate(wanted), peak_mb(worker), cpu_s(worker)
         place.close()
         found = place.empty_inboxes()
     return {
         "signals_per_s": rate and rate / 2,
+        "worker_cpu_ms": spent and 1000 * spent / signals,
         "peak_mb": peak,
         "lost": wanted - len(found),
         "doubled": found.total() - len(found),

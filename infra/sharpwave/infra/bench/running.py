@@ -32,7 +32,7 @@ def _flows(quick: bool, tell: Tell) -> Iterator[Row]:
 def _pipeline(quick: bool, tell: Tell) -> Iterator[Row]:
     from sharpwave.infra.bench import pipeline
 
-    return pipeline.measure(3_000, 1, tell) if quick else pipeline.measure(5_000, 2, tell)
+    return pipeline.measure(4_000, 1, tell) if quick else pipeline.measure(8_000, 2, tell)
 
 
 def _scaling(quick: bool, tell: Tell) -> Iterator[Row]:

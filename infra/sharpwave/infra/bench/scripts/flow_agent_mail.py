@@ -35,7 +35,7 @@ async def _receive(client: Any, target: str) -> None:
             if message["id"] not in seen:
                 seen.add(message["id"])
                 FLOW.received(int(message["subject"]), target)
-                await _call(client, "acknowledge_message", agent_name=me, message_id=message["id"])
+                await _acknowledge(client, me, message["id"])
         await asyncio.sleep(ORDERS["poll_s"])
 
 
