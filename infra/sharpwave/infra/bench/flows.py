@@ -1,6 +1,7 @@
 """End to end: from a signal's write to its target's receive, ours beside others and the floor."""
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ AGENTS = ("alice", "bob", "carol")
 #: Bytes of text in each message, and how often those look that cannot be woken, in seconds.
 TEXT_BYTES, POLL_S = 512, 0.05
 RATE = 20
+#: What takes longer does not keep up.
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,9 @@ def _mail(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/mail.sqlite3",
             "CONTACT_ENFORCEMENT_ENABLED": "false",
             "LLM_ENABLED": "false",
+            "TOOLS_LOG_ENABLED": "false",
+            "LOG_RICH_ENABLED": "false",
+            "LOG_LEVEL": "ERROR",
         }
         yield {}
 
@@ -125,12 +131,14 @@ def measure(count: int, seconds: float, runs: int, tell: Callable[[str], None]) 
             trouble: dict[str, str] = {}
             for _ in range(runs):
                 for messenger in MESSENGERS:
+                    if messenger.name in trouble:
+                        continue
                     try:
                         found[messenger.name].append(_run(ground, messenger, load))
                     except ContestantFailed as error:
                         if messenger.peer is None:
                             raise
-                        trouble[messenger.name] = str(error)
+                        trouble[messenger.name] = _in_short(str(error))
             yield from _rows(load, found, trouble)
 
 
@@ -148,5 +156,18 @@ def _run(ground: Bed, messenger: Messenger, load: Load) -> dict[str, Any]:
     orders = {**load.orders, "targets": targets, "bytes": TEXT_BYTES, "poll_s": POLL_S}
     python = messenger.peer.interpreter if messenger.peer else None
     with ground.place(("source", *targets)) as place, messenger.setting(place, orders) as more:
-        found = ask(messenger.script, {**orders, **more}, env=place.environment, python=python)
+        found = ask(
+            messenger.script,
+            {**orders, **more},
+            env=place.environment,
+            python=python,
+            patience_s=PATIENCE_S,
+        )
     return {**latency_figures(found.pop("latencies_s")), **found}
+
+
+def _in_short(said: str) -> str:
+    """Give the first line, and the last that says something: errors are framed in boxes."""
+    lines = [" ".join(re.findall(r"[\x21-\x7e]+", line)) for line in said.splitlines()]
+    told = [line for line in lines if re.search("[A-Za-z]{3}", line)]
+    return " ... ".join(dict.fromkeys([told[0], told[-1]]))[:200] if told else ""

@@ -18,7 +18,7 @@ from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 PART, CALLS_PART = "scaling", "scaling-calls"
 #: Seconds that each AWS call of a worker takes longer, and the threads of each process: with so
 #: few of them the calls are what limits a process, as at AWS, and not this machine's cores.
-LATENCY_S, THREADS = 0.025, 4
+LATENCY_S, THREADS = 0.1, 4
 PROCESSES = (1, 2, 4)
 RATES = (5, 50, 500)
 HEARTBEAT_S, IDLE_S = 0.5, 3.0

@@ -90,7 +90,7 @@ class Server:
 
     def __init__(self, port: int, redis_port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
-        self._redis: Any = import_module("redis").Redis(port=redis_port)
+        self._redis: Any = import_module("redis").Redis(port=redis_port, protocol=2)
 
     def put(self, session: str, entries: list[tuple[str, str]]) -> None:
         """Write a session's working memory."""
