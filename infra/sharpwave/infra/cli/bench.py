@@ -23,7 +23,7 @@ def add(commands: "Subparsers") -> None:
         metavar="PARTS",
         help="of: router, broker, e2e, pipeline, scaling, promotion; separated by commas",
     )
-    bench.add_argument("--quick", action="store_true", help="smaller and less sure: ten minutes, not thirty")
+    bench.add_argument("--quick", action="store_true", help="smaller, less sure: ten minutes")
     bench.add_argument("--output", metavar="FILE", help="write the JSON here as well")
     bench.add_argument("--write-docs", action="store_true", help=f"put the tables into {DOCUMENT}")
 

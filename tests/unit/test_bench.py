@@ -1,0 +1,139 @@
+"""What a benchmark run makes of its measurements; the measurements are its own affair."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sharpwave.infra.bench import budgets, running
+from sharpwave.infra.bench.figures import latency_figures, median_of_runs, quantile, ratio
+from sharpwave.infra.bench.rendering import BEGIN, END, to_markdown, write_into
+from sharpwave.infra.bench.results import OURS, Report, Row, summed
+from sharpwave.infra.bench.running import Wishes, run
+from sharpwave.infra.errors import Misused
+
+
+def report(rows: Sequence[Row], **more: Any) -> Report:
+    about = dict.fromkeys(("date", "processor", "cores", "memory_gb", "system", "python"), "x")
+    about |= dict.fromkeys(("botocore", "dramatiq", "load"), "x")
+    machine = {**about, "was_quiet": False}
+    return Report(machine=machine, quick=True, took_s=1.0, rows=rows, verdicts=(), **more)
+
+
+def test_a_quantile_is_the_least_value_that_the_share_does_not_exceed() -> None:
+    values = [float(number) for number in range(1, 101)]
+
+    assert [quantile(values, share) for share in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
+    assert quantile([], 0.5) is None
+    assert latency_figures([0.002])["p99_ms"] == 2.0
+
+
+def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
+    runs = [{"x": 1.0, "lost": 1}, {"x": 9.0, "lost": 2}, {"x": 2.0, "y": None, "doubled": 1}]
+
+    row = summed("part", "case", OURS, runs)
+
+    assert row.figures == {"x": 2.0, "y": None}
+    assert (row.runs, row.lost, row.doubled) == (3, 3, 1)
+
+
+def test_what_was_not_measured_divides_into_nothing() -> None:
+    assert (ratio(4.0, 2.0), ratio(None, 2.0), ratio(4.0, 0.0)) == (2.0, None, None)
+    assert median_of_runs([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ours", "met", "text"), [(200.0, True, "met"), (90.0, False, "missed by 10%")]
+)
+def test_a_budget_is_a_multiple_of_a_peer_in_the_same_case(
+    ours: float, met: bool, text: str
+) -> None:
+    rows = [
+        Row(part="broker-memory", case="8 x no-op", who=OURS, figures={"msg_per_s": ours}),
+        Row(
+            part="broker-memory",
+            case="8 x no-op",
+            who="dramatiq-sqs 9",
+            figures={"msg_per_s": 10.0},
+        ),
+    ]
+
+    verdict = budgets.judge(rows, ["broker"])[0]
+
+    assert (verdict.measured, verdict.met, verdict.text) == (ours / 10, met, text)
+
+
+def test_a_budget_without_its_figures_is_neither_met_nor_missed() -> None:
+    verdicts = budgets.judge([], ["router"])
+
+    assert [(each.met, each.text) for each in verdicts] == [(None, "not measured")]
+
+
+def test_losing_a_message_of_ours_fails_the_run_and_a_peers_does_not() -> None:
+    mine, theirs = (Row(part="e2e", case="c", who=who, lost=1) for who in (OURS, "other"))
+
+    assert not report([mine]).ok
+    assert report([theirs]).ok
+
+
+def test_a_part_that_breaks_off_keeps_its_rows_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def breaking(quick: bool, tell: running.Tell) -> Iterator[Row]:
+        yield Row(part="one", case="c", who=OURS)
+        raise RuntimeError("no more")
+
+    def whole(quick: bool, tell: running.Tell) -> Iterator[Row]:
+        yield Row(part="two", case="c", who=OURS)
+
+    monkeypatch.setattr(running, "PARTS", {"one": breaking, "two": whole})
+
+    found = run(Wishes())
+
+    assert [row.part for row in found.rows] == ["one", "two"]
+    assert [(each.part, each.error) for each in found.failures] == [
+        ("one", "RuntimeError: no more")
+    ]
+    assert not found.ok
+
+
+def test_an_unknown_part_is_named_with_those_there_are() -> None:
+    with pytest.raises(Misused, match="no benchmark 'rooter'; choose among: router, broker"):
+        run(Wishes(["rooter"]))
+
+
+def test_a_table_names_a_case_once_and_says_why_a_figure_is_missing() -> None:
+    rows = [
+        Row(part="router", case="signal", who=OURS, figures={"records_per_s": 51234.0}),
+        Row(part="router", case="signal", who="other", note="it needs python3.12"),
+    ]
+
+    text = to_markdown(report(rows))
+
+    assert "| signal | sharpwave  | 51,234    |" in text
+    assert "|        | other      |           | it needs python3.12 |" in text
+    assert "other work disturbed these figures" in text
+
+
+def test_a_report_replaces_what_lies_between_the_marks(tmp_path: Path) -> None:
+    document = tmp_path / "doc.md"
+    document.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+
+    write_into(document, report([Row(part="router", case="signal", who=OURS)]))
+
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "### Router" in text
+    assert "old" not in text
+
+
+def test_a_document_without_marks_is_left_alone(tmp_path: Path) -> None:
+    document = tmp_path / "doc.md"
+    document.write_text("mine\n")
+
+    with pytest.raises(Misused, match="lacks the lines"):
+        write_into(document, report([]))
+
+    assert document.read_text() == "mine\n"
