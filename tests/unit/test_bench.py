@@ -30,7 +30,11 @@ def test_a_quantile_is_the_least_value_that_the_share_does_not_exceed() -> None:
 
 
 def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
-    runs = [{"x": 1.0, "lost": 1}, {"x": 9.0, "lost": 2}, {"x": 2.0, "y": None, "doubled": 1}]
+    runs: list[dict[str, Any]] = [
+        {"x": 1.0, "lost": 1},
+        {"x": 9.0, "lost": 2},
+        {"x": 2.0, "y": None, "doubled": 1},
+    ]
 
     row = summed("part", "case", OURS, runs)
 
