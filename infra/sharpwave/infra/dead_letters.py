@@ -22,7 +22,9 @@ from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
 PEEK_HOLD_S = 30
 _PASS_HOLD_S = 120
 _LABELS = ("dead_letter_reason", "dead_letter_queue", "dead_letter_receives")
-_VARIABLE = re.compile(r"[A-Za-z0-9_.-]*\d[A-Za-z0-9_.-]*|'[^']*'|\"[^\"]*\"")
+_VARIABLE = re.compile(
+    r"(?<![\w.-])(?!base64\b)[A-Za-z0-9_.-]*\d[A-Za-z0-9_.-]*|'[^']*'|\"[^\"]*\""
+)
 
 
 @dataclass(frozen=True, kw_only=True)

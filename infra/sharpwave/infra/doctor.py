@@ -169,8 +169,8 @@ def _silent(beat: Item, served: set[str], now: float) -> Ailment:
     queues = set(beat.get("queues", ()))
     if queues and queues <= served:
         return _note("process", f"{what}; others serve its queues")
-    remedy = f"sharpwave workers run {' '.join(sorted(queues))}" if queues else "sharpwave pump"
-    return _wrong("process", what, remedy)
+    missing = [f"sharpwave workers run {queue}" for queue in sorted(queues - served)]
+    return _wrong("process", what, ", and ".join(missing) or "sharpwave pump")
 
 
 def _pauses(deployment: Deployment) -> Iterator[Ailment]:
