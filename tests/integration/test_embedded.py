@@ -26,6 +26,8 @@ from sharpwave.infra.embedded import (
 from sharpwave.infra.embedded.environment import ensure, ensure_data
 from sharpwave.infra.embedded.server import answers
 
+pytestmark = pytest.mark.longest
+
 HEALTH = EmbeddedBackend.health_path
 NEEDS_NODE = pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node.js with npm")
 FAST = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5)

@@ -56,7 +56,7 @@ def _by_stock_parts(table: str, records: list[Any]) -> list[str]:
         image = record["dynamodb"]["NewImage"]
         item = {name: _STOCK.deserialize(value) for name, value in image.items()}
         kind = kind_of(table, item["PK"], item["SK"])
-        if kind is not None:
+        if kind is not None and kind in RECORDS:
             RECORDS[kind].model_validate(item)
         body = {"event_id": record["eventID"], "table": table, "image": image}
         messages.append(json.dumps(body))
