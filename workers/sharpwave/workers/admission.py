@@ -169,12 +169,8 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
 
 def is_sound(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> bool:
     """Say whether the fast path admits a record; one that it does not may still have no fault."""
-    if _may_be_too_deep(text) or len(text) > MAX_SIGNAL_BYTES:
-        return False
-    try:
-        return _FITS[kind](image, stored_at)
-    except (ValidationError, ValueError):
-        return False
+    is_small = not _may_be_too_deep(text) and len(text) <= MAX_SIGNAL_BYTES
+    return is_small and _passes(kind, image, stored_at)
 
 
 def is_admissible(kind: keys.Kind, item: Mapping[str, Any]) -> bool:
