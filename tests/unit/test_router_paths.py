@@ -75,5 +75,5 @@ def holds(rule: Any, value: Any) -> bool:
     if not isinstance(rule, dict):
         return bool(value == rule)
     if "exists" in rule:
-        return (value is not None) == rule["exists"]
+        return (value is not None) is bool(rule["exists"])
     return isinstance(value, str) and value.startswith(rule["prefix"])
