@@ -17,6 +17,6 @@ FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home sharpwave \
     && install --directory --owner=sharpwave /archive
 COPY --from=build /opt/sharpwave /opt/sharpwave
-ENV PATH=/opt/sharpwave/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/sharpwave/bin:$PATH PYTHONUNBUFFERED=1 AWS_NEW_RETRIES_2026=true
 USER sharpwave
 CMD ["sharpwave", "--help"]

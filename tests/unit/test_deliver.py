@@ -73,7 +73,7 @@ def test_a_target_that_nobody_registered_is_told_apart(world: World) -> None:
 
 def test_a_target_is_read_anew_before_it_is_called_unknown(world: World) -> None:
     process = world.process()
-    process.ports.agents.find("zoe")
+    process.ports.agents.find(["zoe"])
     world.inboxes.create("zoe")
     world.tables.put(tables.STATE, registration("zoe"))
 

@@ -8,6 +8,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.workers.audience import CHUNK, Audience, freeze
+from sharpwave.workers.deliver import Signal, deliver
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import key_of, signal
@@ -76,14 +77,14 @@ def test_attempts_that_see_different_registrations_agree(world: World) -> None:
     ports = world.process().ports
 
     def attempt() -> Any:
-        return freeze(item, directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        return freeze([item], directory=ports.agents, reads=ports.reads, writes=ports.writes)
 
     first = attempt()
     world.register("late")
     world.settle()
 
     assert attempt() == first
-    assert "late" not in first.targets
+    assert "late" not in first[0].targets
 
 
 def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
@@ -94,6 +95,22 @@ def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
     (notice,) = messages(world, "ann")
     assert isinstance(notice, NoticeMessage)
     assert notice.code == "broadcast_not_allowed"
+
+
+@pytest.mark.parametrize("attempts", [1, 2], ids=["at first", "repeated"])
+def test_many_broadcasts_are_read_for_in_as_many_calls_as_one(world: World, attempts: int) -> None:
+    def reads(*names: str) -> list[str]:
+        signals = [Signal(put(world, signal("herald", name, to=["*"])), name) for name in names]
+        faults = Faults()
+        ports = world.process(faults).ports.delivery
+        for _ in range(attempts):
+            deliver(signals, ports)
+        return [call for call in faults.calls if call.endswith((".get", ".query"))]
+
+    one, many = reads("s0"), reads(*(f"s{number}" for number in range(1, 20)))
+
+    assert one == many
+    assert receivers(world) == {"ann", "bob"}
 
 
 def test_an_audience_of_nobody_has_an_empty_mirror(world: World) -> None:
@@ -184,7 +201,7 @@ def test_attempts_that_overtake_each_other_at_any_call_agree(size: int) -> None:
         rival = Rival(world, call)
         ports = world.process(Faults(step=rival.step)).ports
 
-        found = freeze(ITEM, directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        (found,) = freeze([ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes)
 
         passed = rival.found is None
         assert rival.found in (found, None)
@@ -205,8 +222,10 @@ class Rival:
         if self.calls_left == 0:
             self.world.register("late")
             self.world.process().ports.agents.note(["late"])
-            mine = self.world.process().ports
-            self.found = freeze(ITEM, directory=mine.agents, reads=mine.reads, writes=mine.writes)
+            ports = self.world.process().ports
+            (self.found,) = freeze(
+                [ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes
+            )
 
 
 def _ends(part: Item) -> list[Item]:

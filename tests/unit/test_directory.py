@@ -20,7 +20,7 @@ def directory(world: World, faults: Faults | None = None) -> RegisteredAgents:
 def test_a_registration_is_found_with_what_it_says(world: World) -> None:
     world.register("ann", may_broadcast=True, subscriptions=["ALERT"], accepts_from=["bob"])
 
-    found = directory(world).find("ann")
+    found = directory(world).find(["ann"]).get("ann")
 
     assert found is not None
     assert found.may_broadcast
@@ -31,7 +31,7 @@ def test_a_registration_is_found_with_what_it_says(world: World) -> None:
 def test_who_is_not_registered_is_not_found(world: World, name: str) -> None:
     world.register("ann")
 
-    assert directory(world).find(name) is None
+    assert directory(world).find([name]).get(name) is None
 
 
 def test_a_known_agent_is_not_read_again_within_the_caches_life(world: World) -> None:
@@ -40,18 +40,18 @@ def test_a_known_agent_is_not_read_again_within_the_caches_life(world: World) ->
     agents = directory(world, faults)
 
     for _ in range(5):
-        agents.find("ann")
+        agents.find(["ann"])
 
     assert len(faults.calls) == 1
 
 
 def test_an_unknown_agent_is_read_anew_each_time(world: World) -> None:
     agents = directory(world)
-    before = agents.find("ann")
+    before = agents.find(["ann"]).get("ann")
     world.register("ann")
 
     assert before is None
-    assert agents.find("ann") is not None
+    assert agents.find(["ann"]).get("ann") is not None
 
 
 def test_an_unknown_agent_is_recalled_without_a_read(world: World) -> None:
@@ -69,18 +69,18 @@ def test_an_unknown_agent_is_recalled_without_a_read(world: World) -> None:
 def test_a_removed_agent_is_forgotten_when_the_cache_ends(world: World) -> None:
     world.register("ann")
     agents = directory(world)
-    agents.find("ann")
+    agents.find(["ann"])
     world.tables.remove(tables.STATE, keys.registration("ann"))
 
     world.clock.advance(6)
 
-    assert agents.find("ann") is None
+    assert agents.find(["ann"]).get("ann") is None
 
 
 def test_a_registration_that_says_nonsense_is_none(world: World) -> None:
     world.tables.put(tables.STATE, {**registration("ann"), "accepts_from": ["a#b"]})
 
-    assert directory(world).find("ann") is None
+    assert directory(world).find(["ann"]).get("ann") is None
 
 
 def test_everyone_is_listed_by_name_once_their_registration_came_by(world: World) -> None:

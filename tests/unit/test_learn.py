@@ -1,8 +1,10 @@
 """Counts equal a recount by hand under duplicates, any order, crashes and revisions."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from random import Random
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.learning.counts import Counts, total
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.ports import Item
+from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, outcome
@@ -112,6 +114,43 @@ def test_counts_survive_duplicates_order_crashes_and_racing_workers(seed: int) -
     ups = [state for state in states if state["context"]["market"] == "up"]
     assert figures(count(world, keys.base_subject("ann", "TRADE"))) == recount(states)
     assert figures(count(world, version.subject)) == recount(ups)
+
+
+def test_no_ledger_waits_for_another() -> None:
+    """Each bucket's set is asked for while the other one's answer is still out."""
+    world = World()
+    both = Barrier(2)
+
+    def together() -> None:
+        both.wait(timeout=5)
+
+    ports = world.process(Faults(step=together)).ports
+
+    with ThreadPoolExecutor(2) as pool:
+        learn(
+            [decision("ann"), decision("bob")],
+            catalogue=world.process().ports.catalogue,
+            ledger=ports.ledger,
+            spread=pool.map,
+        )
+
+    assert [count(world, keys.base_subject(name, "TRADE")).pending for name in ("ann", "bob")] == [
+        1,
+        1,
+    ]
+
+
+def test_what_one_ledger_answers_fails_the_whole_message() -> None:
+    world = World()
+    ports = world.process(Faults(refusal_rate=1.0)).ports
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(TryAgain):
+        learn(
+            [decision("ann"), decision("bob")],
+            catalogue=world.process().ports.catalogue,
+            ledger=ports.ledger,
+            spread=pool.map,
+        )
 
 
 def test_a_pattern_counts_only_what_belongs_to_it() -> None:

@@ -26,6 +26,9 @@ WORKERS_STAGE, PUMP_STAGE = 1, 2
 #: Workers finish what they began; less than the time the supervisor waits before it kills.
 DRAIN_S, GRACE_S = 8.0, 12.0
 READY_WITHIN_S = 60.0
+#: After a lost call botocore tries again in tens of milliseconds, not in up to a second: what it
+#: does by default from 1.44 on. Source: AWS, "Updated default retry behavior for AWS SDKs".
+QUICK_RETRIES = {"AWS_NEW_RETRIES_2026": "true"}
 
 
 class StackNotReady(OperationFailed):
@@ -149,6 +152,7 @@ class Stack:
         return {
             **kept,
             **self.backend.environment,
+            **QUICK_RETRIES,
             "SHARPWAVE_PREFIX": options.prefix,
             "SHARPWAVE_ARCHIVE": (self.folder / "archive").as_uri(),
             "SHARPWAVE_TICK_S": str(options.tick_s),

@@ -33,6 +33,7 @@ from sharpwave.workers.ports import (
     Parking,
     Reads,
     Refusal,
+    Spread,
     TryAgain,
     WorkQueues,
     Writes,
@@ -60,6 +61,7 @@ class Ports:
     archiving: Archiving
     clock: Clock
     promote_after_s: float
+    spread: Spread = map
     threads: int = 1
     linger_s: float = 0.0
 
@@ -190,7 +192,7 @@ def _sweep(agent_id: str, ports: Ports) -> int:
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
     def learn_all(entries: list[Mapping[str, Any]]) -> None:
         items = [_item(entry) for entry in entries]
-        learn(items, catalogue=ports.catalogue, ledger=ports.ledger)
+        learn(items, catalogue=ports.catalogue, ledger=ports.ledger, spread=ports.spread)
 
     # Decisions of one bucket, from whatever messages, share one write of its ledger.
     decisions = Gatherer(learn_all, linger_s=ports.linger_s, threads=ports.threads)

@@ -12,9 +12,10 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.audience import Audience, freeze, may_address
+from sharpwave.workers.audience import Audience, freeze, is_resolved, may_address
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message
 from sharpwave.workers.expiry import note_late_rows
 from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
@@ -83,6 +84,27 @@ class _Plan:
         """Give the targets, and those that were denied."""
         return frozenset({*self.targets, *self.denied})
 
+    def address(
+        self,
+        targets: Iterable[str],
+        known: Mapping[str, Registration],
+        *,
+        now: float,
+        within_quota: bool,
+    ) -> None:
+        """Sort an audience into those to send to and those that are denied, each with a reason."""
+        expired = expires_at(self.signal) <= now
+        for target in targets:
+            if RANK[self.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
+                continue
+            reason = _obstacle(self.signal, target, known) or (None if within_quota else "quota")
+            if reason:
+                self.denied[target] = {"status": "FAILED", "reason": reason}
+            elif expired:
+                self.denied[target] = _EXPIRED
+            else:
+                self.targets.append(target)
+
 
 def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
     """Deliver signals to their audiences; safe to repeat and to run concurrently.
@@ -93,21 +115,23 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
     Raises:
         TryAgain: something did not answer; what was done is skipped at the next attempt.
     """
+    admitted = _admitted(signals, ports)
+    audiences = freeze(
+        [signal.item for signal in admitted],
+        directory=ports.directory,
+        reads=ports.reads,
+        writes=ports.writes,
+    )
+    known = ports.directory.find({name for audience in audiences for name in audience.targets})
     plans = []
-    for signal in _distinct(signals):
-        fault = may_address(signal.item, ports.directory)
-        if fault is not None:
-            ports.parking.park([_refusal(signal, fault)])
-            continue
-        audience = freeze(
-            signal.item, directory=ports.directory, reads=ports.reads, writes=ports.writes
-        )
+    for signal, audience in zip(admitted, audiences, strict=True):
         within = ports.quotas.take(signal.item["source_agent"], directory=ports.directory)
         if audience.chunks:
             _send_chunks(signal.item, audience, ports, within_quota=within)
         else:
             plan = _Plan(signal.item, Holder(_key(signal.item)), held=dict(signal.held))
-            plans.append(_planned(plan, audience.targets, ports, within_quota=within))
+            plan.address(audience.targets, known, now=ports.clock(), within_quota=within)
+            plans.append(plan)
     return _carry_out(plans, ports)
 
 
@@ -125,27 +149,25 @@ def deliver_chunk(
         gone = _Plan({**signal.item()}, holder, denied=dict.fromkeys(targets, _EXPIRED))
         return _carry_out([gone], ports)
     plan = _Plan(found[place], holder)
-    return _carry_out([_planned(plan, targets, ports, within_quota=within_quota)], ports)
+    known = ports.directory.find(targets)
+    plan.address(targets, known, now=ports.clock(), within_quota=within_quota)
+    return _carry_out([plan], ports)
 
 
-def _planned(plan: _Plan, targets: Iterable[str], ports: Delivery, *, within_quota: bool) -> _Plan:
-    signal = plan.signal
-    expired = expires_at(signal) <= ports.clock()
-    for target in targets:
-        if RANK[plan.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
-            continue
-        reason = _obstacle(signal, target, ports.directory) or (None if within_quota else "quota")
-        if reason:
-            plan.denied[target] = {"status": "FAILED", "reason": reason}
-        elif expired:
-            plan.denied[target] = _EXPIRED
-        else:
-            plan.targets.append(target)
-    return plan
+def _admitted(signals: Sequence[Signal], ports: Delivery) -> list[Signal]:
+    """Give the signals that may go to whom they address, each once; the others are parked."""
+    distinct = {_key(signal.item): signal for signal in signals}.values()
+    sources = {each.item["source_agent"] for each in distinct if is_resolved(each.item)}
+    known = ports.directory.find(sources)
+    faults = [(signal, may_address(signal.item, known)) for signal in distinct]
+    refusals = [_refusal(signal, fault) for signal, fault in faults if fault]
+    if refusals:
+        ports.parking.park(refusals)
+    return [signal for signal, fault in faults if not fault]
 
 
-def _obstacle(signal: Item, target: str, directory: Directory) -> str | None:
-    registration = directory.find(target)
+def _obstacle(signal: Item, target: str, known: Mapping[str, Registration]) -> str | None:
+    registration = known.get(target)
     if registration is None:
         return "unknown_target"
     allowed = registration.accepts_from
@@ -284,11 +306,6 @@ def _send_chunks(signal: Item, audience: Audience, ports: Delivery, *, within_qu
 def _chunk_message(content: Mapping[str, Any], clock: Clock) -> Outgoing:
     body = message(CHUNK_DUTY, [Entry(ascii_json(content), "")], moment_ms=int(clock() * 1000))
     return Outgoing("deliver", body, ())
-
-
-def _distinct(signals: Sequence[Signal]) -> list[Signal]:
-    by_key: Mapping[keys.Key, Signal] = {_key(signal.item): signal for signal in signals}
-    return list(by_key.values())
 
 
 def _key(signal: Item) -> keys.Key:

@@ -1,5 +1,6 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
+from collections.abc import Iterable
 from threading import Lock
 
 from pydantic import ValidationError
@@ -24,10 +25,12 @@ class RegisteredAgents:
         self._known: dict[str, tuple[float, Registration | None]] = {}
         self._lock = Lock()
 
-    def find(self, agent_id: str) -> Registration | None:
-        """Give an agent's registration, or None for an unknown or removed agent."""
-        known = self._recent(agent_id)
-        return known[1] if known and known[1] else self._load([agent_id]).get(agent_id)
+    def find(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
+        """Give registrations, without the agents that are unknown or removed."""
+        recent = {name: self._recent(name) for name in agent_ids}
+        known = {name: held[1] for name, held in recent.items() if held and held[1]}
+        unknown = [name for name in recent if name not in known]
+        return known | self._load(unknown) if unknown else known
 
     def recall(self, agent_id: str) -> Registration | None:
         """Give what `find` gave at most a lifetime ago, for an unknown agent too."""

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECTIONS = 64
+_LEDGERS_AT_ONCE = 8
 _MAX_BACKOFF_MS = 600_000
 #: Below the queues' maxReceiveCount, so that the dead letter carries the reason.
 _WORLD_RETRIES, _OWN_RETRIES = 18, 4
@@ -74,15 +76,9 @@ def clients(meter: CallMeter | None = None) -> Clients:
     A local endpoint gets the emulators' credentials when none are set.
     """
     session = boto3.session.Session(**_local_credentials())
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
-        max_pool_connections=_CONNECTIONS,
-        connect_timeout=5,
-        read_timeout=30,
-        parameter_validation=False,
-    )
     made = (
-        session.client(name, config=config) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
+        session.client(name, config=_config())
+        for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
     )
     return Clients(*(meter.watch(client) if meter else client for client in made))
 
@@ -166,6 +162,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         ),
         clock=now,
         promote_after_s=settings.promote_after_s,
+        spread=ThreadPoolExecutor(_LEDGERS_AT_ONCE, thread_name_prefix="ledgers").map,
         threads=settings.threads,
         linger_s=settings.linger_s,
     )
@@ -291,15 +288,18 @@ def _write_progress(
 
 
 def _client(service: str) -> Any:
-    config = Config(
+    session: Any = boto3.session.Session()
+    return session.client(service, config=_config(), **_local_credentials())
+
+
+def _config() -> Config:
+    return Config(
         retries={"mode": "standard", "total_max_attempts": 5},
         max_pool_connections=_CONNECTIONS,
         connect_timeout=5,
         read_timeout=30,
         parameter_validation=False,
     )
-    session: Any = boto3.session.Session()
-    return session.client(service, config=config, **_local_credentials())
 
 
 def _local_credentials() -> dict[str, Any]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, is_agent_id, signal_uid
+from sharpwave.schemas.ids import is_agent_id, signal_uid
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.audience import CHUNK
+from sharpwave.workers.audience import CHUNK, is_resolved
 from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
 
 Statuses = dict[str, dict[str, Any]]
@@ -94,26 +94,13 @@ def first_mirror(holder: Holder, statuses: Statuses) -> Change:
     return Change(holder.location, values, missing=("status_v",))
 
 
-def audience_of(holder: Holder, item: Item, reads: Reads) -> list[str]:
-    """List the targets whose rows a mirror reflects."""
-    if holder.chunk is not None:
-        return list(item.get("targets", ()))
-    listed = item.get("target_agents")
-    if listed not in ([EVERYONE], [SUBSCRIBERS]):
-        named = listed if isinstance(listed, list) else []
-        targets = {name for name in named if is_agent_id(name)}
-        return sorted(targets) if len(targets) <= CHUNK else []
-    frozen = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
-    found = reads.get([frozen]).get(frozen)
-    return list(found.get("targets", ())) if found else []
-
-
 def _read(holders: Mapping[Holder, Sent], reads: Reads) -> dict[Holder, tuple[Item, Statuses]]:
     known = {holder.location: holder for holder in holders}
     items = {known[place]: item for place, item in reads.get(list(known)).items()}
+    audiences = _audiences(items, reads)
     rows = {
         holder: [
-            _row(holder, target) for target in _concerned(holder, item, holders[holder], reads)
+            _row(holder, target) for target in _concerned(item, holders[holder], audiences[holder])
         ]
         for holder, item in items.items()
     }
@@ -124,10 +111,34 @@ def _read(holders: Mapping[Holder, Sent], reads: Reads) -> dict[Holder, tuple[It
     }
 
 
-def _concerned(holder: Holder, item: Item, sent: Sent, reads: Reads) -> list[str]:
+def _audiences(items: Mapping[Holder, Item], reads: Reads) -> dict[Holder, list[str]]:
+    """Give the targets whose rows each mirror reflects."""
+    frozen = {
+        holder: Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
+        for holder, item in items.items()
+        if holder.chunk is None and is_resolved(item)
+    }
+    found = reads.get(list(frozen.values())) if frozen else {}
+    return {
+        holder: list(found.get(frozen[holder], {}).get("targets", ()))
+        if holder in frozen
+        else _named(holder, item)
+        for holder, item in items.items()
+    }
+
+
+def _named(holder: Holder, item: Item) -> list[str]:
+    if holder.chunk is not None:
+        return list(item.get("targets", ()))
+    listed = item.get("target_agents")
+    targets = {name for name in listed if is_agent_id(name)} if isinstance(listed, list) else set()
+    return sorted(targets) if len(targets) <= CHUNK else []
+
+
+def _concerned(item: Item, sent: Sent, audience: Sequence[str]) -> list[str]:
     """List the targets to look at; an agent that changes its signal's list hides no row."""
     others = {*_statuses(item), *sent.targets, *sent.settled, *sent.denied, *sent.audience}
-    return sorted(others.union(audience_of(holder, item, reads)))
+    return sorted(others.union(audience))
 
 
 def _merge(

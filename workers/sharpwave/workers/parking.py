@@ -43,13 +43,11 @@ class ParkingLot:
         """
         now = self.clock()
         distinct = list({(item.key, item.event_id): item for item in refusals}.values())
-        self._tell([refusal for refusal in distinct if self._is_known(refusal.owner)], now)
+        known = self.directory.find({each.owner for each in distinct if each.owner is not None})
+        self._tell([each for each in distinct if each.owner in known], now)
         parked: list[Write] = [Insert(tables.PIPELINE, _parked(each, now)) for each in distinct]
         if parked:
             self.writes.apply(parked)
-
-    def _is_known(self, owner: str | None) -> bool:
-        return owner is not None and self.directory.find(owner) is not None
 
     def _tell(self, refusals: Sequence[Refusal], now: float) -> None:
         windows = {_window(refusal, now): refusal for refusal in refusals}

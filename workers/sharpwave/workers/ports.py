@@ -1,6 +1,6 @@
 """What the handlers need of the world. Adapters and fakes both pass the same contract tests."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -10,6 +10,9 @@ from sharpwave.schemas.records import Registration
 from sharpwave.workers.outgoing import Outgoing
 
 Item = dict[str, Any]
+
+#: Applies a function to each of many things, like `map`, perhaps to several at a time.
+Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 
 class TryAgain(Exception):
@@ -137,8 +140,8 @@ class WorkQueues(Protocol):
 class Directory(Protocol):
     """The registered agents."""
 
-    def find(self, agent_id: str) -> Registration | None:
-        """Give an agent's registration, read anew before it is called unknown."""
+    def find(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
+        """Give registrations, read anew before an agent is left out as unknown."""
 
     def recall(self, agent_id: str) -> Registration | None:
         """Give an agent's registration as read lately, an unknown agent's too."""

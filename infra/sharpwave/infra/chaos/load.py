@@ -21,7 +21,7 @@ from sharpwave.schemas.times import iso_ms
 
 WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
-MAX_BACKLOG = 300
+MAX_BACKLOG = 600
 _LOOK_EVERY_S = 0.5
 #: Shares of the signals: to everyone, to subscribers, one target unknown, short-lived, too large
 #: for a message.

@@ -17,6 +17,9 @@ AGENTS: dict[str, Wishes] = {
     "auditor": Wishes(subscriptions=[SUBSCRIBED]),
     "trader": Wishes(),
     "keeper": Wishes(),
+    "warden": Wishes(),
+    "broker": Wishes(),
+    "courier": Wishes(),
 }
 BROADCASTERS = tuple(name for name, wishes in AGENTS.items() if wishes.may_broadcast)
 SUBSCRIBERS = tuple(name for name, wishes in AGENTS.items() if wishes.subscriptions)

@@ -45,7 +45,7 @@ class System(Stack):
     ) -> None:
         options = StackOptions(
             prefix=roster.PREFIX,
-            threads=4,
+            threads=32,
             tick_s=TICK_S,
             folder=folder,
             settings=_settings(visibility_s),

@@ -1,6 +1,6 @@
 """Decisions become ledger elements, and ledgers become counts. Nothing is ever incremented."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
@@ -9,7 +9,7 @@ from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.counts import fold
 from sharpwave.workers.learning.elements import DecisionState, bucket_of, element_of
-from sharpwave.workers.ports import Ledger, Location
+from sharpwave.workers.ports import Ledger, Location, Spread
 
 #: What the attributes of a head that hold counts start with.
 SLOT = "slot_"
@@ -28,11 +28,23 @@ class Bucket(NamedTuple):
         return SLOT + self.slot
 
 
-def learn(decisions: Sequence[Mapping[str, Any]], *, catalogue: Catalogue, ledger: Ledger) -> int:
+def learn(
+    decisions: Sequence[Mapping[str, Any]],
+    *,
+    catalogue: Catalogue,
+    ledger: Ledger,
+    spread: Spread = map,
+) -> int:
     """Count decision states, each in its base ledger and in every pattern it belongs to.
 
     Exact under any duplication, order and crash point: elements form sets, and counts are folded
     from the whole set that the ledger answers with.
+
+    Args:
+        decisions: items as they are now.
+        catalogue: the patterns.
+        ledger: where the sets are.
+        spread: like `map`, perhaps over threads; no bucket waits for another.
 
     Returns:
         The number of buckets written.
@@ -41,9 +53,11 @@ def learn(decisions: Sequence[Mapping[str, Any]], *, catalogue: Catalogue, ledge
     for decision in decisions:
         for bucket, element in contributions(decision, catalogue.counting(decision)):
             buckets.setdefault(bucket, set()).add(element)
-    for bucket, elements in sorted(buckets.items()):
-        _apply(bucket, sorted(elements), ledger)
-    return len(buckets)
+
+    def apply(bucket: Bucket) -> None:
+        _apply(bucket, buckets[bucket], ledger)
+
+    return len(list(spread(apply, sorted(buckets))))
 
 
 def contributions(
@@ -86,8 +100,8 @@ def _contribution(
     return Bucket(subject, *bucket_of(state, shards)), element_of(state).encode()
 
 
-def _apply(bucket: Bucket, elements: Sequence[bytes], ledger: Ledger) -> None:
+def _apply(bucket: Bucket, elements: Collection[bytes], ledger: Ledger) -> None:
     place = Location(tables.PIPELINE, keys.ledger_slot(*bucket))
-    counts = fold(ledger.add(place, elements))
+    counts = fold(ledger.add(place, sorted(elements)))
     head = Location(tables.PIPELINE, keys.ledger_head(bucket.subject, bucket.day))
     ledger.raise_head(head, bucket.name, counts.to_row())
