@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.bench import budgets, running
+from sharpwave.infra.bench import budgets, pace, running
 from sharpwave.infra.bench.figures import latency_figures, median_of_runs, quantile, ratio
+from sharpwave.infra.bench.pace import Pace
 from sharpwave.infra.bench.rendering import BEGIN, END, to_markdown, write_into
 from sharpwave.infra.bench.results import OURS, Report, Row, summed
 from sharpwave.infra.bench.running import Wishes, run
@@ -42,6 +43,34 @@ def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
     assert (row.runs, row.lost, row.doubled) == (3, 3, 1)
 
 
+def test_a_rate_is_held_against_its_limit_at_the_pace_of_the_limits_machine() -> None:
+    row = Row(part="router", case="signal", who=OURS, figures={"records_per_s": 60_000.0})
+    slow = Row(
+        part="router",
+        case=pace.CASE,
+        who=pace.WHO,
+        figures={"us_per_call": 2 * pace.BUDGETED_US},
+    )
+
+    verdicts = budgets.judge([row, slow], ["router"])
+
+    assert [(each.measured, each.met) for each in verdicts] == [
+        (60_000.0, False),
+        (120_000.0, True),
+    ]
+
+
+def test_the_pace_is_what_boto3_costs_with_nothing_sent() -> None:
+    measured = Pace()
+    for _ in range(3):
+        measured.sample()
+
+    row = measured.row("router")
+
+    assert row.runs == 3
+    assert 10 < (row.figures["us_per_call"] or 0) < 100_000
+
+
 def test_what_was_not_measured_divides_into_nothing() -> None:
     assert (ratio(4.0, 2.0), ratio(None, 2.0), ratio(4.0, 0.0)) == (2.0, None, None)
     assert median_of_runs([]) == {}
@@ -71,7 +100,7 @@ def test_a_budget_is_a_multiple_of_a_peer_in_the_same_case(
 def test_a_budget_without_its_figures_is_neither_met_nor_missed() -> None:
     verdicts = budgets.judge([], ["router"])
 
-    assert [(each.met, each.text) for each in verdicts] == [(None, "not measured")]
+    assert [(each.met, each.text) for each in verdicts] == [(None, "not measured")] * 2
 
 
 def test_losing_a_message_of_ours_fails_the_run_and_a_peers_does_not() -> None:

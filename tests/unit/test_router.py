@@ -90,12 +90,12 @@ def test_routing_the_same_records_gives_the_same_messages_and_changes_no_record(
     assert page == before
 
 
-def test_signals_travel_in_groups_of_ten_with_their_sequence_numbers() -> None:
+def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
     page = inserts(tables.SIGNALS, [signal(name=f"s{n}", to=["bob"]) for n in range(25)])
 
     messages = Router()(tables.SIGNALS, page)
 
-    assert [len(entries([message])) for message in messages] == [10, 10, 5]
+    assert [len(entries([message])) for message in messages] == [20, 5]
     assert [n for message in messages for n in message.sequence_numbers] == [
         record["dynamodb"]["SequenceNumber"] for record in page
     ]

@@ -28,7 +28,7 @@ from sharpwave.workers.stream_records import (
     was_valid,
 )
 
-DELIVER = Duty("deliver", "on_signals", 10)
+DELIVER = Duty("deliver", "on_signals", 20)
 MIRROR = Duty("status", "on_rows_changed", 50)
 REFUSED = Duty("status", "on_refused", 10)
 REGISTERED = Duty("status", "on_registered", 50)

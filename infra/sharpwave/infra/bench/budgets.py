@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sharpwave.infra.bench import pace
 from sharpwave.infra.bench.figures import ratio
 from sharpwave.infra.bench.results import OURS, Row, Verdict, figure
 
@@ -45,6 +46,17 @@ def _times(part: str, case: str, name: str, other: str, other_case: str = "") ->
     return lambda rows: ratio(
         figure(rows, part, case, OURS, name), figure(rows, part, other_case or case, other, name)
     )
+
+
+def _at_pace(part: str, case: str, name: str) -> Measured:
+    """Give a rate as it would be where the limits were set, from what boto3 costs here."""
+
+    def scaled(rows: Sequence[Row]) -> float | None:
+        rate = figure(rows, part, case, OURS, name)
+        here = figure(rows, part, pace.CASE, pace.WHO, "us_per_call")
+        return None if rate is None or here is None else rate * here / pace.BUDGETED_US
+
+    return scaled
 
 
 def _over_plain(rows: Sequence[Row]) -> float | None:
@@ -105,11 +117,25 @@ BUDGETS = (
         _ours("router", "signal", "records_per_s"),
     ),
     Budget(
+        "router",
+        f"the same at the pace of the limit's machine, {pace.BUDGETED_US:g} us a boto3 call",
+        "higher",
+        100_000,
+        _at_pace("router", "signal", "records_per_s"),
+    ),
+    Budget(
         "pipeline",
         "signals/s with 2 targets, one worker process, from a backlog",
         "higher",
         1_000,
         _ours("pipeline", "1 process", "signals_per_s"),
+    ),
+    Budget(
+        "pipeline",
+        f"the same at the pace of the limit's machine, {pace.BUDGETED_US:g} us a boto3 call",
+        "higher",
+        1_000,
+        _at_pace("pipeline", "1 process", "signals_per_s"),
     ),
     Budget(
         "scaling",

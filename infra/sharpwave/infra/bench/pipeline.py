@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.infra.bench.bed import Bed, Place, Watch, bed, cpu_s, peak_mb
+from sharpwave.infra.bench.pace import Pace
 from sharpwave.infra.bench.peers import TASKS
 from sharpwave.infra.bench.results import OURS, Row, summed
 from sharpwave.schemas import tables
@@ -54,6 +55,7 @@ WAYS = (
 
 def measure(signals: int, runs: int, tell: Callable[[str], None]) -> Iterator[Row]:
     """Measure each way with a backlog of so many signals."""
+    pace = Pace()
     with bed() as ground:
         for way in WAYS:
             tell(f"{PART}: {way.who}, {way.case}")
@@ -61,8 +63,14 @@ def measure(signals: int, runs: int, tell: Callable[[str], None]) -> Iterator[Ro
             if trouble:
                 yield Row(part=PART, case=way.case, who=way.who, note=trouble)
                 continue
-            found = [_run(ground, way, int(signals * way.share)) for _ in range(runs)]
+            found = []
+            for _ in range(runs):
+                pace.sample()
+                found.append(_run(ground, way, int(signals * way.share)))
+                pace.sample()
             yield summed(PART, way.case, way.who, found)
+            if way is WAYS[0]:
+                yield pace.row(PART)
 
 
 def _run(ground: Bed, way: Way, signals: int) -> dict[str, Any]:

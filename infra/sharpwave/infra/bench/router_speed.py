@@ -12,6 +12,7 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from sharpwave.infra.bench.pace import Pace
 from sharpwave.infra.bench.results import OURS, Row, summed
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import kind_of
@@ -22,7 +23,7 @@ from sharpwave.workers.router import Router
 
 Route = Callable[[str, list[Any]], Sized]
 
-PART = "router"
+PART, JUDGED = "router", "signal"
 STOCK = "boto3, pydantic, json"
 _STOCK = TypeDeserializer()
 PAGE = 500
@@ -38,16 +39,20 @@ _DETAIL = {
 def measure(seconds: float, tell: Callable[[str], None]) -> Iterator[Row]:
     """Measure each kind of record for `seconds` of CPU time, five times."""
     tell(PART)
+    pace = Pace()
     for case, (table, make) in _KINDS.items():
         records = [make(number) for number in range(2 * PAGE)]
         ways: dict[str, Route] = {OURS: Router(), STOCK: _by_stock_parts}
         found: dict[str, list[dict[str, float]]] = {who: [] for who in ways}
         # In turn, so that a slow moment of the machine meets both.
         for _ in range(5):
+            if case == JUDGED:
+                pace.sample()
             for who, route in ways.items():
                 found[who].append(_run(route, table, records, seconds / 5))
         for who, runs in found.items():
             yield summed(PART, case, who, runs)
+    yield pace.row(PART)
 
 
 def _by_stock_parts(table: str, records: list[Any]) -> list[str]:
