@@ -26,7 +26,7 @@ _LOOK_EVERY_S = 0.5
 #: Shares of the signals: to everyone, to subscribers, one target unknown, short-lived, too large
 #: for a message.
 _BROADCAST, _SUBSCRIBED, _UNKNOWN, _BRIEF, _LARGE = 0.3, 0.15, 0.02, 0.03, 0.005
-_DECISIONS, _MEMORIES, _BAD = 0.3, 0.15, 0.005
+_DECISIONS, _MEMORIES, _BAD = 0.15, 0.1, 0.005
 _BRIEF_S = 4
 _LARGE_TEXT = "x" * 100_000
 

@@ -40,7 +40,7 @@ class Scale:
 
 QUICK = Scale(signals=150, kills=6, seconds=12.0, visibility_s=3)
 CONTROL = Scale(signals=140, kills=7, seconds=8.0, visibility_s=3)
-FULL = Scale(signals=12_000, kills=50, seconds=330.0)
+FULL = Scale(signals=12_000, kills=50, seconds=360.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ _WAIT_S = 2
 #: the effect and its acknowledgement, and between the acknowledgement and the message's end.
 DIES = 0.0004
 _RESTART_S = 0.2
-_LEAVES, _FAILS, _DECIDES = 0.02, 0.05, 0.25
+_LEAVES, _FAILS, _DECIDES = 0.02, 0.05, 0.15
 
 
 class Left(Exception):

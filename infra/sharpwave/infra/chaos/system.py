@@ -18,7 +18,7 @@ from sharpwave.infra.stack import Stack, StackOptions
 _RECEIVERS_STAGE = 3
 _CACHE_S, _SKEW_S = 0.5, 0.5
 #: Each tick costs the workers about a hundred calls, so it must not come too often here.
-PROMOTE_AFTER_S, TICK_S = 3.0, 2.5
+PROMOTE_AFTER_S, TICK_S = 3.0, 4.0
 #: A careless agent must be caught in the act, so it dies more often.
 _CARELESS = ("--careless", "--dies", "0.005")
 
