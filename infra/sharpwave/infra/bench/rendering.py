@@ -15,9 +15,10 @@ TITLES = {
     "pipeline": "Pipeline, from a backlog",
     "scaling": "More worker processes, injected latencies",
     "scaling-calls": "API calls as load grows",
+    "scaling-idle": "Processor time while idle",
     "promotion": "Promotion to long-term memory",
 }
-_UNITS = {"_ms": " ms", "_mb": " MB", "_per_s": "/s", "_s": " s"}
+_UNITS = {"_ms": " ms", "_mb": " MB", "_per_s": "/s", "_s": " s", "_percent": " %"}
 
 
 def to_markdown(report: Report) -> str:

@@ -4,24 +4,25 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sharpwave.infra.bench.bed import Bed, Place, Watch, bed, signal
+from sharpwave.infra.bench.bed import Bed, Place, Watch, bed, cpu_s, signal
 from sharpwave.infra.bench.figures import ratio
 from sharpwave.infra.bench.pipeline import AGENTS, QUIET_S
 from sharpwave.infra.bench.results import OURS, Row, summed
+from sharpwave.infra.child import Child
 from sharpwave.infra.items import Items
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 
-PART, CALLS_PART = "scaling", "scaling-calls"
+PART, CALLS_PART, IDLE_PART = "scaling", "scaling-calls", "scaling-idle"
 #: Seconds that each AWS call of a worker takes longer, and the threads of each process: with so
 #: few of them the calls are what limits a process, as at AWS, and not this machine's cores.
 LATENCY_S, THREADS = 0.1, 4
 PROCESSES = (1, 2, 4)
 RATES = (5, 50, 500)
-HEARTBEAT_S, IDLE_S = 0.5, 3.0
+HEARTBEAT_S, IDLE_S, SETTLING_S = 0.5, 3.0, 5.0
 
 
 def measure(signals: int, seconds: float, tell: Callable[[str], None]) -> Iterator[Row]:
@@ -34,6 +35,8 @@ def measure(signals: int, seconds: float, tell: Callable[[str], None]) -> Iterat
         for rate in RATES:
             tell(f"{CALLS_PART}: {rate} signals/s")
             yield summed(CALLS_PART, f"{rate} signals/s", OURS, [_offer(ground, rate, seconds)])
+        tell(IDLE_PART)
+        yield from _rest(ground, seconds)
 
 
 def _drain(ground: Bed, processes: int, signals: int) -> dict[str, Any]:
@@ -90,6 +93,26 @@ def _offer(ground: Bed, rate: int, seconds: float) -> dict[str, Any]:
         "lost": 2 * (warm + written) - len(found),
         "doubled": found.total() - len(found),
     }
+
+
+def _rest(ground: Bed, seconds: float) -> Iterator[Row]:
+    """Measure what pump and workers cost while nothing happens."""
+    with ground.place(AGENTS) as place:
+        workers = [place.workers(queue) for queue in WORK_QUEUE_NAMES]
+        services = {"worker process": workers, "pump": [place.pump()]}
+        place.wait_ready(WORK_QUEUE_NAMES)
+        # The pump looks often for a while after it started.
+        time.sleep(SETTLING_S)
+        before = {who: _cpu_s(group) for who, group in services.items()}
+        time.sleep(seconds)
+        for who, group in services.items():
+            spent = _cpu_s(group) - before[who]
+            share = 100 * spent / seconds / len(group)
+            yield summed(IDLE_PART, "no traffic", f"{OURS}, {who}", [{"cpu_percent": share}])
+
+
+def _cpu_s(group: Sequence[Child]) -> float:
+    return sum(cpu_s(child) or 0.0 for child in group)
 
 
 def _idle(place: Place) -> float:
