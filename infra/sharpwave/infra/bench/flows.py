@@ -18,6 +18,7 @@ from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.workers.settings import Settings
 
 PART = "e2e"
+RAW = f"{OURS}, agents on plain boto3"
 AGENTS = ("alice", "bob", "carol")
 #: Bytes of text in each message, and how often those look that cannot be woken, in seconds.
 TEXT_BYTES, POLL_S = 512, 0.05
@@ -108,6 +109,7 @@ def _mail(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 
 MESSENGERS = (
     Messenger(OURS, "flow_sharpwave", None, _ours),
+    Messenger(RAW, "flow_raw", None, _ours),
     Messenger("floor: two plain hops", "flow_floor", None, _floor),
     Messenger("LangGraph DynamoDBStore 1.2.6, polled", "flow_langgraph", LANGGRAPH, _store),
     Messenger("MCP Agent Mail 0.1.0, polled", "flow_agent_mail", AGENT_MAIL, _mail),
