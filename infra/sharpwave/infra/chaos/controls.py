@@ -22,7 +22,7 @@ Control = Literal["ack-first", "no-marks"]
 
 
 #: Seconds from the acknowledgement to the work: without them a kill seldom falls in between.
-_HOLD_S = 0.25
+_HOLD_S = 1.0
 
 
 class Hasty(Channel):
