@@ -37,7 +37,11 @@ def mirrored(world: World, target: str = "bob") -> Any:
 
 
 def parked(world: World) -> list[Item]:
-    return list(world.tables.query(tables.PIPELINE, f"parked#{tables.SIGNALS}"))
+    return [
+        item
+        for pk in keys.parked_pks(tables.SIGNALS)
+        for item in world.tables.query(tables.PIPELINE, pk)
+    ]
 
 
 def set_row(world: World, **values: Any) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import NoticeMessage
@@ -38,7 +38,11 @@ def park(world: World, *refusals: Refusal, faults: Faults | None = None) -> None
 
 
 def parked(world: World) -> list[Item]:
-    return list(world.tables.query(tables.PIPELINE, f"parked#{tables.SIGNALS}"))
+    return [
+        item
+        for pk in keys.parked_pks(tables.SIGNALS)
+        for item in world.tables.query(tables.PIPELINE, pk)
+    ]
 
 
 def notices(world: World, agent: str = "ann") -> list[NoticeMessage]:

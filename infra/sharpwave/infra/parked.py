@@ -38,8 +38,8 @@ def list_parked(deployment: Deployment) -> Iterator[Parked]:
     """List what is parked, table by table."""
     items = Items(deployment)
     for table in STREAMED:
-        partition = keys.parked(table, "", "", "").pk
-        yield from map(parse, items.query(PIPELINE, partition))
+        for partition in keys.parked_pks(table):
+            yield from map(parse, items.query(PIPELINE, partition))
 
 
 def of_record(items: Items, table: str, record: Key) -> list[Parked]:

@@ -1,5 +1,6 @@
 """Every partition key and sort key. Nobody else formats or parses one."""
 
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 from sharpwave.schemas.ids import is_agent_id, is_record_id, is_type_name
@@ -21,6 +22,9 @@ class Key(NamedTuple):
         return {"PK": {"S": self.pk}, "SK": {"S": self.sk}}
 
 
+#: Over how many partitions records of the whole fleet are spread.
+PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
+
 MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
 CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 
@@ -38,6 +42,7 @@ _FAMILIES = {
     "shared": "pattern",
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
+    **{name: name for name in ("resolved", "due", "changed", "sources")},
 }
 
 
@@ -154,6 +159,16 @@ def strategy_pk(agent_id: str) -> str:
     return f"agent:{agent_id}#strategy"
 
 
+def writer(decision_type: str, agent_id: str) -> Key:
+    """Give the key of an entry in the list of agents that wrote decisions of one type."""
+    return Key(f"shared#writers#{decision_type}", agent_id)
+
+
+def episode_sources(agent_id: str, decision_type: str, day: str, hour: str) -> Key:
+    """Give the key of the sources used by one day's decisions that were written in one hour."""
+    return Key(f"sources#{agent_id}#{decision_type}", f"{day}#{hour}")
+
+
 def shared_with_pk(reader: str) -> str:
     """Give the partition of what was shared with one reader."""
     return f"agent:{reader}#shared"
@@ -177,6 +192,29 @@ def audience(uid: str, chunk: int = 0) -> Key:
     return Key(f"audience#{uid}", f"{chunk:05d}")
 
 
+def late_chunk(uid: str, agent_id: str) -> Key:
+    """Give the key of a chunk for one agent that registered in time and was listed late."""
+    return Key(f"audience#{uid}", f"late#{agent_id}")
+
+
+def quota_verdict(uid: str) -> Key:
+    """Give the key of what a source's quota said of one signal."""
+    return Key(f"audience#{uid}", "quota")
+
+
+def resolved(scope: str, stored_iso: str, uid: str) -> Key:
+    """Give the key of an entry in the list of signals whose audience is looked up.
+
+    `scope` is a signal's type for its subscribers, or `*` for everyone.
+    """
+    return Key(f"resolved#{scope}", f"{stored_iso}#{uid}")
+
+
+def due(minute: int, shard: int, entry: str) -> Key:
+    """Give the key of deliveries whose deadline falls into one minute since the epoch."""
+    return Key(f"due#{minute}#{shard}", entry)
+
+
 def known_agent(agent_id: str) -> Key:
     """Give the key of an entry in the list of agents seen or registered."""
     return Key("agents", agent_id)
@@ -188,8 +226,14 @@ def known_pattern(subject: str) -> Key:
 
 
 def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
-    """Give the key of a refused record."""
-    return Key(f"parked#{table}", f"{pk}|{sk}|{event_id}"[-1000:])
+    """Give the key of a refused record; the refused records of one partition lie together."""
+    shard = _shard_of(pk, PARKED_SHARDS)
+    return Key(f"parked#{table}#{shard}", f"{pk}|{sk}|{event_id}"[-1000:])
+
+
+def parked_pks(table: str) -> list[str]:
+    """List the partitions that hold a table's refused records."""
+    return [f"parked#{table}#{shard}" for shard in range(PARKED_SHARDS)]
 
 
 def ledger_pk(subject: str) -> str:
@@ -202,14 +246,33 @@ def ledger_slot(subject: str, day: str, slot: str) -> Key:
     return Key(ledger_pk(subject), f"L#{day}#{slot}")
 
 
-def ledger_head(subject: str, day: str) -> Key:
-    """Give the key of a ledger's counts for one day."""
-    return Key(ledger_pk(subject), f"H#{day}")
+def ledger_head(subject: str, day: str, slot: str = "") -> Key:
+    """Give the key of the counts of one slot of one day of a ledger."""
+    return Key(ledger_pk(subject), f"H#{day}" + (f"#{slot}" if slot else ""))
 
 
-def base_subject(agent_id: str, decision_type: str) -> str:
-    """Name the ledger that counts every decision of one agent and type."""
-    return f"base:{agent_id}:{decision_type}"
+def ledger_day(subject: str, day: str) -> Key:
+    """Give the key of a ledger's counts for one day, summed over its slots."""
+    return Key(ledger_pk(subject), f"D#{day}")
+
+
+def changed(subject: str, day: str) -> Key:
+    """Give the key of the mark that a ledger's day changed since it was last published."""
+    return Key(f"changed#{_shard_of(subject, CHANGED_SHARDS)}", f"{subject}|{day}")
+
+
+def changed_pks() -> list[str]:
+    """List the partitions that hold the marks of changed days."""
+    return [f"changed#{shard}" for shard in range(CHANGED_SHARDS)]
+
+
+def base_subject(agent_id: str, decision_type: str, epoch: int = 0) -> str:
+    """Name the ledger that counts every decision of one agent and type in one epoch.
+
+    An epoch begins, in epoch seconds, where a version of a pattern begins or ends for that agent
+    and type; the first one has no name of its own.
+    """
+    return f"base:{agent_id}:{decision_type}" + (f"@{epoch}" if epoch else "")
 
 
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
@@ -314,3 +377,7 @@ def _state(pk: str, sk: str) -> Parsed | None:
     name = pk.removeprefix(f"agent:{owner}#memory#")
     known = name in MEMORY_TYPES and split_dated_sk(sk) is not None
     return Parsed("memory", owner, name) if known else None
+
+
+def _shard_of(text: str, shards: int) -> int:
+    return blake2b(text.encode(), digest_size=2).digest()[0] % shards
