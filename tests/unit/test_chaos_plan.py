@@ -122,7 +122,7 @@ class Table:
 
 def test_the_list_that_replaces_the_ledger_is_exact_until_a_decision_comes_twice() -> None:
     state = DecisionState(
-        pk="p", sk="s", agent_id="a", cycle=None, day="2027-01-15", hour=8, outcome=True,
+        pk="p", sk="s", agent_id="a", cycle=None, day="2027-01-15", content=b"abc", outcome=True,
         quality=None, outcome_rev=1, applied=False,
     )  # fmt: skip
     element, place = element_of(state).encode(), Location("pipeline", keys.Key("l", "s"))

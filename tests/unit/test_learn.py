@@ -85,7 +85,7 @@ def figures(counts: Counts) -> tuple[int, int, int, Decimal]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_counts_survive_duplicates_order_crashes_and_racing_workers(seed: int) -> None:
-    chance, world, version = Random(seed), World(), pattern(shards=1 + seed % 3)
+    chance, world, version = Random(seed), World(), pattern()
     publish(world, version)
     states = history(chance)
     written = [*states, *chance.sample(states, 20)]

@@ -31,7 +31,7 @@ def state_of(decision: int, revision: int, content: int) -> DecisionState:
         outcome_rev=revision,
         applied=decision % 4 == 0,
         day="2025-10-18",
-        hour=14,
+        content=b"abc",
     )
 
 
@@ -99,8 +99,8 @@ def test_the_greatest_revision_stands_in_whatever_order_revisions_come(order: li
 
 
 def test_a_withdrawn_outcome_is_pending_again() -> None:
-    resolved = Element(b"decision", b"unit", 1, Outcome.SUCCESS, False, 9000)
-    withdrawn = Element(b"decision", b"unit", 2, Outcome.PENDING, False, None)
+    resolved = Element(b"decision", b"abc", b"unit", 1, Outcome.SUCCESS, False, 9000)
+    withdrawn = Element(b"decision", b"abc", b"unit", 2, Outcome.PENDING, False, None)
 
     counts = fold([resolved.encode(), withdrawn.encode()])
 
@@ -108,15 +108,15 @@ def test_a_withdrawn_outcome_is_pending_again() -> None:
 
 
 def test_of_two_outcomes_under_one_revision_the_failure_stands_everywhere() -> None:
-    success = Element(b"decision", b"unit", 1, Outcome.SUCCESS, False, 9000).encode()
-    failure = Element(b"decision", b"unit", 1, Outcome.FAILURE, False, 100).encode()
+    success = Element(b"decision", b"abc", b"unit", 1, Outcome.SUCCESS, False, 9000).encode()
+    failure = Element(b"decision", b"abc", b"unit", 1, Outcome.FAILURE, False, 100).encode()
 
     assert fold([success, failure]) == fold([failure, success])
     assert fold([success, failure]).s == 0
 
 
 def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> None:
-    pending = Element(b"decision", b"unit", 0, Outcome.PENDING, True, 9000)
+    pending = Element(b"decision", b"abc", b"unit", 0, Outcome.PENDING, True, 9000)
 
     assert fold([pending.encode()]) == Counts(size=1, pending=1)
 

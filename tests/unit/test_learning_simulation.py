@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sharpwave.workers.learning.counts import Counts, fold, total
-from sharpwave.workers.learning.elements import DecisionState, Outcome, bucket_of, element_of
+from sharpwave.workers.learning.elements import DecisionState, Outcome, element_of
 
 RUNS = 240
 WRITERS = 4
@@ -19,6 +19,10 @@ Bucket = tuple[str, str]
 Message = list[DecisionState]
 Count = Callable[[frozenset[bytes]], Counts]
 Guard = Callable[[Counts, Counts], bool]
+
+
+def bucket_of(state: DecisionState) -> Bucket:
+    return state.day, state.sk[:13]
 
 
 def larger_set(new: Counts, held: Counts) -> bool:
@@ -31,8 +35,8 @@ def more_outcomes(new: Counts, held: Counts) -> bool:
 
 def successes_and_failures(elements: frozenset[bytes]) -> Counts:
     """Count as two plain sets of decisions would: one of successes, one of failures."""
-    ok = {element[:8] for element in elements if element[14] & 3 == Outcome.SUCCESS}
-    ko = {element[:8] for element in elements if element[14] & 3 == Outcome.FAILURE}
+    ok = {element[:8] for element in elements if element[17] & 3 == Outcome.SUCCESS}
+    ko = {element[:8] for element in elements if element[17] & 3 == Outcome.FAILURE}
     return Counts(size=len(elements), n=len(ok) + len(ko), s=len(ok))
 
 
@@ -58,7 +62,7 @@ def apply(message: Message, table: Table) -> Iterator[None]:
     """Work off one message; every yield is a point where others run or the writer dies."""
     buckets: dict[Bucket, set[bytes]] = {}
     for state in message:
-        buckets.setdefault(bucket_of(state, shards=2), set()).add(element_of(state).encode())
+        buckets.setdefault(bucket_of(state), set()).add(element_of(state).encode())
     for bucket, elements in buckets.items():
         everything = table.add(bucket, elements)
         yield
@@ -72,12 +76,12 @@ def history(chance: random.Random) -> list[DecisionState]:
     for number in range(30):
         state = DecisionState(
             pk="agent:a#decision#T",
-            sk=str(number),
+            sk=f"2025-10-18T{14 + number % 2}:30:00Z#{number}",
             agent_id="a",
             cycle=number // 2,
             applied=number % 3 == 0,
             day="2025-10-18",
-            hour=14 + number % 2,
+            content=b"abc",
         )
         states.append(state)
         for revision in range(1, chance.randint(0, 4) + 1):
@@ -129,7 +133,7 @@ def recount(states: list[DecisionState]) -> Counts:
         applied=len(applied),
         applied_s=sum(state.outcome is True for state in applied),
         pending=len(last) - len(resolved),
-        units=len({(bucket_of(state, shards=2), state.cycle) for state in resolved}),
+        units=len({(bucket_of(state), state.cycle) for state in resolved}),
     )
 
 

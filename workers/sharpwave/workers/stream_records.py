@@ -16,7 +16,8 @@ from sharpwave.workers.outgoing import StreamRecord
 OUTCOME = frozenset({"outcome", "outcome_rev"})
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
-_MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
+#: What an agent may change of a record once it is written.
+MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
 
 
 class Record(Struct, gc=False):
@@ -106,7 +107,7 @@ def touches(record: Record, names: Set[str]) -> bool:
 def forbidden(record: Record) -> list[Fault]:
     """List the changes of what does not change once written."""
     assert record.kind is not None
-    wrong = changed_in(record) - _MUTABLE[record.kind]
+    wrong = changed_in(record) - MUTABLE[record.kind]
     remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
     return [
         Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")

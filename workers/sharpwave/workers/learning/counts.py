@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
 
-from sharpwave.workers.learning.elements import Element, Outcome
+from sharpwave.workers.learning.elements import (
+    ELEMENT_BYTES,
+    KEY_BYTES,
+    Element,
+    Outcome,
+    outranks,
+)
 
 
 class MalformedRow(ValueError):
@@ -61,23 +67,33 @@ class Counts:
 
 
 def fold(elements: Iterable[bytes]) -> Counts:
-    """Count a ledger set: the greatest revision of each decision stands.
+    """Count a ledger set: of each decision the element that outranks its others stands.
 
-    Depends on the set of elements alone, never on order or repetition. Two elements of one
-    decision and revision are a writer's fault; the greater bytes stand, everywhere alike.
+    Depends on the set of elements alone, never on order or repetition, and not on elements that
+    others supersede.
 
     Raises:
         MalformedElement: an element this version cannot read.
     """
     distinct = frozenset(elements)
-    standing: dict[bytes, tuple[int, bytes, Element]] = {}
-    for raw in distinct:
-        element = Element.decode(raw)
-        candidate = (element.outcome_rev, raw, element)
-        held = standing.get(element.decision)
-        if held is None or candidate[:2] > held[:2]:
-            standing[element.decision] = candidate
-    return _count([element for _, _, element in standing.values()], size=len(distinct))
+    standing = [Element.decode(element) for element in standing_of(distinct).values()]
+    return _count(standing, size=len(distinct))
+
+
+def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Give the element that stands of each decision, by the digest of its key.
+
+    Raises:
+        MalformedElement: an element is not of the length this version reads.
+    """
+    standing: dict[bytes, bytes] = {}
+    for element in elements:
+        if len(element) != ELEMENT_BYTES:
+            Element.decode(element)
+        held = standing.get(element[:KEY_BYTES])
+        if held is None or outranks(element, held):
+            standing[element[:KEY_BYTES]] = element
+    return standing
 
 
 def total(counts: Iterable[Counts]) -> Counts:

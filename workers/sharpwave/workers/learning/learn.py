@@ -8,7 +8,7 @@ from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.counts import fold
-from sharpwave.workers.learning.elements import DecisionState, bucket_of, element_of
+from sharpwave.workers.learning.elements import DecisionState, content_digest, element_of, path_of
 from sharpwave.workers.ports import Ledger, Location, Spread
 
 #: What the attributes of a head that hold counts start with.
@@ -65,16 +65,14 @@ def contributions(
 ) -> Iterator[tuple[Bucket, bytes]]:
     """Give the element of a decision for its base ledger and for each version that counts it."""
     base = keys.base_subject(decision["agent_id"], decision["decision_type"])
-    yield _contribution(base, decision, applied=False, shards=1)
+    yield _contribution(base, decision, applied=False)
     for version in versions:
-        applied = version.applied(decision)
-        shards = version.definition.shards
-        yield _contribution(version.subject, decision, applied=applied, shards=shards)
+        yield _contribution(version.subject, decision, applied=version.applied(decision))
 
 
 def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
     """Reduce a decision to what learning looks at."""
-    day, hour = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
+    day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
     outcome = decision.get("outcome")
     context = decision.get("context")
     resolved = isinstance(outcome, Mapping)
@@ -85,7 +83,7 @@ def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
         agent_id=decision["agent_id"],
         cycle=context.get("cycle") if isinstance(context, Mapping) else None,
         day=day,
-        hour=hour,
+        content=content_digest(decision),
         outcome=bool(outcome["success"]) if isinstance(outcome, Mapping) else None,
         quality=None if quality is None else float(quality),
         outcome_rev=int(decision.get("outcome_rev") or 1) if resolved else 0,
@@ -94,10 +92,12 @@ def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
 
 
 def _contribution(
-    subject: str, decision: Mapping[str, Any], *, applied: bool, shards: int
+    subject: str, decision: Mapping[str, Any], *, applied: bool
 ) -> tuple[Bucket, bytes]:
     state = state_of(decision, applied=applied)
-    return Bucket(subject, *bucket_of(state, shards)), element_of(state).encode()
+    element = element_of(state)
+    slot = next(path_of(state.sk, element.decision))
+    return Bucket(subject, state.day, slot), element.encode()
 
 
 def _apply(bucket: Bucket, elements: Collection[bytes], ledger: Ledger) -> None:
