@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpwave.workers.learning.elements import (
+    DEEPEST,
     DecisionState,
     Element,
     MalformedElement,
@@ -17,7 +18,7 @@ from sharpwave.workers.learning.elements import (
     content_digest,
     element_of,
     outranks,
-    path_of,
+    slot_of,
 )
 
 PK = "agent:market-hunter#decision#SOURCE_SELECTION"
@@ -145,7 +146,9 @@ def test_a_state_that_fits_no_element_is_refused_by_name(
 
 
 def test_a_slot_is_the_hour_and_splits_down_to_the_digits_of_the_key() -> None:
-    path = list(path_of("2026-11-22T14:35:27.123Z#dec_1", bytes.fromhex("a3" + "0" * 14)))
+    decision = bytes.fromhex("a3" + "0" * 14)
+
+    path = [slot_of("2026-11-22T14:35:27.123Z#dec_1", decision, n) for n in range(DEEPEST + 1)]
 
     assert path[:7] == [
         "2026-11-22T14",
@@ -156,12 +159,8 @@ def test_a_slot_is_the_hour_and_splits_down_to_the_digits_of_the_key() -> None:
         "2026-11-22T14:35:27#a",
         "2026-11-22T14:35:27#a3",
     ]
-    assert len(path) == 5 + 16
-
-
-def test_raw_seconds_and_milliseconds_have_one_form_of_path() -> None:
-    assert next(path_of("2026-11-22T14:35:27Z#d", bytes(8))) == "2026-11-22T14"
-    assert list(path_of("2026-11-22T14:35:27Z#d", bytes(8)))[4] == "2026-11-22T14:35:27"
+    assert path[-1] == f"2026-11-22T14:35:27#{decision.hex()}"
+    assert [slot_of("2026-11-22T14:35:27Z#d", decision, n) for n in range(5)] == path[:5]
 
 
 CONTENT: dict[str, Any] = {

@@ -87,12 +87,16 @@ class PatternVersion(BaseModel):
             return False
         if definition.decision_type != decision["decision_type"]:
             return False
-        end = self.effective_to
-        if not self.effective_from <= decision["timestamp"] < (end or 1 << 60):
+        if not self.covers(decision["timestamp"]):
             return False
         if definition.conditions is None:
             return self.applied(decision)
         return definition.conditions.matches(decision)
+
+    def covers(self, moment: int) -> bool:
+        """Say whether the version is in effect at an epoch second."""
+        end = self.effective_to
+        return self.effective_from <= moment and (end is None or moment < end)
 
     def applied(self, decision: Mapping[str, Any]) -> bool:
         """Say whether the decision names this pattern in `reasoning.patterns_applied`."""

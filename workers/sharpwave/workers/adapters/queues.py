@@ -94,17 +94,17 @@ class SqsWorkQueues:
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages; returns once every one was accepted."""
-        by_queue: dict[str, list[str]] = {}
+        by_queue: dict[tuple[str, int], list[str]] = {}
         for message in messages:
-            by_queue.setdefault(message.queue, []).append(message.body)
-        for queue, bodies in by_queue.items():
+            by_queue.setdefault((message.queue, message.delay_s), []).append(message.body)
+        for (queue, delay_s), bodies in by_queue.items():
             url = self._urls.find(queue)
             if url is None:
                 raise TryAgain(f"work queue {queue} does not exist; run `sharpwave provision`")
-            send_all(self._client, url, bodies)
+            send_all(self._client, url, bodies, delay_s=delay_s)
 
 
-def send_all(client: Any, url: str, bodies: Sequence[str]) -> None:
+def send_all(client: Any, url: str, bodies: Sequence[str], *, delay_s: int = 0) -> None:
     """Send bodies to one queue in as few batches as the limits allow.
 
     Raises:
@@ -112,7 +112,9 @@ def send_all(client: Any, url: str, bodies: Sequence[str]) -> None:
     """
     todo = list(bodies)
     for attempt in range(ATTEMPTS):
-        failed = [body for batch in _batches(todo) for body in _send_batch(client, url, batch)]
+        failed = [
+            body for batch in _batches(todo) for body in _send_batch(client, url, batch, delay_s)
+        ]
         if not failed:
             return
         todo = failed
@@ -125,8 +127,12 @@ def is_gone(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _GONE
 
 
-def _send_batch(client: Any, url: str, batch: Sequence[str]) -> list[str]:
-    entries = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(batch)]
+def _send_batch(client: Any, url: str, batch: Sequence[str], delay_s: int) -> list[str]:
+    entries: list[dict[str, Any]] = [
+        {"Id": str(index), "MessageBody": body} for index, body in enumerate(batch)
+    ]
+    for entry in entries if delay_s else ():
+        entry["DelaySeconds"] = delay_s
     with calling(f"SendMessageBatch to {url}"):
         reply = client.send_message_batch(QueueUrl=url, Entries=entries)
     return [batch[int(entry["Id"])] for entry in reply.get("Failed", ())]

@@ -15,7 +15,7 @@ so what a set says never depends on which of the superseded ones it still holds.
 import json
 import struct
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -37,6 +37,8 @@ _CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(-5, None)
 #: Where the path of a decision's slots cuts its time, `2026-11-22T14:35:27`.
 _CUTS = tuple(len(text) for text in ("2026-11-22T14", "2026-11-22T14:3", "2026-11-22T14:35"))
 _CUTS += tuple(len(text) for text in ("2026-11-22T14:35:2", "2026-11-22T14:35:27"))
+#: Depth of the slot that a path ends in.
+DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
 _NO_CONTENT = MUTABLE["decision"] | WORKER["decision"] | IGNORED
 
 
@@ -188,17 +190,15 @@ def content_digest(item: Mapping[str, Any]) -> bytes:
     return _digest(text, CONTENT_BYTES)
 
 
-def path_of(sk: str, decision: bytes) -> Iterator[str]:
-    """Name the slots of a day that may hold a decision, from the hour it was written in down.
+def slot_of(sk: str, decision: bytes, depth: int) -> str:
+    """Name the slot of a day that may hold a decision, at a depth of its path from 0 to `DEEPEST`.
 
-    The path is a function of the decision's key alone: hour, ten minutes, minute, ten seconds,
-    second, and then the digits of the key's digest, so a slot always splits.
+    The path is a function of the decision's key alone: the hour it was written in, ten minutes,
+    minute, ten seconds, second, and then the digits of the key's digest, so a slot always splits.
     """
-    for cut in _CUTS:
-        yield sk[:cut]
-    digits = decision.hex()
-    for length in range(1, len(digits) + 1):
-        yield f"{sk[: _CUTS[-1]]}#{digits[:length]}"
+    if depth < len(_CUTS):
+        return sk[: _CUTS[depth]]
+    return f"{sk[: _CUTS[-1]]}#{decision.hex()[: depth - len(_CUTS) + 1]}"
 
 
 def _canonical(value: object) -> Any:
