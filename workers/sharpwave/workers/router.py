@@ -56,8 +56,10 @@ class Router:
         importance: float = 0.8,
         access_count: int = 10,
         promote_after_s: float = times.DAY_S,
+        event_ahead: times.EventAhead = times.AS_A_RULE,
     ) -> None:
-        """Set from which importance or access count a memory entry is promoted early."""
+        """Set when a memory entry is promoted early, and which event times are admitted."""
+        self._event_ahead = event_ahead
         self._importance = importance
         self._promote_after_s = promote_after_s
         self._access_count = access_count
@@ -78,7 +80,8 @@ class Router:
             stored_at = stored_at_of(raw)
             moment = max(moment, stored_at)
             if not self._take_new(table, raw, stored_at, groups):
-                for duty, group, entry in self._work(read(table, raw, stored_at)):
+                record = read(table, raw, stored_at, self._event_ahead)
+                for duty, group, entry in self._work(record):
                     groups.of(duty, group).append(entry)
         return groups.packed(int(moment * 1000))
 
@@ -96,7 +99,9 @@ class Router:
             return False
         sk = change["Keys"]["SK"]["S"]
         text = content(raw["eventID"], table, pk, sk, stored_at, image)
-        if is_packed(text) or not is_sound(place.kind, image, text=text, stored_at=stored_at):
+        if is_packed(text) or not is_sound(
+            place.kind, image, text=text, stored_at=stored_at, event_ahead=self._event_ahead
+        ):
             return False
         number = change.get("SequenceNumber", "")
         if place.kind == "signal":
