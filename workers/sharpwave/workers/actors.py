@@ -92,7 +92,7 @@ def register(broker: dramatiq.Broker, ports: Ports) -> None:
 def _declare(
     broker: dramatiq.Broker, queue: str, name: str, handle: Handler, queues: WorkQueues
 ) -> None:
-    def run(entries: Entries) -> None:
+    def run(entries: Entries, **_of_newer_routers: object) -> None:
         try:
             done = handle(entries)
         except TryAgain:
