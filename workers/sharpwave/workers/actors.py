@@ -92,7 +92,7 @@ def register(broker: dramatiq.Broker, ports: Ports) -> None:
 def _declare(
     broker: dramatiq.Broker, queue: str, name: str, handle: Handler, queues: WorkQueues
 ) -> None:
-    def run(entries: Entries) -> None:
+    def run(entries: Entries, **_of_newer_routers: object) -> None:
         try:
             done = handle(entries)
         except TryAgain:
@@ -310,7 +310,7 @@ def _loss(content: Mapping[str, Any]) -> Loss:
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
-    faults = [Fault(**fault) for fault in entry["faults"]]
+    faults = [Fault(each["code"], each["where"], each["message"]) for each in entry["faults"]]
     return Refusal(
         entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
     )

@@ -23,7 +23,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from sharpwave.schemas.ownership import IGNORED, WORKER
+from sharpwave.schemas.ownership import IGNORED, RESERVED, WORKER
 from sharpwave.workers.stream_records import MUTABLE
 
 ELEMENT_BYTES, KEY_BYTES, CONTENT_BYTES = 20, 8, 3
@@ -185,7 +185,11 @@ def content_digest(item: Mapping[str, Any]) -> bytes:
     Args:
         item: plain attributes, as `item_from_wire` gives them.
     """
-    content = {name: value for name, value in item.items() if name not in _NO_CONTENT}
+    content = {
+        name: value
+        for name, value in item.items()
+        if name not in _NO_CONTENT and not name.startswith(RESERVED)
+    }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_canonical)
     return _digest(text, CONTENT_BYTES)
 
