@@ -3,6 +3,7 @@
 import gzip
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.adapters.calls import calling
+from sharpwave.workers.ports import TryAgain
 
 
 class FolderArchive:
@@ -20,15 +22,25 @@ class FolderArchive:
         self._folder = folder
 
     def write(self, day: str, lines: Sequence[str]) -> None:
-        """Store lines of one day as one new part."""
+        """Store lines of one day as one new part.
+
+        Raises:
+            TryAgain: the disk is full or away, which time or an operator mends.
+        """
         part = self._folder / part_name(day)
-        part.parent.mkdir(parents=True, exist_ok=True)
         temporary = part.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            file.write(pack(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(part)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(pack(lines))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(part)
+        except OSError as error:
+            # What is half written takes the room that the next attempt needs.
+            with suppress(OSError):
+                temporary.unlink()
+            raise TryAgain(f"archive {self._folder}: {error}") from error
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Read every line of every part, days in order."""
