@@ -9,7 +9,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench chaos lint up synth lock clean
+.PHONY: help setup demo test paths bench chaos lint up synth lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ demo: setup  ## Replay real market history through the whole system, then verify
 test: setup  ## Run the tests (under five minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
 	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)
+
+paths: setup  ## Run unit and contract tests; name each error path that none of them takes.
+	@$(BIN)/python -m sharpwave.infra.embedded ministack
+	@$(BIN)/python -m pytest -q $(ON_EVERY_CORE) -p tests.error_paths tests/unit tests/contract $(ARGS)
 
 bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="--quick".
 	@$(BIN)/sharpwave bench $(ARGS)

@@ -2,6 +2,9 @@
 
 import ctypes
 import gzip
+import itertools
+import linecache
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.workers import gather
 from sharpwave.workers.adapters.archives import DamagedPart, FolderArchive
 from sharpwave.workers.archive import Archiving, lines_of
 from sharpwave.workers.gather import Gatherer
@@ -184,6 +188,51 @@ def test_a_leader_that_is_stopped_while_it_waits_sends_the_others_away() -> None
 
 class TimeLimit(BaseException):
     """What a thread may be hit by."""
+
+
+class Interrupted:
+    """Traces a thread, and raises in it at one of the lines it runs in the gatherer."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __call__(self, frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != gather.__file__:
+            return None
+        # Python lets nothing come between the end of a block and the release of its lock.
+        line = linecache.getline(gather.__file__, frame.f_lineno).strip()
+        if event == "line" and not line.startswith("with "):
+            self.left -= 1
+            if self.left == 0:
+                raise TimeLimit
+        return self
+
+
+def test_a_leader_may_be_stopped_at_any_line_and_nobody_waits_for_it() -> None:
+    for line in itertools.count(1):
+        gatherer: Gatherer[str] = Gatherer(lambda pieces: None, linger_s=0.02, threads=3)
+        trace = Interrupted(line)
+        leader = threading.Thread(target=_traced, args=(trace, gatherer))
+        leader.start()
+        others = Callers(gatherer, ["b"])
+        leader.join(PATIENCE_S)
+        later = Callers(gatherer, ["c"]).join()
+
+        assert others.join()["b"] is None or isinstance(others.results["b"], TryAgain)
+        assert later == {"c": None}
+        if trace.left > 0:
+            assert line > 20
+            return
+
+
+def _traced(trace: Interrupted, gatherer: Gatherer[str]) -> None:
+    sys.settrace(trace)
+    try:
+        gatherer.add(["a"])
+    except TimeLimit:
+        return
+    finally:
+        sys.settrace(None)
 
 
 def test_lines_are_parted_by_the_day_of_their_decision() -> None:

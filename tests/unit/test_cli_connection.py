@@ -1,9 +1,22 @@
 """A local endpoint gets test credentials; an operator's own never travel to one unasked."""
 
 import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
 
+from sharpwave.infra import errors
 from sharpwave.infra.connection import connect, is_local_url
-from sharpwave.infra.errors import Misused
+from sharpwave.infra.errors import Misused, translated
 
 LOCAL = "http://127.0.0.1:4566"
 
@@ -89,3 +102,50 @@ def test_one_service_may_live_elsewhere() -> None:
 
     assert made.dynamodb.meta.endpoint_url == LOCAL
     assert made.sqs.meta.endpoint_url == "http://localhost:4568"
+
+
+def of_client(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "Operation")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (of_client("ResourceNotFoundException"), errors.Missing),
+        (of_client("AWS.SimpleQueueService.NonExistentQueue"), errors.Missing),
+        (of_client("AccessDeniedException"), errors.Denied),
+        (of_client("AWS.SimpleQueueService.QueueDeletedRecently"), errors.Conflict),
+        (of_client("ValidationException"), errors.Rejected),
+        (EndpointConnectionError(endpoint_url=LOCAL), errors.Unreachable),
+        (ConnectTimeoutError(endpoint_url=LOCAL), errors.Unreachable),
+        (ReadTimeoutError(endpoint_url=LOCAL), errors.Unreachable),
+        (SSLError(endpoint_url=LOCAL, error=ValueError("bad certificate")), errors.Unreachable),
+        (ProxyConnectionError(proxy_url=LOCAL), errors.Unreachable),
+        (NoCredentialsError(), errors.Denied),
+        (PartialCredentialsError(provider="env", cred_var="secret"), errors.Denied),
+        (CredentialRetrievalError(provider="sso", error_msg="expired"), errors.Denied),
+        (ParamValidationError(report="no such thing"), errors.Rejected),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
+)
+def test_what_aws_says_is_told_as_what_it_is(raised: Exception, expected: type[Exception]) -> None:
+    with pytest.raises(expected, match="table x") as caught, translated("table x"):
+        raise raised
+
+    assert caught.value.__cause__ is raised
+
+
+def test_a_profile_that_does_not_exist_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    with pytest.raises(errors.Denied, match=r"nobody.*AWS_PROFILE"):
+        connect({"AWS_PROFILE": "nobody"})
+
+
+def test_a_region_that_is_missing_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    deployment = connect({})
+
+    for service in ("dynamodb", "sqs"):
+        with pytest.raises(errors.Denied, match="AWS_REGION"):
+            getattr(deployment, service)

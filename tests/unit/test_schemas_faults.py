@@ -24,6 +24,17 @@ from sharpwave.workers.testing.stores import START
 DAY_S = 86_400
 
 
+STATE = {
+    "PK": "agent:ann",
+    "SK": "CURRENT",
+    "schema_version": 1,
+    "agent_id": "ann",
+    "state_type": "CURRENT",
+    "last_updated": int(START),
+    "version": 1,
+}
+
+
 def refused(kind: Kind, item: Item) -> list[Fault]:
     with pytest.raises(RecordRefused) as caught:
         validate(kind, item, stored_at=START)
@@ -145,3 +156,15 @@ def test_a_bound_signal_and_its_deadline_are_told() -> None:
     assert isinstance(brief, SignalRecord)
     assert (bound.is_bound, claimed.is_bound) == (True, False)
     assert (bound.expires_at, brief.expires_at) == (int(START) + DAY_S, int(START) + 60)
+
+
+@pytest.mark.parametrize(
+    ("kind", "item"),
+    [
+        ("registration", {**registration("ann"), "PK": "agent:bob"}),
+        ("state", {**STATE, "PK": "agent:bob"}),
+        ("state", {**STATE, "state_type": "BACKUP"}),
+    ],
+)
+def test_a_key_that_does_not_fit_its_record_is_named(kind: Kind, item: Item) -> None:
+    assert ["the key does not fit" in fault.message for fault in refused(kind, item)] == [True]

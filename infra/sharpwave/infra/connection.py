@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.config import Config
 
-from sharpwave.infra.errors import Misused
+from sharpwave.infra.errors import Misused, translated
 from sharpwave.schemas import ids, tables
 
 if TYPE_CHECKING:
@@ -59,14 +59,18 @@ class Deployment:
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """The client of the tables."""
-        return self.session.client(
-            "dynamodb", endpoint_url=self.endpoint("dynamodb"), config=self._config
-        )
+        with translated("client of the tables"):
+            return self.session.client(
+                "dynamodb", endpoint_url=self.endpoint("dynamodb"), config=self._config
+            )
 
     @cached_property
     def sqs(self) -> "SQSClient":
         """The client of the queues."""
-        return self.session.client("sqs", endpoint_url=self.endpoint("sqs"), config=self._config)
+        with translated("client of the queues"):
+            return self.session.client(
+                "sqs", endpoint_url=self.endpoint("sqs"), config=self._config
+            )
 
     def endpoint(self, service: str) -> str | None:
         """Say where a service is, by its name in boto3; None is where AWS has it."""
@@ -104,11 +108,13 @@ def connect(
 
     Raises:
         Misused: the prefix or the endpoint cannot be one.
+        Denied: there is no such profile.
     """
     check_prefix(prefix)
     effective = endpoint_url or next((env[name] for name in _ENDPOINTS if env.get(name)), None)
     is_local = effective is not None and is_local_url(effective)
-    session = boto3.Session(**_credentials(env)) if is_local else boto3.Session()
+    with translated("AWS's settings"):
+        session = boto3.Session(**_credentials(env)) if is_local else boto3.Session()
     return Deployment(
         session,
         prefix=prefix,

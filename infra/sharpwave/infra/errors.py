@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    EndpointConnectionError,
+    ConnectionError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
 )
 
 _MISSING = frozenset(
@@ -40,6 +43,13 @@ _DENIED = frozenset(
         "InvalidSignatureException",
         "UnrecognizedClientException",
     }
+)
+_NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
 )
 _RECENTLY_DELETED = frozenset(
     {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
@@ -94,11 +104,11 @@ def translated(thing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _of_client(thing, error) from error
-    except (EndpointConnectionError, HTTPClientError) as error:
+    except (ConnectionError, HTTPClientError) as error:
         raise Unreachable(
             f"{thing}: {error}; start it with `sharpwave up`, or fix the endpoint"
         ) from error
-    except (NoCredentialsError, NoRegionError) as error:
+    except _NO_CREDENTIALS as error:
         raise Denied(
             f"{thing}: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_REGION"
         ) from error

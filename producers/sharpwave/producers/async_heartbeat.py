@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 
 from sharpwave.producers.async_driver import AsyncDriver
-from sharpwave.producers.errors import AgentError
 from sharpwave.producers.identity import log
 from sharpwave.producers.leases import Leases
 from sharpwave.producers.operations.receiving import Received
@@ -48,10 +47,11 @@ class AsyncHeartbeat:
         due = self._leases.take_due()
         if not due:
             return
+        again = due
         try:
-            await self._driver.run(extend(due))
-        except AgentError as error:
-            log.warning("heartbeat_failed", extra={"reason": str(error)})
-            self._leases.retry(due)
-        else:
-            self._leases.hold(one for one in due if one.held)
+            again = await self._driver.run(extend(due))
+        except Exception as error:
+            # Whatever it was: without this task all else that is held would come again.
+            log.warning("heartbeat_failed", extra={"reason": repr(error)})
+        self._leases.hold(one for one in due if one.held and one not in again)
+        self._leases.retry(again)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from sharpwave.producers.call import Call, Reply
 from sharpwave.producers.errors import ExtraMissing
 from sharpwave.producers.identity import log
@@ -50,8 +48,9 @@ class DaxRoute:
             return None
         try:
             reply: Reply = getattr(self._connected(), call.operation)(**call.params)
-        # The client raises bare socket errors beside its own, which are ClientErrors.
-        except (ClientError, BotoCoreError, OSError) as error:
+        # The client raises bare socket and decoding errors beside its own, and whatever it
+        # raises: DynamoDB can answer.
+        except Exception as error:
             self._failed(call, error)
             return None
         self._failures = 0
@@ -74,7 +73,7 @@ class DaxRoute:
         self._failures += 1
         if self._failures >= _FAILURES_TO_OPEN:
             self._open_until, self._failures = self._clock() + _OPEN_S, 0
-        log.warning("dax_fallback", extra={"call": call.target, "reason": str(error)})
+        log.warning("dax_fallback", extra={"call": call.target, "reason": repr(error)})
 
 
 def connector(endpoint: str, **arguments: Any) -> Callable[[], Any]:

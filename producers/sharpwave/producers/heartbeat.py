@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from threading import Condition, Thread
 
-from sharpwave.producers.errors import AgentError
 from sharpwave.producers.identity import log
 from sharpwave.producers.leases import Leases
 from sharpwave.producers.operations.receiving import Received
@@ -26,8 +25,10 @@ class Heartbeat:
         with self._changed:
             self._leases.hold(received)
             if self._thread is None and self._leases.wait_s() is not None:
-                self._thread = Thread(target=self._beat, name="sharpwave-heartbeat", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._beat, name="sharpwave-heartbeat", daemon=True)
+                thread.start()
+                # Only now: where no thread can be started, the next call tries again.
+                self._thread = thread
             self._changed.notify()
 
     def stop(self) -> None:
@@ -57,12 +58,12 @@ class Heartbeat:
             due = self._leases.take_due()
         if not due:
             return
+        again = due
         try:
-            self._driver.run(extend(due))
-        except AgentError as error:
-            log.warning("heartbeat_failed", extra={"reason": str(error)})
-            with self._changed:
-                self._leases.retry(due)
-        else:
-            with self._changed:
-                self._leases.hold(one for one in due if one.held)
+            again = self._driver.run(extend(due))
+        except Exception as error:
+            # Whatever it was: without this thread all else that is held would come again.
+            log.warning("heartbeat_failed", extra={"reason": repr(error)})
+        with self._changed:
+            self._leases.hold(one for one in due if one.held and one not in again)
+            self._leases.retry(again)

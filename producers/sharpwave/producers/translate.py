@@ -9,29 +9,41 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    PartialCredentialsError,
 )
 
 from sharpwave.producers import errors
 from sharpwave.producers.call import Call
+from sharpwave.schemas.queues import THROTTLES
 
 #: What the clients may raise for a call that reached them.
 CLIENT_ERRORS = (ClientError, BotoCoreError)
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)
 
-_THROTTLED = (
-    "ThrottlingException",
+_THROTTLED = THROTTLES | {
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
-    "RequestThrottled",
-    "OverLimit",
     "LimitExceededException",
-)
+    "KMS.ThrottlingException",
+    "KmsThrottled",
+}
 _DENIED = (
     "AccessDenied",
     "AccessDeniedException",
+    "ExpiredToken",
     "ExpiredTokenException",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
     "UnrecognizedClientException",
     "InvalidClientTokenId",
     "KMS.AccessDeniedException",
+)
+#: Called a fault of the request, and accepted as it is a moment later.
+_PASSING = (
+    "AWS.SimpleQueueService.QueueDeletedRecently",
+    "QueueDeletedRecently",
+    "RequestTimeout",
+    "TransactionInProgressException",
 )
 _QUEUE_MISSING = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
@@ -43,7 +55,7 @@ def translate(error: Exception, call: Call) -> errors.AgentError:
     elif isinstance(error, ConnectionError | HTTPClientError):
         text = f"{call.target}: {error}; check AWS_ENDPOINT_URL and the network"
         translated = errors.Unreachable(text)
-    elif isinstance(error, NoCredentialsError | CredentialRetrievalError):
+    elif isinstance(error, _NO_CREDENTIALS):
         translated = errors.AccessDenied(f"{call.target}: {error}; configure AWS credentials")
     else:
         translated = errors.InvalidRequest(f"{call.target}: {error}")
@@ -71,6 +83,6 @@ def _service_error(error: ClientError, call: Call) -> errors.AgentError:
     if code in _THROTTLED:
         return errors.Throttled(f"{text}; write or read less at a time, or try again later")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    if status < 500:
+    if status < 500 and code not in _PASSING:
         return errors.InvalidRequest(f"{code}: {text}")
     return errors.ServiceFailed(f"{code}: {text}; try again later")

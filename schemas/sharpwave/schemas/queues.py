@@ -1,7 +1,8 @@
 """The queues as data: five work queues, one inbox per agent, a dead-letter queue for each."""
 
 import json
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from sharpwave.schemas.ids import AGENT_ID, is_agent_id
 from sharpwave.schemas.times import DAY_S
@@ -10,6 +11,10 @@ from sharpwave.schemas.times import DAY_S
 MAX_QUEUE_NAME = 80
 DLQ_SUFFIX = "_dlq"
 INBOX_PREFIX = "inbox-"
+#: Codes by which SQS asks to slow down.
+THROTTLES = frozenset({"OverLimit", "RequestThrottled", "Throttling", "ThrottlingException"})
+#: How the codes begin by which SQS says that it cannot use a queue's key, or that nobody may.
+_CLOSED = ("Kms", "KMS.", "AccessDenied")
 RETENTION_S = 10 * DAY_S
 DLQ_RETENTION_S = 14 * DAY_S
 
@@ -56,3 +61,14 @@ def inbox(agent_id: str) -> Queue:
     if not is_agent_id(agent_id):
         raise ValueError(f"{agent_id!r} cannot name an agent; use {AGENT_ID}")
     return Queue(INBOX_PREFIX + agent_id, visibility_timeout_s=60, max_receive_count=5)
+
+
+def is_final(refused: Mapping[str, Any]) -> bool:
+    """Say whether an entry of a batch that SQS refused would be refused at any later time too.
+
+    What is throttled, or lies under a key that is disabled, is called the sender's fault as well,
+    and is accepted as it is once that is over. Source: AWS, "SendMessage", API reference, errors.
+    """
+    code = str(refused.get("Code", "")).rpartition("AWS.SimpleQueueService.")[2]
+    is_passing = code in THROTTLES or code.startswith(_CLOSED)
+    return bool(refused.get("SenderFault")) and not is_passing

@@ -104,6 +104,35 @@ def test_registering_again_the_same_way_writes_nothing(play: Play, me: Identity)
     assert played.operations == ["get_item", "get_queue_url"]
 
 
+def test_registering_touches_nothing_that_an_operator_may_be_setting(
+    play: Play, me: Identity
+) -> None:
+    known = {
+        **keys.registration("risk").item(),
+        "schema_version": 1,
+        "agent_id": "risk",
+        "subscriptions": ["WHALE"],
+        "accepts_from": ["hunter"],
+        "may_broadcast": False,
+        "registered_at": 5,
+        "signals_per_minute": 7,
+    }
+
+    played = play(
+        registration.register(me, subscriptions=["PING"]),
+        {"Item": item_to_wire(known)},
+        {"QueueUrl": "http://q/inbox-risk"},
+        {},
+    )
+
+    change = played.calls[-1]
+    assert change.operation == "update_item"
+    assert "signals_per_minute" not in change.params["ExpressionAttributeNames"].values()
+    assert change.params["UpdateExpression"].endswith(" REMOVE #accepts_from")
+    assert "#registered_at = if_not_exists(" in change.params["UpdateExpression"]
+    assert played.result.signals_per_minute == 7
+
+
 def test_a_cycle_of_parents_ends_a_chain(play: Play, me: Identity) -> None:
     first, second = (
         {

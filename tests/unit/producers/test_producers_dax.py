@@ -16,6 +16,7 @@ from sharpwave.schemas import ids
 
 FAILURES = [
     ConnectionResetError("reset"),
+    RuntimeError("cannot decode the answer"),
     ClientError({"Error": {"Code": "NoRouteException", "Message": "no route"}}, "Query"),
 ]
 RECENT = Call("dynamodb", "query", {}, recent=True)

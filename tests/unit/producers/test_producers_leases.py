@@ -1,11 +1,13 @@
 """A delivery is renewed at half its visibility timeout while somebody has it."""
 
+import asyncio
 from collections.abc import Callable
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from sharpwave.producers.async_heartbeat import AsyncHeartbeat
 from sharpwave.producers.errors import Unreachable
 from sharpwave.producers.heartbeat import Heartbeat
 from sharpwave.producers.leases import Leases
@@ -74,27 +76,49 @@ def test_a_renewal_that_failed_is_tried_again_before_the_timeout(moment: Moment)
 
 
 class Driver:
-    """Notes what is renewed; the first `failures` renewals fail."""
+    """Notes what is renewed; the first renewals end as told."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self, *faults: Exception | None) -> None:
         self.renewed: list[Any] = []
-        self.enough, self._failures = Event(), failures
+        self.put_off: list[Received] = []
+        self.enough, self._faults = Event(), [*faults]
 
-    def run(self, operation: Any) -> None:
+    def run(self, operation: Any) -> list[Received]:
         self.renewed.append(next(operation).params)
-        if len(self.renewed) <= self._failures:
-            raise Unreachable("gone")
         if len(self.renewed) == 3:
             self.enough.set()
+        if self._faults and (fault := self._faults.pop(0)):
+            raise fault
+        return self.put_off
 
 
-@pytest.mark.parametrize("failures", [0, 2])
-def test_the_thread_renews_until_nothing_is_held(
-    failures: int, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+class AsyncDriver(Driver):
+    """The same for tasks."""
+
+    async def run(self, operation: Any) -> list[Received]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().run(operation)
+
+
+FAULTS = [
+    pytest.param((), id="none"),
+    pytest.param((Unreachable("gone"), Unreachable("gone")), id="of AWS"),
+    pytest.param((RuntimeError("Session is closed"), None), id="of the client"),
+]
+
+
+def ever_due() -> Leases:
+    """Leases by a clock that leaps, so that a renewal is always due."""
     ticks = iter(range(0, 10_000_000, 100))
-    driver = Driver(failures)
-    heartbeat = Heartbeat(driver, Leases(lambda: next(ticks)))  # type: ignore[arg-type]
+    return Leases(lambda: next(ticks))
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_the_thread_renews_until_nothing_is_held(
+    faults: tuple[Exception, ...], eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    driver = Driver(*faults)
+    heartbeat = Heartbeat(driver, ever_due())  # type: ignore[arg-type]
     held = received(2)
 
     heartbeat.hold([held])
@@ -102,6 +126,57 @@ def test_the_thread_renews_until_nothing_is_held(
     held.held = False
 
     eventually(lambda: heartbeat._thread is None)
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_the_task_renews_until_nothing_is_held(faults: tuple[Exception, ...]) -> None:
+    driver = AsyncDriver(*faults)
+
+    async def work() -> None:
+        heartbeat = AsyncHeartbeat(driver, ever_due())  # type: ignore[arg-type]
+        held = received(2)
+        heartbeat.hold([held])
+        async with asyncio.timeout(10):
+            while not driver.enough.is_set():
+                await asyncio.sleep(0)
+            held.held = False
+            assert heartbeat._task is not None
+            await heartbeat._task
+
+    asyncio.run(work())
+
+    assert len(driver.renewed) >= 3
+
+
+def test_a_renewal_that_sqs_put_off_is_tried_before_the_timeout(moment: Moment) -> None:
+    leases, held = Leases(moment), received(60)
+    driver = Driver()
+    driver.put_off = [held]
+    leases.hold([held])
+    moment.now += 30
+
+    Heartbeat(driver, leases)._renew()  # type: ignore[arg-type]
+
+    assert leases.wait_s() == 7.5
+
+
+def test_a_thread_that_cannot_be_started_is_started_at_the_next_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heartbeat, held = Heartbeat(Driver()), received()  # type: ignore[arg-type]
+    with monkeypatch.context() as busy:
+        busy.setattr(Thread, "start", _no_thread)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            heartbeat.hold([held])
+
+    heartbeat.hold([received()])
+
+    assert heartbeat._thread is not None
+    heartbeat.stop()
+
+
+def _no_thread(thread: Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_stopped_heartbeat_leaves_no_thread() -> None:

@@ -166,10 +166,23 @@ def test_without_a_row_nothing_is_decided(play: Play, handling: Handling) -> Non
 
 def test_a_message_that_cannot_be_renewed_is_no_longer_held(play: Play, handling: Handling) -> None:
     first, second = handling.received, Received("", "gone", 1, handling.received.url, 90)
-    failed = {"Failed": [{"Id": "1", "SenderFault": True}]}
+    failed = {"Failed": [{"Id": "1", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}]}
 
     played = play(settling.extend([first, second]), failed)
 
     entries = played.calls[0].params["Entries"]
     assert [entry["VisibilityTimeout"] for entry in entries] == [60, 90]
     assert (first.held, second.held) == (True, False)
+    assert played.result == []
+
+
+@pytest.mark.parametrize(
+    "refused", [{"SenderFault": False}, {"SenderFault": True, "Code": "RequestThrottled"}]
+)
+def test_a_renewal_that_may_succeed_later_is_given_back_to_be_tried(
+    play: Play, handling: Handling, refused: dict[str, Any]
+) -> None:
+    played = play(settling.extend([handling.received]), {"Failed": [{"Id": "0", **refused}]})
+
+    assert handling.received.held
+    assert played.result == [handling.received]

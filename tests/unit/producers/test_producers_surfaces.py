@@ -8,7 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
 from sharpwave.producers import Agent, AsyncAgent, AsyncDelivery, Delivery, errors
 from sharpwave.producers.async_driver import AsyncDriver
@@ -80,7 +86,13 @@ def test_replies_go_back_into_the_operation(run: Run) -> None:
         ("AWS.SimpleQueueService.NonExistentQueue", 400, errors.QueueMissing),
         ("ResourceNotFoundException", 400, errors.TableMissing),
         ("AccessDeniedException", 400, errors.AccessDenied),
+        ("ExpiredToken", 403, errors.AccessDenied),
+        ("SignatureDoesNotMatch", 403, errors.AccessDenied),
         ("ThrottlingException", 400, errors.Throttled),
+        ("Throttling", 400, errors.Throttled),
+        ("KMS.ThrottlingException", 400, errors.Throttled),
+        ("RequestTimeout", 400, errors.ServiceFailed),
+        ("AWS.SimpleQueueService.QueueDeletedRecently", 400, errors.ServiceFailed),
         ("ValidationException", 400, errors.InvalidRequest),
         ("InternalServerError", 500, errors.ServiceFailed),
     ],
@@ -105,6 +117,8 @@ def test_errors_of_a_service_are_translated_once(
     [
         (EndpointConnectionError(endpoint_url="http://x"), errors.Unreachable),
         (NoCredentialsError(), errors.AccessDenied),
+        (PartialCredentialsError(provider="env", cred_var="secret"), errors.AccessDenied),
+        (ParamValidationError(report="no such thing"), errors.InvalidRequest),
     ],
 )
 def test_errors_before_the_service_are_translated_too(

@@ -1,7 +1,7 @@
 """A reader gives every record after its position, whatever becomes of its iterator."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -230,3 +230,34 @@ def test_a_long_idle_reader_takes_a_fresh_iterator(
 
     assert len(streams.granted) == 2
     assert streams.used[-1] == streams.granted[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetRecords"),
+        EndpointConnectionError(endpoint_url="http://here"),
+    ],
+)
+def test_after_a_failed_renewal_the_iterator_is_asked_for_again(
+    reader: ShardReader, streams: "FakeStreams", fault: Fault, error: Exception
+) -> None:
+    first = streams.put("s")
+    assert take(reader) == first
+    streams.expire_iterators()
+    failing = streams.get_records
+
+    def fail_once(**asked: Any) -> Any:
+        if asked["ShardIterator"] in streams._expired:
+            return failing(**asked)
+        streams.get_records = failing  # type: ignore[method-assign]
+        raise error
+
+    streams.get_records = fail_once  # type: ignore[method-assign]
+    with pytest.raises(type(error)):
+        reader.read()
+    granted = len(streams.granted)
+    second = streams.put("s")
+
+    assert take(reader) == second
+    assert len(streams.granted) == granted + 1

@@ -80,3 +80,15 @@ def test_a_sign_of_life_comes_every_few_seconds_even_when_idle(
     seen = [progress.at for progress in bench.told.progress]
     assert len(seen) >= 6
     assert all(4.9 < later - at < 5.5 for at, later in pairwise(seen))
+
+
+def test_a_record_without_a_time_holds_up_nothing(bench: "Bench") -> None:
+    bench.streams.add_shard("odd")
+    bench.streams.add_shard("s")
+    odd = bench.streams.put("odd")
+    del bench.streams.shards["odd"].records[0]["dynamodb"]["ApproximateCreationDateTime"]
+    written = bench.streams.put("s", 2)
+
+    bench.settle(passes=1)
+
+    assert bench.sent.numbers == odd + written

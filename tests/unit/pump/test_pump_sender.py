@@ -174,6 +174,19 @@ def test_a_message_refused_as_our_fault_is_parked_and_holds_up_nothing(
     assert stop.waits == []
 
 
+@pytest.mark.parametrize("code", ["RequestThrottled", "KMS.ThrottlingException", "KmsDisabled"])
+def test_what_sqs_blames_on_the_sender_but_may_accept_later_is_sent_again(
+    code: str, refusals: Refusals, stop: "Stop"
+) -> None:
+    judged = throttled_once()
+    sqs = FakeSqs(lambda url, body: judged(url, body) and {"SenderFault": True, "Code": code})
+
+    make_sender(sqs, refusals, stop).send(messages(3))
+
+    assert bodies(sqs.accepted) == ["deliver-0", "deliver-1", "deliver-2"]
+    assert refusals.seen == []
+
+
 def test_a_refused_message_that_cannot_be_parked_comes_again(
     refusals: Refusals, stop: "Stop"
 ) -> None:

@@ -76,12 +76,17 @@ def test_a_refused_entry_is_named_and_the_others_are_sent(sqs: MemorySqs, act: A
     assert len(caught.value.sent) == len(sqs.messages("work")) == 19
 
 
-def test_an_entry_refused_by_a_fault_of_sqs_is_sent_again(sqs: MemorySqs, act: Any) -> None:
+@pytest.mark.parametrize(
+    "refusal", [("InternalError", False), ("RequestThrottled", True), ("KmsThrottled", True)]
+)
+def test_an_entry_that_sqs_may_accept_later_is_sent_again(
+    sqs: MemorySqs, act: Any, refusal: tuple[str, bool]
+) -> None:
     tries: list[Any] = []
 
     def refuse_twice(entry: Any) -> Any:
         tries.append(entry["Id"])
-        return ("InternalError", False) if len(tries) <= 2 else None
+        return refusal if len(tries) <= 2 else None
 
     sqs.refuse("send_message_batch", refuse_twice)
 

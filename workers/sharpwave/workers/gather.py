@@ -8,6 +8,8 @@ from sharpwave.workers.ports import TryAgain
 
 T = TypeVar("T")
 
+_PATIENCE_S = 1.0
+
 
 class Gatherer(Generic[T]):
     """Gathers pieces of work from many threads and handles them in one call.
@@ -42,37 +44,40 @@ class Gatherer(Generic[T]):
             TryAgain: the world did not answer; for every caller of the batch.
             Exception: what `handle` raised for these pieces alone.
         """
-        with self._changed:
-            batch = self._batch
-            batch.pieces += pieces
-            batch.size += sum(map(self._size, pieces))
-            batch.waiting += 1
-            first = batch.waiting == 1
-            if batch.size >= self._max_size or batch.waiting >= self._threads:
-                self._close(batch)
-            elif first:
-                self._linger(batch)
-        error = batch.finish(self._handle, leads=first)
+        size = sum(map(self._size, pieces))
+        batch, first = self._batch, False
+        try:
+            with self._changed:
+                batch = self._batch
+                first = batch.waiting == 0
+                batch.pieces += pieces
+                batch.size += size
+                batch.waiting += 1
+                if batch.size >= self._max_size or batch.waiting >= self._threads:
+                    self._close(batch)
+                elif first:
+                    self._changed.wait_for(lambda: batch.closed, self._linger_s)
+                    self._close(batch)
+            error = batch.finish(self._handle, leads=first)
+        except BaseException:
+            # Dramatiq stops a thread at whatever line it is; if it leads, nobody else will.
+            if first:
+                with self._changed:
+                    self._close(batch)
+                batch.stop()
+            raise
         if error is None:
             return
         if batch.waiting == 1 or isinstance(error, TryAgain):
             raise error
         self._handle(list(pieces))
 
-    def _linger(self, batch: "_Batch[T]") -> None:
-        try:
-            self._changed.wait_for(lambda: batch.closed, self._linger_s)
-        except BaseException:
-            batch.stop()
-            raise
-        finally:
-            self._close(batch)
-
     def _close(self, batch: "_Batch[T]") -> None:
-        if not batch.closed:
-            batch.closed = True
+        # A thread stopped between these lines must leave them to be done again.
+        if self._batch is batch:
             self._batch = _Batch()
-            self._changed.notify_all()
+        batch.closed = True
+        self._changed.notify_all()
 
 
 class _Batch(Generic[T]):
@@ -88,20 +93,16 @@ class _Batch(Generic[T]):
     def finish(self, handle: Callable[[list[T]], object], *, leads: bool) -> Exception | None:
         """Handle the batch, or wait until its leader did; gives what went wrong."""
         if leads:
-            self._lead(handle)
+            try:
+                handle(self.pieces)
+            except Exception as error:
+                self._error = error
+            self._finish()
         with self._handled:
-            self._handled.wait_for(lambda: self._done)
+            while not self._done:
+                # In pieces, because a thread that sleeps in a lock cannot be stopped.
+                self._handled.wait(_PATIENCE_S)
         return self._error
-
-    def _lead(self, handle: Callable[[list[T]], object]) -> None:
-        try:
-            handle(self.pieces)
-        except Exception as error:
-            self._error = error
-        except BaseException:
-            self.stop()
-            raise
-        self._finish()
 
     def stop(self) -> None:
         """Send everybody away because the thread that leads is being stopped."""

@@ -50,8 +50,12 @@ class Presence(Middleware):
     def _beat(self, worker: dramatiq.Worker) -> None:
         paused = False
         while not self._stop.is_set():
-            self._write(worker)
-            paused = self._obey(worker, paused)
+            try:
+                self._write(worker)
+                paused = self._obey(worker, paused)
+            except Exception:
+                # Without this thread a worker looks dead and hears no `pause`.
+                log.exception("beat_failed")
             self._stop.wait(self._every_s)
 
     def _obey(self, worker: dramatiq.Worker, paused: bool) -> bool:

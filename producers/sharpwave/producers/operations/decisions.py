@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from sharpwave.producers.call import Operation
 from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
@@ -242,8 +240,4 @@ def _may_be(entry: Item, wanted: Result | None) -> bool:
 
 
 def _readable(me: Identity, item: Item) -> DecisionRecord | None:
-    try:
-        return DecisionRecord.model_validate(item)
-    except ValidationError:
-        me.counters["unreadable"] += 1
-        return None
+    return storage.readable(me, DecisionRecord, item)

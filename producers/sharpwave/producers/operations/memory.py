@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from sharpwave.producers.call import Call, Operation
 from sharpwave.producers.errors import ConditionFailed, RecordMissing
 from sharpwave.producers.identity import Identity
@@ -94,7 +92,7 @@ def memories(
 
     def pick(item: Item) -> MemoryEntry | None:
         is_current = is_alive(item, now) and item.get("expires_at", now + 1) > now
-        return _readable(me, item) if is_current else None
+        return storage.readable(me, MemoryEntry, item) if is_current else None
 
     is_new = not consistent and span.is_recent(now)
     return (yield from storage.select(request, pick, limit=limit, recent=is_new))
@@ -153,11 +151,3 @@ def _long_term(me: Identity, pk: str, begins: str | None, limit: int) -> Operati
     now = me.now()
     pick = lambda item: item if is_alive(item, now) else None  # noqa: E731
     return (yield from storage.select(request, pick, limit=limit))
-
-
-def _readable(me: Identity, item: Item) -> MemoryEntry | None:
-    try:
-        return MemoryEntry.model_validate(item)
-    except ValidationError:
-        me.counters["unreadable"] += 1
-        return None

@@ -52,11 +52,7 @@ def _current(me: Identity, item: Item) -> PatternRow | None:
     # `<pattern_id>@<version>` is an immutable version; the row without it is the current one.
     if item.get("memory_type") != "PATTERN" or "@" in item["SK"]:
         return None
-    try:
-        return PatternRow.model_validate(item)
-    except ValidationError:
-        me.counters["unreadable"] += 1
-        return None
+    return storage.readable(me, PatternRow, item)
 
 
 def _fits(

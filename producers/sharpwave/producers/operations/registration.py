@@ -1,13 +1,18 @@
 """Making an agent known, and giving it a queue to poll."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sharpwave.producers.call import Call, Operation
 from sharpwave.producers.errors import AccessDenied, InvalidRequest, QueueMissing
 from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
 from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import Registration
+
+#: What an agent says of itself; the rest of a registration is an operator's.
+_SET_ONCE = ("schema_version", "agent_id", "registered_at")
+_OWN = (*_SET_ONCE, "subscriptions", "may_broadcast", "accepts_from")
 
 
 def register(
@@ -47,7 +52,7 @@ def register(
     # The queue first: once the registration is seen, signals are sent to it.
     yield from _ensure_queue(me)
     if item != known:
-        yield from _put(table, wire)
+        yield Call("dynamodb", "update_item", _change(table, key, wire))
     return record
 
 
@@ -61,8 +66,22 @@ def queue_url(name: str) -> Operation[str]:
     return str(reply["QueueUrl"])
 
 
-def _put(table: str, wire: dict[str, dict[str, object]]) -> Operation[None]:
-    yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire})
+def _change(table: str, key: keys.Key, wire: Mapping[str, Wire]) -> storage.Item:
+    """Set the agent's own fields alone: what an operator sets meanwhile must not be undone."""
+    sets = [
+        f"#{name} = if_not_exists(#{name}, :{name})" if name in _SET_ONCE else f"#{name} = :{name}"
+        for name in _OWN
+        if name in wire
+    ]
+    removed = [f"#{name}" for name in _OWN if name not in wire]
+    return {
+        "TableName": table,
+        "Key": key.wire(),
+        "UpdateExpression": f"SET {', '.join(sets)}"
+        + (f" REMOVE {', '.join(removed)}" if removed else ""),
+        "ExpressionAttributeNames": {f"#{name}": name for name in _OWN},
+        "ExpressionAttributeValues": {f":{name}": wire[name] for name in _OWN if name in wire},
+    }
 
 
 def _ensure_queue(me: Identity) -> Operation[None]:

@@ -22,6 +22,7 @@ from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault, RecordRefused
 from sharpwave.schemas.numbers import Wire, item_to_wire
+from sharpwave.schemas.queues import is_final
 from sharpwave.schemas.records import DecisionRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import iso_ms
@@ -130,15 +131,23 @@ def give_back(received: Sequence[Received]) -> Operation[None]:
         yield _visibility(received, [0] * len(received))
 
 
-def extend(received: Sequence[Received]) -> Operation[None]:
+def extend(received: Sequence[Received]) -> Operation[list[Received]]:
     """Keep messages invisible for another visibility timeout; at most 10, all of one queue.
 
     A message that is gone, or was held for 12 hours, is no longer held.
+
+    Returns:
+        Those that SQS did not renew now but may later.
     """
     reply = yield _visibility(received, [message.visibility_timeout_s for message in received])
+    again: list[Received] = []
     for refused in reply.get("Failed", []):
-        if refused.get("SenderFault"):
-            received[int(refused["Id"])].held = False
+        message = received[int(refused["Id"])]
+        if is_final(refused):
+            message.held = False
+        else:
+            again.append(message)
+    return again
 
 
 def _visibility(received: Sequence[Received], timeouts: Sequence[int]) -> Call:

@@ -94,12 +94,12 @@ def checkpoint(me: Identity, /, *, keep_s: int = CHECKPOINT_S) -> Operation[Stat
 
 
 def checkpoints(me: Identity, /, *, limit: int = 10) -> Operation[list[StateRecord]]:
-    """Read the kept checkpoints, newest first."""
+    """Read the kept checkpoints, newest first; those that break the schema are left out."""
     now, key = me.now(), keys.saved_state(me.agent_id, "CHECKPOINT", "")
     request = storage.query(me.table(tables.STATE), ("PK", key.pk), begins=key.sk)
 
     def pick(item: Item) -> StateRecord | None:
-        return StateRecord.model_validate(item) if is_alive(item, now) else None
+        return storage.readable(me, StateRecord, item) if is_alive(item, now) else None
 
     return (yield from storage.select(request, pick, limit=limit))
 

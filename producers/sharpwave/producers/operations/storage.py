@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
 from sharpwave.producers.call import Call, Operation, Pause, Reply
 from sharpwave.producers.errors import AlreadyExists, ConditionFailed, RecordRefused, Throttled
+from sharpwave.producers.identity import Identity
 from sharpwave.schemas.faults import Fault, too_deep, validate
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import (
@@ -17,6 +20,7 @@ from sharpwave.schemas.numbers import (
 from sharpwave.schemas.records import MAX_DEPTH, Record
 
 R = TypeVar("R", bound=Record)
+M = TypeVar("M", bound=BaseModel)
 P = TypeVar("P")
 Item = dict[str, Any]
 
@@ -49,6 +53,15 @@ def checked(kind: Kind, model: type[R], item: Item, *, now: float) -> tuple[R, d
     if depth > MAX_DEPTH:
         raise RecordRefused([too_deep(depth)])
     return record, wire
+
+
+def readable(me: Identity, model: type[M], item: Item) -> M | None:
+    """Read an item as a record, or count it as unreadable: one bad record must not hide others."""
+    try:
+        return model.model_validate(item)
+    except ValidationError:
+        me.counters["unreadable"] += 1
+        return None
 
 
 def put_once(table: str, wire: Mapping[str, Wire]) -> Operation[bool]:

@@ -4,6 +4,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.adapters.calls import calling
+from sharpwave.workers.ports import TryAgain
 
 
 class DamagedPart(ValueError):
@@ -30,15 +32,25 @@ class FolderArchive:
         self._folder = folder
 
     def write(self, day: str, lines: Sequence[str]) -> None:
-        """Store lines of one day as one new part."""
+        """Store lines of one day as one new part.
+
+        Raises:
+            TryAgain: the disk is full or away, which time or an operator mends.
+        """
         part = self._folder / part_name(day)
-        part.parent.mkdir(parents=True, exist_ok=True)
         temporary = part.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            file.write(pack(lines))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(part)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(pack(lines))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(part)
+        except OSError as error:
+            # What is half written takes the room that the next attempt needs.
+            with suppress(OSError):
+                temporary.unlink()
+            raise TryAgain(f"archive {self._folder}: {error}") from error
 
     def part_names(self) -> Iterator[str]:
         """Name every part, days in order."""

@@ -2,15 +2,20 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sharpwave.workers.outgoing import Route
 from sharpwave.workers.pump.checkpoints import Checkpoints
 from sharpwave.workers.pump.hooks import Hooks, Progress
+from sharpwave.workers.pump.sender import Sender
 from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.pump.table import Sends, TablePump
+from sharpwave.workers.pump.table import TablePump
 from sharpwave.workers.pump.ticker import Tick, Ticker
+
+#: A tick comes again anyway, so it is given up soon.
+_TICK_ATTEMPTS = 3
 
 
 class Pump:
@@ -39,7 +44,7 @@ class Pump:
         dynamodb: Any,
         streams: Any,
         route: Route,
-        sender: Sends,
+        sender: Sender,
         checkpoints: Checkpoints,
         hooks: Hooks,
         stop: threading.Event,
@@ -60,7 +65,8 @@ class Pump:
             )
             for table, table_name in tables.items()
         ]
-        ticker = Ticker(ticks, send=sender.send, stop=stop)
+        send_tick = partial(sender.try_send, attempts=_TICK_ATTEMPTS)
+        ticker = Ticker(ticks, send=send_tick, stop=stop)
         self._threads = [
             *(_thread(f"pump-{pump.table}", pump.run, stop) for pump in self._tables),
             _thread("pump-ticks", ticker.run),

@@ -83,14 +83,9 @@ class ShardReader:
         try:
             return self._read()
         except ClientError as error:
-            self._iterator = None
-            self._raise_lost(error)
             if error_code(error) != "ExpiredIteratorException":
                 raise
-        except Exception:
-            self._iterator = None  # a restarted backend answers an old iterator with nothing
-            raise
-        return self._read_renewed()
+        return self._read()
 
     def advance(self, page: Page) -> None:
         """Move behind a page whose records are safe elsewhere."""
@@ -106,15 +101,17 @@ class ShardReader:
         self.position = TRIM_HORIZON
         self._iterator = None
 
-    def _read_renewed(self) -> Page:
+    def _read(self) -> Page:
         try:
-            return self._read()
-        except ClientError as error:
+            return self._next_page()
+        except Exception as error:
+            # A restarted backend answers an iterator of its former life with nothing.
             self._iterator = None
-            self._raise_lost(error)
+            if isinstance(error, ClientError):
+                self._raise_lost(error)
             raise
 
-    def _read(self) -> Page:
+    def _next_page(self) -> Page:
         if self._iterator is None:
             self._iterator = self._iterator_at_position()
             self._proved_at = self._renewed_at = self._clock()

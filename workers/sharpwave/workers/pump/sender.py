@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from sharpwave.schemas.queues import is_final
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump.errors import SendAbandoned, UnknownQueue, error_code
 from sharpwave.workers.pump.pace import Backoff
@@ -56,7 +57,7 @@ class QueueUrls:
 class Sender:
     """Sends messages in batches, several at a time.
 
-    A message that SQS refuses as the sender's fault is handed to `on_refused`
+    A message that SQS refuses for what it is is handed to `on_refused`
     and counts as accepted: it would be refused for ever and hold up the rest.
     Everything else is tried again. Safe to share between threads.
 
@@ -150,7 +151,7 @@ class Sender:
         unaccepted: list[Outgoing] = []
         for i, message in enumerate(batch):
             entry = failed.get(str(i), {})
-            if entry.get("SenderFault"):
+            if is_final(entry):
                 unaccepted += self._refuse_all(
                     [message], entry.get("Code", "Unknown"), entry.get("Message", "")
                 )

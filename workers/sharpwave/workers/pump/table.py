@@ -187,7 +187,8 @@ class TablePump:
         before = lane.reader.position
         lane.reader.advance(page)
         lane.backoff.reset()
-        lane.seen_until = _created_at(page.records[-1]) if page.records else self._now()
+        created_at = _created_at(page.records[-1]) if page.records else None
+        lane.seen_until = self._now() if created_at is None else created_at
         self._records += len(page.records)
         if lane.reader.position != before:
             self._lineage.mark(shard_id, lane.reader.position, records=len(page.records))
@@ -244,6 +245,6 @@ def _bookmarks_of(
     )
 
 
-def _created_at(record: StreamRecord) -> float:
-    created = record["dynamodb"]["ApproximateCreationDateTime"]
-    return created.timestamp() if isinstance(created, datetime) else float(created)
+def _created_at(record: StreamRecord) -> float | None:
+    created = record["dynamodb"].get("ApproximateCreationDateTime")
+    return created.timestamp() if isinstance(created, datetime) else created

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sharpwave.workers.outgoing import Outgoing
-from sharpwave.workers.pump.errors import SendAbandoned
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,8 @@ class Ticker:
 
     Args:
         ticks: what to send.
-        send: hands messages to the queues, such as `Sender.send`.
+        send: tries to hand messages to the queues and gives those not accepted. It must come to
+            an end: a tick that its queue refuses must not hold up the ticks of other queues.
         stop: ends `run`.
         clock: monotonic seconds.
     """
@@ -39,7 +39,7 @@ class Ticker:
         self,
         ticks: Sequence[Tick],
         *,
-        send: Callable[[Sequence[Outgoing]], None],
+        send: Callable[[Sequence[Outgoing]], Sequence[Outgoing]],
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,8 +64,9 @@ class Ticker:
 
     def _send_one(self, tick: Tick) -> None:
         try:
-            self._send([tick.make()])
-        except SendAbandoned:
-            return
+            unsent = self._send([tick.make()])
         except Exception:
-            log.exception("tick_not_sent", extra={"every_s": tick.every_s})
+            log.exception("tick_failed", extra={"every_s": tick.every_s})
+            return
+        for message in unsent:
+            log.warning("tick_not_sent", extra={"queue": message.queue, "every_s": tick.every_s})

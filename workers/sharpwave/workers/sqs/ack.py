@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from sharpwave.schemas.queues import is_final
 from sharpwave.workers.sqs.client import SqsClient, code_of
 from sharpwave.workers.sqs.held import Held
 from sharpwave.workers.sqs.lane import Refusal
@@ -18,7 +19,6 @@ from sharpwave.workers.sqs.queues import Queue
 
 log = logging.getLogger(__name__)
 
-_THROTTLES = ("RequestThrottled", "ThrottlingException", "Throttling", "OverLimit")
 _REASON_BYTES = 1024
 _LABEL_BYTES = 2048
 # SQS takes ten attributes; three are ours.
@@ -112,10 +112,6 @@ def _attempt(
         log.warning("sqs call failed", extra={"url": url, "error": str(error)})
         return [Refusal(held, code_of(error), is_final=False) for held in batch]
     return [
-        Refusal(
-            batch[int(failed["Id"])],
-            failed.get("Code", "Unknown"),
-            is_final=bool(failed.get("SenderFault")) and failed.get("Code") not in _THROTTLES,
-        )
+        Refusal(batch[int(failed["Id"])], failed.get("Code", "Unknown"), is_final(failed))
         for failed in answer.get("Failed", ())
     ]

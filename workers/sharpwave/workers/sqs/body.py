@@ -98,7 +98,7 @@ class Bodies:
             work = _decode_work(text)
         except ClaimMissing as error:
             raise Poison(f"claimed body is gone: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Poison(f"body is not a work message: {error}") from error
         for name in _LOCAL_OPTIONS:
             work.options.pop(name, None)

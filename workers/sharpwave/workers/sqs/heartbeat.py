@@ -49,8 +49,10 @@ class Heartbeat:
     def start(self, name: str) -> None:
         """Start beating, once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            thread.start()
+            # Only now: where no thread can be started, the next receive tries again.
+            self._thread = thread
 
     def stop(self) -> None:
         """Stop beating; does not wait for a call under way."""

@@ -105,16 +105,27 @@ class Lane:
             self._threads += 1
             self._idle += 1
             number = self._threads
-        threading.Thread(target=self._run, name=f"{self._name}-{number}", daemon=True).start()
+        name = f"{self._name}-{number}"
+        try:
+            threading.Thread(target=self._run, name=name, daemon=True).start()
+        except RuntimeError:
+            # The machine has no thread left: those that run go on, and the next message asks again.
+            log.exception("no thread", extra={"lane": self._name})
+            with self._lock:
+                self._threads -= 1
+                self._idle -= 1
 
     def _run(self) -> None:
         while batch := self._next():
             self._grow()
-            if refusals := self._attempt(batch):
+            refusals = self._attempt(batch)
+            refused = {refusal.held for refusal in refusals}
+            try:
+                self._done([held for held in batch if held not in refused])
                 self._handle(refusals)
-                refused = {refusal.held for refusal in refusals}
-                batch = [held for held in batch if held not in refused]
-            self._done(batch)
+            except Exception:
+                # A lane that dies would leave every later message unsettled.
+                log.exception("lane failed", extra={"lane": self._name})
             with self._lock:
                 self._idle += 1
         self._items.put(None)
@@ -123,7 +134,6 @@ class Lane:
         try:
             return self._call(batch)
         except Exception:
-            # A lane that dies would leave every later message unsettled.
             log.exception("lane call failed", extra={"lane": self._name})
             return [Refusal(held, "Unexpected", is_final=False) for held in batch]
 
@@ -168,6 +178,8 @@ class Lane:
                 batch.append(heapq.heappop(self._later)[2])
 
     def _handle(self, refusals: Sequence[Refusal]) -> None:
+        if not refusals:
+            return
         self._retried(len(refusals))
         now = time.monotonic()
         for refusal in refusals:

@@ -63,7 +63,11 @@ class Receiver:
         return self._pollers
 
     def start(self) -> None:
-        """Start the first poller."""
+        """Start the first poller.
+
+        Raises:
+            RuntimeError: the machine has no thread left; Dramatiq makes another consumer.
+        """
         self._add(is_spare=False)
 
     def stop(self) -> None:
@@ -80,7 +84,15 @@ class Receiver:
                 return
             self._pollers += 1
         name = f"poll-{self._channel.queue.name}-{self._pollers}"
-        threading.Thread(target=self._run, args=(is_spare,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(is_spare,), name=name, daemon=True).start()
+        except RuntimeError:
+            with self._lock:
+                self._pollers -= 1
+            if not is_spare:
+                raise
+            # The poller that asked for help must go on: it may be the only one.
+            log.exception("no thread", extra={"queue": self._channel.queue.name})
 
     def _run(self, is_spare: bool) -> None:
         patience_s = _SPARE_PATIENCE_S if is_spare else None

@@ -11,6 +11,7 @@ from typing import Any
 
 from dramatiq import Message
 
+from sharpwave.schemas.queues import is_final
 from sharpwave.workers.sqs.body import Bodies
 from sharpwave.workers.sqs.client import SqsClient, code_of
 from sharpwave.workers.sqs.errors import EnqueueFailed, QueueUnavailable, Unsendable, Unsent
@@ -153,7 +154,7 @@ class Sender:
                     entry.get("Code", "Unknown"),
                     entry.get("Message", ""),
                 ),
-                bool(entry.get("SenderFault")),
+                is_final(entry),
             )
             for entry in failed
         ]
