@@ -209,6 +209,15 @@ def test_a_change_happens_only_if_its_conditions_hold(
     assert (stored(ports, place(pk)) or {}).get("done", False) is holds
 
 
+def test_a_change_removes_attributes_that_are_there_or_not(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk, n=1, text="x", **{"a.dotted[0] name": 3})])
+
+    change = Change(place(pk), {"n": 2}, remove=("text", "a.dotted[0] name", "gone"))
+
+    assert ports.writes.apply([change]) == [True]
+    assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "n": 2}
+
+
 def test_writes_of_one_call_stand_or_fail_each_alone(ports: Ports, pk: str) -> None:
     ports.writes.apply([insert(pk, f"{n:03d}", n=n) for n in range(0, 60, 2)])
 

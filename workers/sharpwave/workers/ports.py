@@ -45,7 +45,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Set attributes of an item that exists, and only if `equals` and `missing` hold.
+    """Set and remove attributes of an item that exists, if `equals` and `missing` hold.
 
     A change never creates an item: an update after a removal must not raise a ghost.
     """
@@ -54,6 +54,7 @@ class Change:
     set: Mapping[str, Any]
     equals: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
 
 
 Write = Insert | Change

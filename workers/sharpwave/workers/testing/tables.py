@@ -99,7 +99,8 @@ class MemoryTables:
             return False
         if any(not _same(old.get(name), value) for name, value in write.equals.items()):
             return False
-        self._store(table, key, {**old, **item_to_wire(write.set)}, "worker")
+        kept = {name: value for name, value in old.items() if name not in write.remove}
+        self._store(table, key, {**kept, **item_to_wire(write.set)}, "worker")
         return True
 
     # Ledger
