@@ -231,6 +231,14 @@ def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     return Key(f"parked#{table}#{shard}", f"{pk}|{sk}|{event_id}"[-1000:])
 
 
+def parked_span(table: str, pk: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of what was refused of one partition.
+
+    Keys too long for a record that could be valid are cut and may lie elsewhere.
+    """
+    return parked(table, pk, "", "").pk, f"{pk}|", f"{pk}|~"
+
+
 def parked_pks(table: str) -> list[str]:
     """List the partitions that hold a table's refused records."""
     return [f"parked#{table}#{shard}" for shard in range(PARKED_SHARDS)]

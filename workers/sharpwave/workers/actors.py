@@ -38,7 +38,7 @@ from sharpwave.workers.ports import (
     WorkQueues,
     Writes,
 )
-from sharpwave.workers.promote import promote, sweep_memories
+from sharpwave.workers.promote import Shown, promote, sweep_memories
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +140,9 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_refused(entries: Entries) -> None:
         ports.parking.park([_refusal(entry) for entry in entries])
 
+    def on_seen(entries: Entries) -> int:
+        return ports.agents.note_seen({entry["agent"] for entry in entries})
+
     def on_registered(entries: Entries) -> None:
         ports.agents.note(sorted({keys.owner_of(entry["key"][0]) or "" for entry in entries}))
 
@@ -153,6 +156,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
+        "on_seen": on_seen,
         "on_expiry": on_expiry,
         "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
     }
@@ -160,21 +164,34 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
 
 def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
-        items = {_key(entry): _item(entry) for entry in entries}
-        return promote(list(items.values()), writes=ports.writes, clock=ports.clock)
+        shown: dict[keys.Key, Shown] = {}
+        for entry in entries:
+            key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
+            if key not in shown or shown[key].order <= state.order:
+                shown[key] = state
+        return promote(
+            list(shown.values()),
+            reads=ports.reads,
+            writes=ports.writes,
+            parking=ports.parking,
+            clock=ports.clock,
+        )
 
-    def on_late_outcomes(entries: Entries) -> int:
+    def fold_all(entries: list[Mapping[str, Any]]) -> None:
         items = {_key(entry): _item(entry) for entry in entries}
-        return fold_decisions(
+        fold_decisions(
             list(items.values()), reads=ports.reads, writes=ports.writes, clock=ports.clock
         )
+
+    # An hour's decisions, from whatever messages, share one look at that hour.
+    folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
 
     def on_sweep(entries: Entries) -> int:
         return _for_each_agent(entries, lambda agent: _sweep(agent, ports))
 
     return {
         "on_memories": on_memories,
-        "on_late_outcomes": on_late_outcomes,
+        "on_late_outcomes": folds.add,
         "on_sweep": on_sweep,
         "on_sweep_tick": _fan_out(ports, ticks.SWEEP),
     }
@@ -183,7 +200,12 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 def _sweep(agent_id: str, ports: Ports) -> int:
     after = ports.promote_after_s
     return sweep_memories(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+        agent_id,
+        promote_after_s=after,
+        reads=ports.reads,
+        writes=ports.writes,
+        parking=ports.parking,
+        clock=ports.clock,
     ) + sweep_decisions(
         agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
     )
@@ -274,5 +296,11 @@ def _loss(content: Mapping[str, Any]) -> Loss:
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
     faults = [Fault(**fault) for fault in entry["faults"]]
     return Refusal(
-        entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
+        entry["table"],
+        _key(entry),
+        entry["event_id"],
+        faults,
+        entry["image"],
+        entry["owner"],
+        entry.get("digest", ""),
     )

@@ -47,6 +47,7 @@ from sharpwave.workers.pump import (
 from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
@@ -187,7 +188,12 @@ def build_pump(
     def on_trimmed(table: str, shard_id: str) -> None:
         log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
         count = reconcile(
-            table, scan(table, settings, made), route=route, send=sender.send, now=now()
+            table,
+            scan(table, settings, made),
+            route=route,
+            send=sender.send,
+            now=now(),
+            refused=RefusedBefore(TableReads(made.dynamodb, prefix=settings.prefix)),
         )
         log.warning("reconciled", extra={"table": table, "items": count})
 

@@ -160,7 +160,10 @@ class Parking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that the pipeline does not admit, and why."""
+    """A record that the pipeline does not admit, and why.
+
+    `digest` is of what the agent said in it (`ownership.digest_of`), so that it is known again.
+    """
 
     table: str
     key: Key
@@ -168,6 +171,7 @@ class Refusal:
     faults: Sequence[Fault]
     image: str
     owner: str | None
+    digest: str = ""
 
 
 class Archive(Protocol):
