@@ -15,7 +15,7 @@ from sharpwave.workers.router import DELIVER, LEARN, MIRROR
 MILLION = 1_000_000
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
-OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 3
+OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 ELEMENT_BYTES, SLOT_BYTES, SLOT_ELEMENTS, HEAD_ENTRY_BYTES = 17, 90, 150, 42
 HOUR_BYTES = 250
 #: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
