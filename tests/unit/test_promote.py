@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Item
+from sharpwave.schemas.numbers import item_to_wire, wire_size
+from sharpwave.workers.ports import Insert, Item, Write
 from sharpwave.workers.promote import MAX_ENTRY_BYTES, Shown, promote, sweep_memories
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
@@ -312,6 +313,31 @@ def test_an_entry_that_was_too_large_is_promoted_once_it_is_mended(world: World)
 
     (fact,) = facts(world).values()
     assert fact["data"] == {"text": "short"}
+
+
+def test_a_call_carries_no_more_bytes_than_it_can(world: World) -> None:
+    for number in range(12):
+        remember(world, f"m{number}", data={"text": "x" * 390_000}, importance=1)
+    sizes: list[int] = []
+    ports = world.process().ports
+
+    class Weighed:
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            held = [item_to_wire(write.item) for write in writes if isinstance(write, Insert)]
+            sizes.append(sum(wire_size(item) for item in held))
+            return ports.writes.apply(writes)
+
+    stored = [item for key, item in world.tables.items(tables.STATE).items() if "memory" in key.pk]
+    promote(
+        [Shown(item) for item in stored],
+        reads=ports.reads,
+        writes=Weighed(),
+        parking=ports.parking,
+        clock=world.clock,
+    )
+
+    assert len(facts(world)) == 12
+    assert max(sizes) < 2_500_000
 
 
 def test_what_no_table_takes_harms_no_neighbour(

@@ -6,7 +6,7 @@ that there is a fact. So whoever set the mark looks at the entry once more, and 
 comes here again: whatever the order, the fact ends as its entry ended.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
@@ -93,7 +93,12 @@ def promote(
     Returns:
         The number of facts that are new; the others were promoted before.
     """
-    moment = int(clock())
+    return sum(_promote(page, reads, writes, parking, int(clock())) for page in _pages(entries))
+
+
+def _promote(
+    entries: Sequence[Shown], reads: Reads, writes: Writes, parking: Parking, moment: int
+) -> int:
     refused = [(shown, why) for shown in entries if (why := _too_large(shown.item))]
     parted = {shown.place for shown, _ in refused}
     fitting = [shown for shown in entries if shown.place not in parted]
@@ -131,10 +136,9 @@ def sweep_memories(
         pk = keys.memory_pk(agent_id, memory_type)
         refused = RefusedBefore(reads)
         due = reads.query(tables.STATE, pk, after=low.mark, until=bound(come_of_age))
-        for page in _pages(entry for entry in due if _is_wanted(entry, refused)):
+        for page in _pages(Shown(entry) for entry in due if _is_wanted(entry, refused)):
             found += len(page)
-            shown = [Shown(entry) for entry in page]
-            promoted += promote(shown, reads=reads, writes=writes, parking=parking, clock=clock)
+            promoted += _promote(page, reads, writes, parking, int(clock()))
             if clock() - began > SWEEP_S:
                 return promoted
     low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=found > 0)
@@ -149,12 +153,12 @@ def _is_wanted(entry: Item, refused: RefusedBefore) -> bool:
     )
 
 
-def _pages(entries: Iterable[Item]) -> Iterable[list[Item]]:
-    """Split entries into lists that one call can carry."""
-    page: list[Item] = []
+def _pages(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
+    """Split entries into lists that one call can carry, in number and in bytes."""
+    page: list[Shown] = []
     size = 0
     for entry in entries:
-        weight = wire_size(item_to_wire(entry))
+        weight = wire_size(item_to_wire(entry.item))
         if page and (len(page) == _PAGE or size + weight > _PAGE_BYTES):
             yield page
             page, size = [], 0
