@@ -17,7 +17,7 @@ from sharpwave.schemas.status import RANK
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.audience import Audience, freeze, is_resolved, may_address
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message
-from sharpwave.workers.expiry import note_late_rows
+from sharpwave.workers.expiry import Deadlines, Handed, note_late_rows
 from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
@@ -41,6 +41,7 @@ CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 ROW_KEPT_S = 7 * DAY_S
 _DENIALS = frozenset({"FAILED", "EXPIRED"})
 _PENDING: dict[str, Any] = {"status": "PENDING"}
+_DELIVERED: dict[str, Any] = {"status": "DELIVERED"}
 _EXPIRED: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
 
 
@@ -57,6 +58,7 @@ class Delivery:
     quotas: Quotas
     clock: Clock
     table_name: str = tables.SIGNALS
+    deadlines: Deadlines = field(default_factory=Deadlines)
 
 
 class Signal(NamedTuple):
@@ -184,8 +186,20 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
             plan.sent.add(post.target)
         else:
             plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
-    _settle_rows(_mark(plans, ports), ports)
+    marked = _mark(plans, ports)
+    _settle_rows(marked, ports)
+    _note_deadlines(marked, ports)
     return sum(accepted)
+
+
+def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Note when deliveries fall due, those too that an attempt marked and died before this."""
+    handed = [
+        Handed(plan.holder, expires_at(plan.signal), targets)
+        for plan, statuses in marked
+        if (targets := [n for n in sorted(plan.everyone) if statuses.get(n) == _DELIVERED])
+    ]
+    ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
 
 
 def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
