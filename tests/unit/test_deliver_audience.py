@@ -7,11 +7,12 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.workers.audience import CHUNK, Audience, freeze
-from sharpwave.workers.deliver import Signal, deliver
+from sharpwave.workers.audience import CHUNK, Audience, Signal, freeze
+from sharpwave.workers.deliver import deliver
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.testing.stores import START
 from sharpwave.workers.testing.world import messages
 
 
@@ -63,6 +64,7 @@ def test_who_registers_later_gets_nothing(world: World, source: str, to: str) ->
     world.pump()
     held = world.queues.visible()[-1]
     world.process().handle(held.body)
+    world.clock.advance(1)
     world.register("late", subscriptions=["ALERT"])
     world.settle()
 
@@ -77,7 +79,12 @@ def test_attempts_that_see_different_registrations_agree(world: World) -> None:
     ports = world.process().ports
 
     def attempt() -> Any:
-        return freeze([item], directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        return freeze(
+            [Signal(item, "e", world.clock())],
+            directory=ports.agents,
+            reads=ports.reads,
+            writes=ports.writes,
+        )
 
     first = attempt()
     world.register("late")
@@ -100,7 +107,10 @@ def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
 @pytest.mark.parametrize("attempts", [1, 2], ids=["at first", "repeated"])
 def test_many_broadcasts_are_read_for_in_as_many_calls_as_one(world: World, attempts: int) -> None:
     def reads(*names: str) -> list[str]:
-        signals = [Signal(put(world, signal("herald", name, to=["*"])), name) for name in names]
+        signals = [
+            Signal(put(world, signal("herald", name, to=["*"])), name, world.clock())
+            for name in names
+        ]
         faults = Faults()
         ports = world.process(faults).ports.delivery
         for _ in range(attempts):
@@ -180,6 +190,7 @@ def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     item = put(world, signal("ann", to=crowd, ttl=int(world.clock()) + 10))
     world.pump()
     world.process().handle(world.queues.visible()[-1].body)
+    world.clock.advance(11)
     world.tables.remove(tables.SIGNALS, key_of(item), by="ttl")
     world.settle()
 
@@ -201,13 +212,13 @@ def test_attempts_that_overtake_each_other_at_any_call_agree(size: int) -> None:
         rival = Rival(world, call)
         ports = world.process(Faults(step=rival.step)).ports
 
-        (found,) = freeze([ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        (found,) = freeze([SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes)
 
         passed = rival.found is None
         assert rival.found in (found, None)
 
 
-ITEM = signal("herald", to=["*"])
+SIGNAL = Signal(signal("herald", to=["*"]), "e", START)
 
 
 class Rival:
@@ -224,7 +235,7 @@ class Rival:
             self.world.process().ports.agents.note(["late"])
             ports = self.world.process().ports
             (self.found,) = freeze(
-                [ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes
+                [SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes
             )
 
 

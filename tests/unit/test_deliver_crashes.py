@@ -25,6 +25,7 @@ def told(audience: list[str], faults: Faults, *, late: bool = False) -> World:
     world.register("bob", "eve", "gone")
     world.settle()
     world.inboxes.remove("gone")
+    world.tables.remove(tables.STATE, keys.registration("gone"))
     age = 3600 if late else 0
     world.tables.put(tables.SIGNALS, signal(to=audience, at=world.clock() - age))
     process = world.process(faults)

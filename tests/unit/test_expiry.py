@@ -288,7 +288,7 @@ def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: Wor
     for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
         world.tables.remove(tables.PIPELINE, place)
 
-    deliver([Signal(item(world, key), "e1")], world.process().ports.delivery)
+    deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
 
     assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
 

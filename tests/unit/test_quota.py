@@ -1,5 +1,6 @@
 """A source has a minute's worth of tokens, refilled at its rate and shared by all processes."""
 
+import itertools
 from collections.abc import Sequence
 from random import Random
 
@@ -9,6 +10,7 @@ from sharpwave.schemas import tables
 from sharpwave.workers.ports import TryAgain, Write
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
+from sharpwave.workers.testing.records import signal
 from sharpwave.workers.testing.world import Process
 
 
@@ -24,8 +26,11 @@ def world() -> World:
 def take(process: Process, source: str = "ann", count: int = 1) -> int:
     """Ask for tokens; gives how many were granted."""
     delivery = process.ports.delivery
-    asked = [delivery.quotas.take(source, directory=delivery.directory) for _ in range(count)]
-    return sum(asked)
+    signals = [signal(source, f"s{next(NUMBERS)}", to=["bob"]) for _ in range(count)]
+    return sum(delivery.quotas.admit(signals, directory=delivery.directory))
+
+
+NUMBERS = itertools.count()
 
 
 def test_a_minutes_worth_is_granted_at_once_and_no_more(world: World) -> None:
@@ -73,7 +78,8 @@ def test_a_tenth_of_the_bucket_is_leased_at_once(world: World) -> None:
 
     take(world.process(faults), count=30)
 
-    assert faults.calls.count("MemoryTables.apply") == 10
+    leases, verdicts = 10, 30
+    assert faults.calls.count("MemoryTables.apply") == leases + verdicts
 
 
 @pytest.mark.parametrize("seed", range(5))
