@@ -341,3 +341,61 @@ def test_what_is_handed_over_by_hand_is_not_passed_over(world: World) -> None:
     world.settle()
 
     assert len(sent(world)) == 1
+
+
+def test_a_row_that_its_agent_deleted_in_the_gap_is_put_back_while_there_is_time(
+    world: World,
+) -> None:
+    """Without its row nobody could acknowledge; it goes out again, under its old delivery id."""
+    item = signal(to=["bob"])
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    row = sent(world)[0].row
+    key = keys.Key(row.PK, row.SK)
+    world.tables.remove(tables.SIGNALS, key)
+    world.unread()
+
+    feed(world, tables.SIGNALS)
+
+    assert world.tables.items(tables.SIGNALS)[key]["status"] == "PENDING"
+    assert len({each.delivery_id for each in sent(world)}) == 1
+
+
+@pytest.mark.parametrize("to", [["bob"], ["bob", *(f"n{n}" for n in range(60))]])
+def test_what_was_delivered_never_ends_as_expired_before_delivery(
+    world: World, to: list[str]
+) -> None:
+    """Its agent deleted the row, the stream lost that, and the deadline passed."""
+    world.tables.put(tables.SIGNALS, signal(to=to, ttl=int(world.clock()) + 600))
+    world.settle()
+    row = sent(world)[0].row
+    world.tables.remove(tables.SIGNALS, keys.Key(row.PK, row.SK))
+    world.unread()
+    world.clock.advance(3_600)
+
+    feed(world, tables.SIGNALS)
+
+    assert len(sent(world)) == 1
+    for table in (tables.SIGNALS, tables.PIPELINE):
+        for held in world.tables.items(table).values():
+            entry = held.get("processing_status", {}).get("bob", {})
+            assert entry.get("reason") != "expired_before_delivery"
+
+
+def test_an_open_delivery_whose_deadline_nobody_noted_expires(world: World) -> None:
+    """As after a restore of `pipeline`, which has no stream and no reconcile of its own."""
+    item = signal(to=["bob"], ttl=int(world.clock()) + 600)
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
+        world.tables.remove(tables.PIPELINE, place)
+    world.clock.advance(3_600)
+
+    feed(world, tables.SIGNALS)
+    for _ in range(5):
+        world.clock.advance(60)
+        world.tick()
+        world.settle()
+
+    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
+    assert stored["processing_status"]["bob"]["status"] == "EXPIRED"
