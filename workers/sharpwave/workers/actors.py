@@ -5,7 +5,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dramatiq
@@ -27,14 +27,17 @@ from sharpwave.workers.deliver import (
     late_messages,
 )
 from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.envelope import Duty, image_of, singles
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
 from sharpwave.workers.episodes import fold_decisions, sweep_decisions
 from sharpwave.workers.expiry import expire
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.learn import learn
-from sharpwave.workers.learning.publish import publish
+from sharpwave.workers.learning.publish import Position, Publishing, publish
+from sharpwave.workers.learning.slots import Slots
+from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.outgoing import MAX_DELAY_S
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -48,6 +51,7 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.promote import Shown, promote, sweep_memories
+from sharpwave.workers.router import LEARN
 
 log = logging.getLogger(__name__)
 
@@ -256,18 +260,51 @@ def _sweep(agent_id: str, ports: Ports) -> int:
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
-    def learn_all(entries: list[Mapping[str, Any]]) -> None:
-        items = [_item(entry) for entry in entries]
-        learn(items, catalogue=ports.catalogue, ledger=ports.ledger, spread=ports.spread)
+    slots = Slots(ports.ledger)
+    writers = Writers(writes=ports.writes, clock=ports.clock)
+    publishing = Publishing(
+        catalogue=ports.catalogue,
+        reads=ports.reads,
+        writes=ports.writes,
+        ledger=ports.ledger,
+        clock=ports.clock,
+        spread=ports.spread,
+    )
 
-    # Decisions of one bucket, from whatever messages, share one write of its ledger.
+    def learn_all(items: list[Item]) -> None:
+        learn(items, catalogue=ports.catalogue, slots=slots, writers=writers, spread=ports.spread)
+
+    # Decisions of one slot, from whatever messages, share one write of its ledger.
     decisions = Gatherer(learn_all, linger_s=ports.linger_s, threads=ports.threads)
 
-    def on_figures_tick(entries: Entries) -> int:
-        versions = ports.catalogue.versions(latest=ports.clock())
-        return publish(versions, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+    def on_decisions(entries: Entries) -> int:
+        now: list[Item] = []
+        later: dict[int, list[Entry]] = {}
+        for entry in entries:
+            item = _item(entry)
+            wait_s = min(ports.catalogue.wait_s(item), MAX_DELAY_S)
+            if wait_s:
+                later.setdefault(wait_s, []).append(Entry(ascii_json(entry), ""))
+            else:
+                # What cannot be judged fails here, before others wait for it.
+                ports.catalogue.known_for(item)
+                now.append(item)
+        if now:
+            decisions.add(now)
+        moment_ms = int(ports.clock() * 1000)
+        for wait_s, waiting in later.items():
+            parts = pack(LEARN, waiting, moment_ms=moment_ms)
+            ports.queues.send([replace(part, delay_s=wait_s) for part in parts])
+        return len(now)
 
-    return {"on_decisions": decisions.add, "on_figures_tick": on_figures_tick}
+    def on_figures_tick(entries: Entries) -> int:
+        begin = entries[0].get("begin") if entries else None
+        changed, following = publish(Position(*begin) if begin else Position(), publishing)
+        if following is not None:
+            ports.queues.send([ticks.tick(ticks.FIGURES, clock=ports.clock, begin=following)])
+        return changed
+
+    return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
 
 
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:

@@ -157,7 +157,9 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         agents=agents,
         parking=parking,
-        catalogue=Catalogue(reads=reads, clock=now, lifetime_s=settings.pattern_cache_s),
+        catalogue=Catalogue(
+            reads=reads, writes=writes, clock=now, lifetime_s=settings.pattern_cache_s
+        ),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
         archiving=Archiving(
             open_archive(settings.archive, s3=made.s3),
