@@ -9,11 +9,12 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
-from sharpwave.workers import episodes
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers import episodes, ticks
 from sharpwave.workers.episodes import Day, fold_decisions, refresh, summary, sweep_decisions
 from sharpwave.workers.learning.counts import Counts
 from sharpwave.workers.low_water import LOTS, LowWater
-from sharpwave.workers.ports import Item
+from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, key_of, outcome
@@ -35,13 +36,30 @@ def decide(world: World, name: str, **more: Any) -> Item:
     item = decision(name=name, **{"at": world.clock(), **more})
     world.tables.put(tables.DECISIONS, item)
     world.settle()
+    publish(world)
     return item
 
 
 def sweep(world: World, faults: Faults | None = None) -> int:
     ports = world.process(faults).ports
     return sweep_decisions(
-        "ann", promote_after_s=DAY_S, reads=ports.reads, writes=ports.writes, clock=world.clock
+        "ann",
+        promote_after_s=DAY_S,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=world.clock,
+    )
+
+
+def fold(world: World, items: list[Item], faults: Faults | None = None) -> int:
+    ports = world.process(faults).ports
+    return fold_decisions(
+        items,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=world.clock,
     )
 
 
@@ -50,12 +68,9 @@ def episode(world: World, day: str = "2025-10-18") -> Item:
 
 
 def publish(world: World) -> None:
-    """Let whoever publishes counts bring the days up to date that have a summary."""
-    ports = world.process().ports
-    for key in world.tables.keys(tables.MEMORY):
-        if key.pk.endswith("#episode"):
-            day = Day("ann", *key.sk.split("#"))
-            refresh(day, reads=ports.reads, writes=ports.writes, clock=world.clock, folds=False)
+    """Sum up what changed in ledgers, as a tick does."""
+    world.queues.send([ticks.tick(ticks.FIGURES, clock=world.clock)])
+    world.settle()
 
 
 def entry_of(world: World, item: Item) -> Item:
@@ -103,7 +118,12 @@ def test_sweeps_read_each_decision_of_a_day_once(
         world.clock.advance(LOT_S / 2)
     for _ in range(2 * LOTS + 4):
         sweep_decisions(
-            "ann", promote_after_s=DAY_S, reads=ports.reads, writes=ports.writes, clock=world.clock
+            "ann",
+            promote_after_s=DAY_S,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=world.clock,
         )
         world.clock.advance(LOT_S / 2)
 
@@ -184,18 +204,17 @@ def test_a_forged_index_entry_is_dropped(world: World) -> None:
 def test_folds_that_race_with_outcomes_end_exact(world: World, seed: int) -> None:
     items = [decide(world, f"d{number}") for number in range(4)]
 
-    def fold(item: Item) -> Job:
+    def late(item: Item) -> Job:
         def run(step: Step) -> None:
             process = world.process(Faults(step=step))
             values = {"outcome": outcome(True)}
             world.tables.update(tables.DECISIONS, key_of(item), values)
             process.handler("learn", "on_decisions")([entry_of(world, item)])
-            ports = process.ports
-            fold_decisions([item], reads=ports.reads, writes=ports.writes, clock=world.clock)
+            fold(world, [item], Faults(step=step))
 
         return run
 
-    errors = interleave([fold(item) for item in items], Random(seed))
+    errors = interleave([late(item) for item in items], Random(seed))
     publish(world)
 
     assert errors == [None] * 4
@@ -354,25 +373,79 @@ def test_more_decisions_in_one_second_than_are_marked_at_once_stop_no_sweep(
     assert all("promoted_at" in item for item in stored)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(30))
 def test_a_day_is_never_made_from_counts_that_are_older_than_its_refresh(seed: int) -> None:
     """Who changes a ledger refreshes a day only if it is there, and may do so as it is made."""
     world = World()
-    item = decision(at=world.clock())
-    world.tables.put(tables.DECISIONS, item)
-    world.settle()
+    item = decide(world, "d1")
     world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
-    day = Day("ann", "TRADE", "2025-10-18")
+    world.settle()
 
-    def fold(step: Step) -> None:
-        ports = world.process(Faults(step=step)).ports
-        fold_decisions([item], reads=ports.reads, writes=ports.writes, clock=world.clock)
+    def folding(step: Step) -> None:
+        fold(world, [item], Faults(step=step))
 
-    def correct(step: Step) -> None:
-        process = world.process(Faults(step=step))
-        process.handler("learn", "on_decisions")([entry_of(world, item)])
-        ports = process.ports
-        refresh(day, reads=ports.reads, writes=ports.writes, clock=world.clock, folds=False)
+    def publishing(step: Step) -> None:
+        world.process(Faults(step=step)).handler("learn", "on_figures_tick")([{}])
 
-    assert interleave([fold, correct], Random(seed)) == [None, None]
+    assert interleave([folding, publishing], Random(seed)) == [None, None]
     assert counts(episode(world)) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["one by one", "frozen in between"])
+def test_a_day_that_an_import_divides_is_summed_up_whole(world: World, *, is_frozen: bool) -> None:
+    """A worker that read the list before an import does not take its epoch out of the sum."""
+    decide(world, "d1", outcome=outcome(True))
+    stale = world.process().ports.catalogue.fresh()
+    begin = int(world.clock()) + 60
+    condition = {"path": "context.market", "op": "eq", "value": "up"}
+    definition = PatternDefinition.model_validate(
+        {
+            "pattern_id": "up",
+            "agent_id": "ann",
+            "decision_type": "TRADE",
+            "conditions": [condition],
+        }
+    )
+    version = PatternVersion(
+        definition=definition, version=1, effective_from=begin, learned_at=begin
+    )
+    entry = {**keys.known_pattern(version.subject).item(), "version": version.model_dump_json()}
+    world.tables.put(tables.PIPELINE, entry)
+    world.clock.advance(120)
+    decide(world, "d2", outcome=outcome(False))
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    if is_frozen:
+        ports = world.process().ports
+        refresh(
+            Day("ann", "TRADE", "2025-10-18"),
+            stale,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=world.clock,
+            folds=True,
+        )
+
+    assert counts(episode(world)) == (2, 1, 0)
+
+
+def test_a_day_that_only_a_newer_release_can_divide_waits_and_does_not_shrink(
+    world: World,
+) -> None:
+    item = decide(world, "d1")
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
+    world.settle()
+    place = keys.known_pattern("pattern:ann:new@1")
+    world.tables.put(tables.PIPELINE, {**place.item(), "version": "{}"})
+
+    with pytest.raises(TryAgain):
+        fold(world, [item])
+    publish(world)
+    before = counts(episode(world))
+    world.tables.remove(tables.PIPELINE, place)
+    publish(world)
+
+    assert (before, counts(episode(world))) == ((0, 0, 1), (1, 1, 0))

@@ -28,10 +28,10 @@ from sharpwave.workers.deliver import (
 )
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import fold_decisions, sweep_decisions
+from sharpwave.workers.episodes import Day, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.expiry import expire
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import Position, Publishing, publish
 from sharpwave.workers.learning.slots import Slots
@@ -181,11 +181,14 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     # Acknowledgements of one signal come close together and then share one write of its mirror.
     changes = Gatherer(mirror_all, linger_s=ports.linger_s, threads=ports.threads)
 
+    seen = Writers(writes=ports.writes, clock=ports.clock)
+
     def on_refused(entries: Entries) -> None:
         ports.parking.park([_refusal(entry) for entry in entries])
 
     def on_seen(entries: Entries) -> int:
-        return ports.agents.note_seen({entry["agent"] for entry in entries})
+        seen.note_agents(entry["agent"] for entry in entries)
+        return len(entries)
 
     def on_registered(entries: Entries) -> None:
         joined = [_joined(entry) for entry in entries]
@@ -228,7 +231,11 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
         items = {_key(entry): _item(entry) for entry in entries}
         fold_decisions(
-            list(items.values()), reads=ports.reads, writes=ports.writes, clock=ports.clock
+            list(items.values()),
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=ports.clock,
         )
 
     # An hour's decisions, from whatever messages, share one look at that hour.
@@ -255,11 +262,26 @@ def _sweep(agent_id: str, ports: Ports) -> int:
         parking=ports.parking,
         clock=ports.clock,
     ) + sweep_decisions(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+        agent_id,
+        promote_after_s=after,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=ports.clock,
     )
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
+    def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
+        refresh(
+            Day(agent_id, decision_type, day),
+            known,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=ports.clock,
+        )
+
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)
     publishing = Publishing(
@@ -268,6 +290,7 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
         writes=ports.writes,
         ledger=ports.ledger,
         clock=ports.clock,
+        refresh=refresh_day,
         spread=ports.spread,
     )
 

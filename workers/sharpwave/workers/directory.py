@@ -1,7 +1,6 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
 from collections.abc import Iterable, Sequence
-from math import inf
 from threading import Lock
 
 from pydantic import ValidationError
@@ -14,8 +13,6 @@ from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
-#: An agent whose data was deleted and that writes again is listed again after this time.
-_LISTED_S = 600
 
 
 class RegisteredAgents:
@@ -26,7 +23,6 @@ class RegisteredAgents:
         self._reads, self._writes = reads, writes
         self._clock, self._lifetime_s = clock, lifetime_s
         self._known: dict[str, tuple[float, Registration | None]] = {}
-        self._listed: dict[str, float] = {}
         self._lock = Lock()
 
     def find(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
@@ -98,28 +94,6 @@ class RegisteredAgents:
     def _entries(self, agent_ids: Iterable[str]) -> dict[str, Item]:
         places = {_entry(name): name for name in agent_ids if is_agent_id(name)}
         return {places[place]: item for place, item in self._reads.get(list(places)).items()}
-
-    def note_seen(self, agent_ids: Iterable[str]) -> int:
-        """Put agents that wrote something on the list, registered or not.
-
-        Cheap to repeat: this process remembers for a while whom it put there. Gives how many it
-        put there now.
-        """
-        now = self._clock()
-        with self._lock:
-            if len(self._listed) > _REMEMBERED:
-                self._listed.clear()
-            fresh = sorted(
-                name for name in set(agent_ids) if now - self._listed.get(name, -inf) > _LISTED_S
-            )
-        if fresh:
-            places = [keys.known_agent(name).item() for name in fresh]
-            self._writes.apply(
-                [Insert(tables.PIPELINE, {**place, "agent_id": place["SK"]}) for place in places]
-            )
-            with self._lock:
-                self._listed |= dict.fromkeys(fresh, now)
-        return len(fresh)
 
     def _load(self, agent_ids: list[str]) -> dict[str, Registration]:
         places = {

@@ -10,14 +10,18 @@ greater numbers stand, so what is gone from the table takes nothing away.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import chain, groupby, islice
 from typing import NamedTuple, TypeVar
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of, is_event_time
 from sharpwave.workers.admission import is_admissible
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.counts import Counts
+from sharpwave.workers.learning.publish import base_day
 from sharpwave.workers.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
 from sharpwave.workers.refused import RefusedBefore
@@ -57,7 +61,13 @@ class Span(NamedTuple):
 
 
 def sweep_decisions(
-    agent_id: str, *, promote_after_s: float, reads: Reads, writes: Writes, clock: Clock
+    agent_id: str,
+    *,
+    promote_after_s: float,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
 ) -> int:
     """Fold an agent's decisions that have come of age; gives the number of days that changed.
 
@@ -78,7 +88,7 @@ def sweep_decisions(
         spans = {_span(entry) for entry in entries if _is_readable(entry, agent_id)}
         for span in sorted(spans):
             days = _count_sources(span, (), reads, writes, until=bound(end))
-            changed += sum(refresh(day, reads=reads, writes=writes, clock=clock) for day in days)
+            changed += _refresh_all(days, reads, writes, catalogue, clock)
         marking = _mark_all(agent_id, swept, end, reads, writes, clock)
         for swept in marking:
             if not low.raise_to(bound(swept), at_once=True) or clock() - began > SWEEP_S:
@@ -89,13 +99,21 @@ def sweep_decisions(
     return changed
 
 
-def fold_decisions(decisions: Sequence[Item], *, reads: Reads, writes: Writes, clock: Clock) -> int:
+def fold_decisions(
+    decisions: Sequence[Item],
+    *,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
+) -> int:
     """Bring the days of some decisions up to date, and mark the decisions promoted.
 
     Args:
         decisions: admitted ones, whole; time may have removed them since.
         reads: strong reads.
         writes: conditional writes.
+        catalogue: the patterns, whose versions divide base ledgers into epochs.
         clock: the time.
 
     Returns:
@@ -108,13 +126,22 @@ def fold_decisions(decisions: Sequence[Item], *, reads: Reads, writes: Writes, c
             spans.setdefault(_span(decision), []).append(decision)
     for span, given in sorted(spans.items(), key=lambda pair: pair[0]):
         _count_sources(span, given, reads, writes)
-    changed = sum(refresh(day, reads=reads, writes=writes, clock=clock) for day in sorted(days))
+    changed = _refresh_all(sorted(days), reads, writes, catalogue, clock)
     _mark_page(decisions, writes, clock)
     return changed
 
 
-def refresh(day: Day, *, reads: Reads, writes: Writes, clock: Clock, folds: bool = True) -> bool:
-    """Make a day's summary say what its ledger and its sources say now.
+def refresh(
+    day: Day,
+    known: Known,
+    *,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
+    folds: bool = False,
+) -> bool:
+    """Make a day's summary say what its base ledgers, and its sources, say now.
 
     The summary is read before what it sums up: if nobody wrote it since, nobody knew better. Who
     changes a ledger refreshes its day afterwards, but leaves a day alone that has no summary yet.
@@ -122,23 +149,36 @@ def refresh(day: Day, *, reads: Reads, writes: Writes, clock: Clock, folds: bool
 
     Args:
         day: whose summary.
+        known: the versions of patterns, for they divide base ledgers into epochs. If others have
+            summed up more epochs than these make, the list is read anew.
         reads: strong reads.
         writes: conditional writes.
+        catalogue: where the versions are read anew.
         clock: the time.
         folds: make the summary if there is none, and sum up its sources. Who changed nothing but
             counts leaves both to whoever folds the day.
 
     Returns:
         Whether it changed.
+
+    Raises:
+        TryAgain: the summary kept changing, or a newer release wrote a version that divides the
+            day's ledgers; a worker of that release sums it up.
     """
     changed = False
     for _ in range(_ATTEMPTS):
         stored = reads.get([day.place]).get(day.place)
         if stored is None and not folds:
             return changed
-        counts = counted(day, reads)
+        if not known.is_readable(day.agent_id, day.decision_type):
+            raise TryAgain(f"a newer release divides the ledgers of {day.decision_type}")
+        epochs = boundaries(known.versions, day.agent_id, day.decision_type)
+        if stored and stored.get("epochs", 0) > len(epochs):
+            known = catalogue.fresh()
+            continue
+        counts = base_day(*day, known.versions, reads)
         sources = Counter(stored["sources"]) if stored and not folds else _sources_of(day, reads)
-        content = summary(day, counts, sources)
+        content = {**summary(day, counts, sources), "epochs": len(epochs)}
         if stored and all(stored.get(name) == value for name, value in content.items()):
             return changed
         done = writes.apply([_store(day.place, stored, content, int(clock()))])[0]
@@ -148,12 +188,16 @@ def refresh(day: Day, *, reads: Reads, writes: Writes, clock: Clock, folds: bool
     raise TryAgain(f"the episode {day.place.key.sk} kept changing")
 
 
-def counted(day: Day, reads: Reads) -> Counts:
-    """Give what the base ledger counts of a day."""
-    from sharpwave.workers.learning.publish import days_of
-
-    subject = keys.base_subject(day.agent_id, day.decision_type)
-    return days_of(subject, reads).get(day.day, Counts())
+def _refresh_all(
+    days: Sequence[Day], reads: Reads, writes: Writes, catalogue: Catalogue, clock: Clock
+) -> int:
+    if not days:
+        return 0
+    known = catalogue.fresh()
+    again = partial(
+        refresh, reads=reads, writes=writes, catalogue=catalogue, clock=clock, folds=True
+    )
+    return sum(again(day, known) for day in days)
 
 
 def summary(day: Day, counts: Counts, sources: Counter[str]) -> Item:
