@@ -1,4 +1,4 @@
-"""Messages for inboxes are sent queue by queue, and no queue's trouble reaches another's messages."""
+"""Messages for inboxes are sent queue by queue; the trouble of one reaches no other's messages."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -53,7 +53,8 @@ def with_image(fields: dict[str, Any], image: Any) -> str:
     fields["image"] = image
     text = ascii_json(fields)
     if len(text) > MAX_FILL_BYTES:
-        text = ascii_json({**fields, "zimage": b64encode(packed(fields.pop("image"))).decode()})
+        del fields["image"]
+        text = ascii_json({**fields, "zimage": b64encode(packed(image)).decode()})
     return text
 
 
