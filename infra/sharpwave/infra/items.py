@@ -1,5 +1,6 @@
 """Items of the tables as plain Python attributes."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,11 +11,16 @@ from sharpwave.infra.errors import Conflict, code_of, translated
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
 
+#: Most requests of one call. Source: AWS, "BatchWriteItem", API reference.
+MAX_DELETES = 25
+#: Wait after a call that was throttled in part.
+PAUSE_S = 0.2
+
 Item = dict[str, Any]
 
 
 class Write(NamedTuple):
-    """One write of a transaction: `{"Put": ...}` or `{"Update": ...}` as DynamoDB takes it."""
+    """One part of a transaction, such as `{"Put": ...}`, as DynamoDB takes it."""
 
     request: dict[str, Any]
 
@@ -92,6 +98,18 @@ class Items:
         }
         return self._conditional("delete_item", table, request)
 
+    def delete_all(self, table: str, keys: Sequence[Key]) -> None:
+        """Delete items, whether or not they exist, 25 to a call."""
+        todo = [{"DeleteRequest": {"Key": key.wire()}} for key in keys]
+        while todo:
+            part, todo = todo[:MAX_DELETES], todo[MAX_DELETES:]
+            with translated(f"table {self._name(table)}"):
+                reply = self._client.batch_write_item(RequestItems={self._name(table): part})
+            left = reply.get("UnprocessedItems", {}).get(self._name(table), [])
+            if left:
+                time.sleep(PAUSE_S)
+            todo += left
+
     def transact(self, writes: Sequence[Write], *, thing: str) -> None:
         """Write all or nothing.
 
@@ -128,6 +146,28 @@ class Items:
             request["ExpressionAttributeNames"][f"#e{number}"] = name
             request["ExpressionAttributeValues"][f":e{number}"] = to_wire(value)
         return Write({"Update": request})
+
+    def below(self, table: str, key: Key, name: str, limit: int) -> Write:
+        """Give the condition that an item's number is below `limit`, or is not there."""
+        check = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "ConditionExpression": "attribute_not_exists(#n) OR #n < :limit",
+            "ExpressionAttributeNames": {"#n": name},
+            "ExpressionAttributeValues": {":limit": to_wire(limit)},
+        }
+        return Write({"ConditionCheck": check})
+
+    def raised(self, table: str, key: Key, name: str) -> Write:
+        """Give the change that adds one to an item's number; both may be new."""
+        update = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "UpdateExpression": "ADD #n :one",
+            "ExpressionAttributeNames": {"#n": name},
+            "ExpressionAttributeValues": {":one": to_wire(1)},
+        }
+        return Write({"Update": update})
 
     def _put(self, table: str, item: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
         condition = {"ConditionExpression": "attribute_not_exists(PK)"} if is_new else {}

@@ -324,7 +324,9 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
     """Find the targets that were sent to, or acknowledged, in an earlier attempt."""
     if not plans:
         return {}
-    seen = {plan.holder: Sent(audience=frozenset(plan.audience)) for plan in plans}
+    seen = {
+        plan.holder: Sent(settled=plan.held, audience=frozenset(plan.audience)) for plan in plans
+    }
     known = mirror(seen, reads=ports.reads, writes=ports.writes)
     rows = ports.reads.get([plan.row_of(target) for plan in plans for target in plan.found])
     settled: dict[Holder, set[str]] = {}
@@ -404,9 +406,10 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
 
 
 def _first_statuses(plan: _Plan) -> Statuses:
+    # All of the audience: what a mirror does not name never reaches it.
+    open_ones = dict.fromkeys(plan.audience, _PENDING)
     delivered = dict.fromkeys(sorted(plan.sent), _DELIVERED)
-    waiting = dict.fromkeys(sorted(plan.failed), _PENDING)
-    return {**plan.held, **delivered, **waiting, **plan.denied}
+    return {**open_ones, **plan.held, **delivered, **plan.denied}
 
 
 def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
