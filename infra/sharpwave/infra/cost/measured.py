@@ -56,6 +56,8 @@ _RULES = (
     _Rule(("learn", "pump"), _QUEUE, ("learn",), "decisions", "work queue"),
     _Rule(("learn",), _WRITES, ("slot",), "decisions", "ledger"),
     _Rule(("learn",), _WRITES, ("head",), "decisions", "ledger's head"),
+    _Rule(("learn",), _WRITES, ("changed", "day"), "decisions", "ledger's marks and sums"),
+    _Rule(("learn",), _WRITES, ("writers", "agents", "judged"), "background", "lists of writers"),
     _Rule(("archive", "pump"), _QUEUE, ("archive",), "decisions", "archive's queue"),
     _Rule(("archive",), ("put",), ("archive",), "decisions", "archive's parts"),
     _Rule(("promote",), _WRITES, ("decision",), "decisions", "mark of promotion"),
