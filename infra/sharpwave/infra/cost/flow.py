@@ -20,6 +20,8 @@ MILLION = 1_000_000
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 SLOT_BYTES = 110
+#: Signals of one note of deadlines, and the bytes of each and of each target in it.
+DUE_TOGETHER, DUE_BYTES, TARGET_BYTES = 20, 110, 15
 #: Reads of a round of publishing for one ledger's day: slots' heads, sums by day, figures.
 PUBLISH_READS = 6
 SUMMARY_BYTES, SOURCES_BYTES, INDEX_ENTRY_BYTES = 350, 150, 160
@@ -71,7 +73,7 @@ def signals(flow: Flow) -> list[Use]:
     # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
     records = 1 + 1 + rounds + flow.targets
     together = min(MIRROR.limit, LAMBDA_BATCH * flow.targets / records)
-    body = flow.bytes * JSON_FACTOR
+    body, due = flow.bytes * JSON_FACTOR, deadline(flow)
     reads = rounds * (
         read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)
     )
@@ -84,6 +86,8 @@ def signals(flow: Flow) -> list[Use]:
         _use("mirror at delivery", "dynamodb_write", write_units(mirror)),
         _use("mirror after acknowledgements", "dynamodb_write", rounds * write_units(mirror)),
         _use("mirror's reads", "dynamodb_read", reads),
+        _use("notes of deadlines", "dynamodb_write", due.writes),
+        _use("reads when deadlines pass", "dynamodb_read", due.reads),
         _use(
             "inbox sends", "sqs_request", flow.targets * _requests(flow.bytes + INBOX_BYTES, flow)
         ),
@@ -102,6 +106,24 @@ def signals(flow: Flow) -> list[Use]:
         ),
         _use("agents' deletes", "sqs_request", flow.targets, "agents"),
     ]
+
+
+class Deadline(NamedTuple):
+    """Units of one signal's share in noting its deadline, and in looking when it has passed."""
+
+    writes: float
+    reads: float
+
+
+def deadline(flow: Flow) -> Deadline:
+    """Give the cost of a deadline that is kept: a note for a message of signals, and its rows."""
+    signals_each = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
+    size = round(signals_each * (DUE_BYTES + flow.targets * TARGET_BYTES))
+    looked_up = flow.targets * read_units(ROW_BYTES, consistent=True)
+    return Deadline(
+        write_units(size) / signals_each,
+        read_units(size, consistent=True) / signals_each + looked_up,
+    )
 
 
 def decisions(flow: Flow) -> list[Use]:

@@ -49,6 +49,7 @@ _RULES = (
     _Rule(("deliver",), _WRITES, ("signal",), "signals", "mirror at delivery"),
     _Rule(("deliver",), ("read",), ("signal", "row"), "signals", "delivery's reads"),
     _Rule(("deliver",), ("send",), ("inbox",), "signals", "inbox sends"),
+    _Rule(("deliver",), _WRITES, ("due",), "signals", "notes of deadlines"),
     _Rule(("status",), _WRITES, ("signal", "row"), "signals", "mirror after acknowledgements"),
     _Rule(("status",), ("read",), ("signal", "row"), "signals", "mirror's and sweeps' reads"),
     _Rule(("deliver", "pump"), _QUEUE, ("deliver",), "signals", "work queue"),
