@@ -420,5 +420,5 @@ def _refusal(entry: Mapping[str, Any]) -> Refusal:
         faults,
         entry["image"],
         entry["owner"],
-        entry.get("digest", ""),
+        entry.get("words", {}),
     )

@@ -233,7 +233,7 @@ class Parking(Protocol):
 class Refusal:
     """A record that the pipeline does not admit, and why.
 
-    `digest` is of what the agent said in it (`ownership.digest_of`), so that it is known again.
+    `words` let what the agent said in it be known again; see `refused`.
     """
 
     table: str
@@ -242,7 +242,7 @@ class Refusal:
     faults: Sequence[Fault]
     image: str
     owner: str | None
-    digest: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Archive(Protocol):

@@ -14,8 +14,9 @@ from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack
 from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
-from sharpwave.workers.refused import refused_digest
+from sharpwave.workers.refused import words_of
 from sharpwave.workers.stream_records import (
+    MUTABLE,
     OUTCOME,
     Record,
     content,
@@ -354,9 +355,16 @@ def _refused_entry(record: Record, faults: Sequence[Fault], owner: str | None) -
         "faults": [fault._asdict() for fault in faults],
         "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
         "owner": owner,
-        "digest": refused_digest(record.kind, record.new or {}, faults),
+        "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)
+
+
+def _words(record: Record, faults: Sequence[Fault]) -> dict[str, Any]:
+    """Give what lets these words be known again, and those that stand though they changed."""
+    stood = record.old if record.kind in MUTABLE and was_valid(record) else None
+    new = record.new or {}
+    return words_of(record.kind, new, faults, before=stood, number=record.sequence_number)
 
 
 def _s(image: Mapping[str, Wire], name: str) -> str:
