@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.mailbox import Letter
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.messages import SignalMessage, parse_message
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.adapters.tables import TableReads
 from sharpwave.workers.adapters.writes import SingleWrites
 from sharpwave.workers.mirror import Holder, Sent, mirror
@@ -45,5 +45,5 @@ def _row(message: SignalMessage) -> Location:
 
 
 def _failure(place: Location) -> Write:
-    values = {"status": "FAILED", "reason": "dead_lettered", "worker_rev": ulid()}
-    return Change(place, values, equals={"status": "PENDING"})
+    values = {"status": "FAILED", "reason": "dead_lettered"}
+    return Change(place, stamped(place.key, values), equals={"status": "PENDING"})

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.audience import Audience, freeze, is_resolved, may_address
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message
-from sharpwave.workers.expiry import Deadlines, Handed, note_late_rows
+from sharpwave.workers.expiry import Deadlines, Handed, tell_of_expiry
 from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     Change,
@@ -57,6 +59,7 @@ class Delivery:
     parking: Parking
     quotas: Quotas
     clock: Clock
+    notices: Notices
     table_name: str = tables.SIGNALS
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -85,6 +88,11 @@ class _Plan:
     def everyone(self) -> frozenset[str]:
         """Give the targets, and those that were denied."""
         return frozenset({*self.targets, *self.denied})
+
+    @property
+    def audience(self) -> frozenset[str]:
+        """Give the whole audience; a mirror that is begun with less loses acknowledgements."""
+        return self.everyone.union(self.held)
 
     def address(
         self,
@@ -189,6 +197,7 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
     marked = _mark(plans, ports)
     _settle_rows(marked, ports)
     _note_deadlines(marked, ports)
+    _tell_of_expired(marked, ports)
     return sum(accepted)
 
 
@@ -202,6 +211,18 @@ def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -
     ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
 
 
+def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Tell the senders of what came too late to be sent."""
+    expired = [
+        (plan.holder, target)
+        for plan, statuses in marked
+        for target in plan.everyone
+        if statuses.get(target) == _EXPIRED
+    ]
+    events = {holder.signal: holder.signal.sk for holder, _ in expired}
+    tell_of_expiry(expired, events, ports.notices)
+
+
 def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
     """Write the rows, and give what is to be sent for them."""
     work = [(plan, target, *_row(plan, target, ports)) for plan in plans for target in plan.targets]
@@ -210,7 +231,6 @@ def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, P
     rows = [row for _, _, row, _ in work]
     writes: list[Write] = [Insert(tables.SIGNALS, row) for row in rows]
     fresh = ports.writes.apply(writes)
-    note_late_rows(rows, reads=ports.reads, writes=ports.writes, clock=ports.clock)
     for (plan, *_), is_new in zip(work, fresh, strict=True):
         plan.repeated = plan.repeated or not is_new
     settled = _already_settled([plan for plan in plans if plan.repeated], ports)
@@ -225,7 +245,7 @@ def _already_settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, se
     """Find the targets that were sent to, or acknowledged, in an earlier attempt."""
     if not plans:
         return {}
-    seen = {plan.holder: Sent(audience=plan.everyone) for plan in plans}
+    seen = {plan.holder: Sent(settled=plan.held, audience=plan.audience) for plan in plans}
     known = mirror(seen, reads=ports.reads, writes=ports.writes)
     return {holder: _beyond_pending(statuses) for holder, statuses in known.items()}
 
@@ -248,7 +268,7 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
     known: dict[Holder, Statuses] = {}
     if late:
         sent = {
-            plan.holder: Sent(frozenset(plan.sent), plan.held, plan.denied, plan.everyone)
+            plan.holder: Sent(frozenset(plan.sent), plan.held, plan.denied, plan.audience)
             for plan in late
         }
         known = mirror(sent, reads=ports.reads, writes=ports.writes)
@@ -257,7 +277,8 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
 
 def _first_statuses(plan: _Plan) -> Statuses:
     delivered = {target: {"status": "DELIVERED"} for target in sorted(plan.sent)}
-    return {**plan.held, **delivered, **plan.denied}
+    waiting = dict.fromkeys(sorted(plan.everyone), _PENDING)
+    return {**waiting, **plan.held, **delivered, **plan.denied}
 
 
 def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
@@ -272,7 +293,7 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
                 ends[Location(tables.SIGNALS, row)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
-        Change(place, {**ends[place], "worker_rev": ulid()}, equals=_PENDING)
+        Change(place, stamped(place.key, ends[place]), equals=_PENDING)
         for place, row in found.items()
         if row.get("status") == "PENDING"
     ]
@@ -330,4 +351,4 @@ def _refusal(signal: Signal, fault: Fault) -> Refusal:
     item = signal.item
     image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
     key = _key(item)
-    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image, item["source_agent"])
+    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)
