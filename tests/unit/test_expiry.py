@@ -11,7 +11,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.workers import expiry
-from sharpwave.workers.deliver import Signal, deliver
+from sharpwave.workers.audience import Signal
+from sharpwave.workers.deliver import deliver
 from sharpwave.workers.expiry import MINUTES_PER_TICK, Deadlines, Expiry, Handed, Partition
 from sharpwave.workers.mirror import Holder
 from sharpwave.workers.ports import CallRefused, Item, Post, Write
@@ -458,7 +459,7 @@ def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: Wor
     key = send(world)
     forget_deadlines(world)
 
-    deliver([Signal(item(world, key), "e1")], world.process().ports.delivery)
+    deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
 
     assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
 

@@ -36,6 +36,7 @@ from sharpwave.workers.ports import (
     Reads,
     Refusal,
     TryAgain,
+    Unfinished,
     Write,
     Writes,
 )
@@ -123,8 +124,6 @@ def acknowledge(
         ports: what to do it with.
     """
     _undo_all(illegal, ports)
-    if illegal:
-        ports.parking.park([_refusal(move) for move in illegal])
     _restore_all(lost, ports)
     known = mirror(_with_rows(holders, gone), reads=ports.reads, writes=ports.writes)
     strays = _strays(targets, known, ports.reads)
@@ -136,6 +135,17 @@ def acknowledge(
     if mended:
         rows = {Location(tables.SIGNALS, each.row): each.holder for each in mended}
         _finish(rows, known, ports)
+    if illegal:
+        _park(illegal, ports)
+
+
+def _park(moves: Sequence[Move], ports: Mending) -> None:
+    try:
+        ports.parking.park([_refusal(move) for move in moves])
+    except Unfinished as error:
+        # Work is known by its signal, not by the row.
+        signals = {move.holder.signal for move in moves if move.row in error.keys}
+        raise Unfinished(signals, str(error)) from error
 
 
 def _undo_all(moves: Sequence[Move], ports: Mending) -> None:

@@ -11,6 +11,7 @@ from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.ports import (
     Change,
     Directory,
+    Fate,
     Inboxes,
     Insert,
     Location,
@@ -55,16 +56,26 @@ class Notices:
     directory: Directory
     clock: Clock
 
-    def tell(self, notices: Sequence[Notice]) -> None:
-        """Tell registered owners; of several notices with one claim, the last."""
+    def tell(self, notices: Sequence[Notice]) -> frozenset[keys.Key]:
+        """Tell registered owners; of several notices with one claim, the last.
+
+        Returns:
+            The records whose owners are to be told again: their inboxes took no message.
+        """
         known = self.directory.find({each.owner for each in notices})
         claims = {each.claim: each for each in notices if each.owner in known}
         unsaid = self._unsaid(claims) if claims else []
         if not unsaid:
-            return
+            return frozenset()
         now = self.clock()
-        self.inboxes.send([_post(notice, now) for notice in unsaid])
-        self.writes.apply([_told(notice) for notice in unsaid])
+        fates = self.inboxes.send([_post(notice, now) for notice in unsaid])
+        sent = [each for each, fate in zip(unsaid, fates, strict=True) if fate is Fate.SENT]
+        if sent:
+            self.writes.apply([_told(notice) for notice in sent])
+        failed = [each for each, fate in zip(unsaid, fates, strict=True) if fate is not Fate.SENT]
+        # A registered agent's queue is there, or will be; see `deliver`.
+        there = self.directory.confirm({each.owner for each in failed}) if failed else {}
+        return frozenset(each.record for each in failed if each.owner in there)
 
     def _unsaid(self, claims: Mapping[keys.Key, Notice]) -> list[Notice]:
         ttl = int(self.clock()) + KEPT_S
