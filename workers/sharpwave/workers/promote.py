@@ -282,7 +282,6 @@ def _refusal(shown: Shown, why: str) -> Refusal:
     image = item_to_wire(shown.item)
     fault = Fault("unpromotable", "", why)
     words = words_of("memory", image, [fault])
-    owner = keys.owner_of(shown.item["PK"])
     text = ascii_json(image)
     key = shown.place.key
-    return Refusal(tables.STATE, key, f"promote-{words['digest']}", [fault], text, owner, words)
+    return Refusal(tables.STATE, key, f"promote-{words['digest']}", [fault], text, words)
