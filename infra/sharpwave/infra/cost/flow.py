@@ -12,7 +12,13 @@ from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.learning.elements import ELEMENT_BYTES
 from sharpwave.workers.learning.slots import CLOSE_AT
 from sharpwave.workers.low_water import LOTS
-from sharpwave.workers.metering.sizes import PAYLOAD_BLOCK, read_units, write_units
+from sharpwave.workers.metering.sizes import (
+    PAYLOAD_BLOCK,
+    READ_BLOCK,
+    WRITE_BLOCK,
+    read_units,
+    write_units,
+)
 from sharpwave.workers.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
@@ -117,12 +123,12 @@ class Deadline(NamedTuple):
 
 def deadline(flow: Flow) -> Deadline:
     """Give the cost of a deadline that is kept: a note for a message of signals, and its rows."""
-    signals_each = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
-    size = round(signals_each * (DUE_BYTES + flow.targets * TARGET_BYTES))
+    together = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
+    size = DUE_BYTES + flow.targets * TARGET_BYTES
     looked_up = flow.targets * read_units(ROW_BYTES, consistent=True)
     return Deadline(
-        write_units(size) / signals_each,
-        read_units(size, consistent=True) / signals_each + looked_up,
+        max(1 / together, size / WRITE_BLOCK),
+        max(1 / together, size / READ_BLOCK) + looked_up,
     )
 
 
