@@ -5,7 +5,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dramatiq
@@ -14,7 +14,7 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
-from sharpwave.schemas.times import Clock
+from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
 from sharpwave.workers import ticks
 from sharpwave.workers.acknowledge import Gone, Loss, Mending, Move, acknowledge
 from sharpwave.workers.archive import Archiving
@@ -28,7 +28,7 @@ from sharpwave.workers.deliver import (
 )
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import Day, fold_decisions, refresh, sweep_decisions
+from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue, Known
@@ -77,6 +77,7 @@ class Ports:
     archiving: Archiving
     clock: Clock
     promote_after_s: float
+    event_ahead: EventAhead = field(default_factory=lambda: AS_A_RULE)
     spread: Spread = map
     threads: int = 1
     linger_s: float = 0.0
@@ -233,13 +234,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
         items = {_key(entry): _item(entry) for entry in entries}
-        fold_decisions(
-            list(items.values()),
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-        )
+        fold_decisions(list(items.values()), _folding(ports))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
     folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
@@ -264,26 +259,22 @@ def _sweep(agent_id: str, ports: Ports) -> int:
         writes=ports.writes,
         parking=ports.parking,
         clock=ports.clock,
-    ) + sweep_decisions(
-        agent_id,
-        promote_after_s=after,
+    ) + sweep_decisions(agent_id, _folding(ports), promote_after_s=after)
+
+
+def _folding(ports: Ports) -> Folding:
+    return Folding(
         reads=ports.reads,
         writes=ports.writes,
         catalogue=ports.catalogue,
         clock=ports.clock,
+        event_ahead=ports.event_ahead,
     )
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
     def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
-        refresh(
-            Day(agent_id, decision_type, day),
-            known,
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-        )
+        refresh(Day(agent_id, decision_type, day), known, _folding(ports))
 
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)

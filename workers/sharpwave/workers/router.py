@@ -64,8 +64,10 @@ class Router:
         importance: float = 0.8,
         access_count: int = 10,
         promote_after_s: float = times.DAY_S,
+        event_ahead: times.EventAhead = times.AS_A_RULE,
     ) -> None:
-        """Set from which importance or access count a memory entry is promoted early."""
+        """Set when a memory entry is promoted early, and which event times are admitted."""
+        self._event_ahead = event_ahead
         self._importance = importance
         self._promote_after_s = promote_after_s
         self._access_count = access_count
@@ -93,7 +95,8 @@ class Router:
             moment = max(moment, stored_at)
             due_by = stored_at if now is None else now
             if not self._take_new(table, raw, stored_at, due_by, groups):
-                for duty, group, entry in self._work(read(table, raw, stored_at, due_by)):
+                record = read(table, raw, stored_at, due_by, self._event_ahead)
+                for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
@@ -113,7 +116,9 @@ class Router:
             return False
         sk = change["Keys"]["SK"]["S"]
         text = content(raw["eventID"], table, pk, sk, stored_at, image)
-        if is_packed(text) or not is_sound(place.kind, image, text=text, stored_at=stored_at):
+        if is_packed(text) or not is_sound(
+            place.kind, image, text=text, stored_at=stored_at, event_ahead=self._event_ahead
+        ):
             return False
         number = change.get("SequenceNumber", "")
         if place.kind == "signal":
@@ -136,7 +141,7 @@ class Router:
     def _decision(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
-            if record.by_ttl and _is_unpromoted("decision", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield EPISODE, "", _entry(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -207,7 +212,7 @@ class Router:
 
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
-            if record.by_ttl and _is_unpromoted("memory", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield PROMOTE, "", _numbered(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -340,11 +345,12 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     }
 
 
-def _is_unpromoted(kind: keys.Kind, old: Image | None) -> bool:
-    if old is None or "promoted_at" in old:
+def _is_unpromoted(record: Record) -> bool:
+    old, kind = record.old, record.kind
+    if old is None or kind is None or "promoted_at" in old:
         return False
-    moment = _n(old, "timestamp")
-    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment)
+    moment, ahead = _n(old, "timestamp"), record.event_ahead
+    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
 
 
 def _held(record: Record) -> str:
