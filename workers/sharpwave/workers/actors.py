@@ -28,7 +28,7 @@ from sharpwave.workers.deliver import (
 )
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import Day, fold_decisions, refresh, sweep_decisions
+from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue, Known
@@ -234,14 +234,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
         items = {_key(entry): _item(entry) for entry in entries}
-        fold_decisions(
-            list(items.values()),
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-            event_ahead=ports.event_ahead,
-        )
+        fold_decisions(list(items.values()), _folding(ports))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
     folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
@@ -266,9 +259,11 @@ def _sweep(agent_id: str, ports: Ports) -> int:
         writes=ports.writes,
         parking=ports.parking,
         clock=ports.clock,
-    ) + sweep_decisions(
-        agent_id,
-        promote_after_s=after,
+    ) + sweep_decisions(agent_id, _folding(ports), promote_after_s=after)
+
+
+def _folding(ports: Ports) -> Folding:
+    return Folding(
         reads=ports.reads,
         writes=ports.writes,
         catalogue=ports.catalogue,
@@ -279,14 +274,7 @@ def _sweep(agent_id: str, ports: Ports) -> int:
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
     def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
-        refresh(
-            Day(agent_id, decision_type, day),
-            known,
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-        )
+        refresh(Day(agent_id, decision_type, day), known, _folding(ports))
 
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)

@@ -141,7 +141,7 @@ class Router:
     def _decision(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
-            if record.by_ttl and _is_unpromoted("decision", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield EPISODE, "", _entry(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -212,7 +212,7 @@ class Router:
 
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
-            if record.by_ttl and _is_unpromoted("memory", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield PROMOTE, "", _numbered(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -345,11 +345,12 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     }
 
 
-def _is_unpromoted(kind: keys.Kind, old: Image | None) -> bool:
-    if old is None or "promoted_at" in old:
+def _is_unpromoted(record: Record) -> bool:
+    old, kind = record.old, record.kind
+    if old is None or kind is None or "promoted_at" in old:
         return False
-    moment = _n(old, "timestamp")
-    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment)
+    moment, ahead = _n(old, "timestamp"), record.event_ahead
+    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
 
 
 def _held(record: Record) -> str:
