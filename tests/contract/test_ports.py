@@ -26,6 +26,7 @@ from sharpwave.workers.ports import (
     CallRefused,
     Change,
     Delete,
+    Fate,
     Inboxes,
     Insert,
     Item,
@@ -212,6 +213,15 @@ def test_a_change_happens_only_if_its_conditions_hold(
 
     assert ports.writes.apply([change]) == [holds]
     assert (stored(ports, place(pk)) or {}).get("done", False) is holds
+
+
+def test_a_change_removes_attributes_that_are_there_or_not(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk, n=1, text="x", **{"a.dotted[0] name": 3})])
+
+    change = Change(place(pk), {"n": 2}, remove=("text", "a.dotted[0] name", "gone"))
+
+    assert ports.writes.apply([change]) == [True]
+    assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "n": 2}
 
 
 def test_writes_of_one_call_stand_or_fail_each_alone(ports: Ports, pk: str) -> None:
@@ -467,7 +477,7 @@ def test_messages_reach_the_inboxes_that_exist(ports: Ports) -> None:
 
     sent = ports.inboxes.send([*posts, Post("nobody-here", "{}"), Post(bob, "[]")])
 
-    assert sent == [True] * 12 + [False, True]
+    assert sent == [Fate.SENT] * 12 + [Fate.GONE, Fate.SENT]
     assert sorted(ports.received(ann)) == sorted(post.body for post in posts)
     assert ports.received(bob) == ["[]"]
 
@@ -478,8 +488,8 @@ def test_a_removed_inbox_is_noticed_though_it_was_known(ports: Ports) -> None:
     before = ports.inboxes.send([Post(agent, "{}")])
     ports.remove_inbox(agent)
 
-    assert before == [True]
-    assert ports.inboxes.send([Post(agent, "{}")]) == [False]
+    assert before == [Fate.SENT]
+    assert ports.inboxes.send([Post(agent, "{}")]) == [Fate.GONE]
 
 
 def test_keys_of_the_schemas_fit_the_tables(ports: Ports) -> None:

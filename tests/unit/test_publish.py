@@ -12,7 +12,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers import ticks
 from sharpwave.workers.learning import publish as publishing_module
-from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import (
     RANK_STEP,
@@ -261,8 +261,8 @@ def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(worl
     decide(world, ups="+-", downs="-")
     told: list[Any] = []
 
-    def refresh(agent_id: str, decision_type: str, day: str, versions: Any) -> None:
-        counts = base_day(agent_id, decision_type, day, versions, world.tables)
+    def refresh(agent_id: str, decision_type: str, day: str, known: Known) -> None:
+        counts = base_day(agent_id, decision_type, day, known.versions, world.tables)
         told.append((agent_id, decision_type, day, counts.n, counts.s))
 
     publish(Position(), publishing(world, refresh=refresh))

@@ -31,8 +31,23 @@ def test_a_signals_key_reads_back_in_both_forms(agent: str, kind: str, iso: str,
     strict = keys.parse(tables.SIGNALS, keys.signal_pk(kind, agent), sk)
     compatible = keys.parse(tables.SIGNALS, keys.signal_pk(kind), sk)
 
-    assert strict == Parsed("signal", agent, kind)
+    owner = None if agent.isdigit() else agent
+    assert strict == Parsed("signal", owner, kind)
+    assert keys.owner_of(keys.signal_pk(kind, agent)) == owner
     assert compatible == Parsed("signal", None, kind)
+
+
+@pytest.mark.parametrize("shard", ["0", "3", "42", "007"])
+def test_digits_after_a_signals_type_are_a_shard_and_no_agent(shard: str) -> None:
+    pk = f"signal#T#{shard}"
+
+    assert keys.parse(tables.SIGNALS, pk, "2025-10-18T14:30:00Z#s1") == Parsed("signal", None, "T")
+    assert keys.owner_of(pk) is None
+
+
+@pytest.mark.parametrize("agent", ["3a", "a3", "1-2", "0x"])
+def test_an_agent_whose_name_has_more_than_digits_is_bound(agent: str) -> None:
+    assert keys.owner_of(f"signal#T#{agent}") == agent
 
 
 @given(AGENTS, TIMES)
@@ -141,3 +156,32 @@ def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
 
     assert key.item() == {"PK": "a", "SK": "b"}
     assert key.wire() == {"PK": {"S": "a"}, "SK": {"S": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_own"),
+    [
+        (keys.registration("ann"), True),
+        (keys.Key(keys.decision_pk("ann", "TRADE"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT", "ann"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT"), "x"), False),
+        (keys.Key(keys.inbox_pk("ann"), "x"), True),
+        (keys.writer("TRADE", "ann"), True),
+        (keys.episode_sources("ann", "TRADE", "2025-10-18", "14"), True),
+        (keys.known_agent("ann"), True),
+        (keys.rate_bucket("ann"), True),
+        (keys.low_water("sweep", "ann"), True),
+        (keys.notice_window("ann", "immutable", 7), True),
+        (keys.ledger_day(keys.base_subject("ann", "TRADE", 5), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("ann", "p", 1), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("shared#fx", "p", 1), "2025-10-18"), False),
+        (keys.known_pattern(keys.pattern_subject("ann", "p", 1)), True),
+        (keys.changed(keys.base_subject("ann", "TRADE"), "2025-10-18"), True),
+        (keys.late_chunk("uid", "ann"), False),
+        (keys.shared_pattern_copy("bob", "ann", "p"), False),
+    ],
+)
+def test_a_key_says_whose_item_it_is(key: keys.Key, *, is_own: bool) -> None:
+    assert keys.is_agents("ann", key) is is_own
+    assert not keys.is_agents("an", key)
+    assert not keys.is_agents("ann-2", key)

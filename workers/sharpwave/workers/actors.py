@@ -9,21 +9,29 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dramatiq
+from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
 from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
 from sharpwave.workers import ticks
-from sharpwave.workers.acknowledge import Loss, Move, acknowledge
+from sharpwave.workers.acknowledge import Gone, Loss, Mending, Move, acknowledge
 from sharpwave.workers.archive import Archiving
-from sharpwave.workers.deliver import Delivery, Signal, deliver, deliver_chunk
+from sharpwave.workers.audience import Joined, Late, Signal, missed
+from sharpwave.workers.deliver import (
+    Delivery,
+    deliver,
+    deliver_chunk,
+    deliver_late,
+    late_messages,
+)
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import fold_decisions, sweep_decisions
-from sharpwave.workers.expiry import expire
+from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
+from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import Position, Publishing, publish
 from sharpwave.workers.learning.slots import Slots
@@ -38,13 +46,17 @@ from sharpwave.workers.ports import (
     Refusal,
     Spread,
     TryAgain,
+    Unfinished,
     WorkQueues,
     Writes,
 )
-from sharpwave.workers.promote import promote, sweep_memories
+from sharpwave.workers.promote import Shown, promote, sweep_memories
 from sharpwave.workers.router import LEARN
 
 log = logging.getLogger(__name__)
+
+#: A group received this often without success is split.
+SPLIT_AFTER = 5
 
 Entries = Sequence[Mapping[str, Any]]
 Handler = Callable[[Entries], object]
@@ -92,94 +104,147 @@ def register(broker: dramatiq.Broker, ports: Ports) -> None:
 def _declare(
     broker: dramatiq.Broker, queue: str, name: str, handle: Handler, queues: WorkQueues
 ) -> None:
-    def run(entries: Entries, **_of_newer_routers: object) -> None:
+    run = splitting(Duty(queue, name, 1), handle, queues)
+
+    def actor(entries: Entries, **_of_newer_routers: object) -> None:
+        # Our broker's messages say how often they were received; any other's is a first try.
+        run(entries, getattr(CurrentMessage.get_current_message(), "receives", 1))
+
+    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(actor)
+
+
+def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entries, int], None]:
+    """Handle entries so that what fails is tried again, and ends among the dead letters, alone.
+
+    A group is done once its failing entries have gone out with messages of their own: the queue
+    has accepted them before the group's message is deleted.
+    """
+
+    def run(entries: Entries, receives: int) -> None:
         try:
             done = handle(entries)
+        except Unfinished as error:
+            failing = [entry for entry in entries if tuple(entry.get("key", ())) in error.keys]
+            if len(entries) == 1 or not failing:
+                raise
+            log.warning("entries_unfinished", extra={"actor": duty.actor, "error": str(error)})
         except TryAgain:
-            raise
+            # At first it may be the world that fails, and a split would only multiply its work.
+            if len(entries) == 1 or receives < SPLIT_AFTER:
+                raise
+            failing = [*entries]
+            log.warning("group_split", exc_info=True, extra={"actor": duty.actor})
         except Exception:
             if len(entries) == 1:
                 raise
-            # What keeps failing must end among the dead letters alone, not with its neighbours.
-            log.exception("group_split", extra={"actor": name, "entries": len(entries)})
-            queues.send(singles(Duty(queue, name, 1), entries))
+            failing = [*entries]
+            log.exception("group_split", extra={"actor": duty.actor})
         else:
-            log.debug(name, extra={"entries": len(entries), "done": done})
+            log.debug(duty.actor, extra={"entries": len(entries), "done": done})
+            return
+        queues.send(singles(duty, failing))
 
-    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(run)
+    return run
 
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [Signal(_item(entry), entry["event_id"], _held(entry)) for entry in entries]
+        signals = [
+            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
+            for entry in entries
+        ]
         return deliver(signals, ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
-        return sum(
-            deliver_chunk(
-                _key(each),
-                each["chunk"],
-                ports.delivery,
-                within_quota=not each.get("over_quota", False),
-            )
-            for each in entries
+        return _for_each(
+            entries, lambda each: deliver_chunk(_key(each), each["chunk"], ports.delivery)
         )
 
-    return {"on_signals": on_signals, "on_chunks": on_chunks}
+    def on_late_joiners(entries: Entries) -> int:
+        return _for_each(
+            entries, lambda each: deliver_late(Late(_key(each), each["agent"]), ports.delivery)
+        )
+
+    return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
 
 def _status_actors(ports: Ports) -> dict[str, Handler]:
+    deadlines = ports.delivery.deadlines
+    mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
+    expiry = Expiry(
+        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
+    )
+
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
             _holders(entries),
+            targets=_targets(entries),
             illegal=[_move(entry) for entry in entries if "illegal" in entry],
-            lost=[_loss(entry["restore"]) for entry in entries if "restore" in entry],
-            reads=ports.reads,
-            writes=ports.writes,
-            parking=ports.parking,
+            lost=[_loss(entry) for entry in entries if "restore" in entry],
+            gone=[_gone(entry) for entry in entries if "gone" in entry],
+            ports=mending,
         )
 
     # Acknowledgements of one signal come close together and then share one write of its mirror.
     changes = Gatherer(mirror_all, linger_s=ports.linger_s, threads=ports.threads)
 
+    seen = Writers(writes=ports.writes, clock=ports.clock)
+
     def on_refused(entries: Entries) -> None:
         ports.parking.park([_refusal(entry) for entry in entries])
 
+    def on_seen(entries: Entries) -> int:
+        seen.note_agents(entry["agent"] for entry in entries)
+        return len(entries)
+
     def on_registered(entries: Entries) -> None:
-        ports.agents.note(sorted({keys.owner_of(entry["key"][0]) or "" for entry in entries}))
+        joined = [_joined(entry) for entry in entries]
+        # First on the list, then the look at what was frozen without them; see `audience`.
+        listed_at = ports.agents.note(sorted({each.agent_id for each in joined}))
+        late = missed(joined, listed_at=listed_at, directory=ports.agents, reads=ports.reads)
+        ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
-        return _for_each_agent(
-            entries,
-            lambda agent: expire(agent, reads=ports.reads, writes=ports.writes, clock=ports.clock),
-        )
+        return sum(expiry.expire(_partition(entry)) for entry in entries)
 
     return {
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
+        "on_seen": on_seen,
         "on_expiry": on_expiry,
-        "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
+        "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
 
 def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
-        items = {_key(entry): _item(entry) for entry in entries}
-        return promote(list(items.values()), writes=ports.writes, clock=ports.clock)
-
-    def on_late_outcomes(entries: Entries) -> int:
-        items = {_key(entry): _item(entry) for entry in entries}
-        return fold_decisions(
-            list(items.values()), reads=ports.reads, writes=ports.writes, clock=ports.clock
+        shown: dict[keys.Key, Shown] = {}
+        for entry in entries:
+            key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
+            if key not in shown or shown[key].order <= state.order:
+                shown[key] = state
+        return promote(
+            list(shown.values()),
+            reads=ports.reads,
+            writes=ports.writes,
+            parking=ports.parking,
+            clock=ports.clock,
         )
+
+    def fold_all(entries: list[Mapping[str, Any]]) -> None:
+        items = {_key(entry): _item(entry) for entry in entries}
+        fold_decisions(list(items.values()), _folding(ports))
+
+    # An hour's decisions, from whatever messages, share one look at that hour.
+    folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
 
     def on_sweep(entries: Entries) -> int:
         return _for_each_agent(entries, lambda agent: _sweep(agent, ports))
 
     return {
         "on_memories": on_memories,
-        "on_late_outcomes": on_late_outcomes,
+        "on_late_outcomes": folds.add,
         "on_sweep": on_sweep,
         "on_sweep_tick": _fan_out(ports, ticks.SWEEP),
     }
@@ -188,13 +253,29 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 def _sweep(agent_id: str, ports: Ports) -> int:
     after = ports.promote_after_s
     return sweep_memories(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
-    ) + sweep_decisions(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+        agent_id,
+        promote_after_s=after,
+        reads=ports.reads,
+        writes=ports.writes,
+        parking=ports.parking,
+        clock=ports.clock,
+    ) + sweep_decisions(agent_id, _folding(ports), promote_after_s=after)
+
+
+def _folding(ports: Ports) -> Folding:
+    return Folding(
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=ports.clock,
+        event_ahead=ports.event_ahead,
     )
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
+    def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
+        refresh(Day(agent_id, decision_type, day), known, _folding(ports))
+
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)
     publishing = Publishing(
@@ -203,6 +284,7 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
         writes=ports.writes,
         ledger=ports.ledger,
         clock=ports.clock,
+        refresh=refresh_day,
         spread=ports.spread,
     )
 
@@ -243,16 +325,25 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
 
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
-    """Do a duty for every agent, and only then fail if it failed for some."""
-    done, failed = 0, None
+    return _for_each(entries, lambda entry: duty(entry["agent"]))
+
+
+def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int:
+    """Do a duty for every entry, and only then fail if it failed for some."""
+    done, unfinished, failed = 0, list[Unfinished](), None
     for entry in entries:
         try:
-            done += duty(entry["agent"])
+            done += duty(entry)
+        except Unfinished as error:
+            unfinished.append(error)
         except Exception as error:
-            log.warning("duty_failed", extra={"agent": entry["agent"], "error": repr(error)})
+            log.warning("duty_failed", extra={"entry": dict(entry), "error": repr(error)})
             failed = error
     if failed is not None:
         raise failed
+    if unfinished:
+        keys_left = {key for error in unfinished for key in error.keys}
+        raise Unfinished(keys_left, "; ".join(map(str, unfinished)))
     return done
 
 
@@ -273,6 +364,11 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
+def _joined(entry: Mapping[str, Any]) -> Joined:
+    item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
+    return Joined(agent_id, frozenset(item.get("subscriptions", ())), float(entry["stored_at"]))
+
+
 def _holder(entry: Mapping[str, Any]) -> Holder:
     return Holder(_key(entry), entry.get("chunk"))
 
@@ -281,11 +377,15 @@ def _holders(entries: Entries) -> dict[Holder, Sent]:
     found: dict[Holder, Sent] = {}
     for entry in entries:
         holder = _holder(entry)
-        sent = found.get(holder, Sent())
-        found[holder] = sent._replace(
-            settled={**sent.settled, **_held(entry)},
-            audience=sent.audience.union(entry.get("targets", ())),
-        )
+        sent, held = found.get(holder, Sent()), _held(entry)
+        found[holder] = Sent(settled={**sent.settled, **held}, audience=sent.audience.union(held))
+    return found
+
+
+def _targets(entries: Entries) -> dict[Holder, set[str]]:
+    found: dict[Holder, set[str]] = {}
+    for entry in entries:
+        found.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
     return found
 
 
@@ -305,12 +405,27 @@ def _move(entry: Mapping[str, Any]) -> Move:
     )
 
 
-def _loss(content: Mapping[str, Any]) -> Loss:
-    return Loss(keys.Key(content["row_pk"], content["row_sk"]), content["attributes"])
+def _loss(entry: Mapping[str, Any]) -> Loss:
+    content = entry["restore"]
+    row = keys.Key(content["row_pk"], content["row_sk"])
+    return Loss(_holder(entry), row, content["attributes"])
+
+
+def _gone(entry: Mapping[str, Any]) -> Gone:
+    return Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
+
+
+def _partition(entry: Mapping[str, Any]) -> Partition:
+    return Partition(entry["minute"], entry["shard"], entry["after"])
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
     faults = [Fault(each["code"], each["where"], each["message"]) for each in entry["faults"]]
     return Refusal(
-        entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
+        entry["table"],
+        _key(entry),
+        entry["event_id"],
+        faults,
+        entry["image"],
+        entry.get("words", {}),
     )

@@ -13,6 +13,7 @@ import boto3
 import dramatiq
 from botocore.config import Config
 from dramatiq import Middleware
+from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
@@ -31,6 +32,7 @@ from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.lambda_handler import Handler, make_handler
 from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.ports import Parking, Refusal, TryAgain
@@ -47,6 +49,7 @@ from sharpwave.workers.pump import (
 from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
@@ -112,7 +115,9 @@ def build() -> dramatiq.Broker:
 
 def _middleware() -> list[Middleware]:
     kept = [each for each in default_middlewares() if not isinstance(each, VisibilityRetries)]
-    return [*kept, VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)]
+    # How often a message was received is asked of the one under way; see `actors.splitting`.
+    retries = VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)
+    return [*kept, CurrentMessage(), retries]
 
 
 def worth_retrying(retries: int, error: BaseException) -> bool:
@@ -135,7 +140,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     agents = RegisteredAgents(
         reads=reads, writes=writes, clock=now, lifetime_s=settings.registration_cache_s
     )
-    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=now)
+    notices = Notices(writes, inboxes, agents, now)
+    parking = ParkingLot(writes, notices, now)
     quotas = Quotas(reads=reads, writes=writes, clock=now, per_minute=settings.quota_per_minute)
     delivery = Delivery(
         reads=reads,
@@ -144,6 +150,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         directory=agents,
         parking=parking,
+        notices=notices,
         quotas=quotas,
         clock=now,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
@@ -193,7 +200,12 @@ def build_pump(
     def on_trimmed(table: str, shard_id: str) -> None:
         log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
         count = reconcile(
-            table, scan(table, settings, made), route=route, send=sender.send, now=now()
+            table,
+            scan(table, settings, made),
+            route=route,
+            send=sender.send,
+            now=now(),
+            refused=RefusedBefore(TableReads(made.dynamodb, prefix=settings.prefix)),
         )
         log.warning("reconciled", extra={"table": table, "items": count})
 
@@ -261,9 +273,7 @@ def _unsendable(message: Outgoing, code: str, reason: str) -> Refusal:
     content = parse_json(message.body)
     fault = Fault("unsendable", "", f"SQS refused its work message: {code}: {reason}")
     key = keys.Key(f"queue#{message.queue}", content["message_id"])
-    return Refusal(
-        "queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE], None
-    )
+    return Refusal("queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE])
 
 
 def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
@@ -271,7 +281,7 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     key = keys.Key(change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = ascii_json(change.get("NewImage", {}))[:MAX_PARKED_IMAGE]
-    return Refusal(table, key, record["eventID"], [fault], image, keys.owner_of(key.pk))
+    return Refusal(table, key, record["eventID"], [fault], image)
 
 
 def _write_progress(

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.keys import Key
+from sharpwave.schemas.keys import Key, owner_of
 from sharpwave.schemas.records import Registration
 from sharpwave.workers.outgoing import Outgoing
 
@@ -17,6 +18,19 @@ Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 class TryAgain(Exception):
     """Something outside did not answer as hoped; the message is retried after its visibility."""
+
+
+class Unfinished(TryAgain):
+    """The work of some records is not done, though that of all others is.
+
+    Attributes:
+        keys: the records whose work is to be tried again; the others need nothing more.
+    """
+
+    def __init__(self, keys: Iterable[Key], why: str) -> None:
+        """Name the records and say what stood in the way."""
+        super().__init__(why)
+        self.keys = frozenset(keys)
 
 
 class CallRefused(Exception):
@@ -45,7 +59,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Set attributes of an item that exists, and only if `equals` and `missing` hold.
+    """Set and remove attributes of an item that exists, if `equals` and `missing` hold.
 
     A change never creates an item: an update after a removal must not raise a ghost.
     """
@@ -54,6 +68,7 @@ class Change:
     set: Mapping[str, Any]
     equals: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +167,24 @@ class Post(NamedTuple):
     body: str
 
 
+class Fate(Enum):
+    """What became of a message for an inbox."""
+
+    SENT = "sent"
+    #: There is no such queue, or so it is said: one just made may not be found for seconds.
+    GONE = "gone"
+    #: The queue did not accept it, or gave no answer: it may have arrived.
+    FAILED = "failed"
+
+
 class Inboxes(Protocol):
     """The agents' own queues."""
 
-    def send(self, posts: Sequence[Post]) -> list[bool]:
-        """Send messages.
+    def send(self, posts: Sequence[Post]) -> list[Fate]:
+        """Send messages, and say of each what became of it.
 
-        Returns:
-            For each message, whether its queue exists.
-
-        Raises:
-            TryAgain: the queues did not accept them all.
+        A queue that fails is the affair of its own messages only, so none raises; why one
+        failed is logged.
         """
 
 
@@ -186,6 +208,12 @@ class Directory(Protocol):
     def recall(self, agent_id: str) -> Registration | None:
         """Give an agent's registration as read lately, an unknown agent's too."""
 
+    def confirm(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
+        """Give registrations as they are now, whatever was read lately."""
+
+    def ever_registered(self, agent_ids: Iterable[str]) -> set[str]:
+        """Say which agents are registered, or were and are removed."""
+
     def everyone(self) -> list[Registration]:
         """List all registered agents by name."""
 
@@ -194,19 +222,31 @@ class Parking(Protocol):
     """Where refused records wait for a human, and their owners hear about them."""
 
     def park(self, refusals: Sequence["Refusal"]) -> None:
-        """Keep refused records and tell each owner; safe to repeat."""
+        """Keep refused records and tell each owner; safe to repeat.
+
+        Raises:
+            Unfinished: all are kept, but the owners of some could not be told.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that the pipeline does not admit, and why."""
+    """A record that the pipeline does not admit, and why.
+
+    `words` let what the agent said in it be known again; see `refused`.
+    """
 
     table: str
     key: Key
     event_id: str
     faults: Sequence[Fault]
     image: str
-    owner: str | None
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str | None:
+        """Name whom to tell: the agent that the key binds, never one that the record claims."""
+        return owner_of(self.key.pk)
 
 
 class Archive(Protocol):

@@ -31,6 +31,7 @@ class Record(Struct, gc=False):
     event_id: str
     sequence_number: str
     stored_at: float
+    now: float
     old: Image | None
     new: Image | None
     by_ttl: bool
@@ -43,9 +44,13 @@ class Record(Struct, gc=False):
 
 
 def read(
-    table: str, raw: StreamRecord, stored_at: float, event_ahead: EventAhead = AS_A_RULE
+    table: str,
+    raw: StreamRecord,
+    stored_at: float,
+    now: float,
+    event_ahead: EventAhead = AS_A_RULE,
 ) -> Record:
-    """Read a record of a table, as the stream gives it."""
+    """Read a record of a table, as the stream gives it; `now` says what is due."""
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
     parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
@@ -58,6 +63,7 @@ def read(
         raw["eventID"],
         change.get("SequenceNumber", ""),
         stored_at,
+        now,
         change.get("OldImage"),
         change.get("NewImage"),
         identity is not None and _SERVICE in identity.values(),

@@ -117,6 +117,7 @@ def statement(write: Write, prefix: str) -> dict[str, Any]:
         values = [*write.location.key, *write.equals.values()]
         return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
     sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
+    sets += "".join(f" REMOVE {_quoted(name)}" for name in write.remove)
     tests += [f"{_quoted(name)} IS MISSING" for name in write.missing]
     values = [*write.set.values(), *write.location.key, *write.equals.values()]
     text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
@@ -130,7 +131,7 @@ def _is_long(write: Write) -> bool:
     elif isinstance(write, Delete):
         names = list(write.equals)
     else:
-        names = [*write.set, *write.equals, *write.missing]
+        names = [*write.set, *write.equals, *write.missing, *write.remove]
     return sum(2 * len(name) + 20 for name in names) > _MAX_STATEMENT - 1024
 
 
@@ -169,6 +170,9 @@ def update_request(write: Change, prefix: str) -> dict[str, Any]:
     names: dict[str, str] = {}
     values: dict[str, Wire] = {}
     sets = [_pair(name, value, names, values) for name, value in write.set.items()]
+    update = "SET " + ", ".join(sets)
+    if write.remove:
+        update += " REMOVE " + ", ".join(_name(name, names) for name in write.remove)
     tests = ["attribute_exists(PK)"]
     tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
     for name in write.missing:
@@ -176,7 +180,7 @@ def update_request(write: Change, prefix: str) -> dict[str, Any]:
     return {
         "TableName": tables.physical(write.location.table, prefix),
         "Key": write.location.key.wire(),
-        "UpdateExpression": "SET " + ", ".join(sets),
+        "UpdateExpression": update,
         "ConditionExpression": " AND ".join(tests),
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,

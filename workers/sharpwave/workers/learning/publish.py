@@ -38,7 +38,7 @@ MOST_MARKS = 200
 _PLACES = Decimal("0.000001")
 
 Days = dict[str, Counts]
-Refresh = Callable[[str, str, str, Sequence[PatternVersion]], object]
+Refresh = Callable[[str, str, str, Known], object]
 """Told agent, type and day whose base ledgers changed, and the versions that divide them."""
 
 
@@ -67,7 +67,7 @@ class Publishing:
     writes: Writes
     ledger: Ledger
     clock: Clock
-    refresh: Refresh = lambda agent_id, decision_type, day, versions: None
+    refresh: Refresh = lambda agent_id, decision_type, day, known: None
     spread: Spread = map
 
 
@@ -91,9 +91,23 @@ def publish(begin: Position, to: Publishing) -> tuple[int, Position | None]:
     concerned = _concerned(marks, known)
     versions = {v.subject: v for each in concerned.values() for v in each}
     changed, unsettled = _write_rows(list(versions.values()), known, to)
-    for agent_id, decision_type, day in sorted(_base_days(marks)):
-        to.refresh(agent_id, decision_type, day, known.versions)
-    done = [m for m, each in concerned.items() if not unsettled & {v.subject for v in each}]
+    days: set[tuple[str, str, str]] = set()
+    for mark in marks:
+        base = keys.split_base_subject(mark.subject)
+        if base is None:
+            continue
+        if known.is_readable(base[0], base[1]):
+            days.add((base[0], base[1], mark.day))
+        else:
+            # Which ledgers make up the day only a newer release can tell.
+            unsettled.add(mark.subject)
+    for agent_id, decision_type, day in sorted(days):
+        to.refresh(agent_id, decision_type, day, known)
+    done = [
+        mark
+        for mark, each in concerned.items()
+        if not unsettled & {mark.subject, *(version.subject for version in each)}
+    ]
     to.writes.apply([Delete(mark.place, {"rev": mark.revision}) for mark in done])
     if unsettled:
         log.warning("figures_wait", extra={"subjects": sorted(unsettled)})
@@ -222,11 +236,6 @@ def _concerned(marks: Iterable[Mark], known: Known) -> dict[Mark, list[PatternVe
             those = versions_of(by_type.get(decision_type, ()), agent_id, decision_type)
             found[mark] = [version for version in those if version.covers(epoch)]
     return found
-
-
-def _base_days(marks: Iterable[Mark]) -> set[tuple[str, str, str]]:
-    bases = {mark: keys.split_base_subject(mark.subject) for mark in marks}
-    return {(base[0], base[1], mark.day) for mark, base in bases.items() if base is not None}
 
 
 def _write_rows(

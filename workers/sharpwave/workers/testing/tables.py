@@ -104,7 +104,8 @@ class MemoryTables:
             return False
         if not _holds(old, write.equals):
             return False
-        self._store(table, key, {**old, **item_to_wire(write.set)}, "worker")
+        kept = {name: value for name, value in old.items() if name not in write.remove}
+        self._store(table, key, {**kept, **item_to_wire(write.set)}, "worker")
         return True
 
     # Ledger

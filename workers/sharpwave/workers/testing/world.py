@@ -5,18 +5,26 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import RowReference, parse_message
 from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers import ticks
-from sharpwave.workers.actors import Handler, Ports, handlers
+from sharpwave.workers.actors import Handler, Ports, handlers, splitting
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.envelope import Duty
 from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.router import Router
 from sharpwave.workers.testing import records
-from sharpwave.workers.testing.faults import Faults, Watched, WatchedBatches
+from sharpwave.workers.testing.faults import (
+    Faults,
+    Watched,
+    WatchedBatches,
+    WatchedInboxes,
+)
 from sharpwave.workers.testing.queues import MemoryInboxes, MemoryWorkQueues
 from sharpwave.workers.testing.stores import MemoryArchive, VirtualClock
 from sharpwave.workers.testing.tables import MemoryTables
@@ -33,6 +41,7 @@ class World:
         quota_per_minute: int | None = None,
         promote_after_s: float = DAY_S,
         max_receives: int | None = None,
+        event_ahead: EventAhead = AS_A_RULE,
     ) -> None:
         """Start with nothing."""
         self.clock = VirtualClock()
@@ -42,7 +51,8 @@ class World:
         self.archive = MemoryArchive()
         self.quota_per_minute = quota_per_minute
         self.promote_after_s = promote_after_s
-        self.route = Router(promote_after_s=promote_after_s)
+        self.event_ahead = event_ahead
+        self.route = Router(promote_after_s=promote_after_s, event_ahead=event_ahead)
         self._read: dict[str, int] = dict.fromkeys(tables.STREAMED, 0)
 
     # What agents do
@@ -108,12 +118,12 @@ class Process:
             for name, handle in duties.items()
         }
 
-    def handle(self, body: str) -> object:
-        """Handle one work message."""
+    def handle(self, body: str, receives: int = 1) -> None:
+        """Handle one work message as its actor does."""
         message = parse_json(body)
-        return self.handler(message["queue_name"], message["actor_name"])(
-            message["kwargs"]["entries"]
-        )
+        queue, actor = message["queue_name"], message["actor_name"]
+        run = splitting(Duty(queue, actor, 1), self.handler(queue, actor), self.ports.queues)
+        run(message["kwargs"]["entries"], receives)
 
     def handler(self, queue: str, name: str) -> Handler:
         """Give one actor's handler."""
@@ -124,11 +134,12 @@ def build_ports(world: World, faults: Faults) -> Ports:
     """Put the ports of one process together."""
     reads: Any = Watched(world.tables, faults)
     writes: Any = WatchedBatches(world.tables, faults)
-    inboxes: Any = WatchedBatches(world.inboxes, faults)
+    inboxes: Any = WatchedInboxes(world.inboxes, faults)
     queues: Any = WatchedBatches(world.queues, faults)
     clock = world.clock
     agents = RegisteredAgents(reads=reads, writes=writes, clock=clock, lifetime_s=5.0)
-    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=clock)
+    notices = Notices(writes, inboxes, agents, clock)
+    parking = ParkingLot(writes, notices, clock)
     quotas = Quotas(reads=reads, writes=writes, clock=clock, per_minute=world.quota_per_minute)
     delivery = Delivery(
         reads=reads,
@@ -137,6 +148,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         queues=queues,
         directory=agents,
         parking=parking,
+        notices=notices,
         quotas=quotas,
         clock=clock,
     )
@@ -153,6 +165,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         archiving=Archiving(archive, linger_s=0.0, threads=1),
         clock=clock,
         promote_after_s=world.promote_after_s,
+        event_ahead=world.event_ahead,
     )
 
 
