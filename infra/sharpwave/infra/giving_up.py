@@ -6,9 +6,10 @@ from typing import Any
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.mailbox import Letter
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.numbers import item_from_wire, parse_json
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.adapters.tables import TableReads
 from sharpwave.workers.adapters.writes import SingleWrites
 from sharpwave.workers.audience import is_resolved
@@ -112,8 +113,7 @@ class GivingUp:
 
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
         changes = [
-            Change(place, {**end, "worker_rev": ulid()}, equals={"status": "PENDING"})
-            for place in places
+            Change(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
 
@@ -144,6 +144,6 @@ def _place(row: Item) -> Location:
 
 
 def _is_open(row: Item) -> bool:
-    signal = (str(row.get("signal_pk")), str(row.get("signal_sk")))
-    is_ours = str(row["SK"]).endswith(f"#{signal_uid(*signal)}")
-    return is_ours and row.get("status") == "PENDING"
+    signal = keys.Key(str(row.get("signal_pk")), str(row.get("signal_sk")))
+    # One that no worker wrote stands for no delivery.
+    return row["SK"].endswith(f"#{signal_uid(*signal)}") and row.get("status") == "PENDING"

@@ -16,7 +16,7 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
 from sharpwave.schemas.times import Clock
 from sharpwave.workers import ticks
-from sharpwave.workers.acknowledge import Loss, Move, acknowledge
+from sharpwave.workers.acknowledge import Gone, Loss, Mending, Move, acknowledge
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.audience import Joined, Late, Signal, missed
 from sharpwave.workers.deliver import (
@@ -29,7 +29,7 @@ from sharpwave.workers.deliver import (
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, image_of, singles
 from sharpwave.workers.episodes import fold_decisions, sweep_decisions
-from sharpwave.workers.expiry import expire
+from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.learn import learn
@@ -119,8 +119,11 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
         try:
             done = handle(entries)
         except Unfinished as error:
-            failing = [entry for entry in entries if tuple(entry.get("key", ())) in error.keys]
-            if len(entries) == 1 or not failing:
+            # What it does not name is done, though it failed others that were handled with it.
+            failing = [each for each in entries if "key" not in each or _key(each) in error.keys]
+            if not failing:
+                return
+            if len(entries) == 1:
                 raise
             log.warning("entries_unfinished", extra={"actor": duty.actor, "error": str(error)})
         except TryAgain:
@@ -164,14 +167,20 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 
 
 def _status_actors(ports: Ports) -> dict[str, Handler]:
+    deadlines = ports.delivery.deadlines
+    mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
+    expiry = Expiry(
+        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
+    )
+
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
             _holders(entries),
+            targets=_targets(entries),
             illegal=[_move(entry) for entry in entries if "illegal" in entry],
-            lost=[_loss(entry["restore"]) for entry in entries if "restore" in entry],
-            reads=ports.reads,
-            writes=ports.writes,
-            parking=ports.parking,
+            lost=[_loss(entry) for entry in entries if "restore" in entry],
+            gone=[_gone(entry) for entry in entries if "gone" in entry],
+            ports=mending,
         )
 
     # Acknowledgements of one signal come close together and then share one write of its mirror.
@@ -188,17 +197,14 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
-        return _for_each_agent(
-            entries,
-            lambda agent: expire(agent, reads=ports.reads, writes=ports.writes, clock=ports.clock),
-        )
+        return sum(expiry.expire(_partition(entry)) for entry in entries)
 
     return {
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_expiry": on_expiry,
-        "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
+        "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
 
@@ -301,11 +307,15 @@ def _holders(entries: Entries) -> dict[Holder, Sent]:
     found: dict[Holder, Sent] = {}
     for entry in entries:
         holder = _holder(entry)
-        sent = found.get(holder, Sent())
-        found[holder] = sent._replace(
-            settled={**sent.settled, **_held(entry)},
-            audience=sent.audience.union(entry.get("targets", ())),
-        )
+        sent, held = found.get(holder, Sent()), _held(entry)
+        found[holder] = Sent(settled={**sent.settled, **held}, audience=sent.audience.union(held))
+    return found
+
+
+def _targets(entries: Entries) -> dict[Holder, set[str]]:
+    found: dict[Holder, set[str]] = {}
+    for entry in entries:
+        found.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
     return found
 
 
@@ -325,12 +335,20 @@ def _move(entry: Mapping[str, Any]) -> Move:
     )
 
 
-def _loss(content: Mapping[str, Any]) -> Loss:
-    return Loss(keys.Key(content["row_pk"], content["row_sk"]), content["attributes"])
+def _loss(entry: Mapping[str, Any]) -> Loss:
+    content = entry["restore"]
+    row = keys.Key(content["row_pk"], content["row_sk"])
+    return Loss(_holder(entry), row, content["attributes"])
+
+
+def _gone(entry: Mapping[str, Any]) -> Gone:
+    return Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
+
+
+def _partition(entry: Mapping[str, Any]) -> Partition:
+    return Partition(entry["minute"], entry["shard"], entry["after"])
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
     faults = [Fault(**fault) for fault in entry["faults"]]
-    return Refusal(
-        entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
-    )
+    return Refusal(entry["table"], _key(entry), entry["event_id"], faults, entry["image"])

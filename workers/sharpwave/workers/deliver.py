@@ -10,8 +10,9 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
@@ -28,8 +29,9 @@ from sharpwave.workers.audience import (
     members,
 )
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
-from sharpwave.workers.expiry import Deadlines, Handed
-from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from sharpwave.workers.expiry import Deadlines, Handed, tell_of_expiry
+from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, is_workers, mirror
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     Change,
@@ -72,6 +74,7 @@ class Delivery:
     parking: Parking
     quotas: Quotas
     clock: Clock
+    notices: Notices
     table_name: str = tables.SIGNALS
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -93,6 +96,7 @@ class _Plan:
         found: targets whose row was there already, so that this is not the first attempt.
         sent: targets whose queue accepted the message.
         failed: targets that are to be tried again.
+        is_untold: the sender could not be told what expired.
     """
 
     signal: Item
@@ -106,6 +110,7 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    is_untold: bool = False
 
     def row_of(self, target: str) -> Location:
         """Say where a target's row is."""
@@ -266,15 +271,34 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
     marked = _mark(plans, ports)
     _settle_rows(marked, ports)
     _note_deadlines(marked, ports)
+    _tell_of_expired(marked, ports)
     return sum(len(plan.sent) for plan in plans)
 
 
 def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
     """Ask for another attempt at what inboxes did not take, once all else is marked."""
+    untold = unheard.union(plan.holder.signal for plan in plans if plan.is_untold)
     failed = {plan.holder.signal for plan in plans if plan.failed}
-    if failed or unheard:
-        names = sorted({name for plan in plans for name in plan.failed})
-        raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
+    names = sorted({name for plan in plans for name in plan.failed})
+    if failed or untold:
+        names += ["of senders"] if untold else []
+        raise Unfinished(failed | untold, f"inboxes took no message: {', '.join(names)}")
+
+
+def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Tell the senders of what came too late to be sent."""
+    expired = [
+        (plan.holder, target)
+        for plan, statuses in marked
+        for target in plan.audience
+        if statuses.get(target) == _EXPIRED
+    ]
+    events = {holder.signal: holder.signal.sk for holder, _ in expired}
+    try:
+        tell_of_expiry(expired, events, ports.notices)
+    except Unfinished as error:
+        for plan, _ in marked:
+            plan.is_untold = plan.holder.signal in error.keys
 
 
 def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
@@ -319,7 +343,7 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
         settled[plan.holder] = done = _beyond_pending(known.get(plan.holder, {}))
         for target in sorted(plan.found - done):
             row = rows.get(plan.row_of(target), {})
-            if row and (row.get("signal_pk"), row.get("signal_sk")) != plan.holder.signal:
+            if row and not is_workers(row, plan.holder.signal):
                 foreign.append((plan, target, _take_over(row, plan, target, ports)))
             elif row.get("status") in TERMINAL:
                 done.add(target)
@@ -338,9 +362,10 @@ def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change
         # A change removes nothing; without a chunk of its own the row must name no other.
         values = {"chunk": None, **values}
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
+    place = plan.row_of(target)
     return Change(
-        plan.row_of(target),
-        {**values, **_PENDING, "worker_rev": ulid()},
+        place,
+        stamped(place.key, {**values, **_PENDING}),
         equals=named,
         missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
     )
@@ -406,7 +431,7 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
                 ends[plan.row_of(target)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
-        Change(place, {**ends[place], "worker_rev": ulid()}, equals=_PENDING)
+        Change(place, stamped(place.key, ends[place]), equals=_PENDING)
         for place, row in found.items()
         if row.get("status") == "PENDING"
     ]
@@ -425,18 +450,18 @@ def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -
 
 
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
-    signal, key = plan.signal, plan.holder.signal
+    signal, key, place = plan.signal, plan.holder.signal, plan.row_of(target)
     body, omitted = signal_body(signal, target, ports.table_name)
     deadline = expires_at(signal)
     row: Item = {
-        **plan.row_of(target).key.item(),
+        **place.key.item(),
         "signal_pk": key.pk,
         "signal_sk": key.sk,
         "signal_id": signal["signal_id"],
         "signal_type": signal["signal_type"],
         "source_agent": signal["source_agent"],
         "timestamp": signal["timestamp"],
-        **({**_EXPIRED, "worker_rev": ulid()} if plan.is_late else _PENDING),
+        **(stamped(place.key, _EXPIRED) if plan.is_late else _PENDING),
         "expires_at": deadline,
         "ttl": deadline + ROW_KEPT_S,
     }
@@ -469,4 +494,4 @@ def _refusal(signal: Signal, fault: Fault) -> Refusal:
     item = signal.item
     image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
     key = _key(item)
-    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image, item["source_agent"])
+    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)

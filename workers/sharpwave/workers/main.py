@@ -32,9 +32,10 @@ from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.lambda_handler import Handler, make_handler
 from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
-from sharpwave.workers.ports import Parking, Refusal, TryAgain
+from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
@@ -136,7 +137,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     agents = RegisteredAgents(
         reads=reads, writes=writes, clock=now, lifetime_s=settings.registration_cache_s
     )
-    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=now)
+    notices = Notices(writes, inboxes, agents, now)
+    parking = ParkingLot(writes, notices, now)
     quotas = Quotas(reads=reads, writes=writes, clock=now, per_minute=settings.quota_per_minute)
     delivery = Delivery(
         reads=reads,
@@ -145,6 +147,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         directory=agents,
         parking=parking,
+        notices=notices,
         quotas=quotas,
         clock=now,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
@@ -195,7 +198,7 @@ def build_pump(
         log.warning("reconciled", extra={"table": table, "items": count})
 
     def on_unroutable(table: str, record: StreamRecord, error: Exception) -> None:
-        parking.park([_unroutable(table, record, error)])
+        _keep(parking, _unroutable(table, record, error))
 
     def on_progress(progress: Progress) -> None:
         _write_progress(progress, settings, made, meter)
@@ -226,7 +229,7 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
         build_router(settings),
         _build_sender(settings, made, parking, threading.Event()),
         lambda arn: names[arn.split("/")[1]],
-        on_unroutable=lambda *found: parking.park([_unroutable(*found)]),
+        on_unroutable=lambda *found: _keep(parking, _unroutable(*found)),
     )
 
 
@@ -237,9 +240,17 @@ def _build_sender(
     return Sender(
         made.sqs,
         queue_url=PumpUrls(made.sqs, names),
-        on_refused=lambda *refused: parking.park([_unsendable(*refused)]),
+        on_refused=lambda *refused: _keep(parking, _unsendable(*refused)),
         stop=stop,
     )
+
+
+def _keep(parking: Parking, refusal: Refusal) -> None:
+    """Park a record that stands in a stream's way; that nobody can be told must not."""
+    try:
+        parking.park([refusal])
+    except Unfinished:
+        log.warning("owner_not_told", extra={"table": refusal.table, "owner": refusal.owner})
 
 
 def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wire]]:
@@ -258,9 +269,7 @@ def _unsendable(message: Outgoing, code: str, reason: str) -> Refusal:
     content = parse_json(message.body)
     fault = Fault("unsendable", "", f"SQS refused its work message: {code}: {reason}")
     key = keys.Key(f"queue#{message.queue}", content["message_id"])
-    return Refusal(
-        "queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE], None
-    )
+    return Refusal("queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE])
 
 
 def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
@@ -268,7 +277,7 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     key = keys.Key(change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = ascii_json(change.get("NewImage", {}))[:MAX_PARKED_IMAGE]
-    return Refusal(table, key, record["eventID"], [fault], image, keys.owner_of(key.pk))
+    return Refusal(table, key, record["eventID"], [fault], image)
 
 
 def _write_progress(

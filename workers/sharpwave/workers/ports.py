@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.keys import Key
+from sharpwave.schemas.keys import Key, owner_of
 from sharpwave.schemas.records import Registration
 from sharpwave.workers.outgoing import Outgoing
 
@@ -197,7 +197,11 @@ class Refusal:
     event_id: str
     faults: Sequence[Fault]
     image: str
-    owner: str | None
+
+    @property
+    def owner(self) -> str | None:
+        """Name whom to tell: the agent that the key binds, never one that the record claims."""
+        return owner_of(self.key.pk)
 
 
 class Archive(Protocol):

@@ -55,7 +55,8 @@ def _records(table: str, items: Iterable[Mapping[str, Wire]], now: float) -> Ite
 
 
 def _is_delivered(signal: Mapping[str, Wire]) -> bool:
-    if "status_v" not in signal:
+    # A version alone is a mirror that an acknowledgement touched before the delivery began it.
+    if not {"status_v", "processing_status"} <= signal.keys():
         return False
     statuses = signal.get("processing_status", {}).get("M", {})
     return all(
