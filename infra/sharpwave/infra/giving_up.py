@@ -76,9 +76,8 @@ class GivingUp:
             settled.setdefault(holder, {})[keys.owner_of(row["PK"]) or ""] = dict(end)
         if not rows:
             return 0
-        sent = {
-            holder: Sent(settled=ends, audience=frozenset(ends)) for holder, ends in settled.items()
-        }
+        # A delivery that has not begun its mirror yet finds the rows ended when it does.
+        sent = {holder: Sent(settled=ends) for holder, ends in settled.items()}
         mirror(sent, reads=self._reads, writes=self._writes)
         return self._end([_place(row) for row in rows], end)
 
@@ -144,6 +143,6 @@ def _place(row: Item) -> Location:
 
 
 def _is_open(row: Item) -> bool:
-    signal = keys.Key(str(row.get("signal_pk")), str(row.get("signal_sk")))
-    # One that no worker wrote stands for no delivery.
-    return row["SK"].endswith(f"#{signal_uid(*signal)}") and row.get("status") == "PENDING"
+    signal = (str(row.get("signal_pk")), str(row.get("signal_sk")))
+    is_ours = str(row["SK"]).endswith(f"#{signal_uid(*signal)}")
+    return is_ours and row.get("status") == "PENDING"

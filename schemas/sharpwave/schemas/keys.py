@@ -334,6 +334,11 @@ def owner_of(pk: str) -> str | None:
     return None
 
 
+def is_shard(name: str) -> bool:
+    """Say whether the third part of a signal's partition key is a shard, and so names nobody."""
+    return name.isascii() and name.isdigit()
+
+
 def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
@@ -346,11 +351,6 @@ def is_agents(agent_id: str, key: Key) -> bool:
         subject = rest if head == "ledger" else sk
         return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
     return owner_of(pk) == agent_id
-
-
-def is_shard(name: str) -> bool:
-    """Say whether the third part of a signal's partition key is a shard, and so names nobody."""
-    return name.isascii() and name.isdigit()
 
 
 def parse(table: str, pk: str, sk: str) -> Parsed | None:

@@ -135,16 +135,16 @@ def acknowledge(
     if mended:
         rows = {Location(tables.SIGNALS, each.row): each.holder for each in mended}
         _finish(rows, known, ports)
-    # Last, for an agent whose inbox takes no notice must not hold up the others' mirrors.
     if illegal:
-        _tell(illegal, ports.parking)
+        _park(illegal, ports)
 
 
-def _tell(illegal: Sequence[Move], parking: Parking) -> None:
+def _park(moves: Sequence[Move], ports: Mending) -> None:
     try:
-        parking.park([_refusal(move) for move in illegal])
+        ports.parking.park([_refusal(move) for move in moves])
     except Unfinished as error:
-        signals = {move.holder.signal for move in illegal if move.row in error.keys}
+        # Work is known by its signal, not by the row.
+        signals = {move.holder.signal for move in moves if move.row in error.keys}
         raise Unfinished(signals, str(error)) from error
 
 

@@ -96,7 +96,6 @@ class _Plan:
         found: targets whose row was there already, so that this is not the first attempt.
         sent: targets whose queue accepted the message.
         failed: targets that are to be tried again.
-        is_untold: the sender could not be told what expired.
     """
 
     signal: Item
@@ -110,7 +109,7 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
-    is_untold: bool = False
+    untold: bool = False
 
     def row_of(self, target: str) -> Location:
         """Say where a target's row is."""
@@ -277,28 +276,10 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
 
 def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
     """Ask for another attempt at what inboxes did not take, once all else is marked."""
-    untold = unheard.union(plan.holder.signal for plan in plans if plan.is_untold)
-    failed = {plan.holder.signal for plan in plans if plan.failed}
-    names = sorted({name for plan in plans for name in plan.failed})
-    if failed or untold:
-        names += ["of senders"] if untold else []
-        raise Unfinished(failed | untold, f"inboxes took no message: {', '.join(names)}")
-
-
-def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
-    """Tell the senders of what came too late to be sent."""
-    expired = [
-        (plan.holder, target)
-        for plan, statuses in marked
-        for target in plan.audience
-        if statuses.get(target) == _EXPIRED
-    ]
-    events = {holder.signal: holder.signal.sk for holder, _ in expired}
-    try:
-        tell_of_expiry(expired, events, ports.notices)
-    except Unfinished as error:
-        for plan, _ in marked:
-            plan.is_untold = plan.holder.signal in error.keys
+    failed = {plan.holder.signal for plan in plans if plan.failed or plan.untold}
+    if failed or unheard:
+        names = sorted({name for plan in plans for name in plan.failed})
+        raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
 
 
 def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
@@ -362,10 +343,9 @@ def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change
         # A change removes nothing; without a chunk of its own the row must name no other.
         values = {"chunk": None, **values}
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
-    place = plan.row_of(target)
     return Change(
-        place,
-        stamped(place.key, {**values, **_PENDING}),
+        plan.row_of(target),
+        stamped(plan.row_of(target).key, {**values, **_PENDING}),
         equals=named,
         missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
     )
@@ -449,19 +429,35 @@ def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -
     ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
 
 
+def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Tell the senders of what came too late to be sent."""
+    expired = [
+        (plan.holder, target)
+        for plan, statuses in marked
+        for target in plan.audience
+        if statuses.get(target) == _EXPIRED
+    ]
+    # One delivery tells for all of a signal's chunks, so what led to this is the signal itself.
+    events = {holder.signal: f"{holder.signal.pk}|{holder.signal.sk}" for holder, _ in expired}
+    untold = tell_of_expiry(expired, events, ports.notices)
+    for plan, _ in marked:
+        plan.untold = plan.holder.signal in untold
+
+
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
-    signal, key, place = plan.signal, plan.holder.signal, plan.row_of(target)
+    signal, key = plan.signal, plan.holder.signal
     body, omitted = signal_body(signal, target, ports.table_name)
     deadline = expires_at(signal)
+    place = plan.row_of(target).key
     row: Item = {
-        **place.key.item(),
+        **place.item(),
         "signal_pk": key.pk,
         "signal_sk": key.sk,
         "signal_id": signal["signal_id"],
         "signal_type": signal["signal_type"],
         "source_agent": signal["source_agent"],
         "timestamp": signal["timestamp"],
-        **(stamped(place.key, _EXPIRED) if plan.is_late else _PENDING),
+        **(stamped(place, _EXPIRED) if plan.is_late else _PENDING),
         "expires_at": deadline,
         "ttl": deadline + ROW_KEPT_S,
     }

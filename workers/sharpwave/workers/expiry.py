@@ -251,7 +251,7 @@ class Expiry:
         try:
             self._expire(due)
         except Unfinished as error:
-            return error  # all is done but for senders whose inboxes took no notice
+            return error
         except TryAgain:
             raise
         except Exception as error:
@@ -282,7 +282,9 @@ class Expiry:
         ended = {each: rows[each] for each in due.keys() - is_open} | ends
         expired = [each for each, end in ended.items() if end["status"] == "EXPIRED"]
         events = {each.holder.signal: since.event_id for each, since in due.items()}
-        tell_of_expiry(expired, events, self.notices)
+        untold = tell_of_expiry(expired, events, self.notices)
+        if untold:
+            raise Unfinished(untold, f"{len(untold)} senders could not be told")
 
     def _ends(self, due: Iterable[_Delivery]) -> dict[_Delivery, dict[str, Any]]:
         """Give the deliveries' ends as their mirrors have them now; some must wait.
@@ -316,18 +318,21 @@ class Expiry:
 
 def tell_of_expiry(
     expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], notices: Notices
-) -> None:
+) -> frozenset[keys.Key]:
     """Tell each signal's sender, once, which deliveries expired and where to see all.
 
     Args:
         expired: deliveries, by where they are mirrored and to whom.
         events: what led to this, by signal.
         notices: tells it, to agents that the signal's key binds and nobody else.
+
+    Returns:
+        The signals whose senders' inboxes took no notice.
     """
     targets: dict[keys.Key, set[str]] = {}
     for holder, target in expired:
         targets.setdefault(holder.signal, set()).add(target)
-    notices.tell(
+    return notices.tell(
         [
             _notice(signal, owner, sorted(names), events[signal])
             for signal, names in targets.items()

@@ -16,7 +16,6 @@ from sharpwave.workers.ports import (
     Insert,
     Location,
     Post,
-    Unfinished,
     Write,
     Writes,
 )
@@ -57,29 +56,26 @@ class Notices:
     directory: Directory
     clock: Clock
 
-    def tell(self, notices: Sequence[Notice]) -> None:
+    def tell(self, notices: Sequence[Notice]) -> frozenset[keys.Key]:
         """Tell registered owners; of several notices with one claim, the last.
 
-        Raises:
-            Unfinished: the inboxes of some took no notice; names the records concerned.
+        Returns:
+            The records whose owners are to be told again: their inboxes took no message.
         """
         known = self.directory.find({each.owner for each in notices})
         claims = {each.claim: each for each in notices if each.owner in known}
         unsaid = self._unsaid(claims) if claims else []
         if not unsaid:
-            return
+            return frozenset()
         now = self.clock()
         fates = self.inboxes.send([_post(notice, now) for notice in unsaid])
+        sent = [each for each, fate in zip(unsaid, fates, strict=True) if fate is Fate.SENT]
+        if sent:
+            self.writes.apply([_told(notice) for notice in sent])
         failed = [each for each, fate in zip(unsaid, fates, strict=True) if fate is not Fate.SENT]
         # A registered agent's queue is there, or will be; see `deliver`.
         there = self.directory.confirm({each.owner for each in failed}) if failed else {}
-        again = [each for each in failed if each.owner in there]
-        done = [each for each in unsaid if each not in again]
-        if done:
-            self.writes.apply([_told(notice) for notice in done])
-        if again:
-            names = sorted({each.owner for each in again})
-            raise Unfinished({each.record for each in again}, f"not told: {', '.join(names)}")
+        return frozenset(each.record for each in failed if each.owner in there)
 
     def _unsaid(self, claims: Mapping[keys.Key, Notice]) -> list[Notice]:
         ttl = int(self.clock()) + KEPT_S

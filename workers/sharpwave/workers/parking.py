@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.notices import Notice, Notices
-from sharpwave.workers.ports import Insert, Item, Refusal, Write, Writes
+from sharpwave.workers.ports import Insert, Item, Refusal, Unfinished, Write, Writes
 
 KEPT_S = 30 * DAY_S
 #: Most characters kept of an image, which is ASCII.
@@ -31,12 +31,15 @@ class ParkingLot:
         """
         now = self.clock()
         distinct = list({(item.key, item.event_id): item for item in refusals}.values())
+        untold = self.notices.tell(
+            [_notice(each, each.owner, now) for each in distinct if each.owner is not None]
+        )
         parked: list[Write] = [Insert(tables.PIPELINE, _parked(each, now)) for each in distinct]
         if parked:
             self.writes.apply(parked)
-        self.notices.tell(
-            [_notice(each, each.owner, now) for each in distinct if each.owner is not None]
-        )
+        if untold:
+            owners = sorted({each.owner or "" for each in distinct if each.key in untold})
+            raise Unfinished(untold, f"not told: {', '.join(owners)}")
 
 
 def _notice(refusal: Refusal, owner: str, now: float) -> Notice:
