@@ -85,12 +85,18 @@ def test_what_fails_alone_is_the_brokers_affair(error: Exception) -> None:
     assert queues.groups == []
 
 
-def test_unfinished_work_that_names_no_entry_is_tried_again() -> None:
+def test_unfinished_work_that_names_no_entry_is_tried_again_whole() -> None:
     queues = Sending()
     error = Unfinished([Key("p", "another")], "a row of an agent")
 
     with pytest.raises(Unfinished):
         splitting(DUTY, failing(error), queues)(ENTRIES, 1)
+    assert queues.groups == []
+
+
+def test_unfinished_work_without_keys_is_tried_again() -> None:
+    with pytest.raises(Unfinished):
+        splitting(DUTY, failing(Unfinished([], "one inbox")), Sending())([{"minute": 7}], 1)
 
 
 def test_a_flaw_splits_at_once() -> None:
