@@ -21,7 +21,7 @@ from simulation.weather import Weather, draw
 
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
-#: Real seconds after which a history counts as endless.
+#: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
 
 
@@ -81,13 +81,13 @@ def _patience() -> Iterator[None]:
     def give_up(*_: object) -> None:
         raise Restless(f"the history did not end within {_PATIENCE_S:.0f} s")
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _lived(scene: Scene, chance: Random, weather: Weather, scheduler: Scheduler) -> Iterator[str]:
