@@ -22,6 +22,7 @@ from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import (
     CallRefused,
     Change,
+    Fate,
     Inboxes,
     Insert,
     Item,
@@ -352,7 +353,7 @@ def test_messages_reach_the_inboxes_that_exist(ports: Ports) -> None:
 
     sent = ports.inboxes.send([*posts, Post("nobody-here", "{}"), Post(bob, "[]")])
 
-    assert sent == [True] * 12 + [False, True]
+    assert sent == [Fate.SENT] * 12 + [Fate.GONE, Fate.SENT]
     assert sorted(ports.received(ann)) == sorted(post.body for post in posts)
     assert ports.received(bob) == ["[]"]
 
@@ -363,8 +364,8 @@ def test_a_removed_inbox_is_noticed_though_it_was_known(ports: Ports) -> None:
     before = ports.inboxes.send([Post(agent, "{}")])
     ports.remove_inbox(agent)
 
-    assert before == [True]
-    assert ports.inboxes.send([Post(agent, "{}")]) == [False]
+    assert before == [Fate.SENT]
+    assert ports.inboxes.send([Post(agent, "{}")]) == [Fate.GONE]
 
 
 def test_keys_of_the_schemas_fit_the_tables(ports: Ports) -> None:

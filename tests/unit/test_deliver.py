@@ -7,10 +7,11 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
-from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import World
+from sharpwave.schemas.numbers import parse_json
+from sharpwave.workers.ports import Item, TryAgain
+from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.records import key_of, registration, signal
-from sharpwave.workers.testing.world import messages
+from sharpwave.workers.testing.world import Process, messages
 
 
 @pytest.fixture
@@ -34,11 +35,30 @@ def rows(world: World, agent: str) -> list[Item]:
     return list(world.tables.query(tables.SIGNALS, keys.inbox_pk(agent)))
 
 
-def send(world: World, **more: Any) -> Item:
+def send(world: World, *, process: Process | None = None, **more: Any) -> Item:
     item = signal(**{"to": ["bob"], "at": world.clock(), **more})
     world.tables.put(tables.SIGNALS, item)
-    world.settle()
+    world.settle(process)
     return item
+
+
+def unregister(world: World, agent: str) -> None:
+    world.tables.remove(tables.STATE, keys.registration(agent))
+    world.inboxes.remove(agent)
+
+
+def exhaust(world: World, *, receives: int) -> None:
+    """Handle every message, those that fail this often."""
+    world.pump()
+    process = world.process()
+    for _ in range(receives):
+        for held in world.queues.visible():
+            held.receives += 1
+            try:
+                process.handle(held.body, held.receives)
+            except TryAgain:
+                continue
+            world.queues.delete(held)
 
 
 def test_every_target_gets_a_row_a_message_and_a_place_in_the_mirror(world: World) -> None:
@@ -101,20 +121,168 @@ def test_a_signal_that_is_late_already_expires_undelivered(world: World) -> None
     world.settle()
 
     expected = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+    (row,) = rows(world, "bob")
     assert mirror(world, item) == {"bob": expected}
+    assert {name: row[name] for name in expected} == expected
     assert not sent(world, "bob")
-    assert not rows(world, "bob")
 
 
-def test_an_agent_whose_queue_is_gone_ends_the_row_as_well(world: World) -> None:
-    world.inboxes.remove("bob")
+def test_an_agent_removed_under_way_ends_the_row_as_well(world: World) -> None:
+    process = world.process()
+    process.ports.agents.find(["bob"])
+    unregister(world, "bob")
 
-    item = send(world)
+    item = send(world, process=process)
 
     end = {"status": "FAILED", "reason": "agent_removed"}
     (row,) = rows(world, "bob")
     assert mirror(world, item) == {"bob": end}
     assert {name: row[name] for name in end} == end
+
+
+def test_a_target_that_was_registered_once_is_told_from_one_that_never_was(world: World) -> None:
+    unregister(world, "bob")
+
+    item = send(world, to=["bob", "nobody"])
+
+    ends = {name: end["reason"] for name, end in mirror(world, item).items()}
+    assert ends == {"bob": "agent_removed", "nobody": "unknown_target"}
+
+
+def test_a_writer_that_was_only_seen_was_never_registered(world: World) -> None:
+    seen = keys.known_agent("seen")
+    world.tables.put(tables.PIPELINE, {**seen.item(), "agent_id": "seen"})
+
+    item = send(world, to=["seen"])
+
+    assert mirror(world, item)["seen"]["reason"] == "unknown_target"
+
+
+@pytest.mark.parametrize("trouble", ["missing", "refusing"])
+def test_one_broken_inbox_harms_only_itself(world: World, trouble: str) -> None:
+    """Its neighbours get one copy; its own signals wait, each alone, until it is mended."""
+    world.inboxes.remove("bob") if trouble == "missing" else world.inboxes.refusing.add("bob")
+    items = [signal(name=f"s{n}", to=["bob", "eve"]) for n in range(3)]
+    items += [signal(name=f"e{n}", to=["eve"]) for n in range(3)]
+    for item in items:
+        world.tables.put(tables.SIGNALS, item)
+    exhaust(world, receives=8)
+
+    assert sorted(each.signal_id for each in sent(world, "eve")) == sorted(
+        item["signal_id"] for item in items
+    )
+    assert [mirror(world, item)["eve"] for item in items] == [{"status": "DELIVERED"}] * 6
+    stuck = [parse_json(held.body)["kwargs"]["entries"] for held in world.queues.messages]
+    assert [len(entries) for entries in stuck] == [1, 1, 1]
+
+    world.inboxes.create("bob")
+    world.inboxes.refusing.clear()
+    exhaust(world, receives=1)
+
+    assert [each.signal_id for each in sent(world, "bob")] == ["s0", "s1", "s2"]
+    assert [mirror(world, item)["bob"] for item in items[:3]] == [{"status": "DELIVERED"}] * 3
+    assert not world.queues.messages
+
+
+def test_an_owner_whose_inbox_is_broken_is_told_later_and_holds_up_nobody(world: World) -> None:
+    world.inboxes.refusing.add("ann")
+    world.tables.put(tables.SIGNALS, signal("ann", "bad", to=["*"]))
+    world.tables.put(tables.SIGNALS, signal("ann", "good", to=["bob"]))
+    exhaust(world, receives=2)
+
+    assert [each.signal_id for each in sent(world, "bob")] == ["good"]
+
+    world.inboxes.refusing.clear()
+    exhaust(world, receives=1)
+
+    assert [each.code for each in messages(world, "ann")] == ["broadcast_not_allowed"]
+    assert not world.queues.messages
+
+
+def test_a_refusal_does_not_rest_on_an_old_registration(world: World) -> None:
+    process = world.process()
+    world.register("picky", accepts_from=["eve"])
+    process.ports.agents.find(["ann", "picky"])
+    world.register("ann", may_broadcast=True)
+    world.register("picky", accepts_from=["ann"])
+
+    send(world, name="s1", to=["*"], process=process)
+    item = send(world, name="s2", to=["picky"], process=process)
+
+    assert [each.signal_id for each in sent(world, "bob")] == ["s1"]
+    assert mirror(world, item) == {"picky": {"status": "DELIVERED"}}
+
+
+def test_what_was_never_sent_is_sent_late(world: World) -> None:
+    """A worker died between row and message, and the deadline passed: nothing is guessed."""
+    item = signal(to=["bob", "eve"], ttl=int(world.clock()) + 5)
+    world.tables.put(tables.SIGNALS, item)
+    world.pump()
+    (held,) = world.queues.visible()
+    faults = Faults()
+    world.process(faults).handle(held.body)
+    first_row = faults.calls.index("MemoryTables.apply") + 1
+    again = World()
+    again.register("ann", "bob", "eve")
+    again.settle()
+    again.tables.put(tables.SIGNALS, item)
+    again.pump()
+    with pytest.raises(Crash):
+        again.process(Faults(crash_at=first_row, after=True)).handle(held.body)
+    again.clock.advance(60)
+
+    again.process().handle(held.body)
+
+    assert mirror(again, item) == {
+        "bob": {"status": "DELIVERED"},
+        "eve": {"status": "EXPIRED", "reason": "expired_before_delivery"},
+    }
+    assert (len(sent(again, "bob")), len(sent(again, "eve"))) == (1, 0)
+
+
+def test_an_attempt_that_froze_before_the_row_sends_nothing_after_the_deadline(
+    world: World,
+) -> None:
+    item = signal(to=["bob"], ttl=int(world.clock()) + 5)
+    world.tables.put(tables.SIGNALS, item)
+    world.pump()
+    (held,) = world.queues.visible()
+
+    def others_work() -> None:
+        if frozen.calls.count("MemoryTables.get") == 1 and world.clock() < item["ttl"]:
+            world.clock.advance(60)
+            world.process().handle(held.body)
+
+    frozen = Faults(step=others_work)
+    world.process(frozen).handle(held.body)
+
+    (row,) = rows(world, "bob")
+    expected = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+    assert mirror(world, item) == {"bob": expected}
+    assert {name: row[name] for name in expected} == expected
+    assert not sent(world, "bob")
+
+
+@pytest.mark.parametrize(
+    "planted", [{}, {"status": "PROCESSED"}, {"signal_pk": "signal#A#eve", "chunk": "00001"}]
+)
+def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -> None:
+    item = signal(to=["bob"])
+    key = keys.inbox_row("bob", key_of(item), signal_uid(*key_of(item)))
+    world.tables.put(tables.SIGNALS, {**key.item(), **planted})
+
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+
+    (row,) = rows(world, "bob")
+    assert (row["signal_pk"], row["signal_sk"], row["status"]) == (*key_of(item), "PENDING")
+    assert len(sent(world, "bob")) == 1
+    assert mirror(world, item) == {"bob": {"status": "DELIVERED"}}
+
+    world.acknowledge(key)
+    world.settle()
+
+    assert mirror(world, item)["bob"]["status"] == "PROCESSED"
 
 
 def test_a_payload_too_large_for_the_message_waits_in_the_targets_own_row(world: World) -> None:

@@ -7,11 +7,12 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.workers.audience import CHUNK, Audience, freeze
-from sharpwave.workers.deliver import Signal, deliver
-from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import Faults, World
+from sharpwave.workers.audience import CHUNK, Audience, Signal, freeze, members
+from sharpwave.workers.deliver import deliver
+from sharpwave.workers.ports import Item, TryAgain
+from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.testing.stores import START
 from sharpwave.workers.testing.world import messages
 
 
@@ -36,6 +37,14 @@ def receivers(world: World) -> set[str]:
 def put(world: World, item: Item) -> Item:
     world.tables.put(tables.SIGNALS, item)
     return item
+
+
+def mirrored(world: World, item: Item) -> dict[str, Any]:
+    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
+    found = dict(stored.get("processing_status", {}))
+    for part in chunks(world, item):
+        found |= part.get("processing_status", {})
+    return found
 
 
 def chunks(world: World, item: Item) -> list[Item]:
@@ -63,6 +72,7 @@ def test_who_registers_later_gets_nothing(world: World, source: str, to: str) ->
     world.pump()
     held = world.queues.visible()[-1]
     world.process().handle(held.body)
+    world.clock.advance(1)
     world.register("late", subscriptions=["ALERT"])
     world.settle()
 
@@ -72,12 +82,108 @@ def test_who_registers_later_gets_nothing(world: World, source: str, to: str) ->
     assert "late" not in receivers(world)
 
 
+@pytest.mark.parametrize(("source", "to"), [("herald", "*"), ("bob", "@subscribers")])
+@pytest.mark.parametrize("status_first", [True, False])
+@pytest.mark.parametrize("many", [0, 2 * CHUNK], ids=["a few", "chunks"])
+def test_who_registered_before_is_in_the_audience_however_far_status_lags(
+    world: World, source: str, to: str, many: int, *, status_first: bool
+) -> None:
+    world.register(*(f"agent-{n}" for n in range(many)), subscriptions=["ALERT"])
+    world.settle()
+    world.register("joiner", subscriptions=["ALERT"])
+    item = put(world, signal(source, to=[to]))
+    world.pump()
+    registered, sent = sorted(world.queues.visible(), key=lambda held: held.queue != "status")
+
+    for held in [registered, sent] if status_first else [sent, registered]:
+        world.process().handle(held.body)
+        world.queues.delete(held)
+    world.settle()
+
+    assert "joiner" in receivers(world)
+    assert [len(messages(world, agent)) for agent in receivers(world)] == [1] * len(
+        receivers(world)
+    )
+    stored = world.tables.query(tables.PIPELINE, keys.audience(signal_uid(*key_of(item))).pk)
+    assert set(members(stored) or ()) == receivers(world)
+
+    world.acknowledge(messages(world, "joiner")[0].row)
+    world.settle()
+
+    assert mirrored(world, item)["joiner"]["status"] == "PROCESSED"
+
+
+def test_a_registration_that_no_longer_subscribes_gets_nothing(world: World) -> None:
+    world.register("joiner", subscriptions=["ALERT"])
+    put(world, signal("bob", to=["@subscribers"]))
+    world.register("joiner", subscriptions=["OTHER"])
+    world.settle()
+
+    assert "joiner" not in receivers(world)
+
+
+def test_a_late_joiner_waits_for_a_freeze_under_way(world: World) -> None:
+    """The freeze died after its names were read: the audience is not known yet."""
+    item = put(world, signal("herald", to=["*"]))
+    world.pump()
+    (deliver_it,) = world.queues.visible()
+    with pytest.raises(Crash):
+        world.process(Faults(crash_at=crash_before_head(item))).handle(deliver_it.body)
+    world.clock.advance(-1)
+    world.register("joiner")
+    world.clock.advance(1)
+    world.pump()
+    process = world.process()
+    (registered,) = [held for held in world.queues.visible() if held.queue == "status"]
+    process.handle(registered.body)
+    world.queues.delete(registered)
+    (late,) = [held for held in world.queues.visible() if held is not deliver_it]
+
+    with pytest.raises(TryAgain, match="not frozen yet"):
+        process.handle(late.body)
+    world.settle()
+
+    assert receivers(world) == {"ann", "bob", "joiner"}
+    assert len(messages(world, "joiner")) == 1
+
+
+def crash_before_head(item: Item) -> int:
+    """Number the call that stores the head of an audience."""
+    twin = World()
+    twin.register("herald", may_broadcast=True)
+    twin.settle()
+    twin.tables.put(tables.SIGNALS, item)
+    twin.pump()
+    faults = Faults(step=lambda: frozen.append(bool(chunks(twin, item))))
+    frozen: list[bool] = []
+    twin.process(faults).handle(twin.queues.visible()[-1].body)
+    return frozen.index(True)
+
+
+def test_registering_again_looks_for_nothing(world: World) -> None:
+    """An agent long on the list is in every audience that was decided since."""
+    put(world, signal("herald", to=["*"]))
+    world.settle()
+    world.clock.advance(600)
+    put(world, signal("herald", "s2", to=["*"], at=world.clock()))
+    world.register("ann", subscriptions=["ALERT", "OTHER"])
+    world.pump()
+    world.process().handle(world.queues.visible()[-1].body)
+
+    assert all("on_late_joiners" not in held.body for held in world.queues.visible())
+
+
 def test_attempts_that_see_different_registrations_agree(world: World) -> None:
     item = signal("herald", to=["*"])
     ports = world.process().ports
 
     def attempt() -> Any:
-        return freeze([item], directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        return freeze(
+            [Signal(item, "e", world.clock())],
+            directory=ports.agents,
+            reads=ports.reads,
+            writes=ports.writes,
+        )
 
     first = attempt()
     world.register("late")
@@ -100,7 +206,10 @@ def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
 @pytest.mark.parametrize("attempts", [1, 2], ids=["at first", "repeated"])
 def test_many_broadcasts_are_read_for_in_as_many_calls_as_one(world: World, attempts: int) -> None:
     def reads(*names: str) -> list[str]:
-        signals = [Signal(put(world, signal("herald", name, to=["*"])), name) for name in names]
+        signals = [
+            Signal(put(world, signal("herald", name, to=["*"])), name, world.clock())
+            for name in names
+        ]
         faults = Faults()
         ports = world.process(faults).ports.delivery
         for _ in range(attempts):
@@ -177,15 +286,61 @@ def test_a_large_audience_takes_one_token_of_the_quota(world: World) -> None:
 
 def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
+    world.register(*crowd)
+    world.settle()
     item = put(world, signal("ann", to=crowd, ttl=int(world.clock()) + 10))
     world.pump()
     world.process().handle(world.queues.visible()[-1].body)
+    world.clock.advance(11)
     world.tables.remove(tables.SIGNALS, key_of(item), by="ttl")
     world.settle()
 
     assert {end["reason"] for part in chunks(world, item) for end in _ends(part)} == {
         "expired_before_delivery"
     }
+
+
+@pytest.mark.parametrize("size", [1, CHUNK + 1])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": {"price": 8}},
+        {"source_agent": "eve"},
+        {"target_agents": ["nobody"]},
+        {"ttl": "soon"},
+        None,
+    ],
+    ids=["content", "source", "targets", "nonsense", "removed"],
+)
+def test_what_becomes_of_a_signal_under_way_changes_no_delivery(
+    world: World, size: int, change: dict[str, Any] | None
+) -> None:
+    crowd = [f"agent-{n}" for n in range(size)]
+    world.register(*crowd)
+    world.settle()
+    item = put(world, signal("herald", to=["*"], data={"price": 7}, strict=False))
+    world.pump()
+    (held,) = world.queues.visible()
+    if change is not None:
+        world.tables.update(tables.SIGNALS, key_of(item), change)
+    else:
+        world.tables.remove(tables.SIGNALS, key_of(item))
+    world.process().handle(held.body)
+    world.queues.delete(held)
+    world.clock.advance(-1)
+    world.register("joiner")
+    world.clock.advance(1)
+    world.settle()
+
+    seen = {
+        (agent, each.source_agent, each.data["price"])
+        for agent in receivers(world)
+        for each in messages(world, agent)
+        if isinstance(each, SignalMessage)
+    }
+    assert seen == {(agent, "herald", 7) for agent in [*crowd, "ann", "bob", "joiner"]}
+    dead = [held for held in world.queues.messages if held.receives > 1]
+    assert not dead
 
 
 @pytest.mark.parametrize("size", [3, CHUNK + 1])
@@ -201,13 +356,13 @@ def test_attempts_that_overtake_each_other_at_any_call_agree(size: int) -> None:
         rival = Rival(world, call)
         ports = world.process(Faults(step=rival.step)).ports
 
-        (found,) = freeze([ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        (found,) = freeze([SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes)
 
         passed = rival.found is None
         assert rival.found in (found, None)
 
 
-ITEM = signal("herald", to=["*"])
+SIGNAL = Signal(signal("herald", to=["*"]), "e", START)
 
 
 class Rival:
@@ -224,7 +379,7 @@ class Rival:
             self.world.process().ports.agents.note(["late"])
             ports = self.world.process().ports
             (self.found,) = freeze(
-                [ITEM], directory=ports.agents, reads=ports.reads, writes=ports.writes
+                [SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes
             )
 
 

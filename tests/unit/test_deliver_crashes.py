@@ -3,13 +3,17 @@
 import pytest
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.status import TERMINAL
-from sharpwave.workers.audience import CHUNK
+from sharpwave.workers.audience import CHUNK, members
+from sharpwave.workers.ports import TryAgain
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
 
+#: The call before only fills the cache of a process.
+FIRST = 2
 CROWD = [f"agent-{n}" for n in range(CHUNK + 2)]
 AUDIENCES = {
     "a few": ["bob", "eve", "nobody", "gone"],
@@ -24,10 +28,12 @@ def told(audience: list[str], faults: Faults, *, late: bool = False) -> World:
     world.register("ann", may_broadcast=True)
     world.register("bob", "eve", "gone")
     world.settle()
+    process = world.process(faults)
+    process.ports.agents.find(["gone"])
     world.inboxes.remove("gone")
+    world.tables.remove(tables.STATE, keys.registration("gone"))
     age = 3600 if late else 0
     world.tables.put(tables.SIGNALS, signal(to=audience, at=world.clock() - age))
-    process = world.process(faults)
     while world.pump() or world.queues.messages:
         for held in world.queues.visible():
             try:
@@ -65,8 +71,52 @@ def test_a_crash_at_any_call_loses_and_doubles_nothing(audience: list[str], *, a
     faults = Faults()
     check(told(audience, faults))
 
-    for call in range(1, len(faults.calls) + 1):
+    for call in range(FIRST, len(faults.calls) + 1):
         check(told(audience, Faults(crash_at=call, after=after)))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("deliver_first", [False, True])
+def test_a_crash_at_any_call_leaves_out_nobody_who_registered_before(
+    *, after: bool, deliver_first: bool
+) -> None:
+    faults = Faults()
+    joined(faults, deliver_first=deliver_first)
+
+    for call in range(1, len(faults.calls) + 1):
+        world = joined(Faults(crash_at=call, after=after), deliver_first=deliver_first)
+        audience = world.tables.query(tables.PIPELINE, keys.audience(UID).pk)
+        assert members(audience) == ["bob", "eve"]
+        for agent in ("bob", "eve"):
+            received = {each.delivery_id for each in messages(world, agent)}
+            assert received == {f"{UID}.{agent}"}
+
+
+UID = signal_uid(*key_of(signal(to=[])))
+
+
+def joined(faults: Faults, *, deliver_first: bool) -> World:
+    """Deliver a broadcast that was written right after a registration, which lags or does not."""
+    world = World()
+    world.register("ann", may_broadcast=True)
+    world.register("bob")
+    world.settle()
+    world.register("eve")
+    world.tables.put(tables.SIGNALS, signal(to=["*"], at=world.clock()))
+    process = world.process(faults)
+    while world.pump() or world.queues.messages:
+        for held in sorted(
+            world.queues.visible(), key=lambda each: (each.queue != "deliver") is deliver_first
+        ):
+            try:
+                process.handle(held.body)
+            except Crash:
+                process = world.process()
+            except TryAgain:
+                continue
+            else:
+                world.queues.delete(held)
+    return world
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -75,7 +125,7 @@ def test_a_row_older_than_the_sweep_expects_still_expires(*, after: bool) -> Non
     faults = Faults()
     told(AUDIENCES["a few"], faults, late=True)
 
-    for call in range(1, len(faults.calls) + 1):
+    for call in range(FIRST, len(faults.calls) + 1):
         world = told(AUDIENCES["a few"], Faults(crash_at=call, after=after), late=True)
         world.clock.advance(2 * 86_400)
         for _ in range(2):
@@ -83,5 +133,5 @@ def test_a_row_older_than_the_sweep_expects_still_expires(*, after: bool) -> Non
             world.settle()
         rows = [key for key in world.tables.keys(tables.SIGNALS) if key.pk.endswith("#inbox")]
         items = world.tables.items(tables.SIGNALS)
-        assert len(rows) == 3
+        assert {keys.owner_of(key.pk) for key in rows} >= {"bob", "eve"}
         assert {items[key]["status"] for key in rows} <= TERMINAL

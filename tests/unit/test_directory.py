@@ -101,3 +101,43 @@ def test_noting_an_agent_twice_changes_nothing(world: World) -> None:
     agents.note(["ann", "bob"])
 
     assert agents.names() == ["ann", "bob"]
+
+
+def test_a_registration_is_confirmed_whatever_was_read_lately(world: World) -> None:
+    world.register("ann")
+    agents = directory(world)
+    agents.find(["ann"])
+    world.register("ann", may_broadcast=True)
+
+    assert agents.confirm(["ann", "nobody"])["ann"].may_broadcast
+    assert agents.find(["ann"])["ann"].may_broadcast
+
+
+def test_who_was_only_seen_was_never_registered(world: World) -> None:
+    seen = keys.known_agent("seen")
+    world.tables.put(tables.PIPELINE, {**seen.item(), "agent_id": "seen"})
+    agents = directory(world)
+    agents.note(["ann"])
+
+    assert agents.ever_registered(["ann", "seen", "nobody", "*"]) == {"ann"}
+
+    agents.note(["seen"])
+
+    assert agents.ever_registered(["seen"]) == {"seen"}
+
+
+def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:
+    """A worker that freezes before its write must not claim the time it froze at."""
+    faults = Faults()
+    agents = directory(world, faults)
+    begun = world.clock()
+
+    def freeze() -> None:
+        if faults.calls and faults.calls[-1].endswith("get") and world.clock() == begun:
+            world.clock.advance(3600)
+
+    faults.step = freeze
+
+    assert agents.note(["ann"]) == {"ann": begun + 3600}
+    world.clock.advance(60)
+    assert agents.note(["ann"]) == {"ann": begun + 3600}

@@ -1,5 +1,6 @@
 """A delivery that nobody acknowledged in time expires with a reason; a late word still counts."""
 
+from collections.abc import Callable, Sequence
 from itertools import count
 from random import Random
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.workers.expiry import expire, note_late_rows
+from sharpwave.workers.deliver import Signal, deliver
+from sharpwave.workers.expiry import Deadlines, Handed, expire, note_late_rows
 from sharpwave.workers.low_water import LowWater
-from sharpwave.workers.ports import Item
+from sharpwave.workers.mirror import Holder
+from sharpwave.workers.ports import Item, Write
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Step, interleave
 from sharpwave.workers.testing.records import key_of, signal
@@ -257,3 +260,61 @@ def test_a_mark_moves_only_for_who_read_it_last(world: World) -> None:
     first.lower_to("2025-10-18T13:00:00")
 
     assert mark(world) < "2025-10-18T13:00:00"
+
+
+def noted(world: World) -> list[tuple[int, Item]]:
+    """List what falls due, with the minute since the epoch."""
+    items = world.tables.items(tables.PIPELINE)
+    return [
+        (int(key.pk.split("#")[1]), entry)
+        for key, item in items.items()
+        if key.pk.startswith("due#")
+        for entry in item["entries"]
+    ]
+
+
+def test_what_was_sent_falls_due_soon_after_its_deadline(world: World) -> None:
+    key = send(world)
+    deadline = item(world, key)["ttl"]
+
+    [(minute, entry)] = noted(world)
+
+    assert entry == {"pk": key.pk, "sk": key.sk, "targets": ["bob"]}
+    assert deadline + 10 <= minute * 60 < deadline + 70
+
+
+def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: World) -> None:
+    key = send(world)
+    for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
+        world.tables.remove(tables.PIPELINE, place)
+
+    deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
+
+    assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
+
+
+def test_an_entry_that_was_written_too_late_is_written_again(world: World) -> None:
+    """A worker froze for an hour between its choice of a minute and the write."""
+    frozen = count(1)
+
+    def freeze() -> None:
+        if next(frozen) == 1:
+            world.clock.advance(HOUR_S)
+
+    handed = Handed(Holder(keys.Key("signal#ALERT", "x#1")), int(world.clock()), ["bob"])
+    writes = Freezing(world, freeze)
+    Deadlines().note([handed], reads=world.tables, writes=writes, clock=world.clock)
+
+    assert max(minute for minute, _ in noted(world)) * 60 > world.clock()
+
+
+class Freezing:
+    """Writes that are held up before they are done."""
+
+    def __init__(self, world: World, freeze: Callable[[], None]) -> None:
+        self._world, self._freeze = world, freeze
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        if any(write.location.key.pk.startswith("due#") for write in writes):
+            self._freeze()
+        return self._world.tables.apply(writes)

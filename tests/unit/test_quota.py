@@ -1,14 +1,16 @@
 """A source has a minute's worth of tokens, refilled at its rate and shared by all processes."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
 
 from sharpwave.schemas import tables
-from sharpwave.workers.ports import TryAgain, Write
+from sharpwave.workers.ports import TryAgain, Write, Writes
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
+from sharpwave.workers.testing.records import signal
 from sharpwave.workers.testing.world import Process
 
 
@@ -24,8 +26,11 @@ def world() -> World:
 def take(process: Process, source: str = "ann", count: int = 1) -> int:
     """Ask for tokens; gives how many were granted."""
     delivery = process.ports.delivery
-    asked = [delivery.quotas.take(source, directory=delivery.directory) for _ in range(count)]
-    return sum(asked)
+    signals = [signal(source, f"s{next(NUMBERS)}", to=["bob"]) for _ in range(count)]
+    return sum(delivery.quotas.admit(signals, directory=delivery.directory))
+
+
+NUMBERS = itertools.count()
 
 
 def test_a_minutes_worth_is_granted_at_once_and_no_more(world: World) -> None:
@@ -73,7 +78,8 @@ def test_a_tenth_of_the_bucket_is_leased_at_once(world: World) -> None:
 
     take(world.process(faults), count=30)
 
-    assert faults.calls.count("MemoryTables.apply") == 10
+    leases, verdicts = 10, 30
+    assert faults.calls.count("MemoryTables.apply") == leases + verdicts
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,6 +111,97 @@ def test_a_contended_bucket_is_tried_again_rather_than_called_empty(world: World
     with pytest.raises(TryAgain, match="kept changing"):
         take(process)
     assert not list(world.tables.query(tables.PIPELINE, "rate"))
+
+
+def test_a_signal_costs_one_token_however_often_it_is_attempted(world: World) -> None:
+    """Ten signals with a quota of ten, and a table that fails three times after the tokens went."""
+    world.register("ten", signals_per_minute=10)
+    signals = [signal("ten", f"t{n}", to=["bob"]) for n in range(10)]
+    quotas = world.process().ports.delivery.quotas
+    directory = world.process().ports.agents
+    reliable = quotas._writes
+    quotas._writes = Failing(reliable, times=3)
+    for _ in range(3):
+        with pytest.raises(TryAgain):
+            quotas.admit(signals, directory=directory)
+
+    assert quotas.admit(signals, directory=directory) == [True] * 10
+    assert world.process().ports.delivery.quotas.admit(signals, directory=directory) == [True] * 10
+    assert quotas.admit([signal("ten", "t10", to=["bob"])], directory=directory) == [False]
+
+
+def test_a_token_goes_back_when_somebody_else_judged_first(world: World) -> None:
+    one, other = (world.process().ports.delivery for _ in range(2))
+    racing = [signal("quick", "s1", to=["bob"])]
+    one.quotas._writes = Overtaken(
+        one.quotas._writes, by=lambda: other.quotas.admit(racing, directory=other.directory)
+    )
+
+    assert one.quotas.admit(racing, directory=one.directory) == [True]
+
+    assert take(world.process(), "quick", 100) == 60 - 2 * LEASE
+    assert one.quotas._leased["quick"] == LEASE
+    assert other.quotas._leased["quick"] == LEASE - 1
+
+
+def test_a_token_of_an_unanswered_verdict_goes_back_once_another_one_is_found(
+    world: World,
+) -> None:
+    one, other = (world.process().ports.delivery for _ in range(2))
+    racing = [signal("quick", "s1", to=["bob"])]
+    one.quotas._leased["quick"] = 1
+    one.quotas._writes = Failing(one.quotas._writes, times=1)
+    with pytest.raises(TryAgain):
+        one.quotas.admit(racing, directory=one.directory)
+    other.quotas.admit(racing, directory=other.directory)
+
+    another = [signal("quick", "s2", to=["bob"])]
+    assert one.quotas.admit(another, directory=one.directory) == [True]
+
+    assert one.quotas._leased["quick"] == 0
+    assert take(world.process(), "quick", 100) == 60 - LEASE
+
+
+def test_a_verdict_stays_what_it_was(world: World) -> None:
+    world.register("one", signals_per_minute=1)
+    process = world.process()
+    first, second = ([signal("one", name, to=["bob"])] for name in ("s1", "s2"))
+    quotas, directory = process.ports.delivery.quotas, process.ports.agents
+    verdicts = [quotas.admit(each, directory=directory) for each in (first, second)]
+    world.clock.advance(3600)
+
+    assert verdicts == [[True], [False]]
+    assert [quotas.admit(each, directory=directory) for each in (first, second)] == verdicts
+
+
+#: A tenth of the bucket of "quick".
+LEASE = 6
+
+
+class Failing:
+    """Writes of which verdicts are not answered a number of times."""
+
+    def __init__(self, writes: Writes, *, times: int) -> None:
+        self.writes, self.times = writes, times
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        verdicts = [write for write in writes if write.location.key.sk == "quota"]
+        if verdicts and self.times:
+            self.times -= 1
+            raise TryAgain("503")
+        return self.writes.apply(writes)
+
+
+class Overtaken:
+    """Writes before whose verdicts somebody else stores theirs."""
+
+    def __init__(self, writes: Writes, *, by: Callable[[], object]) -> None:
+        self.writes, self.by = writes, by
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        if writes[0].location.key.sk == "quota":
+            self.by()
+        return self.writes.apply(writes)
 
 
 class Losing:

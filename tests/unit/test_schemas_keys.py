@@ -141,3 +141,32 @@ def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
 
     assert key.item() == {"PK": "a", "SK": "b"}
     assert key.wire() == {"PK": {"S": "a"}, "SK": {"S": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_own"),
+    [
+        (keys.registration("ann"), True),
+        (keys.Key(keys.decision_pk("ann", "TRADE"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT", "ann"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT"), "x"), False),
+        (keys.Key(keys.inbox_pk("ann"), "x"), True),
+        (keys.writer("TRADE", "ann"), True),
+        (keys.episode_sources("ann", "TRADE", "2025-10-18", "14"), True),
+        (keys.known_agent("ann"), True),
+        (keys.rate_bucket("ann"), True),
+        (keys.low_water("sweep", "ann"), True),
+        (keys.notice_window("ann", "immutable", 7), True),
+        (keys.ledger_day(keys.base_subject("ann", "TRADE", 5), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("ann", "p", 1), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("shared#fx", "p", 1), "2025-10-18"), False),
+        (keys.known_pattern(keys.pattern_subject("ann", "p", 1)), True),
+        (keys.changed(keys.base_subject("ann", "TRADE"), "2025-10-18"), True),
+        (keys.late_chunk("uid", "ann"), False),
+        (keys.shared_pattern_copy("bob", "ann", "p"), False),
+    ],
+)
+def test_a_key_says_whose_item_it_is(key: keys.Key, *, is_own: bool) -> None:
+    assert keys.is_agents("ann", key) is is_own
+    assert not keys.is_agents("an", key)
+    assert not keys.is_agents("ann-2", key)

@@ -75,7 +75,8 @@ def test_marking_a_delivery_before_its_effect_is_caught(monkeypatch: pytest.Monk
         for plan, post in posts:
             plan.sent.add(post.target)
         deliver._mark(plans, ports)
-        return sum(ports.inboxes.send([post for _, post in posts]))
+        ports.inboxes.send([post for _, post in posts])
+        return len(posts)
 
     monkeypatch.setattr(deliver, "_carry_out", carry_out)
 

@@ -1,8 +1,8 @@
 """The agents of a deployment: their registrations and their inbox queues."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,16 @@ from pydantic import ValidationError
 from sharpwave.infra import queue_setup
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.giving_up import GivingUp
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.mailbox import Depth, depth_of
 from sharpwave.infra.provision import Provisioned, carry_out
 from sharpwave.infra.steps import Action, Finding, Step
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import Registration
-from sharpwave.schemas.tables import PIPELINE, STATE
+from sharpwave.schemas.tables import PIPELINE, STATE, TABLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +56,18 @@ class AgentView:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What the removal of an agent did, and why its queue was kept, if it was."""
+    """What the removal of an agent did, and why its queue was kept, if it was.
+
+    Attributes:
+        steps: what was done, in words.
+        closed: open deliveries that ended as FAILED, reason `agent_removed`.
+        deleted: items deleted of each table.
+        kept_queue: why the queue was kept.
+    """
 
     steps: tuple[str, ...]
+    closed: int = 0
+    deleted: Mapping[str, int] = field(default_factory=dict)
     kept_queue: str | None = None
 
 
@@ -91,14 +102,21 @@ def known_agents(items: Items) -> list[Item]:
 
 
 def remove_agent(
-    deployment: Deployment, agent_id: str, *, purge: bool = False, dry_run: bool = False
+    deployment: Deployment,
+    agent_id: str,
+    *,
+    purge: bool = False,
+    data: bool = False,
+    dry_run: bool = False,
 ) -> Removed:
-    """Withdraw an agent's registration; its queue goes too if it is empty or `purge` is given.
+    """Withdraw an agent's registration, and end what was under way to it.
 
-    Workers stop delivering to it within their cache's lifetime. Its records stay.
+    Workers stop delivering to it within their cache's lifetime. Its queue goes too if it is empty
+    or `purge` is given. Its records stay unless `data` is given. Safe to repeat; what workers
+    wrote meanwhile is then found.
 
     Raises:
-        Missing: no such agent is known.
+        Missing: no such agent is known, and `data` is not asked for.
     """
     check_agent_id(agent_id)
     items = Items(deployment)
@@ -106,23 +124,32 @@ def remove_agent(
     depths = [_depth(deployment, name) for name in (inbox.name, inbox.dlq)]
     entry = items.get(PIPELINE, keys.known_agent(agent_id))
     registration = items.get(STATE, keys.registration(agent_id))
-    if entry is None and registration is None and depths == [None, None]:
+    if entry is None and registration is None and depths == [None, None] and not data:
         raise Missing(f"agent {agent_id!r} is not known; `sharpwave agents ls` lists all")
     steps = []
     if registration or (entry and entry.get("registered") is not False):
         steps.append("withdraw the registration")
         if not dry_run:
             _withdraw(items, agent_id)
+    # Only now: a worker that still wrote a row for it finds that the registration is gone.
+    closed = _close(deployment, agent_id, dry_run=dry_run)
+    if closed:
+        steps.append(f"end {closed} open deliveries as agent_removed")
+    deleted: dict[str, int] = {}
+    if data:
+        for table in TABLES:
+            deleted[table.name] = _delete_items(items, table.name, agent_id, dry_run=dry_run)
+        steps += [f"delete {count} items of {name}" for name, count in deleted.items() if count]
     held = sum(depth.total for depth in depths if depth)
     if held and not purge:
         kept = f"{inbox.name} and its dead letters hold {held} messages; --purge deletes them"
-        return Removed(steps=tuple(steps), kept_queue=kept)
+        return Removed(steps=tuple(steps), closed=closed, deleted=deleted, kept_queue=kept)
     for name, depth in zip((inbox.name, inbox.dlq), depths, strict=True):
         if depth is not None:
             steps.append(f"delete queue {deployment.name(name)}")
             if not dry_run:
                 queue_setup.delete(deployment, name)
-    return Removed(steps=tuple(steps))
+    return Removed(steps=tuple(steps), closed=closed, deleted=deleted)
 
 
 def check_agent_id(agent_id: str) -> None:
@@ -173,6 +200,50 @@ def _withdraw(items: Items, agent_id: str) -> None:
     entry = keys.known_agent(agent_id)
     removed = {"registered": False, "removed_at": int(time.time())}
     items.put(PIPELINE, {**entry.item(), "agent_id": agent_id, **removed})
+
+
+def _close(deployment: Deployment, agent_id: str, *, dry_run: bool) -> int:
+    giving_up = GivingUp(deployment)
+    if dry_run:
+        return sum(len(page) for page in giving_up.open_rows(agent_id))
+    return giving_up.inbox(agent_id)
+
+
+def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> int:
+    """Delete what is an agent's own in one table, or count it; reads the whole table."""
+    where = " OR ".join(f"contains({name}, :agent)" for name in ("PK", "SK", *_ABOUT))
+    request = {
+        "ConsistentRead": True,
+        "FilterExpression": where,
+        "ExpressionAttributeValues": {":agent": {"S": agent_id}},
+        "ProjectionExpression": ", ".join(("PK", "SK", *_ABOUT)),
+    }
+    count = 0
+    for page in items.pages("scan", table, request):
+        found = [item_from_wire(item) for item in page["Items"]]
+        mine = [_key(item) for item in found if _is_own(item, table, agent_id)]
+        count += len(mine)
+        if mine and not dry_run:
+            items.delete_all(table, mine)
+    return count
+
+
+#: Attributes by which the pipeline's items say of whose record they speak.
+_ABOUT = ("signal_pk", "record_pk")
+
+
+def _is_own(item: Item, table: str, agent_id: str) -> bool:
+    if _key(item) == keys.registration(agent_id):
+        return False  # withdrawn before, as a step of its own
+    if keys.is_agents(agent_id, _key(item)):
+        return True
+    # Rows that other agents hold of its signals are theirs, and lie in another table.
+    about = [str(item[name]) for name in _ABOUT if name in item] if table == PIPELINE else []
+    return any(keys.owner_of(pk) == agent_id for pk in about)
+
+
+def _key(item: Item) -> keys.Key:
+    return keys.Key(item["PK"], item["SK"])
 
 
 def _view(deployment: Deployment, items: Items, entry: Item) -> AgentView:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sharpwave.infra import queue_setup
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
-from sharpwave.infra.giving_up import give_up
+from sharpwave.infra.giving_up import GivingUp
 from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
@@ -130,13 +130,17 @@ def redrive(
 def discard(deployment: Deployment, queue: str, choice: Choice) -> int:
     """Delete dead letters for good; gives their number.
 
-    The deliveries of an inbox's letters end as FAILED, reason `dead_lettered`.
+    The deliveries of an inbox's letters, and those that letters of `deliver` have left open, end
+    as FAILED, reason `dead_lettered`.
     """
+    giving_up = GivingUp(deployment)
     source = Mailbox(deployment, queue + DLQ_SUFFIX)
     gone = 0
     for batch in _chosen(source, choice):
         if queue.startswith(INBOX_PREFIX):
-            give_up(deployment, batch)
+            giving_up.inbox_letters(batch)
+        elif queue == "deliver":
+            giving_up.deliver_letters(batch)
         source.delete(batch)
         gone += len(batch)
     return gone

@@ -1,5 +1,6 @@
 """Items of the tables as plain Python attributes."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,11 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, code_of, translated
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
+
+#: Most requests of one call. Source: AWS, "BatchWriteItem", API reference.
+MAX_DELETES = 25
+#: Wait after a call that was throttled in part.
+PAUSE_S = 0.2
 
 Item = dict[str, Any]
 
@@ -91,6 +97,18 @@ class Items:
             "ConditionExpression": "attribute_exists(PK)",
         }
         return self._conditional("delete_item", table, request)
+
+    def delete_all(self, table: str, keys: Sequence[Key]) -> None:
+        """Delete items, whether or not they exist, 25 to a call."""
+        todo = [{"DeleteRequest": {"Key": key.wire()}} for key in keys]
+        while todo:
+            part, todo = todo[:MAX_DELETES], todo[MAX_DELETES:]
+            with translated(f"table {self._name(table)}"):
+                reply = self._client.batch_write_item(RequestItems={self._name(table): part})
+            left = reply.get("UnprocessedItems", {}).get(self._name(table), [])
+            if left:
+                time.sleep(PAUSE_S)
+            todo += left
 
     def transact(self, writes: Sequence[Write], *, thing: str) -> None:
         """Write all or nothing.

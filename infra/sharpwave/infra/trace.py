@@ -19,6 +19,7 @@ from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
+from sharpwave.workers.audience import members
 
 #: Targets whose queues are looked at; more would take long and say little.
 MAX_QUEUES = 20
@@ -90,9 +91,9 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     items = Items(deployment)
     uid = signal_uid(*key)
     record = items.get(SIGNALS, key)
-    chunks = list(items.query(PIPELINE, keys.audience(uid).pk))
-    mirror = _mirror(record, chunks)
-    names = _audience(record, chunks)
+    stored = list(items.query(PIPELINE, keys.audience(uid).pk))
+    mirror = _mirror(record, stored)
+    names = _audience(record, stored)
     # A signal outlived by its rows has no list of targets any more, so all inboxes are asked.
     asked = names or _everyone(items)
     rows = {name: items.get(SIGNALS, keys.inbox_row(name, key, uid)) for name in asked}
@@ -111,8 +112,8 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     )
 
 
-def _audience(record: Item | None, chunks: list[Item]) -> list[str]:
-    frozen = {name for chunk in chunks for name in chunk.get("targets", ())}
+def _audience(record: Item | None, stored: list[Item]) -> list[str]:
+    frozen = set(members(stored) or ())
     listed = (record or {}).get("target_agents")
     if isinstance(listed, list) and listed not in ([EVERYONE], [SUBSCRIBERS]):
         frozen |= {name for name in listed if is_agent_id(name)}
@@ -128,9 +129,9 @@ def _audience_text(record: Item | None, names: list[str]) -> str:
     return f"{label}, frozen as {len(names)}" if names else f"{label}, not frozen yet"
 
 
-def _mirror(record: Item | None, chunks: list[Item]) -> dict[str, Any]:
+def _mirror(record: Item | None, stored: list[Item]) -> dict[str, Any]:
     mirror: dict[str, Any] = {}
-    for holder in [record or {}, *chunks]:
+    for holder in [record or {}, *stored]:
         entries = holder.get("processing_status")
         if isinstance(entries, dict) and "status_v" in holder:
             mirror |= entries

@@ -324,6 +324,20 @@ def owner_of(pk: str) -> str | None:
     return None
 
 
+def is_agents(agent_id: str, key: Key) -> bool:
+    """Say whether an item of any table is one agent's own, as far as its key says."""
+    pk, sk = key
+    head, _, rest = pk.partition("#")
+    if head in ("agents", "rate", "low_water") or pk.startswith("shared#writers#"):
+        return sk == agent_id
+    if head in ("notice", "sources"):
+        return rest.partition("#")[0] == agent_id
+    if head in ("ledger", "patterns", "changed"):
+        subject = rest if head == "ledger" else sk
+        return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
+    return owner_of(pk) == agent_id
+
+
 def parse(table: str, pk: str, sk: str) -> Parsed | None:
     """Say what a key of a streamed table stands for, or None if it has no known shape."""
     parser = {"agent_decisions": _decision, "agent_signals": _signal, "agent_state": _state}[table]

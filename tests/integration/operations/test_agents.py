@@ -12,6 +12,7 @@ from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.provision import destroy
 from sharpwave.infra.queue_setup import attributes_of
 from sharpwave.schemas import keys
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.records import Registration
 
 
@@ -129,3 +130,104 @@ def test_the_command_lists_what_it_added(deployment: Deployment, sharpwave: Any)
     assert agents[0]["registration"]["subscriptions"] == ["CRASH", "WHALE"]
     assert agents[0]["inbox"] == {"ready": 0, "in_flight": 0, "delayed": 0}
     assert sharpwave("agents", "rm", "risk-manager", "--yes")[0] == 0
+
+
+def test_removing_an_agent_ends_what_was_under_way_to_it(deployment: Deployment) -> None:
+    add_agent(deployment, "risk-manager")
+    items = Items(deployment)
+    keys_of = [_deliver(items, f"s{n}", "risk-manager") for n in range(3)]
+    items.update("agent_signals", keys_of[2][1], {"status": "PROCESSED", "processed_at": 1})
+
+    planned = remove_agent(deployment, "risk-manager", dry_run=True)
+    done = remove_agent(deployment, "risk-manager")
+
+    assert (planned.closed, done.closed) == (2, 2)
+    end = {"status": "FAILED", "reason": "agent_removed"}
+    for signal, row in keys_of[:2]:
+        assert end.items() <= (items.get("agent_signals", row) or {}).items()
+        assert (items.get("agent_signals", signal) or {})["processing_status"] == {
+            "risk-manager": end
+        }
+    assert (items.get("agent_signals", keys_of[2][1]) or {})["status"] == "PROCESSED"
+    assert remove_agent(deployment, "risk-manager").closed == 0
+
+
+def test_an_agents_data_goes_as_a_whole_and_nobody_elses(
+    deployment: Deployment, sharpwave: Any
+) -> None:
+    items = Items(deployment)
+    for agent in ("risk-manager", "risk-manager-2"):
+        add_agent(deployment, agent)
+        for table, item in _belongings(agent):
+            items.put(table, item)
+    before = {table: len(_all(items, table)) for table in TABLE_NAMES}
+    counted = sharpwave("agents", "rm", "risk-manager", "--data", "--dry-run")[1]["deleted"]
+
+    code, done = sharpwave("agents", "rm", "risk-manager", "--data", "--yes")
+
+    assert code == 0
+    assert done["deleted"] == counted
+    left = {table: _all(items, table) for table in TABLE_NAMES}
+    assert {name: before[name] - len(left[name]) for name in TABLE_NAMES} == {
+        # The registration goes first, as a step of its own.
+        **done["deleted"],
+        "agent_state": done["deleted"]["agent_state"] + 1,
+    }
+    mine = [
+        (table, key)
+        for table, found in left.items()
+        for key in found
+        if "risk-manager-2" not in "".join(key) and "risk-manager" in "".join(key)
+    ]
+    assert mine == [("pipeline", ("audience#others", "late#risk-manager"))]
+    for table, item in _belongings("risk-manager-2"):
+        assert (item["PK"], item["SK"]) in left[table]
+
+
+TABLE_NAMES = ("agent_decisions", "agent_signals", "agent_memory_ltm", "agent_state", "pipeline")
+
+
+def _belongings(agent: str) -> list[tuple[str, dict[str, Any]]]:
+    """Give one item of each kind that is an agent's own, and one of others that names it."""
+    signal = keys.Key(keys.signal_pk("ALERT", agent), "2025-10-18T14:30:00.000Z#s1")
+    own = [
+        ("agent_decisions", keys.Key(keys.decision_pk(agent, "TRADE"), "2025-10-18T14:30:00Z#d")),
+        ("agent_signals", signal),
+        ("agent_signals", keys.inbox_row(agent, signal, "u")),
+        ("agent_memory_ltm", keys.fact(agent, "NOTE", "m")),
+        ("agent_memory_ltm", keys.episode(agent, "TRADE", "2025-10-18")),
+        ("agent_memory_ltm", keys.writer("TRADE", agent)),
+        ("agent_state", keys.current_state(agent)),
+        ("agent_state", keys.Key(keys.memory_pk(agent, "NOTE"), "2025-10-18T14:30:00Z#m")),
+        ("pipeline", keys.low_water("expiry", agent)),
+        ("pipeline", keys.rate_bucket(agent)),
+        ("pipeline", keys.notice_window(agent, "immutable", 7)),
+        ("pipeline", keys.ledger_day(keys.base_subject(agent, "TRADE"), "2025-10-18")),
+        ("pipeline", keys.known_pattern(keys.pattern_subject(agent, "p", 1))),
+        ("pipeline", keys.changed(keys.base_subject(agent, "TRADE"), "2025-10-18")),
+    ]
+    about = {"signal_pk": signal.pk, "signal_sk": signal.sk}
+    return [
+        *((table, key.item()) for table, key in own),
+        ("pipeline", {**keys.audience(f"of-{agent}").item(), **about}),
+        ("pipeline", {**keys.quota_verdict(f"of-{agent}").item(), **about}),
+        ("pipeline", {**keys.resolved("*", "2025-10-18T14:30:00", f"of-{agent}").item(), **about}),
+        ("pipeline", {**keys.parked("t", *signal, "e").item(), "record_pk": signal.pk}),
+        ("pipeline", {**keys.late_chunk("others", agent).item(), "signal_pk": "signal#T#other"}),
+    ]
+
+
+def _all(items: Items, table: str) -> set[tuple[str, str]]:
+    pages = items.pages("scan", table, {"ConsistentRead": True})
+    return {(item["PK"]["S"], item["SK"]["S"]) for page in pages for item in page["Items"]}
+
+
+def _deliver(items: Items, name: str, target: str) -> tuple[keys.Key, keys.Key]:
+    """Put a signal and the row of its delivery, as workers leave them; gives both keys."""
+    key = keys.Key(keys.signal_pk("ALERT", "ann"), f"2025-10-18T14:30:00.000Z#{name}")
+    row = keys.inbox_row(target, key, signal_uid(*key))
+    delivered = {"processing_status": {target: {"status": "DELIVERED"}}, "status_v": 1}
+    items.put("agent_signals", {**key.item(), "target_agents": [target], **delivered})
+    about = {"signal_pk": key.pk, "signal_sk": key.sk, "status": "PENDING"}
+    items.put("agent_signals", {**row.item(), **about})
+    return key, row

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dramatiq
+from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
@@ -17,7 +18,14 @@ from sharpwave.schemas.times import Clock
 from sharpwave.workers import ticks
 from sharpwave.workers.acknowledge import Loss, Move, acknowledge
 from sharpwave.workers.archive import Archiving
-from sharpwave.workers.deliver import Delivery, Signal, deliver, deliver_chunk
+from sharpwave.workers.audience import Joined, Late, Signal, missed
+from sharpwave.workers.deliver import (
+    Delivery,
+    deliver,
+    deliver_chunk,
+    deliver_late,
+    late_messages,
+)
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, image_of, singles
 from sharpwave.workers.episodes import fold_decisions, sweep_decisions
@@ -35,12 +43,16 @@ from sharpwave.workers.ports import (
     Refusal,
     Spread,
     TryAgain,
+    Unfinished,
     WorkQueues,
     Writes,
 )
 from sharpwave.workers.promote import promote, sweep_memories
 
 log = logging.getLogger(__name__)
+
+#: A group received this often without success is split.
+SPLIT_AFTER = 5
 
 Entries = Sequence[Mapping[str, Any]]
 Handler = Callable[[Entries], object]
@@ -87,40 +99,68 @@ def register(broker: dramatiq.Broker, ports: Ports) -> None:
 def _declare(
     broker: dramatiq.Broker, queue: str, name: str, handle: Handler, queues: WorkQueues
 ) -> None:
-    def run(entries: Entries) -> None:
+    run = splitting(Duty(queue, name, 1), handle, queues)
+
+    def actor(entries: Entries) -> None:
+        # Our broker's messages say how often they were received; any other's is a first try.
+        run(entries, getattr(CurrentMessage.get_current_message(), "receives", 1))
+
+    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(actor)
+
+
+def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entries, int], None]:
+    """Handle entries so that what fails is tried again, and ends among the dead letters, alone.
+
+    A group is done once its failing entries have gone out with messages of their own: the queue
+    has accepted them before the group's message is deleted.
+    """
+
+    def run(entries: Entries, receives: int) -> None:
         try:
             done = handle(entries)
+        except Unfinished as error:
+            failing = [entry for entry in entries if tuple(entry.get("key", ())) in error.keys]
+            if len(entries) == 1 or not failing:
+                raise
+            log.warning("entries_unfinished", extra={"actor": duty.actor, "error": str(error)})
         except TryAgain:
-            raise
+            # At first it may be the world that fails, and a split would only multiply its work.
+            if len(entries) == 1 or receives < SPLIT_AFTER:
+                raise
+            failing = [*entries]
+            log.warning("group_split", exc_info=True, extra={"actor": duty.actor})
         except Exception:
             if len(entries) == 1:
                 raise
-            # What keeps failing must end among the dead letters alone, not with its neighbours.
-            log.exception("group_split", extra={"actor": name, "entries": len(entries)})
-            queues.send(singles(Duty(queue, name, 1), entries))
+            failing = [*entries]
+            log.exception("group_split", extra={"actor": duty.actor})
         else:
-            log.debug(name, extra={"entries": len(entries), "done": done})
+            log.debug(duty.actor, extra={"entries": len(entries), "done": done})
+            return
+        queues.send(singles(duty, failing))
 
-    dramatiq.actor(broker=broker, queue_name=queue, actor_name=name)(run)
+    return run
 
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [Signal(_item(entry), entry["event_id"], _held(entry)) for entry in entries]
+        signals = [
+            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
+            for entry in entries
+        ]
         return deliver(signals, ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
-        return sum(
-            deliver_chunk(
-                _key(each),
-                each["chunk"],
-                ports.delivery,
-                within_quota=not each.get("over_quota", False),
-            )
-            for each in entries
+        return _for_each(
+            entries, lambda each: deliver_chunk(_key(each), each["chunk"], ports.delivery)
         )
 
-    return {"on_signals": on_signals, "on_chunks": on_chunks}
+    def on_late_joiners(entries: Entries) -> int:
+        return _for_each(
+            entries, lambda each: deliver_late(Late(_key(each), each["agent"]), ports.delivery)
+        )
+
+    return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
 
 def _status_actors(ports: Ports) -> dict[str, Handler]:
@@ -141,7 +181,11 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         ports.parking.park([_refusal(entry) for entry in entries])
 
     def on_registered(entries: Entries) -> None:
-        ports.agents.note(sorted({keys.owner_of(entry["key"][0]) or "" for entry in entries}))
+        joined = [_joined(entry) for entry in entries]
+        # First on the list, then the look at what was frozen without them; see `audience`.
+        listed_at = ports.agents.note(sorted({each.agent_id for each in joined}))
+        late = missed(joined, listed_at=listed_at, directory=ports.agents, reads=ports.reads)
+        ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
         return _for_each_agent(
@@ -205,16 +249,25 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
 
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
-    """Do a duty for every agent, and only then fail if it failed for some."""
-    done, failed = 0, None
+    return _for_each(entries, lambda entry: duty(entry["agent"]))
+
+
+def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int:
+    """Do a duty for every entry, and only then fail if it failed for some."""
+    done, unfinished, failed = 0, list[Unfinished](), None
     for entry in entries:
         try:
-            done += duty(entry["agent"])
+            done += duty(entry)
+        except Unfinished as error:
+            unfinished.append(error)
         except Exception as error:
-            log.warning("duty_failed", extra={"agent": entry["agent"], "error": repr(error)})
+            log.warning("duty_failed", extra={"entry": dict(entry), "error": repr(error)})
             failed = error
     if failed is not None:
         raise failed
+    if unfinished:
+        keys_left = {key for error in unfinished for key in error.keys}
+        raise Unfinished(keys_left, "; ".join(map(str, unfinished)))
     return done
 
 
@@ -233,6 +286,11 @@ def _item(entry: Mapping[str, Any]) -> Item:
 
 def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
+
+
+def _joined(entry: Mapping[str, Any]) -> Joined:
+    item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
+    return Joined(agent_id, frozenset(item.get("subscriptions", ())), float(entry["stored_at"]))
 
 
 def _holder(entry: Mapping[str, Any]) -> Holder:

@@ -6,23 +6,35 @@ id, and the inbox client absorbs it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import expires_at, signal_body
 from sharpwave.schemas.records import Registration
-from sharpwave.schemas.status import RANK
+from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.audience import Audience, freeze, is_resolved, may_address
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, message
-from sharpwave.workers.expiry import note_late_rows
+from sharpwave.workers.audience import (
+    Audience,
+    Late,
+    Signal,
+    admitted,
+    freeze,
+    head_of,
+    is_resolved,
+    late_chunk,
+    may_address,
+    members,
+)
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
+from sharpwave.workers.expiry import Deadlines, Handed
 from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     Change,
     Directory,
+    Fate,
     Inboxes,
     Insert,
     Item,
@@ -31,16 +43,20 @@ from sharpwave.workers.ports import (
     Post,
     Reads,
     Refusal,
+    TryAgain,
+    Unfinished,
     WorkQueues,
     Write,
     Writes,
 )
-from sharpwave.workers.quota import Quotas
+from sharpwave.workers.quota import Quotas, is_granted
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
+LATE_DUTY = Duty("deliver", "on_late_joiners", 20)
 ROW_KEPT_S = 7 * DAY_S
 _DENIALS = frozenset({"FAILED", "EXPIRED"})
 _PENDING: dict[str, Any] = {"status": "PENDING"}
+_DELIVERED: dict[str, Any] = {"status": "DELIVERED"}
 _EXPIRED: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
 
 
@@ -57,53 +73,44 @@ class Delivery:
     quotas: Quotas
     clock: Clock
     table_name: str = tables.SIGNALS
-
-
-class Signal(NamedTuple):
-    """An admitted signal, the event that brought it, and the mirror that its writer wiped."""
-
-    item: Item
-    event_id: str
-    held: Mapping[str, dict[str, Any]] = {}
+    deadlines: Deadlines = field(default_factory=Deadlines)
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be done for one signal, or one chunk of its audience."""
+    """What is to be done for one signal, or one chunk of its audience.
+
+    Attributes:
+        signal: the signal as it was admitted.
+        holder: where the mirror is.
+        audience: all targets; of those that `held` leaves open each comes to be among `targets`
+            or `denied`.
+        within_quota: what the quota of the source said.
+        held: statuses that the signal's writer wiped.
+        targets: those to deliver to.
+        denied: ends of those that get nothing.
+        is_late: the deadline has passed.
+        found: targets whose row was there already, so that this is not the first attempt.
+        sent: targets whose queue accepted the message.
+        failed: targets that are to be tried again.
+    """
 
     signal: Item
     holder: Holder
+    audience: Sequence[str]
+    within_quota: bool = True
+    held: Statuses = field(default_factory=dict)
     targets: list[str] = field(default_factory=list)
     denied: Statuses = field(default_factory=dict)
-    held: Statuses = field(default_factory=dict)
+    is_late: bool = False
+    found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
-    repeated: bool = False
+    failed: set[str] = field(default_factory=set)
 
-    @property
-    def everyone(self) -> frozenset[str]:
-        """Give the targets, and those that were denied."""
-        return frozenset({*self.targets, *self.denied})
-
-    def address(
-        self,
-        targets: Iterable[str],
-        known: Mapping[str, Registration],
-        *,
-        now: float,
-        within_quota: bool,
-    ) -> None:
-        """Sort an audience into those to send to and those that are denied, each with a reason."""
-        expired = expires_at(self.signal) <= now
-        for target in targets:
-            if RANK[self.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
-                continue
-            reason = _obstacle(self.signal, target, known) or (None if within_quota else "quota")
-            if reason:
-                self.denied[target] = {"status": "FAILED", "reason": reason}
-            elif expired:
-                self.denied[target] = _EXPIRED
-            else:
-                self.targets.append(target)
+    def row_of(self, target: str) -> Location:
+        """Say where a target's row is."""
+        key = self.holder.signal
+        return Location(tables.SIGNALS, keys.inbox_row(target, key, signal_uid(*key)))
 
 
 def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
@@ -113,107 +120,230 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         The number of messages sent.
 
     Raises:
+        Unfinished: some inboxes did not take their messages, or their notices; all else is done.
         TryAgain: something did not answer; what was done is skipped at the next attempt.
     """
-    admitted = _admitted(signals, ports)
-    audiences = freeze(
-        [signal.item for signal in admitted],
-        directory=ports.directory,
-        reads=ports.reads,
-        writes=ports.writes,
-    )
-    known = ports.directory.find({name for audience in audiences for name in audience.targets})
+    allowed, unheard = _admitted(signals, ports)
+    items = [signal.item for signal in allowed]
+    # Before the freeze: who finds an audience frozen finds the verdict on its signal too.
+    within = ports.quotas.admit(items, directory=ports.directory)
+    audiences = freeze(allowed, directory=ports.directory, reads=ports.reads, writes=ports.writes)
     plans = []
-    for signal, audience in zip(admitted, audiences, strict=True):
-        within = ports.quotas.take(signal.item["source_agent"], directory=ports.directory)
+    for signal, audience, granted in zip(allowed, audiences, within, strict=True):
         if audience.chunks:
-            _send_chunks(signal.item, audience, ports, within_quota=within)
+            _send_chunks(audience, ports)
         else:
-            plan = _Plan(signal.item, Holder(_key(signal.item)), held=dict(signal.held))
-            plan.address(audience.targets, known, now=ports.clock(), within_quota=within)
-            plans.append(plan)
-    return _carry_out(plans, ports)
+            holder, held = Holder(_key(signal.item)), dict(signal.held)
+            plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
+    sent = _carry_out(plans, ports)
+    _conclude(plans, unheard)
+    return sent
 
 
-def deliver_chunk(
-    signal: keys.Key, chunk: str, ports: Delivery, *, within_quota: bool = True
-) -> int:
-    """Deliver a signal to one chunk of its audience; safe to repeat."""
-    holder = Holder(signal, chunk)
-    place = Location(tables.SIGNALS, signal)
-    found = ports.reads.get([place, holder.location])
-    if holder.location not in found:
+def deliver_chunk(signal: keys.Key, chunk: str, ports: Delivery) -> int:
+    """Deliver a signal, as it was admitted, to one chunk of its audience; safe to repeat.
+
+    Raises:
+        Unfinished: some inboxes did not take their messages; all else is done.
+        TryAgain: something did not answer.
+    """
+    holder, head = Holder(signal, chunk), head_of(signal)
+    verdict = Location(tables.PIPELINE, keys.quota_verdict(signal_uid(*signal)))
+    found = ports.reads.get([holder.location, head, verdict])
+    if not found.keys() >= {holder.location, head}:
+        return 0  # kept for days past the deadline, then removed
+    targets, granted = found[holder.location]["targets"], is_granted(found.get(verdict))
+    plan = _Plan(admitted(found[head]), holder, targets, granted)
+    sent = _carry_out([plan], ports)
+    _conclude([plan])
+    return sent
+
+
+def deliver_late(late: Late, ports: Delivery) -> int:
+    """Deliver a signal to an agent that registered in time, unless its audience has it anyway.
+
+    Raises:
+        Unfinished: its inbox did not take the message; all else is done.
+        TryAgain: the audience is not frozen yet, or something did not answer.
+    """
+    head = head_of(late.signal)
+    stored = {item["SK"]: item for item in ports.reads.query(head.table, head.key.pk)}
+    targets = members(stored.values())
+    if targets is None:
+        raise TryAgain(f"the audience of {late.signal} is not frozen yet")
+    chunk = late_chunk(stored[head.key.sk], late.agent_id)
+    name = chunk.location.key.sk
+    if late.agent_id in targets and name not in stored:
         return 0
-    targets = found[holder.location]["targets"]
-    if place not in found:
-        gone = _Plan({**signal.item()}, holder, denied=dict.fromkeys(targets, _EXPIRED))
-        return _carry_out([gone], ports)
-    plan = _Plan(found[place], holder)
-    known = ports.directory.find(targets)
-    plan.address(targets, known, now=ports.clock(), within_quota=within_quota)
-    return _carry_out([plan], ports)
+    ports.writes.apply([chunk])
+    return deliver_chunk(late.signal, name, ports)
 
 
-def _admitted(signals: Sequence[Signal], ports: Delivery) -> list[Signal]:
-    """Give the signals that may go to whom they address, each once; the others are parked."""
-    distinct = {_key(signal.item): signal for signal in signals}.values()
-    sources = {each.item["source_agent"] for each in distinct if is_resolved(each.item)}
+def late_messages(late: Iterable[Late], *, clock: Clock) -> list[Outgoing]:
+    """Give the work that `deliver_late` does, each agent and signal once."""
+    entries = [
+        Entry(ascii_json({"key": list(each.signal), "agent": each.agent_id}), "")
+        for each in dict.fromkeys(late)
+    ]
+    return list(pack(LATE_DUTY, entries, moment_ms=int(clock() * 1000)))
+
+
+def _admitted(
+    signals: Sequence[Signal], ports: Delivery
+) -> tuple[list[Signal], frozenset[keys.Key]]:
+    """Give the signals that may go to whom they address, each once; the others are parked.
+
+    Returns:
+        The signals, and the keys of those parked whose owners could not be told.
+    """
+    distinct = {_key(signal.item): signal for signal in signals}
+    sources = {each.item["source_agent"] for each in signals if is_resolved(each.item)}
     known = ports.directory.find(sources)
-    faults = [(signal, may_address(signal.item, known)) for signal in distinct]
-    refusals = [_refusal(signal, fault) for signal, fault in faults if fault]
+    doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
+    if not doubtful:
+        return [*distinct.values()], frozenset()
+    # A refusal is for good, so it does not rest on a registration that was read some time ago.
+    known = ports.directory.confirm({distinct[key].item["source_agent"] for key in doubtful})
+    refusals: dict[keys.Key, Refusal] = {}
+    for key in doubtful:
+        fault = may_address(distinct[key].item, known)
+        if fault is not None:
+            refusals[key] = _refusal(distinct[key], fault)
+    unheard: frozenset[keys.Key] = frozenset()
     if refusals:
-        ports.parking.park(refusals)
-    return [signal for signal, fault in faults if not fault]
+        try:
+            ports.parking.park([*refusals.values()])
+        except Unfinished as error:
+            unheard = error.keys
+    return [each for key, each in distinct.items() if key not in refusals], unheard
 
 
-def _obstacle(signal: Item, target: str, known: Mapping[str, Registration]) -> str | None:
+def _address(plans: Sequence[_Plan], ports: Delivery) -> None:
+    """Sort audiences into those to deliver to and those that are denied, each with a reason.
+
+    A denial is for good, so none rests on a registration that was read some time ago.
+    """
+    now = ports.clock()
+    known = ports.directory.find({name for plan in plans for name in plan.audience})
+    doubtful = {
+        target for plan in plans for target in plan.audience if _obstacle(plan, target, known)
+    }
+    confirmed = ports.directory.confirm(doubtful) if doubtful else {}
+    known = {name: each for name, each in known.items() if name not in doubtful} | confirmed
+    absent = _absent(doubtful - confirmed.keys(), ports)
+    for plan in plans:
+        plan.is_late = expires_at(plan.signal) <= now
+        for target in plan.audience:
+            if RANK[plan.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
+                continue
+            reason = absent.get(target) or _obstacle(plan, target, known)
+            if reason:
+                plan.denied[target] = {"status": "FAILED", "reason": reason}
+            else:
+                plan.targets.append(target)
+
+
+def _obstacle(plan: _Plan, target: str, known: Mapping[str, Registration]) -> str | None:
     registration = known.get(target)
     if registration is None:
         return "unknown_target"
     allowed = registration.accepts_from
-    if allowed is not None and signal["source_agent"] not in allowed:
+    if allowed is not None and plan.signal["source_agent"] not in allowed:
         return "not_accepted"
-    return None
+    return None if plan.within_quota else "quota"
+
+
+def _absent(agent_ids: set[str], ports: Delivery) -> dict[str, str]:
+    """Say why agents that are certainly not registered get nothing."""
+    removed = ports.directory.ever_registered(agent_ids) if agent_ids else set()
+    return {name: "agent_removed" if name in removed else "unknown_target" for name in agent_ids}
 
 
 def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
-    posts = _insert_rows(plans, ports)
-    accepted = ports.inboxes.send([post for _, post in posts])
-    for (plan, post), exists in zip(posts, accepted, strict=True):
-        if exists:
-            plan.sent.add(post.target)
-        else:
-            plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
-    _settle_rows(_mark(plans, ports), ports)
-    return sum(accepted)
+    if plans:
+        _address(plans, ports)
+    _send(_insert_rows(plans, ports), ports)
+    marked = _mark(plans, ports)
+    _settle_rows(marked, ports)
+    _note_deadlines(marked, ports)
+    return sum(len(plan.sent) for plan in plans)
+
+
+def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
+    """Ask for another attempt at what inboxes did not take, once all else is marked."""
+    failed = {plan.holder.signal for plan in plans if plan.failed}
+    if failed or unheard:
+        names = sorted({name for plan in plans for name in plan.failed})
+        raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
 
 
 def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
-    """Write the rows, and give what is to be sent for them."""
+    """Write the rows, and give what is to be sent for them.
+
+    Attempts agree by the row. Past the deadline, one that finds no row ends the delivery by
+    writing it as expired, so that an attempt which began in time sends nothing after all; one
+    that finds an open row sends, for nobody knows whether its message went out.
+    """
     work = [(plan, target, *_row(plan, target, ports)) for plan in plans for target in plan.targets]
     if not work:
         return []
-    rows = [row for _, _, row, _ in work]
-    writes: list[Write] = [Insert(tables.SIGNALS, row) for row in rows]
-    fresh = ports.writes.apply(writes)
-    note_late_rows(rows, reads=ports.reads, writes=ports.writes, clock=ports.clock)
-    for (plan, *_), is_new in zip(work, fresh, strict=True):
-        plan.repeated = plan.repeated or not is_new
-    settled = _already_settled([plan for plan in plans if plan.repeated], ports)
+    inserts: list[Write] = [Insert(tables.SIGNALS, row) for _, _, row, _ in work]
+    fresh = ports.writes.apply(inserts)
+    for (plan, target, *_), is_new in zip(work, fresh, strict=True):
+        if not is_new:
+            plan.found.add(target)
+        elif plan.is_late:
+            plan.denied[target] = _EXPIRED
+    settled = _settled([plan for plan in plans if plan.found], ports)
     return [
         (plan, Post(target, body))
         for plan, target, _, body in work
-        if target not in settled.get(plan.holder, ())
+        if target not in plan.denied
+        and target not in plan.failed
+        and target not in settled.get(plan.holder, ())
     ]
 
 
-def _already_settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
+def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
     """Find the targets that were sent to, or acknowledged, in an earlier attempt."""
     if not plans:
         return {}
-    seen = {plan.holder: Sent(audience=plan.everyone) for plan in plans}
+    seen = {
+        plan.holder: Sent(settled=plan.held, audience=frozenset(plan.audience)) for plan in plans
+    }
     known = mirror(seen, reads=ports.reads, writes=ports.writes)
-    return {holder: _beyond_pending(statuses) for holder, statuses in known.items()}
+    rows = ports.reads.get([plan.row_of(target) for plan in plans for target in plan.found])
+    settled: dict[Holder, set[str]] = {}
+    foreign: list[tuple[_Plan, str, Change]] = []
+    for plan in plans:
+        settled[plan.holder] = done = _beyond_pending(known.get(plan.holder, {}))
+        for target in sorted(plan.found - done):
+            row = rows.get(plan.row_of(target), {})
+            if row and (row.get("signal_pk"), row.get("signal_sk")) != plan.holder.signal:
+                foreign.append((plan, target, _take_over(row, plan, target, ports)))
+            elif row.get("status") in TERMINAL:
+                done.add(target)
+    taken = ports.writes.apply([change for *_, change in foreign]) if foreign else []
+    for (plan, target, _), ok in zip(foreign, taken, strict=True):
+        if not ok:
+            plan.failed.add(target)  # it changed just now; the next attempt looks again
+    return settled
+
+
+def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change:
+    """Make a row of ours of what an agent put where it was to be."""
+    row, _ = _row(plan, target, ports)
+    values = {name: value for name, value in row.items() if name not in ("PK", "SK")}
+    if "chunk" in found:
+        # A change removes nothing; without a chunk of its own the row must name no other.
+        values = {"chunk": None, **values}
+    named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
+    return Change(
+        plan.row_of(target),
+        {**values, **_PENDING, "worker_rev": ulid()},
+        equals=named,
+        missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
+    )
 
 
 def _beyond_pending(statuses: Statuses) -> set[str]:
@@ -224,17 +354,35 @@ def _beyond_pending(statuses: Statuses) -> set[str]:
     }
 
 
+def _send(posts: Sequence[tuple[_Plan, Post]], ports: Delivery) -> None:
+    """Send messages, and note in their plans what became of each."""
+    fates = ports.inboxes.send([post for _, post in posts]) if posts else []
+    gone = {post.target for (_, post), fate in zip(posts, fates, strict=True) if fate is Fate.GONE}
+    # A queue may be said not to exist within seconds of its making, or for want of a permission:
+    # only a registration that is gone says that the agent was removed.
+    absent = _absent(gone - ports.directory.confirm(gone).keys(), ports) if gone else {}
+    for (plan, post), fate in zip(posts, fates, strict=True):
+        if fate is Fate.SENT:
+            plan.sent.add(post.target)
+        elif post.target in absent:
+            plan.denied[post.target] = {"status": "FAILED", "reason": absent[post.target]}
+        else:
+            plan.failed.add(post.target)
+
+
 def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses]]:
     """Write the mirrors, and give the statuses that they hold now."""
-    fresh = [plan for plan in plans if not plan.repeated]
+    fresh = [plan for plan in plans if not plan.found]
     changes: list[Write] = [first_mirror(plan.holder, _first_statuses(plan)) for plan in fresh]
     done = ports.writes.apply(changes) if changes else []
     late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
-    late += [plan for plan in plans if plan.repeated]
+    late += [plan for plan in plans if plan.found]
     known: dict[Holder, Statuses] = {}
     if late:
         sent = {
-            plan.holder: Sent(frozenset(plan.sent), plan.held, plan.denied, plan.everyone)
+            plan.holder: Sent(
+                frozenset(plan.sent), plan.held, plan.denied, frozenset(plan.audience)
+            )
             for plan in late
         }
         known = mirror(sent, reads=ports.reads, writes=ports.writes)
@@ -242,20 +390,20 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
 
 
 def _first_statuses(plan: _Plan) -> Statuses:
-    delivered = {target: {"status": "DELIVERED"} for target in sorted(plan.sent)}
-    return {**plan.held, **delivered, **plan.denied}
+    # All of the audience: what a mirror does not name never reaches it.
+    open_ones = dict.fromkeys(plan.audience, _PENDING)
+    delivered = dict.fromkeys(sorted(plan.sent), _DELIVERED)
+    return {**open_ones, **plan.held, **delivered, **plan.denied}
 
 
 def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
     """End the rows of targets that one attempt began with and another one denied."""
     ends: dict[Location, dict[str, Any]] = {}
     for plan, statuses in marked:
-        key = _key(plan.signal)
-        for target in plan.everyone:
+        for target in plan.audience:
             end = statuses.get(target, _PENDING)
             if end["status"] in _DENIALS and "processed_at" not in end:
-                row = keys.inbox_row(target, key, signal_uid(*key))
-                ends[Location(tables.SIGNALS, row)] = end
+                ends[plan.row_of(target)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
         Change(place, {**ends[place], "worker_rev": ulid()}, equals=_PENDING)
@@ -266,20 +414,29 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
         ports.writes.apply(changes)
 
 
+def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Note when deliveries fall due, those too that an attempt marked and died before this."""
+    handed = [
+        Handed(plan.holder, expires_at(plan.signal), targets)
+        for plan, statuses in marked
+        if (targets := [name for name in plan.audience if statuses.get(name) == _DELIVERED])
+    ]
+    ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+
+
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
-    signal, key = plan.signal, _key(plan.signal)
-    uid = signal_uid(*key)
+    signal, key = plan.signal, plan.holder.signal
     body, omitted = signal_body(signal, target, ports.table_name)
     deadline = expires_at(signal)
     row: Item = {
-        **keys.inbox_row(target, key, uid).item(),
+        **plan.row_of(target).key.item(),
         "signal_pk": key.pk,
         "signal_sk": key.sk,
         "signal_id": signal["signal_id"],
         "signal_type": signal["signal_type"],
         "source_agent": signal["source_agent"],
         "timestamp": signal["timestamp"],
-        "status": "PENDING",
+        **({**_EXPIRED, "worker_rev": ulid()} if plan.is_late else _PENDING),
         "expires_at": deadline,
         "ttl": deadline + ROW_KEPT_S,
     }
@@ -290,22 +447,18 @@ def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
     return row, body
 
 
-def _send_chunks(signal: Item, audience: Audience, ports: Delivery, *, within_quota: bool) -> None:
-    more = {} if within_quota else {"over_quota": True}
+def _send_chunks(audience: Audience, ports: Delivery) -> None:
+    key, now_ms = _key(audience.signal), int(ports.clock() * 1000)
+    texts = [ascii_json({"key": key, "chunk": chunk}) for chunk in audience.chunks]
     ports.queues.send(
         [
-            _chunk_message({"key": list(_key(signal)), "chunk": chunk, **more}, ports.clock)
-            for chunk in audience.chunks
+            Outgoing("deliver", message(CHUNK_DUTY, [Entry(text, "")], moment_ms=now_ms), ())
+            for text in texts
         ]
     )
     summary = {"audience_chunks": len(audience.chunks)}
-    place = Location(tables.SIGNALS, _key(signal))
+    place = Location(tables.SIGNALS, key)
     ports.writes.apply([Change(place, summary, missing=("audience_chunks",))])
-
-
-def _chunk_message(content: Mapping[str, Any], clock: Clock) -> Outgoing:
-    body = message(CHUNK_DUTY, [Entry(ascii_json(content), "")], moment_ms=int(clock() * 1000))
-    return Outgoing("deliver", body, ())
 
 
 def _key(signal: Item) -> keys.Key:

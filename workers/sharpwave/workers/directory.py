@@ -1,6 +1,6 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Item, Location, Reads, Writes
+from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write, Writes
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
@@ -42,6 +42,15 @@ class RegisteredAgents:
             known = self._known.get(agent_id)
         return known if known and self._clock() - known[0] <= self._lifetime_s else None
 
+    def confirm(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
+        """Give registrations as they are now, and remember them."""
+        return self._load(list(agent_ids))
+
+    def ever_registered(self, agent_ids: Iterable[str]) -> set[str]:
+        """Say which agents are on the list as registered, or as removed."""
+        # Writers that were only ever seen are on the list too, but without `registered`.
+        return {name for name, entry in self._entries(agent_ids).items() if "registered" in entry}
+
     def everyone(self) -> list[Registration]:
         """List all registered agents by name, read anew."""
         names = self.names()
@@ -49,21 +58,42 @@ class RegisteredAgents:
         return [found[name] for name in names if name in found]
 
     def names(self) -> list[str]:
-        """List the ids of all agents ever registered, by name."""
+        """List the ids of all agents ever registered or seen, by name."""
         listed = self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
         return [item["SK"] for item in listed]
 
-    def note(self, agent_ids: list[str]) -> None:
-        """Put agents on the list; safe to repeat."""
-        self._writes.apply(
-            [
-                Insert(tables.PIPELINE, {**keys.known_agent(name).item(), "agent_id": name})
-                for name in agent_ids
-            ]
-        )
+    def note(self, agent_ids: Sequence[str]) -> dict[str, float]:
+        """Put agents on the list; safe to repeat.
+
+        Returns:
+            For each agent a moment from which on every reader of the list has found it.
+        """
+        found = self._entries(agent_ids)
+        changes: list[Write] = []
+        for name in agent_ids:
+            if name not in found:
+                entry = {**keys.known_agent(name).item(), "agent_id": name, "registered": True}
+                changes.append(Insert(tables.PIPELINE, entry))
+            elif "registered" not in found[name]:
+                changes.append(Change(_entry(name), {"registered": True}, missing=("registered",)))
+        if changes:
+            self._writes.apply(changes)
         with self._lock:
             for name in agent_ids:
                 self._known.pop(name, None)
+        # The clock is read once the entry is there: a worker that froze in between must not claim
+        # that the list was complete before it was.
+        now = int(self._clock())
+        undated = [name for name in agent_ids if "listed_at" not in found.get(name, {})]
+        if undated:
+            self._writes.apply(
+                [Change(_entry(n), {"listed_at": now}, missing=("listed_at",)) for n in undated]
+            )
+        return {name: float(found.get(name, {}).get("listed_at", now)) for name in agent_ids}
+
+    def _entries(self, agent_ids: Iterable[str]) -> dict[str, Item]:
+        places = {_entry(name): name for name in agent_ids if is_agent_id(name)}
+        return {places[place]: item for place, item in self._reads.get(list(places)).items()}
 
     def _load(self, agent_ids: list[str]) -> dict[str, Registration]:
         places = {
@@ -80,6 +110,10 @@ class RegisteredAgents:
                 self._known.clear()
             self._known |= {name: (now, valid.get(name)) for name in agent_ids}
         return valid
+
+
+def _entry(agent_id: str) -> Location:
+    return Location(tables.PIPELINE, keys.known_agent(agent_id))
 
 
 def _registration(item: Item) -> Registration | None:

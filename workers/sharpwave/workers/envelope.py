@@ -53,8 +53,8 @@ def with_image(fields: dict[str, Any], image: Any) -> str:
     fields["image"] = image
     text = ascii_json(fields)
     if len(text) > MAX_FILL_BYTES:
-        packed = b64encode(zlib.compress(ascii_json(fields.pop("image")).encode()))
-        text = ascii_json({**fields, "zimage": packed.decode()})
+        del fields["image"]
+        text = ascii_json({**fields, "zimage": b64encode(packed(image)).decode()})
     return text
 
 
@@ -66,9 +66,19 @@ def is_packed(content: str) -> bool:
 def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
     """Read the typed image out of an entry; binary stays base64 text."""
     if "zimage" in entry:
-        image: dict[str, Wire] = fast_json.decode(zlib.decompress(b64decode(entry["zimage"])))
-        return image
+        return unpacked(b64decode(entry["zimage"]))
     return dict(entry["image"])
+
+
+def packed(image: Any) -> bytes:
+    """Write a typed image compressed, so that no nesting or notation makes it too large."""
+    return zlib.compress(ascii_json(image).encode())
+
+
+def unpacked(content: bytes) -> dict[str, Wire]:
+    """Read what `packed` wrote; binary stays base64 text."""
+    image: dict[str, Wire] = fast_json.decode(zlib.decompress(content))
+    return image
 
 
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Outgoing]:

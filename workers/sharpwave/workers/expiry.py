@@ -1,7 +1,9 @@
 """Deliveries that nobody acknowledged in time get a status, a reason and a place in the mirror."""
 
+import secrets
 from collections.abc import Iterator, Sequence
-from typing import Any
+from math import ceil
+from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
@@ -9,12 +11,119 @@ from sharpwave.schemas.status import RANK, TERMINAL, outranks
 from sharpwave.schemas.times import DAY_S, Clock, bound
 from sharpwave.workers.low_water import LowWater
 from sharpwave.workers.mirror import Holder, Sent, mirror
-from sharpwave.workers.ports import Change, Item, Location, Reads, Writes
+from sharpwave.workers.ports import (
+    Change,
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Writes,
+)
 
 #: Rows younger than this may still be written; the low-water mark stays below them.
 SETTLING_S = 120
 _PAGE = 200
 _MAX_KEY = 256
+
+
+#: Seconds that a deadline's entry has at least to be written before its minute is handled.
+WRITING_S = 10
+#: Entries are kept this long after their minute, for outages and for whoever looks into one.
+KEPT_S = 10 * DAY_S
+_HOLDERS = 20
+_ROUNDS = 8
+
+
+class Handed(NamedTuple):
+    """Targets that a signal was handed to, and when these deliveries fall due.
+
+    Attributes:
+        holder: where they are mirrored.
+        deadline: epoch seconds.
+        targets: who was sent to.
+    """
+
+    holder: Holder
+    deadline: int
+    targets: Sequence[str]
+
+
+class Deadlines:
+    """Notes when deliveries fall due; one per process."""
+
+    def __init__(self) -> None:
+        """Start as a process that has noted nothing."""
+        self._begun = False
+
+    def note(self, handed: Sequence[Handed], *, reads: Reads, writes: Writes, clock: Clock) -> None:
+        """Note deliveries that were sent and marked; noting one again does no harm.
+
+        A worker may freeze between the choice of a minute and its write. Once that minute has
+        come it may have been handled, so the entry is written again for a later one.
+
+        Raises:
+            TryAgain: this worker kept being too late.
+        """
+        rest = [each for each in handed if each.targets]
+        if rest and not self._begun:
+            _begin(reads, writes, clock)
+            self._begun = True
+        for _ in range(_ROUNDS):
+            if not rest:
+                return
+            begun = clock()
+            writes.apply([*_due_entries(rest, begun)])
+            done = clock()
+            rest = [each for each in rest if due_minute(each.deadline, begun) * 60 <= done]
+        raise TryAgain("deadlines passed faster than they could be noted")
+
+
+def due_writes(handed: Sequence[Handed], *, clock: Clock) -> list[Insert]:
+    """Give the entries that bring deliveries back when their deadline has passed."""
+    return _due_entries(handed, clock())
+
+
+def _due_entries(handed: Sequence[Handed], now: float) -> list[Insert]:
+    by_minute: dict[int, list[Handed]] = {}
+    for each in handed:
+        by_minute.setdefault(due_minute(each.deadline, now), []).append(each)
+    return [
+        _due_entry(minute, some[start : start + _HOLDERS])
+        for minute, some in by_minute.items()
+        for start in range(0, len(some), _HOLDERS)
+    ]
+
+
+def due_minute(deadline: int, now: float) -> int:
+    """Give the minute since the epoch from whose beginning on a deadline is acted upon."""
+    return ceil((max(deadline, now) + WRITING_S) / 60)
+
+
+def _due_entry(minute: int, handed: Sequence[Handed]) -> Insert:
+    key = keys.due(minute, secrets.randbelow(keys.DUE_SHARDS), ulid())
+    entries = [
+        {
+            **dict(zip(("pk", "sk"), each.holder.signal, strict=True)),
+            **({} if each.holder.chunk is None else {"chunk": each.holder.chunk}),
+            "targets": list(each.targets),
+        }
+        for each in handed
+    ]
+    item = {**key.item(), "entries": entries, "ttl": minute * 60 + KEPT_S}
+    return Insert(tables.PIPELINE, item)
+
+
+def _begin(reads: Reads, writes: Writes, clock: Clock) -> None:
+    """Make sure that there is a mark, below every minute that this process will note."""
+    low = due_mark(reads, writes)
+    if not low.mark:
+        low.raise_to(str(int(clock() // 60) - 2), at_once=True)
+
+
+def due_mark(reads: Reads, writes: Writes) -> LowWater:
+    """Give the minute up to which everything that fell due is being handled."""
+    return LowWater("due", "all", reads=reads, writes=writes)
 
 
 def expire(agent_id: str, *, reads: Reads, writes: Writes, clock: Clock) -> int:

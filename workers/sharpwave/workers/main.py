@@ -13,6 +13,7 @@ import boto3
 import dramatiq
 from botocore.config import Config
 from dramatiq import Middleware
+from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
@@ -112,7 +113,9 @@ def build() -> dramatiq.Broker:
 
 def _middleware() -> list[Middleware]:
     kept = [each for each in default_middlewares() if not isinstance(each, VisibilityRetries)]
-    return [*kept, VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)]
+    # How often a message was received is asked of the one under way; see `actors.splitting`.
+    retries = VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)
+    return [*kept, CurrentMessage(), retries]
 
 
 def worth_retrying(retries: int, error: BaseException) -> bool:

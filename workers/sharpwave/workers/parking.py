@@ -10,12 +10,14 @@ from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.ports import (
     Change,
     Directory,
+    Fate,
     Inboxes,
     Insert,
     Item,
     Location,
     Post,
     Refusal,
+    Unfinished,
     Write,
     Writes,
 )
@@ -40,20 +42,30 @@ class ParkingLot:
         """Keep refused records and tell each owner, at most once a minute per fault.
 
         Whoever claimed the minute sends the notice, and sends it again if it died in between.
+
+        Raises:
+            Unfinished: all are kept, but the inboxes of some owners took no notice.
         """
         now = self.clock()
         distinct = list({(item.key, item.event_id): item for item in refusals}.values())
         known = self.directory.find({each.owner for each in distinct if each.owner is not None})
-        self._tell([each for each in distinct if each.owner in known], now)
+        unheard = self._tell([each for each in distinct if each.owner in known], now)
         parked: list[Write] = [Insert(tables.PIPELINE, _parked(each, now)) for each in distinct]
         if parked:
             self.writes.apply(parked)
+        if unheard:
+            owners = sorted({each.owner or "" for each in unheard})
+            raise Unfinished({each.key for each in unheard}, f"not told: {', '.join(owners)}")
 
-    def _tell(self, refusals: Sequence[Refusal], now: float) -> None:
+    def _tell(self, refusals: Sequence[Refusal], now: float) -> list[Refusal]:
+        """Send notices; gives those refusals whose owners are to be told again."""
         windows = {_window(refusal, now): refusal for refusal in refusals}
-        if not windows:
-            return
-        self.inboxes.send([_notice(refusal, now) for refusal in self._unsaid(windows, now)])
+        unsaid = self._unsaid(windows, now) if windows else []
+        fates = self.inboxes.send([_notice(refusal, now) for refusal in unsaid]) if unsaid else []
+        failed = [each for each, fate in zip(unsaid, fates, strict=True) if fate is not Fate.SENT]
+        # A registered agent's queue is there, or will be; see `deliver`.
+        there = self.directory.confirm({each.owner or "" for each in failed}) if failed else {}
+        return [each for each in failed if each.owner in there]
 
     def _unsaid(self, windows: dict[keys.Key, Refusal], now: float) -> list[Refusal]:
         ttl = int(now) + DAY_S

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from sharpwave.schemas.faults import Fault
@@ -17,6 +18,19 @@ Spread = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 class TryAgain(Exception):
     """Something outside did not answer as hoped; the message is retried after its visibility."""
+
+
+class Unfinished(TryAgain):
+    """The work of some records is not done, though that of all others is.
+
+    Attributes:
+        keys: the records whose work is to be tried again; the others need nothing more.
+    """
+
+    def __init__(self, keys: Iterable[Key], why: str) -> None:
+        """Name the records and say what stood in the way."""
+        super().__init__(why)
+        self.keys = frozenset(keys)
 
 
 class CallRefused(Exception):
@@ -112,17 +126,24 @@ class Post(NamedTuple):
     body: str
 
 
+class Fate(Enum):
+    """What became of a message for an inbox."""
+
+    SENT = "sent"
+    #: There is no such queue, or so it is said: one just made may not be found for seconds.
+    GONE = "gone"
+    #: The queue did not accept it, or gave no answer: it may have arrived.
+    FAILED = "failed"
+
+
 class Inboxes(Protocol):
     """The agents' own queues."""
 
-    def send(self, posts: Sequence[Post]) -> list[bool]:
-        """Send messages.
+    def send(self, posts: Sequence[Post]) -> list[Fate]:
+        """Send messages, and say of each what became of it.
 
-        Returns:
-            For each message, whether its queue exists.
-
-        Raises:
-            TryAgain: the queues did not accept them all.
+        A queue that fails is the affair of its own messages only, so none raises; why one
+        failed is logged.
         """
 
 
@@ -146,6 +167,12 @@ class Directory(Protocol):
     def recall(self, agent_id: str) -> Registration | None:
         """Give an agent's registration as read lately, an unknown agent's too."""
 
+    def confirm(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
+        """Give registrations as they are now, whatever was read lately."""
+
+    def ever_registered(self, agent_ids: Iterable[str]) -> set[str]:
+        """Say which agents are registered, or were and are removed."""
+
     def everyone(self) -> list[Registration]:
         """List all registered agents by name."""
 
@@ -154,7 +181,11 @@ class Parking(Protocol):
     """Where refused records wait for a human, and their owners hear about them."""
 
     def park(self, refusals: Sequence["Refusal"]) -> None:
-        """Keep refused records and tell each owner; safe to repeat."""
+        """Keep refused records and tell each owner; safe to repeat.
+
+        Raises:
+            Unfinished: all are kept, but the owners of some could not be told.
+        """
 
 
 @dataclass(frozen=True, slots=True)

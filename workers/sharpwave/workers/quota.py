@@ -1,9 +1,18 @@
-"""How many signals a source may send: a token bucket per source, leased to this process."""
+"""How many signals a source may send: a token bucket per source, leased to this process.
 
+A signal costs one token, however often it is attempted: what its quota said is stored beside its
+audience, and the first stored verdict holds.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.times import Clock
+from sharpwave.workers.audience import about
 from sharpwave.workers.ports import (
     Change,
     Directory,
@@ -16,6 +25,10 @@ from sharpwave.workers.ports import (
 )
 
 _ATTEMPTS = 5
+#: Tokens kept for signals whose verdict was perhaps not stored; more are lost.
+_MAX_UNSURE = 1_000
+#: How many of them are looked up along with other verdicts.
+_LOOKED_UP = 100
 
 
 class Quotas:
@@ -32,18 +45,42 @@ class Quotas:
         self._reads, self._writes, self._clock = reads, writes, clock
         self._per_minute = per_minute
         self._leased: dict[str, int] = {}
+        self._unsure: dict[str, _Taken] = {}
         self._lock = Lock()
+        self._process = secrets.token_hex(8)
 
-    def take(self, source: str, *, directory: Directory) -> bool:
-        """Take one signal's token for a source; False when it has none left.
+    def admit(self, signals: Sequence[Item], *, directory: Directory) -> list[bool]:
+        """Say of distinct signals whether their sources may send them; the answer stays.
+
+        A source without a limit costs nothing.
 
         Raises:
             TryAgain: other processes kept taking tokens at the same time.
         """
-        registration = directory.recall(source)
-        rate = (registration and registration.signals_per_minute) or self._per_minute
-        if rate is None:
-            return True
+        uids = [signal_uid(signal["PK"], signal["SK"]) for signal in signals]
+        limited: dict[str, tuple[Item, int]] = {}
+        for uid, signal in zip(uids, signals, strict=True):
+            rate = self._rate(signal["source_agent"], directory)
+            if rate is not None:
+                limited[uid] = (signal, rate)
+        if not limited:
+            return [True] * len(signals)
+        verdicts = self._stored([*limited, *list(self._unsure)[:_LOOKED_UP]])
+        mine = {
+            uid: self._take_for(uid, signal["source_agent"], rate)
+            for uid, (signal, rate) in limited.items()
+            if uid not in verdicts
+        }
+        if mine:
+            verdicts |= mine | self._store(mine, {uid: limited[uid][0] for uid in mine})
+        return [verdicts.get(uid, True) for uid in uids]
+
+    def take(self, source: str, *, rate: int) -> bool:
+        """Take one token of a source; False when it has none left.
+
+        Raises:
+            TryAgain: other processes kept taking tokens at the same time.
+        """
         with self._lock:
             if self._leased.get(source, 0) < 1:
                 self._leased[source] = self._lease(source, rate)
@@ -52,6 +89,64 @@ class Quotas:
                 self._leased[source] = 0
                 return False
             return True
+
+    def _rate(self, source: str, directory: Directory) -> int | None:
+        registration = directory.recall(source)
+        return (registration and registration.signals_per_minute) or self._per_minute
+
+    def _take_for(self, uid: str, source: str, rate: int) -> bool:
+        """Take a signal's token, or find the one taken when its verdict could not be stored."""
+        held = self._unsure.get(uid)
+        if held is None:
+            taken = _Taken(source, self.take(source, rate=rate))
+            with self._lock:
+                held = self._unsure.setdefault(uid, taken)
+                if held is not taken:
+                    self._give_back(taken)
+                elif len(self._unsure) > _MAX_UNSURE:
+                    del self._unsure[next(iter(self._unsure))]
+        return held.granted
+
+    def _store(self, mine: Mapping[str, bool], signals: Mapping[str, Item]) -> dict[str, bool]:
+        """Store verdicts, and give those that others stored first."""
+        # Until this has answered nobody knows whether a token is spent: should it fail, the token
+        # is neither given back nor taken again, but kept for the signal.
+        stored = self._writes.apply(
+            [
+                Insert(
+                    tables.PIPELINE,
+                    {
+                        **keys.quota_verdict(uid).item(),
+                        **about(signals[uid]),
+                        "granted": granted,
+                        "by": self._process,
+                    },
+                )
+                for uid, granted in mine.items()
+            ]
+        )
+        for uid, is_first in zip(mine, stored, strict=True):
+            if is_first:
+                self._unsure.pop(uid, None)
+        lost = [uid for uid, is_first in zip(mine, stored, strict=True) if not is_first]
+        return self._stored(lost) if lost else {}
+
+    def _stored(self, uids: Iterable[str]) -> dict[str, bool]:
+        """Read verdicts; tokens taken for signals that somebody else judged go back."""
+        places = {Location(tables.PIPELINE, keys.quota_verdict(uid)): uid for uid in uids}
+        verdicts: dict[str, bool] = {}
+        for place, item in self._reads.get(list(places)).items():
+            uid = places[place]
+            verdicts[uid] = is_granted(item)
+            with self._lock:
+                held = self._unsure.pop(uid, None)
+                if held is not None and item["by"] != self._process:
+                    self._give_back(held)
+        return verdicts
+
+    def _give_back(self, taken: "_Taken") -> None:
+        if taken.granted:
+            self._leased[taken.source] = self._leased.get(taken.source, 0) + 1
 
     def _lease(self, source: str, rate: int) -> int:
         place = Location(tables.PIPELINE, keys.rate_bucket(source))
@@ -76,3 +171,15 @@ class Quotas:
             return Insert(place.table, {**place.key.item(), **values, "rev": 1})
         values["rev"] = item["rev"] + 1
         return Change(place, values, equals={"rev": item["rev"]})
+
+
+class _Taken(NamedTuple):
+    """What a bucket said when it was asked for a signal."""
+
+    source: str
+    granted: bool
+
+
+def is_granted(verdict: Item | None) -> bool:
+    """Say what a stored verdict says; a source without a limit has none."""
+    return verdict is None or bool(verdict["granted"])

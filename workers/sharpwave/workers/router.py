@@ -203,7 +203,7 @@ class Router:
         if change is Change.REMOVED or record.new is None:
             return
         faults = faults_in(record)
-        yield _refusal(record, faults) if faults else (REGISTERED, "", _key_entry(record))
+        yield _refusal(record, faults) if faults else (REGISTERED, "", _entry(record))
 
     def _checked(self, record: Record, change: Change) -> Iterator[Work]:
         faults = [] if change is Change.REMOVED else faults_in(record)

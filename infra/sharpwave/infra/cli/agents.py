@@ -30,6 +30,13 @@ def add(commands: "Subparsers") -> None:
     removing = command(agents, "rm", _remove, "withdraw an agent's registration", destroys=True)
     removing.add_argument("agent_id", metavar="AGENT")
     removing.add_argument("--purge", action="store_true", help="delete a queue that is not empty")
+    removing.add_argument(
+        "--data",
+        action="store_true",
+        help="delete all items of its own, its signals too, in all five tables, which are read"
+        " whole; what rows, memories and audiences of others hold of it stays, and so does the"
+        " archive",
+    )
 
 
 def _add(args: Arguments) -> Answer:
@@ -71,12 +78,13 @@ def _remove(args: Arguments) -> Answer:
     from sharpwave.infra.agents_admin import remove_agent
 
     place = deployment(args)
-    planned = remove_agent(place, args.agent_id, purge=args.purge, dry_run=True)
-    if args.purge and planned.steps:
-        confirm(args, f"Remove {args.agent_id} and its queue with all it holds?")
-    done = planned
-    if not args.dry_run:
-        done = remove_agent(place, args.agent_id, purge=args.purge)
+    wanted = {"purge": args.purge, "data": args.data}
+    planned = remove_agent(place, args.agent_id, **wanted, dry_run=True)
+    if planned.steps and (args.purge or args.data):
+        what = ["its queue with all it holds"] if args.purge else []
+        what += [f"{sum(planned.deleted.values())} items of its own"] if args.data else []
+        confirm(args, f"Remove {args.agent_id}, {' and '.join(what)}?")
+    done = planned if args.dry_run else remove_agent(place, args.agent_id, **wanted)
     lead = "would " if args.dry_run else "done: "
     lines = [lead + step for step in done.steps]
     lines += [f"kept: {done.kept_queue}"] if done.kept_queue else []

@@ -1,6 +1,7 @@
 """Inbox queues and work queues on SQS."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -10,7 +11,9 @@ from botocore.exceptions import ClientError
 from sharpwave.schemas import queues, tables
 from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause
 from sharpwave.workers.outgoing import Outgoing
-from sharpwave.workers.ports import Post, TryAgain
+from sharpwave.workers.ports import CallRefused, Fate, Post, TryAgain
+
+log = logging.getLogger(__name__)
 
 #: Limits of one SendMessageBatch. Source: AWS, "Amazon SQS message quotas".
 MAX_ENTRIES, MAX_BATCH_BYTES = 10, 1024 * 1024
@@ -56,33 +59,41 @@ class SqsInboxes:
         self._client, self._urls = client, urls
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="inboxes")
 
-    def send(self, posts: Sequence[Post]) -> list[bool]:
-        """Send messages; say of each whether its queue exists."""
+    def send(self, posts: Sequence[Post]) -> list[Fate]:
+        """Send messages, and say of each what became of it."""
         by_target: dict[str, list[int]] = {}
         for index, post in enumerate(posts):
             by_target.setdefault(post.target, []).append(index)
         bodies = [[posts[index].body for index in indexes] for indexes in by_target.values()]
-        found = dict(zip(by_target, self._send_each(list(by_target), bodies), strict=True))
-        return [found[post.target] for post in posts]
+        spread = map if len(by_target) <= 1 else self._pool.map
+        fates = [Fate.FAILED] * len(posts)
+        for indexes, some in zip(
+            by_target.values(), spread(self._send_to, by_target, bodies), strict=True
+        ):
+            for index, fate in zip(indexes, some, strict=True):
+                fates[index] = fate
+        return fates
 
-    def _send_each(self, targets: list[str], bodies: list[list[str]]) -> list[bool]:
-        if len(targets) <= 1:
-            return list(map(self._send_to, targets, bodies))
-        return list(self._pool.map(self._send_to, targets, bodies))
-
-    def _send_to(self, target: str, bodies: Sequence[str]) -> bool:
+    def _send_to(self, target: str, bodies: Sequence[str]) -> list[Fate]:
         name = queues.inbox(target).name
-        url = self._urls.find(name)
-        if url is None:
-            return False
         try:
-            send_all(self._client, url, bodies)
-        except TryAgain as error:
-            if not is_gone(error.__cause__):
-                raise
+            url = self._urls.find(name)
+            if url is None:
+                return [Fate.GONE] * len(bodies)
+            refused, error = offer(self._client, url, bodies)
+        except (TryAgain, CallRefused) as unanswered:
+            refused, error = range(len(bodies)), unanswered
+        left = Fate.FAILED
+        if error is not None and is_gone(error.__cause__):
+            # Its maker may make it anew, with another URL.
             self._urls.forget(name)
-            return False
-        return True
+            left = Fate.GONE
+        elif error is not None:
+            log.warning("inbox_failed", extra={"target": target, "error": str(error)})
+        fates = [Fate.SENT] * len(bodies)
+        for index in refused:
+            fates[index] = left
+        return fates
 
 
 class SqsWorkQueues:
@@ -110,14 +121,30 @@ def send_all(client: Any, url: str, bodies: Sequence[str]) -> None:
     Raises:
         TryAgain: the queue is gone, or did not accept them all.
     """
-    todo = list(bodies)
+    _, error = offer(client, url, bodies)
+    if error is not None:
+        raise error
+
+
+def offer(
+    client: Any, url: str, bodies: Sequence[str]
+) -> tuple[Sequence[int], TryAgain | CallRefused | None]:
+    """Send what one queue accepts; give the indexes of the rest, and what stood in the way."""
+    todo: list[int] = list(range(len(bodies)))
     for attempt in range(ATTEMPTS):
-        failed = [body for batch in _batches(todo) for body in _send_batch(client, url, batch)]
-        if not failed:
-            return
-        todo = failed
+        refused: list[int] = []
+        batches = _batches(bodies, todo)
+        for number, batch in enumerate(batches):
+            try:
+                refused += _send_batch(client, url, bodies, batch)
+            except (TryAgain, CallRefused) as error:
+                left = [index for later in batches[number:] for index in later]
+                return [*refused, *left], error
+        if not refused:
+            return (), None
+        todo = refused
         pause(attempt)
-    raise TryAgain(f"{url} refused {len(todo)} messages {ATTEMPTS} times")
+    return todo, TryAgain(f"{url} refused {len(todo)} messages {ATTEMPTS} times")
 
 
 def is_gone(error: BaseException | None) -> bool:
@@ -125,20 +152,21 @@ def is_gone(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _GONE
 
 
-def _send_batch(client: Any, url: str, batch: Sequence[str]) -> list[str]:
-    entries = [{"Id": str(index), "MessageBody": body} for index, body in enumerate(batch)]
+def _send_batch(client: Any, url: str, bodies: Sequence[str], batch: Sequence[int]) -> list[int]:
+    entries = [{"Id": str(index), "MessageBody": bodies[index]} for index in batch]
     with calling(f"SendMessageBatch to {url}"):
         reply = client.send_message_batch(QueueUrl=url, Entries=entries)
-    return [batch[int(entry["Id"])] for entry in reply.get("Failed", ())]
+    return [int(entry["Id"]) for entry in reply.get("Failed", ())]
 
 
-def _batches(bodies: Sequence[str]) -> list[list[str]]:
-    batches: list[list[str]] = []
+def _batches(bodies: Sequence[str], indexes: Iterable[int]) -> list[list[int]]:
+    batches: list[list[int]] = []
     size = 0
-    for body in bodies:
-        if not batches or len(batches[-1]) == MAX_ENTRIES or size + len(body) > MAX_BATCH_BYTES:
+    for index in indexes:
+        length = len(bodies[index])
+        if not batches or len(batches[-1]) == MAX_ENTRIES or size + length > MAX_BATCH_BYTES:
             batches.append([])
             size = 0
-        batches[-1].append(body)
-        size += len(body)
+        batches[-1].append(index)
+        size += length
     return batches

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from sharpwave.workers.ports import TryAgain, Write
+from sharpwave.workers.ports import Fate, Post, TryAgain, Write
 
 
 class Crash(BaseException):
@@ -89,11 +89,27 @@ class WatchedBatches:
         self._port.check_distinct(writes)
         return [self._part("apply", write) for write in writes]
 
-    def send(self, parts: Sequence[Any]) -> list[bool]:
+    def send(self, parts: Sequence[Any]) -> None:
         """Send messages one by one."""
-        return [self._part("send", part) for part in parts]
+        for part in parts:
+            self._part("send", part)
 
-    def _part(self, name: str, part: Any) -> bool:
+    def _part(self, name: str, part: Any) -> Any:
         with self._faults.at(f"{type(self._port).__name__}.{name}"):
             done = getattr(self._port, name)([part])
-        return bool(done and done[0])
+        return done[0] if done else None
+
+
+class WatchedInboxes(WatchedBatches):
+    """Inboxes whose every message passes its process's faults; none is another's affair."""
+
+    def send(self, parts: Sequence[Post]) -> list[Fate]:  # type: ignore[override]
+        """Send messages one by one; one that is not answered may have arrived."""
+        return [self._fate(part) for part in parts]
+
+    def _fate(self, part: Post) -> Fate:
+        try:
+            fate: Fate = self._part("send", part)
+        except TryAgain:
+            return Fate.FAILED
+        return fate

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sharpwave.schemas import queues
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.outgoing import Outgoing
-from sharpwave.workers.ports import CallRefused, Post
+from sharpwave.workers.ports import CallRefused, Fate, Post
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -28,8 +28,12 @@ class MemoryInboxes:
     """`Inboxes` in memory; what an inbox ever received stays in `sent`."""
 
     def __init__(self) -> None:
-        """Start without any queue; `on_send` is called with each post that is about to arrive."""
+        """Start without any queue.
+
+        `on_send` is called with each post that is about to arrive; queues in `refusing` take none.
+        """
         self.sent: list[Post] = []
+        self.refusing: set[str] = set()
         self.on_send: Callable[[Post], None] = lambda post: None
         self._boxes: dict[str, list[str]] = {}
 
@@ -41,19 +45,21 @@ class MemoryInboxes:
         """Remove an agent's queue with all that is in it."""
         self._boxes.pop(agent_id, None)
 
-    def send(self, posts: Sequence[Post]) -> list[bool]:
-        """Send messages; say of each whether its queue exists."""
+    def send(self, posts: Sequence[Post]) -> list[Fate]:
+        """Send messages, and say of each what became of it."""
         return [self._send(post) for post in posts]
 
-    def _send(self, post: Post) -> bool:
+    def _send(self, post: Post) -> Fate:
         check_body(post.body)
         box = self._boxes.get(post.target)
         if box is None:
-            return False
+            return Fate.GONE
+        if post.target in self.refusing:
+            return Fate.FAILED
         self.on_send(post)
         box.append(post.body)
         self.sent.append(post)
-        return True
+        return Fate.SENT
 
     def waiting(self, agent_id: str) -> list[str]:
         """Give the bodies in an agent's queue; they stay there until deleted."""

@@ -165,7 +165,7 @@ class Runner:
         def job(step: Step) -> None:
             faults.step = step
             try:
-                Process(self.world, faults).handle(held.body)
+                Process(self.world, faults).handle(held.body, held.receives)
             finally:
                 self.report.calls += len(faults.calls)
 

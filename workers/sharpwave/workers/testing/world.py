@@ -6,17 +6,23 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import RowReference, parse_message
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers import ticks
-from sharpwave.workers.actors import Handler, Ports, handlers
+from sharpwave.workers.actors import Handler, Ports, handlers, splitting
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.envelope import Duty
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.router import Router
 from sharpwave.workers.testing import records
-from sharpwave.workers.testing.faults import Faults, Watched, WatchedBatches
+from sharpwave.workers.testing.faults import (
+    Faults,
+    Watched,
+    WatchedBatches,
+    WatchedInboxes,
+)
 from sharpwave.workers.testing.queues import MemoryInboxes, MemoryWorkQueues
 from sharpwave.workers.testing.stores import MemoryArchive, VirtualClock
 from sharpwave.workers.testing.tables import MemoryTables
@@ -108,12 +114,12 @@ class Process:
             for name, handle in duties.items()
         }
 
-    def handle(self, body: str) -> object:
-        """Handle one work message."""
+    def handle(self, body: str, receives: int = 1) -> None:
+        """Handle one work message as its actor does."""
         message = parse_json(body)
-        return self.handler(message["queue_name"], message["actor_name"])(
-            message["kwargs"]["entries"]
-        )
+        queue, actor = message["queue_name"], message["actor_name"]
+        run = splitting(Duty(queue, actor, 1), self.handler(queue, actor), self.ports.queues)
+        run(message["kwargs"]["entries"], receives)
 
     def handler(self, queue: str, name: str) -> Handler:
         """Give one actor's handler."""
@@ -124,7 +130,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
     """Put the ports of one process together."""
     reads: Any = Watched(world.tables, faults)
     writes: Any = WatchedBatches(world.tables, faults)
-    inboxes: Any = WatchedBatches(world.inboxes, faults)
+    inboxes: Any = WatchedInboxes(world.inboxes, faults)
     queues: Any = WatchedBatches(world.queues, faults)
     clock = world.clock
     agents = RegisteredAgents(reads=reads, writes=writes, clock=clock, lifetime_s=5.0)

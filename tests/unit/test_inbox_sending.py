@@ -1,0 +1,119 @@
+"""Messages for inboxes are sent queue by queue; the trouble of one reaches no other's messages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from sharpwave.workers.adapters import queues
+from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.ports import CallRefused, Fate, Post, TryAgain
+
+
+class Sqs:
+    """A client whose queues `inbox-<agent>` accept, refuse or fail as told."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, str]] = []
+        self.trouble: dict[str, Any] = {}
+        self.refused_bodies: set[str] = set()
+        self.lookups: list[str] = []
+
+    def get_queue_url(self, *, QueueName: str) -> dict[str, str]:
+        self.lookups.append(QueueName)
+        if self.trouble.get(QueueName) == "unknown":
+            raise failure("AWS.SimpleQueueService.NonExistentQueue")
+        return {"QueueUrl": QueueName}
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:
+        trouble = self.trouble.get(QueueUrl)
+        if isinstance(trouble, Exception):
+            raise trouble
+        failed = []
+        for entry in Entries:
+            if entry["MessageBody"] in self.refused_bodies:
+                failed.append({"Id": entry["Id"], "Code": "InternalError"})
+            else:
+                self.taken.append((QueueUrl, entry["MessageBody"]))
+        return {"Failed": failed}
+
+
+def failure(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "SendMessageBatch")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "pause", lambda attempt: None)
+
+
+@pytest.fixture
+def sqs() -> Sqs:
+    return Sqs()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "fate"),
+    [
+        ("unknown", Fate.GONE),
+        (failure("AWS.SimpleQueueService.NonExistentQueue"), Fate.GONE),
+        (failure("QueueDoesNotExist"), Fate.GONE),
+        (failure("AccessDenied"), Fate.FAILED),
+        (failure("ServiceUnavailable"), Fate.FAILED),
+        (failure("ValidationError"), Fate.FAILED),
+        (EndpointConnectionError(endpoint_url="http://sqs"), Fate.FAILED),
+    ],
+)
+def test_a_queue_in_trouble_is_told_from_its_neighbours(sqs: Sqs, trouble: Any, fate: Fate) -> None:
+    sqs.trouble["inbox-bob"] = trouble
+    inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
+    posts = [Post(agent, f"{agent}{n}") for n in range(2) for agent in ("ann", "bob", "eve")]
+
+    fates = inboxes.send(posts)
+
+    assert fates == [Fate.SENT, fate, Fate.SENT] * 2
+    assert sorted(sqs.taken) == [
+        (f"inbox-{agent}", f"{agent}{n}") for agent in ("ann", "eve") for n in range(2)
+    ]
+
+
+def test_of_one_queue_each_message_is_told_apart(sqs: Sqs) -> None:
+    sqs.refused_bodies = {"3", "17"}
+    inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
+
+    fates = inboxes.send([Post("ann", str(n)) for n in range(25)])
+
+    assert [n for n, fate in enumerate(fates) if fate is not Fate.SENT] == [3, 17]
+    assert len(sqs.taken) == 23
+
+
+def test_a_queue_made_anew_is_found(sqs: Sqs) -> None:
+    inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
+    sqs.trouble["inbox-ann"] = failure("QueueDoesNotExist")
+    before = inboxes.send([Post("ann", "1")])
+    del sqs.trouble["inbox-ann"]
+
+    assert before == [Fate.GONE]
+    assert inboxes.send([Post("ann", "1")]) == [Fate.SENT]
+    assert len(sqs.lookups) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [("ServiceUnavailable", TryAgain), ("ValidationError", CallRefused)]
+)
+def test_work_is_accepted_whole_or_not_at_all(sqs: Sqs, code: str, error: type[Exception]) -> None:
+    work = SqsWorkQueues(sqs, urls=QueueUrls(sqs))
+    sqs.trouble["deliver"] = failure(code)
+
+    with pytest.raises(error):
+        work.send([Outgoing("deliver", "{}", ())])
+
+
+def test_work_that_is_refused_in_part_is_tried_again(sqs: Sqs) -> None:
+    work = SqsWorkQueues(sqs, urls=QueueUrls(sqs))
+    sqs.refused_bodies = {"2"}
+
+    with pytest.raises(TryAgain, match="refused 1 messages"):
+        work.send([Outgoing("deliver", str(n), ()) for n in range(3)])
