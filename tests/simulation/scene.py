@@ -5,21 +5,17 @@ belong to a place and not to a call: a queue that does not answer, a stream that
 loses records, a process whose clock is off.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dramatiq.brokers.stub import StubBroker
-
 from sharpwave.schemas import tables
 from sharpwave.schemas.messages import parse_message
-from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.actors import register
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
-from sharpwave.workers.ports import Post, TryAgain
+from sharpwave.workers.ports import Fate, Post
 from sharpwave.workers.testing.faults import Faults
 from sharpwave.workers.testing.queues import Held, MemoryInboxes
-from sharpwave.workers.testing.world import World, build_ports
+from sharpwave.workers.testing.world import Process, World
 
 from simulation.book import Arrival, Book
 
@@ -31,16 +27,12 @@ class Inboxes(MemoryInboxes):
         """Write what arrives into the book."""
         super().__init__()
         self._book, self._clock = book, clock
-        self.refusing: dict[str, float] = {}
-        self.vanished: dict[str, float] = {}
+        self.broken: dict[str, tuple[float, Fate]] = {}
         self.on_send = self._note
 
-    def _send(self, post: Post) -> bool:
-        if self.refusing.get(post.target, 0.0) > self._clock():
-            raise TryAgain(f"the inbox of {post.target} did not accept a message")
-        if self.vanished.get(post.target, 0.0) > self._clock():
-            return False
-        return super()._send(post)
+    def _send(self, post: Post) -> Fate:
+        until, fate = self.broken.get(post.target, (0.0, Fate.SENT))
+        return fate if until > self._clock() else super()._send(post)
 
     def _note(self, post: Post) -> None:
         message = parse_message(post.body)
@@ -50,8 +42,7 @@ class Inboxes(MemoryInboxes):
 
     def heal(self) -> None:
         """Let every queue answer again."""
-        self.refusing.clear()
-        self.vanished.clear()
+        self.broken.clear()
 
 
 class Scene(World):
@@ -115,24 +106,17 @@ class Worker:
     skew: float
     faults: Faults = field(default_factory=Faults)
     is_busy: bool = False
-    unknown: frozenset[str] = frozenset()
-    _actors: Mapping[str, Any] = field(init=False)
+    _process: Process = field(init=False)
 
     def __post_init__(self) -> None:
         """Put the process together as the composition root does."""
         scene, skew = self.scene, self.skew
         view: Any = _View(scene, lambda: scene.clock() + skew)
-        broker = StubBroker(middleware=[])
-        register(broker, build_ports(view, self.faults))
-        self._actors = broker.actors
+        self._process = Process(view, self.faults)
 
     def handle(self, held: Held) -> None:
-        """Handle one work message."""
-        message = parse_json(held.body)
-        actor = self._actors.get(message["actor_name"])
-        if actor is None or message["actor_name"] in self.unknown:
-            raise TryAgain(f"this worker does not know {message['actor_name']}")
-        actor.fn(**message["kwargs"])
+        """Handle one work message as its actor does."""
+        self._process.handle(held.body, held.receives)
 
 
 STREAMED = tables.STREAMED

@@ -18,6 +18,8 @@ _MOST_FAULTS = 8
 _MOST_ROUNDS = 4_000
 #: How deep something may happen within something else.
 _DEEPEST = 3
+#: How often in a history: what happens in between makes calls, in between which more may happen.
+_MOST_FREEZES, _MOST_NESTED = 6, 150
 
 
 class Restless(BaseException):
@@ -34,6 +36,7 @@ class Scheduler:
         self._workers = [Worker(scene, skew) for skew in weather.skews]
         self._last: list[tuple[str, list[StreamRecord]]] = []
         self._depth = 0
+        self._freezes, self._nested = _MOST_FREEZES, _MOST_NESTED
         self.act: Callable[[], None] = lambda: None
         self.handled = 0
         self.calls = 0
@@ -132,10 +135,12 @@ class Scheduler:
         chance, weather = self._chance, self.weather
         if self._depth >= _DEEPEST:
             return
-        if weather.nest_rate and chance.random() < weather.nest_rate:
+        if self._nested and weather.nest_rate and chance.random() < weather.nest_rate:
+            self._nested -= 1
             with self._deeper():
                 chance.choice([self.work, self.work, self.pump, self.act])()
-        if weather.freeze_rate and chance.random() < weather.freeze_rate:
+        if self._freezes and weather.freeze_rate and chance.random() < weather.freeze_rate:
+            self._freezes -= 1
             with self._deeper():
                 self._freeze()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Item
+from sharpwave.workers.ports import Fate, Item
 from sharpwave.workers.testing import records
 
 from simulation.book import Sent
@@ -137,9 +137,10 @@ class Signalling(Stage):
 
     def break_inbox(self) -> None:
         """Let one inbox refuse what it is sent, or be gone, for a time."""
-        name, box = self.someone(), self.scene.inboxes
+        name = self.someone()
         until = self.scene.clock() + self.chance.choice([3, 90, 90, 4_000])
-        self.chance.choice([box.refusing, box.vanished])[name] = until
+        fate = self.chance.choice([Fate.FAILED, Fate.FAILED, Fate.GONE])
+        self.scene.inboxes.broken[name] = until, fate
         self.book.outages.add(name)
 
     def wait(self) -> None:
