@@ -5,6 +5,7 @@ adapters for conditional writes.
 """
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,12 +17,14 @@ import pytest
 from sharpwave.infra.embedded import Backend
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.keys import Key
-from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes
+from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     CallRefused,
     Change,
+    Delete,
     Fate,
     Inboxes,
     Insert,
@@ -30,10 +33,11 @@ from sharpwave.workers.ports import (
     Location,
     Post,
     Reads,
+    Slot,
     Write,
     Writes,
 )
-from sharpwave.workers.testing import MemoryInboxes, MemoryTables, VirtualClock
+from sharpwave.workers.testing import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
 from sharpwave.workers.testing.records import decision
 
 TABLE = tables.PIPELINE
@@ -210,6 +214,15 @@ def test_a_change_happens_only_if_its_conditions_hold(
     assert (stored(ports, place(pk)) or {}).get("done", False) is holds
 
 
+def test_a_change_removes_attributes_that_are_there_or_not(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk, n=1, text="x", **{"a.dotted[0] name": 3})])
+
+    change = Change(place(pk), {"n": 2}, remove=("text", "a.dotted[0] name", "gone"))
+
+    assert ports.writes.apply([change]) == [True]
+    assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "n": 2}
+
+
 def test_writes_of_one_call_stand_or_fail_each_alone(ports: Ports, pk: str) -> None:
     ports.writes.apply([insert(pk, f"{n:03d}", n=n) for n in range(0, 60, 2)])
 
@@ -323,26 +336,115 @@ def test_an_agents_decisions_are_found_by_time(ports: Ports) -> None:
     assert list(ports.reads.by_agent(agent, after=start + 4, until=start + 1)) == []
 
 
+def elements(text: str) -> list[bytes]:
+    return [letter.encode() * 20 for letter in text]
+
+
 def test_a_ledger_answers_with_its_whole_set(ports: Ports, pk: str) -> None:
-    first = ports.ledger.add(place(pk), [b"a" * 17, b"b" * 17])
-    second = ports.ledger.add(place(pk), [b"b" * 17, b"c" * 17])
+    first = ports.ledger.add(place(pk), elements("ab"), below=9, is_open=True)
+    second = ports.ledger.add(place(pk), elements("bc"), below=9, is_open=True)
 
-    assert first == {b"a" * 17, b"b" * 17}
-    assert second == {b"a" * 17, b"b" * 17, b"c" * 17}
+    assert first == (True, Slot(frozenset(elements("ab")), 1, is_closed=False))
+    assert second == (True, Slot(frozenset(elements("abc")), 2, is_closed=False))
 
 
-def test_only_a_larger_set_replaces_the_counts_of_a_bucket(ports: Ports, pk: str) -> None:
-    def raised(bucket: str, *row: int) -> bool:
-        return ports.ledger.raise_head(place(pk), bucket, row)
+def test_a_full_set_takes_nothing_and_says_what_it_holds(ports: Ports, pk: str) -> None:
+    ports.ledger.add(place(pk), elements("abc"), below=3, is_open=True)
+    held = Slot(frozenset(elements("abc")), 1, is_closed=False)
 
-    assert raised("d01_14", 2, 1, 0)
-    assert raised("d01_15", 9, 9, 9)
-    assert not raised("d01_14", 1, 9, 9)
-    assert not raised("d01_14", 2, 9, 9)
-    assert raised("d01_14", 10, 5, 5)
+    for is_open in (True, False):
+        added = ports.ledger.add(place(pk), elements("d"), below=3, is_open=is_open)
+        assert added == (False, held)
+    assert ports.ledger.add(place(pk), elements("d"), below=4, is_open=True)[0]
 
-    found = stored(ports, place(pk)) or {}
-    assert (found["d01_14"], found["d01_15"]) == ([10, 5, 5], [9, 9, 9])
+
+def test_a_closed_set_takes_only_what_may_join_closed_ones(ports: Ports, pk: str) -> None:
+    ports.ledger.add(place(pk), elements("ab"), below=9, is_open=True)
+
+    closed = ports.ledger.close(place(pk))
+    again = ports.ledger.close(place(pk))
+    refused = ports.ledger.add(place(pk), elements("c"), below=9, is_open=True)
+    taken = ports.ledger.add(place(pk), elements("d"), below=9, is_open=False)
+
+    assert closed == again == Slot(frozenset(elements("ab")), 1, is_closed=True)
+    assert refused == (False, closed)
+    assert taken == (True, Slot(frozenset(elements("abd")), 2, is_closed=True))
+
+
+def test_elements_are_taken_out_and_the_rest_stays(ports: Ports, pk: str) -> None:
+    ports.ledger.add(place(pk), elements("abc"), below=9, is_open=True)
+
+    ports.ledger.discard(place(pk), elements("ax"))
+    ports.ledger.discard(place(pk, "never there"), elements("a"))
+
+    _, slot = ports.ledger.add(place(pk), elements("b"), below=9, is_open=True)
+    assert slot.elements == frozenset(elements("bc"))
+    assert stored(ports, place(pk, "never there")) is None
+
+
+def test_only_counts_of_a_greater_revision_replace_those_that_are_there(
+    ports: Ports, pk: str
+) -> None:
+    rows = [[2, 1, 0], [1, 9, 9], [2, 9, 9], [10, 5, 5]]
+
+    assert [ports.ledger.raise_counts(place(pk), row) for row in rows] == [True, False, False, True]
+    assert (stored(ports, place(pk)) or {})["c"] == [10, 5, 5]
+
+
+def test_a_mark_counts_how_often_it_was_set_and_goes_only_as_it_was_read(
+    ports: Ports, pk: str
+) -> None:
+    for _ in range(2):
+        ports.ledger.mark(place(pk))
+
+    late = ports.writes.apply([Delete(place(pk), {"rev": 1})])
+    kept = stored(ports, place(pk))
+    done = ports.writes.apply([Delete(place(pk), {"rev": 2})])
+
+    assert (late, done) == ([False], [True])
+    assert kept == {"PK": pk, "SK": "a", "rev": 2}
+    assert stored(ports, place(pk)) is None
+
+
+def test_removals_stand_among_other_writes(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk, "a", n=1), insert(pk, "b", n=1)])
+
+    verdicts = ports.writes.apply(
+        [Delete(place(pk, "a"), {"n": 1}), Delete(place(pk, "b"), {"n": 2}), insert(pk, "c")]
+    )
+
+    assert verdicts == [True, False, True]
+    assert [item["SK"] for item in ports.reads.query(TABLE, pk)] == ["b", "c"]
+
+
+def test_a_removal_without_conditions_removes(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk)])
+
+    assert ports.writes.apply([Delete(place(pk), {})]) == [True]
+    assert stored(ports, place(pk)) is None
+
+
+def test_a_delayed_message_comes_later_and_the_others_now(ports: Ports) -> None:
+    messages = [Outgoing("learn", "{}", (), delay_s=2), Outgoing("learn", "[]", ())]
+    if isinstance(ports.inboxes, MemoryInboxes):
+        clock = VirtualClock()
+        memory = MemoryWorkQueues(clock)
+        memory.send(messages)
+        now = [held.body for held in memory.visible()]
+        clock.advance(2)
+        later = [held.body for held in memory.visible()]
+    else:
+        name = tables.physical("learn", ports.prefix)
+        url = ports.sqs.create_queue(QueueName=name)["QueueUrl"]
+        SqsWorkQueues(ports.sqs, urls=QueueUrls(ports.sqs, prefix=ports.prefix)).send(messages)
+        visible = {"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0}
+        now = [each["Body"] for each in ports.sqs.receive_message(**visible).get("Messages", [])]
+        time.sleep(2.5)
+        later = [each["Body"] for each in ports.sqs.receive_message(**visible).get("Messages", [])]
+        ports.sqs.delete_queue(QueueUrl=url)
+
+    assert now == ["[]"]
+    assert sorted(later) == ["[]", "{}"]
 
 
 def test_messages_reach_the_inboxes_that_exist(ports: Ports) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY, STATE
 from sharpwave.schemas.times import day_and_hour
+from sharpwave.workers.adapters.tables import TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.promote import promote
+from sharpwave.workers.promote import Shown, promote
+from sharpwave.workers.testing.stores import MemoryParking
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -66,9 +68,12 @@ def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
     adapter = SingleWrites if single else BatchedWrites
     writes = adapter(world.deployment.dynamodb, prefix=world.deployment.prefix)
 
+    reads = TableReads(world.deployment.dynamodb, prefix=world.deployment.prefix)
+
     def work() -> int:
         start.wait()
-        return promote([entry], writes=writes, clock=time.time)
+        shown = [Shown(entry)]
+        return promote(shown, reads=reads, writes=writes, parking=MemoryParking(), clock=time.time)
 
     with ThreadPoolExecutor(10) as pool:
         new = sum(job.result() for job in [pool.submit(work) for _ in range(10)])

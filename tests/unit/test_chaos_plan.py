@@ -117,23 +117,23 @@ class Table:
 
     def update_item(self, **request: Any) -> dict[str, Any]:
         self.cells += request["ExpressionAttributeValues"][":elements"]["L"]
-        return {"Attributes": {"e": {"L": list(self.cells)}}}
+        return {"Attributes": {"e": {"L": list(self.cells)}, "v": {"N": "1"}}}
 
 
 def test_the_list_that_replaces_the_ledger_is_exact_until_a_decision_comes_twice() -> None:
     state = DecisionState(
-        pk="p", sk="s", agent_id="a", cycle=None, day="2027-01-15", hour=8, outcome=True,
+        pk="p", sk="s", agent_id="a", cycle=None, day="2027-01-15", content=b"abc", outcome=True,
         quality=None, outcome_rev=1, applied=False,
     )  # fmt: skip
     element, place = element_of(state).encode(), Location("pipeline", keys.Key("l", "s"))
     ledger = controls.Repeats(Table())
 
-    once = ledger.add(place, [element])
-    twice = ledger.add(place, [element])
+    _, once = ledger.add(place, [element], below=9, is_open=True)
+    _, twice = ledger.add(place, [element], below=9, is_open=True)
 
-    assert once == {element}
-    assert len(twice) == 2
-    assert len({Element.decode(each).decision for each in twice}) == 2
+    assert once.elements == {element}
+    assert len(twice.elements) == 2
+    assert len({Element.decode(each).decision for each in twice.elements}) == 2
 
 
 def test_a_run_is_right_without_violations_and_a_control_with_those_expected() -> None:

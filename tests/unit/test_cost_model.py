@@ -59,10 +59,10 @@ def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
     assert apart - together > 0.625
 
 
-def test_a_decision_pays_for_three_index_entries_and_one_more_for_its_outcome() -> None:
+def test_a_decision_pays_for_two_index_entries_and_one_more_for_its_outcome() -> None:
     each = quantities(priced(decisions(SMALL), PRICES))
 
-    assert each["index entries of the put"] == 3
+    assert each["index entries of the put"] == 2
     assert each["index entry of the outcome"] == 1
     assert each["mark of promotion"] == 1
 

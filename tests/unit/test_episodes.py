@@ -1,5 +1,6 @@
-"""An episode is always the whole day, recomputed from its decisions."""
+"""An episode says of its day what the ledger counted, and never less than it did before."""
 
+from collections import Counter
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -7,8 +8,13 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.episodes import LOTS, Day, fold_decisions, summary, sweep_decisions
-from sharpwave.workers.ports import Item
+from sharpwave.schemas.numbers import item_to_wire, wire_size
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers import episodes, ticks
+from sharpwave.workers.episodes import Day, fold_decisions, refresh, summary, sweep_decisions
+from sharpwave.workers.learning.counts import Counts
+from sharpwave.workers.low_water import LOTS, LowWater
+from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, key_of, outcome
@@ -26,20 +32,51 @@ def world() -> World:
 
 
 def decide(world: World, name: str, **more: Any) -> Item:
+    """Write a decision and let it be learned."""
     item = decision(name=name, **{"at": world.clock(), **more})
     world.tables.put(tables.DECISIONS, item)
+    world.settle()
+    publish(world)
     return item
 
 
 def sweep(world: World, faults: Faults | None = None) -> int:
     ports = world.process(faults).ports
     return sweep_decisions(
-        "ann", promote_after_s=DAY_S, reads=ports.reads, writes=ports.writes, clock=world.clock
+        "ann",
+        promote_after_s=DAY_S,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=world.clock,
+    )
+
+
+def fold(world: World, items: list[Item], faults: Faults | None = None) -> int:
+    ports = world.process(faults).ports
+    return fold_decisions(
+        items,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=world.clock,
     )
 
 
 def episode(world: World, day: str = "2025-10-18") -> Item:
     return world.tables.items(tables.MEMORY)[keys.episode("ann", "TRADE", day)]
+
+
+def publish(world: World) -> None:
+    """Sum up what changed in ledgers, as a tick does."""
+    world.queues.send([ticks.tick(ticks.FIGURES, clock=world.clock)])
+    world.settle()
+
+
+def entry_of(world: World, item: Item) -> Item:
+    """Give a decision as it is now, as a work message carries it."""
+    image = world.tables.items(tables.DECISIONS)[key_of(item)]
+    return {"image": item_to_wire(image), "key": list(key_of(item))}
 
 
 def counts(item: Item) -> tuple[int, int, int]:
@@ -70,7 +107,8 @@ def test_sweeps_read_each_decision_of_a_day_once(
 
     def counted(*where: Any, **span: Any) -> Any:
         for item in query(*where, **span):
-            read.append(item["decision_id"])
+            if where[0] == tables.DECISIONS:
+                read.append(item["decision_id"])
             yield item
 
     monkeypatch.setattr(ports.reads, "query", counted)
@@ -80,7 +118,12 @@ def test_sweeps_read_each_decision_of_a_day_once(
         world.clock.advance(LOT_S / 2)
     for _ in range(2 * LOTS + 4):
         sweep_decisions(
-            "ann", promote_after_s=DAY_S, reads=ports.reads, writes=ports.writes, clock=world.clock
+            "ann",
+            promote_after_s=DAY_S,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=world.clock,
         )
         world.clock.advance(LOT_S / 2)
 
@@ -97,6 +140,7 @@ def test_a_late_outcome_runs_its_day_again(world: World) -> None:
     for item in items[:2]:
         world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
     world.settle()
+    publish(world)
 
     assert counts(episode(world)) == (2, 2, 1)
     assert episode(world)["version"] > 1
@@ -160,16 +204,18 @@ def test_a_forged_index_entry_is_dropped(world: World) -> None:
 def test_folds_that_race_with_outcomes_end_exact(world: World, seed: int) -> None:
     items = [decide(world, f"d{number}") for number in range(4)]
 
-    def fold(item: Item) -> Job:
+    def late(item: Item) -> Job:
         def run(step: Step) -> None:
-            ports = world.process(Faults(step=step)).ports
+            process = world.process(Faults(step=step))
             values = {"outcome": outcome(True)}
             world.tables.update(tables.DECISIONS, key_of(item), values)
-            fold_decisions([item], reads=ports.reads, writes=ports.writes, clock=world.clock)
+            process.handler("learn", "on_decisions")([entry_of(world, item)])
+            fold(world, [item], Faults(step=step))
 
         return run
 
-    errors = interleave([fold(item) for item in items], Random(seed))
+    errors = interleave([late(item) for item in items], Random(seed))
+    publish(world)
 
     assert errors == [None] * 4
     assert counts(episode(world)) == (4, 4, 0)
@@ -195,7 +241,211 @@ def test_a_crash_at_any_call_is_made_good_by_the_next_sweep(*, after: bool) -> N
 
 
 def test_a_summary_of_nothing_counts_nothing() -> None:
-    found = summary(Day("ann", "TRADE", "2025-10-18"), {})
+    found = summary(Day("ann", "TRADE", "2025-10-18"), Counts(), Counter())
 
     assert counts(found) == (0, 0, 0)
     assert "quality_mean" not in found
+
+
+def test_a_late_outcome_after_removal_corrects_an_episode_and_shrinks_nothing(
+    world: World,
+) -> None:
+    used = {"reasoning": {"selected": ["news"]}}
+    items = [decide(world, f"d{number}", outcome=outcome(True), **used) for number in range(8)]
+    last = decide(world, "d8", ttl=int(world.clock()) + 9 * DAY_S, **used)
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    for item in items:
+        world.tables.remove(tables.DECISIONS, key_of(item), by="ttl")
+
+    world.tables.update(tables.DECISIONS, key_of(last), {"outcome": outcome(False)})
+    world.settle()
+    publish(world)
+
+    assert counts(episode(world)) == (9, 8, 0)
+    assert episode(world)["sources"] == {"news": 9}
+
+
+def test_a_decision_that_goes_before_it_is_of_age_is_folded_at_once(world: World) -> None:
+    ttl = int(world.clock()) + 600
+    item = decide(world, "d1", ttl=ttl, outcome=outcome(True), reasoning={"selected": ["news"]})
+    world.clock.advance(DAY_S)
+    world.tables.expire()
+    world.settle()
+    sweep(world)
+
+    assert key_of(item) not in world.tables.keys(tables.DECISIONS)
+    assert counts(episode(world)) == (1, 1, 0)
+    assert episode(world)["sources"] == {"news": 1}
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["shortened", "removed"])
+def test_a_decision_whose_time_is_cut_short_later_is_folded_too(
+    world: World, *, is_told: bool
+) -> None:
+    item = decide(world, "d1", outcome=outcome(True))
+    values = {"ttl": int(world.clock()) + 600}
+    world.tables.update(tables.DECISIONS, key_of(item), values)
+    if is_told:
+        world.settle()
+    else:
+        world.unread()
+        world.tables.remove(tables.DECISIONS, key_of(item), by="ttl")
+        world.settle()
+
+    assert counts(episode(world)) == (1, 1, 0)
+
+
+def test_an_hour_read_again_after_removals_keeps_its_greater_numbers(world: World) -> None:
+    tape, news = {"reasoning": {"selected": ["tape"]}}, {"reasoning": {"selected": ["news"]}}
+    items = [decide(world, f"d{number}", **tape) for number in range(5)]
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    for item in items[:4]:
+        world.tables.remove(tables.DECISIONS, key_of(item), by="ttl")
+
+    decide(world, "late", at=world.clock() - DAY_S - LOT_S + 1, **news)
+
+    assert episode(world)["sources"] == {"news": 1, "tape": 5}
+
+
+def test_a_day_written_in_many_hours_stays_a_small_item(world: World) -> None:
+    for number in range(300):
+        world.clock.advance(3_600)
+        decide(world, f"d{number}", event_time="2008-10-10", reasoning={"selected": ["tape"]})
+    world.clock.advance(DAY_S + LOT_S)
+
+    sweep(world)
+
+    assert counts(episode(world, "2008-10-10")) == (0, 0, 300)
+    assert episode(world, "2008-10-10")["sources"] == {"tape": 300}
+    assert wire_size(item_to_wire(episode(world, "2008-10-10"))) < 1_000
+
+
+def test_only_what_was_admitted_lends_its_sources(world: World) -> None:
+    """Judged by its own time a decision from the future would pass; it was refused when it came."""
+    used = {"reasoning": {"selected": ["news"]}}
+    decide(world, "ahead", at=world.clock() + 3_000, **used)
+    decide(world, "good", **used)
+    world.clock.advance(DAY_S + 2 * LOT_S)
+
+    sweep(world)
+
+    assert counts(episode(world)) == (0, 0, 1)
+    assert episode(world)["sources"] == {"news": 1}
+
+
+def test_a_sweep_that_runs_out_of_time_is_taken_up_where_it_ended(world: World) -> None:
+    for number in range(6):
+        decide(world, f"d{number}")
+        world.clock.advance(3_600)
+    world.clock.advance(2 * DAY_S)
+    marks: list[str] = []
+
+    def slow() -> None:
+        world.clock.advance(1)
+
+    for _ in range(20):
+        sweep(world, Faults(step=slow))
+        mark = LowWater("episode", "ann", reads=world.tables, writes=world.tables).mark
+        if marks and mark == marks[-1]:
+            break
+        marks.append(mark)
+
+    assert len(marks) > 1
+    assert marks == sorted(marks)
+    stored = world.tables.items(tables.DECISIONS).values()
+    assert all("promoted_at" in item for item in stored)
+
+
+def test_more_decisions_in_one_second_than_are_marked_at_once_stop_no_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(episodes, "_MARKS", 3)
+    for number in range(8):
+        world.tables.put(tables.DECISIONS, decision(name=f"d{number}", at=world.clock()))
+    world.settle()
+    world.clock.advance(DAY_S + LOT_S)
+
+    sweep(world)
+
+    stored = world.tables.items(tables.DECISIONS).values()
+    assert all("promoted_at" in item for item in stored)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_day_is_never_made_from_counts_that_are_older_than_its_refresh(seed: int) -> None:
+    """Who changes a ledger refreshes a day only if it is there, and may do so as it is made."""
+    world = World()
+    item = decide(world, "d1")
+    world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
+    world.settle()
+
+    def folding(step: Step) -> None:
+        fold(world, [item], Faults(step=step))
+
+    def publishing(step: Step) -> None:
+        world.process(Faults(step=step)).handler("learn", "on_figures_tick")([{}])
+
+    assert interleave([folding, publishing], Random(seed)) == [None, None]
+    assert counts(episode(world)) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["one by one", "frozen in between"])
+def test_a_day_that_an_import_divides_is_summed_up_whole(world: World, *, is_frozen: bool) -> None:
+    """A worker that read the list before an import does not take its epoch out of the sum."""
+    decide(world, "d1", outcome=outcome(True))
+    stale = world.process().ports.catalogue.fresh()
+    begin = int(world.clock()) + 60
+    condition = {"path": "context.market", "op": "eq", "value": "up"}
+    definition = PatternDefinition.model_validate(
+        {
+            "pattern_id": "up",
+            "agent_id": "ann",
+            "decision_type": "TRADE",
+            "conditions": [condition],
+        }
+    )
+    version = PatternVersion(
+        definition=definition, version=1, effective_from=begin, learned_at=begin
+    )
+    entry = {**keys.known_pattern(version.subject).item(), "version": version.model_dump_json()}
+    world.tables.put(tables.PIPELINE, entry)
+    world.clock.advance(120)
+    decide(world, "d2", outcome=outcome(False))
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    if is_frozen:
+        ports = world.process().ports
+        refresh(
+            Day("ann", "TRADE", "2025-10-18"),
+            stale,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=world.clock,
+            folds=True,
+        )
+
+    assert counts(episode(world)) == (2, 1, 0)
+
+
+def test_a_day_that_only_a_newer_release_can_divide_waits_and_does_not_shrink(
+    world: World,
+) -> None:
+    item = decide(world, "d1")
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
+    world.settle()
+    place = keys.known_pattern("pattern:ann:new@1")
+    world.tables.put(tables.PIPELINE, {**place.item(), "version": "{}"})
+
+    with pytest.raises(TryAgain):
+        fold(world, [item])
+    publish(world)
+    before = counts(episode(world))
+    world.tables.remove(tables.PIPELINE, place)
+    publish(world)
+
+    assert (before, counts(episode(world))) == ((0, 0, 1), (1, 1, 0))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.learning.counts import Counts, MalformedRow, fold, total
+from sharpwave.workers.learning.counts import Counts, MalformedRow, fold, standing_of, total
 from sharpwave.workers.learning.elements import (
     DecisionState,
     Element,
@@ -31,7 +31,7 @@ def state_of(decision: int, revision: int, content: int) -> DecisionState:
         outcome_rev=revision,
         applied=decision % 4 == 0,
         day="2025-10-18",
-        hour=14,
+        content=b"abc",
     )
 
 
@@ -43,7 +43,6 @@ def recount(states: list[DecisionState]) -> Counts:
     resolved = [state for state in last.values() if state.outcome is not None]
     rated = [state.quality for state in resolved if state.quality is not None]
     return Counts(
-        size=len({(state.sk, state.outcome_rev) for state in states}),
         n=len(resolved),
         s=len([state for state in resolved if state.outcome]),
         q_sum=sum(int(Decimal(str(quality)) * 10_000) for quality in rated),
@@ -80,14 +79,17 @@ def test_order_and_repetition_change_nothing(
     assert fold(disturbed) == fold(elements) == fold(frozenset(elements))
 
 
-@given(ANY_STATES, ANY_STATES)
-def test_a_set_that_holds_another_is_larger_unless_equal(
-    some: list[DecisionState], more: list[DecisionState]
+@given(ANY_STATES, st.randoms(use_true_random=False))
+def test_what_is_superseded_can_be_dropped_at_any_time(
+    states: list[DecisionState], chance: random.Random
 ) -> None:
-    part, whole = set(encode(some)), set(encode(some + more))
+    elements = set(encode(states))
+    standing = set(standing_of(elements).values())
 
-    assert fold(part).size <= fold(whole).size
-    assert (fold(part).size == fold(whole).size) == (part == whole)
+    kept = {element for element in elements - standing if chance.random() < 0.5} | standing
+
+    assert fold(kept) == fold(elements)
+    assert {element[:8] for element in kept} == {element[:8] for element in elements}
 
 
 @given(st.permutations(range(5)))
@@ -99,26 +101,26 @@ def test_the_greatest_revision_stands_in_whatever_order_revisions_come(order: li
 
 
 def test_a_withdrawn_outcome_is_pending_again() -> None:
-    resolved = Element(b"decision", b"unit", 1, Outcome.SUCCESS, False, 9000)
-    withdrawn = Element(b"decision", b"unit", 2, Outcome.PENDING, False, None)
+    resolved = Element(b"decision", b"abc", b"unit", 1, Outcome.SUCCESS, False, 9000)
+    withdrawn = Element(b"decision", b"abc", b"unit", 2, Outcome.PENDING, False, None)
 
     counts = fold([resolved.encode(), withdrawn.encode()])
 
-    assert counts == Counts(size=2, pending=1)
+    assert counts == Counts(pending=1)
 
 
 def test_of_two_outcomes_under_one_revision_the_failure_stands_everywhere() -> None:
-    success = Element(b"decision", b"unit", 1, Outcome.SUCCESS, False, 9000).encode()
-    failure = Element(b"decision", b"unit", 1, Outcome.FAILURE, False, 100).encode()
+    success = Element(b"decision", b"abc", b"unit", 1, Outcome.SUCCESS, False, 9000).encode()
+    failure = Element(b"decision", b"abc", b"unit", 1, Outcome.FAILURE, False, 100).encode()
 
     assert fold([success, failure]) == fold([failure, success])
     assert fold([success, failure]).s == 0
 
 
 def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> None:
-    pending = Element(b"decision", b"unit", 0, Outcome.PENDING, True, 9000)
+    pending = Element(b"decision", b"abc", b"unit", 0, Outcome.PENDING, True, 9000)
 
-    assert fold([pending.encode()]) == Counts(size=1, pending=1)
+    assert fold([pending.encode()]) == Counts(pending=1)
 
 
 def test_an_unreadable_element_stops_the_fold_instead_of_miscounting() -> None:
@@ -131,15 +133,16 @@ def test_disjoint_buckets_add_up_in_any_grouping(buckets: list[list[DecisionStat
     parts = [fold(encode(states)) for states in buckets]
 
     assert total(parts) == total(reversed(parts)) == sum(parts[1:], start=total(parts[:1]))
-    assert total(parts).size == sum(part.size for part in parts)
 
 
 @given(ANY_STATES)
-def test_a_row_gives_back_its_counts_and_starts_with_the_size(states: list[DecisionState]) -> None:
-    counts = fold(encode(states))
+def test_a_row_gives_back_its_counts_and_starts_with_the_revision(
+    states: list[DecisionState],
+) -> None:
+    counts = fold(encode(states), revision=7)
     row = counts.to_row()
 
-    assert row[0] == counts.size
+    assert row[0] == 7
     assert Counts.from_row(row) == Counts.from_row([Decimal(value) for value in row]) == counts
 
 
@@ -148,7 +151,6 @@ def test_a_row_gives_back_its_counts_and_starts_with_the_size(states: list[Decis
     [
         [],
         [1] * 8,
-        [1] * 10,
         [1, 1, 1, 1, 1, 1, 1, 1, -1],
         [Decimal("1.5")] + [1] * 8,
         [5, 1, 2, 0, 0, 0, 0, 0, 1],
@@ -158,3 +160,9 @@ def test_a_row_gives_back_its_counts_and_starts_with_the_size(states: list[Decis
 def test_a_row_that_counts_cannot_have_written_is_refused(row: list[int | Decimal]) -> None:
     with pytest.raises(MalformedRow, match="rebuild it by folding the ledger"):
         Counts.from_row(row)
+
+
+def test_what_a_newer_release_appends_to_a_row_is_passed_over() -> None:
+    counts = Counts(revision=3, n=2, s=1)
+
+    assert Counts.from_row([*counts.to_row(), 99, Decimal("0.5")]) == counts

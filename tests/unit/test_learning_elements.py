@@ -1,6 +1,7 @@
-"""A decision state is 17 bytes: who, which evidence unit, which revision, what came of it."""
+"""A decision state is 20 bytes: whose, what it says, its unit, its revision, what came of it."""
 
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpwave.workers.learning.elements import (
+    DEEPEST,
     DecisionState,
     Element,
     MalformedElement,
     MalformedState,
     Outcome,
-    bucket_of,
+    content_digest,
     element_of,
+    outranks,
     slot_of,
 )
 
@@ -27,7 +30,7 @@ def state(**changes: Any) -> DecisionState:
         "sk": "2025-10-18T14:30:00.000Z#dec_1",
         "agent_id": "market-hunter",
         "day": "2025-10-18",
-        "hour": 14,
+        "content": b"abc",
         "cycle": 142,
         "outcome": True,
         "quality": 0.85,
@@ -38,19 +41,20 @@ def state(**changes: Any) -> DecisionState:
 
 
 def test_the_bytes_of_a_state_never_change_between_releases() -> None:
-    assert element_of(state()).encode().hex() == "d8f41403070571d2e28ec5380001812134"
+    assert element_of(state()).encode().hex() == "d8f41403070571d2616263e28ec5380001812134"
 
 
-def test_the_layout_is_hash_unit_revision_class_and_quality() -> None:
-    element = Element(b"decision", b"unit", 0x0102, Outcome.FAILURE, True, 8500)
+def test_the_layout_is_hash_content_unit_revision_class_and_quality() -> None:
+    element = Element(b"decision", b"abc", b"unit", 0x0102, Outcome.FAILURE, True, 8500)
 
-    assert element.encode() == b"decision" + b"unit" + b"\x01\x02" + b"\x82" + b"\x21\x34"
+    assert element.encode() == b"decisionabcunit" + b"\x01\x02" + b"\x82" + b"\x21\x34"
 
 
 @given(
     st.builds(
         Element,
         st.binary(min_size=8, max_size=8),
+        st.binary(min_size=3, max_size=3),
         st.binary(min_size=4, max_size=4),
         st.integers(0, 65_535),
         st.sampled_from(Outcome),
@@ -59,17 +63,17 @@ def test_the_layout_is_hash_unit_revision_class_and_quality() -> None:
     )
 )
 def test_decoding_gives_back_what_was_encoded(element: Element) -> None:
-    assert len(element.encode()) == 17
+    assert len(element.encode()) == 20
     assert Element.decode(element.encode()) == element
 
 
 @pytest.mark.parametrize(
     ("element", "fault"),
     [
-        (bytes(16), "has 16 bytes instead of 17"),
-        (bytes(14) + b"\x03" + bytes(2), "unknown class 0x03"),
-        (bytes(14) + b"\x41" + bytes(2), "unknown class 0x41"),
-        (bytes(15) + (10_001).to_bytes(2, "big"), "has quality 10001"),
+        (bytes(17), "has 17 bytes instead of 20"),
+        (bytes(17) + b"\x03" + bytes(2), "unknown class 0x03"),
+        (bytes(17) + b"\x41" + bytes(2), "unknown class 0x41"),
+        (bytes(18) + (10_001).to_bytes(2, "big"), "has quality 10001"),
     ],
 )
 def test_bytes_that_are_no_element_are_refused_with_a_remedy(element: bytes, fault: str) -> None:
@@ -128,7 +132,7 @@ def test_quality_is_kept_to_four_decimals(quality: float | None, kept: int | Non
         ({"outcome_rev": 0}, "an outcome needs outcome_rev 1 or more"),
         ({"quality": 1.01}, r"quality 1\.01 is outside 0 to 1"),
         ({"quality": float("nan")}, "quality nan is outside 0 to 1"),
-        ({"hour": 24}, "hour 24 is outside 0 to 23"),
+        ({"content": b""}, "content has 0 bytes instead of 3"),
         ({"day": "20251018"}, "'20251018' is not a date; write YYYY-MM-DD"),
         ({"day": "2025-W42-6"}, "is not a date"),
         ({"day": "2025-02-30"}, "is not a date"),
@@ -141,22 +145,76 @@ def test_a_state_that_fits_no_element_is_refused_by_name(
         state(**changes)
 
 
-def test_a_slot_is_the_hour_of_the_event() -> None:
-    assert slot_of(state(hour=7)) == "07"
-    assert bucket_of(state(hour=7)) == ("2025-10-18", "07")
+def test_a_slot_is_the_hour_and_splits_down_to_the_digits_of_the_key() -> None:
+    decision = bytes.fromhex("a3" + "0" * 14)
+
+    path = [slot_of("2026-11-22T14:35:27.123Z#dec_1", decision, n) for n in range(DEEPEST + 1)]
+
+    assert path[:7] == [
+        "2026-11-22T14",
+        "2026-11-22T14:3",
+        "2026-11-22T14:35",
+        "2026-11-22T14:35:2",
+        "2026-11-22T14:35:27",
+        "2026-11-22T14:35:27#a",
+        "2026-11-22T14:35:27#a3",
+    ]
+    assert path[-1] == f"2026-11-22T14:35:27#{decision.hex()}"
+    assert [slot_of("2026-11-22T14:35:27Z#d", decision, n) for n in range(5)] == path[:5]
 
 
-def test_shards_split_an_hour_by_the_decision_alone() -> None:
-    resolved = [state(sk=str(n)) for n in range(200)]
-    pending = [state(sk=str(n), outcome=None, outcome_rev=0) for n in range(200)]
-
-    slots = [slot_of(each, shards=4) for each in resolved]
-
-    assert slots == [slot_of(each, shards=4) for each in pending]
-    assert set(slots) == {"14x0", "14x1", "14x2", "14x3"}
-    assert max(slots.count(slot) for slot in set(slots)) < 80
+CONTENT: dict[str, Any] = {
+    "PK": PK,
+    "SK": "2025-10-18T14:30:00Z#dec_1",
+    "context": {"cycle": 142, "tags": {"b", "a"}, "share": Decimal("0.5"), "blob": b"\x00"},
+    "numbers": {Decimal("1.5"), 2},
+}
 
 
-def test_a_ledger_has_at_least_one_shard() -> None:
-    with pytest.raises(ValueError, match="0 shards cannot hold a ledger"):
-        slot_of(state(), shards=0)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outcome": {"success": True}, "outcome_rev": 2},
+        {"ttl": 1},
+        {"promoted_at": 1, "is_stm": False, "GSI1_PK": "x"},
+        {"context": {**CONTENT["context"], "cycle": Decimal("142.0"), "share": Decimal("0.50")}},
+    ],
+)
+def test_what_may_change_and_how_it_is_written_is_no_content(changes: dict[str, Any]) -> None:
+    assert content_digest({**CONTENT, **changes}) == content_digest(CONTENT)
+    assert len(content_digest(CONTENT)) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"context": {**CONTENT["context"], "cycle": 143}},
+        {"context": {**CONTENT["context"], "cycle": "142"}},
+        {"context": {**CONTENT["context"], "share": "0.5"}},
+        {"context": {**CONTENT["context"], "blob": "AA=="}},
+        {"numbers": {Decimal("1.5"), 3}},
+        {"event_time": "2008-10-10"},
+        {"made_up": None},
+    ],
+)
+def test_everything_else_an_agent_wrote_is_content(changes: dict[str, Any]) -> None:
+    assert content_digest({**CONTENT, **changes}) != content_digest(CONTENT)
+
+
+@given(st.randoms(use_true_random=False))
+def test_one_element_of_a_decision_outranks_every_other(chance: Random) -> None:
+    elements = {
+        element_of(
+            state(
+                content=bytes([0, 0, chance.randrange(3)]),
+                outcome_rev=chance.randint(1, 3),
+                outcome=chance.random() < 0.5,
+            )
+        ).encode()
+        for _ in range(6)
+    }
+
+    best = [each for each in elements if all(outranks(each, o) for o in elements - {each})]
+
+    assert len(best) == 1
+    assert best[0][8:11] == min(each[8:11] for each in elements)

@@ -25,7 +25,6 @@ from sharpwave.workers.learning.statistics import (
 
 def counts(n: int, s: int, pending: int = 0) -> Counts:
     return Counts(
-        size=n + pending,
         n=n,
         s=s,
         q_sum=8000 * n,

@@ -116,7 +116,7 @@ def test_an_index_is_charged_as_its_entries_come_go_change_and_move(
 def test_a_new_decision_enters_every_index_with_its_keys_only() -> None:
     written = sizes.index_writes(DECISION_INDEXES, None, DECISION)
 
-    assert written == [("by_agent", 1), ("by_type", 1), ("by_id", 1)]
+    assert written == [("by_agent", 1), ("by_id", 1)]
 
 
 def test_an_outcome_touches_only_the_index_that_carries_it() -> None:

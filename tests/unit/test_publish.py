@@ -1,15 +1,30 @@
 """Figures follow from counts alone, and are written only when they changed."""
 
 from decimal import Decimal
+from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers.learning.publish import RANK_STEP, publish
-from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import World
+from sharpwave.workers import ticks
+from sharpwave.workers.learning import publish as publishing_module
+from sharpwave.workers.learning.catalogue import Known
+from sharpwave.workers.learning.learn import learn
+from sharpwave.workers.learning.publish import (
+    RANK_STEP,
+    Position,
+    Publishing,
+    base_day,
+    publish,
+)
+from sharpwave.workers.learning.slots import Slots
+from sharpwave.workers.learning.writers import Writers
+from sharpwave.workers.ports import Item, Location
+from sharpwave.workers.testing import Crash, Faults, World
+from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, outcome
 from sharpwave.workers.testing.stores import START
 
@@ -28,7 +43,27 @@ def add(world: World, **more: Any) -> PatternVersion:
     world.tables.put(tables.PIPELINE, entry)
     row = {"PK": version.pk, "SK": "up", "version": 1, "GSI1_PK": version.pk, "GSI1_SK": 0}
     world.tables.put(tables.MEMORY, row)
+    # As an import does, so that a pattern without decisions gets figures too.
+    world.tables.mark(Location(tables.PIPELINE, keys.changed(version.subject, "2025-10-18")))
     return version
+
+
+def publishing(world: World, **more: Any) -> Publishing:
+    ports = world.process().ports
+    return Publishing(
+        **{
+            "catalogue": ports.catalogue,
+            "reads": ports.reads,
+            "writes": ports.writes,
+            "ledger": ports.ledger,
+            "clock": world.clock,
+            **more,
+        }
+    )
+
+
+def marks(world: World) -> list[keys.Key]:
+    return [key for key in world.tables.keys(tables.PIPELINE) if keys.family(*key) == "changed"]
 
 
 def decide(world: World, *, ups: str, downs: str = "") -> None:
@@ -126,15 +161,191 @@ def test_a_domains_pattern_is_held_against_the_base_of_all_agents(world: World) 
     assert row(world, version)["base_rate"] < Decimal("0.5")
 
 
+def test_the_base_rate_is_that_of_the_decisions_a_version_does_not_match(world: World) -> None:
+    """Over the time in which the version is in effect, of all writers of the type."""
+    version = add(world, agent_id=None, domain="crypto")
+    early: Item = {"at": version.effective_from - 100, "context": {"market": "down"}}
+    for name in ("carl", "unregistered"):
+        for number in range(30):
+            old = decision(name, f"e{number}", outcome=outcome(True), **early)
+            item = decision(
+                name,
+                f"d{number}",
+                at=START - 60,
+                context={"market": "down"},
+                outcome=outcome(number % 3 == 0),
+            )
+            world.tables.put(tables.DECISIONS, old)
+            world.tables.put(tables.DECISIONS, item)
+    decide(world, ups="++")
+    figures_tick(world)
+
+    assert row(world, version)["base_rate"] == round(Decimal(20 + 1) / (60 + 2), 6)
+
+
+def test_an_import_in_mid_run_divides_the_base_and_loses_none_of_it(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+", downs="-" * 30)
+    other = add(world, pattern_id="other", conditions=None)
+    begun = other.model_copy(update={"effective_from": int(START) + 60})
+    entry = {**keys.known_pattern(other.subject).item(), "version": begun.model_dump_json()}
+    world.tables.put(tables.PIPELINE, entry)
+    world.clock.advance(120)
+    decide(world, ups="+", downs="+" * 30)
+    figures_tick(world)
+
+    assert row(world, version)["base_rate"] == round(Decimal(30 + 1) / (60 + 2), 6)
+
+
+def test_publishing_costs_what_changed(world: World) -> None:
+    for number in range(30):
+        add(world, pattern_id=f"p{number}", agent_id=f"agent{number}")
+    version = add(world)
+    decide(world, ups="+")
+    figures_tick(world)
+    faults = Faults()
+
+    idle = world.process(faults)
+    idle.handle(ticks.tick(ticks.FIGURES, clock=world.clock).body)
+    idle_calls = list(faults.calls)
+    world.tables.put(
+        tables.DECISIONS, decision(name="late", context={"market": "up"}, outcome=outcome(True))
+    )
+    world.settle()
+    faults.calls.clear()
+    idle.handle(ticks.tick(ticks.FIGURES, clock=world.clock).body)
+
+    assert idle_calls == ["MemoryTables.query"] * keys.CHANGED_SHARDS
+    assert len(faults.calls) < 30
+    assert row(world, version)["sample_size"] == 2
+    assert marks(world) == []
+
+
+def test_marks_beyond_a_round_are_taken_by_messages_that_follow(world: World) -> None:
+    version = add(world)
+    for day in range(7):
+        item = decision(
+            name=f"d{day}",
+            event_time=f"2008-10-1{day}",
+            context={"market": "up"},
+            outcome=outcome(True),
+        )
+        world.tables.put(tables.DECISIONS, item)
+    with patch.object(publishing_module, "MOST_MARKS", 3):
+        world.settle()
+        figures_tick(world)
+
+    assert row(world, version)["sample_size"] == 7
+    assert marks(world) == []
+
+
+def test_a_mark_raised_while_it_is_worked_on_stays(world: World) -> None:
+    add(world)
+    decide(world, ups="+")
+
+    def raise_again(agent_id: str, decision_type: str, day: str, versions: object) -> None:
+        subject = keys.base_subject(agent_id, decision_type, int(START) - 10_000)
+        world.tables.mark(Location(tables.PIPELINE, keys.changed(subject, day)))
+
+    publish(Position(), publishing(world, refresh=raise_again))
+    left = marks(world)
+    publish(Position(), publishing(world))
+
+    assert [key.sk.partition("@")[0] for key in left] == ["base:ann:TRADE"]
+    assert marks(world) == []
+
+
+def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+-", downs="-")
+    told: list[Any] = []
+
+    def refresh(agent_id: str, decision_type: str, day: str, known: Known) -> None:
+        counts = base_day(agent_id, decision_type, day, known.versions, world.tables)
+        told.append((agent_id, decision_type, day, counts.n, counts.s))
+
+    publish(Position(), publishing(world, refresh=refresh))
+
+    assert told == [("ann", "TRADE", "2025-10-18", 3, 1)]
+    assert row(world, version)["sample_size"] == 2
+
+
+def test_figures_wait_for_a_version_that_only_a_newer_release_can_read(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+")
+    text = version.model_dump_json().replace('"op":"eq"', '"op":"resembles"')
+    newer = {**keys.known_pattern("pattern:ann:newer@1").item(), "version": text}
+    world.tables.put(tables.PIPELINE, newer)
+
+    figures_tick(world)
+    waiting = marks(world)
+    world.tables.remove(tables.PIPELINE, keys.known_pattern("pattern:ann:newer@1"))
+    figures_tick(world)
+
+    assert len(waiting) == 2
+    assert row(world, version)["sample_size"] == 1
+    assert marks(world) == []
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_whoever_publishes_while_others_count_the_last_word_is_right(seed: int) -> None:
+    chance, world = Random(seed), World()
+    version = add(world)
+    items = [
+        decision(
+            name=f"d{number}",
+            at=START - 3600 * (number % 3),
+            context={"market": "up"},
+            outcome=outcome(number % 2 == 0),
+        )
+        for number in range(8)
+    ]
+
+    def counting(page: list[Item]) -> Job:
+        def run(step: Step) -> None:
+            ports = world.process(Faults(step=step)).ports
+            learn(
+                page,
+                catalogue=ports.catalogue,
+                slots=Slots(ports.ledger),
+                writers=Writers(writes=ports.writes, clock=ports.clock),
+            )
+
+        return run
+
+    def publishing_job() -> Job:
+        def run(step: Step) -> None:
+            while True:
+                faults = Faults(step=step, crash_rate=0.02, chance=chance)
+                process = world.process(faults)
+                try:
+                    process.handle(ticks.tick(ticks.FIGURES, clock=world.clock).body)
+                except Crash:
+                    continue
+                return
+
+        return run
+
+    jobs = [counting(items[at : at + 2]) for at in range(0, 8, 2)]
+    errors = interleave([*jobs, *(publishing_job() for _ in range(4))], chance)
+    figures_tick(world)
+
+    assert errors == [None] * len(errors)
+    assert (row(world, version)["sample_size"], row(world, version)["successes"]) == (8, 4)
+    assert marks(world) == []
+
+
 def test_a_closed_version_and_a_row_of_another_version_are_left_alone(world: World) -> None:
     version = add(world)
     decide(world, ups="++")
     closed = version.model_copy(update={"effective_to": int(START)})
     key = keys.Key(version.pk, "up")
-    ports = world.process().ports
+    entry = keys.known_pattern(version.subject)
 
-    def run(*versions: PatternVersion) -> int:
-        return publish(versions, reads=ports.reads, writes=ports.writes, clock=world.clock)
+    def run(version: PatternVersion) -> int:
+        world.tables.mark(Location(tables.PIPELINE, keys.changed(version.subject, "2025-10-18")))
+        world.tables.put(tables.PIPELINE, {**entry.item(), "version": version.model_dump_json()})
+        return publish(Position(), publishing(world))[0]
 
     assert run(closed) == 0
     world.tables.update(tables.MEMORY, key, {"version": 2})
@@ -147,7 +358,6 @@ def test_a_closed_version_and_a_row_of_another_version_are_left_alone(world: Wor
 def test_of_two_that_publish_at_once_one_writes(world: World) -> None:
     version = add(world)
     decide(world, ups="++")
-    ports = world.process().ports
 
     class Late:
         """Reads that let another worker publish once the row was read."""
@@ -157,9 +367,9 @@ def test_of_two_that_publish_at_once_one_writes(world: World) -> None:
 
         def get(self, locations: Any) -> Any:
             found = world.tables.get(locations)
-            if not self.is_done:
+            if not self.is_done and any(place.table == tables.MEMORY for place in locations):
                 self.is_done = True
-                publish([version], reads=ports.reads, writes=ports.writes, clock=world.clock)
+                publish(Position(), publishing(world))
             return found
 
         def query(self, *args: Any, **named: Any) -> Any:
@@ -168,7 +378,7 @@ def test_of_two_that_publish_at_once_one_writes(world: World) -> None:
         def by_agent(self, *args: Any, **named: Any) -> Any:
             return world.tables.by_agent(*args, **named)
 
-    late = publish([version], reads=Late(), writes=ports.writes, clock=world.clock)
+    late, _ = publish(Position(), publishing(world, reads=Late()))
 
     assert late == 0
     assert row(world, version)["figures_rev"] == 1

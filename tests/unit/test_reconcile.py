@@ -11,9 +11,19 @@ from sharpwave.workers.learning.publish import days_of
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.testing import World
-from sharpwave.workers.testing.records import decision, key_of, memory, outcome, signal
+from sharpwave.workers.testing.records import (
+    decision,
+    key_of,
+    memory,
+    outcome,
+    registration,
+    signal,
+)
 from sharpwave.workers.testing.world import messages
+
+DAY_S = 86_400
 
 
 @pytest.fixture
@@ -31,6 +41,7 @@ def feed(world: World, table: str) -> int:
         route=world.route,
         send=world.queues.send,
         now=world.clock(),
+        refused=RefusedBefore(world.tables),
     )
     world.settle()
     return count
@@ -67,11 +78,23 @@ def test_a_signal_is_judged_by_the_time_it_claims(world: World) -> None:
     assert stored["processing_status"]["bob"]["reason"] == "expired_before_delivery"
 
 
-def test_a_delivered_signal_is_left_alone(world: World) -> None:
+def test_a_signal_whose_deliveries_all_ended_is_left_alone(world: World) -> None:
     world.tables.put(tables.SIGNALS, signal(to=["bob", "nobody"]))
     world.settle()
+    world.acknowledge(sent(world)[0].row)
+    world.settle()
+    feed(world, tables.SIGNALS)
 
-    assert feed(world, tables.SIGNALS) == 0
+    assert [key for key in world.tables.keys(tables.SIGNALS) if key.pk.startswith("signal#")]
+    assert len(sent(world)) == 1
+
+
+def test_an_open_delivery_is_looked_after_again_and_not_sent_again(world: World) -> None:
+    world.tables.put(tables.SIGNALS, signal(to=["bob"]))
+    world.settle()
+
+    assert feed(world, tables.SIGNALS) == 1
+    assert len(sent(world)) == 1
 
 
 @pytest.mark.parametrize("status", ["PROCESSED", "FAILED"])
@@ -148,11 +171,231 @@ def test_a_table_is_fed_in_pages(world: World) -> None:
         lose(world, tables.DECISIONS, decision(name=f"d{number}"))
     pages: list[int] = []
 
-    def route(table: str, page: Sequence[StreamRecord]) -> list[Outgoing]:
-        pages.append(len(page))
+    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[Outgoing]:
+        pages.append(len(records))
         return []
 
-    stored = world.tables.scan(tables.DECISIONS)
-    count = reconcile(tables.DECISIONS, stored, route=route, send=lambda _: None, now=world.clock())
+    stored, now = world.tables.scan(tables.DECISIONS), world.clock()
+    count = reconcile(
+        tables.DECISIONS, stored, route=route, send=lambda _: None, now=now, refused=None
+    )
 
     assert (count, pages) == (1_001, [500, 500, 1])
+
+
+def facts(world: World) -> list[Item]:
+    found = world.tables.items(tables.MEMORY)
+    return [item for key, item in found.items() if key.pk == "agent:ann#fact"]
+
+
+def test_a_memory_that_the_stream_lost_is_promoted_though_its_sweep_has_passed(
+    world: World,
+) -> None:
+    world.clock.advance(3 * DAY_S)
+    world.tick()
+    world.settle()
+    lose(world, tables.STATE, memory(at=world.clock() - 2 * DAY_S))
+    world.tick()
+    world.settle()
+    assert not facts(world)
+
+    feed(world, tables.STATE)
+
+    assert len(facts(world)) == 1
+
+
+def test_a_change_of_a_promoted_entry_that_the_stream_lost_reaches_its_fact(world: World) -> None:
+    item = memory(importance=1)
+    world.tables.put(tables.STATE, item)
+    world.settle()
+    world.tables.update(tables.STATE, key_of(item), {"data": {"text": "later"}})
+    world.unread()
+
+    feed(world, tables.STATE)
+
+    assert [fact["data"] for fact in facts(world)] == [{"text": "later"}]
+
+
+def test_a_decision_that_the_stream_lost_is_folded_though_its_sweep_has_passed(
+    world: World,
+) -> None:
+    world.clock.advance(3 * DAY_S)
+    world.tick()
+    world.settle()
+    item = decision(at=world.clock() - 2 * DAY_S, outcome=outcome(True))
+    lose(world, tables.DECISIONS, item)
+
+    feed(world, tables.DECISIONS)
+
+    episodes = [each for each in world.tables.keys(tables.MEMORY) if each.pk.endswith("#episode")]
+    assert len(episodes) == 1
+    assert "promoted_at" in world.tables.items(tables.DECISIONS)[key_of(item)]
+
+
+def test_an_outcome_that_the_stream_lost_is_counted(world: World) -> None:
+    item = decision()
+    world.tables.put(tables.DECISIONS, item)
+    world.settle()
+    world.tables.update(tables.DECISIONS, key_of(item), {"outcome": outcome(True)})
+    world.unread()
+
+    feed(world, tables.DECISIONS)
+
+    counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
+    assert (counted.n, counted.s, counted.pending) == (1, 1, 0)
+
+
+def test_who_wrote_memories_unregistered_in_a_gap_is_listed(world: World) -> None:
+    lose(world, tables.STATE, memory("eve"))
+
+    feed(world, tables.STATE)
+
+    assert "eve" in world.process().ports.agents.names()
+
+
+def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
+    world.tables.put(tables.STATE, registration("zoe", at=world.clock()))
+    world.unread()
+    world.clock.advance(3_600)
+    asked: list[float] = []
+
+    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[Outgoing]:
+        asked.extend(record["dynamodb"]["ApproximateCreationDateTime"] for record in records)
+        return []
+
+    stored = [item for item in world.tables.scan(tables.STATE) if item["PK"]["S"] == "agent:zoe"]
+    reconcile(
+        tables.STATE, stored, route=route, send=lambda _: None, now=world.clock(), refused=None
+    )
+
+    assert asked == [world.clock() - 3_600]
+
+
+@pytest.mark.parametrize("is_swept", [False, True], ids=["fed", "swept"])
+def test_what_was_refused_from_the_future_is_not_admitted_later(
+    world: World, *, is_swept: bool
+) -> None:
+    ahead = world.clock() + 3_000
+    world.tables.put(tables.DECISIONS, decision(at=ahead, outcome=outcome(True)))
+    world.tables.put(tables.SIGNALS, signal(to=["bob"], at=ahead))
+    world.tables.put(tables.STATE, memory(at=ahead, importance=1))
+    world.settle()
+    world.clock.advance(2 * DAY_S)
+    if is_swept:
+        world.tick()
+        world.settle()
+
+    fed = [feed(world, table) for table in (tables.DECISIONS, tables.SIGNALS)]
+
+    assert fed == [0, 0]
+    feed(world, tables.STATE)
+    counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
+    assert (counted.n, sent(world), facts(world)) == (0, [], [])
+
+
+@pytest.mark.parametrize("more", [{}, {"ttl": 300}], ids=["as refused", "with another ttl"])
+def test_a_signal_changed_before_its_delivery_is_not_delivered_as_changed(
+    world: World, more: Item
+) -> None:
+    item = signal(to=["bob"], data={"n": 1})
+    key = world.tables.put(tables.SIGNALS, item)
+    world.unread()
+    world.tables.update(tables.SIGNALS, key, {"data": {"n": 2}})
+    world.settle()
+    if more:
+        ttl = int(world.clock()) + more["ttl"]
+        world.tables.update(tables.SIGNALS, key, {"ttl": ttl})
+        world.settle()
+
+    feed(world, tables.SIGNALS)
+
+    assert sent(world) == []
+
+
+def test_what_its_agent_mended_unseen_is_admitted(world: World) -> None:
+    key = world.tables.put(tables.SIGNALS, {**signal(to=["bob"]), "severity": 5})
+    world.settle()
+    world.tables.update(tables.SIGNALS, key, {"severity": "high"})
+    world.unread()
+
+    feed(world, tables.SIGNALS)
+
+    assert len(sent(world)) == 1
+
+
+def test_what_is_handed_over_by_hand_is_not_passed_over(world: World) -> None:
+    """`dlq redrive parked` takes a refusal back, though another event holds the same words."""
+    item = signal(to=["bob"], at=world.clock() + 600)
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    world.clock.advance(3_600)
+
+    reconcile(
+        tables.SIGNALS,
+        [world.tables.scan(tables.SIGNALS)[0]],
+        route=world.route,
+        send=world.queues.send,
+        now=world.clock(),
+        refused=None,
+    )
+    world.settle()
+
+    assert len(sent(world)) == 1
+
+
+def test_a_row_that_its_agent_deleted_in_the_gap_is_put_back_while_there_is_time(
+    world: World,
+) -> None:
+    """Without its row nobody could acknowledge; it goes out again, under its old delivery id."""
+    item = signal(to=["bob"])
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    row = sent(world)[0].row
+    key = keys.Key(row.PK, row.SK)
+    world.tables.remove(tables.SIGNALS, key)
+    world.unread()
+
+    feed(world, tables.SIGNALS)
+
+    assert world.tables.items(tables.SIGNALS)[key]["status"] == "PENDING"
+    assert len({each.delivery_id for each in sent(world)}) == 1
+
+
+@pytest.mark.parametrize("to", [["bob"], ["bob", *(f"n{n}" for n in range(60))]])
+def test_what_was_delivered_never_ends_as_expired_before_delivery(
+    world: World, to: list[str]
+) -> None:
+    """Its agent deleted the row, the stream lost that, and the deadline passed."""
+    world.tables.put(tables.SIGNALS, signal(to=to, ttl=int(world.clock()) + 600))
+    world.settle()
+    row = sent(world)[0].row
+    world.tables.remove(tables.SIGNALS, keys.Key(row.PK, row.SK))
+    world.unread()
+    world.clock.advance(3_600)
+
+    feed(world, tables.SIGNALS)
+
+    assert len(sent(world)) == 1
+    for table in (tables.SIGNALS, tables.PIPELINE):
+        for held in world.tables.items(table).values():
+            entry = held.get("processing_status", {}).get("bob", {})
+            assert entry.get("reason") != "expired_before_delivery"
+
+
+def test_an_open_delivery_whose_deadline_nobody_noted_expires(world: World) -> None:
+    """As after a restore of `pipeline`, which has no stream and no reconcile of its own."""
+    item = signal(to=["bob"], ttl=int(world.clock()) + 600)
+    world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
+        world.tables.remove(tables.PIPELINE, place)
+    world.clock.advance(3_600)
+
+    feed(world, tables.SIGNALS)
+    for _ in range(5):
+        world.clock.advance(60)
+        world.tick()
+        world.settle()
+
+    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
+    assert stored["processing_status"]["bob"]["status"] == "EXPIRED"

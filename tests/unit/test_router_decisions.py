@@ -126,7 +126,7 @@ def test_a_late_ttl_does_not_open_a_decision_for_changes(streams: Streams) -> No
     assert codes(found) == ["outcome_rev"]
 
 
-def test_a_late_outcome_of_a_promoted_decision_runs_its_episode_again(streams: Streams) -> None:
+def test_a_late_outcome_reaches_its_episode_by_its_ledger_alone(streams: Streams) -> None:
     item = decision()
     streams.put(tables.DECISIONS, item)
     streams.work(
@@ -135,7 +135,35 @@ def test_a_late_outcome_of_a_promoted_decision_runs_its_episode_again(streams: S
 
     found = streams.update(tables.DECISIONS, item, outcome=outcome(True))
 
-    assert "on_late_outcomes" in actors(found)
+    assert sorted(actors(found)) == ["on_archived", "on_decisions"]
+
+
+@pytest.mark.parametrize(
+    ("lives_s", "is_folded"), [(3_600, True), (DAY_S, True), (2 * DAY_S, False)]
+)
+def test_a_decision_that_no_sweep_would_meet_is_folded_at_once(
+    streams: Streams, lives_s: int, *, is_folded: bool
+) -> None:
+    found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock()) + lives_s))
+
+    assert ("on_late_outcomes" in actors(found)) is is_folded
+
+
+def test_a_decision_removed_by_its_agent_or_folded_or_refused_is_left_alone(
+    streams: Streams,
+) -> None:
+    ttl = int(streams.clock()) + 3 * DAY_S
+    streams.put(tables.DECISIONS, decision(name="mine"))
+    streams.tables.remove(tables.DECISIONS, key_of(decision(name="mine")))
+    mine = streams.news(tables.DECISIONS)
+    streams.put(tables.DECISIONS, decision(name="done", ttl=ttl, promoted_at=1))
+    streams.put(tables.DECISIONS, {**decision(name="bad", ttl=ttl), "decision_id": "other"})
+    streams.clock.advance(4 * DAY_S)
+    streams.tables.expire()
+
+    removed = [r.record for r in streams.tables.streams[tables.DECISIONS] if r.by == "ttl"]
+    assert len(removed) == 2
+    assert mine == streams.route(tables.DECISIONS, removed) == []
 
 
 def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -> None:

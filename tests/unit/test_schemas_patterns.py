@@ -6,7 +6,13 @@ import pytest
 from pydantic import ValidationError
 
 from sharpwave.schemas import keys
-from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
+from sharpwave.schemas.patterns import (
+    PatternDefinition,
+    PatternVersion,
+    boundaries,
+    content_hash,
+    epoch_of,
+)
 from sharpwave.workers.testing.records import decision
 from sharpwave.workers.testing.stores import START
 
@@ -109,3 +115,27 @@ def test_what_is_no_pattern(wrong: dict[str, Any]) -> None:
 
 def test_a_version_reads_back() -> None:
     assert PatternVersion.model_validate_json(version().model_dump_json()) == version()
+
+
+def lasting(begin: int, end: int | None = None, **more: object) -> PatternVersion:
+    fields = {"pattern_id": "p", "agent_id": "ann", "decision_type": "TRADE", **more}
+    definition = PatternDefinition.model_validate(fields)
+    return PatternVersion(
+        definition=definition, version=1, effective_from=begin, effective_to=end, learned_at=0
+    )
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "epoch"), [(0, 0), (99, 0), (100, 100), (199, 100), (200, 200), (10**10, 300)]
+)
+def test_an_epoch_begins_where_a_version_begins_or_ends(timestamp: int, epoch: int) -> None:
+    versions = [lasting(100, 300), lasting(200, agent_id=None), lasting(100)]
+
+    assert epoch_of(versions, "ann", "TRADE", timestamp) == epoch
+
+
+def test_what_cannot_count_an_agents_decisions_begins_no_epoch_of_them() -> None:
+    versions = [lasting(100, agent_id="bob"), lasting(150, decision_type="HEDGE")]
+
+    assert epoch_of(versions, "ann", "TRADE", 1000) == 0
+    assert boundaries(versions, "bob", "TRADE") == [0, 100]

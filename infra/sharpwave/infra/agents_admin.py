@@ -45,10 +45,14 @@ class Wishes:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentView:
-    """One agent: what it registered and how its inbox stands (None without a queue)."""
+    """One agent: what it registered and how its inbox stands (None without a queue).
+
+    One that is neither registered nor removed wrote something without ever registering.
+    """
 
     agent_id: str
     registered: bool
+    removed: bool
     registration: Item
     inbox: Depth | None
     dlq: Depth | None
@@ -253,6 +257,7 @@ def _view(deployment: Deployment, items: Items, entry: Item) -> AgentView:
     return AgentView(
         agent_id=agent_id,
         registered=registration is not None,
+        removed=registration is None and entry.get("registered") is False,
         registration=registration or {},
         inbox=_depth(deployment, inbox.name),
         dlq=_depth(deployment, inbox.dlq),

@@ -20,7 +20,7 @@ Item = dict[str, Any]
 
 
 class Write(NamedTuple):
-    """One write of a transaction: `{"Put": ...}` or `{"Update": ...}` as DynamoDB takes it."""
+    """One part of a transaction, such as `{"Put": ...}`, as DynamoDB takes it."""
 
     request: dict[str, Any]
 
@@ -146,6 +146,28 @@ class Items:
             request["ExpressionAttributeNames"][f"#e{number}"] = name
             request["ExpressionAttributeValues"][f":e{number}"] = to_wire(value)
         return Write({"Update": request})
+
+    def below(self, table: str, key: Key, name: str, limit: int) -> Write:
+        """Give the condition that an item's number is below `limit`, or is not there."""
+        check = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "ConditionExpression": "attribute_not_exists(#n) OR #n < :limit",
+            "ExpressionAttributeNames": {"#n": name},
+            "ExpressionAttributeValues": {":limit": to_wire(limit)},
+        }
+        return Write({"ConditionCheck": check})
+
+    def raised(self, table: str, key: Key, name: str) -> Write:
+        """Give the change that adds one to an item's number; both may be new."""
+        update = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "UpdateExpression": "ADD #n :one",
+            "ExpressionAttributeNames": {"#n": name},
+            "ExpressionAttributeValues": {":one": to_wire(1)},
+        }
+        return Write({"Update": update})
 
     def _put(self, table: str, item: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
         condition = {"ConditionExpression": "attribute_not_exists(PK)"} if is_new else {}

@@ -27,5 +27,13 @@ class RecordFeed:
         if item is None:
             return False
         wire = item_to_wire(item)
-        reconcile(table, [wire], route=self._route, send=self._queues.send, now=time.time())
+        # Whoever asks for this record means it, though it is parked under another event too.
+        reconcile(
+            table,
+            [wire],
+            route=self._route,
+            send=self._queues.send,
+            now=time.time(),
+            refused=None,
+        )
         return True

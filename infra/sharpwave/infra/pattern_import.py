@@ -3,6 +3,10 @@
 A version never changes what it counts. A definition that counts otherwise becomes a new version,
 which takes over from the previous one at a moment in the near future; one that only reads
 otherwise, or is shared otherwise, changes in place and keeps its evidence.
+
+Workers keep in the table up to which moment they have judged decisions by the list of versions. A
+version begins beyond it, and its transaction says so: one that comes too late, however long it
+took on its way, is not written.
 """
 
 import time
@@ -14,13 +18,14 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Misused
+from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
 from sharpwave.schemas.tables import MEMORY, PIPELINE
+from sharpwave.schemas.times import bound
 
 #: What workers compute for a current row; a new version starts without.
 FIGURES = (
@@ -40,15 +45,22 @@ FIGURES = (
 _DEFINITIONS: TypeAdapter[list[PatternDefinition]] = TypeAdapter(list[PatternDefinition])
 
 
+_ATTEMPTS = 3
+
+
+class _Overtaken(Conflict):
+    """Workers judged decisions beyond the moment at which the version was to begin."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How far ahead a version takes effect, so that every worker knows it by then."""
+    """How far ahead a version takes effect, so that workers have seldom judged so far by then."""
 
     clock_skew_s: float = 5.0
     cache_s: float = 5.0
 
     def effective_from(self, now: float) -> int:
-        """Give the first whole epoch second at which a version written now may count."""
+        """Give the whole epoch second from which a version written now is to count."""
         return -int(-(now + self.clock_skew_s + 2 * self.cache_s) // 1)
 
 
@@ -95,13 +107,8 @@ def import_patterns(
     Raises:
         Conflict: somebody else imports the same pattern at the same moment; those before are in.
     """
-    moment = time.time() if now is None else now
-    start = (timing or Timing()).effective_from(moment)
-    items = Items(deployment)
-    return [
-        _import(items, definition, int(moment), start, dry_run=dry_run)
-        for definition in definitions
-    ]
+    items, ahead = Items(deployment), timing or Timing()
+    return [_settle(items, each, ahead, now, dry_run=dry_run) for each in definitions]
 
 
 def counted_hash(definition: PatternDefinition) -> str:
@@ -118,10 +125,25 @@ def described(definition: PatternDefinition) -> str:
     return "decisions that name it in reasoning.patterns_applied"
 
 
-def _import(
-    items: Items, definition: PatternDefinition, now: int, start: int, *, dry_run: bool
+def _settle(
+    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
 ) -> Imported:
-    draft = PatternVersion(definition=definition, version=1, effective_from=start, learned_at=now)
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _import(items, definition, timing, now, dry_run=dry_run)
+        except _Overtaken:
+            continue
+    return _import(items, definition, timing, now, dry_run=dry_run)
+
+
+def _import(
+    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
+) -> Imported:
+    moment = time.time() if now is None else now
+    start = max(timing.effective_from(moment), _judged(items) + 1)
+    draft = PatternVersion(
+        definition=definition, version=1, effective_from=start, learned_at=int(moment)
+    )
     row = items.get(MEMORY, Key(draft.pk, definition.pattern_id))
     if row is None:
         version, change, writes = draft, "created", _creation(items, draft)
@@ -134,8 +156,10 @@ def _import(
         change = "changed in place" if writes else "unchanged"
     if not dry_run:
         if writes:
-            items.transact(writes, thing=f"pattern {definition.pattern_id}")
-        _share(items, version, set((row or {}).get("shared_with", ())))
+            _write(items, writes, version, begins=change != "changed in place")
+        if _share(items, version, set((row or {}).get("shared_with", ()))):
+            # Figures that were published meanwhile are not in the new copies.
+            items.transact([_mark(items, version)], thing=f"pattern {definition.pattern_id}")
     return Imported(
         pattern_id=definition.pattern_id,
         owner=version.owner,
@@ -143,6 +167,29 @@ def _import(
         change=change,  # type: ignore[arg-type]
         effective_from=version.effective_from,
     )
+
+
+def _judged(items: Items) -> int:
+    item = items.get(PIPELINE, keys.judged())
+    return int(item["until"]) if item else -1
+
+
+def _write(items: Items, writes: Sequence[Write], version: PatternVersion, *, begins: bool) -> None:
+    thing, start = f"pattern {version.definition.pattern_id}", version.effective_from
+    fence = [items.below(PIPELINE, keys.judged(), "until", start)] if begins else []
+    try:
+        items.transact([*fence, *writes, _mark(items, version)], thing=thing)
+    except Conflict as conflict:
+        if begins and _judged(items) >= start:
+            text = f"{thing} took so long to write that workers are beyond its beginning"
+            raise _Overtaken(f"{text}; run it again") from conflict
+        raise
+
+
+def _mark(items: Items, version: PatternVersion) -> Write:
+    """Let workers compute the figures of a version that has counted nothing yet."""
+    day = bound(version.effective_from)[:10]
+    return items.raised(PIPELINE, keys.changed(version.subject, day), "rev")
 
 
 def _creation(items: Items, version: PatternVersion) -> list[Write]:
@@ -224,13 +271,15 @@ def _stored(items: Items, draft: PatternVersion, row: Mapping[str, Any]) -> Patt
     return PatternVersion.model_validate_json(entry["version"])
 
 
-def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> None:
+def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> bool:
+    """Bring the copies of readers up to date; says whether there are new ones."""
     readers = set(version.definition.shared_with)
     for reader in sorted(readers_before - readers):
         items.delete(MEMORY, _copy_key(version, reader))
     row = items.get(MEMORY, _key(version)) if readers else None
     if row is None:
-        return
+        return False
+    made = False
     words = {n: v for n, v in _current(version).items() if not n.startswith("GSI")}
     content = {n: v for n, v in row.items() if not n.startswith("GSI")}
     for reader in sorted(readers):
@@ -240,9 +289,11 @@ def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> N
             revision = max(content.get("figures_rev", 0), found.get("figures_rev", 0)) + 1
             extra = {"owner": version.owner, "figures_rev": revision}
             items.put(MEMORY, {**content, **key.item(), **extra})
+            made = True
         elif any(found.get(name) != value for name, value in words.items()):
             # Workers keep the copy's figures, so only the words are set.
             items.update(MEMORY, key, words)
+    return made
 
 
 def _entry(version: PatternVersion) -> Item:

@@ -9,9 +9,11 @@ from sharpwave.infra.errors import Misused
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire
 from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
+from sharpwave.workers.adapters.tables import TableReads
 from sharpwave.workers.main import build_router
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.settings import Settings
 
 
@@ -20,7 +22,8 @@ def reconcile_tables(
 ) -> dict[str, int]:
     """Feed every item of streamed tables to the router; gives how many, by table.
 
-    Safe at any time: what was handled before changes nothing.
+    Safe at any time: what was handled before changes nothing, and what was refused is passed
+    over until its agent changes it; `dlq redrive parked` hands it over all the same.
 
     Raises:
         Misused: a name is no streamed table.
@@ -31,6 +34,7 @@ def reconcile_tables(
         raise Misused(f"{wrong[0]!r} is no streamed table; there are: {known}")
     route = build_router(Settings(prefix=deployment.prefix))
     queues = SqsWorkQueues(deployment.sqs, urls=QueueUrls(deployment.sqs, prefix=deployment.prefix))
+    reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
     return {
         name: reconcile(
             name,
@@ -38,6 +42,7 @@ def reconcile_tables(
             route=route,
             send=_nothing if dry_run else queues.send,
             now=time.time(),
+            refused=RefusedBefore(reads),
         )
         for name in names or tables.STREAMED
     }

@@ -89,6 +89,9 @@ def _shape(deployment: Deployment, table: Table, found: dict[str, Any]) -> Itera
         elif _keys(have) != _keys(index) or not _carries(have, index):
             what = f"index {index['IndexName']} has other attributes; delete it and provision again"
             yield Difference("table", name, what, breaks=True)
+    for extra in sorted(existing.keys() - {index.name for index in table.indexes}):
+        what = f"nothing here reads its index {extra}, for which each put pays: delete it"
+        yield Difference("table", name, what, breaks=False)
 
 
 def _stream(

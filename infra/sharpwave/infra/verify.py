@@ -113,7 +113,7 @@ def _disagreements(pairs: Iterable[tuple[str, Counts, Counts]]) -> list[Disagree
 
 
 def _comparable(counts: Counts) -> Counts:
-    return replace(counts, size=0, units=0)
+    return replace(counts, revision=0, units=0)
 
 
 def _shown(counts: Counts) -> dict[str, int]:

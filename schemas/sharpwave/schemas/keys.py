@@ -38,11 +38,13 @@ _AGENT_FAMILIES = {
     "shared": "pattern",
     **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
 }
+_WRITERS = "shared#writers#"
+_LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
 _FAMILIES = {
     "shared": "pattern",
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
-    **{name: name for name in ("resolved", "due", "changed", "sources")},
+    **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
 }
 
 
@@ -161,7 +163,7 @@ def strategy_pk(agent_id: str) -> str:
 
 def writer(decision_type: str, agent_id: str) -> Key:
     """Give the key of an entry in the list of agents that wrote decisions of one type."""
-    return Key(f"shared#writers#{decision_type}", agent_id)
+    return Key(_WRITERS + decision_type, agent_id)
 
 
 def episode_sources(agent_id: str, decision_type: str, day: str, hour: str) -> Key:
@@ -225,10 +227,23 @@ def known_pattern(subject: str) -> Key:
     return Key("patterns", subject)
 
 
+def judged() -> Key:
+    """Give the key of the moment up to which decisions were judged by the list of versions."""
+    return Key("judged", "patterns")
+
+
 def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     """Give the key of a refused record; the refused records of one partition lie together."""
     shard = _shard_of(pk, PARKED_SHARDS)
     return Key(f"parked#{table}#{shard}", f"{pk}|{sk}|{event_id}"[-1000:])
+
+
+def parked_span(table: str, pk: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of what was refused of one partition.
+
+    Keys too long for a record that could be valid are cut and may lie elsewhere.
+    """
+    return parked(table, pk, "", "").pk, f"{pk}|", f"{pk}|~"
 
 
 def parked_pks(table: str) -> list[str]:
@@ -256,9 +271,20 @@ def ledger_day(subject: str, day: str) -> Key:
     return Key(ledger_pk(subject), f"D#{day}")
 
 
+def ledger_total(subject: str) -> Key:
+    """Give the key of a ledger's counts, summed over its days."""
+    return Key(ledger_pk(subject), "T")
+
+
 def changed(subject: str, day: str) -> Key:
     """Give the key of the mark that a ledger's day changed since it was last published."""
     return Key(f"changed#{_shard_of(subject, CHANGED_SHARDS)}", f"{subject}|{day}")
+
+
+def split_changed(sk: str) -> tuple[str, str]:
+    """Give the ledger's subject and the day that the sort key of a mark names."""
+    subject, _, day = sk.rpartition("|")
+    return subject, day
 
 
 def changed_pks() -> list[str]:
@@ -273,6 +299,16 @@ def base_subject(agent_id: str, decision_type: str, epoch: int = 0) -> str:
     and type; the first one has no name of its own.
     """
     return f"base:{agent_id}:{decision_type}" + (f"@{epoch}" if epoch else "")
+
+
+def split_base_subject(subject: str) -> tuple[str, str, int] | None:
+    """Give agent, type and epoch of a base ledger, or None if it is another's."""
+    kind, _, rest = subject.partition(":")
+    if kind != "base":
+        return None
+    name, _, epoch = rest.partition("@")
+    agent_id, _, decision_type = name.partition(":")
+    return agent_id, decision_type, int(epoch or 0)
 
 
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
@@ -351,9 +387,11 @@ def family(pk: str, sk: str) -> str:
         if len(parts) == 1:
             return "registration" if sk == REGISTRATION else "state"
         return _AGENT_FAMILIES.get(parts[1], OTHER)
+    if pk.startswith(_WRITERS):
+        return "writers"
     head = pk.partition("#")[0]
     if head == "ledger":
-        return "head" if sk.startswith("H#") else "slot"
+        return _LEDGER_FAMILIES.get(sk[:2], OTHER)
     return _FAMILIES.get(head, OTHER)
 
 

@@ -122,6 +122,14 @@ def parse_json(text: str | bytes) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
+def canonical_json(item: Mapping[str, Any]) -> str:
+    """Write plain attributes as JSON that depends on what they say alone.
+
+    The order of names, the way a number is written and the order of a set do not matter.
+    """
+    return json.dumps(item, sort_keys=True, separators=(",", ":"), default=_canonical)
+
+
 def wire_depth(value: Wire) -> int:
     """Count how deeply maps and lists nest in a typed value; a scalar has depth 0."""
     deepest, todo = 0, [(value, 0)]
@@ -158,6 +166,18 @@ def _value_size(value: Wire) -> int:
     if kind in ("SS", "NS", "BS"):
         return sum(_value_size({kind[0]: part}) for part in content)
     return 1
+
+
+def _canonical(value: object) -> Any:
+    # A number, binary or a set is marked as what it is, for a text may say the same.
+    if isinstance(value, Decimal):
+        is_whole = value == value.to_integral_value()
+        return int(value) if is_whole else {"N": f"{value.normalize()}"}
+    if isinstance(value, bytes):
+        return {"B": base64.b64encode(value).decode()}
+    if isinstance(value, Set):
+        return {"set": sorted(value)}
+    raise UnstorableValue(f"DynamoDB has no type for {type(value).__name__}: {value!r:.80}")
 
 
 def _json_number(text: str) -> str:

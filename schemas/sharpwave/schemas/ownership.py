@@ -1,10 +1,12 @@
 """Which attributes belong to the agent and which to the worker, and what a change means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 from sharpwave.schemas.keys import Kind
+from sharpwave.schemas.numbers import Wire, canonical_json, item_from_wire
 
 #: Attributes only workers write; every other attribute of a record is the agent's.
 WORKER: Mapping[Kind, frozenset[str]] = {
@@ -51,6 +53,17 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
     if wiped:
         return Change.OVERWRITTEN if changed else Change.WIPED
     return Change.AGENT if changed else Change.ECHO
+
+
+def digest_of(kind: Kind | None, image: Mapping[str, Wire], but: Set[str] = frozenset()) -> str:
+    """Give a digest of what the agent says in a typed image, whatever workers added to it.
+
+    `but` names attributes that do not count.
+    """
+    others = IGNORED | but if kind is None else WORKER[kind] | IGNORED | but
+    own = {name: value for name, value in image.items() if name not in others}
+    text = canonical_json(item_from_wire(own))
+    return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def changed_names(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:

@@ -1,6 +1,6 @@
 """A pattern: a claim that decisions with certain features succeed more often than the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Annotated, Any, Literal
@@ -36,7 +36,9 @@ class PatternDefinition(BaseModel):
     )
     min_lift: Annotated[float, Field(ge=0, lt=1)] = 0.05
     half_life_days: Annotated[float, Field(gt=0)] = 14.0
-    shards: Annotated[int, Field(ge=1, le=64)] = 1
+    shards: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="accepted and without effect: ledgers split by themselves"
+    )
     shared_with: list[AgentId] = Field(default_factory=list)
 
 
@@ -85,12 +87,16 @@ class PatternVersion(BaseModel):
             return False
         if definition.decision_type != decision["decision_type"]:
             return False
-        end = self.effective_to
-        if not self.effective_from <= decision["timestamp"] < (end or 1 << 60):
+        if not self.covers(decision["timestamp"]):
             return False
         if definition.conditions is None:
             return self.applied(decision)
         return definition.conditions.matches(decision)
+
+    def covers(self, moment: int) -> bool:
+        """Say whether the version is in effect at an epoch second."""
+        end = self.effective_to
+        return self.effective_from <= moment and (end is None or moment < end)
 
     def applied(self, decision: Mapping[str, Any]) -> bool:
         """Say whether the decision names this pattern in `reasoning.patterns_applied`."""
@@ -126,6 +132,28 @@ class PatternRow(BaseModel):
     as_of: str | None = None
     is_shared: bool = False
     shared_with: list[AgentId] = Field(default_factory=list)
+
+
+def boundaries(versions: Iterable[PatternVersion], agent_id: str, decision_type: str) -> list[int]:
+    """List the moments at which epochs of one agent's decisions of one type begin, in order.
+
+    An epoch begins where a version that may count them begins or ends, so that each version
+    covers whole epochs; the first one begins at 0.
+    """
+    moments = {0}
+    for version in versions:
+        definition = version.definition
+        if definition.decision_type == decision_type and definition.agent_id in (None, agent_id):
+            moments |= {version.effective_from, version.effective_to or 0}
+    return sorted(moments)
+
+
+def epoch_of(
+    versions: Iterable[PatternVersion], agent_id: str, decision_type: str, timestamp: int
+) -> int:
+    """Give the epoch that a decision belongs to: the latest boundary up to its `timestamp`."""
+    begun = boundaries(versions, agent_id, decision_type)
+    return max((moment for moment in begun if moment <= timestamp), default=0)
 
 
 def content_hash(definition: PatternDefinition) -> str:

@@ -33,7 +33,6 @@ TABLES = (
         streamed=True,
         indexes=(
             Index("by_agent", "agent_id", "timestamp", "N", include=("outcome", "event_time")),
-            Index("by_type", "decision_type", "timestamp", "N"),
             Index("by_id", "decision_id", None),
         ),
     ),

@@ -94,13 +94,30 @@ def test_a_chain_carries_its_root(connect: Connect) -> None:
     assert {middle.root_decision_id, leaf.root_decision_id} == {root.decision_id}
 
 
-def test_everyones_decisions_are_read_by_type(connect: Connect) -> None:
-    hunter, other = connect("hunter"), connect("other")
-    made = {hunter.decide("PICK").key, other.decide("PICK").key}
+def wrote(pipeline: Any, decision_type: str, *agents: str) -> None:
+    """List agents as writers of a type, as the pipeline does once it has counted a decision."""
+    for agent in agents:
+        pipeline.put(tables.MEMORY, keys.writer(decision_type, agent).item())
 
-    found = hunter.decisions(agent_id="*", decision_type="PICK")
 
-    assert {decision.key for decision in found} == made
+def test_everyones_decisions_are_merged_newest_first(connect: Connect, pipeline: Any) -> None:
+    agents = [connect(name) for name in ("hunter", "other", "third")]
+    made = [agents[n % 3].decide("PICK").key for n in range(33)]
+    agents[1].decide("SCAN")
+    wrote(pipeline, "PICK", "hunter", "other", "third", "who-left")
+
+    def read(limit: int) -> list[keys.Key]:
+        found = agents[0].decisions(agent_id="*", decision_type="PICK", limit=limit)
+        return [decision.key for decision in found]
+
+    assert sorted(read(100)) == sorted(made)
+    newest_first = sorted(made, key=lambda key: key.sk, reverse=True)
+    assert [key.sk for key in read(7)] == [key.sk for key in newest_first[:7]]
+    assert agents[0].decisions(agent_id="*", decision_type="NEVER") == []
+
+
+def test_everyones_decisions_are_read_one_type_at_a_time(connect: Connect) -> None:
+    hunter = connect("hunter")
     with pytest.raises(ValueError, match="one type at a time"):
         hunter.decisions(agent_id="*")
 
@@ -112,6 +129,7 @@ def test_forged_and_expired_decisions_are_left_out(connect: Connect, pipeline: A
     pipeline.put(tables.DECISIONS, {**item, "PK": keys.decision_pk("evil", "PICK")})
     old = {**item, "decision_id": "dec_old", "SK": mine.SK[:24] + "#dec_old", "ttl": 1}
     pipeline.put(tables.DECISIONS, old)
+    wrote(pipeline, "PICK", "hunter", "evil")
 
     found = agent.decisions(limit=1)
     by_type = agent.decisions(agent_id="*", decision_type="PICK")

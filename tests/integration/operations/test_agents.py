@@ -108,6 +108,18 @@ def test_an_agent_that_comes_back_is_registered_again(deployment: Deployment) ->
     assert list_agents(deployment)[0].registered
 
 
+def test_who_wrote_without_registering_is_listed_as_such(
+    deployment: Deployment, sharpwave: Any
+) -> None:
+    place = keys.known_agent("stranger").item()
+    Items(deployment).put("pipeline", {**place, "agent_id": "stranger"})
+
+    (agent,) = list_agents(deployment)
+
+    assert (agent.registered, agent.removed) == (False, False)
+    assert sharpwave("agents", "ls")[1][0]["removed"] is False
+
+
 def test_an_unknown_agent_cannot_be_removed(deployment: Deployment) -> None:
     with pytest.raises(Missing, match="agents ls"):
         remove_agent(deployment, "nobody")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sharpwave.infra import pattern_import
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict
 from sharpwave.infra.items import Items
@@ -191,3 +192,50 @@ def test_the_command_imports_lists_and_shows(
     assert (code, error["kind"]) == (1, "Missing")
     memory = sharpwave("memory", "recall", "trade-executor")[1]
     assert [item["SK"] for item in memory["patterns"]] == ["whale_pump"]
+
+
+def judge_until(deployment: Deployment, until: int) -> None:
+    Items(deployment).put("pipeline", {**keys.judged().item(), "until": until})
+
+
+def test_a_version_begins_after_what_workers_have_judged(deployment: Deployment) -> None:
+    judge_until(deployment, NOW + 100)
+
+    assert put(deployment, pattern()).effective_from == NOW + 101
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_version_that_workers_overtook_begins_later(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    """As if the import had been frozen between its first read and its write."""
+    if not is_new:
+        put(deployment, pattern(5))
+    judge_until(deployment, NOW + 3_700)
+    judged, seen = pattern_import._judged, iter([-1])
+    monkeypatch.setattr(pattern_import, "_judged", lambda items: next(seen, judged(items)))
+
+    done = put(deployment, pattern(9), now=NOW + 3_600)
+
+    assert done.effective_from == NOW + 3_701
+    assert done.version == (1 if is_new else 2)
+
+
+def test_an_import_that_is_overtaken_again_and_again_says_so(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge_until(deployment, NOW + 3_700)
+    judged, seen = pattern_import._judged, iter(range(6))
+    late = lambda items: -1 if next(seen, 1) % 2 == 0 else judged(items)  # noqa: E731
+    monkeypatch.setattr(pattern_import, "_judged", late)
+
+    with pytest.raises(Conflict, match="workers are beyond its beginning; run it again"):
+        put(deployment, pattern(), now=NOW)
+    assert list(known_versions(Items(deployment))) == []
+
+
+def test_an_import_asks_for_figures(deployment: Deployment) -> None:
+    put(deployment, pattern(shared_with=["risk-manager"]))
+
+    mark = keys.changed("pattern:trade-executor:whale_pump@1", "2025-10-18")
+    assert (Items(deployment).get("pipeline", mark) or {})["rev"] == 2

@@ -101,6 +101,20 @@ def test_a_missing_index_is_added(bare: Deployment) -> None:
     assert provision(bare).steps == ()
 
 
+def test_an_index_that_nothing_reads_is_named(bare: Deployment) -> None:
+    """A partition per type throttles the puts of a whole fleet; an older table may have it."""
+    request = tables.create_request(tables.TABLES[0], bare.prefix)
+    request["AttributeDefinitions"].append({"AttributeName": "old", "AttributeType": "S"})
+    key = [{"AttributeName": "old", "KeyType": "HASH"}]
+    index = {"IndexName": "by_old", "KeySchema": key, "Projection": {"ProjectionType": "ALL"}}
+    request["GlobalSecondaryIndexes"].append(index)
+    bare.dynamodb.create_table(**request)
+
+    found = provision(bare)
+
+    assert [each.what for each in found.differences if "by_old" in each.what]
+
+
 def test_what_an_operator_tuned_is_reported_and_left(deployment: Deployment) -> None:
     deliver = Mailbox(deployment, "deliver")
     deployment.sqs.set_queue_attributes(

@@ -5,7 +5,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dramatiq
@@ -27,14 +27,17 @@ from sharpwave.workers.deliver import (
     late_messages,
 )
 from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.envelope import Duty, image_of, singles
-from sharpwave.workers.episodes import fold_decisions, sweep_decisions
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
+from sharpwave.workers.episodes import Day, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.expiry import expire
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
-from sharpwave.workers.learning.publish import publish
+from sharpwave.workers.learning.publish import Position, Publishing, publish
+from sharpwave.workers.learning.slots import Slots
+from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.outgoing import MAX_DELAY_S
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -47,7 +50,8 @@ from sharpwave.workers.ports import (
     WorkQueues,
     Writes,
 )
-from sharpwave.workers.promote import promote, sweep_memories
+from sharpwave.workers.promote import Shown, promote, sweep_memories
+from sharpwave.workers.router import LEARN
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +181,14 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     # Acknowledgements of one signal come close together and then share one write of its mirror.
     changes = Gatherer(mirror_all, linger_s=ports.linger_s, threads=ports.threads)
 
+    seen = Writers(writes=ports.writes, clock=ports.clock)
+
     def on_refused(entries: Entries) -> None:
         ports.parking.park([_refusal(entry) for entry in entries])
+
+    def on_seen(entries: Entries) -> int:
+        seen.note_agents(entry["agent"] for entry in entries)
+        return len(entries)
 
     def on_registered(entries: Entries) -> None:
         joined = [_joined(entry) for entry in entries]
@@ -197,6 +207,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
+        "on_seen": on_seen,
         "on_expiry": on_expiry,
         "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
     }
@@ -204,21 +215,38 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
 
 def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
-        items = {_key(entry): _item(entry) for entry in entries}
-        return promote(list(items.values()), writes=ports.writes, clock=ports.clock)
-
-    def on_late_outcomes(entries: Entries) -> int:
-        items = {_key(entry): _item(entry) for entry in entries}
-        return fold_decisions(
-            list(items.values()), reads=ports.reads, writes=ports.writes, clock=ports.clock
+        shown: dict[keys.Key, Shown] = {}
+        for entry in entries:
+            key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
+            if key not in shown or shown[key].order <= state.order:
+                shown[key] = state
+        return promote(
+            list(shown.values()),
+            reads=ports.reads,
+            writes=ports.writes,
+            parking=ports.parking,
+            clock=ports.clock,
         )
+
+    def fold_all(entries: list[Mapping[str, Any]]) -> None:
+        items = {_key(entry): _item(entry) for entry in entries}
+        fold_decisions(
+            list(items.values()),
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=ports.clock,
+        )
+
+    # An hour's decisions, from whatever messages, share one look at that hour.
+    folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
 
     def on_sweep(entries: Entries) -> int:
         return _for_each_agent(entries, lambda agent: _sweep(agent, ports))
 
     return {
         "on_memories": on_memories,
-        "on_late_outcomes": on_late_outcomes,
+        "on_late_outcomes": folds.add,
         "on_sweep": on_sweep,
         "on_sweep_tick": _fan_out(ports, ticks.SWEEP),
     }
@@ -227,25 +255,79 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 def _sweep(agent_id: str, ports: Ports) -> int:
     after = ports.promote_after_s
     return sweep_memories(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+        agent_id,
+        promote_after_s=after,
+        reads=ports.reads,
+        writes=ports.writes,
+        parking=ports.parking,
+        clock=ports.clock,
     ) + sweep_decisions(
-        agent_id, promote_after_s=after, reads=ports.reads, writes=ports.writes, clock=ports.clock
+        agent_id,
+        promote_after_s=after,
+        reads=ports.reads,
+        writes=ports.writes,
+        catalogue=ports.catalogue,
+        clock=ports.clock,
     )
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
-    def learn_all(entries: list[Mapping[str, Any]]) -> None:
-        items = [_item(entry) for entry in entries]
-        learn(items, catalogue=ports.catalogue, ledger=ports.ledger, spread=ports.spread)
+    def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
+        refresh(
+            Day(agent_id, decision_type, day),
+            known,
+            reads=ports.reads,
+            writes=ports.writes,
+            catalogue=ports.catalogue,
+            clock=ports.clock,
+        )
 
-    # Decisions of one bucket, from whatever messages, share one write of its ledger.
+    slots = Slots(ports.ledger)
+    writers = Writers(writes=ports.writes, clock=ports.clock)
+    publishing = Publishing(
+        catalogue=ports.catalogue,
+        reads=ports.reads,
+        writes=ports.writes,
+        ledger=ports.ledger,
+        clock=ports.clock,
+        refresh=refresh_day,
+        spread=ports.spread,
+    )
+
+    def learn_all(items: list[Item]) -> None:
+        learn(items, catalogue=ports.catalogue, slots=slots, writers=writers, spread=ports.spread)
+
+    # Decisions of one slot, from whatever messages, share one write of its ledger.
     decisions = Gatherer(learn_all, linger_s=ports.linger_s, threads=ports.threads)
 
-    def on_figures_tick(entries: Entries) -> int:
-        versions = ports.catalogue.versions(latest=ports.clock())
-        return publish(versions, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+    def on_decisions(entries: Entries) -> int:
+        now: list[Item] = []
+        later: dict[int, list[Entry]] = {}
+        for entry in entries:
+            item = _item(entry)
+            wait_s = min(ports.catalogue.wait_s(item), MAX_DELAY_S)
+            if wait_s:
+                later.setdefault(wait_s, []).append(Entry(ascii_json(entry), ""))
+            else:
+                # What cannot be judged fails here, before others wait for it.
+                ports.catalogue.known_for(item)
+                now.append(item)
+        if now:
+            decisions.add(now)
+        moment_ms = int(ports.clock() * 1000)
+        for wait_s, waiting in later.items():
+            parts = pack(LEARN, waiting, moment_ms=moment_ms)
+            ports.queues.send([replace(part, delay_s=wait_s) for part in parts])
+        return len(now)
 
-    return {"on_decisions": decisions.add, "on_figures_tick": on_figures_tick}
+    def on_figures_tick(entries: Entries) -> int:
+        begin = entries[0].get("begin") if entries else None
+        changed, following = publish(Position(*begin) if begin else Position(), publishing)
+        if following is not None:
+            ports.queues.send([ticks.tick(ticks.FIGURES, clock=ports.clock, begin=following)])
+        return changed
+
+    return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
 
 
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
@@ -332,5 +414,11 @@ def _loss(content: Mapping[str, Any]) -> Loss:
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
     faults = [Fault(**fault) for fault in entry["faults"]]
     return Refusal(
-        entry["table"], _key(entry), entry["event_id"], faults, entry["image"], entry["owner"]
+        entry["table"],
+        _key(entry),
+        entry["event_id"],
+        faults,
+        entry["image"],
+        entry["owner"],
+        entry.get("digest", ""),
     )

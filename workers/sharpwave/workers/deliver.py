@@ -233,6 +233,10 @@ def _address(plans: Sequence[_Plan], ports: Delivery) -> None:
     absent = _absent(doubtful - confirmed.keys(), ports)
     for plan in plans:
         plan.is_late = expires_at(plan.signal) <= now
+    marked = _marked([plan for plan in plans if plan.is_late], ports)
+    for plan in plans:
+        # A row that is missing by now was deleted, if the mirror says that it was delivered.
+        plan.held = {**marked.get(plan.holder, {}), **plan.held}
         for target in plan.audience:
             if RANK[plan.held.get(target, _PENDING)["status"]] >= RANK["DELIVERED"]:
                 continue
@@ -241,6 +245,18 @@ def _address(plans: Sequence[_Plan], ports: Delivery) -> None:
                 plan.denied[target] = {"status": "FAILED", "reason": reason}
             else:
                 plan.targets.append(target)
+
+
+def _marked(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, Statuses]:
+    """Give what mirrors say of targets that were delivered to, or came to an end."""
+    if not plans:
+        return {}
+    seen = {plan.holder: Sent(audience=frozenset(plan.audience)) for plan in plans}
+    known = mirror(seen, reads=ports.reads, writes=ports.writes)
+    return {
+        holder: {name: statuses[name] for name in _beyond_pending(statuses)}
+        for holder, statuses in known.items()
+    }
 
 
 def _obstacle(plan: _Plan, target: str, known: Mapping[str, Registration]) -> str | None:

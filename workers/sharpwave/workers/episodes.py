@@ -1,30 +1,42 @@
 """Decisions older than a day fold into one summary per agent, type and day.
 
-A summary keeps a part for each hour in which its decisions were written. An hour is always
-recomputed whole from the decisions themselves, so a late outcome simply runs its hour again, and
-nothing is ever counted twice; the day is the sum of its hours.
+What a summary counts is what the base ledger counts of its day, all epochs together: admitted
+states, once each, in sets that only grow. So it is right however late an outcome comes, and stays
+right when time removes the decisions. Only the sources that decisions used are in no ledger. They
+are kept by the hour in which decisions were written: each time an hour is read whole, and the
+greater numbers stand, so what is gone from the table takes nothing away.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from functools import partial
+from itertools import chain, groupby, islice
+from typing import NamedTuple, TypeVar
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of, is_event_time
 from sharpwave.workers.admission import is_admissible
-from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.learning.catalogue import Catalogue, Known
+from sharpwave.workers.learning.counts import Counts
+from sharpwave.workers.learning.publish import base_day
+from sharpwave.workers.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
-from sharpwave.workers.promote import pages
+from sharpwave.workers.refused import RefusedBefore
 
-#: In how many lots the decisions of one `promote_after_s` come of age.
-LOTS = 24
+T = TypeVar("T")
+
 _ATTEMPTS = 8
-#: Decisions folded together; below it, each is read once.
-_CHUNK = 5_000
+#: Writes and reads of one call; and marks after which a sweep notes how far it came.
+_PAGE, _MARKS = 100, 2_000
 #: Sources kept of an hour and of a day, those used most.
 _SOURCES_KEPT = 20
 _HOUR = len("2026-11-22T14")
+_HOUR_S = 3_600
+#: Seconds after which a sweep leaves the rest to the next one.
+SWEEP_S = 20
 
 
 class Day(NamedTuple):
@@ -34,120 +46,247 @@ class Day(NamedTuple):
     decision_type: str
     day: str
 
+    @property
+    def place(self) -> Location:
+        """Say where its summary is."""
+        return Location(tables.MEMORY, keys.episode(*self))
+
+
+class Span(NamedTuple):
+    """One agent's decisions of one type that were written in one hour, such as 2026-11-22T14."""
+
+    agent_id: str
+    decision_type: str
+    hour: str
+
 
 def sweep_decisions(
-    agent_id: str, *, promote_after_s: float, reads: Reads, writes: Writes, clock: Clock
+    agent_id: str,
+    *,
+    promote_after_s: float,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
 ) -> int:
-    """Fold an agent's decisions that have come of age; gives the number of days recomputed."""
+    """Fold an agent's decisions that have come of age; gives the number of days that changed.
+
+    Hour by hour: an hour's days are brought up to date, its decisions marked, and then the
+    low-water mark is raised, so a sweep that ends anywhere is taken up there by the next one.
+    """
     low = LowWater("episode", agent_id, reads=reads, writes=writes)
     swept = int(epoch_of(low.mark + "Z")) if low.mark else 0
-    # Folding reads an hour whole, so decisions come of age an hour at a time; by then the router
-    # sees to those stored late, whatever its clock.
+    # Folding reads an hour whole, so decisions come of age in lots; by then the router sees to
+    # those stored late, whatever its clock.
     lot = max(1, int(promote_after_s) // LOTS)
-    until = int(clock() - promote_after_s - min(CLOCKS_APART_S, lot)) // lot * lot - 1
-    if until <= swept:
-        return 0
+    began = clock()
+    until = int(began - promote_after_s - min(INDEX_TRAILS_S, lot)) // lot * lot - 1
+    changed = 0
     due = reads.by_agent(agent_id, after=swept, until=until)
-    found = folded = 0
-    for chunk in pages((entry for entry in due if _is_readable(entry, agent_id)), _CHUNK):
-        found += len(chunk)
-        folded += fold_decisions(chunk, reads=reads, writes=writes, clock=clock)
-    low.raise_to(bound(until), at_once=found > 0)
-    return folded
-
-
-def fold_decisions(decisions: Sequence[Item], *, reads: Reads, writes: Writes, clock: Clock) -> int:
-    """Recompute the hours of some decisions and mark the decisions promoted.
-
-    The items need at least PK, SK, timestamp and, if present, event_time.
-    """
-    spans: dict[Day, list[str]] = {}
-    for decision in decisions:
-        spans.setdefault(_day(decision), []).append(decision["SK"])
-    changed = sum(_recompute(day, sks, reads, writes, clock) for day, sks in spans.items())
-    moment = int(clock())
-    marks: list[Write] = [_mark(decision, moment) for decision in decisions]
-    if marks:
-        writes.apply(marks)
+    for number, entries in groupby(due, key=lambda entry: int(entry["timestamp"]) // _HOUR_S):
+        end = min(until, (number + 1) * _HOUR_S - 1)
+        spans = {_span(entry) for entry in entries if _is_readable(entry, agent_id)}
+        for span in sorted(spans):
+            days = _count_sources(span, (), reads, writes, until=bound(end))
+            changed += _refresh_all(days, reads, writes, catalogue, clock)
+        marking = _mark_all(agent_id, swept, end, reads, writes, clock)
+        for swept in marking:
+            if not low.raise_to(bound(swept), at_once=True) or clock() - began > SWEEP_S:
+                # Another sweep is at it, or the rest has to wait.
+                return changed
+    if until > swept:
+        low.raise_to(bound(until))
     return changed
 
 
-def hour(decisions: Iterable[Item]) -> Item:
-    """Sum up decisions: counts, qualities and the sources used most."""
-    n = successes = pending = 0
-    qualities: list[Decimal] = []
-    sources: Counter[str] = Counter()
+def fold_decisions(
+    decisions: Sequence[Item],
+    *,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
+) -> int:
+    """Bring the days of some decisions up to date, and mark the decisions promoted.
+
+    Args:
+        decisions: admitted ones, whole; time may have removed them since.
+        reads: strong reads.
+        writes: conditional writes.
+        catalogue: the patterns, whose versions divide base ledgers into epochs.
+        clock: the time.
+
+    Returns:
+        The number of days that changed.
+    """
+    days = {_day(decision) for decision in decisions}
+    spans: dict[Span, list[Item]] = {}
     for decision in decisions:
-        outcome = decision.get("outcome")
-        sources.update(_sources(decision))
-        if not isinstance(outcome, dict):
-            pending += 1
+        if _sources(decision):
+            spans.setdefault(_span(decision), []).append(decision)
+    for span, given in sorted(spans.items(), key=lambda pair: pair[0]):
+        _count_sources(span, given, reads, writes)
+    changed = _refresh_all(sorted(days), reads, writes, catalogue, clock)
+    _mark_page(decisions, writes, clock)
+    return changed
+
+
+def refresh(
+    day: Day,
+    known: Known,
+    *,
+    reads: Reads,
+    writes: Writes,
+    catalogue: Catalogue,
+    clock: Clock,
+    folds: bool = False,
+) -> bool:
+    """Make a day's summary say what its base ledgers, and its sources, say now.
+
+    The summary is read before what it sums up: if nobody wrote it since, nobody knew better. Who
+    changes a ledger refreshes its day afterwards, but leaves a day alone that has no summary yet.
+    So after making one, its maker looks once more.
+
+    Args:
+        day: whose summary.
+        known: the versions of patterns, for they divide base ledgers into epochs. If others have
+            summed up more epochs than these make, the list is read anew.
+        reads: strong reads.
+        writes: conditional writes.
+        catalogue: where the versions are read anew.
+        clock: the time.
+        folds: make the summary if there is none, and sum up its sources. Who changed nothing but
+            counts leaves both to whoever folds the day.
+
+    Returns:
+        Whether it changed.
+
+    Raises:
+        TryAgain: the summary kept changing, or a newer release wrote a version that divides the
+            day's ledgers; a worker of that release sums it up.
+    """
+    changed = False
+    for _ in range(_ATTEMPTS):
+        stored = reads.get([day.place]).get(day.place)
+        if stored is None and not folds:
+            return changed
+        if not known.is_readable(day.agent_id, day.decision_type):
+            raise TryAgain(f"a newer release divides the ledgers of {day.decision_type}")
+        epochs = boundaries(known.versions, day.agent_id, day.decision_type)
+        if stored and stored.get("epochs", 0) > len(epochs):
+            known = catalogue.fresh()
             continue
-        n += 1
-        successes += bool(outcome.get("success"))
-        if outcome.get("quality_score") is not None:
-            qualities.append(Decimal(outcome["quality_score"]))
-    return {
-        "sample_size": n,
-        "successes": successes,
-        "pending": pending,
-        "qualities": len(qualities),
-        "quality_sum": sum(qualities, Decimal(0)),
+        counts = base_day(*day, known.versions, reads)
+        sources = Counter(stored["sources"]) if stored and not folds else _sources_of(day, reads)
+        content = {**summary(day, counts, sources), "epochs": len(epochs)}
+        if stored and all(stored.get(name) == value for name, value in content.items()):
+            return changed
+        done = writes.apply([_store(day.place, stored, content, int(clock()))])[0]
+        changed = changed or done
+        if done and stored is not None:
+            return True
+    raise TryAgain(f"the episode {day.place.key.sk} kept changing")
+
+
+def _refresh_all(
+    days: Sequence[Day], reads: Reads, writes: Writes, catalogue: Catalogue, clock: Clock
+) -> int:
+    if not days:
+        return 0
+    known = catalogue.fresh()
+    again = partial(
+        refresh, reads=reads, writes=writes, catalogue=catalogue, clock=clock, folds=True
+    )
+    return sum(again(day, known) for day in days)
+
+
+def summary(day: Day, counts: Counts, sources: Counter[str]) -> Item:
+    """Sum up a day: its counts, its mean quality, and the sources used most."""
+    result: Item = {
+        "memory_type": "EPISODE",
+        **day._asdict(),
+        "sample_size": counts.n,
+        "successes": counts.s,
+        "pending": counts.pending,
         "sources": _most_used(sources),
     }
-
-
-def summary(day: Day, hours: Mapping[str, Item]) -> Item:
-    """Add up a day's hours."""
-    parts = list(hours.values())
-    sources: Counter[str] = Counter()
-    for part in parts:
-        sources.update(part["sources"])
-    counts = {
-        name: sum(part[name] for part in parts)
-        for name in ("sample_size", "successes", "pending", "qualities")
-    }
-    qualities = counts.pop("qualities")
-    result: Item = {**day._asdict(), **counts, "sources": _most_used(sources)}
-    if qualities:
-        total = sum((part["quality_sum"] for part in parts), Decimal(0))
-        result["quality_mean"] = round(total / qualities, 4)
+    if counts.q_n:
+        result["quality_mean"] = round(Decimal(counts.q_sum) / counts.q_n / 10_000, 4)
     return result
 
 
-def _recompute(day: Day, sks: list[str], reads: Reads, writes: Writes, clock: Clock) -> bool:
-    place = Location(tables.MEMORY, keys.episode(*day))
+def _count_sources(
+    span: Span, given: Sequence[Item], reads: Reads, writes: Writes, *, until: str = "~"
+) -> list[Day]:
+    """Count the sources of an hour's decisions, whole; gives the days of those up to `until`.
+
+    `given` are decisions of that hour, whether the table still holds them or not.
+    """
+    found: dict[Day, Counter[str]] = {}
+    due: set[Day] = set()
+    for decision in chain(given, _stored(span, {each["SK"] for each in given}, reads)):
+        day = _day(decision)
+        found.setdefault(day, Counter()).update(_sources(decision))
+        if decision["SK"][: len(until)] <= until:
+            due.add(day)
+    parts = {_part(day, span.hour): sources for day, sources in found.items() if sources}
+    for page in pages(parts, _PAGE):
+        _merge({place: parts[place] for place in page}, reads, writes)
+    return sorted(due)
+
+
+def _stored(span: Span, but: set[str], reads: Reads) -> Iterator[Item]:
+    pk = keys.decision_pk(span.agent_id, span.decision_type)
+    refused = RefusedBefore(reads)
+    for item in reads.query(tables.DECISIONS, pk, after=span.hour, until=span.hour + "~"):
+        if item["SK"] in but or not is_admissible("decision", item):
+            continue
+        if not refused.holds(tables.DECISIONS, item_to_wire(item)):
+            yield item
+
+
+def _part(day: Day, hour: str) -> Location:
+    return Location(tables.MEMORY, keys.episode_sources(*day, hour))
+
+
+def _merge(parts: Mapping[Location, Counter[str]], reads: Reads, writes: Writes) -> None:
+    """Raise the stored numbers of some parts to what was counted now."""
+    todo = dict(parts)
     for _ in range(_ATTEMPTS):
-        stored = reads.get([place]).get(place)
-        hours = dict(stored["hours"]) if stored else {}
-        for name, span in _by_hour(sks).items():
-            hours[name] = _read_hour(day, span, hours.get(name), reads)
-        content = {"memory_type": "EPISODE", **summary(day, hours), "hours": hours}
-        if stored and all(stored.get(name) == value for name, value in content.items()):
-            return False
-        if writes.apply([_store(place, stored, content, int(clock()))])[0]:
-            return True
-    raise TryAgain(f"the episode {place.key.sk} kept changing")
+        stored = reads.get(list(todo))
+        changes: dict[Location, Write] = {}
+        for place, fresh in todo.items():
+            held = stored.get(place, {})
+            known: Counter[str] = Counter(held.get("sources", {}))
+            merged = _most_used(known | fresh)
+            if merged != known:
+                changes[place] = _sized(place, held, merged)
+        done = writes.apply(list(changes.values())) if changes else []
+        todo = {place: todo[place] for place, ok in zip(changes, done, strict=True) if not ok}
+        if not todo:
+            return
+    raise TryAgain(f"the sources {next(iter(todo)).key} kept changing")
 
 
-def _by_hour(sks: list[str]) -> dict[str, list[str]]:
-    spans: dict[str, list[str]] = {}
-    for sk in sks:
-        spans.setdefault(sk[:_HOUR], []).append(sk)
-    return spans
+def _sized(place: Location, held: Item, sources: Mapping[str, int]) -> Write:
+    if not held:
+        return Insert(place.table, {**place.key.item(), "sources": sources, "version": 1})
+    version = held["version"]
+    return Change(place, {"sources": sources, "version": version + 1}, equals={"version": version})
 
 
-def _read_hour(day: Day, sks: list[str], stored: Item | None, reads: Reads) -> Item:
-    first = min([*sks, *([stored["first_sk"]] if stored else [])])
-    last = max([*sks, *([stored["last_sk"]] if stored else [])])
-    pk = keys.decision_pk(day.agent_id, day.decision_type)
-    found = reads.query(tables.DECISIONS, pk, after=first[:-1], until=last)
-    counted = hour(item for item in found if _belongs(item, day))
-    return {"first_sk": first, "last_sk": last, **counted}
+def _sources_of(day: Day, reads: Reads) -> Counter[str]:
+    key = keys.episode_sources(*day, "")
+    total: Counter[str] = Counter()
+    for part in reads.query(tables.MEMORY, key.pk, after=key.sk, until=key.sk + "~"):
+        total.update({name: int(number) for name, number in part["sources"].items()})
+    return total
 
 
 def _most_used(sources: Counter[str]) -> dict[str, int]:
-    return dict(sorted(sources.most_common(_SOURCES_KEPT)))
+    """Keep the sources used most; of those used as often, the first by name."""
+    ranked = sorted(sources.items(), key=lambda pair: (-pair[1], pair[0]))
+    return dict(sorted(ranked[:_SOURCES_KEPT]))
 
 
 def _store(place: Location, stored: Item | None, content: Item, moment: int) -> Write:
@@ -158,10 +297,42 @@ def _store(place: Location, stored: Item | None, content: Item, moment: int) -> 
     return Change(place, {**values, "version": version + 1}, equals={"version": version})
 
 
+def _mark_all(
+    agent_id: str, after: int, until: int, reads: Reads, writes: Writes, clock: Clock
+) -> Iterator[int]:
+    """Mark an agent's decisions; gives, now and then, the second up to which all are marked."""
+    entries = reads.by_agent(agent_id, after=after, until=until)
+    readable = (entry for entry in entries if _is_readable(entry, agent_id))
+    for page in pages(readable, _MARKS):
+        _mark_page(page, writes, clock)
+        # Others of the last one's second may be on the next page.
+        whole = int(page[-1]["timestamp"]) - 1
+        if whole > after:
+            yield (after := whole)
+    yield until
+
+
+def _mark_page(decisions: Sequence[Item], writes: Writes, clock: Clock) -> None:
+    values = {"promoted_at": int(clock()), "is_stm": False}
+    places = dict.fromkeys(
+        Location(tables.DECISIONS, keys.Key(each["PK"], each["SK"])) for each in decisions
+    )
+    marks: list[Write] = [Change(place, values, missing=("promoted_at",)) for place in places]
+    if marks:
+        writes.apply(marks)
+
+
 def _day(decision: Item) -> Day:
-    owner = keys.owner_of(decision["PK"]) or ""
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
-    return Day(owner, decision["PK"].rpartition("#")[2], day)
+    return Day(*_whose(decision), day)
+
+
+def _span(decision: Item) -> Span:
+    return Span(*_whose(decision), decision["SK"][:_HOUR])
+
+
+def _whose(decision: Item) -> tuple[str, str]:
+    return keys.owner_of(decision["PK"]) or "", decision["PK"].rpartition("#")[2]
 
 
 def _is_readable(entry: Item, agent_id: str) -> bool:
@@ -172,17 +343,14 @@ def _is_readable(entry: Item, agent_id: str) -> bool:
     return parsed is not None and parsed.owner == agent_id and dated
 
 
-def _belongs(decision: Item, day: Day) -> bool:
-    return is_admissible("decision", decision) and _day(decision) == day
-
-
 def _sources(decision: Item) -> list[str]:
     reasoning = decision.get("reasoning")
     selected = reasoning.get("selected") if isinstance(reasoning, dict) else None
     return [str(name)[:64] for name in selected] if isinstance(selected, list) else []
 
 
-def _mark(decision: Item, moment: int) -> Change:
-    place = Location(tables.DECISIONS, keys.Key(decision["PK"], decision["SK"]))
-    values = {"promoted_at": moment, "is_stm": False}
-    return Change(place, values, missing=("promoted_at",))
+def pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Split items into lists of at most `size`."""
+    waiting = iter(items)
+    while page := list(islice(waiting, size)):
+        yield page

@@ -3,12 +3,23 @@
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Writes
 
-#: A sweep looks again at what came of age this recently: the clocks that judge age may differ by
-#: as much, and an index may trail its table.
+#: A sweep looks again at what came of age this recently, for the clocks that judge age differ.
 CLOCKS_APART_S = 5
+#: In how many lots the decisions of one `promote_after_s` come of age.
+LOTS = 24
+#: A sweep of an index stays this far behind, for an index trails its table. What is stored within
+#: that time before a sweep and yet older than all it looks at, the router finds due at once.
+INDEX_TRAILS_S = 60
+#: Seconds in which a sweep's turn comes, with a queue in its way.
+_TURN_S = 600
 _ATTEMPTS = 8
 #: Characters of a mark such as 2025-10-18T14:3 that name ten minutes.
 _STEP = 15
+
+
+def swept_within(promote_after_s: float) -> float:
+    """Give the age, in seconds, by which a sweep has surely met a record that is still there."""
+    return promote_after_s * (1 + 2 / LOTS) + INDEX_TRAILS_S + _TURN_S
 
 
 class LowWater:

@@ -48,6 +48,7 @@ from sharpwave.workers.pump import (
 from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
@@ -156,7 +157,9 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         agents=agents,
         parking=parking,
-        catalogue=Catalogue(reads=reads, clock=now, lifetime_s=settings.pattern_cache_s),
+        catalogue=Catalogue(
+            reads=reads, writes=writes, clock=now, lifetime_s=settings.pattern_cache_s
+        ),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
         archiving=Archiving(
             open_archive(settings.archive, s3=made.s3),
@@ -190,7 +193,12 @@ def build_pump(
     def on_trimmed(table: str, shard_id: str) -> None:
         log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
         count = reconcile(
-            table, scan(table, settings, made), route=route, send=sender.send, now=now()
+            table,
+            scan(table, settings, made),
+            route=route,
+            send=sender.send,
+            now=now(),
+            refused=RefusedBefore(TableReads(made.dynamodb, prefix=settings.prefix)),
         )
         log.warning("reconciled", extra={"table": table, "items": count})
 

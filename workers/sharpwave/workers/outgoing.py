@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Longest delay of a message. Source: AWS, "Amazon SQS message quotas".
+MAX_DELAY_S = 900
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -14,11 +17,13 @@ class Outgoing:
         body: the complete SQS body, ASCII JSON.
         sequence_numbers: the stream records it came from; empty for a message
             that no record caused, such as a tick.
+        delay_s: seconds for which nobody receives it, at most `MAX_DELAY_S`.
     """
 
     queue: str
     body: str
     sequence_numbers: tuple[str, ...]
+    delay_s: int = 0
 
 
 StreamRecord = Mapping[str, Any]

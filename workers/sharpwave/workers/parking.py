@@ -110,6 +110,7 @@ def _parked(refusal: Refusal, now: float) -> Item:
         "event_id": refusal.event_id,
         "faults": [fault._asdict() for fault in refusal.faults],
         "image": refusal.image[:MAX_IMAGE],
+        "digest": refusal.digest,
         "owner": refusal.owner,
         "parked_at": int(now),
         "ttl": int(now) + KEPT_S,

@@ -1,6 +1,6 @@
 """What the handlers need of the world. Adapters and fakes both pass the same contract tests."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
@@ -59,7 +59,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Set attributes of an item that exists, and only if `equals` and `missing` hold.
+    """Set and remove attributes of an item that exists, if `equals` and `missing` hold.
 
     A change never creates an item: an update after a removal must not raise a ghost.
     """
@@ -68,9 +68,21 @@ class Change:
     set: Mapping[str, Any]
     equals: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
 
 
-Write = Insert | Change
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove an item, if `equals` holds.
+
+    What the verdict says of an item that was gone before is up to the backend.
+    """
+
+    location: Location
+    equals: Mapping[str, Any]
+
+
+Write = Insert | Change | Delete
 
 
 class Writes(Protocol):
@@ -106,17 +118,46 @@ class Reads(Protocol):
         """
 
 
+class Slot(NamedTuple):
+    """A set of elements, as a ledger holds it.
+
+    Attributes:
+        elements: all of them.
+        revision: how often elements were added; of two answers the greater is the later one.
+        is_closed: whether it takes no decision that it does not hold already.
+    """
+
+    elements: frozenset[bytes]
+    revision: int
+    is_closed: bool
+
+
 class Ledger(Protocol):
-    """Grow-only sets of elements, and the counts derived from them."""
+    """Sets of elements that split as they fill, and the counts derived from them."""
 
-    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
-        """Add elements to a set and give all of it."""
+    def add(
+        self, location: Location, elements: Sequence[bytes], *, below: int, is_open: bool
+    ) -> tuple[bool, Slot]:
+        """Add elements to a set that holds fewer than `below`; with `is_open`, to no closed one.
 
-    def raise_head(self, location: Location, bucket: str, row: Sequence[int]) -> bool:
-        """Replace a bucket's counts unless the stored ones come from a set as large.
-
-        `row[0]` is the size of the set the counts were folded from.
+        Returns:
+            Whether they were added, and the set as it is then.
         """
+
+    def close(self, location: Location) -> Slot:
+        """Close a set for good, and give all of it."""
+
+    def discard(self, location: Location, elements: Collection[bytes]) -> None:
+        """Take elements out of a set."""
+
+    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+        """Store counts unless those that are there were folded as late.
+
+        `row[0]` is the revision of the sets that the counts were folded from.
+        """
+
+    def mark(self, location: Location) -> None:
+        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
 
 
 class Post(NamedTuple):
@@ -190,7 +231,10 @@ class Parking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that the pipeline does not admit, and why."""
+    """A record that the pipeline does not admit, and why.
+
+    `digest` is of what the agent said in it (`ownership.digest_of`), so that it is known again.
+    """
 
     table: str
     key: Key
@@ -198,6 +242,7 @@ class Refusal:
     faults: Sequence[Fault]
     image: str
     owner: str | None
+    digest: str = ""
 
 
 class Archive(Protocol):

@@ -1,75 +1,107 @@
 """Feeds what a table holds to the router again, after a gap in its stream.
 
-Every duty is safe to repeat, so it does no harm to what was handled before.
+Every duty is safe to repeat, so it does no harm to what was handled before. An item is admitted
+by the time it claims, the only one that is left of when it was stored, and due by the present
+one. What was refused when it came is passed over: its claim would let it in by now.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.status import RANK
+from sharpwave.schemas.status import TERMINAL
 from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.outgoing import Outgoing, Route, StreamRecord
+from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.refused import RefusedBefore
 
 _PAGE = 500
+#: The attribute in which a kind of record says when it was written.
+_CLAIMS = {"registration": "registered_at"}
 _LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})
+
+
+class Late(Protocol):
+    """Turns records of one table into messages, some time after they were stored."""
+
+    def __call__(
+        self, table: str, records: Sequence[StreamRecord], *, now: float
+    ) -> list[Outgoing]:
+        """Give the messages; `now` is the present moment."""
 
 
 def reconcile(
     table: str,
     items: Iterable[Mapping[str, Wire]],
     *,
-    route: Route,
+    route: Late,
     send: Callable[[Sequence[Outgoing]], None],
     now: float,
+    refused: RefusedBefore | None,
 ) -> int:
-    """Route every item of one table as if it had just been written.
+    """Route every item of one table as if its stream told of it only now.
+
+    Args:
+        table: its logical name.
+        items: typed items; those of one partition one after another, as a scan gives them.
+        route: the router.
+        send: feeds the work queues.
+        now: the time.
+        refused: what is passed over; None for items that somebody hands over on purpose.
 
     Returns:
         The number of items that were routed.
     """
     routed = 0
     page: list[StreamRecord] = []
-    for record in _records(table, items, now):
+    for record in _records(table, items, now, refused):
         page.append(record)
         routed += 1
         if len(page) == _PAGE:
-            send(route(table, page))
+            send(route(table, page, now=now))
             page = []
     if page:
-        send(route(table, page))
+        send(route(table, page, now=now))
     return routed
 
 
-def _records(table: str, items: Iterable[Mapping[str, Wire]], now: float) -> Iterator[StreamRecord]:
+def _records(
+    table: str, items: Iterable[Mapping[str, Wire]], now: float, refused: RefusedBefore | None
+) -> Iterator[StreamRecord]:
     for item in items:
         parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"])
         kind = parsed.kind if parsed else None
         if kind == "row":
             if item.get("status") not in _LEFT_BY_WORKERS:
-                yield _record(item, now, old={**item, "status": {"S": "PENDING"}})
-        elif not (kind == "signal" and _is_delivered(item)):
-            yield _record(item, now)
+                claimed = _claim(kind, item, now)
+                yield _record(item, claimed, old={**item, "status": {"S": "PENDING"}})
+        elif kind == "signal" and _is_settled(item):
+            continue
+        elif refused is None or not refused.holds(table, item):
+            yield _record(item, _claim(kind, item, now))
 
 
-def _is_delivered(signal: Mapping[str, Wire]) -> bool:
+def _is_settled(signal: Mapping[str, Wire]) -> bool:
+    """Say whether every delivery of a signal came to an end; an open one is looked after again."""
     if "status_v" not in signal:
         return False
     statuses = signal.get("processing_status", {}).get("M", {})
     return all(
-        RANK.get(entry["M"]["status"]["S"], 0) >= RANK["DELIVERED"] for entry in statuses.values()
+        entry.get("M", {}).get("status", {}).get("S") in TERMINAL for entry in statuses.values()
     )
 
 
+def _claim(kind: keys.Kind | None, item: Mapping[str, Wire], now: float) -> float:
+    """Give the moment at which an item says it was stored; never a future one."""
+    claimed = item.get(_CLAIMS.get(kind or "", "timestamp"), {}).get("N", "")
+    return min(float(claimed), now) if claimed.isdigit() else now
+
+
 def _record(
-    item: Mapping[str, Wire], now: float, *, old: Mapping[str, Wire] | None = None
+    item: Mapping[str, Wire], stored_at: float, *, old: Mapping[str, Wire] | None = None
 ) -> StreamRecord:
     digest = blake2b(ascii_json(item).encode(), digest_size=16).hexdigest()
-    timestamp = item.get("timestamp", {}).get("N", "")
-    # A record is judged by when it was stored; of an item only its own claim is left.
-    stored_at = min(float(timestamp), now) if timestamp.isdigit() else now
     change: dict[str, Any] = {
         "Keys": {"PK": item["PK"], "SK": item["SK"]},
         "NewImage": dict(item),

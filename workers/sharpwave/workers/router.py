@@ -12,7 +12,9 @@ from sharpwave.schemas.ownership import WORKER, Change, change_of
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack
+from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.refused import refused_digest
 from sharpwave.workers.stream_records import (
     OUTCOME,
     Record,
@@ -36,12 +38,14 @@ LEARN = Duty("learn", "on_decisions", 50)
 ARCHIVE = Duty("archive", "on_archived", 500)
 PROMOTE = Duty("promote", "on_memories", 25)
 EPISODE = Duty("promote", "on_late_outcomes", 50)
+SEEN = Duty("status", "on_seen", 500)
 
 #: An image kept with a refused record is cut to this many characters of JSON.
 MAX_PARKED_IMAGE = 32_000
 #: Longer names of chunks were not given by a worker.
 MAX_CHUNK_NAME = 64
 
+_TTL = frozenset({"ttl"})
 _ACKNOWLEDGEMENT = frozenset({"processed_at", "decision_id", "reason"})
 
 Work = tuple[Duty, str, Entry]
@@ -70,19 +74,28 @@ class Router:
             "state": self._checked,
         }
 
-    def __call__(self, table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
-        """Turn records of one table, in stream order, into messages for the work queues."""
+    def __call__(
+        self, table: str, records: Sequence[StreamRecord], *, now: float | None = None
+    ) -> list[Outgoing]:
+        """Turn records of one table, in stream order, into messages for the work queues.
+
+        A record is admitted by the moment it was stored, and due by the same moment unless `now`
+        says how late it is: what the stream brings was stored a moment ago.
+        """
         groups = _Groups()
         moment = 0.0
         for raw in records:
             stored_at = stored_at_of(raw)
             moment = max(moment, stored_at)
-            if not self._take_new(table, raw, stored_at, groups):
-                for duty, group, entry in self._work(read(table, raw, stored_at)):
-                    groups.of(duty, group).append(entry)
+            due_by = stored_at if now is None else now
+            if not self._take_new(table, raw, stored_at, due_by, groups):
+                for duty, group, entry in self._work(read(table, raw, stored_at, due_by)):
+                    groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
-    def _take_new(self, table: str, raw: StreamRecord, stored_at: float, groups: "_Groups") -> bool:
+    def _take_new(
+        self, table: str, raw: StreamRecord, stored_at: float, now: float, groups: "_Groups"
+    ) -> bool:
         """Route a new decision or signal that is sound; gives False for every other record.
 
         Most records are such. What comes of one is what `_decision` and `_signal` make of it.
@@ -104,7 +117,7 @@ class Router:
         else:
             groups.of(LEARN, pk).append(Entry(text, number))
             groups.of(ARCHIVE).append(Entry(_more(text, '"state":"insert"'), number))
-            if self._is_due(image, stored_at):
+            if self._is_to_fold(image, now):
                 groups.of(EPISODE).append(Entry(text, number))
         return True
 
@@ -118,11 +131,16 @@ class Router:
 
     def _decision(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
+            # A sweep never meets what time removed before it; its episode still tells of it.
+            if record.by_ttl and _is_unpromoted("decision", record.old):
+                yield EPISODE, "", _entry(replace(record, new=record.old))
             return
         faults = faults_in(record)
         if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record) or outcome_faults(record)
             if not faults and not touches(record, OUTCOME):
+                if touches(record, _TTL) and self._is_to_fold(record.new, record.now):
+                    yield EPISODE, "", _entry(record)
                 return
         if faults and not _has_known_key(record):
             yield from _unknown(record)
@@ -135,9 +153,7 @@ class Router:
         state = decision_state(record)
         yield LEARN, record.pk, _entry(record)
         yield ARCHIVE, "", _entry(record, f'"state":"{state}"')
-        if ("promoted_at" in record.new and state != "insert") or self._is_due(
-            record.new, record.stored_at
-        ):
+        if self._is_to_fold(record.new, record.now):
             yield EPISODE, "", _entry(record)
 
     def _signal(self, record: Record, change: Change) -> Iterator[Work]:
@@ -188,16 +204,21 @@ class Router:
 
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
-            if record.by_ttl and _is_unpromoted(record.old):
-                yield PROMOTE, "", _entry(replace(record, new=record.old))
+            if record.by_ttl and _is_unpromoted("memory", record.old):
+                yield PROMOTE, "", _numbered(replace(record, new=record.old))
             return
         faults = faults_in(record)
         if faults:
             yield _refusal(record, faults)
-        elif "promoted_at" not in record.new and (
-            self._is_important(record) or self._is_due(record.new, record.stored_at)
-        ):
-            yield PROMOTE, "", _entry(record)
+            return
+        if change is Change.INSERTED:
+            # Who never registered is swept like everyone else, once it is on the list.
+            owner = keys.owner_of(record.pk) or ""
+            yield SEEN, owner, Entry(ascii_json({"agent": owner}), record.sequence_number)
+        # A fact follows its entry: what was promoted is looked at again whenever it changes.
+        was_promoted = "promoted_at" in record.new or "promoted_at" in (record.old or {})
+        if was_promoted or self._is_important(record) or self._is_due(record.new, record.now):
+            yield PROMOTE, "", _numbered(record)
 
     def _registration(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
@@ -217,9 +238,16 @@ class Router:
             or _n(image, "access_count") >= self._access_count
         )
 
-    def _is_due(self, image: Image, stored_at: float) -> bool:
-        """Say whether the record was stored when the sweep had already passed its time."""
-        return _n(image, "timestamp") <= stored_at - self._promote_after_s
+    def _is_to_fold(self, image: Image, now: float) -> bool:
+        return "promoted_at" not in image and self._is_due(image, now)
+
+    def _is_due(self, image: Image, now: float) -> bool:
+        """Say whether the sweep has passed the record's time, or time removes it before a sweep."""
+        timestamp = _n(image, "timestamp")
+        if timestamp <= now - self._promote_after_s:
+            return True
+        has_ttl = "N" in image.get("ttl", {})
+        return has_ttl and _n(image, "ttl") - timestamp <= swept_within(self._promote_after_s)
 
 
 class _Groups:
@@ -227,6 +255,7 @@ class _Groups:
 
     def __init__(self) -> None:
         self._entries: dict[tuple[Duty, str], list[Entry]] = {}
+        self._seen: dict[str, Entry] = {}
 
     def of(self, duty: Duty, group: str = "") -> list[Entry]:
         """Give the entries of one group, to add to."""
@@ -235,8 +264,17 @@ class _Groups:
             entries = self._entries[duty, group] = []
         return entries
 
+    def add(self, duty: Duty, group: str, entry: Entry) -> None:
+        """Add an entry; of one agent, that it was seen is told once."""
+        if duty is SEEN:
+            self._seen.setdefault(group, entry)
+        else:
+            self.of(duty, group).append(entry)
+
     def packed(self, moment_ms: int) -> list[Outgoing]:
         """Give the messages of all groups."""
+        if self._seen:
+            self.of(SEEN).extend(self._seen.values())
         return [
             message
             for (duty, _), entries in self._entries.items()
@@ -246,6 +284,11 @@ class _Groups:
 
 def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
+
+
+def _numbered(record: Record) -> Entry:
+    """Give an entry that says which record it comes from: of two states, which is the later."""
+    return _entry(record, f'"number":"{record.sequence_number}"')
 
 
 def _entry(record: Record, pair: str = "") -> Entry:
@@ -270,11 +313,11 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     }
 
 
-def _is_unpromoted(old: Image | None) -> bool:
+def _is_unpromoted(kind: keys.Kind, old: Image | None) -> bool:
     if old is None or "promoted_at" in old:
         return False
     moment = _n(old, "timestamp")
-    return not faults_of("memory", old, text=ascii_json(old), stored_at=moment)
+    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment)
 
 
 def _held(record: Record) -> str:
@@ -311,6 +354,7 @@ def _refused_entry(record: Record, faults: Sequence[Fault], owner: str | None) -
         "faults": [fault._asdict() for fault in faults],
         "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
         "owner": owner,
+        "digest": refused_digest(record.kind, record.new or {}, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)
 

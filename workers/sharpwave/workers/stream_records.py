@@ -16,7 +16,8 @@ from sharpwave.workers.outgoing import StreamRecord
 OUTCOME = frozenset({"outcome", "outcome_rev"})
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
-_MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
+#: What an agent may change of a record once it is written.
+MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
 
 
 class Record(Struct, gc=False):
@@ -29,6 +30,7 @@ class Record(Struct, gc=False):
     event_id: str
     sequence_number: str
     stored_at: float
+    now: float
     old: Image | None
     new: Image | None
     by_ttl: bool
@@ -39,8 +41,8 @@ class Record(Struct, gc=False):
     was_valid: bool | None = None
 
 
-def read(table: str, raw: StreamRecord, stored_at: float) -> Record:
-    """Read a record of a table, as the stream gives it."""
+def read(table: str, raw: StreamRecord, stored_at: float, now: float) -> Record:
+    """Read a record of a table, as the stream gives it; `now` says what is due."""
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
     parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
@@ -53,6 +55,7 @@ def read(table: str, raw: StreamRecord, stored_at: float) -> Record:
         raw["eventID"],
         change.get("SequenceNumber", ""),
         stored_at,
+        now,
         change.get("OldImage"),
         change.get("NewImage"),
         identity is not None and _SERVICE in identity.values(),
@@ -106,7 +109,7 @@ def touches(record: Record, names: Set[str]) -> bool:
 def forbidden(record: Record) -> list[Fault]:
     """List the changes of what does not change once written."""
     assert record.kind is not None
-    wrong = changed_in(record) - _MUTABLE[record.kind]
+    wrong = changed_in(record) - MUTABLE[record.kind]
     remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
     return [
         Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")

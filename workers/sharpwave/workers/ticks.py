@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
@@ -22,9 +22,9 @@ FIGURES = Periodic(Duty("learn", "on_figures_tick", 1), None)
 ALL = (EXPIRY, SWEEP, FIGURES)
 
 
-def tick(periodic: Periodic, *, clock: Clock) -> Outgoing:
-    """Make one tick."""
-    nonce = Entry(ascii_json({"tick": secrets.token_hex(8)}), "")
+def tick(periodic: Periodic, *, clock: Clock, **more: Any) -> Outgoing:
+    """Make one tick, with more for its handler to go on from where another one stopped."""
+    nonce = Entry(ascii_json({"tick": secrets.token_hex(8), **more}), "")
     body = message(periodic.tick, [nonce], moment_ms=int(clock() * 1000))
     return Outgoing(periodic.tick.queue, body, ())
 

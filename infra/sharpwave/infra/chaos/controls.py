@@ -14,7 +14,7 @@ import dramatiq
 from sharpwave.schemas import tables
 from sharpwave.workers import main
 from sharpwave.workers.adapters.tables import TableLedger
-from sharpwave.workers.ports import Location
+from sharpwave.workers.ports import Location, Slot
 from sharpwave.workers.sqs import broker
 from sharpwave.workers.sqs.channel import Channel
 
@@ -42,19 +42,25 @@ class Hasty(Channel):
 class Repeats(TableLedger):
     """Keeps a list where the real ledger keeps a set: exact until a decision comes twice."""
 
-    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
+    def add(
+        self, location: Location, elements: Sequence[bytes], *, below: int, is_open: bool
+    ) -> tuple[bool, Slot]:
         """Append elements and give all of the list; repetitions pass for other decisions."""
         reply = self._client.update_item(
             TableName=tables.physical(location.table, self._prefix),
             Key=location.key.wire(),
-            UpdateExpression="SET e = list_append(if_not_exists(e, :none), :elements)",
+            UpdateExpression="SET e = list_append(if_not_exists(e, :none), :elements) ADD v :one",
             ExpressionAttributeValues={
+                ":one": {"N": "1"},
                 ":none": {"L": []},
                 ":elements": {"L": [{"B": element} for element in elements]},
             },
             ReturnValues="ALL_NEW",
         )
-        return frozenset(_disguised(bytes(each["B"]) for each in reply["Attributes"]["e"]["L"]))
+        item = reply["Attributes"]
+        held = frozenset(_disguised(bytes(each["B"]) for each in item["e"]["L"]))
+        # Its slots never split: what repeats would pass for decisions of another slot.
+        return True, Slot(held, int(item["v"]["N"]), is_closed=True)
 
 
 def build_ack_first() -> dramatiq.Broker:

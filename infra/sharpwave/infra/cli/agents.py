@@ -59,7 +59,7 @@ def _list(args: Arguments) -> Answer:
     rows = [
         (
             agent.agent_id,
-            "yes" if agent.registered else "removed",
+            "yes" if agent.registered else "removed" if agent.removed else "not registered",
             agent.inbox.ready if agent.inbox else "no queue",
             agent.inbox.in_flight if agent.inbox else "",
             agent.dlq.total if agent.dlq else "",

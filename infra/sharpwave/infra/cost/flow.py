@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Payer, Use
-from sharpwave.workers.episodes import LOTS
+from sharpwave.workers.low_water import LOTS
 from sharpwave.workers.metering.sizes import PAYLOAD_BLOCK, read_units, write_units
 from sharpwave.workers.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
-OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 3
+OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 ELEMENT_BYTES, SLOT_BYTES, SLOT_ELEMENTS, HEAD_ENTRY_BYTES = 17, 90, 150, 42
-HOUR_BYTES = 250
+SUMMARY_BYTES, SOURCES_BYTES, INDEX_ENTRY_BYTES = 350, 150, 160
 #: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
 JSON_FACTOR, ENTRY_BYTES, INBOX_BYTES = 1.25, 250, 450
 PART_BYTES, GZIP_FACTOR = 5 * 1024 * 1024, 0.2
@@ -172,14 +172,19 @@ def ledger_units(flow: Flow, *, fill: float = 0.5) -> tuple[float, float]:
 
 
 def episode(flow: Flow) -> Episode:
-    """Give one decision's share of its day's summary, recomputed hour by hour as they come of age.
+    """Give one decision's share of its day's summary, brought up to date hour by hour.
 
-    An outcome that comes later runs its hour once more.
+    Each hour is read whole for the sources its decisions used, once they came of age: their keys
+    twice from the index, then the decisions, the counts of the day and the parts of its sources.
+    An outcome that comes later costs what its ledger costs, and the summary once per tick.
     """
     hours = min(flow.daily_group, LOTS)
+    share = flow.daily_group / hours
     size = flow.bytes + OUTCOME_BYTES + MARK_BYTES
-    reads = read_units(round(flow.daily_group / hours * size), consistent=True) + 1
-    writes = write_units(round(SLOT_BYTES + hours * HOUR_BYTES / 2))
+    reads = read_units(round(share * size), consistent=True)
+    reads += 2 * read_units(round(share * INDEX_ENTRY_BYTES), consistent=False)
+    reads += 2 + read_units(round(hours * SOURCES_BYTES / 2), consistent=True)
+    writes = write_units(SUMMARY_BYTES) + write_units(SOURCES_BYTES)
     return Episode(writes=hours * writes / flow.daily_group, reads=hours * reads / flow.daily_group)
 
 

@@ -59,8 +59,14 @@ _RULES = (
     _Rule(("archive", "pump"), _QUEUE, ("archive",), "decisions", "archive's queue"),
     _Rule(("archive",), ("put",), ("archive",), "decisions", "archive's parts"),
     _Rule(("promote",), _WRITES, ("decision",), "decisions", "mark of promotion"),
-    _Rule(("promote",), _WRITES, ("episode",), "decisions", "summary of the day"),
-    _Rule(("promote",), ("read",), ("decision", "episode"), "decisions", "reads for the summary"),
+    _Rule(("promote",), _WRITES, ("episode", "sources"), "decisions", "summary of the day"),
+    _Rule(
+        ("promote",),
+        ("read",),
+        ("decision", "episode", "sources"),
+        "decisions",
+        "reads for the summary",
+    ),
     _Rule(("promote", "pump"), _QUEUE, ("promote",), "background", "promotion's queue"),
     _Rule(("promote",), _WRITES, ("fact", "memory"), "background", "memories promoted"),
 )

@@ -9,6 +9,7 @@ from sharpwave.infra.cost.bill import Bill, Use, priced, scaled
 from sharpwave.infra.cost.flow import (
     GZIP_FACTOR,
     INDEX_ENTRIES,
+    INDEX_ENTRY_BYTES,
     JSON_FACTOR,
     MARK_BYTES,
     MILLION,
@@ -26,8 +27,8 @@ from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 HOURS, SECONDS, DAYS = 730, 730 * 3600, 365 / 12
 GB = 1_000_000_000
 POLL_S, HEARTBEAT_S = 20, 5
-#: Storage DynamoDB adds to each item and index entry, and the keys an entry holds.
-OVERHEAD_BYTES, INDEX_ENTRY_BYTES = 100, 160
+#: Storage DynamoDB adds to each item and index entry.
+OVERHEAD_BYTES = 100
 ROW_KEPT_DAYS = 8
 #: What one sweep costs for one agent, in read units and in SQS requests; measured.
 SWEEP_READS, SWEEP_REQUESTS = 8.5, 0.6

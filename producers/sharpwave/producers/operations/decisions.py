@@ -13,13 +13,14 @@ from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import DECISION_TTL_S, DecisionRecord
-from sharpwave.schemas.tables import DECISIONS
+from sharpwave.schemas.tables import DECISIONS, MEMORY
 from sharpwave.schemas.times import DAY_S, bound, iso_ms
 
 Result = Literal["success", "failure", "pending"]
 Parent = DecisionRecord | str
 
 _MAX_CHAIN = 100
+_MAX_WRITERS = 10_000
 
 
 def decide(
@@ -128,16 +129,19 @@ def decisions(
     The read is eventually consistent. Records that break the schema or claim a foreign agent are
     left out and counted (`unreadable`, `forged`).
 
+    Everyone's are read agent by agent, a query for each that ever wrote the type, and merged.
+    An agent is found once its first decision was counted.
+
     Args:
         decision_type: only this type.
         agent_id: whose; the agent's own unless given, "*" for everyone's of one type.
         outcome: only decisions that succeeded, failed, or have no outcome yet.
-        since: from this moment on, as epoch seconds or a datetime with a time zone.
+        since: from this moment on, as epoch seconds or a datetime with a time zone. It is held
+            against the time a decision claims: see `ARRIVES_LATE_S` for reading on from here.
         until: up to this moment.
         limit: the most to return.
     """
     span, table, now = Range.of(since, until), me.table(DECISIONS), me.now()
-    request, complete = _request(me, decision_type, agent_id, span)
     is_new = span.is_recent(now)
 
     def whole(entries: list[Item]) -> Operation[list[Item]]:
@@ -149,7 +153,13 @@ def decisions(
         fits = is_alive(item, now) and outcome in (None, _result(item))
         return _readable(me, item) if fits and _is_own(me, item) else None
 
-    expand = None if complete else whole
+    if agent_id == ids.EVERYONE:
+        writers = yield from _writers(me, decision_type)
+        requests = [_of_type(table, writer, decision_type or "", span) for writer in writers]
+        return (yield from storage.merge(requests, pick, limit=limit, recent=is_new))
+    # The index by agent holds no whole items.
+    expand = None if decision_type else whole
+    request = _request(table, agent_id or me.agent_id, decision_type, span)
     return (yield from storage.select(request, pick, limit=limit, recent=is_new, expand=expand))
 
 
@@ -196,21 +206,26 @@ def chain(me: Identity, /, decision_id: str) -> Operation[list[DecisionRecord]]:
     return list(links.values())[::-1]
 
 
-def _request(
-    me: Identity, decision_type: str | None, agent_id: str | None, span: Range
-) -> tuple[Item, bool]:
-    """Choose the cheapest Query, and say whether it gives whole items."""
-    table, whose = me.table(DECISIONS), agent_id or me.agent_id
-    if whose != ids.EVERYONE and decision_type:
-        pk = keys.decision_pk(whose, decision_type)
-        return storage.query(table, ("PK", pk), between=span.sort_keys), True
-    if whose != ids.EVERYONE:
-        by_agent = ("agent_id", whose)
-        return storage.query(table, by_agent, index="by_agent", between=span.timestamps), False
+def _request(table: str, whose: str, decision_type: str | None, span: Range) -> Item:
+    """Choose the cheapest Query."""
     if decision_type:
-        by_type = ("decision_type", decision_type)
-        return storage.query(table, by_type, index="by_type", between=span.timestamps), False
-    raise ValueError("decisions of everyone are read one type at a time; give a decision_type")
+        return _of_type(table, whose, decision_type, span)
+    by_agent = ("agent_id", whose)
+    return storage.query(table, by_agent, index="by_agent", between=span.timestamps)
+
+
+def _of_type(table: str, whose: str, decision_type: str, span: Range) -> Item:
+    pk = keys.decision_pk(whose, decision_type)
+    return storage.query(table, ("PK", pk), between=span.sort_keys)
+
+
+def _writers(me: Identity, decision_type: str | None) -> Operation[list[str]]:
+    """List the agents that ever wrote decisions of a type."""
+    if decision_type is None:
+        raise ValueError("decisions of everyone are read one type at a time; give a decision_type")
+    listed = ("PK", keys.writer(decision_type, "").pk)
+    request = storage.query(me.table(MEMORY), listed, newest_first=False)
+    return (yield from storage.select(request, lambda item: str(item["SK"]), limit=_MAX_WRITERS))
 
 
 def _key(item: Item) -> keys.Key:
@@ -223,7 +238,7 @@ def _preference(me: Identity, key: keys.Key) -> tuple[bool, str]:
 
 def _is_own(me: Identity, item: Item) -> bool:
     """Refuse an index entry whose key binds another agent than its `agent_id` names."""
-    # The by_type and by_id indexes do not carry agent_id; the whole item is checked instead.
+    # The by_id index does not carry agent_id; the whole item is checked instead.
     if item.get("agent_id") in (None, keys.owner_of(item["PK"])):
         return True
     me.counters["forged"] += 1

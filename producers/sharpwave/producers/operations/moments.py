@@ -8,6 +8,11 @@ from sharpwave.schemas.times import DAY_S, bound
 #: Epoch seconds, or a datetime with a time zone.
 Moment = float | datetime
 
+#: Records carry the time their writer's clock told, and are stored when they arrive. Who reads on
+#: from where it last read looks back at least this many seconds and passes over what it knows by
+#: its key; a writer that was offline for longer is found by a read of its whole span.
+ARRIVES_LATE_S = 900
+
 #: Sorts after every digit and letter of a sort key.
 _LAST = "~"
 

@@ -1,6 +1,6 @@
 """Writes that are safe to repeat and reads that page until they have enough."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sharpwave.producers.call import Call, Operation, Pause, Reply
@@ -126,6 +126,47 @@ def select(
             break
         params["ExclusiveStartKey"], page = reply["LastEvaluatedKey"], page * 2
     return kept[:limit]
+
+
+def merge(
+    requests: Sequence[Mapping[str, Any]],
+    pick: Callable[[Item], P | None],
+    *,
+    limit: int,
+    recent: bool = False,
+) -> Operation[list[P]]:
+    """Query several partitions, newest first, and give the newest of all by sort key.
+
+    Each is read page by page and only as far as what it holds is among the newest; the first page
+    is as small as its share of `limit`.
+
+    Args:
+        requests: a Query of each partition.
+        pick: gives what to keep of an item, or None.
+        limit: the most to give.
+        recent: the Queries read only records of the last day.
+    """
+    share = limit // max(1, len(requests)) + 1
+    unread = [{**request, "Limit": max(share, _SMALLEST_PAGE)} for request in requests]
+    heads: list[tuple[list[Item], Item | None]] = [([], params) for params in unread]
+    kept: list[P] = []
+    while len(kept) < limit:
+        for at, (items, params) in enumerate(heads):
+            while not items and params is not None:
+                reply = yield Call("dynamodb", "query", {**params}, recent)
+                # The newest comes last, to be taken off the end.
+                items = [item_from_wire(wire) for wire in reply["Items"]][::-1]
+                start = reply.get("LastEvaluatedKey")
+                page = min(params["Limit"] * 2, _LARGEST_PAGE)
+                params = {**params, "ExclusiveStartKey": start, "Limit": page} if start else None
+            heads[at] = (items, params)
+        heads = [head for head in heads if head[0]]
+        if not heads:
+            break
+        newest = max(heads, key=lambda head: str(head[0][-1]["SK"]))
+        if (picked := pick(newest[0].pop())) is not None:
+            kept.append(picked)
+    return kept
 
 
 def fetch(table: str, keys: Iterable[Key], *, recent: bool = False) -> Operation[dict[Key, Item]]:

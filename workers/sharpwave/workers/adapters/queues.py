@@ -105,29 +105,29 @@ class SqsWorkQueues:
 
     def send(self, messages: Sequence[Outgoing]) -> None:
         """Send messages; returns once every one was accepted."""
-        by_queue: dict[str, list[str]] = {}
+        by_queue: dict[tuple[str, int], list[str]] = {}
         for message in messages:
-            by_queue.setdefault(message.queue, []).append(message.body)
-        for queue, bodies in by_queue.items():
+            by_queue.setdefault((message.queue, message.delay_s), []).append(message.body)
+        for (queue, delay_s), bodies in by_queue.items():
             url = self._urls.find(queue)
             if url is None:
                 raise TryAgain(f"work queue {queue} does not exist; run `sharpwave provision`")
-            send_all(self._client, url, bodies)
+            send_all(self._client, url, bodies, delay_s=delay_s)
 
 
-def send_all(client: Any, url: str, bodies: Sequence[str]) -> None:
+def send_all(client: Any, url: str, bodies: Sequence[str], *, delay_s: int = 0) -> None:
     """Send bodies to one queue in as few batches as the limits allow.
 
     Raises:
         TryAgain: the queue is gone, or did not accept them all.
     """
-    _, error = offer(client, url, bodies)
+    _, error = offer(client, url, bodies, delay_s=delay_s)
     if error is not None:
         raise error
 
 
 def offer(
-    client: Any, url: str, bodies: Sequence[str]
+    client: Any, url: str, bodies: Sequence[str], *, delay_s: int = 0
 ) -> tuple[Sequence[int], TryAgain | CallRefused | None]:
     """Send what one queue accepts; give the indexes of the rest, and what stood in the way."""
     todo: list[int] = list(range(len(bodies)))
@@ -136,7 +136,7 @@ def offer(
         batches = _batches(bodies, todo)
         for number, batch in enumerate(batches):
             try:
-                refused += _send_batch(client, url, bodies, batch)
+                refused += _send_batch(client, url, bodies, batch, delay_s)
             except (TryAgain, CallRefused) as error:
                 left = [index for later in batches[number:] for index in later]
                 return [*refused, *left], error
@@ -152,8 +152,14 @@ def is_gone(error: BaseException | None) -> bool:
     return isinstance(error, ClientError) and error.response["Error"]["Code"] in _GONE
 
 
-def _send_batch(client: Any, url: str, bodies: Sequence[str], batch: Sequence[int]) -> list[int]:
-    entries = [{"Id": str(index), "MessageBody": bodies[index]} for index in batch]
+def _send_batch(
+    client: Any, url: str, bodies: Sequence[str], batch: Sequence[int], delay_s: int
+) -> list[int]:
+    entries: list[dict[str, Any]] = [
+        {"Id": str(index), "MessageBody": bodies[index]} for index in batch
+    ]
+    for entry in entries if delay_s else ():
+        entry["DelaySeconds"] = delay_s
     with calling(f"SendMessageBatch to {url}"):
         reply = client.send_message_batch(QueueUrl=url, Entries=entries)
     return [int(entry["Id"]) for entry in reply.get("Failed", ())]

@@ -1,14 +1,14 @@
 """Strong reads and ledgers on DynamoDB."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.numbers import item_from_wire, to_wire
+from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause, slices
-from sharpwave.workers.ports import Item, Location, TryAgain
+from sharpwave.workers.ports import Item, Location, Slot, TryAgain
 
 _KEYS_PER_GET = 100
 
@@ -100,51 +100,86 @@ class TableReads:
 
 
 class TableLedger:
-    """`Ledger` on DynamoDB: one update for a set, one guarded update for a head."""
+    """`Ledger` on DynamoDB: each call is one update, guarded by what the item holds."""
 
     def __init__(self, client: Any, *, prefix: str = "") -> None:
         """Write through a low-level `dynamodb` client."""
         self._client, self._prefix = client, prefix
 
-    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
-        """Add elements to a set and give all of it."""
-        with calling("UpdateItem of a ledger"):
-            reply = self._client.update_item(
-                TableName=tables.physical(location.table, self._prefix),
-                Key=location.key.wire(),
-                UpdateExpression="ADD e :elements",
-                ExpressionAttributeValues={":elements": {"BS": list(elements)}},
-                ReturnValues="ALL_NEW",
-            )
-        return frozenset(bytes(element) for element in reply["Attributes"]["e"]["BS"])
+    def add(
+        self, location: Location, elements: Sequence[bytes], *, below: int, is_open: bool
+    ) -> tuple[bool, Slot]:
+        """Add elements to a set that holds fewer than `below`; with `is_open`, to no closed one."""
+        room = "(attribute_not_exists(e) OR size(e) < :below)"
+        done, item = self._update(
+            location,
+            "ADD e :elements, v :one",
+            {":elements": set(elements), ":one": 1, ":below": below},
+            condition=f"attribute_not_exists(closed) AND {room}" if is_open else room,
+            answer="ALL_NEW",
+        )
+        return done, _slot(item)
 
-    def raise_head(self, location: Location, bucket: str, row: Sequence[int]) -> bool:
-        """Replace a bucket's counts unless the stored ones come from a set as large."""
+    def close(self, location: Location) -> Slot:
+        """Close a set for good, and give all of it."""
+        _, item = self._update(location, "SET closed = :yes", {":yes": True}, answer="ALL_NEW")
+        return _slot(item)
+
+    def discard(self, location: Location, elements: Collection[bytes]) -> None:
+        """Take elements out of a set."""
+        values = {":elements": set(elements)}
+        self._update(location, "DELETE e :elements", values, condition="attribute_exists(e)")
+
+    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+        """Store counts unless those that are there were folded as late."""
+        values = {":row": list(row), ":revision": row[0]}
+        condition = "attribute_not_exists(c) OR c[0] < :revision"
+        return self._update(location, "SET c = :row", values, condition=condition)[0]
+
+    def mark(self, location: Location) -> None:
+        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        self._update(location, "ADD rev :one", {":one": 1})
+
+    def _update(
+        self,
+        location: Location,
+        expression: str,
+        values: Mapping[str, Any],
+        *,
+        condition: str | None = None,
+        answer: str = "NONE",
+    ) -> tuple[bool, Item]:
+        """Update an item; say whether the condition held, and how it is now if it was asked."""
+        request = {
+            "TableName": tables.physical(location.table, self._prefix),
+            "Key": location.key.wire(),
+            "UpdateExpression": expression,
+            "ExpressionAttributeValues": item_to_wire(values),
+            "ReturnValues": answer,
+        }
+        if condition is not None:
+            request["ConditionExpression"] = condition
+            if answer == "ALL_NEW":
+                # Who is refused learns why from the refusal, without a read.
+                request["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         try:
-            with calling("UpdateItem of a ledger's head"):
-                self._client.update_item(
-                    TableName=tables.physical(location.table, self._prefix),
-                    Key=location.key.wire(),
-                    UpdateExpression="SET #bucket = :row",
-                    ConditionExpression="attribute_not_exists(#bucket) OR #bucket[0] < :size",
-                    ExpressionAttributeNames={"#bucket": bucket},
-                    ExpressionAttributeValues={
-                        ":row": to_wire(list(row)),
-                        ":size": to_wire(row[0]),
-                    },
-                )
+            with calling(f"UpdateItem of {location}"):
+                reply = self._client.update_item(**request)
         except TryAgain as error:
-            if _is_condition(error.__cause__):
-                return False
-            raise
-        return True
+            cause = error.__cause__
+            if not isinstance(cause, ClientError) or not _is_condition(cause):
+                raise
+            held: Any = cause.response
+            return False, item_from_wire(held.get("Item", {}))
+        return True, item_from_wire(reply.get("Attributes", {}))
 
 
-def _is_condition(error: BaseException | None) -> bool:
-    return (
-        isinstance(error, ClientError)
-        and error.response["Error"]["Code"] == "ConditionalCheckFailedException"
-    )
+def _slot(item: Item) -> Slot:
+    return Slot(frozenset(item.get("e", ())), item.get("v", 0), "closed" in item)
+
+
+def _is_condition(error: ClientError) -> bool:
+    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
 
 
 def _place(table: str, item: Mapping[str, Any]) -> Location:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
 from sharpwave.workers.adapters.calls import ATTEMPTS, REQUEST_AT_FAULT, calling, pause, slices
-from sharpwave.workers.ports import CallRefused, Insert, TryAgain, Write
+from sharpwave.workers.ports import CallRefused, Change, Delete, Insert, TryAgain, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25
@@ -75,7 +75,7 @@ class BatchedWrites:
 
 
 class SingleWrites:
-    """`Writes` by PutItem and UpdateItem, a call each."""
+    """`Writes` by PutItem, UpdateItem and DeleteItem, a call each."""
 
     def __init__(self, client: Any, *, prefix: str = "") -> None:
         """Write through a low-level `dynamodb` client."""
@@ -90,6 +90,8 @@ class SingleWrites:
             with calling(f"write of {write.location}"):
                 if isinstance(write, Insert):
                     self._client.put_item(**put_request(write, self._prefix))
+                elif isinstance(write, Delete):
+                    self._client.delete_item(**delete_request(write, self._prefix))
                 else:
                     self._client.update_item(**update_request(write, self._prefix))
         except TryAgain as error:
@@ -109,8 +111,13 @@ def statement(write: Write, prefix: str) -> dict[str, Any]:
         fields = ", ".join(_quoted(name, "'") + ": ?" for name in write.item)
         text = f'INSERT INTO "{table}" VALUE {{{fields}}}'
         return {"Statement": text, "Parameters": [to_wire(part) for part in write.item.values()]}
-    sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
     tests = ["PK = ?", "SK = ?", *(f"{_quoted(name)} = ?" for name in write.equals)]
+    if isinstance(write, Delete):
+        text = f'DELETE FROM "{table}" WHERE {" AND ".join(tests)}'
+        values = [*write.location.key, *write.equals.values()]
+        return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
+    sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
+    sets += "".join(f" REMOVE {_quoted(name)}" for name in write.remove)
     tests += [f"{_quoted(name)} IS MISSING" for name in write.missing]
     values = [*write.set.values(), *write.location.key, *write.equals.values()]
     text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
@@ -121,8 +128,10 @@ def _is_long(write: Write) -> bool:
     """Say whether a write may need a longer statement than is allowed."""
     if isinstance(write, Insert):
         names = list(write.item)
+    elif isinstance(write, Delete):
+        names = list(write.equals)
     else:
-        names = [*write.set, *write.equals, *write.missing]
+        names = [*write.set, *write.equals, *write.missing, *write.remove]
     return sum(2 * len(name) + 20 for name in names) > _MAX_STATEMENT - 1024
 
 
@@ -139,12 +148,31 @@ def put_request(write: Insert, prefix: str) -> dict[str, Any]:
     }
 
 
-def update_request(write: Write, prefix: str) -> dict[str, Any]:
+def delete_request(write: Delete, prefix: str) -> dict[str, Any]:
+    """Give a removal as DeleteItem takes it."""
+    names: dict[str, str] = {}
+    values: dict[str, Wire] = {}
+    tests = ["attribute_exists(PK)"]
+    tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
+    request = {
+        "TableName": tables.physical(write.location.table, prefix),
+        "Key": write.location.key.wire(),
+        "ConditionExpression": " AND ".join(tests),
+    }
+    if names:
+        request["ExpressionAttributeNames"] = names
+        request["ExpressionAttributeValues"] = values
+    return request
+
+
+def update_request(write: Change, prefix: str) -> dict[str, Any]:
     """Give a change as UpdateItem takes it; it never creates the item."""
-    assert not isinstance(write, Insert)
     names: dict[str, str] = {}
     values: dict[str, Wire] = {}
     sets = [_pair(name, value, names, values) for name, value in write.set.items()]
+    update = "SET " + ", ".join(sets)
+    if write.remove:
+        update += " REMOVE " + ", ".join(_name(name, names) for name in write.remove)
     tests = ["attribute_exists(PK)"]
     tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
     for name in write.missing:
@@ -152,7 +180,7 @@ def update_request(write: Write, prefix: str) -> dict[str, Any]:
     return {
         "TableName": tables.physical(write.location.table, prefix),
         "Key": write.location.key.wire(),
-        "UpdateExpression": "SET " + ", ".join(sets),
+        "UpdateExpression": update,
         "ConditionExpression": " AND ".join(tests),
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,

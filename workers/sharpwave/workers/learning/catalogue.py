@@ -1,49 +1,147 @@
 """The pattern versions that count decisions, as this process knows them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Reads
+from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Write, Writes
+
+
+class Scope(NamedTuple):
+    """Whose decisions of which type a version may count; None stands for any."""
+
+    agent_id: str | None
+    decision_type: str | None
+
+    def touches(self, agent_id: str | None, decision_type: str) -> bool:
+        """Say whether decisions of an agent, or with None of any, and a type may be counted."""
+        is_type = self.decision_type in (None, decision_type)
+        return is_type and (None in (self.agent_id, agent_id) or self.agent_id == agent_id)
+
+
+class Known(NamedTuple):
+    """A copy of the list of versions.
+
+    Attributes:
+        versions: those that this process can read.
+        unreadable: the scopes of those that it cannot, because a newer release wrote them.
+        until: it holds every version that will ever count a decision up to this `timestamp`.
+    """
+
+    versions: Sequence[PatternVersion]
+    unreadable: Sequence[Scope]
+    until: int
+
+    def is_readable(self, agent_id: str | None, decision_type: str) -> bool:
+        """Say whether every version that may count such decisions can be read."""
+        return not any(scope.touches(agent_id, decision_type) for scope in self.unreadable)
 
 
 class Catalogue:
-    """Reads the list of versions, and knows when its copy is too old to judge a decision.
+    """Reads the list of versions, and knows which decisions its copy can judge.
 
-    A version takes effect no sooner than twice the cache's lifetime after it was written, so a
-    copy read within that lifetime of a decision holds every version the decision can belong to:
-    who looks when never decides membership.
+    Membership is decided by one fact in the table: the moment up to which decisions have been
+    judged. Who needs to judge beyond it raises it first and reads the list then; an import whose
+    version would begin at or before it fails, in the same transaction. So a list read after the
+    moment was raised is complete up to it for good, whatever clocks say and whoever was frozen
+    on the way. The moment runs a little ahead of the workers' clocks, and imports begin beyond it.
+
+    A decision that lies further ahead, because its agent's clock is fast, waits: raising the
+    moment to it would put off every import.
     """
 
-    def __init__(self, *, reads: Reads, clock: Clock, lifetime_s: float) -> None:
-        """Keep a copy for at most `lifetime_s` seconds."""
-        self._reads, self._clock, self._lifetime_s = reads, clock, lifetime_s
-        self._versions: list[PatternVersion] = []
-        self._read_at = float("-inf")
+    def __init__(self, *, reads: Reads, writes: Writes, clock: Clock, lifetime_s: float) -> None:
+        """Judge up to `lifetime_s` seconds ahead of `clock`, and twice that at a time."""
+        self._reads, self._writes = reads, writes
+        self._clock, self._lifetime_s = clock, lifetime_s
+        self._known = Known((), (), -1)
         self._lock = Lock()
 
-    def versions(self, *, latest: float) -> list[PatternVersion]:
-        """Give the versions, from a copy fresh enough for decisions up to epoch second `latest`."""
+    def wait_s(self, decision: Mapping[str, Any]) -> int:
+        """Give the whole seconds until a decision can be judged; 0 if it can be by now."""
+        ahead = float(decision["timestamp"]) - self._lifetime_s - self._clock()
+        return 0 if ahead <= 0 else int(ahead) + 1
+
+    def known_for(self, decision: Mapping[str, Any]) -> Known:
+        """Give a copy that holds every version which may count a decision.
+
+        Raises:
+            TryAgain: the decision lies too far ahead, or a version that may count it cannot be
+                read by this release; counting without it would miscount for good.
+        """
+        known = self._known_until(int(decision["timestamp"]))
+        agent_id, decision_type = decision["agent_id"], decision["decision_type"]
+        if not known.is_readable(agent_id, decision_type):
+            raise TryAgain(
+                f"a version of a pattern of {decision_type} was written by a newer release; "
+                "a worker of that release has to count its decisions"
+            )
+        return known
+
+    def fresh(self) -> Known:
+        """Read the list as it is now; it judges no decision."""
+        return self._read(until=-1)
+
+    def _known_until(self, timestamp: int) -> Known:
         with self._lock:
-            now = self._clock()
-            stale = now - self._read_at > self._lifetime_s
-            if stale or self._read_at < latest - self._lifetime_s:
-                self._versions, self._read_at = self._read(), now
-            return self._versions
+            if timestamp > self._known.until:
+                # The moment comes first: what is imported after it begins beyond it.
+                self._known = self._read(until=self._judged())
+            if timestamp > self._known.until:
+                raise TryAgain(f"no list of versions can judge a decision of {timestamp} yet")
+            return self._known
 
-    def counting(self, decision: Mapping[str, Any]) -> list[PatternVersion]:
-        """Give the versions that count a decision."""
-        versions = self.versions(latest=float(decision["timestamp"]))
-        return [version for version in versions if version.counts(decision)]
+    def _judged(self) -> int:
+        """Raise the moment up to which decisions are judged, if it is too near."""
+        place = Location(tables.PIPELINE, keys.judged())
+        now = self._clock()
+        stored = self._reads.get([place]).get(place)
+        until = -1 if stored is None else int(stored["until"])
+        if until >= now + self._lifetime_s:
+            return until
+        raised = int(now + 2 * self._lifetime_s)
+        write: Write = Change(place, {"until": raised}, equals={"until": until})
+        if stored is None:
+            write = Insert(place.table, {**place.key.item(), "until": raised})
+        if self._writes.apply([write])[0]:
+            return raised
+        # Another worker raised it in between.
+        stored = self._reads.get([place]).get(place)
+        return until if stored is None else int(stored["until"])
 
-    def _read(self) -> list[PatternVersion]:
-        listed = self._reads.query(tables.PIPELINE, keys.known_pattern("").pk)
-        return parse(list(listed))
+    def _read(self, *, until: int) -> Known:
+        versions, unreadable = [], []
+        for item in self._reads.query(tables.PIPELINE, keys.known_pattern("").pk):
+            try:
+                versions += parse([item])
+            except ValidationError:
+                unreadable.append(_scope_of(item))
+        return Known(versions, unreadable, until)
 
 
-def parse(items: Sequence[Mapping[str, Any]]) -> list[PatternVersion]:
-    """Read entries of the list of versions."""
+def parse(items: Iterable[Mapping[str, Any]]) -> list[PatternVersion]:
+    """Read entries of the list of versions.
+
+    Raises:
+        ValidationError: a newer release wrote one that this one cannot read.
+    """
     return [PatternVersion.model_validate_json(item["version"]) for item in items]
+
+
+def _scope_of(item: Mapping[str, Any]) -> Scope:
+    """Give whose decisions an unreadable version may count; what is not said may be any."""
+    try:
+        definition = parse_json(item["version"])["definition"]
+        decision_type, agent_id = definition["decision_type"], definition.get("agent_id")
+    except (LookupError, TypeError, ValueError):
+        return Scope(None, None)
+    is_text = isinstance(decision_type, str)
+    return Scope(
+        agent_id if isinstance(agent_id, str) else None, decision_type if is_text else None
+    )

@@ -4,7 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
 
-from sharpwave.workers.learning.elements import Element, Outcome
+from sharpwave.workers.learning.elements import (
+    ELEMENT_BYTES,
+    KEY_BYTES,
+    Element,
+    Outcome,
+    outranks,
+)
 
 
 class MalformedRow(ValueError):
@@ -16,7 +22,7 @@ class Counts:
     """What one bucket, or several disjoint ones, have seen.
 
     Attributes:
-        size: distinct elements in the ledger set; only a larger one replaces stored counts.
+        revision: how often the sets were added to; only a greater one replaces stored counts.
         n: decisions with an outcome.
         s: successes among `n`.
         q_sum: sum of quality x 10^4 over `q_n`.
@@ -27,7 +33,7 @@ class Counts:
         units: distinct evidence units among `n`, per bucket; a unit in two buckets counts twice.
     """
 
-    size: int = 0
+    revision: int = 0
     n: int = 0
     s: int = 0
     q_sum: int = 0
@@ -42,42 +48,59 @@ class Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def to_row(self) -> list[int]:
-        """Give the numbers to store, `size` first so that a condition can compare element 0."""
+        """Give the numbers to store, `revision` first so that a condition can compare element 0."""
         return list(astuple(self))
 
     @classmethod
     def from_row(cls, row: Sequence[int | Decimal]) -> "Counts":
         """Read a stored row; DynamoDB's Decimals are accepted.
 
+        What a newer release appended to it is passed over.
+
         Raises:
-            MalformedRow: not nine whole numbers of 0 or more, or successes above their total.
+            MalformedRow: fewer than nine whole numbers of 0 or more, or successes above their
+                total.
         """
-        if len(row) != len(fields(cls)) or any(value != int(value) or value < 0 for value in row):
+        known = row[: len(fields(cls))]
+        if len(known) < len(fields(cls)) or any(each != int(each) or each < 0 for each in known):
             raise MalformedRow(_explain(row))
-        counts = cls(*(int(value) for value in row))
+        counts = cls(*(int(value) for value in known))
         if counts.s > counts.n or counts.applied_s > counts.applied:
             raise MalformedRow(_explain(row))
         return counts
 
 
-def fold(elements: Iterable[bytes]) -> Counts:
-    """Count a ledger set: the greatest revision of each decision stands.
+def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
+    """Count a ledger set: of each decision the element that outranks its others stands.
 
-    Depends on the set of elements alone, never on order or repetition. Two elements of one
-    decision and revision are a writer's fault; the greater bytes stand, everywhere alike.
+    Depends on the set of elements alone, never on order or repetition, and not on elements that
+    others supersede.
+
+    Args:
+        elements: the elements.
+        revision: the revision of the set that they are.
 
     Raises:
         MalformedElement: an element this version cannot read.
     """
-    distinct = frozenset(elements)
-    standing: dict[bytes, tuple[int, bytes, Element]] = {}
-    for raw in distinct:
-        element = Element.decode(raw)
-        candidate = (element.outcome_rev, raw, element)
-        held = standing.get(element.decision)
-        if held is None or candidate[:2] > held[:2]:
-            standing[element.decision] = candidate
-    return _count([element for _, _, element in standing.values()], size=len(distinct))
+    standing = [Element.decode(element) for element in standing_of(elements).values()]
+    return _count(standing, revision)
+
+
+def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
+    """Give the element that stands of each decision, by the digest of its key.
+
+    Raises:
+        MalformedElement: an element is not of the length this version reads.
+    """
+    standing: dict[bytes, bytes] = {}
+    for element in elements:
+        if len(element) != ELEMENT_BYTES:
+            Element.decode(element)
+        held = standing.get(element[:KEY_BYTES])
+        if held is None or outranks(element, held):
+            standing[element[:KEY_BYTES]] = element
+    return standing
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -85,12 +108,12 @@ def total(counts: Iterable[Counts]) -> Counts:
     return sum(counts, start=Counts())
 
 
-def _count(standing: list[Element], *, size: int) -> Counts:
+def _count(standing: list[Element], revision: int) -> Counts:
     resolved = [element for element in standing if element.outcome is not Outcome.PENDING]
     applied = [element for element in resolved if element.applied]
     qualities = [element.quality for element in resolved if element.quality is not None]
     return Counts(
-        size=size,
+        revision=revision,
         n=len(resolved),
         s=_successes(resolved),
         q_sum=sum(qualities),

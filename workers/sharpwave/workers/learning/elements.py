@@ -1,29 +1,45 @@
-"""One decision state as a 17-byte element of a grow-only ledger set.
+"""One decision state as a 20-byte element of a ledger set.
 
     bytes  0-7   blake2b-8 of the decision's primary key, `PK 0x00 SK`
-    bytes  8-11  blake2b-4 of its evidence unit: agent and cycle, else the decision itself
-    bytes 12-13  outcome revision, big-endian; 0 while no outcome was written
-    byte  14     class in bits 0-1 (0 pending, 1 success, 2 failure), applied in bit 7
-    bytes 15-16  quality x 10^4, big-endian; 65535 when there is none
+    bytes  8-10  blake2b-3 of what the decision says and may not change, `content_digest`
+    bytes 11-14  blake2b-4 of its evidence unit: agent and cycle, else the decision itself
+    bytes 15-16  outcome revision, big-endian; 0 while no outcome was written
+    byte  17     class in bits 0-1 (0 pending, 1 success, 2 failure), applied in bit 7
+    bytes 18-19  quality x 10^4, big-endian; 65535 when there is none
 
-Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing.
+Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing. Of two
+elements of one decision one supersedes the other, in one order that everybody shares (`outranks`),
+so what a set says never depends on which of the superseded ones it still holds.
 """
 
+import json
 import struct
+from base64 import b64encode
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import IntEnum
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-ELEMENT_BYTES = 17
+from sharpwave.schemas.ownership import IGNORED, WORKER
+from sharpwave.workers.stream_records import MUTABLE
+
+ELEMENT_BYTES, KEY_BYTES, CONTENT_BYTES = 20, 8, 3
 QUALITY_SCALE = 10_000
 MAX_REVISION = 65_535
 
 _NO_QUALITY = 65_535
 _APPLIED = 0x80
-_LAYOUT = struct.Struct(">8s4sHBH")
+_LAYOUT = struct.Struct(">8s3s4sHBH")
+_CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(-5, None)
+#: Where the path of a decision's slots cuts its time, `2026-11-22T14:35:27`.
+_CUTS = tuple(len(text) for text in ("2026-11-22T14", "2026-11-22T14:3", "2026-11-22T14:35"))
+_CUTS += tuple(len(text) for text in ("2026-11-22T14:35:2", "2026-11-22T14:35:27"))
+#: Depth of the slot that a path ends in.
+DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
+_NO_CONTENT = MUTABLE["decision"] | WORKER["decision"] | IGNORED
 
 
 class MalformedElement(ValueError):
@@ -63,7 +79,7 @@ class DecisionState:
         outcome_rev: 0 to 65535; at least 1 once there is an outcome.
         applied: whether the agent applied the pattern in question.
         day: event time's UTC day, `YYYY-MM-DD`.
-        hour: event time's UTC hour, 0 to 23.
+        content: what `content_digest` gives for the decision.
 
     Raises:
         MalformedState: a value is outside the range above.
@@ -73,7 +89,7 @@ class DecisionState:
     sk: str
     agent_id: str
     day: str
-    hour: int
+    content: bytes
     cycle: object = None
     outcome: bool | None = None
     quality: float | None = None
@@ -89,6 +105,7 @@ class Element(NamedTuple):
     """A ledger element, taken apart."""
 
     decision: bytes
+    content: bytes
     unit: bytes
     outcome_rev: int
     outcome: Outcome
@@ -97,27 +114,28 @@ class Element(NamedTuple):
     """Quality x 10^4, or None."""
 
     def encode(self) -> bytes:
-        """Give the 17 bytes that the ledger stores."""
+        """Give the 20 bytes that the ledger stores."""
         kind = self.outcome | (_APPLIED if self.applied else 0)
         quality = _NO_QUALITY if self.quality is None else self.quality
-        return _LAYOUT.pack(self.decision, self.unit, self.outcome_rev, kind, quality)
+        return _LAYOUT.pack(self.decision, self.content, self.unit, self.outcome_rev, kind, quality)
 
     @classmethod
     def decode(cls, element: bytes) -> "Element":
-        """Read 17 ledger bytes.
+        """Read 20 ledger bytes.
 
         Raises:
             MalformedElement: wrong length, an unknown class, or a quality above 1.
         """
         if len(element) != ELEMENT_BYTES:
             raise MalformedElement(element, f"has {len(element)} bytes instead of {ELEMENT_BYTES}")
-        decision, unit, revision, kind, quality = _LAYOUT.unpack(element)
+        decision, content, unit, revision, kind, quality = _LAYOUT.unpack(element)
         if kind & ~_APPLIED > Outcome.FAILURE:
             raise MalformedElement(element, f"has the unknown class {kind:#04x}")
         if QUALITY_SCALE < quality < _NO_QUALITY:
             raise MalformedElement(element, f"has quality {quality}, above {QUALITY_SCALE}")
         return cls(
             decision,
+            content,
             unit,
             revision,
             Outcome(kind & ~_APPLIED),
@@ -131,7 +149,8 @@ def element_of(state: DecisionState) -> Element:
     identity = _identity(state)
     quality = state.quality
     return Element(
-        decision=_digest(identity, 8),
+        decision=_digest(identity, KEY_BYTES),
+        content=state.content,
         unit=_digest(_unit(state) or identity, 4),
         outcome_rev=state.outcome_rev,
         outcome=_outcome(state.outcome),
@@ -140,26 +159,58 @@ def element_of(state: DecisionState) -> Element:
     )
 
 
-def slot_of(state: DecisionState, shards: int = 1) -> str:
-    """Name the slot of the state's day that holds it: `14`, or `14x3` when sharded.
+def outranks(element: bytes, other: bytes) -> bool:
+    """Say which of two elements of one decision stands.
 
-    A decision counts once only while every writer uses the same `shards` for its day, so a
-    pattern changes its number of shards from a future day on.
-
-    Raises:
-        ValueError: `shards` is below 1.
+    A key is written once. If it was written again with other content, the smallest digest stands,
+    whatever its revisions: any other rule would need what it refused to be kept for ever. Of one
+    content the greatest revision stands; of two outcomes under one revision, which is a writer's
+    fault, failure, then the higher quality.
     """
-    if shards < 1:
-        raise ValueError(f"{shards} shards cannot hold a ledger; use 1 or more")
-    if shards == 1:
-        return f"{state.hour:02d}"
-    shard = int.from_bytes(_digest(_identity(state), 8), "big") % shards
-    return f"{state.hour:02d}x{shard}"
+    content, others = element[_CONTENT], other[_CONTENT]
+    if content != others:
+        return content < others
+    return (element[_STATE], element) > (other[_STATE], other)
 
 
-def bucket_of(state: DecisionState, shards: int = 1) -> tuple[str, str]:
-    """Give the (day, slot) whose ledger item holds the state; see `slot_of`."""
-    return state.day, slot_of(state, shards)
+def content_digest(item: Mapping[str, Any]) -> bytes:
+    """Give a digest of what a decision says and may not change; equal content, equal digest.
+
+    All of the agent's attributes count but its outcome and `ttl`. The order of names, the way a
+    number is written and the order of a set do not matter.
+
+    Of one key in one ledger's day, the content of the smallest digest stands and any other is
+    refused; see `outranks`.
+
+    Args:
+        item: plain attributes, as `item_from_wire` gives them.
+    """
+    content = {name: value for name, value in item.items() if name not in _NO_CONTENT}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_canonical)
+    return _digest(text, CONTENT_BYTES)
+
+
+def slot_of(sk: str, decision: bytes, depth: int) -> str:
+    """Name the slot of a day that may hold a decision, at a depth of its path from 0 to `DEEPEST`.
+
+    The path is a function of the decision's key alone: the hour it was written in, ten minutes,
+    minute, ten seconds, second, and then the digits of the key's digest, so a slot always splits.
+    """
+    if depth < len(_CUTS):
+        return sk[: _CUTS[depth]]
+    return f"{sk[: _CUTS[-1]]}#{decision.hex()[: depth - len(_CUTS) + 1]}"
+
+
+def _canonical(value: object) -> Any:
+    # A number, binary or a set is marked as what it is, for a text may say the same.
+    if isinstance(value, Decimal):
+        is_whole = value == value.to_integral_value()
+        return int(value) if is_whole else {"N": f"{value.normalize()}"}
+    if isinstance(value, bytes):
+        return {"B": b64encode(value).decode()}
+    if isinstance(value, Set):
+        return {"set": sorted(value)}
+    raise TypeError(f"no decision holds a {type(value).__name__}")
 
 
 def _identity(state: DecisionState) -> str:
@@ -194,8 +245,8 @@ def _fault(state: DecisionState) -> str | None:
         return "an outcome needs outcome_rev 1 or more"
     if state.quality is not None and not 0 <= state.quality <= 1:
         return f"quality {state.quality} is outside 0 to 1"
-    if not 0 <= state.hour <= 23:
-        return f"hour {state.hour} is outside 0 to 23"
+    if len(state.content) != CONTENT_BYTES:
+        return f"content has {len(state.content)} bytes instead of {CONTENT_BYTES}"
     if not _is_day(state.day):
         return f"day {state.day!r} is not a date; write YYYY-MM-DD"
     return None

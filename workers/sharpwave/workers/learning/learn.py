@@ -1,38 +1,34 @@
 """Decisions become ledger elements, and ledgers become counts. Nothing is ever incremented."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.schemas.patterns import PatternVersion, epoch_of
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.learning.counts import fold
-from sharpwave.workers.learning.elements import DecisionState, bucket_of, element_of
-from sharpwave.workers.ports import Ledger, Location, Spread
+from sharpwave.workers.learning.elements import DecisionState, content_digest, element_of
+from sharpwave.workers.learning.slots import Bucket, Slots
+from sharpwave.workers.learning.writers import Writers
+from sharpwave.workers.ports import Location, Spread
 
-#: What the attributes of a head that hold counts start with.
-SLOT = "slot_"
 
-
-class Bucket(NamedTuple):
-    """One slot of one day of one ledger."""
+class Contribution(NamedTuple):
+    """What one state of a decision adds to one ledger."""
 
     subject: str
     day: str
-    slot: str
-
-    @property
-    def name(self) -> str:
-        """Name the bucket's entry in the head of its day."""
-        return SLOT + self.slot
+    sk: str
+    element: bytes
 
 
 def learn(
     decisions: Sequence[Mapping[str, Any]],
     *,
     catalogue: Catalogue,
-    ledger: Ledger,
+    slots: Slots,
+    writers: Writers,
     spread: Spread = map,
 ) -> int:
     """Count decision states, each in its base ledger and in every pattern it belongs to.
@@ -41,40 +37,69 @@ def learn(
     from the whole set that the ledger answers with.
 
     Args:
-        decisions: items as they are now.
+        decisions: items as they were.
         catalogue: the patterns.
-        ledger: where the sets are.
-        spread: like `map`, perhaps over threads; no bucket waits for another.
+        slots: where the sets are.
+        writers: the lists of who writes decisions.
+        spread: like `map`, perhaps over threads; no slot waits for another.
 
     Returns:
-        The number of buckets written.
+        The number of slots written.
+
+    Raises:
+        TryAgain: the world did not answer, or no copy of the patterns can judge a decision.
     """
-    buckets: dict[Bucket, set[bytes]] = {}
+    todo: dict[Bucket, dict[bytes, str]] = {}
     for decision in decisions:
-        for bucket, element in contributions(decision, catalogue.counting(decision)):
-            buckets.setdefault(bucket, set()).add(element)
+        known = catalogue.known_for(decision)
+        for subject, day, sk, element in contributions(decision, known.versions):
+            todo.setdefault(Bucket.of(subject, day, sk, element), {})[element] = sk
+    # Listed before it is counted, so that no base rate leaves out what is published.
+    writers.note((each["decision_type"], each["agent_id"]) for each in decisions)
+    changed = {(bucket.subject, bucket.day) for bucket in todo}
+    written = 0
 
-    def apply(bucket: Bucket) -> None:
-        _apply(bucket, buckets[bucket], ledger)
+    def settle(bucket: Bucket) -> tuple[bool, list[bytes]]:
+        slot, left = slots.add(bucket, todo[bucket])
+        if slot is not None:
+            counts = fold(slot.elements, revision=slot.revision)
+            slots.ledger.raise_counts(bucket.head, counts.to_row())
+        return slot is not None, left
 
-    return len(list(spread(apply, sorted(buckets))))
+    while todo:
+        buckets = sorted(todo)
+        deeper: dict[Bucket, dict[bytes, str]] = {}
+        for bucket, (wrote, left) in zip(buckets, spread(settle, buckets), strict=True):
+            written += wrote
+            for element in left:
+                sk = todo[bucket][element]
+                below = Bucket.of(bucket.subject, bucket.day, sk, element, bucket.depth + 1)
+                deeper.setdefault(below, {})[element] = sk
+        todo = deeper
+    # Effect first, mark second: a mark that is there too early could be taken for published.
+    list(spread(slots.ledger.mark, [_mark_of(*each) for each in sorted(changed)]))
+    return written
 
 
 def contributions(
     decision: Mapping[str, Any], versions: Sequence[PatternVersion]
-) -> Iterator[tuple[Bucket, bytes]]:
-    """Give the element of a decision for its base ledger and for each version that counts it."""
-    base = keys.base_subject(decision["agent_id"], decision["decision_type"])
-    yield _contribution(base, decision, applied=False, shards=1)
+) -> Iterator[Contribution]:
+    """Give what a decision adds to its base ledger and to each of the versions that counts it."""
+    agent_id, decision_type = decision["agent_id"], decision["decision_type"]
+    epoch = epoch_of(versions, agent_id, decision_type, decision["timestamp"])
+    content = content_digest(decision)
+    subjects = {keys.base_subject(agent_id, decision_type, epoch): False}
     for version in versions:
-        applied = version.applied(decision)
-        shards = version.definition.shards
-        yield _contribution(version.subject, decision, applied=applied, shards=shards)
+        if version.counts(decision):
+            subjects[version.subject] = version.applied(decision)
+    for subject, applied in subjects.items():
+        state = state_of(decision, applied=applied, content=content)
+        yield Contribution(subject, state.day, state.sk, element_of(state).encode())
 
 
-def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
+def state_of(decision: Mapping[str, Any], *, applied: bool, content: bytes) -> DecisionState:
     """Reduce a decision to what learning looks at."""
-    day, hour = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
+    day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
     outcome = decision.get("outcome")
     context = decision.get("context")
     resolved = isinstance(outcome, Mapping)
@@ -85,7 +110,7 @@ def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
         agent_id=decision["agent_id"],
         cycle=context.get("cycle") if isinstance(context, Mapping) else None,
         day=day,
-        hour=hour,
+        content=content,
         outcome=bool(outcome["success"]) if isinstance(outcome, Mapping) else None,
         quality=None if quality is None else float(quality),
         outcome_rev=int(decision.get("outcome_rev") or 1) if resolved else 0,
@@ -93,15 +118,5 @@ def state_of(decision: Mapping[str, Any], *, applied: bool) -> DecisionState:
     )
 
 
-def _contribution(
-    subject: str, decision: Mapping[str, Any], *, applied: bool, shards: int
-) -> tuple[Bucket, bytes]:
-    state = state_of(decision, applied=applied)
-    return Bucket(subject, *bucket_of(state, shards)), element_of(state).encode()
-
-
-def _apply(bucket: Bucket, elements: Collection[bytes], ledger: Ledger) -> None:
-    place = Location(tables.PIPELINE, keys.ledger_slot(*bucket))
-    counts = fold(ledger.add(place, sorted(elements)))
-    head = Location(tables.PIPELINE, keys.ledger_head(bucket.subject, bucket.day))
-    ledger.raise_head(head, bucket.name, counts.to_row())
+def _mark_of(subject: str, day: str) -> Location:
+    return Location(tables.PIPELINE, keys.changed(subject, day))

@@ -134,6 +134,10 @@ def decayed(
 ) -> tuple[float, float]:
     """Weigh successes and outcomes by age: half per `half_life_days`.
 
+    The age of a day's evidence is the calendar days from `as_of` back to it, but of a gap between
+    two days of evidence at most one half-life counts: a gap says that nothing was learnt, not
+    that what was known became wrong, and one decision with an absurd day halves and never wipes.
+
     Days after `as_of` are left out, so a past day's figures can be asked for.
 
     Returns:
@@ -144,12 +148,12 @@ def decayed(
     """
     if not half_life_days > 0:
         raise ValueError(f"a half-life of {half_life_days} days must be above 0")
-    end = date.fromisoformat(as_of).toordinal()
-    weights = {
-        day: 2.0 ** ((date.fromisoformat(day).toordinal() - end) / half_life_days)
-        for day in sorted(days)
-        if day <= as_of
-    }
+    later, age = date.fromisoformat(as_of).toordinal(), 0.0
+    weights: dict[str, float] = {}
+    for day in sorted((day for day in days if day <= as_of and days[day].n), reverse=True):
+        ordinal = date.fromisoformat(day).toordinal()
+        age += min(later - ordinal, half_life_days)
+        weights[day], later = 2.0 ** (-age / half_life_days), ordinal
     return (
         math.fsum(weight * days[day].s for day, weight in weights.items()),
         math.fsum(weight * days[day].n for day, weight in weights.items()),

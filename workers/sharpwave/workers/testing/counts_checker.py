@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_from_wire
-from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.workers.archive import admitted
 from sharpwave.workers.envelope import image_of
 from sharpwave.workers.learning.counts import Counts, fold, total
@@ -21,17 +22,17 @@ def counts(world: World, book: Book) -> Iterator[str]:
     versions = _versions(world)
     archived = _recount(world, versions)
     for subject, expected in archived.items():
-        found = total(days_of(subject, world.tables).values())
+        found = _comparable(total(days_of(subject, world.tables).values()))
         if found != expected:
             yield f"{subject} counts {found}, the archive {expected}"
     for key in world.tables.keys(tables.PIPELINE):
         subject = key.pk.removeprefix("ledger#")
         if subject != key.pk and subject not in archived:
             yield f"{subject} has a ledger, but nothing in the archive"
-    for subject, by_hand in _by_hand(book, versions).items():
-        counted = total(days_of(subject, world.tables).values())
+    for subjects, by_hand in _by_hand(book, versions).items():
+        counted = total(each for s in subjects for each in days_of(s, world.tables).values())
         if (counted.n, counted.s, counted.pending) != by_hand:
-            yield f"{subject} counts {counted}, the agents {by_hand}"
+            yield f"{subjects} count {counted}, the agents {by_hand}"
     yield from _figures(world, versions)
 
 
@@ -44,23 +45,30 @@ def _recount(world: World, versions: list[PatternVersion]) -> dict[str, Counts]:
     buckets: dict[Any, set[bytes]] = defaultdict(set)
     for line in admitted(world.archive.lines()):
         decision = item_from_wire(image_of(line))
-        counting = [version for version in versions if version.counts(decision)]
-        for bucket, element in contributions(decision, counting):
-            buckets[bucket].add(element)
+        for each in contributions(decision, versions):
+            buckets[each.subject, each.day].add(each.element)
     subjects: dict[str, list[Counts]] = defaultdict(list)
-    for bucket, elements in buckets.items():
-        subjects[bucket.subject].append(fold(elements))
-    return {subject: total(parts) for subject, parts in subjects.items()}
+    for (subject, _), elements in buckets.items():
+        subjects[subject].append(fold(elements))
+    return {subject: _comparable(total(parts)) for subject, parts in subjects.items()}
 
 
-def _by_hand(book: Book, versions: list[PatternVersion]) -> dict[str, tuple[int, int, int]]:
-    n, s, pending = (defaultdict[str, int](int) for _ in range(3))
+def _comparable(counts: Counts) -> Counts:
+    """Leave out what depends on how a ledger is stored."""
+    return replace(counts, revision=0, units=0)
+
+
+def _by_hand(
+    book: Book, versions: list[PatternVersion]
+) -> dict[tuple[str, ...], tuple[int, int, int]]:
+    """Count by what agents wrote; the base ledgers of an agent and type together."""
+    n, s, pending = (defaultdict[tuple[str, ...], int](int) for _ in range(3))
     for item, states in book.decisions.values():
-        subjects = [keys.base_subject(item["agent_id"], item["decision_type"])]
+        mine = (item["agent_id"], item["decision_type"])
+        subjects = [tuple(keys.base_subject(*mine, at) for at in boundaries(versions, *mine))]
         if item["context"]["market"] == "up":
-            mine = (item["agent_id"], item["decision_type"])
             subjects += [
-                version.subject
+                (version.subject,)
                 for version in versions
                 if (version.definition.agent_id, version.definition.decision_type) == mine
             ]

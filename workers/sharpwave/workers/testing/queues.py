@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from sharpwave.schemas import queues
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.outgoing import MAX_DELAY_S, Outgoing
 from sharpwave.workers.ports import CallRefused, Fate, Post
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -102,7 +102,11 @@ class MemoryWorkQueues:
             check_body(message.body)
             if message.queue not in self._work:
                 raise CallRefused(f"there is no work queue {message.queue}")
-            self.messages.append(Held(message.queue, message.body, next(self._numbers)))
+            if not 0 <= message.delay_s <= MAX_DELAY_S:
+                raise CallRefused(f"InvalidParameterValue: a delay of {message.delay_s} s")
+            visible_at = self._clock() + message.delay_s if message.delay_s else 0.0
+            held = Held(message.queue, message.body, next(self._numbers), visible_at)
+            self.messages.append(held)
 
     def visible(self) -> list[Held]:
         """Give the messages that can be received now, oldest first."""

@@ -1,10 +1,11 @@
-"""Time that only moves when told to, and an archive in memory."""
+"""Time that only moves when told to, and an archive and a parking lot in memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.schemas.numbers import parse_json
+from sharpwave.workers.ports import Refusal
 
 #: 2025-10-18T14:30:00Z, when virtual time starts unless told otherwise.
 START = 1_760_797_800.0
@@ -23,6 +24,17 @@ class VirtualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
+
+
+@dataclass(slots=True)
+class MemoryParking:
+    """`Parking` that only remembers what was parked."""
+
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def park(self, refusals: Sequence[Refusal]) -> None:
+        """Keep refused records."""
+        self.refusals += refusals
 
 
 @dataclass(slots=True)

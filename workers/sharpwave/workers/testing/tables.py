@@ -1,16 +1,16 @@
 """The tables in memory: strong reads, conditional writes, ledgers, and a stream of changes."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire, to_wire
+from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.outgoing import StreamRecord
-from sharpwave.workers.ports import CallRefused, Insert, Item, Location, Write
+from sharpwave.workers.ports import CallRefused, Delete, Insert, Item, Location, Slot, Write
 from sharpwave.workers.testing.limits import check_item
 
 Writer = Literal["agent", "worker", "ttl"]
@@ -95,32 +95,63 @@ class MemoryTables:
             if old is None:
                 self._store(table, key, item_to_wire(write.item), "worker")
             return old is None
+        if isinstance(write, Delete):
+            if old is not None and _holds(old, write.equals):
+                self.remove(table, key, by="worker")
+                return True
+            return False
         if old is None or any(name in old for name in write.missing):
             return False
-        if any(not _same(old.get(name), value) for name, value in write.equals.items()):
+        if not _holds(old, write.equals):
             return False
-        self._store(table, key, {**old, **item_to_wire(write.set)}, "worker")
+        kept = {name: value for name, value in old.items() if name not in write.remove}
+        self._store(table, key, {**kept, **item_to_wire(write.set)}, "worker")
         return True
 
     # Ledger
 
-    def add(self, location: Location, elements: Sequence[bytes]) -> frozenset[bytes]:
-        """Add elements to a set and give all of it."""
-        item = self._items[location.table].get(location.key, location.key.wire())
-        held = from_wire(item["e"]) if "e" in item else set()
-        everything = frozenset(held | set(elements))
-        new = {**item, "e": to_wire(set(everything))}
-        self._store(location.table, location.key, new, "worker")
-        return everything
+    def add(
+        self, location: Location, elements: Sequence[bytes], *, below: int, is_open: bool
+    ) -> tuple[bool, Slot]:
+        """Add elements to a set that holds fewer than `below`; with `is_open`, to no closed one."""
+        held = self._slot(location)
+        if len(held.elements) >= below or (is_open and held.is_closed):
+            return False, held
+        everything = held.elements | set(elements)
+        self._set(location, e=set(everything), v=held.revision + 1)
+        return True, self._slot(location)
 
-    def raise_head(self, location: Location, bucket: str, row: Sequence[int]) -> bool:
-        """Replace a bucket's counts unless the stored ones come from a set as large."""
-        item = self._items[location.table].get(location.key, location.key.wire())
-        if bucket in item and from_wire(item[bucket])[0] >= row[0]:
+    def close(self, location: Location) -> Slot:
+        """Close a set for good, and give all of it."""
+        self._set(location, closed=True)
+        return self._slot(location)
+
+    def discard(self, location: Location, elements: Collection[bytes]) -> None:
+        """Take elements out of a set."""
+        held = self._slot(location)
+        if held.elements:
+            self._set(location, e=set(held.elements - set(elements)))
+
+    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+        """Store counts unless those that are there were folded as late."""
+        stored = self._items[location.table].get(location.key, {})
+        if "c" in stored and from_wire(stored["c"])[0] >= row[0]:
             return False
-        new = {**item, bucket: to_wire(list(row))}
-        self._store(location.table, location.key, new, "worker")
+        self._set(location, c=list(row))
         return True
+
+    def mark(self, location: Location) -> None:
+        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        stored = self._items[location.table].get(location.key, {})
+        self._set(location, rev=from_wire(stored["rev"]) + 1 if "rev" in stored else 1)
+
+    def _slot(self, location: Location) -> Slot:
+        item = item_from_wire(self._items[location.table].get(location.key, {}))
+        return Slot(frozenset(item.get("e", ())), item.get("v", 0), "closed" in item)
+
+    def _set(self, location: Location, **values: Any) -> None:
+        item = self._items[location.table].get(location.key, location.key.wire())
+        self._store(location.table, location.key, {**item, **item_to_wire(values)}, "worker")
 
     # What agents, or time, do
 
@@ -185,6 +216,10 @@ class MemoryTables:
         if by == "ttl":
             record["userIdentity"] = {"PrincipalId": "dynamodb.amazonaws.com", "Type": "Service"}
         self.streams[table].append(Recorded(record, by))
+
+
+def _holds(item: WireItem, equals: Mapping[str, Any]) -> bool:
+    return all(_same(item.get(name), value) for name, value in equals.items())
 
 
 def _same(held: Wire | None, value: Any) -> bool:

@@ -154,7 +154,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         queues=queues,
         agents=agents,
         parking=parking,
-        catalogue=Catalogue(reads=reads, clock=clock, lifetime_s=5.0),
+        catalogue=Catalogue(reads=reads, writes=writes, clock=clock, lifetime_s=5.0),
         ledger=reads,
         archiving=Archiving(archive, linger_s=0.0, threads=1),
         clock=clock,
