@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -80,8 +81,9 @@ def reports(seeds: Sequence[int], jobs: int) -> Iterator[Report]:
 
 def _kind(violation: str) -> str:
     """Leave out of a violation what differs from case to case."""
-    words = [word for word in violation.split() if word.isalpha() or word.endswith((",", ":"))]
-    return " ".join(words)[:100]
+    text = re.sub(r"Key\(.*?\)|\{.*?\}|\(.*?\)|\[.*?\]|'.*?'", "..", violation)
+    words = re.sub(r"[\w#.:-]*[0-9#][\w#.:-]*|greedy|modest", "..", text).split()
+    return re.sub(r"(\.\. )+", ".. ", " ".join(words))[:110]
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ class Deciding(Stage):
     def resolve(self) -> None:
         """Write or revise an outcome."""
         decided = self._some_decision()
-        if decided is None:
+        # A record is judged by the moment it is stored, so past its ttl any change is refused.
+        if decided is None or decided.item.get("ttl", 1 << 40) <= self.scene.clock():
             return
         key = records.key_of(decided.item)
         revision = decided.last.revision + 1

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharpwave.infra import pattern_import
-from sharpwave.schemas import keys, tables
-from sharpwave.schemas.numbers import item_to_wire, plain_json
+from sharpwave.infra.errors import Conflict
+from sharpwave.schemas import keys
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
 
 from simulation.book import Listed
 from simulation.scene import STREAMED
@@ -60,6 +62,7 @@ class Operating(Stage):
                 route=self.scene.route,
                 send=self.scene.queues.send,
                 now=self.scene.clock(),
+                refused=RefusedBefore(self.scene.tables),
             )
 
     def mix_versions(self) -> None:
@@ -86,16 +89,16 @@ class Operating(Stage):
         if market:
             content["conditions"] = [{"path": "context.market", "op": "eq", "value": market}]
         now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
-        start = pattern_import.Timing().effective_from(now)
         definition = PatternDefinition.model_validate(content)
         items: Any = _Items(self.scene.tables)
-        done = pattern_import._import(items, definition, int(now), start, dry_run=False)
+        timing = pattern_import.Timing()
+        done = pattern_import._settle(items, definition, timing, now, dry_run=False)
         if done.change not in ("created", "new version"):
             return
         for held in self.book.versions:
             if held.name == name and held.ends is None:
-                held.ends = start
-        version = Listed(name, owner, "TRADE", market, done.version, start)
+                held.ends = done.effective_from
+        version = Listed(name, owner, "TRADE", market, done.version, done.effective_from)
         self.book.versions.append(version)
 
 
@@ -105,6 +108,13 @@ def _with_more(body: str) -> str:
     for entry in content["kwargs"]["entries"]:
         entry["since_next_release"] = {"more": [1]}
     return json.dumps(content)
+
+
+class _Part(NamedTuple):
+    """One part of a transaction: what must hold, and what it then does."""
+
+    holds: Callable[[], bool]
+    does: Callable[[], object]
 
 
 class _Items:
@@ -118,8 +128,23 @@ class _Items:
         found: Item | None = self._store.get([place]).get(place)
         return found
 
-    def new(self, table: str, item: Mapping[str, Any]) -> Callable[[], None]:
-        return lambda: self.put(table, item)
+    def new(self, table: str, item: Mapping[str, Any]) -> _Part:
+        key = keys.Key(item["PK"], item["SK"])
+        return _Part(lambda: self.get(table, key) is None, lambda: self.put(table, item))
+
+    def below(self, table: str, key: keys.Key, name: str, limit: int) -> _Part:
+        def holds() -> bool:
+            value = (self.get(table, key) or {}).get(name)
+            return value is None or value < limit
+
+        return _Part(holds, lambda: None)
+
+    def raised(self, table: str, key: keys.Key, name: str) -> _Part:
+        def does() -> None:
+            held = self.get(table, key) or {}
+            self.put(table, {**key.item(), **held, name: held.get(name, 0) + 1})
+
+        return _Part(lambda: True, does)
 
     def change(
         self,
@@ -129,12 +154,19 @@ class _Items:
         *,
         remove: Sequence[str] = (),
         expected: Mapping[str, Any] | None = None,
-    ) -> Callable[[], None]:
-        return lambda: self._store.update(table, key, attributes, remove=remove)
+    ) -> _Part:
+        def holds() -> bool:
+            held = self.get(table, key)
+            wanted = expected or {}
+            return held is not None and all(held.get(name) == wanted[name] for name in wanted)
 
-    def transact(self, writes: Sequence[Callable[[], None]], *, thing: str) -> None:
+        return _Part(holds, lambda: self._store.update(table, key, attributes, remove=remove))
+
+    def transact(self, writes: Sequence[_Part], *, thing: str) -> None:
+        if not all(write.holds() for write in writes):
+            raise Conflict(f"{thing} was changed by somebody else")
         for write in writes:
-            write()
+            write.does()
 
     def put(self, table: str, item: Mapping[str, Any]) -> None:
         self._store.put_wire(table, item_to_wire(item))
@@ -146,6 +178,3 @@ class _Items:
     def delete(self, table: str, key: keys.Key) -> bool:
         self._store.remove(table, key)
         return True
-
-
-__all__ = ["Operating", "plain_json", "tables"]

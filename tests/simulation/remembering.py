@@ -66,6 +66,9 @@ class Remembering(Stage):
         )
 
     def _change(self, key: keys.Key, values: Item) -> None:
+        # A record is judged by the moment it is stored, so past its ttl any change is refused.
+        if self.book.memories[key]["ttl"] <= self.scene.clock():
+            return
         if self.update(tables.STATE, key, values):
             self.book.memories[key] = {**self.book.memories[key], **values}
 

@@ -11,6 +11,7 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.faults import RecordRefused, kind_of, validate
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers import admission
 from sharpwave.workers.admission import MAX_FAULTS, MAX_MESSAGE, faults_of, is_admissible
 from sharpwave.workers.envelope import ascii_json
@@ -33,7 +34,7 @@ def judged(kind: Kind, item: Item, stored_at: float = START) -> list[str]:
 
 def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
     try:
-        validate(kind, item_from_wire(image), stored_at=stored_at)
+        validate(kind, item_from_wire(image), stored_at=stored_at, event_ahead=AS_A_RULE)
     except RecordRefused:
         return False
     return True
@@ -110,7 +111,7 @@ def test_what_the_fast_path_admits_the_models_admit(
 ) -> None:
     kind, image = case
 
-    if admission._passes(kind, image, stored_at):
+    if admission._passes(kind, image, stored_at, AS_A_RULE):
         assert by_models(kind, image, stored_at)
 
 
@@ -126,7 +127,7 @@ def test_every_record_gets_a_verdict_that_names_its_faults(case: tuple[Kind, Ima
 
 def test_valid_records_take_the_fast_path() -> None:
     for kind, item in VALID.items():
-        assert admission._passes(kind, item_to_wire(item), START)
+        assert admission._passes(kind, item_to_wire(item), START, AS_A_RULE)
 
 
 @pytest.mark.parametrize("kind", sorted(VALID))
@@ -211,6 +212,44 @@ def test_when_it_was_stored_decides_and_not_when_it_is_looked_at() -> None:
     assert judged("signal", brief, START + 60) == ["expired_ttl"]
     assert judged("signal", ahead, START) == ["future_timestamp"]
     assert judged("signal", ahead, START + 400) == []
+
+
+@pytest.mark.parametrize(
+    ("event_time", "event_ahead", "codes"),
+    [
+        ("2025-10-19T14:30:00Z", {}, []),
+        ("2025-10-19T14:30:01Z", {}, ["future_event_time"]),
+        ("2025-10-19", {}, []),
+        ("2025-10-20", {}, ["future_event_time"]),
+        ("9999-12-31", {}, ["future_event_time"]),
+        ("0001-01-01", {}, []),
+        ("2025-10-20", {"TRADE": 2 * DAY_S}, []),
+        ("2025-10-20", {"FORECAST": 2 * DAY_S}, ["future_event_time"]),
+        ("2025-10-18T14:30:01Z", {"TRADE": 0}, ["future_event_time"]),
+    ],
+)
+def test_event_time_lies_no_further_ahead_than_its_type_may(
+    event_time: str, event_ahead: EventAhead, codes: list[str]
+) -> None:
+    item = decision(event_time=event_time)
+    image = item_to_wire(item)
+
+    found = faults_of(
+        "decision", image, text=ascii_json(image), stored_at=START, event_ahead=event_ahead
+    )
+
+    assert [fault.code for fault in found] == codes
+    # The verdict is the same whenever the decision is judged again, and however late.
+    assert is_admissible("decision", item, event_ahead=event_ahead) is not bool(codes)
+    for stored_at in (START - 200, START + 90 * DAY_S):
+        again = faults_of(
+            "decision", image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
+        )
+        assert [fault.code for fault in again] == codes
+
+
+def test_the_event_time_of_a_signal_is_its_own_affair() -> None:
+    assert judged("signal", signal(to=["bob"], event_time="9999-12-31")) == []
 
 
 def test_thirty_levels_are_too_deep() -> None:

@@ -50,6 +50,41 @@ def test_a_day_weighs_half_after_each_half_life() -> None:
     assert decayed(DAYS, "2025-11-01", 14.0) == (18 / 2 + 30 / 4, 23 / 2 + 40 / 4)
 
 
+def test_of_a_gap_without_evidence_at_most_one_half_life_counts() -> None:
+    long = {"2025-01-01": counts(40, 30), "2025-10-18": counts(23, 18)}
+    twice = {**long, "2024-01-01": counts(8, 4)}
+
+    assert decayed(long, "2025-10-18", 14.0) == (18 + 30 / 2, 23 + 40 / 2)
+    assert decayed(twice, "2025-10-18", 14.0) == (18 + 30 / 2 + 4 / 4, 23 + 40 / 2 + 8 / 4)
+    assert decayed(long, "2026-10-18", 14.0) == (18 / 2 + 30 / 4, 23 / 2 + 40 / 4)
+
+
+def test_a_day_without_an_outcome_is_no_evidence_that_a_gap_ends_at() -> None:
+    waiting = {**DAYS, "2025-10-11": Counts(pending=5)}
+
+    assert decayed(waiting, "2025-10-18", 10.0) == decayed(DAYS, "2025-10-18", 10.0)
+
+
+@pytest.mark.parametrize("absurd", [counts(1, 0), Counts(pending=1)])
+@pytest.mark.parametrize("day", ["9999-12-31", "2026-10-18", "1970-01-01"])
+def test_one_absurd_day_halves_and_never_wipes(day: str, absurd: Counts) -> None:
+    before = report({"2025-10-18": counts(200, 150)}, base=BaseRate())
+
+    after = report({"2025-10-18": counts(200, 150), day: absurd}, base=BaseRate())
+
+    assert before.n_eff == 200
+    assert 100 <= after.n_eff <= 201
+    assert after.confidence > 0.99
+
+
+@given(SOME_DAYS, st.dates().map(lambda day: day.isoformat()))
+def test_no_day_takes_more_than_half_of_the_evidence(days: dict[str, Counts], day: str) -> None:
+    before = report(days, base=BaseRate())
+    after = report({day: counts(1, 1), **days}, base=BaseRate())
+
+    assert after.n_eff >= before.n_eff / 2
+
+
 def test_days_after_the_day_asked_for_are_left_out() -> None:
     assert decayed(DAYS, "2025-10-05", math.inf) == (30, 40)
 

@@ -13,9 +13,10 @@ from sharpwave.schemas.records import (
     MAX_SIGNAL_BYTES,
     MAX_SIGNAL_TTL_S,
     RECORDS,
+    DecisionRecord,
     Record,
 )
-from sharpwave.schemas.times import MAX_AHEAD_S
+from sharpwave.schemas.times import EVENT_AHEAD_S, MAX_AHEAD_S, EventAhead, is_far_ahead
 
 MAX_TTL_S: Mapping[Kind, int] = {
     "decision": MAX_DECISION_TTL_S,
@@ -49,7 +50,9 @@ class RecordRefused(ValueError):
         self.faults = faults
 
 
-def validate(kind: Kind, item: Mapping[str, Any], *, stored_at: float) -> Record:
+def validate(
+    kind: Kind, item: Mapping[str, Any], *, stored_at: float, event_ahead: EventAhead | None = None
+) -> Record:
     """Read plain attributes as a record.
 
     Args:
@@ -57,6 +60,8 @@ def validate(kind: Kind, item: Mapping[str, Any], *, stored_at: float) -> Record
         item: the attributes as Python values.
         stored_at: epoch seconds at which the record was stored; times are judged by it, so the
             verdict on a record never depends on when it is looked at.
+        event_ahead: how far ahead a decision's event time may lie; None leaves it to the workers,
+            whose setting it is.
 
     Raises:
         RecordRefused: the record breaks its schema or the time rules.
@@ -67,6 +72,8 @@ def validate(kind: Kind, item: Mapping[str, Any], *, stored_at: float) -> Record
         raise RecordRefused(_explain(error)) from error
     moments = {name: getattr(record, name, None) for name in ("timestamp", "ttl")}
     faults = time_faults(kind, moments, stored_at)
+    if event_ahead is not None and isinstance(record, DecisionRecord):
+        faults += event_faults(record, event_ahead)
     if faults:
         raise RecordRefused(faults)
     return record
@@ -87,6 +94,17 @@ def time_faults(kind: Kind, item: Mapping[str, Any], stored_at: float) -> list[F
         text = f"{ttl} is more than {limit // 86_400} days ahead, the most for a {kind}"
         faults.append(Fault("distant_ttl", "ttl", text))
     return faults
+
+
+def event_faults(decision: DecisionRecord, event_ahead: EventAhead) -> list[Fault]:
+    """List what is wrong with a decision's event time."""
+    moment, name = decision.event_time, decision.decision_type
+    if moment is None or not is_far_ahead(moment, decision.timestamp, name, event_ahead):
+        return []
+    limit = event_ahead.get(name, EVENT_AHEAD_S)
+    text = f"{moment} lies more than {limit} s after the decision's timestamp, the most for {name}"
+    remedy = "; let SHARPWAVE_EVENT_AHEAD allow more if such decisions are about the future"
+    return [Fault("future_event_time", "event_time", text + remedy)]
 
 
 def unknown_key(table: str) -> Fault:

@@ -2,19 +2,28 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 
 #: A record may claim to be at most this far ahead of the moment it was stored.
 MAX_AHEAD_S = 300
 #: `iso_timestamp` and `timestamp` may differ by at most this much.
 MAX_DRIFT_S = 1
 DAY_S = 86_400
+#: The event time of a decision may lie this far ahead of its `timestamp`; see `EventAhead`.
+EVENT_AHEAD_S = DAY_S
+
+EventAhead = Mapping[str, int]
+"""Decision types whose event time may lie further ahead, or less far, each with the seconds."""
+
+AS_A_RULE: EventAhead = MappingProxyType({})
 
 Clock = Callable[[], float]
 
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_DAY_LENGTH = len("2008-10-10")
 
 
 def now() -> float:
@@ -75,7 +84,21 @@ def is_event_time(text: str) -> bool:
     return True
 
 
+def event_begin(text: str) -> float:
+    """Give the epoch second at which a domain time begins; a day begins at midnight."""
+    return epoch_of(text if len(text) > _DAY_LENGTH else f"{text}T00:00:00Z")
+
+
+def is_far_ahead(event_time: str, timestamp: int, decision_type: str, ahead: EventAhead) -> bool:
+    """Say whether a decision's event time lies further ahead of the decision than is allowed.
+
+    It is judged by the decision's own `timestamp`, which is bounded by when it was stored: so
+    whoever judges a decision again, whenever, comes to the same verdict.
+    """
+    return event_begin(event_time) > timestamp + ahead.get(decision_type, EVENT_AHEAD_S)
+
+
 def day_and_hour(timestamp: int, event_time: str | None) -> tuple[str, int]:
     """Give the day and hour a record belongs to: by domain time if it has one, else by its own."""
     text = event_time or iso_ms(timestamp)
-    return text[:10], int(text[11:13]) if len(text) > 10 else 0
+    return text[:_DAY_LENGTH], int(text[11:13]) if len(text) > _DAY_LENGTH else 0

@@ -5,7 +5,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dramatiq
@@ -14,7 +14,7 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
-from sharpwave.schemas.times import Clock
+from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
 from sharpwave.workers import ticks
 from sharpwave.workers.acknowledge import Loss, Move, acknowledge
 from sharpwave.workers.archive import Archiving
@@ -77,6 +77,7 @@ class Ports:
     archiving: Archiving
     clock: Clock
     promote_after_s: float
+    event_ahead: EventAhead = field(default_factory=lambda: AS_A_RULE)
     spread: Spread = map
     threads: int = 1
     linger_s: float = 0.0

@@ -22,6 +22,7 @@ from sharpwave.schemas.faults import (
 )
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire, wire_depth, wire_size
 from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES, MAX_TARGETS, RECORDS
+from sharpwave.schemas.times import EventAhead
 from sharpwave.workers.envelope import ascii_json
 
 Image = Mapping[str, Wire]
@@ -144,7 +145,14 @@ def place_of(table: str, pk: str) -> keys.Parsed | None:
     return keys.parse(table, pk, _A_DATED_SK)
 
 
-def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> list[Fault]:
+def faults_of(
+    kind: keys.Kind,
+    image: Image,
+    *,
+    text: str,
+    stored_at: float,
+    event_ahead: EventAhead = times.AS_A_RULE,
+) -> list[Fault]:
     """List what is wrong with a record; an empty list admits it.
 
     Args:
@@ -153,6 +161,7 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
         text: the image as ASCII JSON, with anything around it; depth and size are bounded from
             it without a walk.
         stored_at: epoch seconds at which the record was stored.
+        event_ahead: how far ahead the event time of decisions may lie, by their type.
     """
     if _may_be_too_deep(text):
         depth = max(wire_depth(value) for value in image.values())
@@ -162,40 +171,56 @@ def faults_of(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> 
         size = wire_size(image)
         if size > MAX_SIGNAL_BYTES:
             return [too_large(size)]
-    if kind in _FITS and _passes(kind, image, stored_at):
+    if kind in _FITS and _passes(kind, image, stored_at, event_ahead):
         return []
-    return explain(kind, image, stored_at)
+    return explain(kind, image, stored_at, event_ahead)
 
 
-def is_sound(kind: keys.Kind, image: Image, *, text: str, stored_at: float) -> bool:
+def is_sound(
+    kind: keys.Kind,
+    image: Image,
+    *,
+    text: str,
+    stored_at: float,
+    event_ahead: EventAhead = times.AS_A_RULE,
+) -> bool:
     """Say whether the fast path admits a record; one that it does not may still have no fault."""
     is_small = not _may_be_too_deep(text) and len(text) <= MAX_SIGNAL_BYTES
-    return is_small and _passes(kind, image, stored_at)
+    return is_small and _passes(kind, image, stored_at, event_ahead)
 
 
-def is_admissible(kind: keys.Kind, item: Mapping[str, Any]) -> bool:
+def is_admissible(
+    kind: keys.Kind, item: Mapping[str, Any], *, event_ahead: EventAhead = times.AS_A_RULE
+) -> bool:
     """Say whether an item found in its table may be worked with.
 
     When it was stored is not known any more, so it is judged by its own timestamp.
     """
     image, claimed = item_to_wire(item), item.get("timestamp")
     stored_at = float(claimed) if isinstance(claimed, int) else 0.0
-    return not faults_of(kind, image, text=ascii_json(image), stored_at=stored_at)
+    return not faults_of(
+        kind, image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
+    )
 
 
-def explain(kind: keys.Kind, image: Image, stored_at: float) -> list[Fault]:
+def explain(
+    kind: keys.Kind, image: Image, stored_at: float, event_ahead: EventAhead = times.AS_A_RULE
+) -> list[Fault]:
     """List what the models find wrong with a record, cut to what a notice can hold."""
+    faults = _misfits(kind, image) or _refused(kind, image, stored_at, event_ahead)
     return [
         fault._replace(where=fault.where[:MAX_MESSAGE], message=fault.message[:MAX_MESSAGE])
-        for fault in (_misfits(kind, image) or _refused(kind, image, stored_at))[:MAX_FAULTS]
+        for fault in faults[:MAX_FAULTS]
     ]
 
 
-def _refused(kind: keys.Kind, image: Image, stored_at: float) -> list[Fault]:
+def _refused(
+    kind: keys.Kind, image: Image, stored_at: float, event_ahead: EventAhead
+) -> list[Fault]:
     declared = RECORDS[kind].model_fields
     known = {name: image[name] for name in image if name in declared or name not in _MOMENTS}
     try:
-        validate(kind, item_from_wire(known), stored_at=stored_at)
+        validate(kind, item_from_wire(known), stored_at=stored_at, event_ahead=event_ahead)
     except RecordRefused as refused:
         return refused.faults
     return []
@@ -224,14 +249,14 @@ def _may_be_too_deep(text: str) -> bool:
     return text.count('"M":{"') + text.count('"L":[{') >= MAX_DEPTH - 1
 
 
-def _passes(kind: keys.Kind, image: Image, stored_at: float) -> bool:
+def _passes(kind: keys.Kind, image: Image, stored_at: float, event_ahead: EventAhead) -> bool:
     try:
-        return _FITS[kind](image, stored_at)
+        return _FITS[kind](image, stored_at, event_ahead)
     except (ValidationError, ValueError):
         return False
 
 
-def _decision_fits(image: Image, stored_at: float) -> bool:
+def _decision_fits(image: Image, stored_at: float, event_ahead: EventAhead) -> bool:
     decision = convert(image, _Decision)
     place = place_of(tables.DECISIONS, decision.PK.S)
     revision = decision.outcome_rev
@@ -241,10 +266,11 @@ def _decision_fits(image: Image, stored_at: float) -> bool:
         and place.type_name == decision.decision_type.S
         and (revision is None or int(revision.N) <= 65_535)
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
+        and not _is_far_ahead(decision, event_ahead)
     )
 
 
-def _signal_fits(image: Image, stored_at: float) -> bool:
+def _signal_fits(image: Image, stored_at: float, event_ahead: EventAhead) -> bool:
     signal = convert(image, _Signal)
     place, source = place_of(tables.SIGNALS, signal.PK.S), signal.source_agent.S
     return (
@@ -256,7 +282,7 @@ def _signal_fits(image: Image, stored_at: float) -> bool:
     )
 
 
-_FITS: Mapping[keys.Kind, Callable[[Image, float], bool]] = {
+_FITS: Mapping[keys.Kind, Callable[[Image, float, EventAhead], bool]] = {
     "decision": _decision_fits,
     "signal": _signal_fits,
 }
@@ -282,6 +308,13 @@ def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int)
         return False
     late = stored_at + max_ttl_s + times.MAX_AHEAD_S
     return record.ttl is None or stored_at - 1 < int(record.ttl.N) <= late
+
+
+def _is_far_ahead(decision: _Decision, event_ahead: EventAhead) -> bool:
+    if decision.event_time is None:
+        return False
+    moment, claimed = decision.event_time.S, int(decision.timestamp.N)
+    return times.is_far_ahead(moment, claimed, decision.decision_type.S, event_ahead)
 
 
 def _agree(iso: str, timestamp: str) -> bool:

@@ -168,6 +168,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         ),
         clock=now,
         promote_after_s=settings.promote_after_s,
+        event_ahead=settings.event_ahead,
         spread=ThreadPoolExecutor(_LEDGERS_AT_ONCE, thread_name_prefix="ledgers").map,
         threads=settings.threads,
         linger_s=settings.linger_s,
@@ -175,11 +176,12 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
 
 
 def build_router(settings: Settings) -> Router:
-    """Make the router with the thresholds of early promotion."""
+    """Make the router with the thresholds of early promotion and of event times."""
     return Router(
         importance=settings.promote_importance,
         access_count=settings.promote_access_count,
         promote_after_s=settings.promote_after_s,
+        event_ahead=settings.event_ahead,
     )
 
 

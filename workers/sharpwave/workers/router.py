@@ -60,8 +60,10 @@ class Router:
         importance: float = 0.8,
         access_count: int = 10,
         promote_after_s: float = times.DAY_S,
+        event_ahead: times.EventAhead = times.AS_A_RULE,
     ) -> None:
-        """Set from which importance or access count a memory entry is promoted early."""
+        """Set when a memory entry is promoted early, and which event times are admitted."""
+        self._event_ahead = event_ahead
         self._importance = importance
         self._promote_after_s = promote_after_s
         self._access_count = access_count
@@ -89,7 +91,8 @@ class Router:
             moment = max(moment, stored_at)
             due_by = stored_at if now is None else now
             if not self._take_new(table, raw, stored_at, due_by, groups):
-                for duty, group, entry in self._work(read(table, raw, stored_at, due_by)):
+                record = read(table, raw, stored_at, due_by, self._event_ahead)
+                for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
@@ -109,7 +112,9 @@ class Router:
             return False
         sk = change["Keys"]["SK"]["S"]
         text = content(raw["eventID"], table, pk, sk, stored_at, image)
-        if is_packed(text) or not is_sound(place.kind, image, text=text, stored_at=stored_at):
+        if is_packed(text) or not is_sound(
+            place.kind, image, text=text, stored_at=stored_at, event_ahead=self._event_ahead
+        ):
             return False
         number = change.get("SequenceNumber", "")
         if place.kind == "signal":

@@ -1,7 +1,7 @@
 """Settings of workers and pump: one frozen record, read once from `SHARPWAVE_*`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -33,10 +33,16 @@ class Settings(BaseSettings):
         default=10, ge=1, description="uses from which memory is promoted at once"
     )
     pattern_cache_s: float = Field(
-        default=5.0, gt=0, description="how long a worker keeps the list of patterns"
+        default=5.0,
+        gt=0,
+        description="how far ahead of its clock a worker judges decisions by its patterns",
     )
     clock_skew_s: float = Field(
-        default=5.0, ge=0, description="how far clocks may differ when a pattern takes effect"
+        default=5.0, ge=0, description="how much later than that a new pattern takes effect"
+    )
+    event_ahead: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default={},
+        description="seconds that event_time may lie ahead, by decision type; else a day",
     )
     registration_cache_s: float = Field(
         default=5.0, ge=0, description="how long a worker keeps a registration"

@@ -8,6 +8,7 @@ from msgspec import Struct
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import changed_names
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.admission import Image, faults_of, place_of
 from sharpwave.workers.envelope import ascii_json, is_packed, with_image
 from sharpwave.workers.outgoing import StreamRecord
@@ -39,9 +40,16 @@ class Record(Struct, gc=False):
     content: str = ""
     changed: set[str] | None = None
     was_valid: bool | None = None
+    event_ahead: EventAhead = AS_A_RULE
 
 
-def read(table: str, raw: StreamRecord, stored_at: float, now: float) -> Record:
+def read(
+    table: str,
+    raw: StreamRecord,
+    stored_at: float,
+    now: float,
+    event_ahead: EventAhead = AS_A_RULE,
+) -> Record:
     """Read a record of a table, as the stream gives it; `now` says what is due."""
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
@@ -59,6 +67,7 @@ def read(table: str, raw: StreamRecord, stored_at: float, now: float) -> Record:
         change.get("OldImage"),
         change.get("NewImage"),
         identity is not None and _SERVICE in identity.values(),
+        event_ahead=event_ahead,
     )
 
 
@@ -71,11 +80,10 @@ def stored_at_of(raw: StreamRecord) -> float:
 def faults_in(record: Record) -> list[Fault]:
     """List what is wrong with the new image."""
     assert record.new is not None
-    assert record.kind is not None
     text = content_of(record)
     if is_packed(text):
         text = ascii_json(record.new)
-    return faults_of(record.kind, record.new, text=text, stored_at=record.stored_at)
+    return _faults_of(record, record.new, text)
 
 
 def was_valid(record: Record) -> bool:
@@ -87,8 +95,18 @@ def was_valid(record: Record) -> bool:
 
 def _old_faults(record: Record, old: Image) -> list[Fault]:
     # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
+    return _faults_of(record, old, ascii_json(old))
+
+
+def _faults_of(record: Record, image: Image, text: str) -> list[Fault]:
     assert record.kind is not None
-    return faults_of(record.kind, old, text=ascii_json(old), stored_at=record.stored_at)
+    return faults_of(
+        record.kind,
+        image,
+        text=text,
+        stored_at=record.stored_at,
+        event_ahead=record.event_ahead,
+    )
 
 
 def changed_in(record: Record) -> set[str]:
