@@ -76,11 +76,21 @@ class Sent:
 
 @dataclass(slots=True, eq=False)
 class Decided:
-    """A decision, its admitted states, and contents that were written under its key later."""
+    """A decision and its admitted states.
+
+    Attributes:
+        item: as first written.
+        states: those admitted, of that content.
+        others: contents that were written under its key once it was gone.
+        is_spoilt: its content was changed, so that nothing said of it later counts.
+        is_forgotten: its agent deleted it.
+    """
 
     item: Item
     states: list[State]
     others: list[tuple[Item, State]] = field(default_factory=list)
+    is_spoilt: bool = False
+    is_forgotten: bool = False
 
     @property
     def last(self) -> State:

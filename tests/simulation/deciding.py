@@ -69,6 +69,8 @@ class Deciding(Stage):
         # A record is judged by the moment it is stored, so past its ttl any change is refused.
         if decided is None or decided.item.get("ttl", 1 << 40) <= self.scene.clock():
             return
+        if decided.is_spoilt:
+            return
         key = records.key_of(decided.item)
         revision = decided.last.revision + 1
         success, quality = self.chance.random() < 0.6, self.chance.choice([None, 0.5])
@@ -80,7 +82,7 @@ class Deciding(Stage):
         """Change an outcome without a higher revision; withdraw the change, or leave it."""
         decided = self._some_decision()
         item = self.stored(tables.DECISIONS, records.key_of(decided.item)) if decided else None
-        if decided and item and "outcome" in item:
+        if decided and item and "outcome" in item and not decided.is_spoilt:
             key, held = records.key_of(decided.item), item["outcome"]
             wrong = {**held, "success": not held["success"]}
             self.update(tables.DECISIONS, key, {"outcome": wrong})
@@ -94,6 +96,8 @@ class Deciding(Stage):
         if decided is None or decided.others or len(decided.states) > 1 or rewritten > 2:
             return
         key = records.key_of(decided.item)
+        if decided.is_forgotten or decided.is_spoilt:
+            return
         self.scene.tables.remove(tables.DECISIONS, key)
         other = {**decided.item, "context": {"market": "sideways", "cycle": 77}}
         other |= {"outcome": _outcome(True, None)}
@@ -109,12 +113,14 @@ class Deciding(Stage):
         if self.stored(tables.DECISIONS, key):
             self.update(tables.DECISIONS, key, {"context": {"market": "up", "cycle": 99}})
             self.must_refuse(tables.DECISIONS, key, decided.item["agent_id"])
+            decided.is_spoilt = True
 
     def forget(self) -> None:
         """Delete a decision that was counted."""
         decided = self._some_decision()
         if decided:
             self.scene.tables.remove(tables.DECISIONS, records.key_of(decided.item))
+            decided.is_forgotten = True
 
     def wait_a_day(self) -> None:
         """Let so much time pass that decisions come of age."""
