@@ -56,7 +56,7 @@ class Signalling(Stage):
 
     def join_and_broadcast(self) -> None:
         """Register some agents just before a signal to everyone."""
-        for _ in range(self.chance.choice([1, 2, 60])):
+        for _ in range(self.chance.choice([1, 1, 2, 3, 3, 55])):
             self.register(self.name("late-"), subscriptions=["ALERT"])
         self.scene.clock.advance(self.chance.choice([0.0, 0.3, 2.0]))
         self.broadcast()

@@ -22,6 +22,7 @@ THEMES: dict[str, tuple[str, ...]] = {
     "rates": ("decide_many", "decide_many", "decide_by_strangers", "resolve", "edit_pattern"),
     "days": ("decide_on_days", "decide_on_days", "decide_absurdly", "resolve", "rewrite"),
     "memory": ("remember", "remember", "touch", "learn_more", "remember_badly"),
+    "bulk": ("remember", "remember_much", "remember", "learn_more"),
     "episodes": ("decide", "decide_briefly", "resolve", "forget", "wait_a_day"),
     "strangers": ("decide_by_strangers", "remember_by_strangers", "resolve", "send"),
     "gaps": ("send", "decide", "resolve", "remember", "answer", "gap", "reconcile"),

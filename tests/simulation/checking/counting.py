@@ -1,6 +1,8 @@
 """A pattern's figures are what the agents' own decisions add up to, whoever looked when."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -15,6 +17,7 @@ from simulation.scene import Scene
 #: Outcomes below which no base rate is measured, and the rate that stands in for it.
 _FEWEST, _DEFAULT = 20, 0.5
 _NEARLY = 2e-6
+_HALF_LIFE_DAYS = 14
 
 Story = tuple[Item, State]
 """A decision's content, and the state of it that counts."""
@@ -73,7 +76,21 @@ def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
         "unresolved": len(mine) - len(resolved),
         "applied": sum(_names(version, item) for item, _ in resolved),
         "base_rate": base,
+        "n_eff": _decayed(mine, resolved),
     }
+
+
+def _decayed(mine: list[Story], resolved: list[Story]) -> float:
+    """Weigh outcomes: half for each half-life back, of a gap without evidence at most one."""
+    if not mine:
+        return 0.0
+    by_day = Counter(day_of(item) for item, _ in resolved)
+    later, age, weighed = max(day_of(item) for item, _ in mine), 0.0, 0.0
+    for day in sorted(by_day, reverse=True):
+        gap = (date.fromisoformat(later) - date.fromisoformat(day)).days
+        age, later = age + min(gap, _HALF_LIFE_DAYS), day
+        weighed += by_day[day] * 0.5 ** (age / _HALF_LIFE_DAYS)
+    return weighed
 
 
 def _matches(version: Listed, item: Item) -> bool:
@@ -90,9 +107,9 @@ def _names(version: Listed, item: Item) -> bool:
 def _said(row: Item) -> dict[str, Any]:
     counts = {name: int(row.get(name, 0)) for name in ("sample_size", "successes", "unresolved")}
     base = float(row.get("base_rate", Decimal(str(_DEFAULT))))
-    return {**counts, "applied": int(row.get("applied", 0)), "base_rate": base}
+    more = {"applied": int(row.get("applied", 0)), "n_eff": float(row.get("n_eff", 0))}
+    return {**counts, **more, "base_rate": base}
 
 
 def _agree(said: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    near = abs(said["base_rate"] - wanted["base_rate"]) < _NEARLY
-    return near and all(said[name] == wanted[name] for name in wanted if name != "base_rate")
+    return all(abs(said[name] - wanted[name]) < _NEARLY for name in wanted)

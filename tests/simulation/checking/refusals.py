@@ -45,6 +45,9 @@ def refusals(scene: Scene) -> Iterator[str]:
         elif refused.owner and _reachable(scene, refused.owner):
             if not any((refused.owner, fault["code"]) in told for fault in faults):
                 yield f"{refused.owner} never heard of {faults[0]['code']}"
+    for key in book.oversized:
+        if (tables.STATE, key) not in parked:
+            yield f"{key} fits no fact, and nobody hears of it"
     wrong = {(refused.table, refused.key) for refused in book.refused}
     for table, key in parked.keys() - wrong:
         is_late = table == tables.STATE and key in book.oversized
