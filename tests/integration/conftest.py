@@ -17,11 +17,13 @@ from sharpwave.infra.cli import main
 from sharpwave.infra.embedded import Backend
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.patterns_admin import known_versions
 from sharpwave.infra.stack import Stack, StackOptions
 from sharpwave.producers import Agent
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import to_wire
+from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
@@ -177,10 +179,11 @@ class World:
         return list(self.items.query(PIPELINE, start.pk, begins=start.sk))
 
     def counts(self, agent_id: str) -> Counts:
-        """Give what the ledger of all of an agent's decisions says."""
+        """Give what the ledgers of all of an agent's decisions say, epochs together."""
         reads = TableReads(self.deployment.dynamodb, prefix=self.deployment.prefix)
-        subject = keys.base_subject(agent_id, DECISION_TYPE)
-        return total(days_of(subject, reads).values())
+        epochs = boundaries(known_versions(self.items), agent_id, DECISION_TYPE)
+        subjects = [keys.base_subject(agent_id, DECISION_TYPE, epoch) for epoch in epochs]
+        return total(each for s in subjects for each in days_of(s, reads).values())
 
     def counted(self, agent_id: str, *, n: int, s: int, pending: int = 0) -> None:
         """Wait for the numbers of an agent's resolved, successful and pending decisions."""

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Change, Item, Location
 from sharpwave.workers.testing import Crash, Faults, World
+from sharpwave.workers.testing.interleaving import Step, interleave
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
 
@@ -152,7 +154,7 @@ def test_an_undo_never_undoes_what_a_worker_wrote_since(world: World) -> None:
     assert row(world)["status"] == "EXPIRED"
 
 
-def test_a_row_put_back_to_pending_is_swept_though_the_mark_had_passed_it(world: World) -> None:
+def test_a_row_put_back_to_pending_falls_due_again(world: World) -> None:
     """Two illegal moves from an end, and a signal that is gone: only the row is left to ask."""
     world.acknowledge(ROW)
     world.settle()
@@ -168,6 +170,7 @@ def test_a_row_put_back_to_pending_is_swept_though_the_mark_had_passed_it(world:
     world.settle()
     assert row(world)["status"] == "PENDING"
 
+    world.clock.advance(120)
     world.tick()
     world.settle()
 
@@ -228,6 +231,146 @@ def test_a_crash_at_any_call_leaves_the_row_mended_and_the_agent_told(*, after: 
         assert mirrored(world) == {"status": "DELIVERED"}
         assert len(parked(world)) == 1
         assert len(notices) >= 1
+
+
+FORGERIES = [
+    {"worker_rev": "r1"},
+    {"worker_rev": ulid()},
+    {"worker_rev": stamped(ROW, {"status": "EXPIRED"})["worker_rev"]},
+    {"signal_pk": "signal#OTHER#ann"},
+    {"signal_sk": 5},
+    {"chunk": "nowhere#00000"},
+    {"expires_at": 1, "ttl": 1, "timestamp": "x"},
+]
+
+
+@pytest.mark.parametrize("forged", FORGERIES, ids=lambda each: "+".join(each))
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "before"])
+def test_an_acknowledgement_counts_whatever_else_its_agent_wrote(
+    world: World, forged: Item, *, apart: bool
+) -> None:
+    before = row(world)
+    if apart:
+        set_row(world, **forged)
+    set_row(world, **({} if apart else forged), status="PROCESSED", processed_at=7)
+    world.settle()
+
+    kept = {name: value for name, value in row(world).items() if name in before}
+    assert mirrored(world) == {"status": "PROCESSED", "processed_at": 7}
+    assert kept == {**before, "status": "PROCESSED"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_forgeries_in_any_order_of_handling_leave_row_and_mirror_alike(seed: int) -> None:
+    chance = Random(seed)
+    world = World()
+    world.register("ann", "bob", "eve")
+    world.tables.put(tables.SIGNALS, SIGNAL)
+    world.settle()
+    for forged in chance.sample(FORGERIES, 3):
+        set_row(world, **forged)
+        if chance.random() < 0.5:
+            world.pump()
+    set_row(world, status="PROCESSED", processed_at=7)
+    world.pump()
+    waiting = world.queues.visible()
+    for held in chance.sample(waiting, len(waiting)):
+        world.process().handle(held.body)
+
+    assert mirrored(world) == {"status": "PROCESSED", "processed_at": 7}
+    assert (row(world)["signal_pk"], row(world)["signal_sk"]) == KEY
+
+
+def test_an_acknowledged_row_that_its_agent_deletes_is_mirrored(world: World) -> None:
+    """Both before the workers see either: only the old image is left to ask."""
+    set_row(world, status="PROCESSED", decision_id="d1")
+    world.unread()
+    world.tables.remove(tables.SIGNALS, ROW)
+    world.settle()
+
+    assert mirrored(world) == {"status": "PROCESSED", "decision_id": "d1"}
+    assert ROW not in world.tables.keys(tables.SIGNALS)
+
+
+@pytest.mark.parametrize("status", ["PENDING", "DONE", "EXPIRED"])
+def test_an_open_row_that_its_agent_deletes_is_put_back(world: World, status: str) -> None:
+    before = row(world)
+    set_row(world, status=status)
+    world.tables.remove(tables.SIGNALS, ROW)
+    world.settle()
+
+    assert {**row(world), "worker_rev": None} == {**before, "worker_rev": None}
+    world.acknowledge(ROW)
+    world.settle()
+    assert mirrored(world)["status"] == "PROCESSED"
+
+
+def test_an_open_row_of_an_agent_that_is_removed_ends_so(world: World) -> None:
+    world.tables.remove(tables.STATE, keys.registration("bob"))
+    world.tables.remove(tables.SIGNALS, ROW)
+    world.settle()
+
+    assert mirrored(world) == {"status": "FAILED", "reason": "agent_removed"}
+    assert ROW not in world.tables.keys(tables.SIGNALS)
+
+
+@pytest.mark.parametrize("status", ["PENDING", "PROCESSED", "DONE"])
+def test_a_row_that_its_agent_deletes_and_makes_up_is_made_a_row_again(
+    world: World, status: str
+) -> None:
+    before = row(world)
+    world.tables.remove(tables.SIGNALS, ROW)
+    world.tables.put(tables.SIGNALS, {**ROW.item(), "status": status})
+    world.settle()
+
+    legal = status == "PROCESSED"
+    assert row(world)["status"] == ("PROCESSED" if legal else "PENDING")
+    assert mirrored(world) == {"status": "PROCESSED" if legal else "DELIVERED"}
+    assert {name: row(world)[name] for name in before if name != "status"} == {
+        name: value for name, value in before.items() if name != "status"
+    }
+
+
+def test_a_stranger_reaches_no_mirror(world: World) -> None:
+    """Mallory makes a row up as a worker would write it, and acknowledges."""
+    world.register("mallory")
+    key = keys.inbox_row("mallory", KEY, signal_uid(*KEY))
+    world.tables.put(tables.SIGNALS, {**row(world), **key.item()})
+    world.acknowledge(key)
+    world.settle()
+
+    assert world.tables.items(tables.SIGNALS)[KEY]["processing_status"].keys() == {"bob", "eve"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_acknowledgement_that_overtakes_the_first_mark_is_not_lost(seed: int) -> None:
+    """Its signal's list was changed meanwhile, so that it names the agent no more."""
+    world = World()
+    world.register("ann", "bob", "eve")
+    world.settle()
+    world.tables.put(tables.SIGNALS, SIGNAL)
+    world.pump()
+    (work,) = world.queues.visible()
+    world.queues.delete(work)
+    world.tables.update(tables.SIGNALS, KEY, {"target_agents": ["eve"]})
+    world.unread()
+
+    def delivering(step: Step) -> None:
+        world.process(Faults(step=step)).handle(work.body)
+
+    def acknowledging(step: Step) -> None:
+        for _ in range(12):
+            step()
+            if world.acknowledge(ROW) and world.pump():
+                break
+        for held in world.queues.visible():
+            world.queues.delete(held)
+            world.process(Faults(step=step)).handle(held.body)
+
+    assert interleave([delivering, acknowledging], Random(seed)) == [None, None]
+    world.settle()
+
+    assert mirrored(world)["status"] == row(world)["status"]
 
 
 def test_many_acknowledgements_of_one_signal_share_a_message(world: World) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sharpwave.schemas import tables
 from sharpwave.schemas.faults import RecordRefused, kind_of, validate
 from sharpwave.schemas.keys import Kind
+from sharpwave.schemas.messages import message_of
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers import admission
@@ -304,3 +305,13 @@ def _table(item: Item) -> str:
     if item["PK"].startswith("signal#"):
         return tables.SIGNALS
     return tables.STATE if "#memory#" in item["PK"] else tables.DECISIONS
+
+
+@pytest.mark.parametrize("source", ["ann", "3"])
+def test_a_signal_in_a_shard_of_its_type_is_admitted_and_binds_nobody(source: str) -> None:
+    item = {**signal(source, to=["bob"], strict=False), "PK": "signal#ALERT#3"}
+
+    assert judged("signal", item) == []
+    assert by_models("signal", item_to_wire(item))
+    assert message_of(item, "bob", "agent_signals")["provenance"] == "unverified"
+    assert judged("signal", {**item, "PK": "signal#OTHER#3"}) != []

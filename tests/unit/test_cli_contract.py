@@ -98,6 +98,7 @@ def test_misuse_exits_with_2_and_one_line(
     ("argv", "fault"),
     [
         (["agents", "add", "Risk Manager"], "cannot name an agent"),
+        (["agents", "add", "3"], "digits alone are a shard"),
         (["pause", "nonsense"], "is no work queue"),
         (["queues", "--prefix", "Not_OK"], "prefix 'Not_OK' cannot be used"),
         (["queues", "--endpoint-url", "127.0.0.1"], "is no URL"),

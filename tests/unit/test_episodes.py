@@ -11,13 +11,21 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers import episodes, ticks
-from sharpwave.workers.episodes import Day, fold_decisions, refresh, summary, sweep_decisions
+from sharpwave.workers.episodes import (
+    Day,
+    Folding,
+    fold_decisions,
+    refresh,
+    summary,
+    sweep_decisions,
+)
 from sharpwave.workers.learning.counts import Counts
 from sharpwave.workers.low_water import LOTS, LowWater
 from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import decision, key_of, outcome
+from sharpwave.workers.testing.world import Process
 
 DAY_S = 86_400
 LOT_S = DAY_S // LOTS
@@ -40,27 +48,19 @@ def decide(world: World, name: str, **more: Any) -> Item:
     return item
 
 
-def sweep(world: World, faults: Faults | None = None) -> int:
-    ports = world.process(faults).ports
-    return sweep_decisions(
-        "ann",
-        promote_after_s=DAY_S,
-        reads=ports.reads,
-        writes=ports.writes,
-        catalogue=ports.catalogue,
-        clock=world.clock,
+def folding(process: Process) -> Folding:
+    ports = process.ports
+    return Folding(
+        reads=ports.reads, writes=ports.writes, catalogue=ports.catalogue, clock=ports.clock
     )
+
+
+def sweep(world: World, faults: Faults | None = None) -> int:
+    return sweep_decisions("ann", folding(world.process(faults)), promote_after_s=DAY_S)
 
 
 def fold(world: World, items: list[Item], faults: Faults | None = None) -> int:
-    ports = world.process(faults).ports
-    return fold_decisions(
-        items,
-        reads=ports.reads,
-        writes=ports.writes,
-        catalogue=ports.catalogue,
-        clock=world.clock,
-    )
+    return fold_decisions(items, folding(world.process(faults)))
 
 
 def episode(world: World, day: str = "2025-10-18") -> Item:
@@ -102,8 +102,8 @@ def test_sweeps_read_each_decision_of_a_day_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    ports = world.process().ports
-    query = ports.reads.query
+    process = world.process()
+    query = process.ports.reads.query
 
     def counted(*where: Any, **span: Any) -> Any:
         for item in query(*where, **span):
@@ -111,20 +111,13 @@ def test_sweeps_read_each_decision_of_a_day_once(
                 read.append(item["decision_id"])
             yield item
 
-    monkeypatch.setattr(ports.reads, "query", counted)
+    monkeypatch.setattr(process.ports.reads, "query", counted)
     names = [f"d{number}" for number in range(48)]
     for name in names:
         decide(world, name)
         world.clock.advance(LOT_S / 2)
     for _ in range(2 * LOTS + 4):
-        sweep_decisions(
-            "ann",
-            promote_after_s=DAY_S,
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=world.clock,
-        )
+        sweep_decisions("ann", folding(process), promote_after_s=DAY_S)
         world.clock.advance(LOT_S / 2)
 
     assert sorted(read) == sorted(names)
@@ -416,18 +409,21 @@ def test_a_day_that_an_import_divides_is_summed_up_whole(world: World, *, is_fro
     world.clock.advance(DAY_S + LOT_S)
     sweep(world)
     if is_frozen:
-        ports = world.process().ports
-        refresh(
-            Day("ann", "TRADE", "2025-10-18"),
-            stale,
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=world.clock,
-            folds=True,
-        )
+        day = Day("ann", "TRADE", "2025-10-18")
+        refresh(day, stale, folding(world.process()), folds=True)
 
     assert counts(episode(world)) == (2, 1, 0)
+
+
+def test_a_list_that_lost_versions_stops_no_sweep(world: World) -> None:
+    decide(world, "d1", outcome=outcome(True))
+    world.clock.advance(DAY_S + LOT_S)
+    sweep(world)
+    world.tables.update(tables.MEMORY, keys.episode("ann", "TRADE", "2025-10-18"), {"epochs": 9})
+
+    decide(world, "late", at=world.clock() - DAY_S - LOT_S + 1)
+
+    assert counts(episode(world)) == (1, 1, 1)
 
 
 def test_a_day_that_only_a_newer_release_can_divide_waits_and_does_not_shrink(

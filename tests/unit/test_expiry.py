@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from random import Random
+from math import ceil
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.workers.deliver import Signal, deliver
-from sharpwave.workers.expiry import Deadlines, Handed, expire, note_late_rows
-from sharpwave.workers.low_water import LowWater
+from sharpwave.schemas.messages import NoticeMessage, SignalMessage
+from sharpwave.workers import expiry
+from sharpwave.workers.audience import Signal
+from sharpwave.workers.deliver import deliver
+from sharpwave.workers.expiry import MINUTES_PER_TICK, Deadlines, Expiry, Handed, Partition
 from sharpwave.workers.mirror import Holder
-from sharpwave.workers.ports import Item, Write
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Step, interleave
+from sharpwave.workers.ports import CallRefused, Item, Post, Write
+from sharpwave.workers.testing import Crash, Faults, MemoryTables, World
 from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.testing.world import messages
 
 LIFETIME_S = 600
 HOUR_S = 3600
@@ -49,40 +51,101 @@ def mirrored(world: World, key: keys.Key) -> Any:
     return item(world, key)["processing_status"]["bob"]
 
 
-def sweep(world: World, faults: Faults | None = None) -> int:
-    ports = world.process(faults).ports
-    return expire("bob", reads=ports.reads, writes=ports.writes, clock=world.clock)
+def dies(post: Post) -> None:
+    raise Crash(post.target)
 
 
-def mark(world: World) -> str:
-    return LowWater("expiry", "bob", reads=world.tables, writes=world.tables).mark
+def later(world: World, seconds: float = LIFETIME_S) -> None:
+    """Let so much time pass, and as long as it takes until what fell due is handed out."""
+    world.clock.advance(seconds + 90)
+
+
+def sweep(world: World, faults: Faults | None = None) -> None:
+    world.tick()
+    world.settle(world.process(faults) if faults else None)
+
+
+def notices(world: World, agent: str = "ann") -> list[NoticeMessage]:
+    found = [each for each in messages(world, agent) if isinstance(each, NoticeMessage)]
+    return [each for each in found if each.code == "expired"]
+
+
+def noted(world: World) -> list[tuple[int, Item]]:
+    """List what falls due, with the minute since the epoch."""
+    items = world.tables.items(tables.PIPELINE)
+    return [
+        (int(key.pk.split("#")[1]), entry)
+        for key, item in items.items()
+        if key.pk.startswith("due#")
+        for entry in item["entries"]
+    ]
+
+
+def forget_deadlines(world: World) -> None:
+    for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
+        world.tables.remove(tables.PIPELINE, place)
 
 
 def test_an_unacknowledged_delivery_expires_in_row_and_mirror(world: World) -> None:
     key = send(world)
-    early = sweep(world)
-    world.clock.advance(LIFETIME_S)
+    sweep(world)
+    early = item(world, row_key(key))["status"]
+    later(world)
+    sweep(world)
 
-    assert (early, sweep(world), sweep(world)) == (0, 1, 0)
+    assert early == "PENDING"
     assert item(world, row_key(key))["status"] == "EXPIRED"
     assert item(world, row_key(key))["reason"] == "unacknowledged"
     assert mirrored(world, key) == {"status": "EXPIRED", "reason": "unacknowledged"}
 
 
-def test_a_row_whose_message_was_never_sent_says_so(world: World) -> None:
+def test_a_delivery_expires_soon_after_its_deadline(world: World) -> None:
     key = send(world)
-    world.tables.update(tables.SIGNALS, key, {}, remove=("processing_status", "status_v"))
     world.clock.advance(LIFETIME_S)
+    for _ in range(9):
+        world.clock.advance(10)
+        sweep(world)
 
+    assert item(world, row_key(key))["status"] == "EXPIRED"
+
+
+def test_what_was_never_sent_never_expires_as_unacknowledged(world: World) -> None:
+    """The worker dies between row and message; its work comes back after the deadline."""
+    item_ = signal(name="s1", to=["bob"], at=world.clock(), ttl=int(world.clock()) + LIFETIME_S)
+    world.tables.put(tables.SIGNALS, item_)
+    world.pump()
+    (work,) = world.queues.visible()
+    world.queues.delete(work)
+    quiet = world.inboxes.on_send
+    world.inboxes.on_send = dies
+    with pytest.raises(Crash):
+        world.process().handle(work.body)
+    world.inboxes.on_send = quiet
+    later(world)
+    sweep(world)
+    key = key_of(item_)
+    assert item(world, row_key(key))["status"] == "PENDING"
+
+    world.process().handle(work.body)
+    reason = item(world, row_key(key)).get("reason")
+
+    sent = [each for each in messages(world, "bob") if isinstance(each, SignalMessage)]
+    assert bool(sent) == (reason != "expired_before_delivery")
+
+
+def test_a_delivery_whose_signal_is_gone_expires_in_its_row(world: World) -> None:
+    key = send(world)
+    world.tables.remove(tables.SIGNALS, key, by="ttl")
+    later(world)
     sweep(world)
 
-    assert mirrored(world, key) == {"status": "EXPIRED", "reason": "expired_before_delivery"}
-    assert item(world, row_key(key))["reason"] == "expired_before_delivery"
+    assert item(world, row_key(key))["reason"] == "unacknowledged"
+    assert key not in world.tables.keys(tables.SIGNALS)
 
 
 def test_an_acknowledgement_after_the_deadline_still_wins(world: World) -> None:
     key = send(world)
-    world.clock.advance(LIFETIME_S)
+    later(world)
     sweep(world)
 
     world.acknowledge(row_key(key))
@@ -93,7 +156,7 @@ def test_an_acknowledgement_after_the_deadline_still_wins(world: World) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_crash_at_any_call_is_made_good_by_the_next_sweep(*, after: bool) -> None:
+def test_a_crash_at_any_call_is_made_good_when_the_message_comes_again(*, after: bool) -> None:
     call, done = 0, False
     while not done:
         call += 1
@@ -101,16 +164,25 @@ def test_a_crash_at_any_call_is_made_good_by_the_next_sweep(*, after: bool) -> N
         world.register("ann", "bob")
         world.settle()
         found = [send(world, f"s{number}") for number in range(3)]
-        world.clock.advance(HOUR_S)
-        try:
-            sweep(world, Faults(crash_at=call, after=after))
-            done = True
-        except Crash:
-            sweep(world)
+        later(world)
+        world.tick()
+        faults = Faults(crash_at=call, after=after)
+        process = world.process(faults)
+        done = True
+        while world.queues.visible():
+            for held in world.queues.visible():
+                try:
+                    process.handle(held.body)
+                    world.queues.delete(held)
+                except Crash:
+                    done = False
+                    process = world.process()
 
         for key in found:
             assert item(world, row_key(key))["status"] == "EXPIRED"
             assert mirrored(world, key) == {"status": "EXPIRED", "reason": "unacknowledged"}
+            told = [each for each in notices(world) if each.record and each.record.SK == key.sk]
+            assert 1 <= len(told) <= (1 if done else 2)
 
 
 def test_an_acknowledgement_that_comes_between_any_two_calls_of_the_sweep_wins() -> None:
@@ -121,7 +193,7 @@ def test_an_acknowledgement_that_comes_between_any_two_calls_of_the_sweep_wins()
         world.register("ann", "bob")
         world.settle()
         key = send(world)
-        world.clock.advance(LIFETIME_S)
+        later(world)
         seen = count(1)
 
         def step(world: World = world, key: keys.Key = key, at: int = call) -> None:
@@ -138,101 +210,203 @@ def test_an_acknowledgement_that_comes_between_any_two_calls_of_the_sweep_wins()
         assert mirrored(world, key)["status"] == "PROCESSED"
 
 
-def test_a_finished_past_is_not_read_again(world: World) -> None:
-    send(world)
-    world.clock.advance(HOUR_S)
+def test_a_tick_asks_for_what_fell_due_and_not_for_what_exists(world: World) -> None:
+    for number in range(30):
+        send(world, f"s{number}", lifetime_s=5 * 86_400)
     sweep(world)
+    world.clock.advance(60)
+    faults = Faults()
+    world.tick()
+    (tick,) = [held for held in world.queues.visible() if "on_expiry_tick" in held.body]
 
-    assert mark(world) >= row_key(send(world, "old")).sk[:10]
-    assert mark(world) < row_key(send(world, "new")).sk
+    world.process(faults).handle(tick.body)
 
-
-def test_an_open_row_holds_the_mark(world: World) -> None:
-    long = send(world, lifetime_s=9 * 86_400)
-    world.clock.advance(HOUR_S)
-    send(world, "brief", lifetime_s=10)
-    world.clock.advance(2 * HOUR_S)
-    sweep(world)
-
-    assert mark(world) < row_key(long).sk
-    world.clock.advance(9 * 86_400)
-    assert sweep(world) == 1
+    assert len(faults.calls) == 1 + keys.DUE_SHARDS + 1
 
 
-def test_a_row_that_turns_up_late_lowers_the_mark(world: World) -> None:
-    world.clock.advance(4 * HOUR_S)
-    send(world)
-    world.clock.advance(HOUR_S)
-    sweep(world)
-    late = signal(name="late", to=["bob"], at=world.clock() - 3 * HOUR_S)
-    assert mark(world) > row_key(key_of(late)).sk
+def test_after_an_outage_of_days_the_tick_goes_on_in_bounded_steps(world: World) -> None:
+    brief = send(world)
+    late = send(world, "late", lifetime_s=9 * 86_400)
+    later(world, 9 * 86_400)
+    world.tick()
+    bodies: list[str] = []
+    process = world.process()
+    while world.queues.visible():
+        for held in world.queues.visible():
+            bodies.append(held.body)
+            process.handle(held.body)
+            world.queues.delete(held)
 
-    world.tables.put(tables.SIGNALS, late)
-    world.settle()
-
-    assert mark(world) < row_key(key_of(late)).sk
-    world.clock.advance(86_400)
-    assert sweep(world) == 1
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_a_row_inserted_while_the_mark_rises_is_not_passed_over(seed: int) -> None:
-    world = World()
-    world.register("ann", "bob")
-    world.settle()
-    world.clock.advance(4 * HOUR_S)
-    send(world)
-    world.clock.advance(HOUR_S)
-    late = signal(name="late", to=["bob"], at=world.clock() - 3 * HOUR_S)
-    world.tables.put(tables.SIGNALS, late)
-
-    def delivering(step: Step) -> None:
-        world.settle(world.process(Faults(step=step)))
-
-    def sweeping(step: Step) -> None:
-        sweep(world, Faults(step=step))
-
-    assert interleave([delivering, sweeping], Random(seed)) == [None, None]
-
-    world.clock.advance(2 * 86_400)
-    sweep(world)
-    assert item(world, row_key(key_of(late)))["status"] == "EXPIRED"
+    ticks = [body for body in bodies if "on_expiry_tick" in body]
+    assert len(ticks) == ceil((9 * 1440 + 15) / MINUTES_PER_TICK)
+    for key in (brief, late):
+        assert item(world, row_key(key))["status"] == "EXPIRED"
 
 
-def test_rows_of_the_present_lower_nothing(world: World) -> None:
-    key = row_key(send(world))
-    before = len(list(world.tables.query(tables.PIPELINE, "low_water#expiry")))
-
-    row = item(world, key)
-    note_late_rows([row], reads=world.tables, writes=world.tables, clock=world.clock)
-
-    assert len(list(world.tables.query(tables.PIPELINE, "low_water#expiry"))) == before
-
-
-@pytest.mark.parametrize(
-    "junk",
-    [
-        {},
-        {"status": "PENDING"},
-        {"status": "PENDING", "expires_at": "soon", "signal_pk": 5, "signal_sk": ""},
-        {"status": "PENDING", "expires_at": 1, "signal_pk": "signal#T", "signal_sk": "x"},
-    ],
-)
-def test_what_an_agent_put_into_its_own_inbox_stops_no_sweep(world: World, junk: Item) -> None:
+def test_a_tick_that_dies_before_its_mark_rises_hands_out_again(world: World) -> None:
     key = send(world)
-    world.tables.put(tables.SIGNALS, {**row_key(key)._replace(sk="2025-10-18").item(), **junk})
-    world.clock.advance(3 * 86_400)
+    later(world)
+    call, done = 0, False
+    while not done:
+        call += 1
+        world.tick()
+        for held in [each for each in world.queues.visible() if "expiry_tick" in each.body]:
+            world.queues.delete(held)
+            try:
+                world.process(Faults(crash_at=call)).handle(held.body)
+                done = True
+            except Crash:
+                done = False
+    world.settle()
 
-    assert sweep(world) == 1
-    assert mark(world) == row_key(key).sk
+    assert item(world, row_key(key))["status"] == "EXPIRED"
 
 
-def test_a_deadline_that_is_no_number_has_passed(world: World) -> None:
+def test_a_large_partition_is_worked_off_in_several_messages(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "PAGE", 2)
+    monkeypatch.setattr(expiry, "PER_MESSAGE", 4)
+    monkeypatch.setattr(keys, "DUE_SHARDS", 1)
+    found = [send(world, f"s{number}") for number in range(11)]
+    later(world)
+    world.tick()
+    handled = 0
+    while world.queues.visible():
+        for held in world.queues.visible():
+            handled += '"on_expiry"' in held.body
+            world.process().handle(held.body)
+            world.queues.delete(held)
+
+    assert handled == 3
+    assert {item(world, row_key(key))["status"] for key in found} == {"EXPIRED"}
+
+
+def test_one_delivery_that_cannot_expire_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "DUE_SHARDS", 1)
+    found = [send(world, f"s{number}") for number in range(4)]
+    later(world)
+    world.tick()
+    refuse = row_key(found[1])
+
+    class Refusing(MemoryTables):
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            if any(write.location.key == refuse for write in writes):
+                raise CallRefused("too large")
+            return world.tables.apply(writes)
+
+    ports = world.process().ports
+    writes: Any = Refusing(world.clock)
+    broken = Expiry(
+        ports.reads,
+        writes,
+        ports.queues,
+        ports.delivery.notices,
+        ports.delivery.deadlines,
+        ports.clock,
+    )
+    with pytest.raises(CallRefused):
+        broken.expire(Partition(noted(world)[0][0], 0))
+
+    statuses = [item(world, row_key(key))["status"] for key in found]
+    assert statuses == ["EXPIRED", "PENDING", "EXPIRED", "EXPIRED"]
+
+
+def test_the_sender_is_told_once_which_deliveries_expired(world: World) -> None:
+    key = send(world)
+    later(world)
+    sweep(world)
+    (part,) = {minute for minute, _ in noted(world)}
+    for shard in range(keys.DUE_SHARDS):
+        world.process().handler("status", "on_expiry")(
+            [{"minute": part, "shard": shard, "after": ""}]
+        )
+
+    (notice,) = notices(world)
+    assert notice.record is not None
+    assert (notice.record.PK, notice.record.SK) == key
+    assert "bob" in notice.reasons[0].message
+    assert "sharpwave trace s1" in notice.reasons[0].message
+
+
+def test_a_sender_that_the_key_does_not_bind_is_not_told(world: World) -> None:
+    made = signal(to=["bob"], at=world.clock(), ttl=int(world.clock()) + 60, strict=False)
+    world.tables.put(tables.SIGNALS, made)
+    world.settle()
+    later(world, 60)
+    sweep(world)
+
+    assert mirrored(world, key_of(made))["status"] == "EXPIRED"
+    assert notices(world) == []
+
+
+def test_a_sender_is_told_of_what_came_too_late_to_be_sent(world: World) -> None:
+    made = signal(to=["bob"], at=world.clock(), ttl=int(world.clock()) + 60)
+    world.tables.put(tables.SIGNALS, made)
+    world.pump()
+    world.clock.advance(600)
+    world.settle()
+
+    assert mirrored(world, key_of(made))["reason"] == "expired_before_delivery"
+    assert len(notices(world)) == 1
+
+
+def test_an_acknowledged_delivery_is_told_to_nobody(world: World) -> None:
+    key = send(world)
+    world.acknowledge(row_key(key))
+    world.settle()
+    later(world)
+    sweep(world)
+
+    assert notices(world) == []
+    assert item(world, row_key(key))["status"] == "PROCESSED"
+
+
+@pytest.mark.parametrize("status", ["DONE", "EXPIRED", ["PENDING"], None])
+def test_a_row_that_its_agent_spoiled_is_mended_and_then_expires(world: World, status: Any) -> None:
+    """Its deadline comes before the record of what the agent did."""
+    key = send(world)
+    world.tables.update(tables.SIGNALS, row_key(key), {"status": status})
+    spoiled = world.unread()
+    later(world)
+    sweep(world)
+    for table, page in spoiled:
+        world.queues.send(world.route(table, page))
+    world.settle()
+    for _ in range(3):
+        later(world)
+        sweep(world)
+
+    assert item(world, row_key(key))["status"] == "EXPIRED"
+    assert mirrored(world, key) == {"status": "EXPIRED", "reason": "unacknowledged"}
+
+
+def test_a_spoiled_row_that_nobody_mends_ends_after_a_day(world: World) -> None:
+    key = send(world, lifetime_s=9 * 86_400)
+    world.tables.update(tables.SIGNALS, row_key(key), {"status": "DONE"})
+    world.unread()
+    later(world, 9 * 86_400)
+    rounds = 0
+    while item(world, row_key(key))["status"] != "EXPIRED":
+        rounds += 1
+        sweep(world)
+        later(world, 3_600)
+        world.unread()
+
+    assert 24 <= rounds <= 48
+    assert mirrored(world, key)["reason"] == "unacknowledged"
+    assert len(noted(world)) < 20
+
+
+def test_a_deadline_that_its_agent_wrote_over_changes_nothing(world: World) -> None:
     key = send(world)
     world.tables.update(tables.SIGNALS, row_key(key), {"expires_at": "never"})
-    world.clock.advance(5)
+    later(world)
+    sweep(world)
 
-    assert sweep(world) == 1
+    assert item(world, row_key(key))["status"] == "EXPIRED"
 
 
 def test_a_row_whose_status_was_turned_back_ends_as_its_mirror_did(world: World) -> None:
@@ -241,36 +415,34 @@ def test_a_row_whose_status_was_turned_back_ends_as_its_mirror_did(world: World)
     world.acknowledge(row_key(key))
     world.settle()
     world.tables.update(tables.SIGNALS, row_key(key), {"status": "PENDING"})
-    world.clock.advance(LIFETIME_S)
+    later(world)
 
     sweep(world)
-    world.settle()
 
     assert item(world, row_key(key))["status"] == "PROCESSED"
     assert mirrored(world, key)["status"] == "PROCESSED"
 
 
-def test_a_mark_moves_only_for_who_read_it_last(world: World) -> None:
-    first, second = (
-        LowWater("expiry", "bob", reads=world.tables, writes=world.tables) for _ in range(2)
+def test_a_mirror_that_its_writer_wiped_is_put_back_before_anything_expires(world: World) -> None:
+    key = send(world)
+    made = item(world, key)
+    world.tables.put(
+        tables.SIGNALS,
+        {name: made[name] for name in made if name not in ("processing_status", "status_v")},
     )
+    wiped = world.unread()
+    later(world)
+    sweep(world)
+    assert item(world, row_key(key))["status"] == "PENDING"
 
-    assert first.raise_to("2025-10-18T14:30:00")
-    assert not second.raise_to("2025-10-18T15:30:00")
-    first.lower_to("2025-10-18T13:00:00")
+    for table, page in wiped:
+        world.queues.send(world.route(table, page))
+    world.settle()
+    for _ in range(3):
+        later(world)
+        sweep(world)
 
-    assert mark(world) < "2025-10-18T13:00:00"
-
-
-def noted(world: World) -> list[tuple[int, Item]]:
-    """List what falls due, with the minute since the epoch."""
-    items = world.tables.items(tables.PIPELINE)
-    return [
-        (int(key.pk.split("#")[1]), entry)
-        for key, item in items.items()
-        if key.pk.startswith("due#")
-        for entry in item["entries"]
-    ]
+    assert mirrored(world, key) == {"status": "EXPIRED", "reason": "unacknowledged"}
 
 
 def test_what_was_sent_falls_due_soon_after_its_deadline(world: World) -> None:
@@ -285,8 +457,7 @@ def test_what_was_sent_falls_due_soon_after_its_deadline(world: World) -> None:
 
 def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: World) -> None:
     key = send(world)
-    for place in [each for each in world.tables.keys(tables.PIPELINE) if each.pk[:4] == "due#"]:
-        world.tables.remove(tables.PIPELINE, place)
+    forget_deadlines(world)
 
     deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
 

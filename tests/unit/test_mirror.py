@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
 from sharpwave.workers.ports import Insert, Item, Location, TryAgain, Write
 from sharpwave.workers.testing import Faults, MemoryTables, VirtualClock, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
 from sharpwave.workers.testing.records import key_of, signal
 
+ULID = ulid()
 SIGNAL = signal(to=["bob", "eve"])
 KEY = key_of(SIGNAL)
 HOLDER = Holder(KEY)
+EVERYONE = frozenset({"bob", "eve"})
 
 
 @pytest.fixture
@@ -28,13 +31,16 @@ def store() -> MemoryTables:
 
 def row(store: MemoryTables, target: str, status: str, **more: Any) -> Item:
     place = keys.inbox_row(target, KEY, signal_uid(*KEY))
-    item = {**place.item(), "status": status, **more}
+    own = {"signal_pk": KEY.pk, "signal_sk": KEY.sk, "status": status}
+    item = {**place.item(), **own, **more}
     store.put(tables.SIGNALS, item)
     return item
 
 
 def update(store: MemoryTables, sent: Sent | None = None) -> Statuses:
-    return mirror({HOLDER: sent or Sent()}, reads=store, writes=store).get(HOLDER, {})
+    """Bring the mirror up to date, as a duty that knows the audience unless `sent` says less."""
+    told = sent or Sent(audience=EVERYONE)
+    return mirror({HOLDER: told}, reads=store, writes=store).get(HOLDER, {})
 
 
 def held(store: MemoryTables) -> Any:
@@ -65,13 +71,13 @@ def test_the_greater_rank_stands_in_whatever_order(
     store: MemoryTables, first: str, second: str, stands: str
 ) -> None:
     for status in (first, second):
-        update(store, Sent(settled={"bob": {"status": status}}))
+        update(store, Sent(settled={"bob": {"status": status}}, audience=EVERYONE))
 
     assert held(store)["bob"]["status"] == stands
 
 
 def test_a_denial_stands_only_where_nothing_was_delivered(store: MemoryTables) -> None:
-    update(store, Sent(frozenset({"bob"})))
+    update(store, Sent(frozenset({"bob"}), audience=EVERYONE))
     denial = {"status": "FAILED", "reason": "quota"}
 
     update(store, Sent(denied={"bob": denial, "eve": denial}))
@@ -87,7 +93,9 @@ def test_a_status_that_no_row_can_have_counts_as_pending(store: MemoryTables, st
     assert update(store)["bob"] == {"status": "PENDING"}
 
 
-@pytest.mark.parametrize("more", [{}, {"worker_rev": "r"}, {"reason": "tired"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"worker_rev": "r", "reason": "tired"}, {"reason": "tired"}, {"worker_rev": ULID}]
+)
 def test_an_expiry_that_no_worker_wrote_counts_as_pending(store: MemoryTables, more: Item) -> None:
     row(store, "bob", "EXPIRED", **more)
 
@@ -100,10 +108,17 @@ def test_what_an_agent_wrote_is_cut_to_what_others_share_a_map_with(store: Memor
     assert update(store)["bob"] == {"status": "FAILED", "reason": "x" * 1024}
 
 
+def test_an_expiry_with_a_workers_stamp_counts(store: MemoryTables) -> None:
+    place = keys.inbox_row("bob", KEY, signal_uid(*KEY))
+    end = {"status": "EXPIRED", "reason": "unacknowledged"}
+    row(store, "bob", **stamped(place, end))
+
+    assert update(store)["bob"] == end
+
+
 @pytest.mark.parametrize(
     "forged",
     [
-        {"processing_status": "gone", "status_v": 1},
         {"processing_status": {"bob": "PROCESSED", "a#b": {"status": "FAILED"}}, "status_v": 1},
         {"processing_status": {"bob": {"status": ["x"]}}, "status_v": "many"},
     ],
@@ -114,24 +129,58 @@ def test_a_mirror_that_its_owner_scribbled_on_is_written_anew(
     store.update(tables.SIGNALS, KEY, forged)
     row(store, "bob", "PROCESSED")
 
-    assert update(store) == held(store) == {"bob": {"status": "PROCESSED"}}
+    assert update(store, Sent()) == held(store) == {"bob": {"status": "PROCESSED"}}
 
 
-def test_a_changed_list_of_targets_hides_no_row(store: MemoryTables) -> None:
-    update(store, Sent(frozenset({"bob", "eve"})))
-    store.update(tables.SIGNALS, KEY, {"target_agents": ["mallory"]})
+@pytest.mark.parametrize("listed", [["mallory"], 5, ["bob", "mallory"]])
+def test_whom_the_signal_names_by_now_does_not_matter(store: MemoryTables, listed: Any) -> None:
+    """Its writer changed it: bob's word still counts, and mallory's still does not."""
+    update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
+    store.update(tables.SIGNALS, KEY, {"target_agents": listed})
     row(store, "bob", "PROCESSED")
+    row(store, "mallory", "PROCESSED")
 
-    assert update(store)["bob"] == {"status": "PROCESSED"}
+    found = update(store, Sent(settled={"mallory": {"status": "FAILED"}}))
+
+    assert found == {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
 
 
-def test_an_acknowledgement_finds_its_mirror_though_both_list_and_map_are_gone(
+@pytest.mark.parametrize("forged", [{"signal_sk": "x"}, {"signal_pk": None}, {"signal_pk": "x"}])
+def test_a_row_that_no_worker_wrote_does_not_count(store: MemoryTables, forged: Item) -> None:
+    row(store, "bob", "PROCESSED", **forged)
+
+    assert update(store)["bob"] == {"status": "PENDING"}
+
+
+def test_an_acknowledgement_cannot_begin_a_mirror_and_makes_its_beginner_look(
     store: MemoryTables,
 ) -> None:
-    store.put(tables.SIGNALS, {**SIGNAL, "target_agents": 5})
+    """It overtook the delivery's first mark, which does not read the rows."""
     row(store, "bob", "PROCESSED")
 
-    found = update(store, Sent(audience=frozenset({"bob"})))
+    assert update(store, Sent()) == {}
+    assert held(store) is None
+    first = first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}, "eve": {"status": "DELIVERED"}})
+    assert store.apply([first]) == [False]
+    found = update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
+    assert found == {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
+
+
+def test_what_was_sent_after_all_did_not_expire_before_delivery(store: MemoryTables) -> None:
+    """One attempt gave up on a target while another was about to send to it."""
+    gave_up = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+    update(store, Sent(denied={"bob": gave_up}, audience=EVERYONE))
+
+    found = update(store, Sent(frozenset({"bob"}), audience=EVERYONE))
+
+    assert found["bob"] == {"status": "EXPIRED", "reason": "unacknowledged"}
+
+
+def test_the_last_image_of_a_row_speaks_for_it(store: MemoryTables) -> None:
+    image = row(store, "bob", "PROCESSED")
+    store.remove(tables.SIGNALS, keys.inbox_row("bob", KEY, signal_uid(*KEY)))
+
+    found = update(store, Sent(rows={"bob": image}, audience=EVERYONE))
 
     assert found["bob"] == {"status": "PROCESSED"}
 
@@ -165,7 +214,7 @@ def test_a_signal_removed_between_read_and_write_never_comes_back(store: MemoryT
     removing.put(tables.SIGNALS, SIGNAL)
     row(removing, "bob", "PROCESSED")
 
-    update(removing)
+    update(removing, Sent(audience=EVERYONE))
 
     assert KEY not in removing.keys(tables.SIGNALS)
 
@@ -180,7 +229,7 @@ def test_mirrors_that_race_end_with_all_they_know(seed: int) -> None:
     def job(name: str) -> Job:
         def run(step: Step) -> None:
             ports = world.process(Faults(step=step)).ports
-            sent = Sent(settled={name: {"status": "PROCESSED"}})
+            sent = Sent(settled={name: {"status": "PROCESSED"}}, audience=frozenset(names))
             while True:
                 try:
                     mirror({HOLDER: sent}, reads=ports.reads, writes=ports.writes)
@@ -205,7 +254,7 @@ def test_a_mirror_that_keeps_changing_is_tried_again_later(store: MemoryTables) 
     restless.put(tables.SIGNALS, SIGNAL)
 
     with pytest.raises(TryAgain, match="kept changing"):
-        update(restless, Sent(frozenset({"bob"})))
+        update(restless, Sent(frozenset({"bob"}), audience=EVERYONE))
 
 
 def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:
@@ -215,6 +264,7 @@ def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:
     row(store, "bob", "PROCESSED")
     row(store, "eve", "PROCESSED")
 
+    store.apply([first_mirror(holder, {"bob": {"status": "DELIVERED"}})])
     found = mirror({holder: Sent()}, reads=store, writes=store)
 
     assert found == {holder: {"bob": {"status": "PROCESSED"}}}

@@ -23,14 +23,16 @@ def world() -> World:
 def refusal(
     event_id: str = "e1",
     *,
-    owner: str | None = "ann",
     code: str = "odd",
     key: Key | None = None,
     image: str = "{}",
 ) -> Refusal:
     fault = Fault(code, "data", "it is odd; make it even")
-    place = key or Key("signal#T#ann", "2025-10-18T14:30:00Z#s1")
-    return Refusal(tables.SIGNALS, place, event_id, [fault], image, owner)
+    return Refusal(tables.SIGNALS, key or key_of("ann"), event_id, [fault], image)
+
+
+def key_of(agent: str) -> Key:
+    return Key(f"signal#T#{agent}", "2025-10-18T14:30:00Z#s1")
 
 
 def park(world: World, *refusals: Refusal, faults: Faults | None = None) -> None:
@@ -72,11 +74,12 @@ def test_the_owner_is_told_and_nobody_else(world: World) -> None:
     assert notices(world, "bob") == []
 
 
-@pytest.mark.parametrize("owner", [None, "nobody", "not an id"])
-def test_a_record_without_a_registered_owner_is_parked_in_silence(
-    world: World, owner: str | None
+@pytest.mark.parametrize("pk", ["signal#T", "signal#T#nobody", "signal#T#no id", "signal#T#3"])
+def test_a_record_whose_key_binds_no_registered_owner_is_parked_in_silence(
+    world: World, pk: str
 ) -> None:
-    park(world, refusal(owner=owner))
+    """Whom the record claims to come from does not matter: anyone can claim it."""
+    park(world, refusal(key=key_of("ann")._replace(pk=pk), image='{"source_agent":{"S":"bob"}}'))
 
     assert len(parked(world)) == 1
     assert world.inboxes.sent == []
@@ -96,6 +99,13 @@ def test_a_flood_of_one_fault_is_told_once_a_minute(world: World) -> None:
     assert len(parked(world)) == 22
 
 
+def test_what_was_told_is_not_told_again_when_its_event_comes_again(world: World) -> None:
+    park(world, refusal())
+    park(world, refusal())
+
+    assert len(notices(world)) == 1
+
+
 def test_one_event_is_parked_once_however_often_it_comes(world: World) -> None:
     park(world, refusal(), refusal())
     park(world, refusal())
@@ -111,7 +121,7 @@ def test_a_crash_at_any_call_loses_neither_record_nor_notice(*, after: bool) -> 
         world = World()
         world.register("ann", "bob")
         world.settle()
-        both = refusal("e1"), refusal("e2", owner="bob", code="even")
+        both = refusal("e1"), refusal("e2", key=key_of("bob"), code="even")
         try:
             park(world, *both, faults=Faults(crash_at=call, after=after))
             done = True

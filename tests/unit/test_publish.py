@@ -1,5 +1,6 @@
 """Figures follow from counts alone, and are written only when they changed."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers import ticks
 from sharpwave.workers.learning import publish as publishing_module
-from sharpwave.workers.learning.catalogue import Known
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
 from sharpwave.workers.learning.publish import (
     RANK_STEP,
@@ -285,6 +286,79 @@ def test_figures_wait_for_a_version_that_only_a_newer_release_can_read(world: Wo
     assert len(waiting) == 2
     assert row(world, version)["sample_size"] == 1
     assert marks(world) == []
+
+
+class Frozen:
+    """Reads of a publisher that is frozen after it has read something of one kind so often."""
+
+    def __init__(
+        self, world: World, family: str, meanwhile: Callable[[], None], times: int = 1
+    ) -> None:
+        self._tables, self._family, self._meanwhile = world.tables, family, meanwhile
+        self.left = times
+
+    def get(self, locations: Any) -> Any:
+        found = self._tables.get(locations)
+        self._freeze([place.key for place in locations])
+        return found
+
+    def query(self, table: str, pk: str, **named: Any) -> Any:
+        found = list(self._tables.query(table, pk, **named))
+        self._freeze([keys.Key(pk, named.get("after", "") or "-")])
+        return iter(found)
+
+    def by_agent(self, *args: Any, **named: Any) -> Any:
+        return self._tables.by_agent(*args, **named)
+
+    def _freeze(self, read: list[keys.Key]) -> None:
+        if any(keys.family(*key) == self._family for key in read):
+            self.left -= 1
+            if self.left == 0:
+                self._meanwhile()
+
+
+@pytest.mark.parametrize(
+    ("family", "times"),
+    [("changed", 8), ("patterns", 1), ("head", 1), ("head", 2), ("pattern", 1)]
+    + [("day", times) for times in range(1, 5)],
+)
+def test_a_publisher_that_was_frozen_takes_nothing_back(
+    world: World, family: str, times: int
+) -> None:
+    version = add(world)
+    decide(world, ups="+-")
+
+    def meanwhile() -> None:
+        item = decision(name="late", context={"market": "up"}, outcome=outcome(True))
+        world.tables.put(tables.DECISIONS, item)
+        world.settle()
+        figures_tick(world)
+
+    reads: Any = Frozen(world, family, meanwhile, times)
+    catalogue = Catalogue(reads=reads, writes=world.tables, clock=world.clock, lifetime_s=5)
+    publish(Position(), publishing(world, reads=reads, catalogue=catalogue))
+
+    assert reads.left <= 0
+    found = row(world, version)
+    assert (found["sample_size"], found["successes"]) == (3, 2)
+    figures_tick(world)
+    assert (row(world, version)["sample_size"], marks(world)) == (3, [])
+
+
+def test_marks_stay_when_somebody_else_changed_a_row(world: World) -> None:
+    """Who won may have computed from older counts."""
+    version = add(world)
+    decide(world, ups="+")
+
+    def meanwhile() -> None:
+        key = keys.Key(version.pk, "up")
+        world.tables.update(tables.MEMORY, key, {"figures_rev": 9, "sample_size": 0})
+
+    publish(Position(), publishing(world, reads=Frozen(world, "pattern", meanwhile)))
+    assert marks(world) != []
+
+    figures_tick(world)
+    assert (row(world, version)["sample_size"], marks(world)) == (1, [])
 
 
 @pytest.mark.parametrize("seed", range(15))

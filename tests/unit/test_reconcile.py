@@ -312,6 +312,26 @@ def test_a_signal_changed_before_its_delivery_is_not_delivered_as_changed(
     assert sent(world) == []
 
 
+@pytest.mark.parametrize("changed", [{"inputs": {"n": 2}}, {"outcome": outcome(False)}])
+def test_words_that_stood_before_a_change_that_was_refused_and_taken_back_are_admitted(
+    world: World, changed: Item
+) -> None:
+    """Taking a change back is a change too, and refused; what stands then was admitted once."""
+    item = decision(outcome=outcome(True), inputs={"n": 1})
+    key = world.tables.put(tables.DECISIONS, item)
+    for values in (changed, {name: item[name] for name in changed}) * 2:
+        world.tables.update(tables.DECISIONS, key, values)
+    world.settle()
+
+    stands = RefusedBefore(world.tables)
+    (stored,) = world.tables.scan(tables.DECISIONS)
+    world.tables.update(tables.DECISIONS, key, changed)
+    (other,) = world.tables.scan(tables.DECISIONS)
+
+    assert not stands.holds(tables.DECISIONS, stored)
+    assert stands.holds(tables.DECISIONS, other)
+
+
 def test_what_its_agent_mended_unseen_is_admitted(world: World) -> None:
     key = world.tables.put(tables.SIGNALS, {**signal(to=["bob"]), "severity": 5})
     world.settle()

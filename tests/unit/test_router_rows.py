@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.numbers import item_from_wire, parse_json
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Change, Insert, Item, Location
 from sharpwave.workers.router import Router
 from sharpwave.workers.testing import MemoryTables, VirtualClock
@@ -60,7 +61,7 @@ class Inbox:
     ],
 )
 def test_an_acknowledgement_names_the_signal_and_the_target(before: str, after: str) -> None:
-    inbox = Inbox(status=before, worker_rev="r", reason="unacknowledged")
+    inbox = Inbox(**stamped(ROW, {"status": before, "reason": "unacknowledged"}))
 
     (entry,) = inbox.update(status=after, processed_at=1)
 
@@ -104,7 +105,7 @@ def test_one_nonsense_after_another_is_illegal() -> None:
     assert entry["illegal"]["after"] == {"N": "6"}
 
 
-@pytest.mark.parametrize("more", [{}, {"worker_rev": "r"}])
+@pytest.mark.parametrize("more", [{}, {"worker_rev": "r", "reason": "tired"}])
 def test_an_expiry_that_an_agent_claims_counts_for_nothing(more: Item) -> None:
     inbox = Inbox(status="EXPIRED", **more)
 
@@ -122,8 +123,15 @@ def test_a_note_on_the_side_is_mirrored() -> None:
 def test_a_workers_write_to_a_row_is_known_by_its_revision() -> None:
     inbox = Inbox()
 
-    assert inbox.work(status="EXPIRED", worker_rev="r1") == []
-    assert inbox.work(status="PENDING", worker_rev="r2") == []
+    assert inbox.work(**stamped(ROW, {"status": "EXPIRED"})) == []
+    assert inbox.work(**stamped(ROW, {"status": "PENDING"})) == []
+
+
+@pytest.mark.parametrize("rev", ["r", ulid(), stamped(ROW, {"status": "EXPIRED"})["worker_rev"], 5])
+def test_an_acknowledgement_that_also_writes_a_revision_is_no_workers(rev: Any) -> None:
+    (entry,) = Inbox().update(status="PROCESSED", worker_rev=rev)
+
+    assert entry == {"key": [SIGNAL.pk, SIGNAL.sk], "targets": ["bob"]}
 
 
 def test_a_row_that_its_agent_replaced_is_given_back_what_the_worker_wrote() -> None:
@@ -141,6 +149,36 @@ def test_a_row_that_its_agent_replaced_is_given_back_what_the_worker_wrote() -> 
     }
 
 
+def test_what_its_agent_wrote_over_is_given_back_too() -> None:
+    inbox = Inbox(chunk="c1")
+
+    (entry,) = inbox.update(status="PROCESSED", signal_pk="signal#OTHER", expires_at=1, chunk="c2")
+
+    assert entry["key"] == [SIGNAL.pk, SIGNAL.sk]
+    assert entry["chunk"] == "c1"
+    assert entry["restore"]["attributes"] == {
+        "signal_pk": {"S": SIGNAL.pk},
+        "signal_sk": {"S": SIGNAL.sk},
+        "expires_at": {"N": "9"},
+        "chunk": {"S": "c1"},
+    }
+
+
+def test_a_chunk_that_its_agent_made_up_is_taken_back() -> None:
+    (entry,) = Inbox().update(status="PROCESSED", chunk="c2")
+
+    assert "chunk" not in entry
+    assert entry["restore"]["attributes"] == {"chunk": {"NULL": True}}
+
+
+def test_a_lost_stamp_of_an_expiry_is_renewed() -> None:
+    end = stamped(ROW, {"status": "EXPIRED", "reason": "unacknowledged"})
+
+    (entry,) = Inbox(**end).update(remove=("worker_rev",))
+
+    assert entry["restore"]["attributes"] == {"worker_rev": {"S": end["worker_rev"]}}
+
+
 def test_an_illegal_replacement_also_gets_back_the_agents_own_attributes() -> None:
     inbox = Inbox(status="PROCESSED", decision_id="d1")
     inbox.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PENDING"})
@@ -153,7 +191,12 @@ def test_an_illegal_replacement_also_gets_back_the_agents_own_attributes() -> No
 
 @pytest.mark.parametrize(
     "forged",
-    [{"signal_pk": 5}, {"signal_sk": "no time"}, {"signal_pk": "agent:eve#inbox"}],
+    [
+        {"signal_pk": 5},
+        {"signal_sk": "no time"},
+        {"signal_pk": "agent:eve#inbox"},
+        {"signal_pk": "signal#OTHER"},
+    ],
 )
 def test_a_row_that_names_no_signal_reaches_no_mirror(forged: Item) -> None:
     assert Inbox(**forged).update(status="PROCESSED") == []
@@ -165,9 +208,20 @@ def test_a_forged_chunk_is_left_out() -> None:
     assert "chunk" not in entry
 
 
-def test_rows_that_come_and_go_concern_nobody() -> None:
+def test_rows_that_come_and_go_in_time_concern_nobody() -> None:
     inbox = Inbox()
     inserted = inbox.news()
-    inbox.tables.remove(tables.SIGNALS, ROW)
+    inbox.tables.remove(tables.SIGNALS, ROW, by="ttl")
 
     assert inserted == inbox.news() == []
+
+
+def test_a_row_that_its_agent_deletes_is_told_with_how_it_was() -> None:
+    inbox = Inbox(chunk="c1")
+    inbox.tables.remove(tables.SIGNALS, ROW)
+
+    (entry,) = inbox.news()
+
+    assert entry["gone"] == [ROW.pk, ROW.sk]
+    assert (entry["key"], entry["chunk"]) == ([SIGNAL.pk, SIGNAL.sk], "c1")
+    assert item_from_wire(entry["image"]) == inbox.item

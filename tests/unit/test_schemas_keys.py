@@ -31,8 +31,23 @@ def test_a_signals_key_reads_back_in_both_forms(agent: str, kind: str, iso: str,
     strict = keys.parse(tables.SIGNALS, keys.signal_pk(kind, agent), sk)
     compatible = keys.parse(tables.SIGNALS, keys.signal_pk(kind), sk)
 
-    assert strict == Parsed("signal", agent, kind)
+    owner = None if agent.isdigit() else agent
+    assert strict == Parsed("signal", owner, kind)
+    assert keys.owner_of(keys.signal_pk(kind, agent)) == owner
     assert compatible == Parsed("signal", None, kind)
+
+
+@pytest.mark.parametrize("shard", ["0", "3", "42", "007"])
+def test_digits_after_a_signals_type_are_a_shard_and_no_agent(shard: str) -> None:
+    pk = f"signal#T#{shard}"
+
+    assert keys.parse(tables.SIGNALS, pk, "2025-10-18T14:30:00Z#s1") == Parsed("signal", None, "T")
+    assert keys.owner_of(pk) is None
+
+
+@pytest.mark.parametrize("agent", ["3a", "a3", "1-2", "0x"])
+def test_an_agent_whose_name_has_more_than_digits_is_bound(agent: str) -> None:
+    assert keys.owner_of(f"signal#T#{agent}") == agent
 
 
 @given(AGENTS, TIMES)

@@ -1,10 +1,18 @@
 """What a change means follows from who owns the attributes that changed."""
 
+from typing import Any
+
 import pytest
 
-from sharpwave.schemas.keys import Kind
-from sharpwave.schemas.ownership import IGNORED, WORKER, Change, change_of, changed_names
+from sharpwave.schemas.ids import ulid
+from sharpwave.schemas.keys import Key, Kind
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.ownership import IGNORED, WORKER, Change, change_of, changed_names, stamped
 
+KEY = Key("agent:bob#inbox", "2025-10-18T14:30:00.000Z#x")
+ROW = {**KEY.item(), "status": "PENDING", "signal_pk": "x"}
+STAMPED = ROW | stamped(KEY, {"status": "EXPIRED"})
+ULID = ulid()
 SIGNAL = {"PK": 1, "target_agents": 2}
 MIRRORED = {**SIGNAL, "processing_status": 3, "status_v": 4}
 
@@ -33,17 +41,25 @@ def test_a_change_of_a_signal(
 @pytest.mark.parametrize(
     ("old", "new", "change"),
     [
-        ({"status": 1}, {"status": 2}, Change.AGENT),
-        ({"status": 1}, {"status": 2, "worker_rev": 1}, Change.ECHO),
-        ({"status": 1, "worker_rev": 1}, {"status": 2, "worker_rev": 1}, Change.AGENT),
-        ({"status": 1, "worker_rev": 1}, {"status": 2, "worker_rev": 2}, Change.ECHO),
-        ({"status": 1, "worker_rev": 1}, {"status": 2}, Change.OVERWRITTEN),
-        ({"status": 1, "signal_pk": 1}, {"status": 1}, Change.WIPED),
+        (ROW, {**ROW, "status": "PROCESSED"}, Change.AGENT),
+        (ROW, ROW | stamped(KEY, {"status": "EXPIRED"}), Change.ECHO),
+        (ROW, ROW | stamped(KEY, {"status": "FAILED"}), Change.ECHO),
+        (ROW, ROW | stamped(KEY, {"chunk": "c"}, status="PENDING"), Change.ECHO),
+        (ROW, {**ROW, "status": "EXPIRED", "worker_rev": ULID}, Change.ECHO),
+        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": ULID}, Change.OVERWRITTEN),
+        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": 1}, Change.OVERWRITTEN),
+        (STAMPED, {**STAMPED, "status": "PROCESSED"}, Change.AGENT),
+        (STAMPED, {**STAMPED, "signal_pk": "y"}, Change.WIPED),
+        (ROW, {**ROW, "status": "PROCESSED", "chunk": "c"}, Change.OVERWRITTEN),
+        (ROW, STAMPED | {"status": "PROCESSED"}, Change.OVERWRITTEN),
+        (ROW, STAMPED | {"SK": "another"}, Change.OVERWRITTEN),
+        (ROW, {**KEY.item(), "status": "PENDING"}, Change.WIPED),
     ],
 )
-def test_a_change_of_a_row(old: dict[str, int], new: dict[str, int], change: Change) -> None:
-    """A worker's write to a row carries a new revision; an agent's cannot know one."""
+def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Change) -> None:
+    """A worker's write to a row carries a stamp of its own, which fits no other key or status."""
     assert change_of("row", old, new) is change
+    assert change_of("row", item_to_wire(old), item_to_wire(new)) is change
 
 
 def test_what_a_raw_writer_leaves_out_again_of_the_ignored_is_no_loss() -> None:

@@ -160,10 +160,16 @@ def check_agent_id(agent_id: str) -> None:
     """Refuse what cannot name an agent.
 
     Raises:
-        Misused: the id has other characters, or is too long.
+        Misused: the id has other characters, is too long, or has digits only.
     """
     if not is_agent_id(agent_id):
         text = f"{agent_id!r} cannot name an agent; use 1 to 40 of a-z, 0-9 and inner '-'"
+        raise Misused(text)
+    if keys.is_shard(agent_id):
+        text = (
+            f"{agent_id!r} cannot name an agent: in the key of a signal, signal#TYPE#{agent_id},"
+            " digits alone are a shard of its type; add a letter"
+        )
         raise Misused(text)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.mailbox import Letter
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.numbers import item_from_wire, parse_json
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.adapters.tables import TableReads
 from sharpwave.workers.adapters.writes import SingleWrites
 from sharpwave.workers.audience import is_resolved
@@ -75,9 +76,8 @@ class GivingUp:
             settled.setdefault(holder, {})[keys.owner_of(row["PK"]) or ""] = dict(end)
         if not rows:
             return 0
-        sent = {
-            holder: Sent(settled=ends, audience=frozenset(ends)) for holder, ends in settled.items()
-        }
+        # A delivery that has not begun its mirror yet finds the rows ended when it does.
+        sent = {holder: Sent(settled=ends) for holder, ends in settled.items()}
         mirror(sent, reads=self._reads, writes=self._writes)
         return self._end([_place(row) for row in rows], end)
 
@@ -112,8 +112,7 @@ class GivingUp:
 
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
         changes = [
-            Change(place, {**end, "worker_rev": ulid()}, equals={"status": "PENDING"})
-            for place in places
+            Change(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
 

@@ -79,7 +79,11 @@ def split_dated_sk(sk: str) -> tuple[str, str] | None:
 
 
 def signal_pk(signal_type: str, source_agent: str | None = None) -> str:
-    """Give a signal's partition; with `source_agent`, the strict form that IAM can bind."""
+    """Give a signal's partition; with `source_agent`, the strict form that IAM can bind.
+
+    Writers of the compatible form may spread one type over `signal#TYPE#0`, `signal#TYPE#1` and so
+    on: a third part of digits only is a shard and names no agent.
+    """
     return (
         f"signal#{signal_type}" if source_agent is None else f"signal#{signal_type}#{source_agent}"
     )
@@ -326,6 +330,11 @@ def rate_bucket(agent_id: str) -> Key:
     return Key("rate", agent_id)
 
 
+def told_of_expiry(agent_id: str, uid: str) -> Key:
+    """Give the key that allows one notice per signal of which deliveries expired."""
+    return Key(f"notice#{agent_id}", f"expired#{uid}")
+
+
 def notice_window(agent_id: str, code: str, minute: int) -> Key:
     """Give the key that allows one notice per agent, fault and minute."""
     return Key(f"notice#{agent_id}", f"{code}#{minute}")
@@ -356,8 +365,14 @@ def owner_of(pk: str) -> str | None:
         return agent if is_agent_id(agent) else None
     if pk.startswith("signal#"):
         agent = pk.rpartition("#")[2]
-        return agent if is_agent_id(agent) and pk.count("#") == 2 else None
+        is_one = is_agent_id(agent) and not is_shard(agent) and pk.count("#") == 2
+        return agent if is_one else None
     return None
+
+
+def is_shard(name: str) -> bool:
+    """Say whether the third part of a signal's partition key is a shard, and so names nobody."""
+    return name.isascii() and name.isdigit()
 
 
 def is_agents(agent_id: str, key: Key) -> bool:
@@ -412,8 +427,7 @@ def _signal(pk: str, sk: str) -> Parsed | None:
         return None
     if len(parts) == 3 and not is_agent_id(parts[2]):
         return None
-    owner = parts[2] if len(parts) == 3 else None
-    return Parsed("signal", owner, parts[1]) if split_dated_sk(sk) else None
+    return Parsed("signal", owner_of(pk), parts[1]) if split_dated_sk(sk) else None
 
 
 def _state(pk: str, sk: str) -> Parsed | None:

@@ -5,8 +5,10 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
-from sharpwave.schemas.keys import Kind
+from sharpwave.schemas.ids import ulid, ulid_epoch_ms
+from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import Wire, canonical_json, item_from_wire
+from sharpwave.schemas.status import ACKNOWLEDGED
 
 #: Attributes only workers write; every other attribute of a record is the agent's.
 WORKER: Mapping[Kind, frozenset[str]] = {
@@ -45,10 +47,14 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
         return Change.REMOVED
     if old is None:
         return Change.INSERTED
-    if kind == "row" and "worker_rev" in new and old.get("worker_rev") != new["worker_rev"]:
+    if kind == "row" and _is_stamp_of_this(old, new):
         return Change.ECHO
     mine = WORKER[kind]
-    wiped = any(name in old and name not in new for name in mine - IGNORED)
+    if kind == "row":
+        # Written once and never changed by a worker without its stamp.
+        wiped = any(old.get(name) != new.get(name) for name in mine)
+    else:
+        wiped = any(name in old and name not in new for name in mine - IGNORED)
     changed = bool(changed_names(kind, old, new))
     if wiped:
         return Change.OVERWRITTEN if changed else Change.WIPED
@@ -70,3 +76,47 @@ def changed_names(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) ->
     """Name the agent's attributes that differ between two images."""
     names = (old.keys() | new.keys()) - WORKER[kind] - IGNORED
     return {name for name in names if old.get(name) != new.get(name)}
+
+
+def stamped(row: Key, values: Mapping[str, Any], *, status: str | None = None) -> dict[str, Any]:
+    """Give what a worker sets on a row, with the `worker_rev` that tells its write from others.
+
+    Args:
+        row: the row's key.
+        values: the attributes to set.
+        status: the status that the row has, and the write insists on, if `values` sets none.
+    """
+    moment = ulid()
+    stands = values["status"] if status is None else status
+    return {**values, "worker_rev": f"{moment}.{_seal(row, stands, moment)}"}
+
+
+def is_stamped(row: Mapping[str, Any]) -> bool:
+    """Say whether a row's status, in typed or plain form, is one that a worker wrote.
+
+    The stamp holds a digest of key and status, so a copy of one does not vouch for another row or
+    status. It keeps nobody out who means to forge it: the row is its agent's own.
+    """
+    moment, _, seal = _text(row, "worker_rev").partition(".")
+    if not seal:
+        # Workers before this form stamped with a bare ULID and never acknowledged.
+        status = _text(row, "status")
+        return ulid_epoch_ms(moment) is not None and status not in ACKNOWLEDGED
+    key = Key(_text(row, "PK"), _text(row, "SK"))
+    return seal == _seal(key, _text(row, "status"), moment)
+
+
+def _is_stamp_of_this(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return old.get("worker_rev") != new.get("worker_rev") and is_stamped(new)
+
+
+def _seal(row: Key, status: str, moment: str) -> str:
+    content = "\0".join((*row, status, moment)).encode()
+    return blake2b(content, digest_size=6).hexdigest()
+
+
+def _text(image: Mapping[str, Any], name: str) -> str:
+    value = image.get(name)
+    if isinstance(value, Mapping):
+        value = value.get("S")
+    return value if isinstance(value, str) else ""

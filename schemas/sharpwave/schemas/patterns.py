@@ -134,6 +134,18 @@ class PatternRow(BaseModel):
     shared_with: list[AgentId] = Field(default_factory=list)
 
 
+def versions_of(
+    versions: Iterable[PatternVersion], agent_id: str, decision_type: str
+) -> list[PatternVersion]:
+    """Give the versions that may count one agent's decisions of one type."""
+    return [
+        version
+        for version in versions
+        if version.definition.decision_type == decision_type
+        and version.definition.agent_id in (None, agent_id)
+    ]
+
+
 def boundaries(versions: Iterable[PatternVersion], agent_id: str, decision_type: str) -> list[int]:
     """List the moments at which epochs of one agent's decisions of one type begin, in order.
 
@@ -141,10 +153,8 @@ def boundaries(versions: Iterable[PatternVersion], agent_id: str, decision_type:
     covers whole epochs; the first one begins at 0.
     """
     moments = {0}
-    for version in versions:
-        definition = version.definition
-        if definition.decision_type == decision_type and definition.agent_id in (None, agent_id):
-            moments |= {version.effective_from, version.effective_to or 0}
+    for version in versions_of(versions, agent_id, decision_type):
+        moments |= {version.effective_from, version.effective_to or 0}
     return sorted(moments)
 
 

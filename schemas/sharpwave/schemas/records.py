@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, AgentId, RecordId, TypeName, is_agent_id
 from sharpwave.schemas.times import DAY_S, MAX_DRIFT_S, epoch_of, is_event_time, is_iso
 
@@ -139,13 +139,15 @@ class SignalRecord(Timed):
 
     @model_validator(mode="after")
     def _key_and_targets_fit(self) -> Self:
-        compatible = keys.signal_pk(self.signal_type)
-        strict = keys.signal_pk(self.signal_type, self.source_agent)
         bound = keys.owner_of(self.PK)
         if bound is not None and bound != self.source_agent:
             raise ValueError(
                 f"source_agent {self.source_agent!r} is foreign: PK belongs to {bound!r}"
             )
+        place = keys.parse(tables.SIGNALS, self.PK, self.SK)
+        is_shard = place is not None and place.type_name == self.signal_type and bound is None
+        compatible = self.PK if is_shard else keys.signal_pk(self.signal_type)
+        strict = keys.signal_pk(self.signal_type, self.source_agent)
         self._check_key((compatible, strict), self.signal_id)
         if self.target_agents in ([EVERYONE], [SUBSCRIBERS]):
             return self

@@ -16,7 +16,7 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
 from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
 from sharpwave.workers import ticks
-from sharpwave.workers.acknowledge import Loss, Move, acknowledge
+from sharpwave.workers.acknowledge import Gone, Loss, Mending, Move, acknowledge
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.audience import Joined, Late, Signal, missed
 from sharpwave.workers.deliver import (
@@ -28,8 +28,8 @@ from sharpwave.workers.deliver import (
 )
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import Day, fold_decisions, refresh, sweep_decisions
-from sharpwave.workers.expiry import expire
+from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
+from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
@@ -169,14 +169,20 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 
 
 def _status_actors(ports: Ports) -> dict[str, Handler]:
+    deadlines = ports.delivery.deadlines
+    mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
+    expiry = Expiry(
+        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
+    )
+
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
             _holders(entries),
+            targets=_targets(entries),
             illegal=[_move(entry) for entry in entries if "illegal" in entry],
-            lost=[_loss(entry["restore"]) for entry in entries if "restore" in entry],
-            reads=ports.reads,
-            writes=ports.writes,
-            parking=ports.parking,
+            lost=[_loss(entry) for entry in entries if "restore" in entry],
+            gone=[_gone(entry) for entry in entries if "gone" in entry],
+            ports=mending,
         )
 
     # Acknowledgements of one signal come close together and then share one write of its mirror.
@@ -199,10 +205,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
-        return _for_each_agent(
-            entries,
-            lambda agent: expire(agent, reads=ports.reads, writes=ports.writes, clock=ports.clock),
-        )
+        return sum(expiry.expire(_partition(entry)) for entry in entries)
 
     return {
         "on_rows_changed": changes.add,
@@ -210,7 +213,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
-        "on_expiry_tick": _fan_out(ports, ticks.EXPIRY),
+        "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
 
@@ -231,13 +234,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
         items = {_key(entry): _item(entry) for entry in entries}
-        fold_decisions(
-            list(items.values()),
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-        )
+        fold_decisions(list(items.values()), _folding(ports))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
     folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
@@ -262,26 +259,22 @@ def _sweep(agent_id: str, ports: Ports) -> int:
         writes=ports.writes,
         parking=ports.parking,
         clock=ports.clock,
-    ) + sweep_decisions(
-        agent_id,
-        promote_after_s=after,
+    ) + sweep_decisions(agent_id, _folding(ports), promote_after_s=after)
+
+
+def _folding(ports: Ports) -> Folding:
+    return Folding(
         reads=ports.reads,
         writes=ports.writes,
         catalogue=ports.catalogue,
         clock=ports.clock,
+        event_ahead=ports.event_ahead,
     )
 
 
 def _learn_actors(ports: Ports) -> dict[str, Handler]:
     def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
-        refresh(
-            Day(agent_id, decision_type, day),
-            known,
-            reads=ports.reads,
-            writes=ports.writes,
-            catalogue=ports.catalogue,
-            clock=ports.clock,
-        )
+        refresh(Day(agent_id, decision_type, day), known, _folding(ports))
 
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)
@@ -384,11 +377,15 @@ def _holders(entries: Entries) -> dict[Holder, Sent]:
     found: dict[Holder, Sent] = {}
     for entry in entries:
         holder = _holder(entry)
-        sent = found.get(holder, Sent())
-        found[holder] = sent._replace(
-            settled={**sent.settled, **_held(entry)},
-            audience=sent.audience.union(entry.get("targets", ())),
-        )
+        sent, held = found.get(holder, Sent()), _held(entry)
+        found[holder] = Sent(settled={**sent.settled, **held}, audience=sent.audience.union(held))
+    return found
+
+
+def _targets(entries: Entries) -> dict[Holder, set[str]]:
+    found: dict[Holder, set[str]] = {}
+    for entry in entries:
+        found.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
     return found
 
 
@@ -408,8 +405,18 @@ def _move(entry: Mapping[str, Any]) -> Move:
     )
 
 
-def _loss(content: Mapping[str, Any]) -> Loss:
-    return Loss(keys.Key(content["row_pk"], content["row_sk"]), content["attributes"])
+def _loss(entry: Mapping[str, Any]) -> Loss:
+    content = entry["restore"]
+    row = keys.Key(content["row_pk"], content["row_sk"])
+    return Loss(_holder(entry), row, content["attributes"])
+
+
+def _gone(entry: Mapping[str, Any]) -> Gone:
+    return Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
+
+
+def _partition(entry: Mapping[str, Any]) -> Partition:
+    return Partition(entry["minute"], entry["shard"], entry["after"])
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
@@ -420,6 +427,5 @@ def _refusal(entry: Mapping[str, Any]) -> Refusal:
         entry["event_id"],
         faults,
         entry["image"],
-        entry["owner"],
-        entry.get("digest", ""),
+        entry.get("words", {}),
     )

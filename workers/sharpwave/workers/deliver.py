@@ -10,8 +10,9 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
@@ -28,8 +29,9 @@ from sharpwave.workers.audience import (
     members,
 )
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
-from sharpwave.workers.expiry import Deadlines, Handed
-from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from sharpwave.workers.expiry import Deadlines, Handed, tell_of_expiry
+from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, is_workers, mirror
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     Change,
@@ -72,6 +74,7 @@ class Delivery:
     parking: Parking
     quotas: Quotas
     clock: Clock
+    notices: Notices
     table_name: str = tables.SIGNALS
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -106,6 +109,7 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
+    untold: bool = False
 
     def row_of(self, target: str) -> Location:
         """Say where a target's row is."""
@@ -282,12 +286,13 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
     marked = _mark(plans, ports)
     _settle_rows(marked, ports)
     _note_deadlines(marked, ports)
+    _tell_of_expired(marked, ports)
     return sum(len(plan.sent) for plan in plans)
 
 
 def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
     """Ask for another attempt at what inboxes did not take, once all else is marked."""
-    failed = {plan.holder.signal for plan in plans if plan.failed}
+    failed = {plan.holder.signal for plan in plans if plan.failed or plan.untold}
     if failed or unheard:
         names = sorted({name for plan in plans for name in plan.failed})
         raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
@@ -335,7 +340,7 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
         settled[plan.holder] = done = _beyond_pending(known.get(plan.holder, {}))
         for target in sorted(plan.found - done):
             row = rows.get(plan.row_of(target), {})
-            if row and (row.get("signal_pk"), row.get("signal_sk")) != plan.holder.signal:
+            if row and not is_workers(row, plan.holder.signal):
                 foreign.append((plan, target, _take_over(row, plan, target, ports)))
             elif row.get("status") in TERMINAL:
                 done.add(target)
@@ -356,7 +361,7 @@ def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
     return Change(
         plan.row_of(target),
-        {**values, **_PENDING, "worker_rev": ulid()},
+        stamped(plan.row_of(target).key, {**values, **_PENDING}),
         equals=named,
         missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
     )
@@ -422,7 +427,7 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
                 ends[plan.row_of(target)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
-        Change(place, {**ends[place], "worker_rev": ulid()}, equals=_PENDING)
+        Change(place, stamped(place.key, ends[place]), equals=_PENDING)
         for place, row in found.items()
         if row.get("status") == "PENDING"
     ]
@@ -440,19 +445,35 @@ def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -
     ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
 
 
+def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
+    """Tell the senders of what came too late to be sent."""
+    expired = [
+        (plan.holder, target)
+        for plan, statuses in marked
+        for target in plan.audience
+        if statuses.get(target) == _EXPIRED
+    ]
+    # One delivery tells for all of a signal's chunks, so what led to this is the signal itself.
+    events = {holder.signal: f"{holder.signal.pk}|{holder.signal.sk}" for holder, _ in expired}
+    untold = tell_of_expiry(expired, events, ports.notices)
+    for plan, _ in marked:
+        plan.untold = plan.holder.signal in untold
+
+
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
     signal, key = plan.signal, plan.holder.signal
     body, omitted = signal_body(signal, target, ports.table_name)
     deadline = expires_at(signal)
+    place = plan.row_of(target).key
     row: Item = {
-        **plan.row_of(target).key.item(),
+        **place.item(),
         "signal_pk": key.pk,
         "signal_sk": key.sk,
         "signal_id": signal["signal_id"],
         "signal_type": signal["signal_type"],
         "source_agent": signal["source_agent"],
         "timestamp": signal["timestamp"],
-        **({**_EXPIRED, "worker_rev": ulid()} if plan.is_late else _PENDING),
+        **(stamped(place, _EXPIRED) if plan.is_late else _PENDING),
         "expires_at": deadline,
         "ttl": deadline + ROW_KEPT_S,
     }
@@ -485,4 +506,4 @@ def _refusal(signal: Signal, fault: Fault) -> Refusal:
     item = signal.item
     image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
     key = _key(item)
-    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image, item["source_agent"])
+    return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)

@@ -9,15 +9,23 @@ greater numbers stand, so what is gone from the table takes nothing away.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
 from itertools import chain, groupby, islice
 from typing import NamedTuple, TypeVar
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import boundaries
-from sharpwave.schemas.times import Clock, bound, day_and_hour, epoch_of, is_event_time
+from sharpwave.schemas.times import (
+    AS_A_RULE,
+    Clock,
+    EventAhead,
+    bound,
+    day_and_hour,
+    epoch_of,
+    is_event_time,
+)
 from sharpwave.workers.admission import is_admissible
 from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.counts import Counts
@@ -37,6 +45,25 @@ _HOUR = len("2026-11-22T14")
 _HOUR_S = 3_600
 #: Seconds after which a sweep leaves the rest to the next one.
 SWEEP_S = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folding:
+    """What summing up days needs of the world.
+
+    Attributes:
+        reads: strong reads.
+        writes: conditional writes.
+        catalogue: the patterns, whose versions divide base ledgers into epochs.
+        clock: the time.
+        event_ahead: how far ahead the event time of decisions may lie, by their type.
+    """
+
+    reads: Reads
+    writes: Writes
+    catalogue: Catalogue
+    clock: Clock
+    event_ahead: EventAhead = field(default_factory=lambda: AS_A_RULE)
 
 
 class Day(NamedTuple):
@@ -60,38 +87,30 @@ class Span(NamedTuple):
     hour: str
 
 
-def sweep_decisions(
-    agent_id: str,
-    *,
-    promote_after_s: float,
-    reads: Reads,
-    writes: Writes,
-    catalogue: Catalogue,
-    clock: Clock,
-) -> int:
+def sweep_decisions(agent_id: str, to: Folding, *, promote_after_s: float) -> int:
     """Fold an agent's decisions that have come of age; gives the number of days that changed.
 
     Hour by hour: an hour's days are brought up to date, its decisions marked, and then the
     low-water mark is raised, so a sweep that ends anywhere is taken up there by the next one.
     """
-    low = LowWater("episode", agent_id, reads=reads, writes=writes)
+    low = LowWater("episode", agent_id, reads=to.reads, writes=to.writes)
     swept = int(epoch_of(low.mark + "Z")) if low.mark else 0
     # Folding reads an hour whole, so decisions come of age in lots; by then the router sees to
     # those stored late, whatever its clock.
     lot = max(1, int(promote_after_s) // LOTS)
-    began = clock()
+    began = to.clock()
     until = int(began - promote_after_s - min(INDEX_TRAILS_S, lot)) // lot * lot - 1
     changed = 0
-    due = reads.by_agent(agent_id, after=swept, until=until)
+    due = to.reads.by_agent(agent_id, after=swept, until=until)
     for number, entries in groupby(due, key=lambda entry: int(entry["timestamp"]) // _HOUR_S):
         end = min(until, (number + 1) * _HOUR_S - 1)
         spans = {_span(entry) for entry in entries if _is_readable(entry, agent_id)}
         for span in sorted(spans):
-            days = _count_sources(span, (), reads, writes, until=bound(end))
-            changed += _refresh_all(days, reads, writes, catalogue, clock)
-        marking = _mark_all(agent_id, swept, end, reads, writes, clock)
+            days = _count_sources(span, (), to, until=bound(end))
+            changed += _refresh_all(days, to)
+        marking = _mark_all(agent_id, swept, end, to)
         for swept in marking:
-            if not low.raise_to(bound(swept), at_once=True) or clock() - began > SWEEP_S:
+            if not low.raise_to(bound(swept), at_once=True) or to.clock() - began > SWEEP_S:
                 # Another sweep is at it, or the rest has to wait.
                 return changed
     if until > swept:
@@ -99,22 +118,12 @@ def sweep_decisions(
     return changed
 
 
-def fold_decisions(
-    decisions: Sequence[Item],
-    *,
-    reads: Reads,
-    writes: Writes,
-    catalogue: Catalogue,
-    clock: Clock,
-) -> int:
+def fold_decisions(decisions: Sequence[Item], to: Folding) -> int:
     """Bring the days of some decisions up to date, and mark the decisions promoted.
 
     Args:
         decisions: admitted ones, whole; time may have removed them since.
-        reads: strong reads.
-        writes: conditional writes.
-        catalogue: the patterns, whose versions divide base ledgers into epochs.
-        clock: the time.
+        to: the world.
 
     Returns:
         The number of days that changed.
@@ -125,22 +134,13 @@ def fold_decisions(
         if _sources(decision):
             spans.setdefault(_span(decision), []).append(decision)
     for span, given in sorted(spans.items(), key=lambda pair: pair[0]):
-        _count_sources(span, given, reads, writes)
-    changed = _refresh_all(sorted(days), reads, writes, catalogue, clock)
-    _mark_page(decisions, writes, clock)
+        _count_sources(span, given, to)
+    changed = _refresh_all(sorted(days), to)
+    _mark_page(decisions, to)
     return changed
 
 
-def refresh(
-    day: Day,
-    known: Known,
-    *,
-    reads: Reads,
-    writes: Writes,
-    catalogue: Catalogue,
-    clock: Clock,
-    folds: bool = False,
-) -> bool:
+def refresh(day: Day, known: Known, to: Folding, *, folds: bool = False) -> bool:
     """Make a day's summary say what its base ledgers, and its sources, say now.
 
     The summary is read before what it sums up: if nobody wrote it since, nobody knew better. Who
@@ -151,10 +151,7 @@ def refresh(
         day: whose summary.
         known: the versions of patterns, for they divide base ledgers into epochs. If others have
             summed up more epochs than these make, the list is read anew.
-        reads: strong reads.
-        writes: conditional writes.
-        catalogue: where the versions are read anew.
-        clock: the time.
+        to: the world.
         folds: make the summary if there is none, and sum up its sources. Who changed nothing but
             counts leaves both to whoever folds the day.
 
@@ -166,38 +163,34 @@ def refresh(
             day's ledgers; a worker of that release sums it up.
     """
     changed = False
-    for _ in range(_ATTEMPTS):
-        stored = reads.get([day.place]).get(day.place)
+    for attempt in range(_ATTEMPTS):
+        stored = to.reads.get([day.place]).get(day.place)
         if stored is None and not folds:
             return changed
         if not known.is_readable(day.agent_id, day.decision_type):
             raise TryAgain(f"a newer release divides the ledgers of {day.decision_type}")
         epochs = boundaries(known.versions, day.agent_id, day.decision_type)
-        if stored and stored.get("epochs", 0) > len(epochs):
-            known = catalogue.fresh()
+        if stored and stored.get("epochs", 0) > len(epochs) and attempt < _ATTEMPTS // 2:
+            # If the list keeps saying so, somebody took versions out of it.
+            known = to.catalogue.fresh()
             continue
-        counts = base_day(*day, known.versions, reads)
-        sources = Counter(stored["sources"]) if stored and not folds else _sources_of(day, reads)
+        counts = base_day(*day, known.versions, to.reads)
+        sources = Counter(stored["sources"]) if stored and not folds else _sources_of(day, to.reads)
         content = {**summary(day, counts, sources), "epochs": len(epochs)}
         if stored and all(stored.get(name) == value for name, value in content.items()):
             return changed
-        done = writes.apply([_store(day.place, stored, content, int(clock()))])[0]
+        done = to.writes.apply([_store(day.place, stored, content, int(to.clock()))])[0]
         changed = changed or done
         if done and stored is not None:
             return True
     raise TryAgain(f"the episode {day.place.key.sk} kept changing")
 
 
-def _refresh_all(
-    days: Sequence[Day], reads: Reads, writes: Writes, catalogue: Catalogue, clock: Clock
-) -> int:
+def _refresh_all(days: Sequence[Day], to: Folding) -> int:
     if not days:
         return 0
-    known = catalogue.fresh()
-    again = partial(
-        refresh, reads=reads, writes=writes, catalogue=catalogue, clock=clock, folds=True
-    )
-    return sum(again(day, known) for day in days)
+    known = to.catalogue.fresh()
+    return sum(refresh(day, known, to, folds=True) for day in days)
 
 
 def summary(day: Day, counts: Counts, sources: Counter[str]) -> Item:
@@ -216,7 +209,7 @@ def summary(day: Day, counts: Counts, sources: Counter[str]) -> Item:
 
 
 def _count_sources(
-    span: Span, given: Sequence[Item], reads: Reads, writes: Writes, *, until: str = "~"
+    span: Span, given: Sequence[Item], to: Folding, *, until: str = "~"
 ) -> list[Day]:
     """Count the sources of an hour's decisions, whole; gives the days of those up to `until`.
 
@@ -224,24 +217,25 @@ def _count_sources(
     """
     found: dict[Day, Counter[str]] = {}
     due: set[Day] = set()
-    for decision in chain(given, _stored(span, {each["SK"] for each in given}, reads)):
+    for decision in chain(given, _stored(span, {each["SK"] for each in given}, to)):
         day = _day(decision)
         found.setdefault(day, Counter()).update(_sources(decision))
         if decision["SK"][: len(until)] <= until:
             due.add(day)
     parts = {_part(day, span.hour): sources for day, sources in found.items() if sources}
     for page in pages(parts, _PAGE):
-        _merge({place: parts[place] for place in page}, reads, writes)
+        _merge({place: parts[place] for place in page}, to)
     return sorted(due)
 
 
-def _stored(span: Span, but: set[str], reads: Reads) -> Iterator[Item]:
+def _stored(span: Span, but: set[str], to: Folding) -> Iterator[Item]:
     pk = keys.decision_pk(span.agent_id, span.decision_type)
-    refused = RefusedBefore(reads)
-    for item in reads.query(tables.DECISIONS, pk, after=span.hour, until=span.hour + "~"):
-        if item["SK"] in but or not is_admissible("decision", item):
+    refused = RefusedBefore(to.reads)
+    for item in to.reads.query(tables.DECISIONS, pk, after=span.hour, until=span.hour + "~"):
+        if item["SK"] in but:
             continue
-        if not refused.holds(tables.DECISIONS, item_to_wire(item)):
+        is_fine = is_admissible("decision", item, event_ahead=to.event_ahead)
+        if is_fine and not refused.holds(tables.DECISIONS, item_to_wire(item)):
             yield item
 
 
@@ -249,11 +243,11 @@ def _part(day: Day, hour: str) -> Location:
     return Location(tables.MEMORY, keys.episode_sources(*day, hour))
 
 
-def _merge(parts: Mapping[Location, Counter[str]], reads: Reads, writes: Writes) -> None:
+def _merge(parts: Mapping[Location, Counter[str]], to: Folding) -> None:
     """Raise the stored numbers of some parts to what was counted now."""
     todo = dict(parts)
     for _ in range(_ATTEMPTS):
-        stored = reads.get(list(todo))
+        stored = to.reads.get(list(todo))
         changes: dict[Location, Write] = {}
         for place, fresh in todo.items():
             held = stored.get(place, {})
@@ -261,7 +255,7 @@ def _merge(parts: Mapping[Location, Counter[str]], reads: Reads, writes: Writes)
             merged = _most_used(known | fresh)
             if merged != known:
                 changes[place] = _sized(place, held, merged)
-        done = writes.apply(list(changes.values())) if changes else []
+        done = to.writes.apply(list(changes.values())) if changes else []
         todo = {place: todo[place] for place, ok in zip(changes, done, strict=True) if not ok}
         if not todo:
             return
@@ -297,14 +291,12 @@ def _store(place: Location, stored: Item | None, content: Item, moment: int) -> 
     return Change(place, {**values, "version": version + 1}, equals={"version": version})
 
 
-def _mark_all(
-    agent_id: str, after: int, until: int, reads: Reads, writes: Writes, clock: Clock
-) -> Iterator[int]:
+def _mark_all(agent_id: str, after: int, until: int, to: Folding) -> Iterator[int]:
     """Mark an agent's decisions; gives, now and then, the second up to which all are marked."""
-    entries = reads.by_agent(agent_id, after=after, until=until)
+    entries = to.reads.by_agent(agent_id, after=after, until=until)
     readable = (entry for entry in entries if _is_readable(entry, agent_id))
     for page in pages(readable, _MARKS):
-        _mark_page(page, writes, clock)
+        _mark_page(page, to)
         # Others of the last one's second may be on the next page.
         whole = int(page[-1]["timestamp"]) - 1
         if whole > after:
@@ -312,14 +304,14 @@ def _mark_all(
     yield until
 
 
-def _mark_page(decisions: Sequence[Item], writes: Writes, clock: Clock) -> None:
-    values = {"promoted_at": int(clock()), "is_stm": False}
+def _mark_page(decisions: Sequence[Item], to: Folding) -> None:
+    values = {"promoted_at": int(to.clock()), "is_stm": False}
     places = dict.fromkeys(
         Location(tables.DECISIONS, keys.Key(each["PK"], each["SK"])) for each in decisions
     )
     marks: list[Write] = [Change(place, values, missing=("promoted_at",)) for place in places]
     if marks:
-        writes.apply(marks)
+        to.writes.apply(marks)
 
 
 def _day(decision: Item) -> Day:

@@ -1,16 +1,27 @@
-"""Deliveries that nobody acknowledged in time get a status, a reason and a place in the mirror."""
+"""Deliveries that nobody acknowledged in time get a status, a reason and a place in the mirror.
 
+Whatever was sent leaves an entry in the minute of its deadline. A tick hands out the minutes that
+have passed, so expiry costs what falls due and not what exists.
+"""
+
+import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import ulid
-from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.schemas.times import DAY_S, Clock, bound
-from sharpwave.workers.low_water import LowWater
-from sharpwave.workers.mirror import Holder, Sent, mirror
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ownership import is_stamped, stamped
+from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
+from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers import ticks
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, pack
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.mirror import UNACKNOWLEDGED, Holder, Sent, Statuses, mirror
+from sharpwave.workers.notices import Notice, Notices
 from sharpwave.workers.ports import (
     Change,
     Insert,
@@ -18,21 +29,29 @@ from sharpwave.workers.ports import (
     Location,
     Reads,
     TryAgain,
+    Unfinished,
+    WorkQueues,
+    Write,
     Writes,
 )
 
-#: Rows younger than this may still be written; the low-water mark stays below them.
-SETTLING_S = 120
-_PAGE = 200
-_MAX_KEY = 256
+EXPIRE = Duty("status", "on_expiry", 1)
 
+log = logging.getLogger(__name__)
 
 #: Seconds that a deadline's entry has at least to be written before its minute is handled.
 WRITING_S = 10
 #: Entries are kept this long after their minute, for outages and for whoever looks into one.
 KEPT_S = 10 * DAY_S
+#: A row that its agent spoiled has this long to be mended before it ends as it is.
+MENDING_S = DAY_S
+#: What one tick hands out; after an outage of days it sends itself again for the rest.
+MINUTES_PER_TICK = 500
+#: Deliveries handled at once, and per message; the rest of a partition gets another message.
+PAGE, PER_MESSAGE = 200, 2_000
 _HOLDERS = 20
 _ROUNDS = 8
+_NAMED = 10
 
 
 class Handed(NamedTuple):
@@ -42,11 +61,26 @@ class Handed(NamedTuple):
         holder: where they are mirrored.
         deadline: epoch seconds.
         targets: who was sent to.
+        since: the minute since the epoch at which they fell due first; None if they did not.
     """
 
     holder: Holder
     deadline: int
     targets: Sequence[str]
+    since: int | None = None
+
+
+class Partition(NamedTuple):
+    """Deliveries that fell due in one minute, from behind an entry's sort key on."""
+
+    minute: int
+    shard: int
+    after: str = ""
+
+    @property
+    def pk(self) -> str:
+        """Give the partition key."""
+        return keys.due(self.minute, self.shard, "").pk
 
 
 class Deadlines:
@@ -102,16 +136,16 @@ def due_minute(deadline: int, now: float) -> int:
 
 def _due_entry(minute: int, handed: Sequence[Handed]) -> Insert:
     key = keys.due(minute, secrets.randbelow(keys.DUE_SHARDS), ulid())
-    entries = [
-        {
-            **dict(zip(("pk", "sk"), each.holder.signal, strict=True)),
-            **({} if each.holder.chunk is None else {"chunk": each.holder.chunk}),
-            "targets": list(each.targets),
-        }
-        for each in handed
-    ]
+    entries = [_compact(each) for each in handed]
     item = {**key.item(), "entries": entries, "ttl": minute * 60 + KEPT_S}
     return Insert(tables.PIPELINE, item)
+
+
+def _compact(handed: Handed) -> Item:
+    signal, chunk = handed.holder
+    entry: Item = {"pk": signal.pk, "sk": signal.sk, "targets": list(handed.targets)}
+    more = {"chunk": chunk, "since": handed.since}
+    return entry | {name: value for name, value in more.items() if value is not None}
 
 
 def _begin(reads: Reads, writes: Writes, clock: Clock) -> None:
@@ -122,114 +156,240 @@ def _begin(reads: Reads, writes: Writes, clock: Clock) -> None:
 
 
 def due_mark(reads: Reads, writes: Writes) -> LowWater:
-    """Give the minute up to which everything that fell due is being handled."""
+    """Give the minute up to which everything that fell due was handed out."""
     return LowWater("due", "all", reads=reads, writes=writes)
 
 
-def expire(agent_id: str, *, reads: Reads, writes: Writes, clock: Clock) -> int:
-    """Expire the rows of one inbox whose deadline has passed.
+class _Delivery(NamedTuple):
+    holder: Holder
+    target: str
+
+
+class _Since(NamedTuple):
+    """Since which minute a delivery is due, and the event by which that is known."""
+
+    minute: int
+    event_id: str
+
+
+_Due = dict[_Delivery, _Since]
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Ends deliveries whose time has passed."""
+
+    reads: Reads
+    writes: Writes
+    queues: WorkQueues
+    notices: Notices
+    deadlines: Deadlines
+    clock: Clock
+
+    def hand_out(self) -> int:
+        """Send a message for each partition that fell due since the last tick.
+
+        The mark rises once they are sent: a crash in between hands them out again. A minute is
+        over for every worker when it has been over for some seconds on this one's clock.
+
+        Returns:
+            The number of partitions.
+        """
+        low = due_mark(self.reads, self.writes)
+        latest = int((self.clock() - CLOCKS_APART_S) // 60)
+        if not low.mark or int(low.mark) >= latest:
+            return 0
+        last = min(latest, int(low.mark) + MINUTES_PER_TICK)
+        due = [
+            part
+            for minute in range(int(low.mark) + 1, last + 1)
+            for part in (Partition(minute, shard) for shard in range(keys.DUE_SHARDS))
+            if any(self.reads.query(tables.PIPELINE, part.pk, limit=1))
+        ]
+        self._send(due)
+        low.raise_to(str(last), at_once=True)
+        if last < latest:
+            self.queues.send([ticks.tick(ticks.EXPIRY, clock=self.clock)])
+        return len(due)
+
+    def expire(self, part: Partition) -> int:
+        """Expire what is open of one partition.
+
+        What cannot be expired is tried again with the whole message, after the rest was done.
+
+        Returns:
+            The number of deliveries looked at.
+        """
+        seen, failed = 0, None
+        for page in self._pages(part):
+            failed = self._expire_all(_deliveries(page, part.minute)) or failed
+            seen += _size(page)
+            if seen >= PER_MESSAGE:
+                self._send([part._replace(after=page[-1]["SK"])])
+                break
+        if failed is not None:
+            raise failed
+        return seen
+
+    def _send(self, parts: Sequence[Partition]) -> None:
+        entries = [Entry(ascii_json(part._asdict()), "") for part in parts]
+        if entries:
+            self.queues.send([*pack(EXPIRE, entries, moment_ms=int(self.clock() * 1000))])
+
+    def _pages(self, part: Partition) -> Iterator[list[Item]]:
+        page: list[Item] = []
+        for item in self.reads.query(tables.PIPELINE, part.pk, after=part.after):
+            page.append(item)
+            if _size(page) >= PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _expire_all(self, due: _Due) -> Exception | None:
+        """Expire deliveries; one that cannot be expired is left out, and what went wrong given."""
+        try:
+            self._expire(due)
+        except Unfinished as error:
+            return error
+        except TryAgain:
+            raise
+        except Exception as error:
+            if len(due) == 1:
+                (each,) = due
+                log.warning("expiry_failed", extra={"delivery": each, "error": repr(error)})
+                return error
+            alone = [self._expire_all({each: since}) for each, since in due.items()]
+            return next(filter(None, alone), None)
+        return None
+
+    def _expire(self, due: _Due) -> None:
+        """Settle the mirrors first and the rows second: a row still open is found again."""
+        found = self.reads.get([_place(each) for each in due])
+        rows = {each: found.get(_place(each), {}) for each in due}
+        is_open = {each for each, row in rows.items() if not _has_ended(row)}
+        now = self.clock()
+        spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
+        kept = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
+        ends = self._ends(is_open - kept)
+        kept |= is_open - kept - ends.keys()
+        changes: list[Write] = [
+            _settle(_place(each), rows[each], end) for each, end in ends.items() if rows[each]
+        ]
+        if changes:
+            self.writes.apply(changes)
+        self._keep({each: due[each] for each in kept}, now)
+        ended = {each: rows[each] for each in due.keys() - is_open} | ends
+        expired = [each for each, end in ended.items() if end["status"] == "EXPIRED"]
+        events = {each.holder.signal: since.event_id for each, since in due.items()}
+        untold = tell_of_expiry(expired, events, self.notices)
+        if untold:
+            raise Unfinished(untold, f"{len(untold)} senders could not be told")
+
+    def _ends(self, due: Iterable[_Delivery]) -> dict[_Delivery, dict[str, Any]]:
+        """Give the deliveries' ends as their mirrors have them now; some must wait.
+
+        What fell due was sent, for only then it is noted. A signal that its ttl removed has no
+        mirror any more; a mirror that its writer wiped is about to be put back.
+        """
+        by_holder: dict[Holder, set[str]] = {}
+        for holder, target in due:
+            by_holder.setdefault(holder, set()).add(target)
+        sent = {
+            holder: Sent(targets=frozenset(names), settled=dict.fromkeys(names, UNACKNOWLEDGED))
+            for holder, names in by_holder.items()
+        }
+        known = mirror(sent, reads=self.reads, writes=self.writes) if sent else {}
+        ends = {
+            _Delivery(holder, name): _end_in(known.get(holder), name)
+            for holder, names in by_holder.items()
+            for name in names
+        }
+        return {each: end for each, end in ends.items() if end is not None}
+
+    def _keep(self, due: _Due, now: float) -> None:
+        """Let deliveries fall due again, at growing distances, as long as they may be mended."""
+        again = [
+            Handed(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
+            for each, (minute, _) in due.items()
+        ]
+        self.deadlines.note(again, reads=self.reads, writes=self.writes, clock=self.clock)
+
+
+def tell_of_expiry(
+    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], notices: Notices
+) -> frozenset[keys.Key]:
+    """Tell each signal's sender, once, which deliveries expired and where to see all.
+
+    Args:
+        expired: deliveries, by where they are mirrored and to whom.
+        events: what led to this, by signal.
+        notices: tells it, to agents that the signal's key binds and nobody else.
 
     Returns:
-        The number of rows that expired now; those acknowledged meanwhile are left alone.
+        The signals whose senders' inboxes took no notice.
     """
-    low = LowWater("expiry", agent_id, reads=reads, writes=writes)
-    now = clock()
-    expired, first_open, last = 0, "", ""
-    for page in _pages(agent_id, low.mark, now, reads):
-        due = [row for row in page if _is_due(row, now)]
-        expired += _expire(agent_id, due, reads, writes)
-        first_open = first_open or next((row["SK"] for row in page if _is_open(row, now)), "")
-        last = page[-1]["SK"]
-    # One character short of an open row's key sorts before it, so the row is read again.
-    before = low.mark
-    if low.raise_to(min(first_open[:-1] or last, bound(now - SETTLING_S))):
-        _look_back(agent_id, before, now, low, reads)
-    return expired
+    targets: dict[keys.Key, set[str]] = {}
+    for holder, target in expired:
+        targets.setdefault(holder.signal, set()).add(target)
+    return notices.tell(
+        [
+            _notice(signal, owner, sorted(names), events[signal])
+            for signal, names in targets.items()
+            if (owner := keys.owner_of(signal.pk)) is not None
+        ]
+    )
 
 
-def note_late_rows(rows: Sequence[Item], *, reads: Reads, writes: Writes, clock: Clock) -> None:
-    """Lower the marks of the inboxes that just got rows older than the sweep expects."""
-    horizon = clock() - SETTLING_S / 2
-    late = [row for row in rows if row["timestamp"] < horizon]
-    earliest: dict[str, str] = {}
-    for row in late:
-        agent = keys.owner_of(row["PK"]) or ""
-        earliest[agent] = min(earliest.get(agent, row["SK"]), row["SK"])
-    for agent, sk in earliest.items():
-        LowWater("expiry", agent, reads=reads, writes=writes).lower_to(sk)
+def _notice(signal: keys.Key, owner: str, names: Sequence[str], event_id: str) -> Notice:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    signal_id = signal.sk.partition("#")[2]
+    text = (
+        f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
+        f" `sharpwave trace {signal_id}` shows every target and reason"
+    )
+    claim = keys.told_of_expiry(owner, signal_uid(*signal))
+    reasons = [Fault("expired", "target_agents", text)]
+    return Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal)
 
 
-def _pages(agent_id: str, after: str, now: float, reads: Reads) -> Iterator[list[Item]]:
-    page: list[Item] = []
-    for row in reads.query(tables.SIGNALS, keys.inbox_pk(agent_id), after=after, until=bound(now)):
-        page.append(row)
-        if len(page) == _PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+def _deliveries(page: Sequence[Item], minute: int) -> _Due:
+    due: _Due = {}
+    for item in page:
+        event_id = f"{item['PK']}|{item['SK']}"
+        for entry in item["entries"]:
+            holder = Holder(keys.Key(entry["pk"], entry["sk"]), entry.get("chunk"))
+            since = _Since(entry.get("since", minute), event_id)
+            for target in entry["targets"]:
+                each = _Delivery(holder, target)
+                due[each] = min(since, due.get(each, since))
+    return due
 
 
-def _look_back(agent_id: str, after: str, now: float, low: LowWater, reads: Reads) -> None:
-    """Lower the mark again if rows turned up below it while it rose."""
-    rows = reads.query(tables.SIGNALS, keys.inbox_pk(agent_id), after=after, until=low.mark)
-    first = next((row["SK"] for row in rows if _may_expire(row, now)), None)
-    if first is not None:
-        low.lower_to(first)
+def _size(page: Sequence[Item]) -> int:
+    return sum(len(entry["targets"]) for item in page for entry in item["entries"])
 
 
-def _is_due(row: Item, now: float) -> bool:
-    deadline = row.get("expires_at")
-    passed = not isinstance(deadline, int) or deadline <= now
-    return row.get("status") == "PENDING" and _is_ours(row) and passed
+def _place(delivery: _Delivery) -> Location:
+    signal = delivery.holder.signal
+    row = keys.inbox_row(delivery.target, signal, signal_uid(*signal))
+    return Location(tables.SIGNALS, row)
 
 
-def _is_open(row: Item, now: float) -> bool:
-    return _may_expire(row, now) and not _is_due(row, now)
+def _has_ended(row: Item) -> bool:
+    status = str(row.get("status"))
+    return status in ACKNOWLEDGED or (status == "EXPIRED" and "reason" in row and is_stamped(row))
 
 
-def _may_expire(row: Item, now: float) -> bool:
-    """Say whether a row will end by itself; one that its agent spoiled has a day to be mended."""
-    if str(row.get("status")) in TERMINAL:
-        return False
-    return _is_ours(row) or str(row["SK"]) > bound(now - DAY_S)
+def _end_in(known: Statuses | None, target: str) -> dict[str, Any] | None:
+    if known is None:
+        return UNACKNOWLEDGED
+    held = known.get(target)
+    return held if held is not None and held["status"] in TERMINAL else None
 
 
-def _is_ours(row: Item) -> bool:
-    signal, chunk = (row.get("signal_pk"), row.get("signal_sk")), row.get("chunk", "-")
-    if not all(isinstance(part, str) and 0 < len(part) <= _MAX_KEY for part in (*signal, chunk)):
-        return False
-    place = keys.parse(tables.SIGNALS, str(signal[0]), str(signal[1]))
-    return place is not None and place.kind == "signal"
-
-
-def _expire(agent_id: str, rows: Sequence[Item], reads: Reads, writes: Writes) -> int:
-    """Settle the mirror first and the row second: a row still open is found again."""
-    by_holder = {_holder(row): row for row in rows}
-    if not by_holder:
-        return 0
-    seen = dict.fromkeys(by_holder, Sent(audience=frozenset({agent_id})))
-    known = mirror(seen, reads=reads, writes=writes)
-    ends = {holder: _end(known.get(holder, {}).get(agent_id)) for holder in by_holder}
-    settled = {holder: Sent(settled={agent_id: end}) for holder, end in ends.items()}
-    mirror(settled, reads=reads, writes=writes)
-    return sum(writes.apply([_settle(row, ends[holder]) for holder, row in by_holder.items()]))
-
-
-def _end(held: dict[str, Any] | None) -> dict[str, Any]:
-    """Give a row's end: what its mirror says already, or that it expired and why."""
-    status = held["status"] if held else "DELIVERED"
-    if held and outranks(status, "EXPIRED"):
-        return held
-    delivered = RANK[status] >= RANK["DELIVERED"]
-    reason = "unacknowledged" if delivered else "expired_before_delivery"
-    return {"status": "EXPIRED", "reason": (held or {}).get("reason", reason)}
-
-
-def _settle(row: Item, end: dict[str, Any]) -> Change:
-    place = Location(tables.SIGNALS, keys.Key(row["PK"], row["SK"]))
-    return Change(place, {**end, "worker_rev": ulid()}, equals={"status": "PENDING"})
-
-
-def _holder(row: Item) -> Holder:
-    return Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
+def _settle(place: Location, row: Item, end: Mapping[str, Any]) -> Change:
+    values = stamped(place.key, end)
+    if "status" in row:
+        return Change(place, values, equals={"status": row["status"]})
+    return Change(place, values, missing=("status",))

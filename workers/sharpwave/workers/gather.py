@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Generic, TypeVar
 
-from sharpwave.workers.ports import TryAgain
+from sharpwave.workers.ports import TryAgain, Unfinished
 
 T = TypeVar("T")
 
@@ -55,7 +55,8 @@ class Gatherer(Generic[T]):
         error = batch.finish(self._handle, leads=first)
         if error is None:
             return
-        if batch.waiting == 1 or isinstance(error, TryAgain):
+        is_shared = isinstance(error, TryAgain) and not isinstance(error, Unfinished)
+        if batch.waiting == 1 or is_shared:
             raise error
         self._handle(list(pieces))
 

@@ -32,6 +32,7 @@ from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.lambda_handler import Handler, make_handler
 from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.ports import Parking, Refusal, TryAgain
@@ -137,7 +138,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     agents = RegisteredAgents(
         reads=reads, writes=writes, clock=now, lifetime_s=settings.registration_cache_s
     )
-    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=now)
+    notices = Notices(writes, inboxes, agents, now)
+    parking = ParkingLot(writes, notices, now)
     quotas = Quotas(reads=reads, writes=writes, clock=now, per_minute=settings.quota_per_minute)
     delivery = Delivery(
         reads=reads,
@@ -146,6 +148,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         directory=agents,
         parking=parking,
+        notices=notices,
         quotas=quotas,
         clock=now,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
@@ -268,9 +271,7 @@ def _unsendable(message: Outgoing, code: str, reason: str) -> Refusal:
     content = parse_json(message.body)
     fault = Fault("unsendable", "", f"SQS refused its work message: {code}: {reason}")
     key = keys.Key(f"queue#{message.queue}", content["message_id"])
-    return Refusal(
-        "queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE], None
-    )
+    return Refusal("queue", key, content["message_id"], [fault], message.body[:MAX_PARKED_IMAGE])
 
 
 def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
@@ -278,7 +279,7 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     key = keys.Key(change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = ascii_json(change.get("NewImage", {}))[:MAX_PARKED_IMAGE]
-    return Refusal(table, key, record["eventID"], [fault], image, keys.owner_of(key.pk))
+    return Refusal(table, key, record["eventID"], [fault], image)
 
 
 def _write_progress(

@@ -2,7 +2,8 @@
 
 One function serves delivery, acknowledgement, expiry and repair. It reads signal and rows, takes
 the greater rank per target and sets the whole map with a compare-and-swap, so messages that
-overtake each other cannot matter.
+overtake each other cannot matter. A mirror is begun by a delivery, which lists the whole frozen
+audience in it; from then on its own list says whose rows count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,8 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, signal_uid
+from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.audience import CHUNK, is_resolved
 from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
 
 Statuses = dict[str, dict[str, Any]]
@@ -20,7 +21,10 @@ Statuses = dict[str, dict[str, Any]]
 ROW_STATUSES = TERMINAL | {"PENDING"}
 
 _ATTEMPTS = 8
-_OPEN = {"status": "PENDING"}
+_OPEN: dict[str, Any] = {"status": "PENDING"}
+_UNSENT = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+#: The end of a delivery that was handed out for sure.
+UNACKNOWLEDGED: dict[str, Any] = {"status": "EXPIRED", "reason": "unacknowledged"}
 _DETAILS = ("processed_at", "decision_id", "reason")
 _MAX_DETAIL = 1024
 
@@ -43,17 +47,22 @@ class Holder(NamedTuple):
 class Sent(NamedTuple):
     """What a duty knows of a mirror beyond its rows.
 
+    Whatever it says of a target counts only if the target belongs to the audience: the mirror
+    lists it once it is begun, and only a duty that names the whole audience begins it.
+
     Attributes:
         targets: who was sent to.
         settled: ends that stand by their rank.
         denied: ends that stand only for targets that nothing was delivered to.
-        audience: targets whose rows count, whatever the signal says by now.
+        audience: the whole audience, from a duty that knows it.
+        rows: the last images of rows that are there no more.
     """
 
     targets: frozenset[str] = frozenset()
     settled: Mapping[str, dict[str, Any]] = {}
     denied: Mapping[str, dict[str, Any]] = {}
     audience: frozenset[str] = frozenset()
+    rows: Mapping[str, Item] = {}
 
 
 def mirror(
@@ -62,10 +71,11 @@ def mirror(
     """Bring mirrors up to date.
 
     Safe to repeat, to run concurrently and in any order. A signal removed by its TTL is left
-    alone: its rows are the evidence.
+    alone: its rows are the evidence. A mirror that was not begun is only touched: its version
+    rises, so that the delivery which is about to begin it without a look at the rows must look.
 
     Returns:
-        The statuses each existing mirror holds now.
+        The statuses each existing mirror holds now; none if it was not begun.
 
     Raises:
         TryAgain: others kept changing a mirror.
@@ -73,13 +83,15 @@ def mirror(
     result: dict[Holder, Statuses] = {}
     todo = dict(holders)
     for _ in range(_ATTEMPTS):
-        current = _read(todo, reads)
         changes: list[Write] = []
         pending: list[Holder] = []
-        for holder, (item, merged) in current.items():
-            result[holder] = merged
-            if merged != _statuses(item):
-                changes.append(_change(holder, item, merged))
+        for holder, (item, merged) in _read(todo, reads).items():
+            result[holder] = merged or {}
+            if merged is None:
+                changes.append(_change(holder, item, {}))
+                pending.append(holder)
+            elif merged != _statuses(item) or not is_begun(item):
+                changes.append(_change(holder, item, {"processing_status": merged}))
                 pending.append(holder)
         done = writes.apply(changes) if changes else []
         todo = {holder: todo[holder] for holder, ok in zip(pending, done, strict=True) if not ok}
@@ -89,74 +101,70 @@ def mirror(
 
 
 def first_mirror(holder: Holder, statuses: Statuses) -> Change:
-    """Give the write that sets a mirror which nobody has written yet."""
+    """Give the write that begins a mirror which nobody has touched yet.
+
+    `statuses` must hold the whole audience: rows of others will never count.
+    """
     values = {"processing_status": statuses, "status_v": 1}
     return Change(holder.location, values, missing=("status_v",))
 
 
-def _read(holders: Mapping[Holder, Sent], reads: Reads) -> dict[Holder, tuple[Item, Statuses]]:
+def is_begun(item: Mapping[str, Any]) -> bool:
+    """Say whether a mirror was begun, and so lists its audience; one only touched was not."""
+    return "status_v" in item and isinstance(item.get("processing_status"), dict)
+
+
+def _read(
+    holders: Mapping[Holder, Sent], reads: Reads
+) -> dict[Holder, tuple[Item, Statuses | None]]:
     known = {holder.location: holder for holder in holders}
     items = {known[place]: item for place, item in reads.get(list(known)).items()}
-    audiences = _audiences(items, reads)
-    rows = {
-        holder: [
-            _row(holder, target) for target in _concerned(item, holders[holder], audiences[holder])
-        ]
-        for holder, item in items.items()
-    }
-    found = reads.get([place for places in rows.values() for place in places])
+    audiences = {holder: _audience(item, holders[holder]) for holder, item in items.items()}
+    places = [_row(holder, name) for holder, names in audiences.items() for name in names]
+    rows = reads.get(places) if places else {}
     return {
-        holder: (item, _merge(item, rows[holder], found, holders[holder]))
+        holder: (item, _merge(holder, item, audiences[holder], rows, holders[holder]))
         for holder, item in items.items()
     }
 
 
-def _audiences(items: Mapping[Holder, Item], reads: Reads) -> dict[Holder, list[str]]:
-    """Give the targets whose rows each mirror reflects."""
-    frozen = {
-        holder: Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
-        for holder, item in items.items()
-        if holder.chunk is None and is_resolved(item)
-    }
-    found = reads.get(list(frozen.values())) if frozen else {}
-    return {
-        holder: list(found.get(frozen[holder], {}).get("targets", ()))
-        if holder in frozen
-        else _named(holder, item)
-        for holder, item in items.items()
-    }
-
-
-def _named(holder: Holder, item: Item) -> list[str]:
-    if holder.chunk is not None:
-        return list(item.get("targets", ()))
-    listed = item.get("target_agents")
-    targets = {name for name in listed if is_agent_id(name)} if isinstance(listed, list) else set()
-    return sorted(targets) if len(targets) <= CHUNK else []
-
-
-def _concerned(item: Item, sent: Sent, audience: Sequence[str]) -> list[str]:
-    """List the targets to look at; an agent that changes its signal's list hides no row."""
-    others = {*_statuses(item), *sent.targets, *sent.settled, *sent.denied, *sent.audience}
-    return sorted(others.union(audience))
+def _audience(item: Item, sent: Sent) -> list[str]:
+    """List the targets that count; what else the signal says by now does not matter."""
+    listed = item["processing_status"] if is_begun(item) else ()
+    return sorted({name for name in listed if is_agent_id(name)} | sent.audience)
 
 
 def _merge(
-    item: Item, rows: Sequence[Location], found: Mapping[Location, Item], sent: Sent
-) -> Statuses:
-    merged = dict(_statuses(item))
-    for target in sent.targets:
-        _take(merged, target, {"status": "DELIVERED"})
-    for target, entry in sent.settled.items():
-        _take(merged, target, entry)
-    for place in rows:
-        row = found.get(place)
-        if row is not None:
-            _take(merged, keys.owner_of(place.key.pk) or "", _entry(row))
-    for target, entry in sent.denied.items():
-        if merged.get(target, _OPEN) == _OPEN:
-            merged[target] = entry
+    holder: Holder,
+    item: Item,
+    audience: Sequence[str],
+    rows: Mapping[Location, Item],
+    sent: Sent,
+) -> Statuses | None:
+    if not is_begun(item) and not sent.audience:
+        return None
+    held = _statuses(item)
+    merged: Statuses = {}
+    for target in audience:
+        merged[target] = held.get(target, _OPEN)
+        if target in sent.targets:
+            _take(merged, target, {"status": "DELIVERED"})
+        if target in sent.settled:
+            _take(merged, target, sent.settled[target])
+        for row in (sent.rows.get(target), rows.get(_row(holder, target))):
+            if row is not None and is_workers(row, holder.signal):
+                _take(merged, target, row_status(row))
+        if target in sent.denied and merged[target] == _OPEN:
+            merged[target] = sent.denied[target]
+        if target in sent.targets and merged[target] == _UNSENT:
+            # Another attempt gave up on a target that this one was about to send to.
+            merged[target] = UNACKNOWLEDGED
     return merged
+
+
+def is_workers(row: Mapping[str, Any], signal: keys.Key) -> bool:
+    """Say whether a row found under the key of a signal's delivery was written by a worker."""
+    return (row.get("signal_pk"), row.get("signal_sk")) == signal
 
 
 def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
@@ -167,9 +175,10 @@ def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
         merged[target] = entry  # the row may have gained a decision id
 
 
-def _entry(row: Item) -> dict[str, Any]:
+def row_status(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a row says of its delivery, in the form of a mirror's entry."""
     status = row.get("status")
-    if status == "EXPIRED" and not {"worker_rev", "reason"} <= row.keys():
+    if status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
         status = "PENDING"  # only a worker says so, and it says why
     details = {name: _detail(row.get(name)) for name in _DETAILS}
     return {
@@ -200,13 +209,13 @@ def _is_entry(target: str, entry: object) -> bool:
     return is_agent_id(target) and isinstance(entry, dict) and str(entry.get("status")) in RANK
 
 
-def _change(holder: Holder, item: Item, merged: Statuses) -> Change:
+def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Change:
     version = item.get("status_v")
     count = version if isinstance(version, int) else 0
-    values = {"processing_status": merged, "status_v": count + 1}
+    risen = {**values, "status_v": count + 1}
     if version is None:
-        return Change(holder.location, values, missing=("status_v",))
-    return Change(holder.location, values, equals={"status_v": version})
+        return Change(holder.location, risen, missing=("status_v",))
+    return Change(holder.location, risen, equals={"status_v": version})
 
 
 def _row(holder: Holder, target: str) -> Location:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.keys import Key
+from sharpwave.schemas.keys import Key, owner_of
 from sharpwave.schemas.records import Registration
 from sharpwave.workers.outgoing import Outgoing
 
@@ -233,7 +233,7 @@ class Parking(Protocol):
 class Refusal:
     """A record that the pipeline does not admit, and why.
 
-    `digest` is of what the agent said in it (`ownership.digest_of`), so that it is known again.
+    `words` let what the agent said in it be known again; see `refused`.
     """
 
     table: str
@@ -241,8 +241,12 @@ class Refusal:
     event_id: str
     faults: Sequence[Fault]
     image: str
-    owner: str | None
-    digest: str = ""
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str | None:
+        """Name whom to tell: the agent that the key binds, never one that the record claims."""
+        return owner_of(self.key.pk)
 
 
 class Archive(Protocol):

@@ -30,7 +30,7 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.refused import RefusedBefore, refused_digest
+from sharpwave.workers.refused import RefusedBefore, words_of
 
 _PAGE, _PAGE_BYTES = 100, 2_000_000
 _ATTEMPTS = 8
@@ -281,8 +281,7 @@ def _too_large(item: Item) -> str:
 def _refusal(shown: Shown, why: str) -> Refusal:
     image = item_to_wire(shown.item)
     fault = Fault("unpromotable", "", why)
-    digest = refused_digest("memory", image, [fault])
-    owner = keys.owner_of(shown.item["PK"])
+    words = words_of("memory", image, [fault])
     text = ascii_json(image)
     key = shown.place.key
-    return Refusal(tables.STATE, key, f"promote-{digest}", [fault], text, owner, digest)
+    return Refusal(tables.STATE, key, f"promote-{words['digest']}", [fault], text, words)

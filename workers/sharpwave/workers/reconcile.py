@@ -84,7 +84,8 @@ def _records(
 
 def _is_settled(signal: Mapping[str, Wire]) -> bool:
     """Say whether every delivery of a signal came to an end; an open one is looked after again."""
-    if "status_v" not in signal:
+    # A version alone is a mirror that an acknowledgement touched before the delivery began it.
+    if not {"status_v", "processing_status"} <= signal.keys():
         return False
     statuses = signal.get("processing_status", {}).get("M", {})
     return all(

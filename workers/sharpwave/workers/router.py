@@ -7,15 +7,17 @@ from msgspec.structs import replace
 
 from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import WORKER, Change, change_of
+from sharpwave.schemas.ownership import WORKER, Change, change_of, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack
+from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
-from sharpwave.workers.refused import refused_digest
+from sharpwave.workers.refused import words_of
 from sharpwave.workers.stream_records import (
+    MUTABLE,
     OUTCOME,
     Record,
     content,
@@ -46,6 +48,8 @@ MAX_PARKED_IMAGE = 32_000
 MAX_CHUNK_NAME = 64
 
 _TTL = frozenset({"ttl"})
+_IDENTITY = frozenset({"signal_pk", "signal_sk"})
+_PAYLOAD = frozenset({"data", "context"})
 _ACKNOWLEDGEMENT = frozenset({"processed_at", "decision_id", "reason"})
 
 Work = tuple[Duty, str, Entry]
@@ -137,7 +141,7 @@ class Router:
     def _decision(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
-            if record.by_ttl and _is_unpromoted("decision", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield EPISODE, "", _entry(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -180,36 +184,35 @@ class Router:
 
     def _row(self, record: Record, change: Change) -> Iterator[Work]:
         old, new = record.old, record.new
-        if old is None or new is None:
+        if old is None or record.by_ttl or not _was_delivered(record, old):
             return
         signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
-        place = keys.parse(tables.SIGNALS, *signal)
-        if place is None or place.kind != "signal":
-            return
         content: dict[str, Any] = {"key": signal, "targets": [keys.owner_of(record.pk)]}
+        chunk = _s(old, "chunk")
+        if 0 < len(chunk) <= MAX_CHUNK_NAME:
+            content["chunk"] = chunk
+        if new is None:
+            content["gone"] = [record.pk, record.sk]
+            yield MIRROR, "", Entry(with_image(content, old), record.sequence_number)
+            return
         before, after = _s(old, "status"), _s(new, "status")
         same = old.get("status") == new.get("status")
         legal = same or (after in ACKNOWLEDGED and outranks(after, before))
         if not legal:
             content["illegal"] = _move(record, old, new)
         if change in (Change.WIPED, Change.OVERWRITTEN):
-            # What a legal move leaves out of the agent's own is the agent's affair.
-            kept = WORKER["row"] - {"worker_rev"} | (set() if legal else _ACKNOWLEDGEMENT)
-            lost = (old.keys() - new.keys()) & kept
+            lost = _lost(old, new)
+            if not legal:
+                # What a legal move leaves out of the agent's own is the agent's affair.
+                lost |= {name: old[name] for name in _ACKNOWLEDGEMENT & old.keys() - new.keys()}
             if lost:
                 row = {"row_pk": record.pk, "row_sk": record.sk}
-                content["restore"] = {
-                    **row,
-                    "attributes": {name: old[name] for name in sorted(lost)},
-                }
-        chunk = _s(old, "chunk")
-        if 0 < len(chunk) <= MAX_CHUNK_NAME:
-            content["chunk"] = chunk
+                content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
         yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
-            if record.by_ttl and _is_unpromoted("memory", record.old):
+            if record.by_ttl and _is_unpromoted(record):
                 yield PROMOTE, "", _numbered(replace(record, new=record.old))
             return
         faults = faults_in(record)
@@ -305,24 +308,49 @@ def _more(content: str, pair: str) -> str:
     return f"{content[:-1]},{pair}}}" if pair else content
 
 
+def _was_delivered(record: Record, row: Image) -> bool:
+    """Say whether a worker wrote the row: its key holds the digest of the signal it names."""
+    signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
+    place = keys.parse(tables.SIGNALS, *signal)
+    if place is None or place.kind != "signal":
+        return False
+    target = keys.owner_of(record.pk) or ""
+    return keys.inbox_row(target, signal, signal_uid(*signal)) == (record.pk, record.sk)
+
+
+def _lost(old: Image, new: Image) -> dict[str, Wire]:
+    """Give the worker's attributes of a row that its agent removed or wrote over."""
+    names = WORKER["row"] - {"worker_rev"}
+    lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
+    if "chunk" in new.keys() - old.keys():
+        lost["chunk"] = {"NULL": True}
+    if is_stamped(old) and not is_stamped(new) and old.get("status") == new.get("status"):
+        lost["worker_rev"] = old["worker_rev"]
+    if lost.keys() & _IDENTITY:
+        # What happens to a row while it names no signal is told by no later record.
+        lost |= {name: old[name] for name in names & old.keys() - _PAYLOAD}
+    return lost
+
+
 def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     before = _s(old, "status")
-    is_claimed = before == "EXPIRED" and not {"worker_rev", "reason"} <= old.keys()
+    is_claimed = before == "EXPIRED" and not ("reason" in old and is_stamped(old))
     return {
         "row_pk": record.pk,
         "row_sk": record.sk,
         "before": "" if is_claimed else before,
         "after": new.get("status"),
-        "worker_rev": _s(new, "worker_rev"),
+        "worker_rev": new.get("worker_rev"),
         "event_id": record.event_id,
     }
 
 
-def _is_unpromoted(kind: keys.Kind, old: Image | None) -> bool:
-    if old is None or "promoted_at" in old:
+def _is_unpromoted(record: Record) -> bool:
+    old, kind = record.old, record.kind
+    if old is None or kind is None or "promoted_at" in old:
         return False
-    moment = _n(old, "timestamp")
-    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment)
+    moment, ahead = _n(old, "timestamp"), record.event_ahead
+    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
 
 
 def _held(record: Record) -> str:
@@ -338,30 +366,33 @@ def _key_entry(record: Record, pair: str = "") -> Entry:
 
 
 def _refusal(record: Record, faults: list[Fault]) -> Work:
-    owner = keys.owner_of(record.pk)
-    if owner is None and record.kind == "signal" and record.new is not None:
-        owner = record.new.get("source_agent", {}).get("S")
-    return REFUSED, "", _refused_entry(record, faults, owner)
+    return REFUSED, "", _refused_entry(record, faults)
 
 
 def _unknown(record: Record) -> Iterator[Work]:
     if record.new is None or record.new == record.old:
         return
     faults = [unknown_key(record.table)]
-    yield REFUSED, "", _refused_entry(record, faults, keys.owner_of(record.pk))
+    yield REFUSED, "", _refused_entry(record, faults)
 
 
-def _refused_entry(record: Record, faults: Sequence[Fault], owner: str | None) -> Entry:
+def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
     content: dict[str, Any] = {
         "table": record.table,
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
         "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
-        "owner": owner,
-        "digest": refused_digest(record.kind, record.new or {}, faults),
+        "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)
+
+
+def _words(record: Record, faults: Sequence[Fault]) -> dict[str, Any]:
+    """Give what lets these words be known again, and those that stand though they changed."""
+    stood = record.old if record.kind in MUTABLE and was_valid(record) else None
+    new = record.new or {}
+    return words_of(record.kind, new, faults, before=stood, number=record.sequence_number)
 
 
 def _s(image: Mapping[str, Wire], name: str) -> str:

@@ -16,7 +16,7 @@ class Periodic(NamedTuple):
     share: Duty | None
 
 
-EXPIRY = Periodic(Duty("status", "on_expiry_tick", 1), Duty("status", "on_expiry", 10))
+EXPIRY = Periodic(Duty("status", "on_expiry_tick", 1), None)
 SWEEP = Periodic(Duty("promote", "on_sweep_tick", 1), Duty("promote", "on_sweep", 10))
 FIGURES = Periodic(Duty("learn", "on_figures_tick", 1), None)
 ALL = (EXPIRY, SWEEP, FIGURES)

@@ -23,7 +23,7 @@ def verdicts(flow: Flow, signals: Bill) -> list[Verdict]:
         _judge(f"dollars of a million signals with {flow.targets} targets", 4.0, signals.total),
         _judge(f"{each}, on average", 0.5, sum(ledger_units(flow)) / flow.per_message),
         _judge(
-            f"{each}, when slot and head are full",
+            f"{each}, when its slot is full",
             0.5,
             sum(ledger_units(flow, fill=1.0)) / flow.per_message,
         ),

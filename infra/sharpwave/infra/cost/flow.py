@@ -8,22 +8,35 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Payer, Use
+from sharpwave.schemas.times import DAY_S
+from sharpwave.workers.learning.elements import ELEMENT_BYTES
+from sharpwave.workers.learning.slots import CLOSE_AT
 from sharpwave.workers.low_water import LOTS
-from sharpwave.workers.metering.sizes import PAYLOAD_BLOCK, read_units, write_units
+from sharpwave.workers.metering.sizes import (
+    PAYLOAD_BLOCK,
+    READ_BLOCK,
+    WRITE_BLOCK,
+    read_units,
+    write_units,
+)
 from sharpwave.workers.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
-ELEMENT_BYTES, SLOT_BYTES, SLOT_ELEMENTS, HEAD_ENTRY_BYTES = 17, 90, 150, 42
+SLOT_BYTES = 110
+#: Signals of one note of deadlines, and the bytes of each and of each target in it.
+DUE_TOGETHER, DUE_BYTES, TARGET_BYTES = 20, 110, 15
+#: Reads of a round of publishing for one ledger's day: slots' heads, sums by day, figures.
+PUBLISH_READS = 6
 SUMMARY_BYTES, SOURCES_BYTES, INDEX_ENTRY_BYTES = 350, 150, 160
 #: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
 JSON_FACTOR, ENTRY_BYTES, INBOX_BYTES = 1.25, 250, 450
 PART_BYTES, GZIP_FACTOR = 5 * 1024 * 1024, 0.2
 #: Lambda: GB-seconds of a record and of an invocation.
 LAMBDA_RECORD, LAMBDA_CALL, LAMBDA_BATCH = 0.00077, 0.025, 100
-SWEEP_EVERY_S = 60
+SWEEP_EVERY_S = TICK_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +52,6 @@ class Flow:
         ledgers: ledgers that count a decision, the base ledger and patterns.
         states: states of a decision that count: with its outcome, later or corrected.
         per_message: decisions of one ledger's hour that share a message.
-        active_hours: hours of a day in which a ledger counts something.
         daily_group: decisions of one agent and type in a day.
         cpu_ms: worker processor time of a signal or of a decision.
     """
@@ -51,7 +63,6 @@ class Flow:
     ledgers: int = 1
     states: int = 2
     per_message: float = 50.0
-    active_hours: float = 24.0
     daily_group: float = 1000.0
     cpu_ms: float = 1.5
 
@@ -68,7 +79,7 @@ def signals(flow: Flow) -> list[Use]:
     # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
     records = 1 + 1 + rounds + flow.targets
     together = min(MIRROR.limit, LAMBDA_BATCH * flow.targets / records)
-    body = flow.bytes * JSON_FACTOR
+    body, due = flow.bytes * JSON_FACTOR, deadline(flow)
     reads = rounds * (
         read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)
     )
@@ -81,6 +92,8 @@ def signals(flow: Flow) -> list[Use]:
         _use("mirror at delivery", "dynamodb_write", write_units(mirror)),
         _use("mirror after acknowledgements", "dynamodb_write", rounds * write_units(mirror)),
         _use("mirror's reads", "dynamodb_read", reads),
+        _use("notes of deadlines", "dynamodb_write", due.writes),
+        _use("reads when deadlines pass", "dynamodb_read", due.reads),
         _use(
             "inbox sends", "sqs_request", flow.targets * _requests(flow.bytes + INBOX_BYTES, flow)
         ),
@@ -101,12 +114,31 @@ def signals(flow: Flow) -> list[Use]:
     ]
 
 
+class Deadline(NamedTuple):
+    """Units of one signal's share in noting its deadline, and in looking when it has passed."""
+
+    writes: float
+    reads: float
+
+
+def deadline(flow: Flow) -> Deadline:
+    """Give the cost of a deadline that is kept: a note for a message of signals, and its rows."""
+    together = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
+    size = DUE_BYTES + flow.targets * TARGET_BYTES
+    looked_up = flow.targets * read_units(ROW_BYTES, consistent=True)
+    return Deadline(
+        max(1 / together, size / WRITE_BLOCK),
+        max(1 / together, size / READ_BLOCK) + looked_up,
+    )
+
+
 def decisions(flow: Flow) -> list[Use]:
     """Give what a million decisions use, from the put to the summary of their day."""
     whole = decision_units(flow)
     image = (flow.bytes + OUTCOME_BYTES) * JSON_FACTOR + ENTRY_BYTES
-    slot, head = ledger_units(flow)
+    ledger = ledger_units(flow)
     shares = flow.states * flow.ledgers / flow.per_message
+    published = flow.ledgers * publishings(flow)
     day = episode(flow)
     parts = flow.states * image * GZIP_FACTOR / PART_BYTES
     learning = _queued("work queue", image, flow.states, flow, per_message=LEARN.limit)
@@ -118,8 +150,12 @@ def decisions(flow: Flow) -> list[Use]:
         _use("index entry of the outcome", "dynamodb_write", whole.outcome_index, "writer"),
         *_router(flow.states + 1),
         *learning,
-        _use("ledger", "dynamodb_write", shares * slot),
-        _use("ledger's head", "dynamodb_write", shares * head),
+        _use("ledger", "dynamodb_write", shares * ledger.slot),
+        _use("ledger's head", "dynamodb_write", shares * ledger.head),
+        _use("mark of the ledger's day", "dynamodb_write", shares * ledger.mark),
+        # The day's sum, the ledger's sum, and the mark's removal.
+        _use("sums of ledgers", "dynamodb_write", published * 3),
+        _use("reads for the sums of ledgers", "dynamodb_read", published * PUBLISH_READS),
         *archiving,
         _use("archive's parts", "s3_put", parts),
         _use("mark of promotion", "dynamodb_write", whole.mark),
@@ -159,16 +195,29 @@ def decision_units(flow: Flow) -> Life:
     )
 
 
-def ledger_units(flow: Flow, *, fill: float = 0.5) -> tuple[float, float]:
-    """Give the write units of one addition to a slot, and of one change of its head.
+class Addition(NamedTuple):
+    """Write units of one addition of elements to a ledger."""
 
-    A slot fills up to a set of elements; a head gains one entry in each active hour of a month.
-    They are `fill` full: half on average, 1 at the end.
+    slot: float
+    head: float
+    mark: float
+
+
+def ledger_units(flow: Flow, *, fill: float = 0.5) -> Addition:
+    """Give the write units of one addition to a slot, of its head, and of its day's mark.
+
+    A slot takes the decisions of an hour until it closes, and then their later states. It is
+    `fill` full: half on average, 1 at the end.
     """
-    held = min(SLOT_ELEMENTS, flow.states * max(flow.per_message, flow.daily_group / 24))
+    held = flow.states * min(CLOSE_AT, max(flow.per_message, flow.daily_group / 24))
     slot = write_units(round(SLOT_BYTES + held * ELEMENT_BYTES * fill))
-    head = SLOT_BYTES + flow.active_hours * 30 * HEAD_ENTRY_BYTES * fill
-    return slot, write_units(round(head))
+    return Addition(slot, head=1, mark=1)
+
+
+def publishings(flow: Flow) -> float:
+    """Give one decision's share of the rounds that sum up one ledger's day after it changed."""
+    additions = flow.states * flow.daily_group / flow.per_message
+    return min(additions, DAY_S / TICK_S) / flow.daily_group
 
 
 def episode(flow: Flow) -> Episode:

@@ -22,6 +22,7 @@ from sharpwave.infra.cost.flow import (
     signals,
 )
 from sharpwave.infra.cost.prices import PriceFile
+from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 
 HOURS, SECONDS, DAYS = 730, 730 * 3600, 365 / 12
@@ -30,9 +31,12 @@ POLL_S, HEARTBEAT_S = 20, 5
 #: Storage DynamoDB adds to each item and index entry.
 OVERHEAD_BYTES = 100
 ROW_KEPT_DAYS = 8
-#: What one sweep costs for one agent, in read units and in SQS requests; measured.
-SWEEP_READS, SWEEP_REQUESTS = 8.5, 0.6
-SWEEP_TICK_REQUESTS = 9
+#: What one sweep costs for one agent without work, in read units and in SQS requests: two marks
+#: and four partitions of memory, in a message for ten agents.
+SWEEP_READS, SWEEP_REQUESTS = 6.0, 0.3
+#: What the ticks cost for a whole deployment without work: the minute's partitions of what falls
+#: due, those of changed ledgers, the list of agents, and the mark that rises by a minute.
+TICK_READS, TICK_WRITES, TICK_REQUESTS = CHANGED_SHARDS + DUE_SHARDS + 2, 1, 9
 
 Dax = Literal["none", "t3.small"]
 ProfileName = Literal["demo", "production"]
@@ -126,7 +130,7 @@ def _stored(plan: Plan) -> list[Use]:
 def _idle(plan: Plan) -> list[Use]:
     processes = len(WORK_QUEUE_NAMES)
     beats, sweeps = SECONDS / HEARTBEAT_S * processes, SECONDS / SWEEP_EVERY_S
-    requests = sweeps * (SWEEP_TICK_REQUESTS + plan.agents * SWEEP_REQUESTS)
+    requests = sweeps * (TICK_REQUESTS + plan.agents * SWEEP_REQUESTS)
     alive = beats if PROFILES[plan.profile].tasks else 0.0
     polls = SECONDS / POLL_S
     return [
@@ -134,6 +138,8 @@ def _idle(plan: Plan) -> list[Use]:
         Use("idle polling by agents", "agents", "sqs_request", polls * plan.agents),
         Use("workers' heartbeats", "pipeline", "dynamodb_write", alive),
         Use("workers' heartbeats", "pipeline", "dynamodb_read", alive),
+        Use("ticks", "pipeline", "dynamodb_read", sweeps * TICK_READS),
+        Use("ticks", "pipeline", "dynamodb_write", sweeps * TICK_WRITES),
         Use("sweeps", "pipeline", "dynamodb_read", sweeps * plan.agents * SWEEP_READS),
         Use("sweeps", "pipeline", "sqs_request", requests),
     ]

@@ -12,10 +12,8 @@ elements of one decision one supersedes the other, in one order that everybody s
 so what a set says never depends on which of the superseded ones it still holds.
 """
 
-import json
 import struct
-from base64 import b64encode
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,6 +21,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from sharpwave.schemas.numbers import canonical_json
 from sharpwave.schemas.ownership import IGNORED, WORKER
 from sharpwave.workers.stream_records import MUTABLE
 
@@ -186,8 +185,7 @@ def content_digest(item: Mapping[str, Any]) -> bytes:
         item: plain attributes, as `item_from_wire` gives them.
     """
     content = {name: value for name, value in item.items() if name not in _NO_CONTENT}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_canonical)
-    return _digest(text, CONTENT_BYTES)
+    return _digest(canonical_json(content), CONTENT_BYTES)
 
 
 def slot_of(sk: str, decision: bytes, depth: int) -> str:
@@ -199,18 +197,6 @@ def slot_of(sk: str, decision: bytes, depth: int) -> str:
     if depth < len(_CUTS):
         return sk[: _CUTS[depth]]
     return f"{sk[: _CUTS[-1]]}#{decision.hex()[: depth - len(_CUTS) + 1]}"
-
-
-def _canonical(value: object) -> Any:
-    # A number, binary or a set is marked as what it is, for a text may say the same.
-    if isinstance(value, Decimal):
-        is_whole = value == value.to_integral_value()
-        return int(value) if is_whole else {"N": f"{value.normalize()}"}
-    if isinstance(value, bytes):
-        return {"B": b64encode(value).decode()}
-    if isinstance(value, Set):
-        return {"set": sorted(value)}
-    raise TypeError(f"no decision holds a {type(value).__name__}")
 
 
 def _identity(state: DecisionState) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.patterns import PatternVersion, epoch_of
+from sharpwave.schemas.patterns import PatternVersion, epoch_of, versions_of
 from sharpwave.schemas.times import day_and_hour
-from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.counts import fold
 from sharpwave.workers.learning.elements import DecisionState, content_digest, element_of
 from sharpwave.workers.learning.slots import Bucket, Slots
@@ -50,9 +50,14 @@ def learn(
         TryAgain: the world did not answer, or no copy of the patterns can judge a decision.
     """
     todo: dict[Bucket, dict[bytes, str]] = {}
+    # A message holds many decisions of one agent and type, and there may be many patterns.
+    relevant: dict[tuple[str, str], tuple[Known, list[PatternVersion]]] = {}
     for decision in decisions:
         known = catalogue.known_for(decision)
-        for subject, day, sk, element in contributions(decision, known.versions):
+        mine = decision["agent_id"], decision["decision_type"]
+        if mine not in relevant or relevant[mine][0] is not known:
+            relevant[mine] = known, versions_of(known.versions, *mine)
+        for subject, day, sk, element in contributions(decision, relevant[mine][1]):
             todo.setdefault(Bucket.of(subject, day, sk, element), {})[element] = sk
     # Listed before it is counted, so that no base rate leaves out what is published.
     writers.note((each["decision_type"], each["agent_id"]) for each in decisions)

@@ -6,13 +6,13 @@ what exists. A mark goes last, and only if nobody has raised it since it was rea
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.patterns import PatternVersion, boundaries
+from sharpwave.schemas.patterns import PatternVersion, boundaries, versions_of
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.counts import Counts, total
@@ -88,7 +88,7 @@ def publish(begin: Position, to: Publishing) -> tuple[int, Position | None]:
     known = to.catalogue.fresh()
     list(to.spread(lambda mark: _sum_day(mark, to), marks))
     list(to.spread(lambda subject: _sum_total(subject, to), sorted({m.subject for m in marks})))
-    concerned = {mark: list(_concerned(mark, known)) for mark in marks}
+    concerned = _concerned(marks, known)
     versions = {v.subject: v for each in concerned.values() for v in each}
     changed, unsettled = _write_rows(list(versions.values()), known, to)
     days: set[tuple[str, str, str]] = set()
@@ -220,20 +220,22 @@ def _sum_total(subject: str, to: Publishing) -> None:
     to.ledger.raise_counts(Location(tables.PIPELINE, keys.ledger_total(subject)), row)
 
 
-def _concerned(mark: Mark, known: Known) -> Iterator[PatternVersion]:
-    """Give the current versions whose figures a ledger is part of."""
-    base = keys.split_base_subject(mark.subject)
+def _concerned(marks: Iterable[Mark], known: Known) -> dict[Mark, list[PatternVersion]]:
+    """Give the current versions whose figures the ledger of each mark is part of."""
+    by_subject: dict[str, list[PatternVersion]] = {}
+    by_type: dict[str, list[PatternVersion]] = {}
     for version in known.versions:
-        definition = version.definition
-        if version.effective_to is not None:
-            continue
-        if version.subject == mark.subject or (
-            base is not None
-            and definition.agent_id in (None, base[0])
-            and definition.decision_type == base[1]
-            and version.covers(base[2])
-        ):
-            yield version
+        if version.effective_to is None:
+            by_subject[version.subject] = [version]
+            by_type.setdefault(version.definition.decision_type, []).append(version)
+    found = {}
+    for mark in marks:
+        found[mark] = by_subject.get(mark.subject, [])
+        if base := keys.split_base_subject(mark.subject):
+            agent_id, decision_type, epoch = base
+            those = versions_of(by_type.get(decision_type, ()), agent_id, decision_type)
+            found[mark] = [version for version in those if version.covers(epoch)]
+    return found
 
 
 def _write_rows(

@@ -24,7 +24,7 @@ MOST_AT_ONCE = 150
 FULL_AT = 2_600
 #: Superseded elements are dropped when they are more than this, which takes many revisions.
 MOST_SUPERSEDED = 700
-#: Closed slots of which a process remembers who is in them, a good 20 KB each.
+#: Closed slots of which a process remembers who is in them, some 40 KB each.
 REMEMBERED = 512
 _ATTEMPTS = 4
 

@@ -81,7 +81,7 @@ class Agents:
             ]
         )
         key = self._put(tables.SIGNALS, {**good, **fault})
-        self.book.refused.append(Refused(tables.SIGNALS, key, source))
+        self.book.refused.append(Refused(tables.SIGNALS, key, keys.owner_of(key.pk)))
         if "ttl" not in fault and self.chance.random() < 0.5:
             self._put(tables.SIGNALS, good)
             self.book.signals[key] = good
@@ -99,8 +99,7 @@ class Agents:
             key = self.chance.choice(list(self.book.signals))
             values = {"target_agents": ["mallory"], "data": {"changed": next(self._numbers)}}
             if self.world.tables.update(tables.SIGNALS, key, values):
-                owner = self.book.signals[key]["source_agent"]
-                self.book.refused.append(Refused(tables.SIGNALS, key, owner))
+                self.book.refused.append(Refused(tables.SIGNALS, key, keys.owner_of(key.pk)))
 
     def answer(self) -> None:
         """Take one message from an inbox and acknowledge it, sometimes twice, sometimes not."""

@@ -12,6 +12,7 @@ from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty
 from sharpwave.workers.learning.catalogue import Catalogue
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.parking import ParkingLot
 from sharpwave.workers.quota import Quotas
@@ -134,7 +135,8 @@ def build_ports(world: World, faults: Faults) -> Ports:
     queues: Any = WatchedBatches(world.queues, faults)
     clock = world.clock
     agents = RegisteredAgents(reads=reads, writes=writes, clock=clock, lifetime_s=5.0)
-    parking = ParkingLot(writes=writes, inboxes=inboxes, directory=agents, clock=clock)
+    notices = Notices(writes, inboxes, agents, clock)
+    parking = ParkingLot(writes, notices, clock)
     quotas = Quotas(reads=reads, writes=writes, clock=clock, per_minute=world.quota_per_minute)
     delivery = Delivery(
         reads=reads,
@@ -143,6 +145,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         queues=queues,
         directory=agents,
         parking=parking,
+        notices=notices,
         quotas=quotas,
         clock=clock,
     )

@@ -1,0 +1,114 @@
+"""Notices: what the pipeline tells an agent about a record of its own, in its inbox."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import ulid
+from sharpwave.schemas.numbers import plain_json
+from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers.ports import (
+    Change,
+    Directory,
+    Fate,
+    Inboxes,
+    Insert,
+    Location,
+    Post,
+    Write,
+    Writes,
+)
+
+#: A claim outlives every message that may come back to it.
+KEPT_S = 15 * DAY_S
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell.
+
+    Attributes:
+        owner: whom the record's key binds; nobody else is ever told.
+        claim: who tells first keeps this key; others of the same claim stay unsaid.
+        event_id: what led to this; only it may take up a claim that was not carried out.
+        code: the kind of news.
+        reasons: the news in words.
+        table: the table of the record.
+        record: the key of the record.
+    """
+
+    owner: str
+    claim: keys.Key
+    event_id: str
+    code: str
+    reasons: Sequence[Fault]
+    table: str
+    record: keys.Key
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Tells each notice once, and again only if its teller may have died before it was sent."""
+
+    writes: Writes
+    inboxes: Inboxes
+    directory: Directory
+    clock: Clock
+
+    def tell(self, notices: Sequence[Notice]) -> frozenset[keys.Key]:
+        """Tell registered owners; of several notices with one claim, the last.
+
+        Returns:
+            The records whose owners are to be told again: their inboxes took no message.
+        """
+        known = self.directory.find({each.owner for each in notices})
+        claims = {each.claim: each for each in notices if each.owner in known}
+        unsaid = self._unsaid(claims) if claims else []
+        if not unsaid:
+            return frozenset()
+        now = self.clock()
+        fates = self.inboxes.send([_post(notice, now) for notice in unsaid])
+        sent = [each for each, fate in zip(unsaid, fates, strict=True) if fate is Fate.SENT]
+        if sent:
+            self.writes.apply([_told(notice) for notice in sent])
+        failed = [each for each, fate in zip(unsaid, fates, strict=True) if fate is not Fate.SENT]
+        # A registered agent's queue is there, or will be; see `deliver`.
+        there = self.directory.confirm({each.owner for each in failed}) if failed else {}
+        return frozenset(each.record for each in failed if each.owner in there)
+
+    def _unsaid(self, claims: Mapping[keys.Key, Notice]) -> list[Notice]:
+        ttl = int(self.clock()) + KEPT_S
+        inserts: list[Write] = [
+            Insert(tables.PIPELINE, {**key.item(), "ttl": ttl, "event_id": notice.event_id})
+            for key, notice in claims.items()
+        ]
+        fresh = self.writes.apply(inserts)
+        mine = [notice for notice, ok in zip(claims.values(), fresh, strict=True) if ok]
+        taken = [notice for notice, ok in zip(claims.values(), fresh, strict=True) if not ok]
+        again = self.writes.apply([_reclaim(notice) for notice in taken]) if taken else []
+        return mine + [notice for notice, ok in zip(taken, again, strict=True) if ok]
+
+
+def _reclaim(notice: Notice) -> Change:
+    """Give a write that succeeds if the same event claimed this before and did not tell."""
+    same = {"event_id": notice.event_id}
+    return Change(Location(tables.PIPELINE, notice.claim), same, equals=same, missing=("told",))
+
+
+def _told(notice: Notice) -> Change:
+    return Change(Location(tables.PIPELINE, notice.claim), {"told": True})
+
+
+def _post(notice: Notice, now: float) -> Post:
+    content = {
+        "v": 1,
+        "kind": "notice",
+        "notice_id": ulid(epoch_ms=int(now * 1000)),
+        "target_agent": notice.owner,
+        "code": notice.code,
+        "reasons": [reason._asdict() for reason in notice.reasons],
+        "record": {"table": notice.table, **notice.record.item()},
+        "timestamp": int(now),
+    }
+    return Post(notice.owner, plain_json(content))
