@@ -85,12 +85,19 @@ def test_what_fails_alone_is_the_brokers_affair(error: Exception) -> None:
     assert queues.groups == []
 
 
-def test_unfinished_work_that_names_no_entry_is_tried_again() -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_who_was_only_handled_together_with_what_is_unfinished_is_done(count: int) -> None:
     queues = Sending()
-    error = Unfinished([Key("p", "another")], "a row of an agent")
+    error = Unfinished([Key("p", "another")], "an entry of another message")
 
+    splitting(DUTY, failing(error), queues)(ENTRIES[:count], 1)
+
+    assert queues.groups == []
+
+
+def test_unfinished_work_without_keys_is_tried_again() -> None:
     with pytest.raises(Unfinished):
-        splitting(DUTY, failing(error), queues)(ENTRIES, 1)
+        splitting(DUTY, failing(Unfinished([], "one inbox")), Sending())([{"minute": 7}], 1)
 
 
 def test_a_flaw_splits_at_once() -> None:

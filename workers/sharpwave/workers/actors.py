@@ -124,8 +124,11 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
         try:
             done = handle(entries)
         except Unfinished as error:
-            failing = [entry for entry in entries if tuple(entry.get("key", ())) in error.keys]
-            if len(entries) == 1 or not failing:
+            # What it does not name is done, though it failed others that were handled with it.
+            failing = [each for each in entries if "key" not in each or _key(each) in error.keys]
+            if not failing:
+                return
+            if len(entries) == 1:
                 raise
             log.warning("entries_unfinished", extra={"actor": duty.actor, "error": str(error)})
         except TryAgain:

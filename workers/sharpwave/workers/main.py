@@ -35,7 +35,7 @@ from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.parking import ParkingLot
-from sharpwave.workers.ports import Parking, Refusal, TryAgain
+from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
@@ -208,7 +208,7 @@ def build_pump(
         log.warning("reconciled", extra={"table": table, "items": count})
 
     def on_unroutable(table: str, record: StreamRecord, error: Exception) -> None:
-        parking.park([_unroutable(table, record, error)])
+        _keep(parking, _unroutable(table, record, error))
 
     def on_progress(progress: Progress) -> None:
         _write_progress(progress, settings, made, meter)
@@ -239,7 +239,7 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
         build_router(settings),
         _build_sender(settings, made, parking, threading.Event()),
         lambda arn: names[arn.split("/")[1]],
-        on_unroutable=lambda *found: parking.park([_unroutable(*found)]),
+        on_unroutable=lambda *found: _keep(parking, _unroutable(*found)),
     )
 
 
@@ -250,9 +250,17 @@ def _build_sender(
     return Sender(
         made.sqs,
         queue_url=PumpUrls(made.sqs, names),
-        on_refused=lambda *refused: parking.park([_unsendable(*refused)]),
+        on_refused=lambda *refused: _keep(parking, _unsendable(*refused)),
         stop=stop,
     )
+
+
+def _keep(parking: Parking, refusal: Refusal) -> None:
+    """Park a record that stands in a stream's way; that nobody can be told must not."""
+    try:
+        parking.park([refusal])
+    except Unfinished:
+        log.warning("owner_not_told", extra={"table": refusal.table, "owner": refusal.owner})
 
 
 def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wire]]:
