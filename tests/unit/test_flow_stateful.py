@@ -104,5 +104,5 @@ def test_a_delivery_that_is_never_marked_is_found(monkeypatch: pytest.MonkeyPatc
         report_multiple_bugs=False,
         print_blob=False,
     )
-    with pytest.raises(AssertionError, match=r"mirror|never sent"):
+    with pytest.raises(AssertionError, match=r"mirror|never sent|did not end"):
         run_state_machine_as_test(Flow, settings=until_found)

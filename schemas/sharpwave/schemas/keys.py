@@ -221,6 +221,11 @@ def due(minute: int, shard: int, entry: str) -> Key:
     return Key(f"due#{minute}#{shard}", entry)
 
 
+def due_minute(minute: int) -> Key:
+    """Give the key of an entry in the list of minutes in which something falls due."""
+    return Key("due", str(minute))
+
+
 def known_agent(agent_id: str) -> Key:
     """Give the key of an entry in the list of agents seen or registered."""
     return Key("agents", agent_id)

@@ -337,7 +337,7 @@ def _finish(
             late.append(Handed(holder, int(now), [target]))
     if ends:
         ports.writes.apply(ends)
-    ports.deadlines.note(late, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+    ports.deadlines.note(late, writes=ports.writes, clock=ports.clock)
 
 
 def _refusal(move: Move) -> Refusal:

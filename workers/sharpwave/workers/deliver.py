@@ -442,7 +442,7 @@ def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -
         for plan, statuses in marked
         if (targets := [name for name in plan.audience if statuses.get(name) == _DELIVERED])
     ]
-    ports.deadlines.note(handed, reads=ports.reads, writes=ports.writes, clock=ports.clock)
+    ports.deadlines.note(handed, writes=ports.writes, clock=ports.clock)
 
 
 def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:

@@ -5,15 +5,15 @@ have passed, so expiry costs what falls due and not what exists.
 """
 
 import logging
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import ceil
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.ownership import is_stamped, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
@@ -45,6 +45,8 @@ WRITING_S = 10
 KEPT_S = 10 * DAY_S
 #: A row that its agent spoiled has this long to be mended before it ends as it is.
 MENDING_S = DAY_S
+#: The low-water mark of the last minute that was handed out.
+DUE_MARK = ("due", "all")
 #: What one tick hands out; after an outage of days it sends itself again for the rest.
 MINUTES_PER_TICK = 500
 #: Deliveries handled at once, and per message; the rest of a partition gets another message.
@@ -88,9 +90,9 @@ class Deadlines:
 
     def __init__(self) -> None:
         """Start as a process that has noted nothing."""
-        self._begun = False
+        self._listed: frozenset[int] = frozenset()
 
-    def note(self, handed: Sequence[Handed], *, reads: Reads, writes: Writes, clock: Clock) -> None:
+    def note(self, handed: Sequence[Handed], *, writes: Writes, clock: Clock) -> None:
         """Note deliveries that were sent and marked; noting one again does no harm.
 
         A worker may freeze between the choice of a minute and its write. Once that minute has
@@ -100,43 +102,48 @@ class Deadlines:
             TryAgain: this worker kept being too late.
         """
         rest = [each for each in handed if each.targets]
-        if rest and not self._begun:
-            _begin(reads, writes, clock)
-            self._begun = True
         for _ in range(_ROUNDS):
             if not rest:
                 return
             begun = clock()
-            writes.apply([*_due_entries(rest, begun)])
+            by_minute: dict[int, list[Handed]] = {}
+            for each in rest:
+                by_minute.setdefault(_minute_of(each.deadline, begun), []).append(each)
+            self._write(by_minute, writes)
             done = clock()
-            rest = [each for each in rest if due_minute(each.deadline, begun) * 60 <= done]
+            self._listed = frozenset(minute for minute in self._listed if minute * 60 > done)
+            rest = [
+                each for minute, some in by_minute.items() if minute * 60 <= done for each in some
+            ]
         raise TryAgain("deadlines passed faster than they could be noted")
 
-
-def due_writes(handed: Sequence[Handed], *, clock: Clock) -> list[Insert]:
-    """Give the entries that bring deliveries back when their deadline has passed."""
-    return _due_entries(handed, clock())
-
-
-def _due_entries(handed: Sequence[Handed], now: float) -> list[Insert]:
-    by_minute: dict[int, list[Handed]] = {}
-    for each in handed:
-        by_minute.setdefault(due_minute(each.deadline, now), []).append(each)
-    return [
-        _due_entry(minute, some[start : start + _HOLDERS])
-        for minute, some in by_minute.items()
-        for start in range(0, len(some), _HOLDERS)
-    ]
+    def _write(self, by_minute: Mapping[int, Sequence[Handed]], writes: Writes) -> None:
+        """Write entries, and put their minutes on the list that ticks read, once per process."""
+        fresh = by_minute.keys() - self._listed
+        listed: list[Write] = [Insert(tables.PIPELINE, _listed(each)) for each in sorted(fresh)]
+        entries: list[Write] = [
+            _due_entry(minute, some[start : start + _HOLDERS])
+            for minute, some in by_minute.items()
+            for start in range(0, len(some), _HOLDERS)
+        ]
+        writes.apply([*listed, *entries])
+        self._listed |= fresh
 
 
-def due_minute(deadline: int, now: float) -> int:
+def _minute_of(deadline: int, now: float) -> int:
     """Give the minute since the epoch from whose beginning on a deadline is acted upon."""
     return ceil((max(deadline, now) + WRITING_S) / 60)
 
 
+def _listed(minute: int) -> Item:
+    return {**keys.due_minute(minute).item(), "ttl": minute * 60 + KEPT_S}
+
+
 def _due_entry(minute: int, handed: Sequence[Handed]) -> Insert:
-    key = keys.due(minute, secrets.randbelow(keys.DUE_SHARDS), ulid())
+    """Give one entry; its key is a digest, so that one noted again is written once."""
     entries = [_compact(each) for each in handed]
+    digest = blake2b(ascii_json(entries).encode(), digest_size=12)
+    key = keys.due(minute, digest.digest()[0] % keys.DUE_SHARDS, digest.hexdigest())
     item = {**key.item(), "entries": entries, "ttl": minute * 60 + KEPT_S}
     return Insert(tables.PIPELINE, item)
 
@@ -146,18 +153,6 @@ def _compact(handed: Handed) -> Item:
     entry: Item = {"pk": signal.pk, "sk": signal.sk, "targets": list(handed.targets)}
     more = {"chunk": chunk, "since": handed.since}
     return entry | {name: value for name, value in more.items() if value is not None}
-
-
-def _begin(reads: Reads, writes: Writes, clock: Clock) -> None:
-    """Make sure that there is a mark, below every minute that this process will note."""
-    low = due_mark(reads, writes)
-    if not low.mark:
-        low.raise_to(str(int(clock() // 60) - 2), at_once=True)
-
-
-def due_mark(reads: Reads, writes: Writes) -> LowWater:
-    """Give the minute up to which everything that fell due was handed out."""
-    return LowWater("due", "all", reads=reads, writes=writes)
 
 
 class _Delivery(NamedTuple):
@@ -195,20 +190,23 @@ class Expiry:
         Returns:
             The number of partitions.
         """
-        low = due_mark(self.reads, self.writes)
+        low = LowWater(*DUE_MARK, reads=self.reads, writes=self.writes)
         latest = int((self.clock() - CLOCKS_APART_S) // 60)
-        if not low.mark or int(low.mark) >= latest:
+        listed = self.reads.query(
+            tables.PIPELINE,
+            keys.due_minute(latest).pk,
+            after=low.mark,
+            until=keys.due_minute(latest).sk,
+            limit=MINUTES_PER_TICK,
+        )
+        minutes = [int(item["SK"]) for item in listed]
+        if not minutes:
             return 0
-        last = min(latest, int(low.mark) + MINUTES_PER_TICK)
-        due = [
-            part
-            for minute in range(int(low.mark) + 1, last + 1)
-            for part in (Partition(minute, shard) for shard in range(keys.DUE_SHARDS))
-            if any(self.reads.query(tables.PIPELINE, part.pk, limit=1))
-        ]
+        parts = [Partition(each, shard) for each in minutes for shard in range(keys.DUE_SHARDS)]
+        due = [part for part in parts if any(self.reads.query(tables.PIPELINE, part.pk, limit=1))]
         self._send(due)
-        low.raise_to(str(last), at_once=True)
-        if last < latest:
+        low.raise_to(str(minutes[-1]), at_once=True)
+        if len(minutes) == MINUTES_PER_TICK:
             self.queues.send([ticks.tick(ticks.EXPIRY, clock=self.clock)])
         return len(due)
 
@@ -267,19 +265,18 @@ class Expiry:
         """Settle the mirrors first and the rows second: a row still open is found again."""
         found = self.reads.get([_place(each) for each in due])
         rows = {each: found.get(_place(each), {}) for each in due}
-        is_open = {each for each, row in rows.items() if not _has_ended(row)}
+        is_open = [each for each, row in rows.items() if not _has_ended(row)]
         now = self.clock()
         spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
-        kept = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
-        ends = self._ends(is_open - kept)
-        kept |= is_open - kept - ends.keys()
+        mended = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
+        ends = self._ends([each for each in is_open if each not in mended])
         changes: list[Write] = [
             _settle(_place(each), rows[each], end) for each, end in ends.items() if rows[each]
         ]
         if changes:
             self.writes.apply(changes)
-        self._keep({each: due[each] for each in kept}, now)
-        ended = {each: rows[each] for each in due.keys() - is_open} | ends
+        self._keep({each: due[each] for each in is_open if each not in ends}, now)
+        ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
         expired = [each for each, end in ended.items() if end["status"] == "EXPIRED"]
         events = {each.holder.signal: since.event_id for each, since in due.items()}
         untold = tell_of_expiry(expired, events, self.notices)
@@ -292,9 +289,9 @@ class Expiry:
         What fell due was sent, for only then it is noted. A signal that its ttl removed has no
         mirror any more; a mirror that its writer wiped is about to be put back.
         """
-        by_holder: dict[Holder, set[str]] = {}
+        by_holder: dict[Holder, list[str]] = {}
         for holder, target in due:
-            by_holder.setdefault(holder, set()).add(target)
+            by_holder.setdefault(holder, []).append(target)
         sent = {
             holder: Sent(targets=frozenset(names), settled=dict.fromkeys(names, UNACKNOWLEDGED))
             for holder, names in by_holder.items()
@@ -313,7 +310,7 @@ class Expiry:
             Handed(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
             for each, (minute, _) in due.items()
         ]
-        self.deadlines.note(again, reads=self.reads, writes=self.writes, clock=self.clock)
+        self.deadlines.note(again, writes=self.writes, clock=self.clock)
 
 
 def tell_of_expiry(
