@@ -20,6 +20,7 @@ from sharpwave.schemas.keys import Key
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.learning.slots import Bucket, Slots
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
     CallRefused,
@@ -369,6 +370,27 @@ def test_a_closed_set_takes_only_what_may_join_closed_ones(ports: Ports, pk: str
     assert closed == again == Slot(frozenset(elements("ab")), 1, is_closed=True)
     assert refused == (False, closed)
     assert taken == (True, Slot(frozenset(elements("abd")), 2, is_closed=True))
+
+
+def test_a_ledger_splits_as_it_fills(ports: Ports, pk: str) -> None:
+    """What one process put there another one finds, whoever closed what."""
+    sk = "2026-11-22T14:35:27.000Z#d"
+    keyed = {n.to_bytes(8, "big") + bytes(12): sk for n in range(400)}
+    later = {element[:8] + bytes(7) + b"\0\1\1\0\0": sk for element in keyed}
+    bucket = Bucket.of(pk, "2026-11-22", sk, next(iter(keyed)))
+    first, second = Slots(ports.ledger), Slots(ports.ledger)
+
+    _, left = first.add(bucket, dict(list(keyed.items())[:350]))
+    _, refused = second.add(bucket, dict(list(keyed.items())[350:]))
+    slot, deeper = second.add(bucket, later)
+
+    assert left == []
+    assert len(refused) == 50
+    assert slot is not None
+    assert slot.is_closed
+    assert len(slot.elements) == 2 * 350
+    assert len(deeper) == 50
+    assert {each[:8] for each in deeper} == {each[:8] for each in refused}
 
 
 def test_elements_are_taken_out_and_the_rest_stays(ports: Ports, pk: str) -> None:

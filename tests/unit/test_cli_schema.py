@@ -13,6 +13,7 @@ from sharpwave.infra.record_check import faults_of, read_record
 from sharpwave.schemas import export
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import iso_ms
+from sharpwave.workers.testing.records import decision
 
 
 @pytest.fixture
@@ -115,3 +116,17 @@ def test_export_without_a_folder_prints_all(capsys: pytest.CaptureFixture[str]) 
     assert main(["schema", "export", "--json"]) == 0
 
     assert set(json.loads(capsys.readouterr().out)) == set(export.NAMES)
+
+
+def test_the_deployments_bound_of_event_time_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow = time.time() + 2 * 86_400
+    item = decision(at=time.time() - 1, kind="FORECAST", event_time=iso_ms(tomorrow)[:10])
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps(item))
+    refused = main(["schema", "check", "agent_decisions", str(file)])
+    monkeypatch.setenv("SHARPWAVE_EVENT_AHEAD", '{"FORECAST": 2592000}')
+
+    assert refused == 1
+    assert main(["schema", "check", "agent_decisions", str(file)]) == 0

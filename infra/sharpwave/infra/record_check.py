@@ -25,6 +25,7 @@ from sharpwave.schemas.numbers import (
 )
 from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES
 from sharpwave.schemas.tables import STREAMED
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
 
 
 def read_record(text: str) -> dict[str, Any]:
@@ -47,8 +48,16 @@ def read_record(text: str) -> dict[str, Any]:
     return content
 
 
-def faults_of(table: str, item: Mapping[str, Any], *, now: float | None = None) -> list[Fault]:
+def faults_of(
+    table: str,
+    item: Mapping[str, Any],
+    *,
+    now: float | None = None,
+    event_ahead: EventAhead = AS_A_RULE,
+) -> list[Fault]:
     """List what the pipeline would find wrong with a record that is stored at `now`.
+
+    `event_ahead` is the deployment's setting.
 
     Raises:
         Misused: `table` is not one that agents write records to.
@@ -70,7 +79,8 @@ def faults_of(table: str, item: Mapping[str, Any], *, now: float | None = None) 
             return [too_deep(depth)]
         if kind == "signal" and wire_size(wire) > MAX_SIGNAL_BYTES:
             return [too_large(wire_size(wire))]
-        validate(kind, item, stored_at=time.time() if now is None else now)
+        stored_at = time.time() if now is None else now
+        validate(kind, item, stored_at=stored_at, event_ahead=event_ahead)
     except UnstorableValue as error:
         return [Fault("unstorable_value", "", str(error))]
     except RecordRefused as refused:

@@ -48,8 +48,10 @@ def _written(folder: Path) -> list[str]:
 
 def _check(args: Arguments) -> Answer:
     from sharpwave.infra.record_check import faults_of, read_record, read_text
+    from sharpwave.workers.settings import Settings
 
-    faults = faults_of(args.table, read_record(read_text(args.file, sys.stdin)))
+    record = read_record(read_text(args.file, sys.stdin))
+    faults = faults_of(args.table, record, event_ahead=Settings().event_ahead)
     lines = [f"{fault.code}: {fault}" for fault in faults]
     text = "\n".join(lines) or f"{args.table} takes this record"
     return Answer({"ok": not faults, "faults": faults}, text, ok=not faults)
