@@ -19,7 +19,6 @@ POISON = {
     "junk": "body is neither JSON nor base64 of JSON",
     '{"actor_name": 7}': "body is not a work message",
     '{"sharpwave_claim": "nowhere"}': "body is kept in a ClaimStore",
-    '{"actor_name": "on_nothing", "message_id": "1"}': "no actor 'on_nothing'",
     base64.b64encode(b"[1, 2]").decode(): "body is not a work message",
 }
 

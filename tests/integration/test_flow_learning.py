@@ -120,7 +120,8 @@ def test_the_archive_holds_every_state_as_it_was(world: World) -> None:
     world.outcome(decision, success=True, rev=2)
 
     def states() -> list[dict[str, Any]]:
-        lines = open_archive(world.stack.archive).lines()
+        archive = open_archive(world.stack.archive)
+        lines = [line for name in archive.part_names() for line in archive.read(name)]
         return [line for line in lines if (line["PK"], line["SK"]) == decision]
 
     found = world.eventually(lambda: len(states()) == 4 and states(), "all four are archived")

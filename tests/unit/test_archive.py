@@ -1,15 +1,18 @@
-"""Lines are safe before their message goes; parts are few; readers see each event once."""
+"""Lines are safe before their message goes, and parts are few."""
 
 import ctypes
+import gzip
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.archive import Archiving, admitted, lines_of
+from sharpwave.workers.adapters.archives import DamagedPart, FolderArchive
+from sharpwave.workers.archive import Archiving, lines_of
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.ports import TryAgain
 from sharpwave.workers.testing import MemoryArchive
@@ -225,10 +228,19 @@ def test_a_line_holds_the_state_as_it_was() -> None:
     assert "faults" not in line
 
 
-def test_readers_see_each_event_once_and_no_refusal() -> None:
-    archive = MemoryArchive()
-    refusal = {**entry("e2"), "state": "refusal", "faults": []}
-    for _ in range(2):
-        Archiving(archive, linger_s=0, threads=1).store([entry("e1"), refusal, entry("e3")])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"[]")[:-4], gzip.compress(b"{")]
+)
+def test_a_damaged_part_is_named(tmp_path: Path, content: bytes) -> None:
+    archive = FolderArchive(tmp_path)
+    archive.write("2025-10-18", ['{"state":"insert"}'])
+    (name,) = archive.part_names()
+    (tmp_path / name).write_bytes(content)
 
-    assert [line["event_id"] for line in admitted(archive.lines())] == ["e1", "e3"]
+    with pytest.raises(DamagedPart, match=name):
+        list(archive.read(name))
+
+
+def test_a_part_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DamagedPart, match="part-1"):
+        list(FolderArchive(tmp_path).read("day=2025-10-18/part-1.jsonl.gz"))

@@ -268,7 +268,13 @@ def _stored(items: Items, draft: PatternVersion, row: Mapping[str, Any]) -> Patt
     entry = items.get(PIPELINE, keys.known_pattern(subject))
     if entry is None:
         raise Misused(f"pattern {row['pattern_id']} was not imported here: its version is unlisted")
-    return PatternVersion.model_validate_json(entry["version"])
+    try:
+        return PatternVersion.model_validate_json(entry["version"], extra="forbid")
+    except ValidationError as error:
+        # Written back by this release, it would lose what a newer one put there.
+        raise Misused(
+            f"pattern {row['pattern_id']} was imported by a newer release; import it with that one"
+        ) from error
 
 
 def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> bool:

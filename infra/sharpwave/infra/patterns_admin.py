@@ -1,7 +1,10 @@
 """Patterns as readers see them: their current rows, versions and figures."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+
+from pydantic import ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
@@ -53,9 +56,13 @@ def show_pattern(deployment: Deployment, pattern_id: str, owner: str | None = No
 
 
 def known_versions(items: Items) -> Iterable[PatternVersion]:
-    """Read every version in the list that the workers count by."""
+    """Read every version in the list that the workers count by.
+
+    One that only a newer release can read is passed over; `verify` says that there is one.
+    """
     for entry in items.query(PIPELINE, keys.known_pattern("").pk):
-        yield PatternVersion.model_validate_json(entry["version"])
+        with suppress(ValidationError):
+            yield PatternVersion.read(entry["version"])
 
 
 def _view(items: Items, versions: list[PatternVersion]) -> PatternView:

@@ -1,16 +1,15 @@
 """What patterns would say, counted from the archive: at an earlier time, or before they existed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Misused
-from sharpwave.infra.verify import archived, known_versions
-from sharpwave.schemas import keys
+from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.verify import archive_at, known_patterns
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.recount import Standing, recount
-from sharpwave.workers.learning.statistics import DEFAULT_BASE_RATE, BaseRate, Report, report
+from sharpwave.workers.learning.recount import Recount, figures
+from sharpwave.workers.learning.statistics import Report
 
 
 def replay(
@@ -21,6 +20,8 @@ def replay(
     definitions: Sequence[PatternDefinition] | None = None,
 ) -> dict[str, Report]:
     """Compute the figures of patterns from the archive alone; writes nothing.
+
+    They are computed as those are that workers publish, base rates too.
 
     Args:
         deployment: where the known patterns are listed.
@@ -33,56 +34,37 @@ def replay(
 
     Raises:
         Misused: `until` is no day and no UTC time.
+        Rejected: a part of the archive cannot be read, or a pattern was imported by a newer
+            release; figures without it would be wrong.
     """
     if until is not None and not is_event_time(until):
         raise Misused(f"{until!r} is no day and no UTC time; write 2008-10-10")
-    decisions = [each for each in archived(deployment, archive_url) if _is_before(each, until)]
-    versions = (
-        known_versions(deployment)
-        if definitions is None
-        else [_from_the_beginning(definition) for definition in definitions]
-    )
-    counts = recount(decisions, versions)
-    return {version.subject: _figures(version, counts) for version in versions}
+    versions = _versions(deployment, definitions)
+    with Recount(versions, accepts=lambda decision: _is_before(decision, until)) as recount:
+        for damage in recount.read(archive_at(deployment, archive_url)):
+            raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
+        return figures(versions, recount.counts())
 
 
-def _is_before(standing: Standing, until: str | None) -> bool:
-    if until is None:
-        return True
-    decision = standing.decision
-    moment = decision.get("event_time") or decision["iso_timestamp"]
-    if len(until) == len("2008-10-10"):
-        return day_and_hour(int(decision["timestamp"]), decision.get("event_time"))[0] <= until
-    return str(moment) <= until
+def _versions(
+    deployment: Deployment, definitions: Sequence[PatternDefinition] | None
+) -> Sequence[PatternVersion]:
+    if definitions is not None:
+        return [_from_the_beginning(definition) for definition in definitions]
+    known = known_patterns(deployment)
+    if known.unreadable:
+        raise Rejected("a newer release imported patterns here; replay with that one")
+    return known.versions
 
 
 def _from_the_beginning(definition: PatternDefinition) -> PatternVersion:
     return PatternVersion(definition=definition, version=1, effective_from=0, learned_at=0)
 
 
-def _figures(version: PatternVersion, counts: dict[str, dict[str, Counts]]) -> Report:
-    definition = version.definition
-    days = counts.get(version.subject, {})
-    if definition.base_rate:
-        base = BaseRate(definition.base_rate)
-    else:
-        everyone = total(_base(version, counts))
-        stored = DEFAULT_BASE_RATE
-        base = BaseRate.of_complement(everyone, total(days.values()), stored=stored)
-    return report(
-        days, base=base, half_life_days=definition.half_life_days, min_lift=definition.min_lift
-    )
-
-
-def _base(version: PatternVersion, counts: dict[str, dict[str, Counts]]) -> list[Counts]:
-    definition = version.definition
-    if definition.agent_id:
-        subject = keys.base_subject(definition.agent_id, definition.decision_type)
-        return list(counts.get(subject, {}).values())
-    ending = f":{definition.decision_type}"
-    return [
-        each
-        for subject, days in counts.items()
-        if subject.startswith("base:") and subject.endswith(ending)
-        for each in days.values()
-    ]
+def _is_before(decision: Mapping[str, Any], until: str | None) -> bool:
+    if until is None:
+        return True
+    moment = decision.get("event_time") or decision["iso_timestamp"]
+    if len(until) == len("2008-10-10"):
+        return day_and_hour(int(decision["timestamp"]), decision.get("event_time"))[0] <= until
+    return str(moment) <= until

@@ -1,121 +1,187 @@
-"""Whether the stored counts agree with a recount of the archive."""
+"""Whether the stored counts agree with a recount of the archive, and if not, why not.
+
+What could make a wrong system pass is looked for too: an archive that is empty, damaged or of
+another deployment, records that neither side saw, and work that is still on its way.
+"""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.reconciling import scan
+from sharpwave.infra.verdict import EXAMPLES, Evidence, Verified, judge
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.schemas.tables import PIPELINE
-from sharpwave.workers.adapters.archives import open_archive
+from sharpwave.schemas.queues import DLQ_SUFFIX
+from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
+from sharpwave.workers.adapters.archives import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.adapters.tables import TableReads
-from sharpwave.workers.archive import admitted
-from sharpwave.workers.learning.catalogue import parse
+from sharpwave.workers.admission import is_admissible
+from sharpwave.workers.learning.catalogue import Known, listed
 from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.learning.recount import Standing, recount, standings
+from sharpwave.workers.learning.publish import attributes
+from sharpwave.workers.learning.recount import Days, Recount, figures
 
-_DRAINED = ("learn", "archive")
-_POLL_S = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disagreement:
-    """A ledger whose stored counts differ from the recount."""
-
-    subject: str
-    stored: Mapping[str, int]
-    recounted: Mapping[str, int]
+#: What counts and archives decisions.
+QUEUES = ("learn", "archive")
+#: How long work may be on its way: more than the minute between two publications of figures, and
+#: by which SQS's counts of messages may trail at AWS.
+WAIT_S = 90.0
+#: Seconds for what no queue shows any more and is not done yet.
+_GRACE_S = 5.0
+_POLL_S, _LONGEST_POLL_S = 0.25, 4.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verified:
-    """What was compared; `pending` says why the cut was not drained, if it was not."""
+def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) -> Verified:
+    """Recount the archive and compare every day of every ledger, in bounded memory.
 
-    decisions: int
-    patterns_checked: int
-    ledgers_checked: int
-    disagreements: Sequence[Disagreement]
-    pending: Mapping[str, int]
-
-    @property
-    def ok(self) -> bool:
-        """Say whether every ledger agrees, at a drained cut."""
-        return not self.disagreements and not self.pending
-
-
-def verify(deployment: Deployment, archive_url: str, *, wait_s: float = 30.0) -> Verified:
-    """Recount the archive and compare every ledger.
-
-    The comparison means something only while nothing is on its way, so it first waits, at most
-    `wait_s` seconds, for the queues that count and archive to be empty.
+    The table of decisions is read first: what it holds then must have reached the archive in the
+    end, whatever clocks say. While work is on its way it looks again, at most for `wait_s`
+    seconds; later looks read new parts of the archive only.
     """
-    pending = wait_drained(deployment, wait_s=wait_s)
-    reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
-    versions = known_versions(deployment)
-    decisions = archived(deployment, archive_url)
-    expected = {
-        subject: total(days.values()) for subject, days in recount(decisions, versions).items()
-    }
-    subjects = expected.keys() | {version.subject for version in versions}
-    pairs = [
-        (subject, total(days_of(subject, reads).values()), expected.get(subject, Counts()))
-        for subject in sorted(subjects)
-    ]
-    return Verified(
-        decisions=len(decisions),
-        patterns_checked=len(versions),
-        ledgers_checked=len(subjects),
-        disagreements=_disagreements(pairs),
-        pending=pending,
-    )
+    began = time.monotonic()
+    archive = archive_at(deployment, archive_url)
+    known = known_patterns(deployment)
+    pause = _POLL_S
+    with Recount(known.versions) as recount:
+        for item in map(item_from_wire, scan(deployment, DECISIONS)):
+            if is_admissible("decision", item):
+                recount.note_stored(item)
+        while True:
+            # Depths first: a message that leaves its queue afterwards has already had its effect.
+            depths = {name: Mailbox(deployment, name).depth().total for name in _queues()}
+            unpublished = _unpublished(deployment)
+            damages = recount.read(archive)
+            recounted = recount.counts()
+            ledgers = stored_ledgers(deployment)
+            evidence = Evidence(
+                archive_url=archive_url,
+                damages=damages,
+                decisions=recount.decisions,
+                patterns=len(known.versions),
+                unreadable=len(known.unreadable),
+                recounted=recounted,
+                ledgers=ledgers.counts,
+                missummed=ledgers.missummed(),
+                unlisted=_unlisted(deployment, ledgers.counts),
+                misfigured=_misfigured(deployment, known.versions, recounted),
+                stored=recount.stored,
+                unseen=recount.unseen,
+                unseen_keys=recount.unseen_keys(EXAMPLES),
+                depths=depths,
+                pump=Items(deployment).get(PIPELINE, keys.heartbeat(f"pump:{DECISIONS}")),
+                unpublished=unpublished,
+                now=time.time(),
+            )
+            verified = judge(evidence)
+            patience_s = wait_s if verified.may_pass else min(wait_s, _GRACE_S)
+            if verified.ok or time.monotonic() - began > patience_s:
+                return verified
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL_S)
 
 
-def wait_drained(deployment: Deployment, *, wait_s: float) -> dict[str, int]:
-    """Wait for the queues that count and archive; gives what they still hold at the end."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        held = {name: _held(deployment, name) for name in _DRAINED}
-        pending = {name: count for name, count in held.items() if count}
-        if not pending or time.monotonic() > deadline:
-            return pending
-        time.sleep(_POLL_S)
-
-
-def known_versions(deployment: Deployment) -> list[PatternVersion]:
-    """Read every pattern version that counts decisions, or did."""
-    return parse(list(Items(deployment).query(PIPELINE, keys.known_pattern("").pk)))
-
-
-def archived(deployment: Deployment, archive_url: str) -> list[Standing]:
-    """Read where every archived decision stands."""
+def archive_at(deployment: Deployment, archive_url: str) -> FolderArchive | S3Archive:
+    """Open the archive of a deployment."""
     s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
-    lines = open_archive(archive_url, s3=s3).lines()
-    return standings(item_from_wire(line["image"]) for line in admitted(lines))
+    return open_archive(archive_url, s3=s3)
 
 
-def _held(deployment: Deployment, name: str) -> int:
-    depth = Mailbox(deployment, name).depth()
-    return depth.total
+def known_patterns(deployment: Deployment) -> Known:
+    """Read every pattern version that counts decisions, or did."""
+    return listed(TableReads(deployment.dynamodb, prefix=deployment.prefix))
 
 
-def _disagreements(pairs: Iterable[tuple[str, Counts, Counts]]) -> list[Disagreement]:
+@dataclass(frozen=True)
+class Stored:
+    """What the ledgers hold.
+
+    Attributes:
+        counts: as learning left them, by subject and day, of ledgers too that nothing should fill.
+        days: as publishing summed them up by day.
+        totals: as publishing summed them up.
+    """
+
+    counts: dict[str, Days] = field(default_factory=dict)
+    days: dict[str, Days] = field(default_factory=dict)
+    totals: dict[str, Counts] = field(default_factory=dict)
+
+    def missummed(self) -> list[str]:
+        """Name the ledgers whose sums are not those of their counts."""
+        return sorted(
+            subject
+            for subject in self.counts.keys() | self.days.keys() | self.totals.keys()
+            if self.counts.get(subject) != self.days.get(subject)
+            or total(self.counts.get(subject, {}).values()) != self.totals.get(subject)
+        )
+
+
+def stored_ledgers(deployment: Deployment) -> Stored:
+    """Read the counts of every ledger."""
+    request = {
+        "FilterExpression": "begins_with(PK, :ledger) AND attribute_exists(c)",
+        "ExpressionAttributeValues": {":ledger": {"S": keys.ledger_pk("")}},
+        "ConsistentRead": True,
+    }
+    stored = Stored()
+    for page in Items(deployment).pages("scan", PIPELINE, request):
+        for row in map(item_from_wire, page["Items"]):
+            subject, counts = row["PK"].removeprefix(keys.ledger_pk("")), Counts.from_row(row["c"])
+            kind, _, rest = row["SK"].partition("#")
+            day = rest.partition("#")[0]
+            if kind == "H":
+                days = stored.counts.setdefault(subject, {})
+                days[day] = days.get(day, Counts()) + counts
+            elif kind == "D":
+                stored.days.setdefault(subject, {})[day] = counts
+            else:
+                stored.totals[subject] = counts
+    return stored
+
+
+def _queues() -> list[str]:
+    return [*QUEUES, *(name + DLQ_SUFFIX for name in QUEUES)]
+
+
+def _unpublished(deployment: Deployment) -> int:
+    items = Items(deployment)
+    return sum(1 for pk in keys.changed_pks() for _ in items.query(PIPELINE, pk))
+
+
+def _unlisted(deployment: Deployment, ledgers: Mapping[str, Days]) -> list[str]:
+    """Name the writers whose decisions are counted, but who are on no list of writers."""
+    items = Items(deployment)
+    writers: dict[str, set[str]] = {}
+    for base in filter(None, map(keys.split_base_subject, ledgers)):
+        writers.setdefault(base[1], set()).add(base[0])
     return [
-        Disagreement(subject=subject, stored=_shown(stored), recounted=_shown(recounted))
-        for subject, stored, recounted in pairs
-        if _comparable(stored) != recounted
+        f"{agent} of {decision_type}"
+        for decision_type, agents in sorted(writers.items())
+        for agent in sorted(
+            agents - {row["SK"] for row in items.query(MEMORY, keys.writer(decision_type, "").pk)}
+        )
     ]
 
 
-def _comparable(counts: Counts) -> Counts:
-    return replace(counts, revision=0, units=0)
-
-
-def _shown(counts: Counts) -> dict[str, int]:
-    names = ("n", "s", "q_sum", "q_n", "applied", "applied_s", "pending")
-    return {name: getattr(counts, name) for name in names}
+def _misfigured(
+    deployment: Deployment, versions: Sequence[PatternVersion], recounted: Mapping[str, Days]
+) -> list[str]:
+    """Name the current patterns whose published figures are not those of the archive."""
+    items = Items(deployment)
+    expected = figures(versions, recounted)
+    wrong = []
+    for version in versions:
+        if version.effective_to is not None or version.subject not in recounted:
+            continue
+        row = items.get(MEMORY, keys.Key(version.pk, version.definition.pattern_id)) or {}
+        values = attributes(expected[version.subject])
+        if row.get("version") == version.version and any(
+            row.get(name) != value for name, value in values.items() if not name.startswith("GSI")
+        ):
+            wrong.append(version.subject)
+    return wrong

@@ -22,6 +22,9 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "registration": frozenset(),
     "memory": frozenset({"promoted_at"}),
 }
+#: What attributes that later releases' workers may add to agents' records begin with: a release
+#: that does not know one takes it neither for a change of the agent's nor for its content.
+RESERVED = "sharpwave_"
 #: Attributes raw writers of the first plan may send; accepted and without effect.
 IGNORED = frozenset({"GSI1_PK", "GSI1_SK", "GSI2_PK", "GSI2_SK", "GSI3_PK", "GSI3_SK", "is_stm"})
 
@@ -75,7 +78,9 @@ def digest_of(kind: Kind | None, image: Mapping[str, Wire], but: Set[str] = froz
 def changed_names(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
     """Name the agent's attributes that differ between two images."""
     names = (old.keys() | new.keys()) - WORKER[kind] - IGNORED
-    return {name for name in names if old.get(name) != new.get(name)}
+    return {
+        name for name in names if old.get(name) != new.get(name) and not name.startswith(RESERVED)
+    }
 
 
 def stamped(row: Key, values: Mapping[str, Any], *, status: str | None = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -46,15 +46,30 @@ class PatternVersion(BaseModel):
     """One immutable version of a pattern, as workers count by it.
 
     It counts decisions with `effective_from <= timestamp < effective_to`, in epoch seconds.
+
+    Attributes:
+        form: which rules it counts by. A release that adds rules raises it where a definition
+            uses them, so that older ones leave its decisions to newer workers; what it adds
+            otherwise, older ones pass over.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     definition: PatternDefinition
     version: int
+    form: Literal[1] = 1
     effective_from: int
     effective_to: int | None = None
     learned_at: int
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read a stored version; what a newer release added to it is passed over.
+
+        Raises:
+            ValidationError: a newer release wrote rules into it that this one does not know.
+        """
+        return cls.model_validate_json(text, extra="ignore")
 
     @property
     def owner(self) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from sharpwave.infra import pattern_import
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Conflict
+from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.infra.items import Items
 from sharpwave.infra.pattern_import import Imported, import_patterns
 from sharpwave.infra.patterns_admin import known_versions, list_patterns, show_pattern
@@ -87,6 +87,25 @@ def test_a_pattern_that_counts_otherwise_succeeds_without_a_gap_or_overlap(
     assert not {"sample_size", "confidence", "GSI1_SK"} & current.keys()
     assert row(deployment, "whale_pump@1")["definition"]["conditions"][0]["value"] == 5
     assert row(deployment, "whale_pump@1")["effective_to"] == second.effective_from
+
+
+def test_what_a_newer_release_imported_is_read_and_not_overwritten(
+    deployment: Deployment,
+) -> None:
+    put(deployment, pattern())
+    (version,) = known_versions(Items(deployment))
+    place, text = keys.known_pattern(version.subject), json.loads(version.model_dump_json())
+    newer = json.dumps({**text, "definition": {**text["definition"], "colour": "green"}})
+    Items(deployment).update("pipeline", place, {"version": newer})
+
+    assert list(known_versions(Items(deployment))) == [version]
+    with pytest.raises(Misused, match="by a newer release"):
+        put(deployment, pattern(9), now=NOW + 3600)
+    assert Items(deployment).get("pipeline", place) == {**place.item(), "version": newer}
+
+    unknown = newer.replace('"gt"', '"resembles"')
+    Items(deployment).update("pipeline", place, {"version": unknown})
+    assert list_patterns(deployment) == []
 
 
 def test_a_version_without_conditions_shows_none(deployment: Deployment) -> None:

@@ -1,6 +1,5 @@
 """What no worker can run goes to the dead letters with the reason, and good work flows on."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -52,17 +51,6 @@ def test_poison_is_dead_with_its_body_and_good_messages_run(
     assert sorted(ran) == list(range(20))
     assert {s.body for s in sqs.messages("work_dlq")} == {f"not a message {n}" for n in range(20)}
     assert reasons(sqs) == {"body is neither JSON nor base64 of JSON"}
-
-
-def test_a_message_for_an_unknown_actor_is_dead(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
-    good_work()
-
-    put(sqs, json.dumps({"actor_name": "ghost", "message_id": "1"}))
-
-    eventually(lambda: not sqs.messages("work"), "the queue is empty")
-    assert reasons(sqs) == {"no actor 'ghost' in this worker"}
 
 
 def test_attributes_of_the_sender_survive_beside_the_reason(

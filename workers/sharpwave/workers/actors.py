@@ -106,7 +106,7 @@ def _declare(
 ) -> None:
     run = splitting(Duty(queue, name, 1), handle, queues)
 
-    def actor(entries: Entries) -> None:
+    def actor(entries: Entries, **_of_newer_routers: object) -> None:
         # Our broker's messages say how often they were received; any other's is a first try.
         run(entries, getattr(CurrentMessage.get_current_message(), "receives", 1))
 
@@ -423,7 +423,7 @@ def _partition(entry: Mapping[str, Any]) -> Partition:
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:
-    faults = [Fault(**fault) for fault in entry["faults"]]
+    faults = [Fault(each["code"], each["where"], each["message"]) for each in entry["faults"]]
     return Refusal(
         entry["table"],
         _key(entry),

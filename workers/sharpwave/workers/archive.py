@@ -1,6 +1,6 @@
 """The archive: every admitted state of a decision, as it was, in compressed lines by day."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sharpwave.schemas.times import day_and_hour, is_event_time
@@ -67,15 +67,6 @@ def lines_of(entries: Sequence[Mapping[str, Any]]) -> Lines:
             content["faults"] = entry["faults"]
         lines.setdefault(_day(image, entry["stored_at"]), []).append(ascii_json(content))
     return lines
-
-
-def admitted(lines: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Give the archived states that count, one per event; parts may hold an event twice."""
-    seen: set[str] = set()
-    for line in lines:
-        if line["state"] != "refusal" and line["event_id"] not in seen:
-            seen.add(line["event_id"])
-            yield line
 
 
 def _day(image: Mapping[str, Any], stored_at: float) -> str:

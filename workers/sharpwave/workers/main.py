@@ -52,7 +52,7 @@ from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
+from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 
 log = logging.getLogger(__name__)
 
@@ -123,9 +123,11 @@ def _middleware() -> list[Middleware]:
 def worth_retrying(retries: int, error: BaseException) -> bool:
     """Say whether a failed message is tried again, or goes to the dead letters.
 
-    What the world refused is worth hours; what our own code cannot handle is not.
+    What the world refused is worth hours, and so is what only a newer worker knows; what our own
+    code cannot handle is not.
     """
-    return retries < (_WORLD_RETRIES if isinstance(error, TryAgain) else _OWN_RETRIES)
+    is_worldly = isinstance(error, TryAgain | UnknownActor)
+    return retries < (_WORLD_RETRIES if is_worldly else _OWN_RETRIES)
 
 
 def build_ports(settings: Settings, made: Clients) -> Ports:

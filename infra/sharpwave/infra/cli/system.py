@@ -35,7 +35,7 @@ def add(commands: "Subparsers") -> None:
     )
     mending.add_argument("tables", metavar="TABLE", nargs="*", help="default: every streamed table")
     checking = command(commands, "verify", _verify, "recount the archive and compare every ledger")
-    checking.add_argument("--wait", type=float, default=30.0, help="seconds to wait for quiet")
+    checking.add_argument("--wait", type=float, help="seconds to wait for quiet; default: 90")
     _add_archive(checking)
     looking = command(commands, "replay", _replay, "count patterns from the archive alone")
     looking.add_argument("--until", metavar="DAY", help="as of this day or UTC time")
@@ -181,26 +181,21 @@ def _reconcile(args: Arguments) -> Answer:
 
 
 def _verify(args: Arguments) -> Answer:
-    from sharpwave.infra.verify import verify
+    from sharpwave.infra.verify import WAIT_S, verify
 
     archive = _archive(args)
-    found = verify(deployment(args), archive, wait_s=args.wait)
-    lines = [
-        f"{each.subject}: stored {each.stored}, recounted {each.recounted}"
-        for each in found.disagreements
-    ]
-    lines += [f"queue {name} still holds {count}" for name, count in found.pending.items()]
+    wait_s = WAIT_S if args.wait is None else args.wait
+    found = verify(deployment(args), archive, wait_s=wait_s)
+    lines = [line for each in found.findings for line in (each.what, f"  {each.remedy}")]
     checked = f"{plural(found.decisions, 'decision')}, {plural(found.ledgers_checked, 'ledger')}"
     lines.append(f"{checked}: " + ("every count agrees" if found.ok else "not verified"))
-    if not found.decisions:
-        lines.append(f"nothing is archived at {archive}; --archive names another place")
     data = {
         "ok": found.ok,
         "patterns_checked": found.patterns_checked,
         "ledgers_checked": found.ledgers_checked,
         "decisions": found.decisions,
+        "findings": found.findings,
         "disagreements": found.disagreements,
-        "pending": found.pending,
         "archive": archive,
     }
     return Answer(data, "\n".join(lines), ok=found.ok)

@@ -145,8 +145,5 @@ def _pipeline(deployment: Deployment, meter: CallMeter, pace: Pace) -> Pipeline:
 
 def _verify(stack: Stack) -> Verification:
     found = verify(stack.deployment, stack.archive)
-    differences = [
-        f"{each.subject}: {each.stored} is {each.recounted}" for each in found.disagreements
-    ]
-    differences += [f"queue {name} still held {count}" for name, count in found.pending.items()]
+    differences = [each.what for each in found.findings]
     return Verification(found.ok, found.patterns_checked, differences)

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,15 @@ from uuid import uuid4
 
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.adapters.calls import calling
+
+
+class DamagedPart(ValueError):
+    """A part of the archive cannot be read."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        """Name the part and say what is wrong with it."""
+        super().__init__(f"{name} cannot be read: {error!r:.200}")
+        self.name = name
 
 
 class FolderArchive:
@@ -30,10 +40,23 @@ class FolderArchive:
             os.fsync(file.fileno())
         temporary.rename(part)
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Read every line of every part, days in order."""
-        for part in sorted(self._folder.glob("day=*/part-*.jsonl.gz")):
-            yield from unpack(part.read_bytes())
+    def part_names(self) -> Iterator[str]:
+        """Name every part, days in order."""
+        for day in sorted(self._folder.glob("day=*")):
+            for part in sorted(day.glob("part-*.jsonl.gz")):
+                yield str(part.relative_to(self._folder))
+
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
+        """Read the lines of one part.
+
+        Raises:
+            DamagedPart: it is not what `write` wrote, or it is gone.
+        """
+        try:
+            content = (self._folder / name).read_bytes()
+        except OSError as error:
+            raise DamagedPart(name, error) from error
+        yield from unpack(content, name=name)
 
 
 class S3Archive:
@@ -51,13 +74,21 @@ class S3Archive:
                 Bucket=self._bucket, Key=self._prefix + part_name(day), Body=pack(lines)
             )
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Read every line of every part, days in order."""
+    def part_names(self) -> Iterator[str]:
+        """Name every part, days in order."""
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}day="):
             for found in page.get("Contents", ()):
-                reply = self._client.get_object(Bucket=self._bucket, Key=found["Key"])
-                yield from unpack(reply["Body"].read())
+                yield found["Key"].removeprefix(self._prefix)
+
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
+        """Read the lines of one part.
+
+        Raises:
+            DamagedPart: it is not what `write` wrote.
+        """
+        reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+        yield from unpack(reply["Body"].read(), name=name)
 
 
 def open_archive(url: str, *, s3: Any = None) -> FolderArchive | S3Archive:
@@ -84,7 +115,17 @@ def pack(lines: Sequence[str]) -> bytes:
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=6, mtime=0)
 
 
-def unpack(content: bytes) -> Iterator[dict[str, Any]]:
-    """Read the lines of one part."""
-    for line in gzip.decompress(content).splitlines():
-        yield parse_json(line)
+def unpack(content: bytes, *, name: str) -> Iterator[dict[str, Any]]:
+    """Read the lines of the part `name`; a part is at most a few megabytes.
+
+    Raises:
+        DamagedPart: it is not what `pack` gave.
+    """
+    if not content:
+        # gzip takes this for nothing compressed, and not for the loss that it is.
+        raise DamagedPart(name, EOFError("it is empty"))
+    try:
+        for line in gzip.decompress(content).splitlines():
+            yield parse_json(line)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise DamagedPart(name, error) from error

@@ -86,13 +86,13 @@ class Catalogue:
 
     def fresh(self) -> Known:
         """Read the list as it is now; it judges no decision."""
-        return self._read(until=-1)
+        return listed(self._reads)
 
     def _known_until(self, timestamp: int) -> Known:
         with self._lock:
             if timestamp > self._known.until:
                 # The moment comes first: what is imported after it begins beyond it.
-                self._known = self._read(until=self._judged())
+                self._known = listed(self._reads, until=self._judged())
             if timestamp > self._known.until:
                 raise TryAgain(f"no list of versions can judge a decision of {timestamp} yet")
             return self._known
@@ -115,14 +115,16 @@ class Catalogue:
         stored = self._reads.get([place]).get(place)
         return until if stored is None else int(stored["until"])
 
-    def _read(self, *, until: int) -> Known:
-        versions, unreadable = [], []
-        for item in self._reads.query(tables.PIPELINE, keys.known_pattern("").pk):
-            try:
-                versions += parse([item])
-            except ValidationError:
-                unreadable.append(_scope_of(item))
-        return Known(versions, unreadable, until)
+
+def listed(reads: Reads, *, until: int = -1) -> Known:
+    """Read the list of versions as it is now, to judge decisions up to `until`."""
+    versions, unreadable = [], []
+    for item in reads.query(tables.PIPELINE, keys.known_pattern("").pk):
+        try:
+            versions += parse([item])
+        except ValidationError:
+            unreadable.append(_scope_of(item))
+    return Known(versions, unreadable, until)
 
 
 def parse(items: Iterable[Mapping[str, Any]]) -> list[PatternVersion]:
@@ -131,7 +133,7 @@ def parse(items: Iterable[Mapping[str, Any]]) -> list[PatternVersion]:
     Raises:
         ValidationError: a newer release wrote one that this one cannot read.
     """
-    return [PatternVersion.model_validate_json(item["version"]) for item in items]
+    return [PatternVersion.read(item["version"]) for item in items]
 
 
 def _scope_of(item: Mapping[str, Any]) -> Scope:

@@ -22,7 +22,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from sharpwave.schemas.numbers import canonical_json
-from sharpwave.schemas.ownership import IGNORED, WORKER
+from sharpwave.schemas.ownership import IGNORED, RESERVED, WORKER
 from sharpwave.workers.stream_records import MUTABLE
 
 ELEMENT_BYTES, KEY_BYTES, CONTENT_BYTES = 20, 8, 3
@@ -184,7 +184,11 @@ def content_digest(item: Mapping[str, Any]) -> bytes:
     Args:
         item: plain attributes, as `item_from_wire` gives them.
     """
-    content = {name: value for name, value in item.items() if name not in _NO_CONTENT}
+    content = {
+        name: value
+        for name, value in item.items()
+        if name not in _NO_CONTENT and not name.startswith(RESERVED)
+    }
     return _digest(canonical_json(content), CONTENT_BYTES)
 
 

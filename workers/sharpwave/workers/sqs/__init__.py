@@ -19,6 +19,7 @@ from sharpwave.workers.sqs.errors import (
     QueueUnavailable,
     RedriveMissing,
     SqsBrokerError,
+    UnknownActor,
     Unsendable,
     Unsent,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Snapshot",
     "SqsBrokerError",
     "SqsClient",
+    "UnknownActor",
     "Unsendable",
     "Unsent",
     "VisibilityRetries",

@@ -20,7 +20,7 @@ from sharpwave.workers.sqs.client import SqsClient, code_of, default_client
 from sharpwave.workers.sqs.consumer import SqsConsumer
 from sharpwave.workers.sqs.errors import EnqueueFailed, MiddlewareRefused, RedriveMissing
 from sharpwave.workers.sqs.lifecycle import DieWithMaster, Drain
-from sharpwave.workers.sqs.message import RetryIn, SqsMessage
+from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
 from sharpwave.workers.sqs.portions import BATCH_BYTES
 from sharpwave.workers.sqs.queues import Queues
@@ -166,6 +166,7 @@ class SQSBroker(Broker):
             channel,
             bodies=self._bodies,
             actors=self.actors,
+            judge=self._judge,
             timeout_s=timeout / 1000,
             options=self._receiving,
         )
@@ -300,6 +301,10 @@ class SQSBroker(Broker):
                 log.critical("middleware failed after %s", signal, exc_info=True)
                 if signal == "process_message":
                     _retry_later(args[0])
+
+    def _judge(self, message: SqsMessage, error: BaseException) -> RetryIn | DeadLetter:
+        retries = next(m for m in self.middleware if isinstance(m, VisibilityRetries))
+        return retries.judge(self, message, error)
 
     def _hooks_of(self, name: str) -> tuple[Callable[..., Any], ...]:
         if (hooks := self._hooks.get(name)) is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -13,13 +13,15 @@ from dramatiq import Actor, Consumer, MessageProxy
 
 from sharpwave.workers.sqs.body import Bodies
 from sharpwave.workers.sqs.channel import Channel
-from sharpwave.workers.sqs.errors import Poison
+from sharpwave.workers.sqs.errors import Poison, UnknownActor
 from sharpwave.workers.sqs.held import Held
 from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 from sharpwave.workers.sqs.receive import ReceiveOptions, Receiver
 from sharpwave.workers.sqs.retries import backoff_s
 
 log = logging.getLogger(__name__)
+
+Judge = Callable[[SqsMessage, BaseException], RetryIn | DeadLetter]
 
 _FLUSH_S = 5.0
 
@@ -33,7 +35,8 @@ class SqsConsumer(Consumer):
     Args:
         channel: holds and settles the messages.
         bodies: decodes them.
-        actors: the actors of this process by name; a message for any other is poison.
+        actors: the actors of this process by name.
+        judge: says what becomes of a message that failed, here of one for an unknown actor.
         timeout_s: longest wait of `next()` for a message.
     """
 
@@ -43,12 +46,14 @@ class SqsConsumer(Consumer):
         *,
         bodies: Bodies,
         actors: Mapping[str, Actor[Any, Any]],
+        judge: Judge,
         timeout_s: float,
         options: ReceiveOptions,
     ) -> None:
         self._channel = channel
         self._bodies = bodies
         self._actors = actors
+        self._judge = judge
         self._timeout_s = timeout_s
         self._ready: SimpleQueue[SqsMessage | None] = SimpleQueue()
         self._lock = threading.Lock()
@@ -76,11 +81,7 @@ class SqsConsumer(Consumer):
     def nack(self, message: MessageProxy) -> None:
         """Retry or bury a failed message, by its verdict."""
         assert isinstance(message, SqsMessage)
-        verdict = message.verdict or DeadLetter(_rejection(message))
-        if isinstance(verdict, RetryIn):
-            self._channel.retry(message.held, verdict.delay_s)
-        else:
-            self._channel.bury(message.held, verdict.reason)
+        self._obey(message, message.verdict or DeadLetter(_rejection(message)))
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give messages that were not processed back to the queue, at once."""
@@ -124,15 +125,18 @@ class SqsConsumer(Consumer):
         held = self._hold(raw, now)
         try:
             message = self._bodies.decode(held.body, queue_name=self._channel.queue.name)
-            actor = self._actors.get(message.actor_name)
-            if actor is None:
-                raise Poison(f"no actor {message.actor_name!r} in this worker")
+            if (actor := self._actors.get(message.actor_name)) is None:
+                # While versions run side by side a newer worker may have it, so it stays.
+                unknown = SqsMessage(message, held)
+                self._obey(unknown, self._judge(unknown, UnknownActor(message.actor_name)))
+                log.warning("unknown actor", extra={"actor": message.actor_name})
+                return None
         except Poison as poison:
             self._channel.metrics.add(poison=1)
             self._channel.bury(held, str(poison))
             return None
         except Exception as error:
-            log.warning("claim failed", extra={"sqs_id": held.sqs_id, "error": str(error)})
+            log.warning("not admitted", extra={"sqs_id": held.sqs_id, "error": str(error)})
             self._channel.retry(held, backoff_s(held.receives, min_s=1))
             return None
         eta_ms = message.options.pop("eta", None)
@@ -144,6 +148,12 @@ class SqsConsumer(Consumer):
             limit_s = limit_ms / 1000 + self._channel.options.visibility_s
             held.heartbeat_until = max(held.heartbeat_until, now + limit_s)
         return SqsMessage(message, held)
+
+    def _obey(self, message: SqsMessage, verdict: RetryIn | DeadLetter) -> None:
+        if isinstance(verdict, RetryIn):
+            self._channel.retry(message.held, verdict.delay_s)
+        else:
+            self._channel.bury(message.held, verdict.reason)
 
     def _hold(self, raw: Mapping[str, Any], now: float) -> Held:
         system = raw.get("Attributes", {})

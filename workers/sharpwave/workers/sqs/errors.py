@@ -7,6 +7,7 @@ SqsBrokerError
 ├── Unsendable           a message that SQS can never take: too large, too late, no group
 ├── EnqueueFailed        some messages were not accepted; it names each of them
 ├── Poison               a received body that no worker can ever run
+├── UnknownActor         a received message for an actor that this worker does not have
 └── ClaimMissing         a claimed body is gone from its store
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Message
-from dramatiq.errors import BrokerConnectionError, BrokerError
+from dramatiq.errors import ActorNotFound, BrokerConnectionError, BrokerError
 
 
 class SqsBrokerError(BrokerError):
@@ -95,6 +96,15 @@ class EnqueueFailed(SqsBrokerError):
 
 class Poison(SqsBrokerError):
     """A body that no worker can ever run; it belongs in the dead-letter queue."""
+
+
+class UnknownActor(SqsBrokerError, ActorNotFound):
+    """A message names an actor that this worker does not have; another, newer one may."""
+
+    def __init__(self, actor_name: str) -> None:
+        """Name the actor."""
+        super().__init__(f"no actor {actor_name!r} in this worker")
+        self.actor_name = actor_name
 
 
 class ClaimMissing(SqsBrokerError):

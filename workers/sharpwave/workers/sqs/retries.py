@@ -91,16 +91,17 @@ class VisibilityRetries(Middleware):
         if exception is None or not isinstance(message, SqsMessage):
             return
         message.fail()
-        message.verdict = self._judge(broker, message, exception)
+        message.verdict = self.judge(broker, message, exception)
         if isinstance(message.verdict, RetryIn):
             log.info(
                 "retry later",
                 extra={"message_id": message.message_id, "delay_s": message.verdict.delay_s},
             )
 
-    def _judge(
+    def judge(
         self, broker: Broker, message: SqsMessage, exception: BaseException
     ) -> RetryIn | DeadLetter:
+        """Say what becomes of a message that failed with an exception."""
         actor = broker.actors.get(message.actor_name)
         actor_options = actor.options if actor is not None else {}
 

@@ -8,7 +8,6 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, boundaries
-from sharpwave.workers.archive import admitted
 from sharpwave.workers.envelope import image_of
 from sharpwave.workers.learning.counts import Counts, fold, total
 from sharpwave.workers.learning.learn import contributions
@@ -38,12 +37,14 @@ def counts(world: World, book: Book) -> Iterator[str]:
 
 def _versions(world: World) -> list[PatternVersion]:
     items = world.tables.query(tables.PIPELINE, keys.known_pattern("").pk)
-    return [PatternVersion.model_validate_json(item["version"]) for item in items]
+    return [PatternVersion.read(item["version"]) for item in items]
 
 
 def _recount(world: World, versions: list[PatternVersion]) -> dict[str, Counts]:
     buckets: dict[Any, set[bytes]] = defaultdict(set)
-    for line in admitted(world.archive.lines()):
+    for line in world.archive.lines():
+        if line["state"] == "refusal":
+            continue
         decision = item_from_wire(image_of(line))
         for each in contributions(decision, versions):
             buckets[each.subject, each.day].add(each.element)

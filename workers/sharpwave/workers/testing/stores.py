@@ -49,5 +49,16 @@ class MemoryArchive:
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Read every line of every part, days in order."""
-        for _, texts in sorted(self.parts):
-            yield from map(parse_json, texts)
+        for name in self.part_names():
+            yield from self.read(name)
+
+    def part_names(self) -> list[str]:
+        """Name every part, days in order."""
+        return [
+            f"{day}/{number}"
+            for day, number in sorted((day, number) for number, (day, _) in enumerate(self.parts))
+        ]
+
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
+        """Read the lines of one part."""
+        return map(parse_json, self.parts[int(name.rpartition("/")[2])][1])

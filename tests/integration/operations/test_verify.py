@@ -1,0 +1,368 @@
+"""`verify` passes when everything that was written is counted right, and names what is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Letter, Mailbox
+from sharpwave.infra.pattern_import import import_patterns
+from sharpwave.infra.replay import replay
+from sharpwave.infra.verify import verify
+from sharpwave.schemas import keys
+from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
+from sharpwave.schemas.times import iso_ms
+from sharpwave.workers import ticks
+from sharpwave.workers.actors import handlers
+from sharpwave.workers.learning.publish import attributes
+from sharpwave.workers.main import Clients, build_ports, build_router
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.settings import Settings
+
+Raw = Mapping[str, Callable[..., Any]]
+
+AGENTS = ("hunter", "trader", "stranger")
+KIND = "SOURCE_SELECTION"
+SUBJECT = "pattern:hunter:up@1"
+DEFINITIONS = [
+    {
+        "pattern_id": "up",
+        "agent_id": "hunter",
+        "decision_type": KIND,
+        "conditions": [{"path": "context.market", "op": "eq", "value": "up"}],
+    },
+    {
+        "pattern_id": "down",
+        "decision_type": KIND,
+        "conditions": [{"path": "context.market", "op": "eq", "value": "down"}],
+    },
+]
+
+
+class Scene:
+    """A deployment whose workers are this process, and whose stream is what the test feeds."""
+
+    def __init__(self, deployment: Deployment, folder: Path, raw: Raw) -> None:
+        self.raw = raw
+        self.deployment, self.items, self.folder = deployment, Items(deployment), folder
+        self.archive = f"file://{folder}"
+        settings = Settings(prefix=deployment.prefix, archive=self.archive, archive_linger_s=0)
+        made = Clients(deployment.dynamodb, None, deployment.sqs, None)
+        self.route = build_router(settings)
+        self.actors = {
+            name: handle
+            for duties in handlers(build_ports(settings, made)).values()
+            for name, handle in duties.items()
+        }
+        self.decisions: list[dict[str, Any]] = []
+
+    def decide(self, number: int, agent: str, market: str) -> dict[str, Any]:
+        at = time.time() - 3 * 86_400 * (number % 2)
+        context = {"market": market, "cycle": number}
+        decision: dict[str, Any] = self.raw["decision"](agent, at=at, context=context)
+        return decision
+
+    def write(self, item: dict[str, Any]) -> None:
+        """Store a decision without a stream that would carry it."""
+        self.items.put(DECISIONS, item)
+        self.decisions.append(item)
+
+    def carry(self, *items: dict[str, Any], old: dict[str, Any] | None = None) -> None:
+        """Do to decisions what pump and workers do."""
+        records = [self.raw["record"](item, old=old) for item in items]
+        for message in self.route(DECISIONS, records):
+            self.handle(message)
+
+    def handle(self, message: Outgoing) -> None:
+        body = json.loads(message.body)
+        self.actors[body["actor_name"]](body["kwargs"]["entries"])
+
+    def publish(self) -> None:
+        self.handle(ticks.tick(ticks.FIGURES, clock=time.time))
+
+    def parts(self) -> list[Path]:
+        return sorted(self.folder.glob("day=*/*.gz"))
+
+
+@pytest.fixture
+def scene(deployment: Deployment, tmp_path: Path, raw: Raw) -> Scene:
+    """Two patterns and eighteen decisions on two days, counted, archived and published."""
+    scene = Scene(deployment, tmp_path / "archive", raw)
+    definitions = [PatternDefinition.model_validate(each) for each in DEFINITIONS]
+    import_patterns(deployment, definitions, now=time.time() - 10 * 86_400)
+    for number in range(18):
+        market = "up" if number % 3 else "down"
+        item = scene.decide(number, AGENTS[number % 2 + number // 12], market)
+        if number % 4:
+            item["outcome"] = {"success": number % 5 > 1, "quality_score": Decimal("0.5")}
+        scene.write(item)
+    scene.carry(*scene.decisions)
+    scene.publish()
+    return scene
+
+
+def test_what_agrees_is_verified(scene: Scene, sharpwave: Any) -> None:
+    code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    assert (code, found["ok"], found["findings"]) == (0, True, [])
+    assert (found["decisions"], found["patterns_checked"]) == (18, 2)
+    assert found["ledgers_checked"] > 2
+
+
+def test_what_is_published_is_what_a_replay_says(scene: Scene) -> None:
+    replayed = replay(scene.deployment, scene.archive)
+
+    for pk, name in (
+        (keys.pattern_pk("hunter"), "up"),
+        (keys.shared_pattern_pk("general"), "down"),
+    ):
+        row = scene.items.get(MEMORY, keys.Key(pk, name)) or {}
+        owner = "hunter" if name == "up" else "shared#general"
+        figures = attributes(replayed[keys.pattern_subject(owner, name, 1)])
+        shown = {name: row.get(name) for name in figures if not name.startswith("GSI")}
+        assert shown == {name: figures[name] for name in shown}
+        assert row["sample_size"] > 0
+
+
+def test_a_deployment_without_decisions_is_verified(deployment: Deployment, sharpwave: Any) -> None:
+    code, found = sharpwave("verify", "--archive", "file:///nowhere", "--wait", "0")
+
+    assert (code, found["decisions"], found["findings"]) == (0, 0, [])
+
+
+# -- everything that must be named ---------------------------------------------------------------
+
+
+def no_archive(scene: Scene) -> None:
+    scene.archive = f"file://{scene.folder.parent / 'elsewhere'}"
+
+
+def another_archive(scene: Scene) -> None:
+    other = Scene(scene.deployment, scene.folder.parent / "other", scene.raw)
+    line = scene.raw["decision"]("hunter", at=time.time() - 40 * 86_400)
+    for message in scene.route(DECISIONS, [scene.raw["record"](line)]):
+        if message.queue == "archive":
+            other.handle(message)
+    scene.archive = other.archive
+
+
+def a_part_less(scene: Scene) -> None:
+    scene.parts()[0].unlink()
+
+
+def a_torn_part(scene: Scene) -> None:
+    part = scene.parts()[0]
+    part.write_bytes(part.read_bytes()[:-9])
+
+
+def a_head_less(scene: Scene) -> None:
+    head = heads(scene, SUBJECT)[0]
+    scene.items.delete(PIPELINE, head)
+
+
+def a_day_moved(scene: Scene) -> None:
+    head = heads(scene, SUBJECT)[0]
+    row = scene.items.get(PIPELINE, head) or {}
+    _, _, slot = head.sk.split("#", 2)
+    scene.items.delete(PIPELINE, head)
+    scene.items.put(PIPELINE, {**row, **keys.ledger_head(SUBJECT, "2008-10-10", slot).item()})
+
+
+def another_outcome(scene: Scene) -> None:
+    head = heads(scene, SUBJECT)[0]
+    row = (scene.items.get(PIPELINE, head) or {})["c"]
+    assert row[1] > row[2]
+    row[2] += 1
+    scene.items.update(PIPELINE, head, {"c": row})
+
+
+def a_ledger_of_nobody(scene: Scene) -> None:
+    head = keys.ledger_head("pattern:nobody:none@1", "2008-10-10", "2008-10-10T00")
+    scene.items.put(PIPELINE, {**head.item(), "c": [1, 1, 1, 0, 0, 0, 0, 0, 1]})
+
+
+def a_decision_nobody_saw(scene: Scene) -> None:
+    scene.write(scene.decide(1, "hunter", "up"))
+
+
+def an_outcome_nobody_saw(scene: Scene) -> None:
+    item = scene.decisions[0]
+    assert "outcome" not in item
+    scene.items.put(DECISIONS, {**item, "outcome": {"success": True}})
+
+
+def a_message_to_count(scene: Scene) -> None:
+    send(scene, "learn")
+
+
+def a_delayed_message(scene: Scene) -> None:
+    box = Mailbox(scene.deployment, "archive")
+    scene.deployment.sqs.send_message(QueueUrl=box.url, MessageBody="{}", DelaySeconds=600)
+
+
+def a_dead_letter(scene: Scene) -> None:
+    send(scene, "archive_dlq")
+
+
+def send(scene: Scene, queue: str) -> None:
+    assert Mailbox(scene.deployment, queue).send([Letter("", "", "{}", {}, {})])
+
+
+def pump(scene: Scene, **more: Any) -> None:
+    report = {"at": int(time.time()), "lag_s": 0, "open_shards": 1, "failing_shards": 0, **more}
+    scene.items.put(PIPELINE, {**keys.heartbeat(f"pump:{DECISIONS}").item(), **report})
+
+
+def a_troubled_pump(scene: Scene) -> None:
+    pump(scene, lag_s=Decimal("120.5"), failing_shards=1)
+
+
+def a_mark(scene: Scene) -> None:
+    scene.items.put(PIPELINE, {**keys.changed(SUBJECT, "2025-10-18").item(), "rev": 1})
+
+
+def a_wrong_sum(scene: Scene) -> None:
+    day = iso_ms(time.time())[:10]
+    place = keys.ledger_day(SUBJECT, day)
+    assert scene.items.update(PIPELINE, place, {"c": [9, 1, 1, 0, 0, 0, 0, 0, 1]})
+
+
+def a_writer_less(scene: Scene) -> None:
+    assert scene.items.delete(MEMORY, keys.writer(KIND, "stranger"))
+
+
+def a_wrong_figure(scene: Scene) -> None:
+    place = keys.Key(keys.pattern_pk("hunter"), "up")
+    assert scene.items.update(MEMORY, place, {"base_rate": Decimal("0.1")})
+
+
+def a_pattern_of_a_newer_release(scene: Scene) -> None:
+    place = keys.known_pattern(SUBJECT)
+    version = json.loads((scene.items.get(PIPELINE, place) or {})["version"])
+    scene.items.update(PIPELINE, place, {"version": json.dumps({**version, "form": 2})})
+
+
+def heads(scene: Scene, subject: str) -> list[keys.Key]:
+    found = scene.items.query(PIPELINE, keys.ledger_pk(subject), begins="H#")
+    return [keys.Key(item["PK"], item["SK"]) for item in found]
+
+
+@pytest.mark.parametrize(
+    ("harm", "kind", "words"),
+    [
+        (no_archive, "empty_archive", "nothing is archived at"),
+        (another_archive, "foreign_archive", "another deployment's"),
+        (a_part_less, "not_archived", "the archive lacks"),
+        (a_torn_part, "damaged_archive", "cannot be read"),
+        (a_head_less, "not_counted", f"lack decisions that are archived: {SUBJECT} on "),
+        (a_day_moved, "moved", "2008-10-10"),
+        (another_outcome, "outcomes", SUBJECT),
+        (a_ledger_of_nobody, "not_archived", "pattern:nobody:none@1 on 2008-10-10"),
+        (a_decision_nobody_saw, "unseen", "1 decision in agent_decisions"),
+        (an_outcome_nobody_saw, "unseen", "1 decision in agent_decisions"),
+        (a_pattern_of_a_newer_release, "unreadable", "1 pattern version"),
+    ],
+)
+def test_what_is_wrong_is_named_and_fails(
+    scene: Scene, sharpwave: Any, harm: Callable[[Scene], None], kind: str, words: str
+) -> None:
+    harm(scene)
+
+    code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    assert (code, found["ok"]) == (1, False)
+    named = {each["kind"]: each for each in found["findings"]}
+    assert words in named[kind]["what"]
+    assert named[kind]["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("harms", "expected"),
+    [
+        (
+            (a_message_to_count, a_delayed_message, a_dead_letter, a_troubled_pump, a_mark),
+            {
+                "pending": ["queue learn still holds 1 message", "queue archive still holds 1"],
+                "dead_letters": ["archive_dlq holds 1 dead letter"],
+                "pump_late": ["120 s behind"],
+                "pump_failing": ["1 of 1 shards"],
+                "unpublished": ["1 ledger day changed"],
+            },
+        ),
+        (
+            (a_wrong_sum, a_writer_less, a_wrong_figure),
+            {
+                "not_summed": [SUBJECT],
+                "unlisted": [f"stranger of {KIND}"],
+                "misfigured": [SUBJECT],
+            },
+        ),
+    ],
+)
+def test_every_one_of_several_faults_is_named(
+    scene: Scene,
+    sharpwave: Any,
+    harms: Sequence[Callable[[Scene], None]],
+    expected: Mapping[str, Sequence[str]],
+) -> None:
+    for harm in harms:
+        harm(scene)
+
+    code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    assert code == 1
+    named: dict[str, str] = {}
+    for each in found["findings"]:
+        named[each["kind"]] = named.get(each["kind"], "") + each["what"]
+    assert named.keys() == expected.keys()
+    assert all(words in named[kind] for kind, listed in expected.items() for words in listed)
+
+
+def test_an_unseen_decision_is_named_by_its_key(scene: Scene, sharpwave: Any) -> None:
+    a_decision_nobody_saw(scene)
+    lost = scene.decisions[-1]
+
+    _, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    (finding,) = found["findings"]
+    assert f"{lost['PK']} {lost['SK']}" in finding["what"]
+    assert finding["remedy"] == f"sharpwave reconcile {DECISIONS}"
+
+
+def test_what_the_router_refused_is_not_missed(scene: Scene, sharpwave: Any) -> None:
+    item = scene.decisions[0]
+    changed = {**item, "context": {"market": "sideways"}}
+    scene.items.put(DECISIONS, changed)
+    scene.carry(changed, old=item)
+    scene.items.put(DECISIONS, {**scene.decide(2, "hunter", "up"), "decision_type": "ANOTHER"})
+
+    code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    assert (code, found["findings"]) == (0, [])
+
+
+def test_it_waits_for_what_is_on_its_way(scene: Scene) -> None:
+    item = scene.decide(3, "hunter", "up")
+    scene.write(item)
+
+    def arrive() -> None:
+        scene.carry(item)
+        scene.publish()
+
+    late = Timer(1.0, arrive)
+    late.start()
+    found = verify(scene.deployment, scene.archive, wait_s=30)
+    late.join()
+
+    assert found.ok, found
+    assert found.decisions == 19
