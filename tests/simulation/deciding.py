@@ -69,7 +69,7 @@ class Deciding(Stage):
         # A record is judged by the moment it is stored, so past its ttl any change is refused.
         if decided is None or decided.item.get("ttl", 1 << 40) <= self.scene.clock():
             return
-        if decided.is_spoilt:
+        if decided.is_spoilt or decided.others:
             return
         key = records.key_of(decided.item)
         revision = decided.last.revision + 1
@@ -82,7 +82,7 @@ class Deciding(Stage):
         """Change an outcome without a higher revision; withdraw the change, or leave it."""
         decided = self._some_decision()
         item = self.stored(tables.DECISIONS, records.key_of(decided.item)) if decided else None
-        if decided and item and "outcome" in item and not decided.is_spoilt:
+        if decided and item and "outcome" in item and not (decided.is_spoilt or decided.others):
             key, held = records.key_of(decided.item), item["outcome"]
             wrong = {**held, "success": not held["success"]}
             self.update(tables.DECISIONS, key, {"outcome": wrong})

@@ -373,12 +373,13 @@ def hunt(name: str, *, patience: int, start: int = 0) -> Caught:
 def table(names: Sequence[str], *, patience: int, jobs: int) -> int:
     """Print which mutants are caught, and how soon; gives 1 if one is not."""
     chosen = list(names) or list(MUTANTS)
-    with ProcessPoolExecutor(jobs) as pool:
-        results = list(pool.map(partial(hunt, patience=patience), chosen))
     print("| rule | mutant | seeds until caught | by |\n| --- | --- | --- | --- |")
-    for caught in results:
-        mutant = MUTANTS[caught.name]
-        until = str(caught.seeds) if caught.seed >= 0 else "not caught"
-        rule = mutant.rule or "-"
-        print(f"| {rule} | {caught.name}: {mutant.what} | {until} | {caught.violation[:110]} |")
-    return 1 if any(caught.seed < 0 for caught in results) else 0
+    missed = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        for caught in pool.map(partial(hunt, patience=patience), chosen):
+            mutant = MUTANTS[caught.name]
+            missed += caught.seed < 0
+            until = str(caught.seeds) if caught.seed >= 0 else "not caught"
+            line = f"{mutant.rule or '-'} | {caught.name}: {mutant.what} | {until}"
+            print(f"| {line} | {caught.violation[:110]} |", flush=True)
+    return 1 if missed else 0

@@ -40,11 +40,12 @@ def _episodes(scene: Scene, stored: dict[keys.Key, Item]) -> Iterator[str]:
         if key.pk.endswith("#episode")
     }
     faults: list[str] = []
-    # Of a day whose decisions their agent deleted before they came of age, nothing is promised.
+    # Of a day whose decisions their agent deleted or spoilt before they came of age, nothing is
+    # promised; one that has an episode must count them all the same.
     kept = {
         _place(decided.item)
         for decided in scene.book.decisions.values()
-        if not decided.is_forgotten
+        if not (decided.is_forgotten or decided.is_spoilt)
     }
     for told in tellings(scene.book.decisions.values()):
         faults = list(_differences(found, told, kept))
