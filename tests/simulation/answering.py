@@ -1,9 +1,9 @@
 """What agents do with what they receive: acknowledge by the rules, oddly, or not at all."""
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.workers.ports import Item
-
 from simulation.stage import Stage
 
 _RANK = {"PENDING": 0, "EXPIRED": 2, "FAILED": 3, "PROCESSED": 4}
@@ -71,6 +71,17 @@ class Answering(Stage):
         if key:
             self.scene.tables.remove(tables.SIGNALS, key)
             self.book.dropped.add(key)
+
+    def forge_row(self) -> None:
+        """Put a row where a worker's would be, or for a signal that is for somebody else."""
+        sent = self.chance.choice(list(self.book.signals.values()) or [None])
+        if sent is None:
+            return
+        key = keys.inbox_row(self.someone(), sent.key, signal_uid(*sent.key))
+        if self.stored(tables.SIGNALS, key) is None and key not in self.book.dropped:
+            moment = int(self.scene.clock())
+            self.put(tables.SIGNALS, {**key.item(), "status": "PROCESSED", "processed_at": moment})
+            self.book.forged.add(key)
 
     def _acknowledge(self, key: keys.Key, **more: object) -> None:
         row = self.stored(tables.SIGNALS, key)

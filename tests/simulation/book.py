@@ -121,6 +121,7 @@ class Book:
         arrivals: whatever reached an agent's queue.
         acknowledged: the ends that agents set on their rows by the rules.
         dropped: rows that their agents deleted.
+        forged: rows that agents made themselves.
         decisions: the admitted ones.
         memories: the valid ones, as last written.
         oversized: entries of memory that fit as such, but not as a fact.
@@ -138,6 +139,7 @@ class Book:
     arrivals: list[Arrival] = field(default_factory=list)
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
     dropped: set[Key] = field(default_factory=set)
+    forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
     memories: dict[Key, Item] = field(default_factory=dict)
     oversized: set[Key] = field(default_factory=set)

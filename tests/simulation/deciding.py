@@ -7,7 +7,6 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import records
-
 from simulation.book import Decided, State
 from simulation.stage import Stage
 
@@ -51,6 +50,10 @@ class Deciding(Stage):
         source = self.someone()
         if self.chance.random() < 0.3:
             self._decide(source, event_time="1971-01-01")
+            return
+        if self.chance.random() < 0.3:
+            item = self._decision(source, back=-20_000)
+            self.must_refuse(tables.DECISIONS, self.put(tables.DECISIONS, item), source)
             return
         ahead = self.chance.choice([3 * DAY_S, 40_000 * DAY_S])
         item = self._decision(source, event_time=iso_ms(self.scene.clock() + ahead)[:10])

@@ -126,6 +126,8 @@ def _rest(scene: Scene, chance: Random, crowd: Crowd, scheduler: Scheduler) -> N
             chance.choice([crowd.answer, crowd.answer_late, crowd.resolve])()
         scheduler.drain()
         scene.tables.expire(lambda table, key: chance.random() < 0.7)
+        if scene.book.gaps or chance.random() < 0.2:
+            crowd.reconcile()
         for _ in range(3):
             scheduler.tick()
             scheduler.drain()

@@ -23,7 +23,6 @@ from sharpwave.workers.learning import writers as writing
 from sharpwave.workers.ports import Delete, Location, TryAgain
 from sharpwave.workers.testing import world
 from sharpwave.workers.testing.queues import MemoryWorkQueues
-
 from simulation.histories import run
 from simulation.weather import Weather, draw
 
@@ -77,7 +76,7 @@ def _chunks_read_again() -> AbstractContextManager[object]:
     def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
         place = Location(tables.SIGNALS, signal)
         found = ports.reads.get([place])
-        admitted: Any = deliver.admitted
+        admitted: Any = vars(deliver)["admitted"]
         with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
             return whole(signal, chunk, ports)
 
@@ -143,9 +142,7 @@ def _told_each_time() -> AbstractContextManager[object]:
         anew = [
             each._replace(claim=each.claim._replace(sk=f"{each.claim.sk}#{time.time_ns()}{n}"))
             if hasattr(each, "_replace")
-            else replace(
-                each, claim=each.claim._replace(sk=f"{each.claim.sk}#{time.time_ns()}{n}")
-            )
+            else replace(each, claim=each.claim._replace(sk=f"{each.claim.sk}#{time.time_ns()}{n}"))
             for n, each in enumerate([*many, *many, *many])
         ]
         return whole(self, anew)
@@ -205,6 +202,34 @@ def _first_effect_stands() -> Iterator[None]:
         yield
 
 
+def _strict(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def parse_json(text: Any) -> Any:
+        content = parse(text)
+        if any("since_next_release" in entry for entry in content["kwargs"]["entries"]):
+            raise ValueError("unknown key since_next_release")
+        return content
+
+    return parse_json
+
+
+def _strict_forms(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def parse_all(items: Any) -> Any:
+        held = list(items)
+        if any("since_next_release" in item["version"] for item in held):
+            raise ValueError("unknown key since_next_release")
+        return parse(held)
+
+    return parse_all
+
+
+@contextmanager
+def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
 STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
 CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
 
@@ -247,7 +272,7 @@ MUTANTS: dict[str, Mutant] = {
         6, "the sender is not told that a delivery expired", _nobody_is_told, ("deadlines",)
     ),
     "any-row-counts": Mutant(
-        7, "a mirror takes rows that no worker wrote", _any_row_counts, ("rows", "tampering")
+        7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
     ),
     "digits-name-agents": Mutant(
         7,
@@ -298,8 +323,14 @@ MUTANTS: dict[str, Mutant] = {
     "unknown-keys-refused": Mutant(
         13,
         "messages with keys of a newer release are not read",
-        lambda: patch.object(world, "parse_json", _strict(world.parse_json)),
+        lambda: patch.object(world, "parse_json", _strict(vars(world)["parse_json"])),
         ("versions",),
+    ),
+    "unknown-forms-refused": Mutant(
+        13,
+        "a version with keys of a newer release is not read",
+        lambda: patch.object(catalogue, "parse", _strict_forms(catalogue.parse)),
+        ("versions", "counting"),
     ),
     "strangers-left-out": Mutant(
         14,
@@ -335,24 +366,6 @@ MUTANTS: dict[str, Mutant] = {
         0, "a message is deleted before its effect", _first_effect_stands, (), STORMY
     ),
 }
-
-
-def _strict(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def parse_json(text: Any) -> Any:
-        content = parse(text)
-        if any("since_next_release" in entry for entry in content["kwargs"]["entries"]):
-            raise ValueError("unknown key since_next_release")
-        return content
-
-    return parse_json
-
-
-@contextmanager
-def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
 
 
 def hunt(name: str, *, patience: int, start: int = 0) -> Caught:

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 from sharpwave.infra import pattern_import
 from sharpwave.infra.errors import Conflict
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
-
 from simulation.book import Listed
 from simulation.scene import STREAMED
 from simulation.stage import Stage
@@ -68,6 +67,15 @@ class Operating(Stage):
     def mix_versions(self) -> None:
         """From now on some messages and stored forms come from a newer release."""
         self.scene.touch_up = self._newer
+        for listed in self.scene.tables.query(tables.PIPELINE, keys.known_pattern("").pk):
+            content = json.loads(listed["version"])
+            content["definition"]["since_next_release"] = content["since_next_release"] = [1]
+            key = keys.Key(listed["PK"], listed["SK"])
+            more = {"since_next_release": 1, "version": json.dumps(content)}
+            self.update(tables.PIPELINE, key, more)
+        for name in self.registered()[:2]:
+            key = keys.registration(name)
+            self.update(tables.STATE, key, {"since_next_release": {"more": "of it"}})
 
     def begin(self) -> None:
         """Import the pattern that is there from the start, and let it take effect."""

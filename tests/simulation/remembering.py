@@ -1,10 +1,11 @@
 """What agents do with short-term memory."""
 
+from typing import Any
+
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import records
-
 from simulation.stage import Stage
 
 #: An entry of about this many bytes fits a table, and with a fact's own attributes does not.
@@ -54,7 +55,7 @@ class Remembering(Stage):
         item = self._entry(source)
         self.book.memories[self.put(tables.STATE, item)] = item
 
-    def _entry(self, source: str, **more: object) -> Item:
+    def _entry(self, source: str, **more: Any) -> Item:
         lifetime = self.chance.choice([3 * DAY_S, 3 * DAY_S, 900])
         return records.memory(
             source,
@@ -62,7 +63,9 @@ class Remembering(Stage):
             at=self.now_of(source),
             importance=self.chance.choice([0, 0, 1]),
             ttl=int(self.scene.clock()) + lifetime,
-            **{"GSI1_PK": "plan", "GSI1_SK": "2025", **more},
+            GSI1_PK="plan",
+            GSI1_SK="2025",
+            **more,
         )
 
     def _change(self, key: keys.Key, values: Item) -> None:

@@ -16,7 +16,6 @@ from sharpwave.workers.ports import Fate, Post
 from sharpwave.workers.testing.faults import Faults
 from sharpwave.workers.testing.queues import Held, MemoryInboxes
 from sharpwave.workers.testing.world import Process, World
-
 from simulation.book import Arrival, Book
 
 

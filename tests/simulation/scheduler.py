@@ -9,7 +9,6 @@ from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.testing.faults import Crash
 from sharpwave.workers.testing.queues import Held
 from sharpwave.workers.testing.simulation import shuffled
-
 from simulation.scene import STREAMED, Scene, Worker
 from simulation.weather import Weather
 

@@ -5,7 +5,6 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Fate, Item
 from sharpwave.workers.testing import records
-
 from simulation.book import Sent
 from simulation.stage import Stage
 

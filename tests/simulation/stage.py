@@ -7,7 +7,6 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.testing import records
-
 from simulation.book import Book, Refused, Standing
 from simulation.scene import Scene
 from simulation.weather import Weather

@@ -17,6 +17,7 @@ THEMES: dict[str, tuple[str, ...]] = {
     "outages": ("send", "send", "send_to_some", "break_inbox", "answer", "wait"),
     "deadlines": ("send_briefly", "send_briefly", "answer", "wait", "answer_late"),
     "rows": ("send", "answer", "acknowledge_oddly", "spoil_row", "overwrite_row", "drop_row"),
+    "forgeries": ("send", "forge_row", "forge_row", "answer", "send_to_some", "forge_row"),
     "counting": ("decide", "decide", "resolve", "resolve", "revise_badly", "edit_pattern"),
     "clocks": ("decide", "import_pattern", "edit_pattern", "decide", "resolve", "decide"),
     "rates": ("decide_many", "decide_many", "decide_by_strangers", "resolve", "edit_pattern"),

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from sharpwave.schemas.keys import Key
 from sharpwave.workers.testing.records import key_of
-
 from simulation.scene import Scene
 
 

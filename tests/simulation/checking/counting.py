@@ -10,7 +10,6 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.ports import Item
-
 from simulation.book import Decided, Listed, State
 from simulation.scene import Scene
 
@@ -41,13 +40,20 @@ def figures(scene: Scene) -> Iterator[str]:
 
 
 def tellings(decisions: Iterable[Decided]) -> Iterator[list[Story]]:
-    """Tell what was decided, once for each way in which rewritten keys may have been taken."""
-    choices = [
-        [(each.item, each.last), *each.others] if each.others else [(each.item, each.last)]
-        for each in decisions
-    ]
-    fixed = [choice[0] for choice in choices if len(choice) == 1]
-    several = [choice for choice in choices if len(choice) > 1]
+    """Tell what was decided, once for each way in which rewritten keys may have been taken.
+
+    The content of the smallest revision stands; of two contents of one revision, either may.
+    """
+    fixed: list[Story] = []
+    several: list[list[Story]] = []
+    for each in decisions:
+        first = each.states[0].revision
+        choice = [(each.item, each.last)]
+        choice += [other for other in each.others if other[1].revision <= first]
+        if len(choice) == 1:
+            fixed += choice
+        else:
+            several.append(choice)
     for chosen in product(*several):
         yield [*fixed, *chosen]
 
@@ -58,7 +64,8 @@ def day_of(item: Item) -> str:
 
 
 def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
-    mine, rest = [], []
+    mine: list[Story] = []
+    rest: list[Story] = []
     for item, state in told:
         if version.owner not in (None, item["agent_id"]) or item["decision_type"] != version.kind:
             continue

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
-
 from simulation.book import Arrival, Book, Sent
 from simulation.checking.view import Entry, Seen, audience
 from simulation.scene import Scene
@@ -68,7 +67,8 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
     if "processed_at" in end:
         return
     if not _is_true(book, sent, target, reason, seen.scene.clock(), is_due=is_due):
-        yield f"{_name(sent)} was never sent to {target}; it ended as {_short(end)}, which is untrue"
+        ended = f"it ended as {_short(end)}, which is untrue"
+        yield f"{_name(sent)} was never sent to {target}; {ended}"
 
 
 def _is_true(

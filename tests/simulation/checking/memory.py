@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Item
-
 from simulation.checking.counting import Story, day_of, tellings
 from simulation.scene import Scene
 

@@ -7,7 +7,6 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.workers.ports import Item
-
 from simulation.book import Sent
 from simulation.checking.view import Seen
 from simulation.scene import Scene
@@ -28,13 +27,13 @@ def refusals(scene: Scene) -> Iterator[str]:
         if not isinstance(message, NoticeMessage):
             continue
         told.add((arrival.target, message.code))
-        record = message.record
-        owner = _bound(record.PK) if record else None
+        about = message.record
+        owner = _bound(about.PK) if about else None
         if owner != arrival.target or message.target_agent != arrival.target:
-            about = record.PK if record else "nothing"
-            yield f"{arrival.target} was told {message.code} about {about}, which binds {owner}"
-        if record and message.code == "expired":
-            notices[keys.Key(record.PK, record.SK)] += 1
+            what = about.PK if about else "nothing"
+            yield f"{arrival.target} was told {message.code} about {what}, which binds {owner}"
+        if about and message.code == "expired":
+            notices[keys.Key(about.PK, about.SK)] += 1
     for refused in book.refused:
         found = parked.get((refused.table, refused.key), [])
         faults = [fault for item in found for fault in item["faults"]]
@@ -43,7 +42,8 @@ def refusals(scene: Scene) -> Iterator[str]:
         elif not faults or not all(fault["message"] for fault in faults):
             yield f"{refused.table} {refused.key} was parked without a fault"
         elif refused.owner and _reachable(scene, refused.owner):
-            if not any((refused.owner, fault["code"]) in told for fault in faults):
+            heard = any((refused.owner, fault["code"]) in told for fault in faults)
+            if not heard:
                 yield f"{refused.owner} never heard of {faults[0]['code']}"
     for key in book.oversized:
         if (tables.STATE, key) not in parked:

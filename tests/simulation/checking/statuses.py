@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from sharpwave.schemas.ids import signal_uid
-
 from simulation.book import Sent
 from simulation.checking.view import Seen, audience
 from simulation.scene import Scene

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers import ticks
-
 from simulation.scene import Scene
 from simulation.scheduler import Scheduler
 from simulation.weather import Weather

@@ -9,7 +9,6 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.workers.ports import Item
-
 from simulation.book import Arrival, Book, Sent, Standing
 from simulation.scene import Scene
 
@@ -53,7 +52,12 @@ class Seen:
         return cls(
             scene,
             dict(arrivals),
-            {key: item for key, item in stored.items() if key.pk.endswith("#inbox")},
+            {
+                key: item
+                for key, item in stored.items()
+                if key.pk.endswith("#inbox")
+                and (key not in scene.book.forged or "expires_at" in item)
+            },
             dict(mirrors),
             {key: item for key, item in stored.items() if key.pk.startswith("signal#")},
         )
