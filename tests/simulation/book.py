@@ -1,0 +1,163 @@
+"""What the agents of a history did, as they remember it: the truth the checker goes by."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.messages import InboxMessage
+from sharpwave.workers.ports import Item
+
+
+class Moment(NamedTuple):
+    """When something happened: the second that a stream would say, and the order of events."""
+
+    second: int
+    order: int
+
+
+class Arrival(NamedTuple):
+    """A message that reached an agent's queue."""
+
+    target: str
+    message: InboxMessage
+    at: Moment
+
+
+class Standing(NamedTuple):
+    """What an agent's registration said from some moment on; None once it was withdrawn."""
+
+    since: Moment
+    manners: dict[str, Any] | None
+
+
+class State(NamedTuple):
+    """An admitted state of a decision."""
+
+    revision: int
+    success: bool | None
+    quality: float | None = None
+
+
+class Refused(NamedTuple):
+    """A record that the pipeline has to refuse, and the agent that its key binds."""
+
+    table: str
+    key: Key
+    owner: str | None
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A signal as it was admitted.
+
+    Attributes:
+        key: its primary key.
+        item: its attributes as first written.
+        at: when it was stored.
+        deadlines: every deadline it had; only that may change.
+        removed: whether its item is gone.
+        sharded: whether its key is of the compatible form with a shard.
+    """
+
+    key: Key
+    item: Item
+    at: Moment
+    deadlines: list[int]
+    removed: bool = False
+    sharded: bool = False
+
+    @property
+    def owner(self) -> str | None:
+        """Name the agent that the key binds, if it binds one."""
+        parts = self.key.pk.split("#")
+        return parts[2] if len(parts) == 3 and not parts[2].isdigit() else None
+
+
+@dataclass(slots=True, eq=False)
+class Decided:
+    """A decision and its admitted states.
+
+    Attributes:
+        item: as first written.
+        states: those admitted, of that content.
+        others: contents that were written under its key once it was gone.
+        is_spoilt: its content was changed, so that nothing said of it later counts.
+        is_forgotten: its agent deleted it.
+    """
+
+    item: Item
+    states: list[State]
+    others: list[tuple[Item, State]] = field(default_factory=list)
+    is_spoilt: bool = False
+    is_forgotten: bool = False
+
+    @property
+    def last(self) -> State:
+        """Give the state that counts."""
+        return max(self.states, key=lambda state: state.revision)
+
+
+@dataclass(slots=True, eq=False)
+class Listed:
+    """A version of a pattern, as an operator imported it."""
+
+    name: str
+    owner: str | None
+    kind: str
+    market: str | None
+    number: int
+    begins: int
+    ends: int | None = None
+
+
+@dataclass(slots=True)
+class Book:
+    """Everything that was done, by whom, and when.
+
+    Attributes:
+        agents: what each agent's registration said, and when.
+        signals: the valid ones, as first written.
+        arrivals: whatever reached an agent's queue.
+        acknowledged: the ends that agents set on their rows by the rules.
+        dropped: rows that their agents deleted.
+        forged: rows that agents made themselves.
+        decisions: the admitted ones.
+        memories: the valid ones, as last written.
+        oversized: entries of memory that fit as such, but not as a fact.
+        refused: what must have been refused.
+        versions: of patterns.
+        outages: agents whose queue did not answer for a time.
+        crashes: processes that died.
+        refusals: calls that were not answered.
+        delays: whether something held the whole pipeline up for a time.
+        gaps: how often streams lost records.
+    """
+
+    agents: dict[str, list[Standing]] = field(default_factory=lambda: defaultdict(list))
+    signals: dict[Key, Sent] = field(default_factory=dict)
+    arrivals: list[Arrival] = field(default_factory=list)
+    acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    dropped: set[Key] = field(default_factory=set)
+    forged: set[Key] = field(default_factory=set)
+    decisions: dict[Key, Decided] = field(default_factory=dict)
+    memories: dict[Key, Item] = field(default_factory=dict)
+    oversized: set[Key] = field(default_factory=set)
+    refused: list[Refused] = field(default_factory=list)
+    versions: list[Listed] = field(default_factory=list)
+    outages: set[str] = field(default_factory=set)
+    crashes: int = 0
+    refusals: int = 0
+    delays: bool = False
+    gaps: int = 0
+    events: int = 0
+
+    def moment(self, now: float) -> Moment:
+        """Give the present moment; no two are the same."""
+        self.events += 1
+        return Moment(int(now), self.events)
+
+    def standing(self, agent: str) -> dict[str, Any] | None:
+        """Give what an agent's registration says now."""
+        held = self.agents.get(agent)
+        return held[-1].manners if held else None

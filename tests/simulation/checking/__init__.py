@@ -1,0 +1,33 @@
+"""What is broken, in words: checked at rest against what was promised, not how it is kept.
+
+Nothing here is shared with the handlers. Of the product it takes the form of keys and messages,
+and reads what agents and operators can see: messages, rows, mirrors, figures, facts, episodes,
+notices, parked records and the archive.
+"""
+
+from collections.abc import Iterator
+
+from simulation.checking.archive import archive
+from simulation.checking.counting import figures
+from simulation.checking.deliveries import deliveries
+from simulation.checking.memory import memory
+from simulation.checking.refusals import refusals
+from simulation.checking.statuses import statuses
+from simulation.checking.upkeep import upkeep
+from simulation.scene import Scene
+from simulation.scheduler import Scheduler
+
+
+def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
+    """Check everything that can be seen in a world at rest."""
+    is_punctual = scheduler.weather.is_punctual and not scene.book.delays
+    yield from deliveries(scene, is_punctual=is_punctual)
+    yield from statuses(scene)
+    yield from refusals(scene)
+    yield from figures(scene)
+    yield from memory(scene)
+    yield from archive(scene)
+    yield from upkeep(scene, scheduler)
+
+
+__all__ = ["violations"]

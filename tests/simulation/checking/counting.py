@@ -1,0 +1,122 @@
+"""A pattern's figures are what the agents' own decisions add up to, whoever looked when."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from decimal import Decimal
+from itertools import product
+from typing import Any
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.times import iso_ms
+from sharpwave.workers.ports import Item
+from simulation.book import Decided, Listed, State
+from simulation.scene import Scene
+
+#: Outcomes below which no base rate is measured, and the rate that stands in for it.
+_FEWEST, _DEFAULT = 20, 0.5
+_NEARLY = 2e-6
+_HALF_LIFE_DAYS = 14
+
+Story = tuple[Item, State]
+"""A decision's content, and the state of it that counts."""
+
+
+def figures(scene: Scene) -> Iterator[str]:
+    """Count every current version by hand, and its base rate, and compare what is published."""
+    rows = scene.tables.items(tables.MEMORY)
+    for version in scene.book.versions:
+        if version.ends is not None:
+            continue
+        pk = keys.pattern_pk(version.owner) if version.owner else keys.shared_pattern_pk("general")
+        row = rows.get(keys.Key(pk, version.name), {})
+        said = _said(row)
+        if row.get("version") != version.number:
+            yield f"pattern {version.name} stands at {row.get('version')}, not {version.number}"
+            continue
+        wanted = [_figures(version, told) for told in tellings(scene.book.decisions.values())]
+        if not any(_agree(said, each) for each in wanted):
+            yield f"pattern {version.name}@{version.number} says {said}, the agents {wanted[0]}"
+
+
+def tellings(decisions: Iterable[Decided]) -> Iterator[list[Story]]:
+    """Tell what was decided, once for each way in which rewritten keys may have been taken.
+
+    The content of the smallest revision stands; of two contents of one revision, either may.
+    """
+    fixed: list[Story] = []
+    several: list[list[Story]] = []
+    for each in decisions:
+        first = each.states[0].revision
+        choice = [(each.item, each.last)]
+        choice += [other for other in each.others if other[1].revision <= first]
+        if len(choice) == 1:
+            fixed += choice
+        else:
+            several.append(choice)
+    for chosen in product(*several):
+        yield [*fixed, *chosen]
+
+
+def day_of(item: Item) -> str:
+    """Give the day that a decision counts on."""
+    return str(item.get("event_time") or iso_ms(item["timestamp"]))[:10]
+
+
+def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
+    mine: list[Story] = []
+    rest: list[Story] = []
+    for item, state in told:
+        if version.owner not in (None, item["agent_id"]) or item["decision_type"] != version.kind:
+            continue
+        if item["timestamp"] < version.begins:
+            continue
+        (mine if _matches(version, item) else rest).append((item, state))
+    outside = [state for _, state in rest if state.success is not None]
+    base = _DEFAULT
+    if len(outside) >= _FEWEST:
+        base = (sum(state.success is True for state in outside) + 1) / (len(outside) + 2)
+    resolved = [(item, state) for item, state in mine if state.success is not None]
+    return {
+        "sample_size": len(resolved),
+        "successes": sum(state.success is True for _, state in resolved),
+        "unresolved": len(mine) - len(resolved),
+        "applied": sum(_names(version, item) for item, _ in resolved),
+        "base_rate": base,
+        "n_eff": _decayed(mine, resolved),
+    }
+
+
+def _decayed(mine: list[Story], resolved: list[Story]) -> float:
+    """Weigh outcomes: half for each half-life back, of a gap without evidence at most one."""
+    if not mine:
+        return 0.0
+    by_day = Counter(day_of(item) for item, _ in resolved)
+    later, age, weighed = max(day_of(item) for item, _ in mine), 0.0, 0.0
+    for day in sorted(by_day, reverse=True):
+        gap = (date.fromisoformat(later) - date.fromisoformat(day)).days
+        age, later = age + min(gap, _HALF_LIFE_DAYS), day
+        weighed += by_day[day] * 0.5 ** (age / _HALF_LIFE_DAYS)
+    return weighed
+
+
+def _matches(version: Listed, item: Item) -> bool:
+    if version.market is None:
+        return _names(version, item)
+    return bool(item["context"]["market"] == version.market)
+
+
+def _names(version: Listed, item: Item) -> bool:
+    listed = item.get("reasoning", {}).get("patterns_applied", [])
+    return version.name in listed or f"{version.name}@{version.number}" in listed
+
+
+def _said(row: Item) -> dict[str, Any]:
+    counts = {name: int(row.get(name, 0)) for name in ("sample_size", "successes", "unresolved")}
+    base = float(row.get("base_rate", Decimal(str(_DEFAULT))))
+    more = {"applied": int(row.get("applied", 0)), "n_eff": float(row.get("n_eff", 0))}
+    return {**counts, **more, "base_rate": base}
+
+
+def _agree(said: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(abs(said[name] - wanted[name]) < _NEARLY for name in wanted)

@@ -1,0 +1,143 @@
+"""One history: drawn from a seed, lived, brought to rest, and judged."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from simulation.answering import Answering
+from simulation.book import Book
+from simulation.checking import violations
+from simulation.deciding import Deciding
+from simulation.entropy import drawn_from
+from simulation.operating import Operating
+from simulation.remembering import Remembering
+from simulation.scene import Scene
+from simulation.scheduler import Restless, Scheduler
+from simulation.signalling import Signalling
+from simulation.weather import Weather, draw
+
+#: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
+_JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
+#: Seconds of the processor after which a history counts as endless.
+_PATIENCE_S = 30.0
+
+
+class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
+    """Everybody who does something in a history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a history.
+
+    Attributes:
+        seed: what it was drawn from.
+        weather: how bad it was.
+        violations: broken promises, in words.
+        handled: work messages handled to their end.
+        calls: port calls made.
+        crashes: processes that died.
+        deliveries: messages that reached an inbox.
+    """
+
+    seed: int
+    weather: Weather
+    violations: list[str] = field(default_factory=list)
+    handled: int = 0
+    calls: int = 0
+    crashes: int = 0
+    deliveries: int = 0
+
+
+def run(seed: int, weather: Weather | None = None) -> Report:
+    """Live one history to its end and check it."""
+    chance = Random(seed)
+    drawn = weather or draw(chance)
+    book = Book()
+    scene = Scene(book)
+    logging.disable(logging.CRITICAL)
+    try:
+        with drawn_from(seed, scene.clock), _patience():
+            scheduler = Scheduler(scene, chance, drawn)
+            found = list(_lived(scene, chance, drawn, scheduler))
+    finally:
+        logging.disable(logging.NOTSET)
+    return Report(
+        seed,
+        drawn,
+        found,
+        handled=scheduler.handled,
+        calls=scheduler.calls,
+        crashes=book.crashes,
+        deliveries=len(book.arrivals),
+    )
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    def give_up(*_: object) -> None:
+        raise Restless(f"the history did not end within {_PATIENCE_S:.0f} s")
+
+    before = signal.signal(signal.SIGPROF, give_up)
+    signal.setitimer(signal.ITIMER_PROF, _PATIENCE_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def _lived(scene: Scene, chance: Random, weather: Weather, scheduler: Scheduler) -> Iterator[str]:
+    crowd = Crowd(scene, chance, weather)
+    crowd.begin()
+    acts = weather.acts
+    harmless = [act for act in acts if act in ("send", "answer", "decide", "resolve", "broadcast")]
+    scheduler.act = lambda: getattr(crowd, chance.choice(harmless or ["answer"]))()
+    try:
+        burst_at = weather.actions // 2 if weather.burst else -1
+        for number in range(weather.actions):
+            if number == burst_at:
+                crowd.burst(weather.burst)
+            getattr(crowd, chance.choice(acts))()
+            scheduler.live()
+        _rest(scene, chance, crowd, scheduler)
+        yield from violations(scene, scheduler)
+    except Restless as restless:
+        yield str(restless)
+
+
+def _rest(scene: Scene, chance: Random, crowd: Crowd, scheduler: Scheduler) -> None:
+    """Let time pass until every duty is done; some agents answer late."""
+    # From here on nobody begins anything that time would have to be left for.
+    scheduler.act = crowd.answer
+    scene.heal()
+    scheduler.drain()
+    if scene.book.gaps:
+        crowd.reconcile()
+        scheduler.drain()
+    for jump in _JUMPS_S:
+        _redrive(scene)
+        scheduler.drain()
+        scene.clock.advance(jump)
+        for _ in range(3):
+            chance.choice([crowd.answer, crowd.answer_late, crowd.resolve])()
+        scheduler.drain()
+        scene.tables.expire(lambda table, key: chance.random() < 0.7)
+        if scene.book.gaps or chance.random() < 0.2:
+            crowd.reconcile()
+        for _ in range(3):
+            scheduler.tick()
+            scheduler.drain()
+
+
+def _redrive(scene: Scene) -> None:
+    """Hand out dead letters again, as operators do once what broke them is mended."""
+    if not scene.book.outages:
+        return
+    for held in scene.queues.dead:
+        held.receives, held.visible_at = 0, scene.clock()
+        scene.queues.messages.append(held)
+    scene.queues.dead.clear()

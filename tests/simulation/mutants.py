@@ -1,0 +1,398 @@
+"""The product with one rule broken at a time; a machine that misses one of these proves nothing.
+
+Each mutant replaces functions of the product for the length of a history. A seed catches it if a
+promise is broken with the mutant and none is without.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from sharpwave.schemas import faults, keys, tables, times
+from sharpwave.workers import actors, deliver, expiry, mirror, promote, quota
+from sharpwave.workers import refused as refusing
+from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.learning import catalogue, learn, publish, slots, statistics
+from sharpwave.workers.learning import writers as writing
+from sharpwave.workers.ports import Delete, Location, TryAgain
+from sharpwave.workers.testing import world
+from sharpwave.workers.testing.queues import MemoryWorkQueues
+from simulation.histories import run
+from simulation.weather import Weather, draw
+
+Break = Callable[[], AbstractContextManager[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A broken rule.
+
+    Attributes:
+        rule: which rule of reliability it breaks.
+        what: how, in a few words.
+        breaks: gives the context in which it is broken.
+        themes: what agents are up to in the histories that look for it; all if empty.
+        more: what else those histories have in common.
+    """
+
+    rule: int
+    what: str
+    breaks: Break
+    themes: tuple[str, ...] = ()
+    more: Mapping[str, Any] | None = None
+
+    def weather(self, seed: int) -> Weather:
+        """Give the weather of one of its histories."""
+        drawn = draw(Random(seed))
+        if self.themes:
+            drawn = replace(drawn, themes=self.themes)
+        return replace(drawn, **dict(self.more or {}))
+
+
+class Caught(NamedTuple):
+    """How a mutant was caught: by which seed, after how many, and by what; -1 if it was not."""
+
+    name: str
+    seed: int
+    seeds: int
+    violation: str
+
+
+def _changed(place: Any, name: str, value: Any) -> Break:
+    """Break by putting something else in the place of one attribute."""
+    return lambda: patch.object(place, name, value)
+
+
+def _chunks_read_again() -> AbstractContextManager[object]:
+    """Let chunks read the signal's item as it is by now."""
+    whole = deliver.deliver_chunk
+
+    def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
+        place = Location(tables.SIGNALS, signal)
+        found = ports.reads.get([place])
+        admitted: Any = vars(deliver)["admitted"]
+        with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
+            return whole(signal, chunk, ports)
+
+    return patch.object(actors, "deliver_chunk", deliver_chunk)
+
+
+def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
+    rates = [self._rate(signal["source_agent"], directory) for signal in signals]
+    return [
+        rate is None or self.take(signal["source_agent"], rate=rate)
+        for signal, rate in zip(signals, rates, strict=True)
+    ]
+
+
+def _one_fails_all() -> AbstractContextManager[object]:
+    """Let an inbox that does not answer fail all that is sent with it, before any mark."""
+    whole: Any = deliver._send
+
+    def _send(posts: Any, ports: Any) -> None:
+        whole(posts, ports)
+        if any(plan.failed for plan, _ in posts):
+            raise TryAgain("an inbox did not answer")
+
+    return patch.object(deliver, "_send", _send)
+
+
+def _found_is_sent() -> AbstractContextManager[object]:
+    """Take a row that is there for a message that was sent, and call it delivered."""
+    whole: Any = deliver._settled
+
+    def _settled(plans: Any, ports: Any) -> Any:
+        result = whole(plans, ports)
+        for plan in plans:
+            result.setdefault(plan.holder, set()).update(plan.found)
+            plan.sent |= plan.found
+        return result
+
+    return patch.object(deliver, "_settled", _settled)
+
+
+def _marked_before_sent() -> AbstractContextManager[object]:
+    """Write the mark before the effect."""
+    whole: Any = deliver._send
+
+    def _send(posts: Any, ports: Any) -> None:
+        for plan, post in posts:
+            plan.sent.add(post.target)
+        deliver._mark(list({id(plan): plan for plan, _ in posts}.values()), ports)
+        for plan, post in posts:
+            plan.sent.discard(post.target)
+        whole(posts, ports)
+
+    return patch.object(deliver, "_send", _send)
+
+
+def _told_each_time() -> AbstractContextManager[object]:
+    """Tell the sender at every sweep that its signal expired, claimed or not."""
+    from sharpwave.workers import notices  # a mutant of a part that is there in newer releases
+
+    whole: Any = notices.Notices.tell
+
+    def tell(self: Any, many: Any) -> Any:
+        anew = [
+            each._replace(claim=each.claim._replace(sk=f"{each.claim.sk}#{time.time_ns()}{n}"))
+            if hasattr(each, "_replace")
+            else replace(each, claim=each.claim._replace(sk=f"{each.claim.sk}#{time.time_ns()}{n}"))
+            for n, each in enumerate([*many, *many, *many])
+        ]
+        return whole(self, anew)
+
+    return patch.object(notices.Notices, "tell", tell)
+
+
+def _nobody_is_told() -> AbstractContextManager[object]:
+    return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
+
+
+def _any_row_counts() -> AbstractContextManager[object]:
+    return patch.object(mirror, "is_workers", lambda row, signal: True)
+
+
+def _old_list() -> AbstractContextManager[object]:
+    """Judge every decision by the copy of the list that happens to be there."""
+
+    def _known_until(self: Any, timestamp: int) -> Any:
+        if self._known.until < 0 or self._clock() - getattr(self, "read_at", 0.0) > 600:
+            self._known = self._read(until=1)
+            self.read_at = self._clock()
+        return self._known
+
+    return patch.object(catalogue.Catalogue, "_known_until", _known_until)
+
+
+def _decayed_by_calendar(days: Any, as_of: str, half_life_days: float = 14.0) -> Any:
+    from datetime import date
+
+    end = date.fromisoformat(as_of).toordinal()
+    weights = {
+        day: 2.0 ** ((date.fromisoformat(day).toordinal() - end) / half_life_days) for day in days
+    }
+    return (
+        sum(weight * days[day].s for day, weight in weights.items()),
+        sum(weight * days[day].n for day, weight in weights.items()),
+    )
+
+
+def _marks_stay() -> AbstractContextManager[object]:
+    """Leave every mark of a change where it is, so that each round publishes everything."""
+    return patch.object(publish, "Delete", lambda place, equals: Delete(place, {"rev": -1}))
+
+
+@contextmanager
+def _first_effect_stands() -> Iterator[None]:
+    """Delete messages when they are received instead of after their effect."""
+    whole = MemoryWorkQueues.receive
+
+    def receive(self: Any, held: Any) -> bool:
+        done = whole(self, held)
+        self.delete(held)
+        return done
+
+    with patch.object(MemoryWorkQueues, "receive", receive):
+        yield
+
+
+def _strict(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def parse_json(text: Any) -> Any:
+        content = parse(text)
+        if any("since_next_release" in entry for entry in content["kwargs"]["entries"]):
+            raise ValueError("unknown key since_next_release")
+        return content
+
+    return parse_json
+
+
+def _strict_forms(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def parse_all(items: Any) -> Any:
+        held = list(items)
+        if any("since_next_release" in item["version"] for item in held):
+            raise ValueError("unknown key since_next_release")
+        return parse(held)
+
+    return parse_all
+
+
+@contextmanager
+def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
+CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
+
+MUTANTS: dict[str, Mutant] = {
+    "late-joiners-left-out": Mutant(
+        1,
+        "who registers looks for no signals that it missed",
+        _changed(actors, "missed", lambda *_, **__: iter(())),
+        ("broadcasts",),
+    ),
+    "chunks-as-they-are-now": Mutant(
+        2, "a chunk reads the signal again", _chunks_read_again, ("crowds",)
+    ),
+    "token-per-attempt": Mutant(
+        3,
+        "each attempt takes a token",
+        _changed(quota.Quotas, "admit", _admit_each_attempt),
+        ("quotas",),
+        STORMY,
+    ),
+    "one-inbox-fails-all": Mutant(
+        4, "an inbox that refuses fails its neighbours", _one_fails_all, ("outages",), CALM
+    ),
+    "gone-is-removed": Mutant(
+        5,
+        "a queue that is said not to exist means that its agent was removed",
+        _changed(RegisteredAgents, "confirm", lambda self, agent_ids: {}),
+        ("outages",),
+    ),
+    "found-is-sent": Mutant(
+        6, "a row that is there counts as sent", _found_is_sent, ("deadlines",), STORMY
+    ),
+    "marked-before-sent": Mutant(
+        6, "the mark comes before the effect", _marked_before_sent, ("signals",), STORMY
+    ),
+    "told-each-time": Mutant(
+        6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
+    ),
+    "nobody-told": Mutant(
+        6, "the sender is not told that a delivery expired", _nobody_is_told, ("deadlines",)
+    ),
+    "any-row-counts": Mutant(
+        7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "digits-name-agents": Mutant(
+        7,
+        "signal#T#3 is parsed as agent 3",
+        _changed(keys, "is_shard", lambda name: False),
+        ("signals",),
+    ),
+    "list-of-old": Mutant(
+        8, "decisions are judged by an old list of versions", _old_list, ("clocks", "counting")
+    ),
+    "slots-never-split": Mutant(
+        9,
+        "a slot never closes",
+        lambda: _all(
+            patch.object(slots, "CLOSE_AT", 10**9),
+            patch.object(slots, "FULL_AT", 10**9),
+        ),
+        ("counting",),
+        {"burst": 4_000, "actions": 6},
+    ),
+    "any-event-time": Mutant(
+        10,
+        "event times are not bounded",
+        lambda: _all(
+            patch.object(times, "is_far_ahead", lambda *_: False),
+            patch.object(faults, "is_far_ahead", lambda *_: False),
+        ),
+        ("days",),
+    ),
+    "a-day-wipes-all": Mutant(
+        10,
+        "one day far away decays all other evidence",
+        _changed(statistics, "decayed", _decayed_by_calendar),
+        ("days",),
+    ),
+    "one-epoch": Mutant(
+        11,
+        "a base rate counts decisions of all times",
+        _changed(learn, "epoch_of", lambda *_, **__: 0),
+        ("rates",),
+    ),
+    "only-registered-count": Mutant(
+        11,
+        "a base rate leaves out who never registered",
+        _changed(writing.Writers, "note", lambda self, writers: None),
+        ("rates",),
+    ),
+    "unknown-keys-refused": Mutant(
+        13,
+        "messages with keys of a newer release are not read",
+        lambda: patch.object(world, "parse_json", _strict(vars(world)["parse_json"])),
+        ("versions",),
+    ),
+    "unknown-forms-refused": Mutant(
+        13,
+        "a version with keys of a newer release is not read",
+        lambda: patch.object(catalogue, "parse", _strict_forms(catalogue.parse)),
+        ("versions", "counting"),
+    ),
+    "strangers-left-out": Mutant(
+        14,
+        "who never registered is not swept",
+        lambda: _all(
+            patch.object(writing.Writers, "note", lambda self, writers: None),
+            patch.object(writing.Writers, "note_agents", lambda self, agent_ids: None),
+        ),
+        ("strangers",),
+    ),
+    "first-fact-stands": Mutant(
+        14,
+        "a promoted entry takes no later change",
+        _changed(promote, "_follow", lambda *_, **__: []),
+        ("memory",),
+    ),
+    "refused-comes-back": Mutant(
+        15,
+        "what was refused is let in by sweeps and reconcile",
+        _changed(refusing.RefusedBefore, "holds", lambda self, table, image: False),
+        ("gaps", "tampering", "days"),
+    ),
+    "other-content-counts": Mutant(
+        15,
+        "a rewritten key counts as it says last",
+        _changed(learn, "content_digest", lambda decision: b"\0" * 3),
+        ("days",),
+    ),
+    "everything-published": Mutant(
+        16, "publishing costs what exists", _marks_stay, ("rates", "counting")
+    ),
+    "ack-first": Mutant(
+        0, "a message is deleted before its effect", _first_effect_stands, (), STORMY
+    ),
+}
+
+
+def hunt(name: str, *, patience: int, start: int = 0) -> Caught:
+    """Look for a seed that catches a mutant."""
+    mutant = MUTANTS[name]
+    for count, seed in enumerate(range(start, start + patience), 1):
+        weather = mutant.weather(seed)
+        try:
+            with mutant.breaks():
+                broken = run(seed, weather).violations
+        except (ImportError, AttributeError) as missing:
+            return Caught(name, -1, 0, f"not applicable: {missing}")
+        if broken and not run(seed, weather).violations:
+            return Caught(name, seed, count, broken[0])
+    return Caught(name, -1, patience, "")
+
+
+def table(names: Sequence[str], *, patience: int, jobs: int) -> int:
+    """Print which mutants are caught, and how soon; gives 1 if one is not."""
+    chosen = list(names) or list(MUTANTS)
+    print("| rule | mutant | seeds until caught | by |\n| --- | --- | --- | --- |")
+    missed = 0
+    with ProcessPoolExecutor(jobs) as pool:
+        for caught in pool.map(partial(hunt, patience=patience), chosen):
+            mutant = MUTANTS[caught.name]
+            missed += caught.seed < 0
+            until = str(caught.seeds) if caught.seed >= 0 else "not caught"
+            line = f"{mutant.rule or '-'} | {caught.name}: {mutant.what} | {until}"
+            print(f"| {line} | {caught.violation[:110]} |", flush=True)
+    return 1 if missed else 0

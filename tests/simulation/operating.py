@@ -1,0 +1,188 @@
+"""What operators do in mid-run: import patterns, lose records of a stream, reconcile."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sharpwave.infra import pattern_import
+from sharpwave.infra.errors import Conflict
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.ports import Item, Location
+from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.refused import RefusedBefore
+from simulation.book import Listed
+from simulation.scene import STREAMED
+from simulation.stage import Stage
+
+#: An operator's clock may be off by as much: `pattern_import.Timing` allows for it.
+_SKEW_S = 4
+
+
+class Operating(Stage):
+    """Operators."""
+
+    def import_pattern(self) -> None:
+        """Import a pattern that is new: of one agent, or of everyone."""
+        owner = self.chance.choice([self.names[0], self.names[0], None])
+        self._import(self.name("p"), owner, self.chance.choice(["up", "down", None]))
+
+    def edit_pattern(self) -> None:
+        """Import the pattern that is there from the start, or another one, with a change."""
+        last = {listed.name: listed for listed in self.book.versions}
+        held = self.chance.choice(sorted(last.values(), key=lambda each: each.name))
+        markets = [market for market in ("up", "down", None) if market != held.market]
+        self._import(held.name, held.owner, self.chance.choice(markets))
+
+    def gap(self) -> None:
+        """Lose what agents do while nobody reads the streams; it is healed by reconciling."""
+        self.scene.stalled = {
+            name: until for name, until in self.scene.stalled.items() if name not in STREAMED
+        }
+        for table, page in self.scene.unread():
+            self.scene.feed(table, page)
+        for _ in range(self.chance.choice([1, 3, 6])):
+            act: Callable[[], None] = getattr(
+                self, self.chance.choice(["send", "decide", "resolve", "remember", "answer"])
+            )
+            act()
+        self.scene.unread()
+        self.book.gaps += 1
+        self.book.delays = True
+
+    def reconcile(self) -> None:
+        """Feed all tables to the router again."""
+        for table in STREAMED:
+            reconcile(
+                table,
+                self.scene.tables.scan(table),
+                route=self.scene.route,
+                send=self.scene.queues.send,
+                now=self.scene.clock(),
+                refused=RefusedBefore(self.scene.tables),
+            )
+
+    def mix_versions(self) -> None:
+        """From now on some messages and stored forms come from a newer release."""
+        self.scene.touch_up = self._newer
+        for listed in self.scene.tables.query(tables.PIPELINE, keys.known_pattern("").pk):
+            content = json.loads(listed["version"])
+            content["definition"]["since_next_release"] = content["since_next_release"] = [1]
+            key = keys.Key(listed["PK"], listed["SK"])
+            more = {"since_next_release": 1, "version": json.dumps(content)}
+            self.update(tables.PIPELINE, key, more)
+        for name in self.registered()[:2]:
+            key = keys.registration(name)
+            self.update(tables.STATE, key, {"since_next_release": {"more": "of it"}})
+
+    def begin(self) -> None:
+        """Import the pattern that is there from the start, and let it take effect."""
+        self._import("rising", self.names[0], "up")
+        self.scene.clock.advance(60)
+
+    def _newer(self, messages: list[Outgoing]) -> list[Outgoing]:
+        return [
+            Outgoing(each.queue, _with_more(each.body), each.sequence_numbers)
+            if self.chance.random() < 0.5
+            else each
+            for each in messages
+        ]
+
+    def _import(self, name: str, owner: str | None, market: str | None) -> None:
+        content: dict[str, Any] = {"pattern_id": name, "decision_type": "TRADE"}
+        if owner:
+            content["agent_id"] = owner
+        if market:
+            content["conditions"] = [{"path": "context.market", "op": "eq", "value": market}]
+        now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
+        definition = PatternDefinition.model_validate(content)
+        items: Any = _Items(self.scene.tables)
+        timing = pattern_import.Timing()
+        done = pattern_import._settle(items, definition, timing, now, dry_run=False)
+        if done.change not in ("created", "new version"):
+            return
+        for held in self.book.versions:
+            if held.name == name and held.ends is None:
+                held.ends = done.effective_from
+        version = Listed(name, owner, "TRADE", market, done.version, done.effective_from)
+        self.book.versions.append(version)
+
+
+def _with_more(body: str) -> str:
+    """Add what a newer release may add to a message: keys that this one does not know."""
+    content = json.loads(body)
+    for entry in content["kwargs"]["entries"]:
+        entry["since_next_release"] = {"more": [1]}
+    return json.dumps(content)
+
+
+class _Part(NamedTuple):
+    """One part of a transaction: what must hold, and what it then does."""
+
+    holds: Callable[[], bool]
+    does: Callable[[], object]
+
+
+class _Items:
+    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def get(self, table: str, key: keys.Key) -> Item | None:
+        place = Location(table, key)
+        found: Item | None = self._store.get([place]).get(place)
+        return found
+
+    def new(self, table: str, item: Mapping[str, Any]) -> _Part:
+        key = keys.Key(item["PK"], item["SK"])
+        return _Part(lambda: self.get(table, key) is None, lambda: self.put(table, item))
+
+    def below(self, table: str, key: keys.Key, name: str, limit: int) -> _Part:
+        def holds() -> bool:
+            value = (self.get(table, key) or {}).get(name)
+            return value is None or value < limit
+
+        return _Part(holds, lambda: None)
+
+    def raised(self, table: str, key: keys.Key, name: str) -> _Part:
+        def does() -> None:
+            held = self.get(table, key) or {}
+            self.put(table, {**key.item(), **held, name: held.get(name, 0) + 1})
+
+        return _Part(lambda: True, does)
+
+    def change(
+        self,
+        table: str,
+        key: keys.Key,
+        attributes: Mapping[str, Any],
+        *,
+        remove: Sequence[str] = (),
+        expected: Mapping[str, Any] | None = None,
+    ) -> _Part:
+        def holds() -> bool:
+            held = self.get(table, key)
+            wanted = expected or {}
+            return held is not None and all(held.get(name) == wanted[name] for name in wanted)
+
+        return _Part(holds, lambda: self._store.update(table, key, attributes, remove=remove))
+
+    def transact(self, writes: Sequence[_Part], *, thing: str) -> None:
+        if not all(write.holds() for write in writes):
+            raise Conflict(f"{thing} was changed by somebody else")
+        for write in writes:
+            write.does()
+
+    def put(self, table: str, item: Mapping[str, Any]) -> None:
+        self._store.put_wire(table, item_to_wire(item))
+
+    def update(self, table: str, key: keys.Key, attributes: Mapping[str, Any]) -> bool:
+        done: bool = self._store.update(table, key, attributes)
+        return done
+
+    def delete(self, table: str, key: keys.Key) -> bool:
+        self._store.remove(table, key)
+        return True

@@ -1,0 +1,121 @@
+"""The world of a history: what outlives any process, and worker processes with clocks of their own.
+
+Everything comes from the doubles of `sharpwave.workers.testing`; here are only the faults that
+belong to a place and not to a call: a queue that does not answer, a stream that stands still or
+loses records, a process whose clock is off.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sharpwave.schemas import tables
+from sharpwave.schemas.messages import parse_message
+from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.ports import Fate, Post
+from sharpwave.workers.testing.faults import Faults
+from sharpwave.workers.testing.queues import Held, MemoryInboxes
+from sharpwave.workers.testing.world import Process, World
+from simulation.book import Arrival, Book
+
+
+class Inboxes(MemoryInboxes):
+    """Inboxes of which some do not answer, or do not exist, for a time."""
+
+    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
+        """Write what arrives into the book."""
+        super().__init__()
+        self._book, self._clock = book, clock
+        self.broken: dict[str, tuple[float, Fate]] = {}
+        self.on_send = self._note
+
+    def _send(self, post: Post) -> Fate:
+        until, fate = self.broken.get(post.target, (0.0, Fate.SENT))
+        return fate if until > self._clock() else super()._send(post)
+
+    def _note(self, post: Post) -> None:
+        message = parse_message(post.body)
+        assert message is not None, f"{post.target} cannot read {post.body[:200]}"
+        moment = self._book.moment(self._clock())
+        self._book.arrivals.append(Arrival(post.target, message, moment))
+
+    def heal(self) -> None:
+        """Let every queue answer again."""
+        self.broken.clear()
+
+
+class Scene(World):
+    """Tables, queues, inboxes, archive and time of one history."""
+
+    def __init__(self, book: Book) -> None:
+        """Start with nothing."""
+        super().__init__()
+        self.book = book
+        self.inboxes: Inboxes = Inboxes(book, self.clock)
+        self.stalled: dict[str, float] = {}
+        self.touch_up: Callable[[list[Outgoing]], list[Outgoing]] = list
+
+    def unread(self, *, most: int | None = None) -> list[tuple[str, list[StreamRecord]]]:
+        """Give what is new in the streams that do not stand still, and call it read."""
+        found = []
+        for table, stream in self.tables.streams.items():
+            if self.stalled.get(table, 0.0) > self.clock():
+                continue
+            start = self._read[table]
+            end = len(stream) if most is None else min(len(stream), start + most)
+            self._read[table] = end
+            if end > start:
+                found.append((table, [recorded.record for recorded in stream[start:end]]))
+        return found
+
+    def has_unread(self) -> bool:
+        """Say whether a stream holds records that nobody read."""
+        return any(len(stream) > self._read[name] for name, stream in self.tables.streams.items())
+
+    def feed(self, table: str, page: Sequence[StreamRecord]) -> None:
+        """Route a page of a stream to the work queues."""
+        self.queues.send(self.touch_up(self.route(table, page)))
+
+    def workable(self) -> list[Held]:
+        """Give the messages that can be received from queues that do not stand still."""
+        now = self.clock()
+        return [held for held in self.queues.visible() if self.stalled.get(held.queue, 0.0) <= now]
+
+    def heal(self) -> None:
+        """Let everything that stands still go on."""
+        self.stalled.clear()
+        self.inboxes.heal()
+
+
+class _View:
+    """A world as one process sees it: by its own clock."""
+
+    def __init__(self, scene: Scene, clock: Callable[[], float]) -> None:
+        self._scene, self.clock = scene, clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scene, name)
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A worker process: its caches, its clock and its faults; `is_busy` while it handles."""
+
+    scene: Scene
+    skew: float
+    faults: Faults = field(default_factory=Faults)
+    is_busy: bool = False
+    _process: Process = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the process together as the composition root does."""
+        scene, skew = self.scene, self.skew
+        view: Any = _View(scene, lambda: scene.clock() + skew)
+        self._process = Process(view, self.faults)
+
+    def handle(self, held: Held) -> None:
+        """Handle one work message as its actor does."""
+        self._process.handle(held.body, held.receives)
+
+
+STREAMED = tables.STREAMED

@@ -1,0 +1,175 @@
+"""Who runs when: messages in any order, nested in one another, on workers that freeze and die."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from random import Random
+
+from sharpwave.workers import ticks
+from sharpwave.workers.outgoing import StreamRecord
+from sharpwave.workers.testing.faults import Crash
+from sharpwave.workers.testing.queues import Held
+from sharpwave.workers.testing.simulation import shuffled
+from simulation.scene import STREAMED, Scene, Worker
+from simulation.weather import Weather
+
+#: Attempts at a message that may fail by chance; without a limit, long work would never end.
+_MOST_FAULTS = 8
+_MOST_ROUNDS = 4_000
+#: How deep something may happen within something else.
+_DEEPEST = 3
+#: How often in a history: what happens in between makes calls, in between which more may happen.
+_MOST_FREEZES, _MOST_NESTED = 6, 150
+
+
+class Restless(BaseException):
+    """The pipeline does not come to rest; nothing that handles messages may catch it."""
+
+
+class Scheduler:
+    """Carries and handles the messages of one scene in an order drawn by chance."""
+
+    def __init__(self, scene: Scene, chance: Random, weather: Weather) -> None:
+        """Start the worker processes of `weather`."""
+        self.scene, self.weather = scene, weather
+        self._chance = chance
+        self._workers = [Worker(scene, skew) for skew in weather.skews]
+        self._last: list[tuple[str, list[StreamRecord]]] = []
+        self._depth = 0
+        self._freezes, self._nested = _MOST_FREEZES, _MOST_NESTED
+        self.act: Callable[[], None] = lambda: None
+        self.handled = 0
+        self.calls = 0
+
+    def live(self) -> None:
+        """Let a little time pass, and some work be done."""
+        chance = self._chance
+        self.scene.clock.advance(chance.choice([0.0, 0.2, 3.0, 12.0]))
+        if chance.random() < 0.05:
+            self.tick()
+        if chance.random() < self.weather.stall_rate:
+            self._stall()
+        for _ in range(chance.choice([0, 1, 2, 4])):
+            self.pump()
+            self.work()
+
+    def drain(self) -> None:
+        """Work until the streams are read and the queues are empty.
+
+        Raises:
+            Restless: they never are.
+        """
+        for _ in range(_MOST_ROUNDS):
+            self.pump()
+            if not self.scene.queues.messages and not self.scene.has_unread():
+                return
+            if not self.scene.workable():
+                self._wait_for_work()
+            self.work()
+        errors = [(held.body[:120], held.errors[-2:]) for held in self.scene.queues.messages[:3]]
+        raise Restless(f"the queues do not come to rest: {errors}")
+
+    def tick(self) -> None:
+        """Send every periodic duty once."""
+        clock = self.scene.clock
+        self.scene.queues.send([ticks.tick(each, clock=clock) for each in ticks.ALL])
+
+    def pump(self) -> None:
+        """Carry new records in some order, each item's in its own; now and then repeat a page."""
+        most = self._chance.choice([None, None, 3])
+        pages, repeated = self.scene.unread(most=most), []
+        if self._last and self._chance.random() < self.weather.replay_rate:
+            repeated, self._last = self._last, []
+        self._last = [*self._last, *pages][-20:]
+        for table, page in [*repeated, *pages]:
+            self.scene.feed(table, shuffled(page, self._chance))
+
+    def work(self) -> None:
+        """Handle a few messages, one after the other but for what happens in between."""
+        for _ in range(self._chance.choice([1, 2, 5])):
+            waiting = self.scene.workable()
+            idle = [worker for worker in self._workers if not worker.is_busy]
+            if not waiting or not idle:
+                return
+            # Mostly the oldest; any other as well, for queues do not keep an order.
+            fifo = self._chance.random() < 0.5
+            held = waiting[0] if fifo else self._chance.choice(waiting)
+            self._handle(held, self._chance.choice(idle))
+
+    def _handle(self, held: Held, worker: Worker) -> None:
+        if not self.scene.queues.receive(held):
+            return
+        self._arm(worker, held)
+        worker.is_busy = True
+        try:
+            worker.handle(held)
+        except Crash as crash:
+            self.scene.book.crashes += 1
+            self._retry(held, crash)
+            self._workers[self._workers.index(worker)] = Worker(self.scene, worker.skew)
+        except Exception as error:
+            self.scene.book.refusals += 1
+            self._retry(held, error)
+        else:
+            self.handled += 1
+            self.scene.queues.delete(held)
+        finally:
+            worker.is_busy = False
+            self.calls += len(worker.faults.calls)
+            worker.faults.calls.clear()
+
+    def _arm(self, worker: Worker, held: Held) -> None:
+        is_stormy, faults = held.receives <= _MOST_FAULTS, worker.faults
+        faults.chance = self._chance
+        faults.crash_rate = self.weather.crash_rate if is_stormy else 0.0
+        faults.refusal_rate = self.weather.refusal_rate if is_stormy else 0.0
+        faults.step = self._between if is_stormy else None
+
+    def _retry(self, held: Held, error: BaseException) -> None:
+        held.errors.append(f"{type(error).__name__}: {error}")
+        wait = self._chance.choice([0.0, 1.0, 5.0, 60.0])
+        held.visible_at = self.scene.clock() + wait
+
+    def _between(self) -> None:
+        """Let something happen before a call of a port, or let much time pass."""
+        chance, weather = self._chance, self.weather
+        if self._depth >= _DEEPEST:
+            return
+        if self._nested and weather.nest_rate and chance.random() < weather.nest_rate:
+            self._nested -= 1
+            with self._deeper():
+                chance.choice([self.work, self.work, self.pump, self.act])()
+        if self._freezes and weather.freeze_rate and chance.random() < weather.freeze_rate:
+            self._freezes -= 1
+            with self._deeper():
+                self._freeze()
+
+    def _freeze(self) -> None:
+        self.scene.book.delays = True
+        self.scene.clock.advance(self._chance.choice([1.0, 8.0, 70.0, 70.0, 400.0, 5_000.0]))
+        self.tick()
+        for _ in range(self._chance.choice([0, 2, 6])):
+            self.pump()
+            self.work()
+
+    def _stall(self) -> None:
+        self.scene.book.delays = True
+        name = self._chance.choice(["deliver", "status", "status", "learn", "promote", *STREAMED])
+        self.scene.stalled[name] = self.scene.clock() + self._chance.choice([30, 600, 20_000])
+
+    def _wait_for_work(self) -> None:
+        moments = [held.visible_at for held in self.scene.queues.messages]
+        moments += self.scene.stalled.values()
+        later = [moment for moment in moments if moment > self.scene.clock()]
+        if later:
+            self.scene.clock.advance(min(later) - self.scene.clock() + 0.001)
+
+    @contextmanager
+    def _deeper(self) -> Iterator[None]:
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+
+
+__all__: Sequence[str] = ["Restless", "Scheduler"]
