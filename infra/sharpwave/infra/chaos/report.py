@@ -34,7 +34,7 @@ _COLUMNS = (
     "s",
     "violations",
 )
-_RESULTS = _COLUMNS[2:10]
+RESULTS = _COLUMNS[2:10]
 
 
 def data(reports: Iterable[Report]) -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def text(report: Report) -> str:
         f"  {report.kills} kills, {report.struck.get('freeze', 0)} freezes,"
         f" {_others(report) or 'no other strikes'};"
         f" {sum(report.faults.values()):,} of {report.calls:,} calls broken",
-        f"  {_listed({name: report.results[name] for name in _RESULTS})}",
+        f"  {_listed({name: report.results[name] for name in RESULTS})}",
         f"  {report.handed:,} hand-outs, {report.absorbed:,} repeats absorbed, p50"
         f" {report.latency_ms[0] / 1000:.1f} s, p99 {report.latency_ms[1] / 1000:.1f} s",
         f"  {_verdict(report)}",
@@ -126,7 +126,7 @@ def _row(report: Report) -> tuple[str, ...]:
     return (
         name(report),
         f"{report.signals:,}",
-        *(f"{report.results[name]:,}" for name in _RESULTS),
+        *(f"{report.results[name]:,}" for name in RESULTS),
         f"{report.absorbed:,}",
         f"{report.kills:,}",
         f"{report.struck.get('freeze', 0):,}",

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -188,13 +189,12 @@ class Strikes:
         return True
 
     def _comes_past(self, positions: Sequence[Item]) -> bool:
-        """Wait until the pump's positions are not before these."""
+        """Wait until the pump's positions are not before these, though the load may end."""
         for _ in range(round(_WAIT_FOR_LIFE_S / _LOOK_EVERY_S)):
             now = {(row["PK"], row["SK"]): row["position"] for row in checkpoints(self._items)}
             if all(_is_past(now.get((at["PK"], at["SK"])), at["position"]) for at in positions):
                 return True
-            if self._over.wait(_LOOK_EVERY_S):
-                break
+            time.sleep(_LOOK_EVERY_S)
         return False
 
     def _turn(self, intensity: float) -> None:
