@@ -307,6 +307,18 @@ def test_what_was_in_a_queue_that_an_operator_deleted_is_excused(run: Run) -> No
     assert (found, run.found()) == ({"delivery lost": 1, "not settled": 1}, {})
 
 
+def test_who_deletes_its_row_and_lets_its_message_die_is_excused(run: Run) -> None:
+    run.without("settled")
+    run.set_status(status="PENDING")
+    run.tables[DECISIONS][DECISION].pop("caused_by", None)
+    run.dead["inbox-trader"] = [f'{{"delivery_id": "{NAME}"}}']
+    found = run.found()
+
+    run.events.append(run.seen("changed", at=1.5, record="row"))
+
+    assert (found, run.found()) == ({"dead letter": 1, "not settled": 1}, {})
+
+
 def limited(run: Run, count: int, *, denied: int) -> None:
     """Let a source with a limit of four a minute write signals, of which some are denied."""
     for number in range(count):

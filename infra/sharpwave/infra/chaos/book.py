@@ -108,7 +108,7 @@ def of(events: Iterable[Event]) -> Book:
             cuts[event.agent].append(event.at)
         elif event.what == "told":
             told[key].append(event)
-        elif event.what == "changed":
+        elif event.what == "changed" and "pk" in said:
             changed[key].append(event)
         elif said.get("record") == "signal":
             is_done = event.what == "wrote"

@@ -3,6 +3,7 @@
 It knows the records and the promises, and nothing of how the pipeline keeps them.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ from sharpwave.infra.chaos.history import Event
 from sharpwave.infra.chaos.snapshot import Item, Snapshot
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
+from sharpwave.schemas.queues import INBOX_PREFIX
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS
 
@@ -59,8 +61,9 @@ class Violation(NamedTuple):
 class Delivery(NamedTuple):
     """A signal that is due at one target, and what the tables and the history say of it.
 
-    `is_gone` says that its deadline passed and the signal itself was removed. `is_cut` says that
-    an operator deleted the target's queue after the signal was written.
+    `is_gone` says that its deadline passed and the signal itself was removed. `is_forfeit` says
+    that its message was lost by no fault of the system: with a queue that an operator deleted, or
+    among the target's dead letters because the target had deleted its own row.
     """
 
     name: str
@@ -69,7 +72,7 @@ class Delivery(NamedTuple):
     row: Item | None
     mirrored: Item
     is_gone: bool
-    is_cut: bool
+    is_forfeit: bool
     handed: Sequence[Event]
     settled: Sequence[Event]
     effects: Sequence[Event]
@@ -81,8 +84,8 @@ class Delivery(NamedTuple):
 
     @property
     def is_excused(self) -> bool:
-        """Say whether its message was lost with a queue that was deleted."""
-        return self.is_cut and not self.settled
+        """Say whether nobody can expect it to end any more."""
+        return self.is_forfeit and not self.settled
 
 
 def check_signals(book: Book, events: Sequence[Event], end: Snapshot) -> Iterator[Violation]:
@@ -128,8 +131,8 @@ def check_refusals(book: Book, end: Snapshot) -> Iterator[Violation]:
         yield Violation("wrongly parked", f"bad record {bad} was not parked")
     for key in parked.keys() - book.bad - book.changed.keys():
         yield Violation("wrongly parked", f"{key} was parked: {parked[key].get('faults')}")
-    for queue, bodies in end.dead_letters.items():
-        for body in bodies:
+    for queue, body, delivery in _dead(end):
+        if "changed" not in book.seen.get(delivery, {}):
             yield Violation("dead letter", f"{queue}: {body[:200]}")
 
 
@@ -141,6 +144,8 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
     rows = dict(end.kind(SIGNALS, "row"))
     present = dict(end.kind(SIGNALS, "signal"))
     mirrors = _mirrors(present, end)
+    dead = {delivery for _, _, delivery in _dead(end)}
+    forfeit = {name for name in dead if "changed" in book.seen.get(name, {})}
     found = []
     for key, signal in book.signals.items():
         is_gone = key not in present
@@ -149,6 +154,8 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
         audience = book.audience(signal)
         for target in sorted(audience.may):
             delivery = _delivery(signal, target, rows, mirrors, book, is_gone=is_gone)
+            if delivery.name in forfeit:
+                delivery = delivery._replace(is_forfeit=True)
             is_known = delivery.row or delivery.mirrored or delivery.handed
             if target in audience.must or is_known:
                 found.append(delivery)
@@ -182,6 +189,14 @@ def results(book: Book, due: Sequence[Delivery], violations: Iterable[Violation]
     }
 
 
+def _dead(end: Snapshot) -> Iterator[tuple[str, str, str]]:
+    """Give dead letters: their queue, their body, and the delivery of one from an inbox."""
+    for queue, bodies in end.dead_letters.items():
+        for body in bodies:
+            is_message = queue.startswith(INBOX_PREFIX)
+            yield queue, body, str(json.loads(body).get("delivery_id")) if is_message else ""
+
+
 def _mirrors(present: Mapping[keys.Key, Item], end: Snapshot) -> dict[str, dict[str, Item]]:
     """Give what mirrors say, by signal and target; those of a large audience lie in parts."""
     said: dict[str, dict[str, Item]] = defaultdict(dict)
@@ -212,7 +227,7 @@ def _delivery(
         row=rows.get(keys.inbox_row(target, signal.key, uid)),
         mirrored=mirrors.get(uid, {}).get(target, {}),
         is_gone=is_gone,
-        is_cut=any(at >= signal.began for at in book.cuts.get(target, ())),
+        is_forfeit=any(at >= signal.began for at in book.cuts.get(target, ())),
         handed=found.get("handed", ()),
         settled=found.get("settled", ()),
         effects=found.get("effect", ()),

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -36,6 +36,9 @@ _THREADS = 3
 _QUEUES_PER_S = 90
 _BAD, _NEGLECTS = 0.03, 0.5
 _BRIEF_S = 60
+
+Habit = Literal["acknowledges", "neglects", "deletes", "overwrites", "acknowledges and deletes"]
+_BAD_HABITS: Sequence[Habit] = ("deletes", "overwrites", "acknowledges and deletes")
 #: What an agent that writes more than it may puts beside its acknowledgement.
 _SPOILS: Sequence[Mapping[str, Any]] = (
     {"signal_sk": "spoilt"},
@@ -108,28 +111,42 @@ class PlainAgent:
         self._note([("told", _notice(each)) for each in done if each.body["kind"] == "notice"])
         signals = [each for each in messages if each.body["kind"] == "signal"]
         self._note([("handed", _handed(each)) for each in signals])
-        done += [each for each in signals if self._settle(each)]
+        habits = [(each, self._habit(each)) for each in signals]
+        # One transaction for those that are plainly acknowledged; what is not is looked at singly.
+        plain = {each.row: each for each, habit in habits if habit == "acknowledges"}
+        together = self._crowd.acknowledge_all(list(plain))
+        settled = list(plain.values()) if together else []
+        self._note([("settled", _settled(each)) for each in settled])
+        done += settled
+        done += [each for each, habit in habits if each not in settled and self._end(each, habit)]
         self._crowd.perhaps_die(self.name)
         if done:
             entries = [{"Id": str(n), "ReceiptHandle": each.receipt} for n, each in enumerate(done)]
             self._crowd.sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
 
-    def _settle(self, message: Message) -> bool:
-        """Acknowledge a delivery, or misbehave; says whether its message may go."""
-        draw = random.Random(message.name).random()
+    def _habit(self, message: Message) -> Habit:
+        """Say what an agent does with a delivery, the same each time that it comes."""
+        rng = random.Random(message.name)
         is_brief = message.body["expires_at"] - time.time() <= _BRIEF_S
-        if self._crowd.neglects and is_brief and draw < _NEGLECTS:
+        if self._crowd.neglects and is_brief and rng.random() < _NEGLECTS:
+            return "neglects"
+        if self._crowd.spoils and rng.random() < _BAD:
+            return rng.choice(_BAD_HABITS)
+        return "acknowledges"
+
+    def _end(self, message: Message, habit: Habit) -> bool:
+        """Do with one delivery what the agent does; says whether its message may go."""
+        if habit == "neglects":
             return True
-        is_bad = self._crowd.spoils and draw > 1 - _BAD
-        number = int(draw * 1000)
-        if is_bad and number % 3 == 0 and message.receives == 1:
+        if habit == "deletes" and message.receives == 1:
+            self._note([("changed", {"record": "row", "delivery": message.name})])
             self._crowd.delete_row(message.row)  # the message stays and comes again
             return False
-        spoils = _SPOILS[number % len(_SPOILS)] if is_bad and number % 3 == 1 else {}
+        spoils = random.Random(message.name).choice(_SPOILS) if habit == "overwrites" else {}
         settled = self._crowd.acknowledge(message.row, spoils)
         if settled == "now":
-            self._note([("settled", {"delivery": message.name, "status": "PROCESSED"})])
-            if is_bad and number % 3 == 2:
+            self._note([("settled", _settled(message))])
+            if habit == "acknowledges and deletes":
                 self._crowd.delete_row(message.row)
         elif settled == "before":
             self._note([("dropped", {"count": 1})])
@@ -141,16 +158,32 @@ class PlainAgent:
 
 
 class Crowd:
-    """The process: goes round the queues of all its agents until SIGTERM."""
+    """The process: goes round the queues of all its agents until SIGTERM.
+
+    Args:
+        history: where everything is noted.
+        sqs: a boto3 client of the queues.
+        dynamodb: a boto3 client of the tables.
+        visibility_s: how long a dead process hides its messages.
+        dies: chance of a death at each batch.
+        spoils: some deliveries lead to writes that no agent may do.
+        neglects: some signals that expire soon are not acknowledged.
+    """
 
     def __init__(
-        self, history: History, *, visibility_s: int, dies: float, spoils: bool, neglects: bool
+        self,
+        history: History,
+        *,
+        sqs: Any,
+        dynamodb: Any,
+        visibility_s: int,
+        dies: float = DIES,
+        spoils: bool = False,
+        neglects: bool = False,
     ) -> None:
         self.history, self.visibility_s = history, visibility_s
         self.spoils, self.neglects = spoils, neglects
-        session = boto3.Session()
-        self.sqs: Any = session.client("sqs")
-        self._dynamodb: Any = session.client("dynamodb")
+        self.sqs, self._dynamodb = sqs, dynamodb
         self._table = physical(SIGNALS, roster.PREFIX)
         self._stop = threading.Event()
         self._chance, self._rng = dies, random.Random()
@@ -181,27 +214,42 @@ class Crowd:
         queue = physical(queues.inbox(name).name, roster.PREFIX)
         return str(self.sqs.get_queue_url(QueueName=queue)["QueueUrl"])
 
+    def acknowledge_all(self, rows: Sequence[keys.Key]) -> bool:
+        """Set rows to PROCESSED, all or none; says whether it did."""
+        if len(rows) < 2:
+            return False
+        try:
+            updates = [{"Update": self._acknowledgement(row, {})} for row in rows]
+            self._dynamodb.transact_write_items(TransactItems=updates)
+        except ClientError as error:
+            if code_of(error) != "TransactionCanceledException":
+                raise
+            return False
+        return True
+
     def acknowledge(self, row: keys.Key, spoils: Mapping[str, Any]) -> str:
         """Set a row to PROCESSED: "now", "before" if it was, or "no row"."""
-        values = {"status": "PROCESSED", "processed_at": int(time.time()), **spoils}
-        names = {f"#{number}": name for number, name in enumerate(values)}
-        given = {f":{number}": value for number, value in enumerate(values.values())}
         try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=row.wire(),
-                UpdateExpression="SET " + ", ".join(f"#{n} = :{n}" for n in range(len(values))),
-                ConditionExpression="attribute_exists(PK) AND #0 <> :0",
-                ExpressionAttributeNames=names,
-                ExpressionAttributeValues=item_to_wire(given),
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
+            self._dynamodb.update_item(**self._acknowledgement(row, spoils))
         except ClientError as error:
             if code_of(error) != "ConditionalCheckFailedException":
                 raise
             answer: Any = error.response
             return "before" if answer.get("Item") else "no row"
         return "now"
+
+    def _acknowledgement(self, row: keys.Key, spoils: Mapping[str, Any]) -> dict[str, Any]:
+        values = {"status": "PROCESSED", "processed_at": int(time.time()), **spoils}
+        given = {f":{number}": value for number, value in enumerate(values.values())}
+        return {
+            "TableName": self._table,
+            "Key": row.wire(),
+            "UpdateExpression": "SET " + ", ".join(f"#{n} = :{n}" for n in range(len(values))),
+            "ConditionExpression": "attribute_exists(PK) AND #0 <> :0",
+            "ExpressionAttributeNames": {f"#{n}": name for n, name in enumerate(values)},
+            "ExpressionAttributeValues": item_to_wire(given),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
 
     def delete_row(self, row: keys.Key) -> None:
         """Delete a row, which no agent should."""
@@ -225,6 +273,10 @@ def _handed(message: Message) -> dict[str, Any]:
     }
 
 
+def _settled(message: Message) -> dict[str, Any]:
+    return {"delivery": message.name, "status": "PROCESSED"}
+
+
 def _notice(message: Message) -> dict[str, Any]:
     body, record = message.body, message.body.get("record") or {}
     return {
@@ -246,8 +298,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", type=Path, required=True, help="a file with a name per line")
     args = parser.parse_args(argv)
     with History(args.history, "crowd") as history:
+        session = boto3.Session()
         crowd = Crowd(
             history,
+            sqs=session.client("sqs"),
+            dynamodb=session.client("dynamodb"),
             visibility_s=args.visibility,
             dies=args.dies,
             spoils=args.spoils,

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from sharpwave.infra.chaos import clocks, drafts, roster
 from sharpwave.infra.chaos.history import History
-from sharpwave.infra.chaos.plan import CHANGES_UNTIL, Draw, Plan
+from sharpwave.infra.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, Draw, Plan
 from sharpwave.infra.chaos.system import CACHE_S, SKEW_S
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Conflict
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.pattern_import import Timing, import_patterns
@@ -28,6 +29,7 @@ WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
 MAX_BACKLOG = 600
 _LOOK_EVERY_S = 0.5
+_ATTEMPTS = 8
 #: Plain agents' queues are too many to look at each time; so many stand for all.
 _SAMPLED = 6
 #: Shares of the signals: one target unknown, short-lived, too large for a message.
@@ -36,6 +38,8 @@ _DECISIONS, _MEMORIES, _BAD, _FLOOD = 0.15, 0.1, 0.005, 0.1
 #: Of signals changed while they are under way: those to many, and those to few.
 _CHANGED_WIDE, _CHANGED, _REWRITTEN = 0.5, 0.05, 0.15
 _BRIEF_S = 4
+#: Deadlines are looked at by the minute, so what nobody acknowledged ends within two of them.
+_EXPIRED_WITHIN_S = 130
 _LARGE_TEXT = "x" * 100_000
 _BURST_DAY = "2026-01-05"
 #: Source: AWS, BatchWriteItem, most items of a request.
@@ -89,7 +93,7 @@ class Load:
         self._began = time.monotonic()
         self._stop, self._calm = threading.Event(), threading.Event()
         self.latest = 0.0
-        """The latest moment that a record claims which waits for its time, in epoch seconds."""
+        """The latest moment at which something written becomes due by itself, in epoch seconds."""
 
     @property
     def progress(self) -> float:
@@ -180,8 +184,14 @@ class Load:
         # The deadline is told by the writer's clock, and comes by everybody else's.
         ttl_s = _BRIEF_S - int(self._offsets[source]) if is_brief else SIGNAL_TTL_S
         sent = self._sent(source, kind, to, data, ttl_s=ttl_s)
+        if is_brief and self._scale.neglects:
+            self._dated(int(time.time()) + _BRIEF_S + _EXPIRED_WITHIN_S)
         is_wide = isinstance(to, str) or len(to) > 50
-        if self._may_change and rng.random() < (_CHANGED_WIDE if is_wide else _CHANGED):
+        if (
+            self._has("changes")
+            and self._may_change
+            and rng.random() < (_CHANGED_WIDE if is_wide else _CHANGED)
+        ):
             self._change(rng, sent)
 
     def _sent(
@@ -220,7 +230,7 @@ class Load:
         self._wrote(name, "decision", made.key)
         if rng.random() < 0.85:
             drafts.judge(agent, made, rng, self._history)
-        if self._has("rewrites") and self.progress < CHANGES_UNTIL and rng.random() < _REWRITTEN:
+        if self._has("rewrites") and self._may_change and rng.random() < _REWRITTEN:
             self._rewrite(name, made, {"context": context, "reasoning": applied})
 
     def _rewrite(self, name: str, made: DecisionRecord, was: dict[str, Any]) -> None:
@@ -297,7 +307,13 @@ class Load:
 
     def _importing(self, definition: PatternDefinition) -> Act:
         def bring_in() -> None:
-            import_patterns(self._deployment, [definition], timing=TIMING)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    import_patterns(self._deployment, [definition], timing=TIMING)
+                    return
+                except Conflict:  # workers published figures meanwhile: it says to run it again
+                    if attempt == _ATTEMPTS - 1:
+                        raise
 
         return bring_in
 
@@ -343,12 +359,11 @@ class Load:
 
     @property
     def _may_change(self) -> bool:
-        return self._has("changes") and self.progress < CHANGES_UNTIL
+        return CHANGES_FROM <= self.progress < CHANGES_UNTIL
 
     def _may_be_brief(self, source: str) -> bool:
         """Say whether a signal may end by its deadline; a fast clock cannot name one so near."""
-        is_early = self.progress < CHANGES_UNTIL or not self._scale.neglects
-        return self._has("deadlines") and is_early and self._offsets[source] <= 0
+        return self._has("deadlines") and self._offsets[source] <= 0
 
     def _clock(self, name: str) -> Callable[[], float]:
         offset_s = self._offsets.get(name, 0.0)

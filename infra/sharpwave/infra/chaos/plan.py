@@ -48,9 +48,10 @@ _ROUND = (
 )
 _SERVICES = ("sqs", "dynamodb", "dynamodbstreams")
 _LAST = 0.97
-#: What was written before a gap must not be what agents change while it lasts: nobody could say
-#: then what was admitted.
-CHANGES_UNTIL, GAPS_FROM = 0.5, 0.6
+#: Agents write over records only between these. A table that is fed again while a change is on its
+#: way to be refused, or a gap that hides both, leaves nobody to say what was admitted.
+CHANGES_FROM, CHANGES_UNTIL = 0.35, 0.5
+_FED_AGAIN_UNTIL, _GAPS_FROM = 0.3, 0.7
 _REPEATING = frozenset({"rewind", "twin", "reconcile", "trim", "gap"})
 
 
@@ -190,8 +191,8 @@ def _others(rng: random.Random, scale: Scale) -> list[Strike]:
         *(_outage(rng, when()) for _ in range(2 * some)),
         *(Strike(at=when(), kind="rewind", service="pump") for _ in range(some)),
         *(Strike(at=when(), kind="twin", service="pump", seconds=3.0) for _ in range(some)),
-        Strike(at=when(0.3), kind="reconcile", service="every table"),
-        Strike(at=when(0.3), kind="trim", service="pump"),
+        Strike(at=when(_FED_AGAIN_UNTIL), kind="reconcile", service="every table"),
+        Strike(at=when(_FED_AGAIN_UNTIL), kind="trim", service="pump"),
     ]
 
 
@@ -213,7 +214,7 @@ def _drawn(rng: random.Random, scale: Scale) -> list[Strike]:
             for _ in range(some)
         ),
         *(
-            Strike(at=rng.uniform(GAPS_FROM, 0.9), kind="gap", service="pump", seconds=1.0)
+            Strike(at=rng.uniform(_GAPS_FROM, 0.9), kind="gap", service="pump", seconds=1.0)
             for _ in range(some)
         ),
     ]

@@ -20,6 +20,7 @@ from sharpwave.infra.chaos.proxy import Proxies
 from sharpwave.infra.chaos.system import System
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.provision import carry_out
 from sharpwave.infra.reconciling import reconcile_tables
 from sharpwave.schemas import keys, queues
@@ -173,12 +174,13 @@ class Strikes:
         """Lose what the streams hold from some moment on, and heal it as an operator would.
 
         A pump that died is put forward to the newest record. It must have come past what agents
-        wrote over before, or nobody could say what was admitted.
+        wrote over before, and that be refused, or nobody could say what was admitted.
         """
         deployment = self._system.deployment
-        before = newest(deployment)
-        if not self._comes_past(before):
+        status = Mailbox(deployment, "status")
+        if not self._comes_past(newest(deployment)):
             return False
+        _soon(lambda: not status.depth().total)
         group = self._alive("pump")
         if group is None or not _send([-group], signal.SIGKILL):
             return False
@@ -190,12 +192,12 @@ class Strikes:
 
     def _comes_past(self, positions: Sequence[Item]) -> bool:
         """Wait until the pump's positions are not before these, though the load may end."""
-        for _ in range(round(_WAIT_FOR_LIFE_S / _LOOK_EVERY_S)):
+
+        def is_past() -> bool:
             now = {(row["PK"], row["SK"]): row["position"] for row in checkpoints(self._items)}
-            if all(_is_past(now.get((at["PK"], at["SK"])), at["position"]) for at in positions):
-                return True
-            time.sleep(_LOOK_EVERY_S)
-        return False
+            return all(_is_past(now.get((at["PK"], at["SK"])), at["position"]) for at in positions)
+
+        return _soon(is_past)
 
     def _turn(self, intensity: float) -> None:
         self._intensity = intensity
@@ -265,6 +267,15 @@ def processes() -> Iterator[Process]:
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
         yield Process(*map(int, line.split()))
+
+
+def _soon(holds: Callable[[], bool]) -> bool:
+    """Wait until something holds; says whether it came to do so."""
+    for _ in range(round(_WAIT_FOR_LIFE_S / _LOOK_EVERY_S)):
+        if holds():
+            return True
+        time.sleep(_LOOK_EVERY_S)
+    return False
 
 
 def _is_past(position: str | None, other: str) -> bool:

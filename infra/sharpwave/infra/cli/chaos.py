@@ -26,6 +26,7 @@ def add(commands: "Subparsers") -> None:
     chaos.add_argument("--runs", type=int, default=1, help="runs, with this seed and the next ones")
     chaos.add_argument("--signals", type=int, help="signals of one run")
     chaos.add_argument("--kills", type=int, help="processes killed in one run")
+    chaos.add_argument("--freezes", type=int, help="processes frozen in one run")
     chaos.add_argument("--seconds", type=float, help="over which the signals of a run are spread")
     chaos.add_argument("--quick", action="store_true", help="a short run")
     chaos.add_argument("--crowd", type=int, help="plain agents of one run; 0 for none")
@@ -109,7 +110,7 @@ def _scale(args: Arguments) -> "Scale":
     from sharpwave.infra.chaos.plan import FULL, QUICK
     from sharpwave.infra.errors import Misused
 
-    named = {name: getattr(args, name) for name in ("signals", "kills", "seconds")}
+    named = {name: getattr(args, name) for name in ("signals", "kills", "freezes", "seconds")}
     wished = {name: value for name, value in named.items() if value is not None}
     for name, value in wished.items():
         if value <= 0:
