@@ -33,7 +33,7 @@ from sharpwave.schemas.tables import SIGNALS, physical
 DIES = 0.001
 _THREADS = 3
 #: One round takes at least as long as this many queues a second make it.
-_QUEUES_PER_S = 90
+_QUEUES_PER_S = 60
 _BAD, _NEGLECTS = 0.03, 0.5
 _BRIEF_S = 60
 

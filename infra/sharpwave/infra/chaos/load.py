@@ -12,7 +12,7 @@ from sharpwave.infra.chaos.history import History
 from sharpwave.infra.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, Draw, Plan
 from sharpwave.infra.chaos.system import CACHE_S, SKEW_S
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Conflict
+from sharpwave.infra.errors import Conflict, Missing
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.pattern_import import Timing, import_patterns
@@ -28,6 +28,8 @@ from sharpwave.schemas.times import now
 WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
 MAX_BACKLOG = 600
+#: The same of messages for plain agents, who take ten at a time.
+_CROWDS_BACKLOG = 10 * MAX_BACKLOG
 _LOOK_EVERY_S = 0.5
 _ATTEMPTS = 8
 #: Plain agents' queues are too many to look at each time; so many stand for all.
@@ -39,7 +41,7 @@ _DECISIONS, _MEMORIES, _BAD, _FLOOD = 0.15, 0.1, 0.005, 0.1
 _CHANGED_WIDE, _CHANGED, _REWRITTEN = 0.5, 0.05, 0.15
 _BRIEF_S = 4
 #: Deadlines are looked at by the minute, so what nobody acknowledged ends within two of them.
-_EXPIRED_WITHIN_S = 130
+_EXPIRED_WITHIN_S, _NEGLECTED_UNTIL = 130, 0.6
 _LARGE_TEXT = "x" * 100_000
 _BURST_DAY = "2026-01-05"
 #: Source: AWS, BatchWriteItem, most items of a request.
@@ -61,7 +63,7 @@ class _Shares(NamedTuple):
     many: float
 
 
-_AMONG_FEW, _AMONG_MANY = _Shares(0.3, 0.15, 0.0), _Shares(0.02, 0.05, 0.02)
+_AMONG_FEW, _AMONG_MANY = _Shares(0.3, 0.15, 0.0), _Shares(0.03, 0.05, 0.02)
 
 Act = Callable[[], None]
 
@@ -132,8 +134,8 @@ class Load:
         plain = [Mailbox(self._deployment, f"inbox-{name}") for name in sample]
         while not self._stop.is_set():
             backlog = sum(queue.depth().total for queue in queues)
-            waiting = sum(queue.depth().total for queue in plain) / max(1, len(plain))
-            is_calm = backlog < MAX_BACKLOG and waiting * len(self._crowd) < 10 * MAX_BACKLOG
+            waiting = sum(map(_depth_of_one, plain)) / max(1, len(plain)) * len(self._crowd)
+            is_calm = backlog < MAX_BACKLOG and waiting < _CROWDS_BACKLOG
             self._calm.set() if is_calm else self._calm.clear()
             self._stop.wait(_LOOK_EVERY_S)
 
@@ -362,8 +364,12 @@ class Load:
         return CHANGES_FROM <= self.progress < CHANGES_UNTIL
 
     def _may_be_brief(self, source: str) -> bool:
-        """Say whether a signal may end by its deadline; a fast clock cannot name one so near."""
-        return self._has("deadlines") and self._offsets[source] <= 0
+        """Say whether a signal may end by its deadline; a fast clock cannot name one so near.
+
+        What nobody acknowledges ends minutes later, so that it is sent early enough.
+        """
+        is_early = self.progress < _NEGLECTED_UNTIL or not self._scale.neglects
+        return self._has("deadlines") and is_early and self._offsets[source] <= 0
 
     def _clock(self, name: str) -> Callable[[], float]:
         offset_s = self._offsets.get(name, 0.0)
@@ -406,3 +412,11 @@ class Load:
 
     def _changed(self, agent: str, record: str, key: keys.Key, **details: Any) -> None:
         self._history.note(agent, "changed", record=record, pk=key.pk, sk=key.sk, **details)
+
+
+def _depth_of_one(queue: Mailbox) -> int:
+    """Count what a queue holds that may have been deleted a moment ago."""
+    try:
+        return queue.depth().total
+    except Missing:
+        return 0
