@@ -12,9 +12,10 @@ import pytest
 from sharpwave.infra.chaos import clocks, controls, drafts, report, weather
 from sharpwave.infra.chaos.checker import Violation
 from sharpwave.infra.chaos.history import History, read
-from sharpwave.infra.chaos.plan import FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
+from sharpwave.infra.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
 from sharpwave.infra.chaos.run import Report
 from sharpwave.infra.chaos.system import SKEW_S
+from sharpwave.infra.cli import main
 from sharpwave.infra.errors import Misused
 from sharpwave.schemas import keys
 from sharpwave.schemas.records import DecisionRecord, SignalRecord
@@ -225,3 +226,16 @@ def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Misused, match="put them back"):
         report.write_docs(page, [a_report()])
+
+
+def test_what_may_go_wrong_is_listed_and_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--draws"]) == 0
+    assert set(capsys.readouterr().out.split()) == DRAWS
+
+    assert main(["chaos", "--only", "clocks,weather"]) == 2
+    assert "'weather' is no draw" in capsys.readouterr().err
+
+
+def test_an_audience_has_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--crowd", "5000"]) == 2
+    assert "--crowd 5000 makes no sense" in capsys.readouterr().err

@@ -184,14 +184,15 @@ def _others(rng: random.Random, scale: Scale) -> list[Strike]:
     def when(latest: float = _LAST) -> float:
         return rng.uniform(0.05, latest)
 
-    some = max(1, scale.kills // 12)
+    # Each pump that starts sends ticks at once, which cost as much as agents are many.
+    some = max(1, scale.kills // 20)
     victims = (*PIPELINE_SERVICES, *RECEIVERS, CROWD)
     frozen = [rng.choice(victims) for _ in range(scale.freezes)]
     hold_s = scale.visibility_s + 2.0
     # A whole table is fed again by the last two, so they come while tables are small.
     return [
         *(Strike(at=when(), kind="freeze", service=name, seconds=hold_s) for name in frozen),
-        *(_outage(rng, when()) for _ in range(2 * some)),
+        *(_outage(rng, when()) for _ in range(3 * some)),
         *(Strike(at=when(), kind="rewind", service="pump") for _ in range(some)),
         *(Strike(at=when(), kind="twin", service="pump", seconds=3.0) for _ in range(some)),
         Strike(at=when(_FED_AGAIN_UNTIL), kind="reconcile", service="every table"),
