@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.chaos import roster
-from sharpwave.infra.chaos.checker import tally
+from sharpwave.infra.chaos import book, roster
+from sharpwave.infra.chaos.checker import deliveries, results, tally
 from sharpwave.infra.chaos.history import Event
 from sharpwave.infra.chaos.run import judge
 from sharpwave.infra.chaos.snapshot import Snapshot
@@ -20,6 +20,7 @@ ISO = "2027-01-15T08:00:00.000Z"
 SIGNAL = keys.Key(keys.signal_pk("PRICE_MOVE", "scout"), keys.dated_sk(ISO, "sig_1"))
 NAME = delivery_id(signal_uid(*SIGNAL), "trader")
 ROW = keys.inbox_row("trader", SIGNAL, signal_uid(*SIGNAL))
+OTHER = keys.Key(keys.signal_pk("PRICE_MOVE", "scout"), keys.dated_sk(ISO, "sig_2"))
 DECISION = keys.Key(keys.decision_pk("trader", "TRADE"), keys.dated_sk(ISO, "dec_1"))
 NOTE = keys.Key(keys.memory_pk("trader", "NOTE"), keys.dated_sk(ISO, "mem_1"))
 BAD = keys.Key(keys.signal_pk("BAD_ONE", "scout"), keys.dated_sk(ISO, "bad_1"))
@@ -55,7 +56,7 @@ class Run:
         self.tables: dict[str, dict[keys.Key, dict[str, Any]]] = {
             SIGNALS: {
                 SIGNAL: {**signal, "processing_status": {"trader": dict(DONE)}},
-                ROW: dict(DONE),
+                ROW: {"signal_pk": SIGNAL.pk, "signal_sk": SIGNAL.sk, **DONE},
                 BAD: self.bad,
             },
             DECISIONS: {DECISION: decision},
@@ -73,15 +74,35 @@ class Run:
         }
         self.dead: dict[str, list[str]] = {}
         self.miscounts: list[str] = []
-        told = {"expires_at": NOW + 900, "targets": ["trader"]}
+        members = dict.fromkeys(roster.AGENTS, 0.0) | {"limited": 0.0}
         self.events = [
-            self.wrote("scout", "signal", SIGNAL, **told),
+            *(self.registered(name, at=at) for name, at in members.items()),
+            self.signal(["trader"]),
             self.wrote("scout", "bad record", BAD),
             self.wrote("trader", "memory", NOTE),
-            self.seen("handed", at=1.0, asked=0.9),
+            self.handed(),
             self.seen("settled", at=2.0, status="PROCESSED"),
             self.wrote("trader", "outcome", DECISION, revision=1, success=True, quality=0.5),
         ]
+
+    def registered(self, agent: str, *, at: float) -> Event:
+        said: dict[str, Any] = {"began": at - 0.1}
+        if agent == "limited":
+            said["signals_per_minute"] = 4
+        return Event(at, agent, "registered", said)
+
+    def signal(self, targets: list[str], *, key: keys.Key = SIGNAL, source: str = "scout") -> Event:
+        content = {"source": source, "type": "PRICE_MOVE", "targets": targets, "token": "t1"}
+        return self.wrote(source, "signal", key, expires_at=NOW + 900, began=0.4, **content)
+
+    def handed(self, *, at: float = 1.0, agent: str = "trader", **changed: Any) -> Event:
+        said = {"asked": 0.9, "source": "scout", "expires_at": NOW + 900, "token": "t1"}
+        return self.seen("handed", at=at, agent=agent, **{**said, **changed})
+
+    def addressed(self, *targets: str) -> None:
+        """Let the signal be for these."""
+        place = next(n for n, e in enumerate(self.events) if e.details.get("pk") == SIGNAL.pk)
+        self.events[place] = self.signal(list(targets))
 
     def wrote(self, agent: str, record: str, key: keys.Key, **details: Any) -> Event:
         return Event(0.5, agent, "wrote", {"record": record, "pk": key.pk, "sk": key.sk, **details})
@@ -98,20 +119,40 @@ class Run:
         held: dict[str, Any] = self.tables[SIGNALS][SIGNAL]["processing_status"]["trader"]
         return held
 
+    def mirror_of(self, target: str) -> dict[str, Any]:
+        statuses = self.tables[SIGNALS][SIGNAL]["processing_status"]
+        held: dict[str, Any] = statuses.setdefault(target, {})
+        return held
+
     def set_status(self, **entry: Any) -> None:
-        for place in (self.row, self.mirror):
-            place.clear()
-            place.update(entry)
+        self.mirror.clear()
+        self.mirror.update(entry)
+        for name in (*DONE, "reason"):
+            self.row.pop(name, None)
+        self.row.update(entry)
 
     def without(self, what: str) -> None:
         self.events = [event for event in self.events if event.what != what]
 
-    def found(self, *, at: float = NOW) -> dict[str, int]:
+    def end(self, at: float = NOW) -> Snapshot:
         tables = {
             name: [{**key.item(), **item} for key, item in items.items()]
             for name, items in self.tables.items()
         }
-        return tally(judge(self.events, Snapshot(at, tables, self.dead, self.miscounts)))
+        return Snapshot(at, tables, self.dead, self.miscounts)
+
+    def found(self, *, at: float = NOW) -> dict[str, int]:
+        return tally(judge(self.events, self.end(at)))
+
+    def expired(self, reason: str) -> None:
+        """Let the delivery end so, with nothing done by its target."""
+        self.without("settled")
+        self.set_status(status="EXPIRED", reason=reason, processed_at=NOW)
+        self.tables[DECISIONS][DECISION].pop("caused_by", None)
+
+    def tell(self, agent: str, key: keys.Key, *, notice: str = "n1") -> None:
+        said = {"code": "expired", "notice": notice, "pk": key.pk, "sk": key.sk}
+        self.events.append(Event(3.0, agent, "told", said))
 
 
 @pytest.fixture
@@ -125,28 +166,220 @@ def test_a_run_without_fault_passes(run: Run) -> None:
 
 def test_a_delivery_nobody_got_is_lost(run: Run) -> None:
     run.without("handed")
-    run.without("settled")
-    run.set_status(status="EXPIRED", reason="unacknowledged", processed_at=NOW)
-    del run.tables[DECISIONS][DECISION]["caused_by"]
+    run.expired("unacknowledged")
+    run.tell("scout", SIGNAL)
 
     assert run.found() == {"delivery lost": 1}
 
 
 def test_a_delivery_that_came_too_late_to_be_sent_is_not_lost(run: Run) -> None:
     run.without("handed")
-    run.without("settled")
-    run.set_status(status="EXPIRED", reason="expired_before_delivery")
-    del run.tables[DECISIONS][DECISION]["caused_by"]
+    run.expired("expired_before_delivery")
+    run.tell("scout", SIGNAL)
+
+    assert run.found(at=NOW + 901) == {}
+
+
+@pytest.mark.parametrize("reason", ["expired_before_delivery", "quota", "agent_removed"])
+def test_a_reason_that_says_it_was_not_sent_is_false_if_it_was(run: Run, reason: str) -> None:
+    run.expired(reason)
+    run.tell("scout", SIGNAL)
+
+    assert run.found(at=NOW + 901)["false reason"] == 1
+
+
+def test_nothing_expires_before_its_deadline(run: Run) -> None:
+    run.without("handed")
+    run.expired("expired_before_delivery")
+    run.tell("scout", SIGNAL)
+
+    assert run.found(at=NOW) == {"false reason": 1}
+
+
+def test_a_known_agent_is_neither_unknown_nor_removed(run: Run) -> None:
+    for reason in ("unknown_target", "agent_removed"):
+        run.without("handed")
+        run.without("settled")
+        run.set_status(status="FAILED", reason=reason)
+        run.tables[DECISIONS][DECISION].pop("caused_by", None)
+
+        assert run.found() == {"false reason": 1}
+
+
+def test_who_sent_what_expired_is_told(run: Run) -> None:
+    run.expired("unacknowledged")
+    untold = run.found(at=NOW + 901)
+
+    run.tell("scout", SIGNAL)
+
+    assert (untold, run.found(at=NOW + 901)) == ({"sender not told": 1}, {})
+
+
+def test_a_notice_may_be_repeated_by_the_heir_of_a_dead_worker_only(run: Run) -> None:
+    run.expired("unacknowledged")
+    for notice in ("n1", "n1", "n1", "n1", "n2"):
+        run.tell("scout", SIGNAL, notice=notice)
+    few = run.found()
+
+    for notice in ("n3", "n4"):
+        run.tell("scout", SIGNAL, notice=notice)
+
+    assert (few, run.found()) == ({}, {"told too often": 1})
+
+
+def test_nobody_is_told_of_the_record_of_another(run: Run) -> None:
+    run.tell("trader", SIGNAL)
+
+    assert run.found() == {"misdelivered": 1}
+
+
+@pytest.mark.parametrize(
+    "changed", [{"token": "t2"}, {"source": "broker"}, {"expires_at": NOW + 1}]
+)
+def test_what_is_handed_out_is_what_was_written(run: Run, changed: dict[str, Any]) -> None:
+    run.events.append(run.handed(**changed))
+
+    assert run.found() == {"altered": 1}
+
+
+def test_a_signal_is_due_to_everyone_registered_before_it_was_written(run: Run) -> None:
+    run.addressed("*")
+    run.events += [run.registered("early", at=0.3), run.registered("late", at=0.45)]
+
+    found = run.found()
+
+    # Everyone but the source, and the one that has it; "limited" and "early" are members too.
+    assert found["delivery lost"] == len(roster.AGENTS) - 2 + 2
+
+
+def test_who_registers_while_a_signal_is_written_may_get_it(run: Run) -> None:
+    run.events.append(run.registered("late", at=0.45))
+    run.events += [run.registered(name, at=9.0) for name in roster.AGENTS if name != "trader"]
+    run.events.append(run.registered("limited", at=9.0))
+    run.addressed("*")
+    without = run.found()
+
+    run.mirror_of("late").update(status="DELIVERED")
+
+    assert (without, run.found()) == ({}, {"delivery lost": 1, "not settled": 1})
+
+
+def test_a_mirror_that_speaks_of_a_stranger_is_found(run: Run) -> None:
+    run.mirror_of("warden").update(DONE)
+
+    assert run.found() == {"mirror differs": 1}
+
+
+def test_a_mirror_in_parts_is_read_whole(run: Run) -> None:
+    said = run.tables[SIGNALS][SIGNAL].pop("processing_status")
+    part = keys.Key(keys.audience(signal_uid(*SIGNAL)).pk, "abc#00000")
+    run.tables[PIPELINE][part] = {"processing_status": said}
 
     assert run.found() == {}
 
 
-def test_a_signal_is_due_to_everyone_it_addresses(run: Run) -> None:
-    run.tables[SIGNALS][SIGNAL]["target_agents"] = ["*"]
+def test_a_row_whose_agent_spoilt_it_is_found_until_it_is_mended(run: Run) -> None:
+    run.row["signal_sk"] = "spoilt"
 
+    assert run.found() == {"row spoilt": 1}
+
+
+def test_a_row_that_its_agent_deleted_is_judged_by_the_mirror(run: Run) -> None:
+    del run.tables[SIGNALS][ROW]
+    kept = run.found()
+
+    run.mirror["status"] = "DELIVERED"
+
+    assert (kept, run.found()) == ({}, {"not settled": 1})
+
+
+def test_what_was_in_a_queue_that_an_operator_deleted_is_excused(run: Run) -> None:
+    run.without("handed")
+    run.without("settled")
+    run.set_status(status="PENDING")
+    run.tables[DECISIONS][DECISION].pop("caused_by", None)
+    before = Event(0.3, "trader", "cut", {})
+    run.events.append(before)
     found = run.found()
 
-    assert found["delivery lost"] == len(roster.AGENTS) - 2
+    run.events.append(before._replace(at=0.6))
+
+    assert (found, run.found()) == ({"delivery lost": 1, "not settled": 1}, {})
+
+
+def test_who_deletes_its_row_and_lets_its_message_die_is_excused(run: Run) -> None:
+    run.without("settled")
+    run.set_status(status="PENDING")
+    run.tables[DECISIONS][DECISION].pop("caused_by", None)
+    run.dead["inbox-trader"] = [f'{{"delivery_id": "{NAME}"}}']
+    found = run.found()
+
+    run.events.append(run.seen("changed", at=1.5, record="row"))
+
+    assert (found, run.found()) == ({"dead letter": 1, "not settled": 1}, {})
+
+
+def limited(run: Run, count: int, *, denied: int) -> None:
+    """Let a source with a limit of four a minute write signals, of which some are denied."""
+    for number in range(count):
+        key = keys.Key(keys.signal_pk("PRICE_MOVE", "limited"), keys.dated_sk(ISO, f"q_{number}"))
+        end: dict[str, Any] = {"status": "FAILED", "reason": "quota"} if number < denied else DONE
+        name = delivery_id(signal_uid(*key), "keeper")
+        run.events.append(run.signal(["keeper"], key=key, source="limited"))
+        item = {"processing_status": {"keeper": {**end, "decision_id": None}}}
+        run.tables[SIGNALS][key] = item
+        if number >= denied:
+            handed = run.handed(source="limited").details
+            for what in ("handed", "settled"):
+                said = {**handed, "delivery": name, "status": "PROCESSED"}
+                run.events.append(Event(2.0, "keeper", what, said))
+
+
+@pytest.mark.parametrize(
+    ("count", "denied", "broken"), [(2, 0, 0), (2, 1, 1), (4, 2, 0), (9, 4, 0), (9, 0, 1)]
+)
+def test_a_limit_is_kept_and_denies_nobody_within_it(
+    run: Run, count: int, denied: int, broken: int
+) -> None:
+    limited(run, count, denied=denied)
+
+    # The limit lets four pass, what half a minute adds, and one whose token came while it waited.
+    assert run.found(at=30.0).get("quota broken", 0) == broken
+
+
+def test_a_limit_denies_a_signal_as_a_whole(run: Run) -> None:
+    limited(run, 4, denied=2)
+    key = keys.Key(keys.signal_pk("PRICE_MOVE", "limited"), keys.dated_sk(ISO, "q_0"))
+    run.tables[SIGNALS][key]["processing_status"]["warden"] = {"status": "EXPIRED"}
+    run.events.append(run.signal(["keeper", "warden"], key=key, source="limited"))
+
+    assert run.found(at=30.0)["quota broken"] == 1
+
+
+def test_results_are_told_in_the_terms_of_jepsen(run: Run) -> None:
+    # One signal whose writer died at it and that was stored, and one that was not.
+    third = keys.Key(OTHER.pk, keys.dated_sk(ISO, "sig_3"))
+    for key in (OTHER, third):
+        tried = run.signal(["keeper"], key=key)
+        said = {**tried.details, "kind": "signal"}
+        run.events.append(Event(0.4, "scout", "intends", said))
+    run.tables[SIGNALS][OTHER] = {"processing_status": {"keeper": dict(DONE)}}
+    handed = {**run.handed().details, "delivery": delivery_id(signal_uid(*OTHER), "keeper")}
+    run.events.append(Event(2.0, "keeper", "handed", handed))
+
+    told = book.of(run.events)
+    due = deliveries(told, run.end())
+
+    assert results(told, due, []) == {
+        "attempted": 3,
+        "acknowledged": 1,
+        "ok": 2,
+        "ended": 0,
+        "lost": 0,
+        "recovered": 1,
+        "duplicated": 0,
+        "unexpected": 0,
+    }
 
 
 def test_a_signal_removed_at_its_deadline_is_judged_by_its_row(run: Run) -> None:
@@ -157,7 +390,7 @@ def test_a_signal_removed_at_its_deadline_is_judged_by_its_row(run: Run) -> None
 
 
 def test_an_unknown_target_must_be_named_as_such(run: Run) -> None:
-    run.tables[SIGNALS][SIGNAL]["target_agents"] = ["trader", roster.NOBODY]
+    run.addressed("trader", roster.NOBODY)
     statuses = run.tables[SIGNALS][SIGNAL]["processing_status"]
     statuses[roster.NOBODY] = {"status": "FAILED", "reason": "unknown_target"}
     right = run.found()
@@ -167,8 +400,39 @@ def test_an_unknown_target_must_be_named_as_such(run: Run) -> None:
     assert (right, run.found()) == ({}, {"not settled": 2})
 
 
+def test_only_the_first_content_of_a_decision_counts(run: Run) -> None:
+    run.tables[DECISIONS][DECISION]["context"] = {"mood": "wild"}
+    silent = run.found()
+
+    said = {"record": "decision", "pk": DECISION.pk, "sk": DECISION.sk}
+    was = {"context": {"mood": "calm"}}
+    run.events.append(Event(0.7, "trader", "changed", {**said, "was": was}))
+
+    assert silent["miscounted"] > 0
+    assert run.found() == {}
+
+
+def test_base_ledgers_of_several_times_are_one(run: Run) -> None:
+    head = run.tables[PIPELINE].pop(keys.ledger_head("base:trader:TRADE", ISO[:10]))
+    later = keys.base_subject("trader", "TRADE", NOW - 9)
+    run.tables[PIPELINE][keys.ledger_head(later, ISO[:10])] = head
+
+    assert run.found() == {}
+
+
+def test_a_base_rate_is_that_of_the_decisions_a_version_does_not_match(run: Run) -> None:
+    place = keys.Key(CALM.pk, roster.CALM)
+    run.tables[MEMORY][place]["base_rate"] = 0.5
+    too_few = run.found()
+
+    run.tables[MEMORY][place]["base_rate"] = 0.681
+
+    assert (too_few, run.found()) == ({}, {"miscounted": 1})
+
+
 def test_an_acknowledgement_that_was_accepted_must_be_stored(run: Run) -> None:
     run.set_status(status="EXPIRED", reason="unacknowledged", decision_id="dec_1")
+    run.tell("scout", SIGNAL)
 
     assert run.found() == {"not settled": 1}
 
@@ -187,19 +451,19 @@ def test_a_status_that_nobody_caused_is_found(run: Run) -> None:
 
 
 def test_a_hand_out_asked_for_after_the_acknowledgement_is_found(run: Run) -> None:
-    run.events.append(run.seen("handed", at=3.0, asked=2.5))
+    run.events.append(run.handed(at=3.0, asked=2.5))
 
     assert run.found() == {"handed out again": 1}
 
 
 def test_a_process_that_slept_between_its_question_and_its_handler_is_forgiven(run: Run) -> None:
-    run.events.append(run.seen("handed", at=9.0, asked=1.5))
+    run.events.append(run.handed(at=9.0, asked=1.5))
 
     assert run.found() == {}
 
 
 def test_a_hand_out_to_a_stranger_is_found(run: Run) -> None:
-    run.events.append(run.seen("handed", at=1.0, asked=0.5, agent="keeper"))
+    run.events.append(run.handed(agent="keeper"))
 
     assert run.found() == {"misdelivered": 1}
 

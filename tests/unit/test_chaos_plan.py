@@ -3,20 +3,26 @@
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sharpwave.infra.chaos import controls, report, weather
+from sharpwave.infra.chaos import clocks, controls, drafts, report, weather
 from sharpwave.infra.chaos.checker import Violation
 from sharpwave.infra.chaos.history import History, read
-from sharpwave.infra.chaos.plan import FULL, QUICK, Scale, make_plan
+from sharpwave.infra.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
 from sharpwave.infra.chaos.run import Report
+from sharpwave.infra.chaos.system import SKEW_S
+from sharpwave.infra.cli import main
 from sharpwave.infra.errors import Misused
 from sharpwave.schemas import keys
+from sharpwave.schemas.records import DecisionRecord, SignalRecord
 from sharpwave.workers.learning.elements import DecisionState, Element, element_of
 from sharpwave.workers.ports import Location
+
+BLOWS = {"kill", "freeze", "outage", "rewind", "twin", "reconcile", "trim"}
 
 
 def a_report(**changed: Any) -> Report:
@@ -34,6 +40,7 @@ def a_report(**changed: Any) -> Report:
         "faults": {"reset": 7},
         "seconds": 12.5,
         "settling_s": 3.0,
+        "results": dict.fromkeys(report.RESULTS, 20),
         "latency_ms": (120, 4500),
     }
     return Report(**{**values, **changed})
@@ -49,11 +56,58 @@ def test_a_plan_has_its_kills_and_every_other_kind_of_strike_in_order_of_time(sc
     plan = make_plan(1, scale)
 
     kinds = plan.schedule()
-    assert kinds["kill"] == scale.kills
-    assert set(kinds) == {"kill", "freeze", "outage", "rewind", "twin", "reconcile", "trim"}
+    assert (kinds["kill"], kinds["freeze"]) == (scale.kills, scale.freezes)
+    of_crowds = {"refuse", "cut", "gap"} if scale.crowd else set()
+    assert set(kinds) - of_crowds == BLOWS
+    assert of_crowds <= set(kinds)
     times = [strike.at for strike in plan.strikes]
     assert times == sorted(times)
     assert 0 < times[0] < times[-1] < 1
+
+
+def test_what_is_not_wished_for_does_not_happen() -> None:
+    assert set(make_plan(1, FULL, draws=frozenset({"cut"})).schedule()) == {*BLOWS, "cut"}
+
+
+def test_clocks_are_wrong_by_the_seed_and_one_as_fast_as_may_be() -> None:
+    offsets = clocks.of_agents(make_plan(3, FULL))
+
+    assert offsets == clocks.of_agents(make_plan(3, FULL))
+    assert max(offsets.values()) == FULL.ahead_s
+    assert sum(each > clocks.NEAR_S for each in offsets.values()) == 1
+    assert not any(clocks.of_agents(make_plan(3, FULL, draws=frozenset())).values())
+
+
+def test_workers_clocks_differ_by_less_than_workers_are_told() -> None:
+    drawn = [clocks.of_workers(make_plan(seed, FULL), PIPELINE_SERVICES) for seed in range(20)]
+
+    worst = max(max(each.values()) - min(each.values()) for each in drawn)
+    assert 0 < worst < SKEW_S
+
+
+def test_a_content_is_known_by_its_token_whatever_the_order_of_its_keys() -> None:
+    assert drafts.token({"a": 1, "b": Decimal(2)}) == drafts.token({"b": 2, "a": Decimal(1)})
+    assert drafts.token({"a": 1}) != drafts.token({"a": 2})
+
+
+def test_every_record_that_a_draft_gives_is_valid() -> None:
+    moment = 1_800_000_000.25
+    signal = drafts.signal(
+        "scout", "PRICE_MOVE", ["keeper"], {"n": 1}, record_id="s1", moment=moment, ttl_s=60
+    )
+    decision = drafts.decision("scout", "TRADE", record_id="d1", moment=moment, mood="calm")
+
+    assert SignalRecord.model_validate(signal).expires_at == 1_800_000_060
+    assert DecisionRecord.model_validate(decision).timestamp == 1_800_000_000
+
+
+def test_a_queue_may_refuse_or_seem_missing_for_a_while() -> None:
+    for is_missing in (True, False):
+        (rule,) = weather.refusal("chaos-inbox-plain-001", 4.0, is_missing=is_missing)
+
+        assert (rule["service"], rule["ttl_s"]) == ("sqs", 4.0)
+        assert rule["resource"] == "chaos-inbox-plain-001"
+        assert ("NotExist" in rule["error"]["code"]) is is_missing
 
 
 def test_a_frozen_process_sleeps_longer_than_its_messages_stay_hidden() -> None:
@@ -64,7 +118,7 @@ def test_a_frozen_process_sleeps_longer_than_its_messages_stay_hidden() -> None:
 def test_without_repeats_no_record_is_fed_again() -> None:
     kinds = make_plan(1, FULL, repeats=False).schedule()
 
-    assert set(kinds) == {"kill", "freeze", "outage"}
+    assert set(kinds) == {"kill", "freeze", "outage", "refuse", "cut"}
 
 
 def test_worse_weather_breaks_more_calls() -> None:
@@ -148,6 +202,7 @@ def test_a_run_is_right_without_violations_and_a_control_with_those_expected() -
 
 def test_a_report_counts_every_killed_process() -> None:
     assert a_report().kills == 9 + 1 + 3
+    assert a_report(struck={"kill": 1, "gap": 1, "freeze": 2}).blows == 4 + 3
 
 
 def test_figures_stand_between_the_marks_of_the_document(tmp_path: Path) -> None:
@@ -161,7 +216,7 @@ def test_figures_stand_between_the_marks_of_the_document(tmp_path: Path) -> None
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| seed 5 | 10 | 20 | 4 | 13 |" in text
+    assert f"| seed 5 | 10 |{' 20 |' * 8} 4 | 13 | 2 |" in text
     assert text.count("| control: no-marks |") == 1
 
 
@@ -171,3 +226,16 @@ def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(Misused, match="put them back"):
         report.write_docs(page, [a_report()])
+
+
+def test_what_may_go_wrong_is_listed_and_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--draws"]) == 0
+    assert set(capsys.readouterr().out.split()) == DRAWS
+
+    assert main(["chaos", "--only", "clocks,weather"]) == 2
+    assert "'weather' is no draw" in capsys.readouterr().err
+
+
+def test_an_audience_has_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--crowd", "5000"]) == 2
+    assert "--crowd 5000 makes no sense" in capsys.readouterr().err

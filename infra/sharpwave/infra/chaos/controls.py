@@ -1,9 +1,12 @@
-"""Builds of the workers that are broken on purpose, to see whether the checker notices.
+"""Builds of the workers for a run: broken on purpose, or with a wrong clock.
+
+The checker must notice the broken ones; a clock that is a little wrong must not matter.
 
 `python -m dramatiq sharpwave.infra.chaos.controls:build_ack_first` and the like; nothing outside
 this package refers to them. They patch modules rather than use an option that nobody should have.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +14,7 @@ from typing import Any, Literal
 
 import dramatiq
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import tables, times
 from sharpwave.workers import main
 from sharpwave.workers.adapters.tables import TableLedger
 from sharpwave.workers.ports import Location, Slot
@@ -21,6 +24,8 @@ from sharpwave.workers.sqs.channel import Channel
 Control = Literal["ack-first", "no-marks"]
 
 
+#: The variable that says by how many seconds a clock is ahead.
+OFF_BY = "SHARPWAVE_CHAOS_CLOCK_OFF_BY_S"
 #: Seconds from the acknowledgement to the work: without them a kill seldom falls in between.
 _HOLD_S = 1.0
 
@@ -75,6 +80,14 @@ def build_no_marks() -> dramatiq.Broker:
     return main.build()
 
 
+def build_off_clock() -> dramatiq.Broker:
+    """Put a worker process together whose clock is wrong by as much as its environment says."""
+    offset_s = float(os.environ[OFF_BY])
+    setattr(main, "now", lambda: times.now() + offset_s)  # noqa: B010
+    return main.build()
+
+
+OFF_CLOCK = f"{__name__}:{build_off_clock.__name__}"
 BUILDS: Mapping[Control, str] = {
     "ack-first": f"{__name__}:{build_ack_first.__name__}",
     "no-marks": f"{__name__}:{build_no_marks.__name__}",

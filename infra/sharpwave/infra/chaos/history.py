@@ -3,15 +3,29 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 #: wrote: a write was acknowledged. handed: a delivery reached its handler. effect: the handler did
 #: something that can be counted. settled: an acknowledgement was accepted. dropped: the inbox
-#: client absorbed a repetition. dying: the process kills itself at this very point.
-What = Literal["intends", "wrote", "handed", "effect", "settled", "dropped", "dying"]
+#: client absorbed a repetition. dying: the process kills itself at this very point. registered: an
+#: agent's registration was accepted. changed: an agent is about to write over a record of its own,
+#: as nobody may. told: a notice arrived. cut: an inbox queue was deleted with what was in it.
+What = Literal[
+    "intends",
+    "wrote",
+    "handed",
+    "effect",
+    "settled",
+    "dropped",
+    "dying",
+    "registered",
+    "changed",
+    "told",
+    "cut",
+]
 
 
 class Event(NamedTuple):
@@ -34,8 +48,13 @@ class History:
 
     def note(self, agent: str, what: What, **details: Any) -> None:
         """Write one event; once this returns, only the machine's own death can lose it."""
-        line = json.dumps([time.time(), agent, what, details], separators=(",", ":"))
-        os.write(self._file, line.encode() + b"\n")
+        self.note_all([(agent, what, details)])
+
+    def note_all(self, events: Sequence[tuple[str, What, Mapping[str, Any]]]) -> None:
+        """Write events that happened at once."""
+        now = time.time()
+        lines = [json.dumps([now, *event], separators=(",", ":")) + "\n" for event in events]
+        os.write(self._file, "".join(lines).encode())
 
     def close(self) -> None:
         """Close the file."""

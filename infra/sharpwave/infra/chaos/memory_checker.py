@@ -4,11 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sharpwave.infra.chaos.book import Book
 from sharpwave.infra.chaos.checker import Violation
 from sharpwave.infra.chaos.snapshot import Item, Snapshot
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, STATE
+
+#: Fewer resolved decisions than this beside a version's own, and its base rate is a coin's.
+_BASE_FROM, _COIN = 20, 0.5
+_ROUNDED_BY = 0.0005
 
 #: Where a counts row holds what is recounted here; its first number is its set's size.
 _PLACES = {"n": 1, "s": 2, "q_sum": 3, "pending": 7}
@@ -16,20 +21,23 @@ _PLACES = {"n": 1, "s": 2, "q_sum": 3, "pending": 7}
 Figures = dict[str, int]
 
 
-def check_counts(end: Snapshot) -> Iterator[Violation]:
+def check_counts(book: Book, end: Snapshot) -> Iterator[Violation]:
     """Check ledgers against the decisions themselves, and patterns against their ledgers."""
+    decisions = list(_admitted(book, end))
     versions = [
         PatternVersion.model_validate_json(item["version"])
         for _, item in end.family(PIPELINE, "patterns")
     ]
-    expected, stored = _recounted(end, versions), _stored(end)
+    expected, stored = _recounted(decisions, versions), _stored(end)
     for subject in sorted(expected.keys() | stored.keys()):
         ours, theirs = expected.get(subject, _none()), stored.get(subject, _none())
         if ours != theirs:
             text = f"{subject} holds {theirs}; the decisions make {ours}"
             yield Violation("miscounted", text)
     for version in versions:
-        yield from _published(version, expected.get(version.subject, _none()), end)
+        if version.effective_to is None:
+            yield from _published(version, expected.get(version.subject, _none()), end)
+            yield from _base_rate(version, decisions, end)
     for text in end.miscounts:
         yield Violation("miscounted", f"archive: {text}")
 
@@ -53,9 +61,17 @@ def check_memory(end: Snapshot) -> Iterator[Violation]:
         yield Violation("memory doubled", f"fact {memory_id} comes from no memory")
 
 
-def _recounted(end: Snapshot, versions: list[PatternVersion]) -> dict[str, Figures]:
+def _admitted(book: Book, end: Snapshot) -> Iterator[Item]:
+    """Give every decision that counts, as it was before its agent wrote over it."""
+    for key, decision in end.kind(DECISIONS, "decision"):
+        if key not in book.bad:
+            was = book.changed[key][0].details["was"] if key in book.changed else {}
+            yield {**decision, **was}
+
+
+def _recounted(decisions: list[Item], versions: list[PatternVersion]) -> dict[str, Figures]:
     counted: dict[str, Figures] = defaultdict(_none)
-    for _, decision in end.kind(DECISIONS, "decision"):
+    for decision in decisions:
         base = keys.base_subject(decision["agent_id"], decision["decision_type"])
         subjects = [version.subject for version in versions if version.counts(decision)]
         for subject in (base, *subjects):
@@ -77,8 +93,40 @@ def _stored(end: Snapshot) -> dict[str, Figures]:
     for key, head in end.family(PIPELINE, "head"):
         for row in (value for value in head.values() if isinstance(value, list)):
             for name, place in _PLACES.items():
-                stored[key.pk.removeprefix("ledger#")][name] += int(row[place])
+                stored[_subject(key)][name] += int(row[place])
     return dict(stored)
+
+
+def _subject(head: keys.Key) -> str:
+    """Name a ledger; what is base for different times of one agent and type is one here."""
+    subject = head.pk.removeprefix("ledger#")
+    return subject.partition("@")[0] if subject.startswith("base:") else subject
+
+
+def _base_rate(
+    version: PatternVersion, decisions: list[Item], end: Snapshot
+) -> Iterator[Violation]:
+    """Check the rate of the decisions that a version does not match, over the same time."""
+    definition = version.definition
+    beside = [
+        decision
+        for decision in decisions
+        if decision["decision_type"] == definition.decision_type
+        and definition.agent_id in (None, decision["agent_id"])
+        and version.effective_from <= decision["timestamp"]
+        and decision.get("outcome")
+        and not version.counts(decision)
+    ]
+    won = sum(bool(decision["outcome"]["success"]) for decision in beside)
+    is_known = len(beside) >= _BASE_FROM
+    wanted = definition.base_rate or ((won + 1) / (len(beside) + 2) if is_known else _COIN)
+    place = (version.pk, definition.pattern_id)
+    row = next((item for item in end.tables[MEMORY] if (item["PK"], item["SK"]) == place), {})
+    # Without a single figure nothing was ever published for it, which `_published` judges.
+    shown = row.get("base_rate")
+    if shown is not None and abs(float(shown) - wanted) > _ROUNDED_BY:
+        text = f"{version.subject} shows a base rate of {shown}; {won} of {len(beside)} succeeded"
+        yield Violation("miscounted", text)
 
 
 def _published(version: PatternVersion, counted: Figures, end: Snapshot) -> Iterator[Violation]:

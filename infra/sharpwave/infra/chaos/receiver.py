@@ -1,34 +1,40 @@
-"""An agent's process under test: `python -m sharpwave.infra.chaos.receiver` receives and reacts.
+"""A process of agents on the SDK: `python -m sharpwave.infra.chaos.receiver` receives and reacts.
 
 One thread per agent. What a delivery leads to follows from its id, so a repeated hand-out does the
 same again. The process kills itself now and then at the points where it hurts most.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import boto3
 
-from sharpwave.infra.chaos import roster
+from sharpwave.infra.chaos import clocks, drafts, roster
 from sharpwave.infra.chaos.history import History
-from sharpwave.infra.chaos.load import judge
 from sharpwave.producers import Agent
 from sharpwave.producers.delivery import Delivery
 from sharpwave.producers.errors import AgentError
+from sharpwave.schemas.ids import signal_id
+from sharpwave.schemas.messages import NoticeMessage
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.records import SIGNAL_TTL_S
+from sharpwave.schemas.tables import SIGNALS, physical
+from sharpwave.schemas.times import now
 
 _WAIT_S = 2
 #: Chance, at each of three points of a delivery, that the process dies: before the effect, between
 #: the effect and its acknowledgement, and between the acknowledgement and the message's end.
 DIES = 0.0004
 _RESTART_S = 0.2
-_LEAVES, _FAILS, _DECIDES = 0.02, 0.05, 0.15
+_LEAVES, _FAILS, _DECIDES, _ECHOES = 0.02, 0.05, 0.15, 0.05
 
 
 class Left(Exception):
@@ -42,6 +48,9 @@ class Reactor:
         agent: the agent.
         history: where everything is noted.
         asked: gives the moment at which this thread's last request began.
+        dies: called where the process may die.
+        put: puts a signal as a raw writer does, if handlers send any.
+        off_s: by how much the agent's clock is ahead.
         is_careful: use what the inbox client offers against repetition; without, each hand-out
             makes a decision of its own.
     """
@@ -53,15 +62,26 @@ class Reactor:
         *,
         asked: Callable[[], float],
         dies: Callable[[str], None],
+        put: Callable[[Mapping[str, Any]], None] | None = None,
+        off_s: float = 0.0,
         is_careful: bool = True,
     ) -> None:
         self._agent, self._history = agent, history
+        self._put, self._off_s = put, off_s
         self._asked, self._dies, self._is_careful = asked, dies, is_careful
 
     def react(self, delivery: Delivery) -> None:
         """Handle a delivery."""
         name = delivery.delivery_id
-        self._note("handed", name, asked=self._asked(), receives=delivery.receive_count)
+        self._note(
+            "handed",
+            name,
+            asked=self._asked(),
+            receives=delivery.receive_count,
+            source=delivery.source_agent,
+            expires_at=delivery.message.expires_at,
+            token=drafts.token(delivery.data),
+        )
         rng = random.Random(name)
         time.sleep(rng.uniform(0, 0.002))
         self._dies("before the effect")
@@ -71,10 +91,12 @@ class Reactor:
         if draw < _FAILS:
             delivery.fail("no use")
             self._note("settled", name, status="FAILED")
-        elif draw < _DECIDES:
+        elif draw < _DECIDES and self._off_s <= clocks.NEAR_S:
             self._decide(delivery, rng)
         else:
             self._note("effect", name, kind="own")
+            if self._put is not None and draw > 1 - _ECHOES:
+                self._echo(name, rng)
             self._dies("before the acknowledgement")
             delivery.ack()
             self._note("settled", name, status="PROCESSED")
@@ -92,7 +114,28 @@ class Reactor:
         self._note("effect", delivery.delivery_id, **details)
         self._note("settled", delivery.delivery_id, status="PROCESSED")
         if rng.random() < 0.8:
-            judge(self._agent, made, rng, self._history)
+            drafts.judge(self._agent, made, rng, self._history)
+
+    def _echo(self, delivery: str, rng: random.Random) -> None:
+        """Send a signal on; whether it was, nobody learns if the process dies at it."""
+        me, moment = self._agent.agent_id, time.time()
+        others = [name for name in roster.AGENTS if name != me]
+        item = drafts.signal(
+            me,
+            rng.choice(roster.SIGNAL_TYPES),
+            [rng.choice(others)],
+            {"after": delivery},
+            record_id=signal_id(epoch_ms=int(moment * 1000)),
+            moment=moment,
+            ttl_s=SIGNAL_TTL_S,
+        )
+        said = {**drafts.noted(item), "began": moment}
+        self._history.note(me, "intends", kind="signal", **said)
+        self._dies("before a signal")
+        if self._put is not None:
+            self._put(item)
+        self._dies("after a signal")
+        self._history.note(me, "wrote", **said)
 
     def _note(self, what: Any, delivery: str, **details: Any) -> None:
         self._history.note(self._agent.agent_id, what, delivery=delivery, **details)
@@ -102,9 +145,17 @@ class Receiver:
     """The process: a thread per agent until SIGTERM."""
 
     def __init__(
-        self, history: History, *, visibility_s: int, is_careful: bool, dies: float
+        self,
+        history: History,
+        *,
+        visibility_s: int,
+        is_careful: bool,
+        dies: float,
+        echoes: bool = False,
+        offsets: clocks.Offsets | None = None,
     ) -> None:
         self._history, self._visibility_s, self._is_careful = history, visibility_s, is_careful
+        self._echoes, self._offsets = echoes, offsets or {}
         self._chance = dies
         self._stop = threading.Event()
         self._rng = random.Random()
@@ -124,17 +175,40 @@ class Receiver:
         session = boto3.Session()
         session.events.register("before-send", self._sending)
         session.events.register("before-send.sqs.DeleteMessage", self._deleting)
-        with Agent(name, prefix=roster.PREFIX, session=session) as agent:
+        off_s = self._offsets.get(name, 0.0)
+        signals: Any = session.client("dynamodb")
+
+        def put(item: Mapping[str, Any]) -> None:
+            table = physical(SIGNALS, roster.PREFIX)
+            signals.put_item(TableName=table, Item=item_to_wire(item))
+
+        def told(notice: NoticeMessage) -> None:
+            record = notice.record
+            place = {"pk": record.PK, "sk": record.SK} if record else {}
+            said = {"code": notice.code, "notice": notice.notice_id, **place}
+            self._history.note(name, "told", **said)
+
+        with Agent(
+            name,
+            prefix=roster.PREFIX,
+            session=session,
+            on_notice=told,
+            clock=lambda: now() + off_s,
+        ) as agent:
             while not self._stop.is_set():
-                self._receive(agent)
+                self._receive(agent, put, off_s)
                 self._stop.wait(_RESTART_S)
 
-    def _receive(self, agent: Agent) -> None:
+    def _receive(
+        self, agent: Agent, put: Callable[[Mapping[str, Any]], None], off_s: float
+    ) -> None:
         reactor = Reactor(
             agent,
             self._history,
             asked=lambda: float(self._requests.at),
             dies=lambda where: self._perhaps_die(agent.agent_id, where),
+            put=put if self._echoes else None,
+            off_s=off_s,
             is_careful=self._is_careful,
         )
         dropped = agent.counters["deduplicated"]
@@ -172,11 +246,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--visibility", type=int, required=True)
     parser.add_argument("--careless", action="store_true")
     parser.add_argument("--dies", type=float, default=DIES)
+    parser.add_argument("--echoes", action="store_true", help="handlers send signals themselves")
+    parser.add_argument("--offsets", type=json.loads, default={}, help="of the agents' clocks")
     parser.add_argument("agents", nargs="+")
     args = parser.parse_args(argv)
     with History(args.history, args.name) as history:
         receiver = Receiver(
-            history, visibility_s=args.visibility, is_careful=not args.careless, dies=args.dies
+            history,
+            visibility_s=args.visibility,
+            is_careful=not args.careless,
+            dies=args.dies,
+            echoes=args.echoes,
+            offsets=args.offsets,
         )
         receiver.run(args.agents)
 

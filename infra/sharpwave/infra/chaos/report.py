@@ -16,9 +16,17 @@ _SHOWN = 12
 _COLUMNS = (
     "run",
     "signals",
-    "deliveries",
+    "attempted",
+    "acknowledged",
+    "ok",
+    "ended",
+    "lost",
+    "unexpected",
+    "duplicated",
+    "recovered",
     "repeats absorbed",
     "kill -9",
+    "freeze",
     "other strikes",
     "calls",
     "broken",
@@ -26,6 +34,7 @@ _COLUMNS = (
     "s",
     "violations",
 )
+RESULTS = _COLUMNS[2:10]
 
 
 def data(reports: Iterable[Report]) -> list[dict[str, Any]]:
@@ -38,6 +47,8 @@ def data(reports: Iterable[Report]) -> list[dict[str, Any]]:
             "backend": report.backend,
             "signals": report.signals,
             "deliveries": report.deliveries,
+            "results": dict(report.results),
+            "draws": sorted(report.plan.draws),
             "handed_out": report.handed,
             "absorbed": report.absorbed,
             "kills": report.kills,
@@ -60,8 +71,10 @@ def text(report: Report) -> str:
     lines = [
         f"{name(report)}: {report.deliveries:,} deliveries of {report.signals:,} signals in"
         f" {report.seconds:.0f} s on {report.backend}",
-        f"  {report.kills} kills, {_others(report) or 'no other strikes'};"
+        f"  {report.kills} kills, {report.struck.get('freeze', 0)} freezes,"
+        f" {_others(report) or 'no other strikes'};"
         f" {sum(report.faults.values()):,} of {report.calls:,} calls broken",
+        f"  {_listed({name: report.results[name] for name in RESULTS})}",
         f"  {report.handed:,} hand-outs, {report.absorbed:,} repeats absorbed, p50"
         f" {report.latency_ms[0] / 1000:.1f} s, p99 {report.latency_ms[1] / 1000:.1f} s",
         f"  {_verdict(report)}",
@@ -93,11 +106,12 @@ def write_docs(path: Path, reports: Sequence[Report]) -> None:
 
 def _where(reports: Sequence[Report]) -> str:
     real = [report for report in reports if report.control is None]
-    deliveries, kills = sum(r.deliveries for r in real), sum(r.kills for r in real)
+    deliveries, blows = sum(r.deliveries for r in real), sum(r.blows for r in real)
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores ({platform.machine()}, Python"
         f" {platform.python_version()}) at a load average of {os.getloadavg()[2]:.0f}, backend"
-        f" {reports[0].backend}. In total {deliveries:,} deliveries and {kills:,} kills,"
+        f" {reports[0].backend}. In total {deliveries:,} deliveries and {blows:,} kills and"
+        f" freezes,"
         f" {sum(len(r.violations) for r in real)} violations."
     )
 
@@ -112,9 +126,10 @@ def _row(report: Report) -> tuple[str, ...]:
     return (
         name(report),
         f"{report.signals:,}",
-        f"{report.deliveries:,}",
+        *(f"{report.results[name]:,}" for name in RESULTS),
         f"{report.absorbed:,}",
         f"{report.kills:,}",
+        f"{report.struck.get('freeze', 0):,}",
         _others(report),
         f"{report.calls:,}",
         f"{sum(report.faults.values()):,}",
@@ -125,7 +140,7 @@ def _row(report: Report) -> tuple[str, ...]:
 
 
 def _others(report: Report) -> str:
-    return _listed({kind: n for kind, n in report.struck.items() if kind != "kill"})
+    return _listed({kind: n for kind, n in report.struck.items() if kind not in ("kill", "freeze")})
 
 
 def _verdict(report: Report) -> str:

@@ -1,5 +1,8 @@
 """Who takes part in a run: agents, what they subscribe to, and the patterns they are counted by."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sharpwave.infra.agents_admin import Wishes
 from sharpwave.schemas.patterns import PatternDefinition
 
@@ -10,6 +13,7 @@ DECISION_TYPES = ("TRADE", "ASSESSMENT")
 NOBODY = "nobody"
 """An agent that signals are sent to and that never registered."""
 
+#: Agents on the SDK.
 AGENTS: dict[str, Wishes] = {
     "scout": Wishes(may_broadcast=True),
     "hunter": Wishes(may_broadcast=True),
@@ -22,17 +26,58 @@ AGENTS: dict[str, Wishes] = {
     "courier": Wishes(),
 }
 BROADCASTERS = tuple(name for name, wishes in AGENTS.items() if wishes.may_broadcast)
-SUBSCRIBERS = tuple(name for name, wishes in AGENTS.items() if wishes.subscriptions)
+STRANGERS = ("drifter", "hermit")
+"""Agents that write decisions and memories and never register."""
 
-HUNCH, CALM = "hunch", "calm_market"
+STEADY, FLOOD = "steady", "flood"
+#: Sources with a limit, in signals per minute: one stays below it, one never does.
+LIMITS: Mapping[str, int] = {STEADY: 40, FLOOD: 10}
+
+HUNCH, CALM, LATECOMER = "hunch", "calm_market", "latecomer"
+
+
+def plain(number: int) -> str:
+    """Name a plain agent: one without the SDK, of which there are many."""
+    return f"plain-{number:03d}"
+
+
+def joiner(number: int) -> str:
+    """Name an agent that registers in mid-run."""
+    return f"joiner-{number:03d}"
+
+
+def registered(crowd: int, *, limits: bool) -> dict[str, Wishes]:
+    """Give everyone who is registered before a run begins; each tenth plain agent subscribes."""
+    every_tenth = {
+        plain(n): Wishes(subscriptions=[SUBSCRIBED]) if n % 10 == 0 else Wishes()
+        for n in range(crowd)
+    }
+    limited = {name: Wishes(signals_per_minute=most) for name, most in LIMITS.items()}
+    return {**AGENTS, **every_tenth, **(limited if limits else {})}
+
+
+def plain_agents(crowd: int, joiners: int, *, limits: bool) -> list[str]:
+    """List all agents that one process drains, those that have yet to register too."""
+    names = [name for name in registered(crowd, limits=limits) if name not in AGENTS]
+    return [*names, *(joiner(number) for number in range(joiners))]
 
 
 def patterns() -> list[PatternDefinition]:
     """Give one pattern of an agent's own, by name, and one of a domain, by a condition."""
-    condition = {"path": "context.mood", "op": "eq", "value": "calm"}
-    own = {"pattern_id": HUNCH, "agent_id": "trader", "decision_type": "ASSESSMENT"}
-    shared = {"pattern_id": CALM, "decision_type": "TRADE", "conditions": [condition]}
-    return [
-        PatternDefinition.model_validate(each)
-        for each in (own, {**shared, "domain": "chaos", "shared_with": ["keeper"]})
-    ]
+    return [_pattern(HUNCH), _pattern(CALM, mood="calm")]
+
+
+def edits() -> list[PatternDefinition]:
+    """Give what operators import in mid-run, in order: changed, new, and changed again."""
+    return [_pattern(CALM, mood="wild"), _pattern(LATECOMER, mood="calm"), _pattern(CALM)]
+
+
+def _pattern(pattern_id: str, *, mood: str = "") -> PatternDefinition:
+    said: dict[str, Any] = {"pattern_id": pattern_id}
+    if mood:
+        said["conditions"] = [{"path": "context.mood", "op": "eq", "value": mood}]
+    if pattern_id == CALM:
+        said |= {"decision_type": "TRADE", "domain": "chaos", "shared_with": ["keeper"]}
+    else:
+        said |= {"decision_type": "ASSESSMENT", "agent_id": "trader"}
+    return PatternDefinition.model_validate(said)

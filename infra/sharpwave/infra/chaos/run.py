@@ -9,22 +9,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sharpwave.infra.chaos import checker, memory_checker, roster, snapshot
+from sharpwave.infra.chaos import book, checker, clocks, memory_checker, roster, snapshot
 from sharpwave.infra.chaos.checker import Violation
 from sharpwave.infra.chaos.controls import Control
 from sharpwave.infra.chaos.history import Event, History, read
-from sharpwave.infra.chaos.load import Load
+from sharpwave.infra.chaos.load import TIMING, Load
 from sharpwave.infra.chaos.plan import Plan
 from sharpwave.infra.chaos.proxy import Proxies
 from sharpwave.infra.chaos.rest import Quiet
 from sharpwave.infra.chaos.snapshot import Snapshot
 from sharpwave.infra.chaos.strikes import Strikes
-from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, TICK_S, System
+from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, System, tick_s
 from sharpwave.infra.embedded import Backend, open_backend
-from sharpwave.infra.pattern_import import Timing, import_patterns
+from sharpwave.infra.pattern_import import import_patterns
 from sharpwave.infra.verify import verify
 from sharpwave.schemas.tables import SIGNALS
-from sharpwave.schemas.times import epoch_of
 
 #: What comes to rest later than this does not come to rest.
 REST_WITHIN_S = 600.0
@@ -55,7 +54,8 @@ class Report:
         calls: calls of pipeline and workers through the proxies.
         faults: calls that were broken, by kind of fault.
         seconds: from the first signal to rest; `settling_s` of them after the last signal.
-        latency_ms: p50 and p99 from a signal's timestamp to its first hand-out.
+        results: the deliveries in the terms of Jepsen; see `checker.results`.
+        latency_ms: p50 and p99 from a signal's writing to its first hand-out.
         violations: everything that the checker found.
     """
 
@@ -72,6 +72,7 @@ class Report:
     faults: Mapping[str, int]
     seconds: float
     settling_s: float
+    results: Mapping[str, int]
     latency_ms: tuple[int, int]
     violations: Sequence[Violation] = field(default_factory=tuple)
 
@@ -79,7 +80,13 @@ class Report:
     def kills(self) -> int:
         """Count every process that was killed with SIGKILL."""
         struck = self.struck
-        return struck.get("kill", 0) + struck.get("rewind", 0) + self.suicides
+        killed = sum(struck.get(kind, 0) for kind in ("kill", "rewind", "gap"))
+        return killed + self.suicides
+
+    @property
+    def blows(self) -> int:
+        """Count every process that was killed or frozen."""
+        return self.kills + self.struck.get("freeze", 0)
 
     @property
     def ok(self) -> bool:
@@ -112,7 +119,7 @@ def run(
             chosen,
             proxies.environment,
             folder=folder,
-            visibility_s=plan.scale.visibility_s,
+            plan=plan,
             control=control,
         )
         # Where queues have an endpoint of their own, botocore takes it from the environment only.
@@ -129,11 +136,12 @@ def choose_backend() -> Backend:
 
 def judge(events: Sequence[Event], end: Snapshot) -> list[Violation]:
     """Check a history and an end state."""
+    told = book.of(events)
     return [
         *checker.check_writes(events, end),
-        *checker.check_signals(events, end),
-        *checker.check_refusals(events, end),
-        *memory_checker.check_counts(end),
+        *checker.check_signals(told, events, end),
+        *checker.check_refusals(told, end),
+        *memory_checker.check_counts(told, end),
         *memory_checker.check_memory(end),
     ]
 
@@ -150,6 +158,7 @@ class _Run:
         self._plan, self._control = plan, control
         self._system, self._proxies, self._tell = system, proxies, tell
         self._deployment = system.deployment
+        self._latest = 0.0
 
     def carry_out(self) -> Report:
         self._import_patterns()
@@ -161,18 +170,16 @@ class _Run:
         return self._report(strikes, held, ended - began, ended - loaded)
 
     def _import_patterns(self) -> None:
-        timing = Timing(clock_skew_s=0.5, cache_s=0.5)
-        made = import_patterns(self._deployment, roster.patterns(), timing=timing)
+        made = import_patterns(self._deployment, roster.patterns(), timing=TIMING)
         since = max(each.effective_from for each in made)
         threading.Event().wait(max(0.0, since - time.time()))
 
     def _load(self) -> Strikes:
         ended = threading.Event()
         with History(self._system.history, "load") as history:
-            scale = self._plan.scale
-            load = Load(self._deployment, history, seed=self._plan.seed, scale=scale)
+            load = Load(self._deployment, history, self._plan)
             strikes = Strikes(
-                self._plan, self._system, self._proxies, progress=lambda: load.progress
+                self._plan, self._system, self._proxies, history, progress=lambda: load.progress
             )
             striker = _Striker(strikes, ended)
             striker.start()
@@ -184,16 +191,26 @@ class _Run:
                 ended.set()
                 striker.join()
         striker.check()
+        # What receivers decide in answer to the last signals lies ahead by no more than this.
+        self._latest = max(load.latest, time.time() + self._ahead_s)
         return strikes
 
     def _keep_telling(self, load: Load, ended: threading.Event) -> None:
         while not ended.wait(5.0):
             self._tell(f"load {load.progress:.0%}")
 
+    @property
+    def _ahead_s(self) -> float:
+        offsets = clocks.of_agents(self._plan).values()
+        return max(each for each in offsets if each <= clocks.NEAR_S)
+
     def _settle(self) -> dict[str, int]:
-        still_s = max(1.5 * self._plan.scale.visibility_s, PROMOTE_AFTER_S + 2 * TICK_S)
+        swept_s = PROMOTE_AFTER_S + 2 * tick_s(self._plan)
+        still_s = max(1.5 * self._plan.scale.visibility_s, swept_s)
         within_s = _CONTROL_REST_WITHIN_S if self._control else REST_WITHIN_S
-        return Quiet(self._deployment, still_s=still_s).wait(within_s, self._tell)
+        quiet = Quiet(self._deployment, still_s=still_s, agents=self._system.agents)
+        # Records from the future become due by themselves, which no queue shows before.
+        return quiet.wait(within_s, self._tell, not_before=self._latest + swept_s)
 
     def _report(
         self, strikes: Strikes, held: Mapping[str, int], seconds: float, settling_s: float
@@ -203,11 +220,13 @@ class _Run:
             f"{each.subject} holds {dict(each.stored)}, recounted {dict(each.recounted)}"
             for each in verified.disagreements
         ]
-        end = snapshot.take(self._deployment, miscounts=miscounts)
+        agents = self._system.agents
+        end = snapshot.take(self._deployment, miscounts=miscounts, agents=agents)
         end.save(self._system.folder / "end.json")
         events = read(self._system.history)
         restless = [Violation("not at rest", f"{name}: {count}") for name, count in held.items()]
-        due = checker.deliveries(events, end)
+        due = checker.deliveries(book.of(events), end)
+        violations = [*restless, *judge(events, end)]
         return Report(
             plan=self._plan,
             control=self._control,
@@ -222,8 +241,9 @@ class _Run:
             faults=self._proxies.faults(),
             seconds=round(seconds, 1),
             settling_s=round(settling_s, 1),
-            latency_ms=_latencies(due, end),
-            violations=[*restless, *judge(events, end)],
+            results=checker.results(book.of(events), due, violations),
+            latency_ms=_latencies(due),
+            violations=violations,
         )
 
 
@@ -247,12 +267,12 @@ class _Striker(threading.Thread):
             raise self._error
 
 
-def _latencies(due: Sequence[checker.Delivery], end: Snapshot) -> tuple[int, int]:
+def _latencies(due: Sequence[checker.Delivery]) -> tuple[int, int]:
     """Give p50 and p99 from a signal's writing to its first hand-out, in milliseconds."""
     waits = sorted(
-        1000 * (min(event.at for event in each.handed) - epoch_of(each.row["SK"].partition("#")[0]))
+        1000 * (min(event.at for event in each.handed) - each.signal.began)
         for each in due
-        if each.handed and each.row is not None
+        if each.handed
     )
     if not waits:
         return 0, 0

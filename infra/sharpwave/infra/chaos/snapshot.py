@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from sharpwave.infra.chaos import roster
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.reconciling import scan
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, queues
 from sharpwave.schemas.numbers import item_from_wire, plain_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, SIGNALS, STATE
@@ -59,10 +58,10 @@ class Snapshot:
         return cls(**json.loads(path.read_text()))
 
 
-def take(deployment: Deployment, *, miscounts: Sequence[str]) -> Snapshot:
+def take(deployment: Deployment, *, miscounts: Sequence[str], agents: Sequence[str]) -> Snapshot:
     """Read everything; dead letters stay where they are, hidden for a minute."""
-    queues = [*WORK_QUEUE_NAMES, *(f"inbox-{name}" for name in roster.AGENTS)]
-    dead = {name: _bodies(Mailbox(deployment, f"{name}_dlq")) for name in queues}
+    names = [*WORK_QUEUE_NAMES, *(queues.inbox(name).name for name in agents)]
+    dead = {name: _bodies(Mailbox(deployment, f"{name}_dlq")) for name in names}
     return Snapshot(
         taken_at=time.time(),
         tables={name: _items(deployment, name) for name in _TABLES},

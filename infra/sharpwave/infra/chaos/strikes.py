@@ -5,19 +5,25 @@ import random
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sharpwave.infra import queue_setup
 from sharpwave.infra.chaos import weather
+from sharpwave.infra.chaos.history import History
 from sharpwave.infra.chaos.plan import Plan, Strike
 from sharpwave.infra.chaos.proxy import Proxies
 from sharpwave.infra.chaos.system import System
+from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.provision import carry_out
 from sharpwave.infra.reconciling import reconcile_tables
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, queues
 from sharpwave.schemas.tables import PIPELINE, STREAMED
 
 _LOOK_EVERY_S = 0.05
@@ -45,14 +51,22 @@ class Strikes:
         plan: what to do and when.
         system: the victim.
         proxies: the weather's makers.
+        history: where what costs messages is noted.
         progress: the share of the load that is written.
     """
 
     def __init__(
-        self, plan: Plan, system: System, proxies: Proxies, *, progress: Callable[[], float]
+        self,
+        plan: Plan,
+        system: System,
+        proxies: Proxies,
+        history: History,
+        *,
+        progress: Callable[[], float],
     ) -> None:
         self._plan, self._system, self._proxies = plan, system, proxies
-        self._progress = progress
+        self._history, self._progress = history, progress
+        self._items = Items(system.deployment)
         self._rng = random.Random(f"aim {plan.seed}")
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -120,9 +134,8 @@ class Strikes:
         if group is None or not self._positions:
             return False
         _send([-group], signal.SIGKILL)
-        items = Items(self._system.deployment)
         for position in self._positions[0]:
-            items.put(PIPELINE, position)
+            self._items.put(PIPELINE, position)
         return True
 
     def _twin(self, strike: Strike) -> bool:
@@ -141,16 +154,57 @@ class Strikes:
         self._proxies.add(weather.trim())
         return True
 
+    def _refuse(self, strike: Strike) -> bool:
+        """Let one inbox queue take nothing, or seem not to be there."""
+        queue = self._system.deployment.name(queues.inbox(strike.service).name)
+        is_missing = self._rng.random() < 0.5
+        self._proxies.add(weather.refusal(queue, strike.seconds, is_missing=is_missing))
+        return True
+
+    def _cut(self, strike: Strike) -> bool:
+        """Delete an inbox queue with what is in it, and make it again."""
+        deployment, queue = self._system.deployment, queues.inbox(strike.service)
+        queue_setup.delete(deployment, queue.name)
+        self._history.note(strike.service, "cut")
+        self._over.wait(strike.seconds)
+        carry_out(list(queue_setup.queue_findings(deployment, queue)), dry_run=False)
+        return True
+
+    def _gap(self, strike: Strike) -> bool:
+        """Lose what the streams hold from some moment on, and heal it as an operator would.
+
+        A pump that died is put forward to the newest record. It must have come past what agents
+        wrote over before, and that be refused, or nobody could say what was admitted.
+        """
+        deployment = self._system.deployment
+        status = Mailbox(deployment, "status")
+        if not self._comes_past(newest(deployment)):
+            return False
+        _soon(lambda: not status.depth().total)
+        group = self._alive("pump")
+        if group is None or not _send([-group], signal.SIGKILL):
+            return False
+        self._over.wait(strike.seconds)
+        for row in newest(deployment):
+            self._items.put(PIPELINE, row)
+        reconcile_tables(deployment)
+        return True
+
+    def _comes_past(self, positions: Sequence[Item]) -> bool:
+        """Wait until the pump's positions are not before these, though the load may end."""
+
+        def is_past() -> bool:
+            now = {(row["PK"], row["SK"]): row["position"] for row in checkpoints(self._items)}
+            return all(_is_past(now.get((at["PK"], at["SK"])), at["position"]) for at in positions)
+
+        return _soon(is_past)
+
     def _turn(self, intensity: float) -> None:
         self._intensity = intensity
         self._proxies.obey(weather.rules(intensity))
 
     def _remember(self) -> None:
-        items = Items(self._system.deployment)
-        found = [
-            row for name in STREAMED for row in items.query(PIPELINE, keys.checkpoint(name, "").pk)
-        ]
-        if found:
+        if found := checkpoints(self._items):
             self._positions = [*self._positions, found][-_REWIND:]
 
     def _alive(self, service: str) -> int | None:
@@ -162,6 +216,37 @@ class Strikes:
             if self._over.wait(_LOOK_EVERY_S):
                 break
         return None
+
+
+def checkpoints(items: Items) -> list[Item]:
+    """Read where the pump stands in every shard."""
+    return [row for name in STREAMED for row in items.query(PIPELINE, keys.checkpoint(name, "").pk)]
+
+
+def newest(deployment: Deployment) -> list[Item]:
+    """Give checkpoints that stand at the newest record of each shard which the pump has begun."""
+    client: Any = deployment.session.client(
+        "dynamodbstreams", endpoint_url=deployment.endpoint("dynamodbstreams")
+    )
+    found = []
+    for row in checkpoints(Items(deployment)):
+        if not row["position"].isdigit():
+            continue  # nothing was read there yet, or all was
+        position = row["position"]
+        iterator = client.get_shard_iterator(
+            StreamArn=row["stream_arn"],
+            ShardId=row["shard_id"],
+            ShardIteratorType="AFTER_SEQUENCE_NUMBER",
+            SequenceNumber=position,
+        )["ShardIterator"]
+        while iterator:
+            page = client.get_records(ShardIterator=iterator, Limit=1000)
+            if not page["Records"]:
+                break
+            position = page["Records"][-1]["dynamodb"]["SequenceNumber"]
+            iterator = page.get("NextShardIterator")
+        found.append({**row, "position": position})
+    return found
 
 
 def innermost(group: int) -> list[int]:
@@ -182,6 +267,19 @@ def processes() -> Iterator[Process]:
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in listing.splitlines():
         yield Process(*map(int, line.split()))
+
+
+def _soon(holds: Callable[[], bool]) -> bool:
+    """Wait until something holds; says whether it came to do so."""
+    for _ in range(round(_WAIT_FOR_LIFE_S / _LOOK_EVERY_S)):
+        if holds():
+            return True
+        time.sleep(_LOOK_EVERY_S)
+    return False
+
+
+def _is_past(position: str | None, other: str) -> bool:
+    return position is not None and position.isdigit() and int(position) >= int(other)
 
 
 def _send(pids: list[int], number: signal.Signals) -> bool:

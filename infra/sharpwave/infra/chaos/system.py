@@ -1,24 +1,30 @@
 """The system under test: the local stack whose processes work through the fault proxy."""
 
+import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from sharpwave.infra.agents_admin import add_agent
-from sharpwave.infra.chaos import roster
-from sharpwave.infra.chaos.controls import BUILDS, Control
-from sharpwave.infra.chaos.plan import RECEIVERS
+from sharpwave.infra.chaos import clocks, roster
+from sharpwave.infra.chaos.controls import BUILDS, OFF_BY, OFF_CLOCK, Control
+from sharpwave.infra.chaos.history import History
+from sharpwave.infra.chaos.plan import CROWD, RECEIVERS, Plan
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.embedded import Backend
 from sharpwave.infra.processes import Backoff, Service
 from sharpwave.infra.provision import provision
 from sharpwave.infra.stack import Stack, StackOptions
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 
 _RECEIVERS_STAGE = 3
-_CACHE_S, _SKEW_S = 0.5, 0.5
-#: Each tick costs the workers about a hundred calls, so it must not come too often here.
-PROMOTE_AFTER_S, TICK_S = 3.0, 4.0
+#: Clocks of workers and operators differ by less than this.
+CACHE_S, SKEW_S = 0.5, 2 * clocks.WORKER_OFF_S + 0.5
+PROMOTE_AFTER_S = 3.0
+#: Each tick costs the workers ten calls for each agent, so it must not come too often here.
+_TICK_S, _AGENTS_PER_TICK_S = 4.0, 12
 #: A careless agent must be caught in the act, so it dies more often.
 _CARELESS = ("--careless", "--dies", "0.005")
 
@@ -30,7 +36,7 @@ class System(Stack):
         backend: started, and stopped by its owner.
         faults: variables that lead the pipeline through the fault proxies.
         folder: for logs, the archive and the history.
-        visibility_s: how long a dead process hides its messages.
+        plan: who takes part, and how wrong their clocks are.
         control: run the workers that this control names, instead of the real ones.
     """
 
@@ -40,19 +46,25 @@ class System(Stack):
         faults: Mapping[str, str],
         *,
         folder: Path,
-        visibility_s: int,
+        plan: Plan,
         control: Control | None = None,
     ) -> None:
         options = StackOptions(
             prefix=roster.PREFIX,
             threads=32,
-            tick_s=TICK_S,
+            tick_s=tick_s(plan),
             folder=folder,
-            settings=_settings(visibility_s),
+            settings=_settings(plan.scale.visibility_s),
             backoff=Backoff(first_s=0.2, most_s=0.5),
         )
         super().__init__(backend, options)
-        self._faults, self._visibility_s, self._control = faults, visibility_s, control
+        self._faults, self._plan, self._control = faults, plan, control
+        self._offsets = clocks.of_agents(plan)
+
+    @property
+    def agents(self) -> list[str]:
+        """Name every agent that has a queue, or will have one by the end."""
+        return [*roster.AGENTS, *self._plain_agents()]
 
     @property
     def history(self) -> Path:
@@ -61,36 +73,75 @@ class System(Stack):
 
     def services(self) -> list[Service]:
         """List the pipeline's processes, behind the proxy, and the agents', before it."""
-        build = BUILDS[self._control] if self._control else None
-        pipeline = [
-            replace(
-                service,
-                env={**service.env, **self._faults},
-                argv=[build if build and ":build" in word else word for word in service.argv],
-            )
-            for service in super().services()
-        ]
-        return [*pipeline, *(self._receiver(name) for name in RECEIVERS)]
+        pipeline = [self._behind_the_proxy(service) for service in super().services()]
+        agents = [self._receiver(name) for name in RECEIVERS]
+        return [*pipeline, *agents, *([self._crowd()] if self._plain_agents() else [])]
+
+    def _behind_the_proxy(self, service: Service) -> Service:
+        """Send a service of the pipeline through the proxy, in the build that the run wants."""
+        env, build = {**service.env, **self._faults}, None
+        worker_clocks = clocks.of_workers(self._plan, WORK_QUEUE_NAMES)
+        if self._control:
+            build = BUILDS[self._control]
+        elif service.name in worker_clocks:
+            build = OFF_CLOCK
+            env[OFF_BY] = str(worker_clocks[service.name])
+        argv = [build if build and ":build" in word else word for word in service.argv]
+        return replace(service, env=env, argv=argv)
 
     def _provision(self, deployment: Deployment) -> None:
         provision(deployment)
-        for agent, wishes in roster.AGENTS.items():
-            add_agent(deployment, agent, wishes)
+        scale = self._plan.scale
+        with History(self.history, "operator") as history:
+            for agent, wishes in roster.registered(scale.crowd, limits=self._has_limits).items():
+                began = time.time()
+                add_agent(deployment, agent, wishes)
+                history.note(agent, "registered", began=began, **wishes.attributes())
+
+    @property
+    def _has_limits(self) -> bool:
+        return "quotas" in self._plan.draws
+
+    def _plain_agents(self) -> list[str]:
+        scale = self._plan.scale
+        joiners = scale.joiners if "joiners" in self._plan.draws else 0
+        return roster.plain_agents(scale.crowd, joiners, limits=self._has_limits)
 
     def _receiver(self, name: str) -> Service:
         argv = [sys.executable, "-m", "sharpwave.infra.chaos.receiver", "--name", name]
-        argv += ["--history", str(self.history), "--visibility", str(self._visibility_s)]
+        argv += self._told()
+        argv += ["--offsets", json.dumps({each: self._offsets[each] for each in roster.AGENTS})]
+        argv += ["--echoes"] if "echoes" in self._plan.draws else []
         argv += _CARELESS if self._control == "no-marks" else ()
         service = self._service(name, [*argv, *roster.AGENTS], _RECEIVERS_STAGE)
         return replace(service, grace_s=3.0)
+
+    def _crowd(self) -> Service:
+        names = self.folder / "crowd.txt"
+        names.write_text("\n".join(self._plain_agents()))
+        argv = [sys.executable, "-m", "sharpwave.infra.chaos.crowd", "--names", str(names)]
+        argv += self._told()
+        argv += ["--spoils"] if "rows" in self._plan.draws else []
+        is_neglectful = "deadlines" in self._plan.draws and self._plan.scale.neglects
+        argv += ["--neglects"] if is_neglectful else []
+        return replace(self._service(CROWD, argv, _RECEIVERS_STAGE), grace_s=3.0)
+
+    def _told(self) -> list[str]:
+        visibility = str(self._plan.scale.visibility_s)
+        return ["--history", str(self.history), "--visibility", visibility]
+
+
+def tick_s(plan: Plan) -> float:
+    """Give the seconds between two ticks of a run, by how many agents they cost something."""
+    return max(_TICK_S, plan.scale.crowd / _AGENTS_PER_TICK_S)
 
 
 def _settings(visibility_s: int) -> dict[str, str]:
     return {
         "SHARPWAVE_VISIBILITY_TIMEOUT_S": str(visibility_s),
         "SHARPWAVE_PROMOTE_AFTER_S": str(PROMOTE_AFTER_S),
-        "SHARPWAVE_PATTERN_CACHE_S": str(_CACHE_S),
-        "SHARPWAVE_CLOCK_SKEW_S": str(_SKEW_S),
+        "SHARPWAVE_PATTERN_CACHE_S": str(CACHE_S),
+        "SHARPWAVE_CLOCK_SKEW_S": str(SKEW_S),
         "SHARPWAVE_REGISTRATION_CACHE_S": "0.5",
         "SHARPWAVE_ARCHIVE_LINGER_S": "0.2",
         "SHARPWAVE_HEARTBEAT_S": "2",

@@ -50,6 +50,12 @@ def outage(service: str) -> list[Rule]:
     ]
 
 
+def refusal(queue: str, seconds: float, *, is_missing: bool) -> list[Rule]:
+    """Give the rules by which one queue takes nothing for a while, or is said not to exist."""
+    why = _error("QueueDoesNotExist", 400) if is_missing else _error("AccessDenied", 403)
+    return [{"service": "sqs", "resource": queue, "ttl_s": seconds, **why}]
+
+
 def trim() -> list[Rule]:
     """Give the rule that tells a reader once that its stream no longer holds its position."""
     lost = _error("TrimmedDataAccessException", 400)

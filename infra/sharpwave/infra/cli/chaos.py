@@ -11,10 +11,11 @@ from sharpwave.infra.cli.output import Answer
 
 if TYPE_CHECKING:
     from sharpwave.infra.chaos.controls import Control
-    from sharpwave.infra.chaos.plan import Plan, Scale
+    from sharpwave.infra.chaos.plan import Draw, Plan, Scale
     from sharpwave.infra.chaos.run import Report
     from sharpwave.infra.cli.command import Subparsers
 
+_MOST_AGENTS = 900
 _CONTROLS: "tuple[Control, ...]" = ("ack-first", "no-marks")
 
 
@@ -25,8 +26,17 @@ def add(commands: "Subparsers") -> None:
     chaos.add_argument("--runs", type=int, default=1, help="runs, with this seed and the next ones")
     chaos.add_argument("--signals", type=int, help="signals of one run")
     chaos.add_argument("--kills", type=int, help="processes killed in one run")
+    chaos.add_argument("--freezes", type=int, help="processes frozen in one run")
     chaos.add_argument("--seconds", type=float, help="over which the signals of a run are spread")
     chaos.add_argument("--quick", action="store_true", help="a short run")
+    chaos.add_argument("--crowd", type=int, help="plain agents of one run; 0 for none")
+    chaos.add_argument(
+        "--only", metavar="DRAWS", help="what may go wrong beside kills and faults, as a,b,c"
+    )
+    chaos.add_argument("--without", metavar="DRAWS", help="what may not, as a,b,c; see --draws")
+    chaos.add_argument(
+        "--draws", action="store_true", help="list what may go wrong, and run nothing"
+    )
     chaos.add_argument("--control", choices=_CONTROLS, help="run only this broken system")
     chaos.add_argument("--no-controls", action="store_true", help="run only the real system")
     chaos.add_argument("--folder", default=".sharpwave/chaos", help="for logs and histories")
@@ -44,6 +54,11 @@ def _chaos(args: Arguments) -> Answer:
     from sharpwave.infra.chaos import report
     from sharpwave.schemas.numbers import plain_json
 
+    if args.draws:
+        from sharpwave.infra.chaos.plan import DRAWS
+
+        names = sorted(DRAWS)
+        return Answer({"draws": names}, "\n".join(names))
     reports: list[Report] = []
     # What is done is on paper before the next run begins: a long series may be interrupted.
     for run in (*_real(args), *_controls(args)):
@@ -60,7 +75,7 @@ def _real(args: Arguments) -> "Iterator[Callable[[], Report]]":
     from sharpwave.infra.chaos.plan import make_plan
 
     for seed in () if args.control else range(args.seed, args.seed + args.runs):
-        yield partial(_run, args, make_plan(seed, _scale(args)))
+        yield partial(_run, args, make_plan(seed, _scale(args), draws=_draws(args)))
 
 
 def _controls(args: Arguments) -> "Iterator[Callable[[], Report]]":
@@ -68,8 +83,25 @@ def _controls(args: Arguments) -> "Iterator[Callable[[], Report]]":
 
     names: tuple[Control, ...] = (args.control,) if args.control else _CONTROLS
     for name in () if args.no_controls else names:
-        plan = make_plan(args.seed, CONTROL, repeats=name != "ack-first")
+        # The broken systems are judged in plain circumstances, so that nothing else is caught.
+        repeats = name != "ack-first"
+        plan = make_plan(args.seed, CONTROL, draws=frozenset(), repeats=repeats)
         yield partial(_run, args, plan, name)
+
+
+def _draws(args: Arguments) -> "frozenset[Draw]":
+    from sharpwave.infra.chaos.plan import DRAWS
+    from sharpwave.infra.errors import Misused
+
+    only, without = (
+        None if names is None else frozenset(filter(None, names.split(",")))
+        for names in (args.only, args.without)
+    )
+    for name in (only or frozenset()) | (without or frozenset()):
+        if name not in DRAWS:
+            raise Misused(f"{name!r} is no draw; there are: {', '.join(sorted(DRAWS))}")
+    chosen = DRAWS if only is None else DRAWS & only
+    return chosen - (without or frozenset())
 
 
 def _scale(args: Arguments) -> "Scale":
@@ -78,11 +110,15 @@ def _scale(args: Arguments) -> "Scale":
     from sharpwave.infra.chaos.plan import FULL, QUICK
     from sharpwave.infra.errors import Misused
 
-    named = {name: getattr(args, name) for name in ("signals", "kills", "seconds")}
+    named = {name: getattr(args, name) for name in ("signals", "kills", "freezes", "seconds")}
     wished = {name: value for name, value in named.items() if value is not None}
     for name, value in wished.items():
         if value <= 0:
             raise Misused(f"--{name} {value} makes no sense; give a number above 0")
+    if args.crowd is not None:
+        if not 0 <= args.crowd <= _MOST_AGENTS:
+            raise Misused(f"--crowd {args.crowd} makes no sense; give 0 to {_MOST_AGENTS}")
+        wished["crowd"] = args.crowd
     return replace(QUICK if args.quick else FULL, **wished)
 
 
