@@ -127,7 +127,11 @@ def test_a_workers_write_to_a_row_is_known_by_its_revision() -> None:
     assert inbox.work(**stamped(ROW, {"status": "PENDING"})) == []
 
 
-@pytest.mark.parametrize("rev", ["r", ulid(), stamped(ROW, {"status": "EXPIRED"})["worker_rev"], 5])
+@pytest.mark.parametrize(
+    "rev",
+    ["r", ulid(), stamped(ROW, {"status": "EXPIRED"})["worker_rev"], 5],
+    ids=["text", "bare", "of another status", "number"],
+)
 def test_an_acknowledgement_that_also_writes_a_revision_is_no_workers(rev: Any) -> None:
     (entry,) = Inbox().update(status="PROCESSED", worker_rev=rev)
 
