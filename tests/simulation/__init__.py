@@ -5,7 +5,7 @@ everybody does; workers handle messages nested in one another, freeze, die and c
 is at rest a checker that knows the promises, and nothing of how they are kept, says what is
 broken. `mutants` breaks one rule at a time, and each of them has to be caught.
 
-    PYTHONPATH=tests .venv/bin/python -m simulation --seeds 2000
-    PYTHONPATH=tests .venv/bin/python -m simulation --seed 7
-    PYTHONPATH=tests .venv/bin/python -m simulation --mutants
+    .venv/bin/python -m tests.simulation --seeds 2000
+    .venv/bin/python -m tests.simulation --seed 7
+    .venv/bin/python -m tests.simulation --mutants
 """

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from simulation.histories import Report, run
+from tests.simulation.histories import Report, run
 
 _LOT = 20
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for; gives 1 if a promise was broken."""
     options = _parser().parse_args(arguments)
     if options.mutants is not None:
-        from simulation.mutants import table
+        from tests.simulation.mutants import table
 
         return table(options.mutants, patience=options.seeds, jobs=options.jobs)
     if options.seed is not None:
@@ -58,7 +58,7 @@ def _many(seeds: range, jobs: int, keep: int) -> int:
         print(f"seed {report.seed} ({', '.join(report.weather.themes)}):")
         for violation in report.violations[:4]:
             print(f"  - {violation[:240]}")
-        print(f"  PYTHONPATH=tests {sys.executable} -m simulation --seed {report.seed}")
+        print(f"  {sys.executable} -m tests.simulation --seed {report.seed}")
     for kind, count in kinds.most_common():
         print(f"{count:6} seeds: {kind}")
     took = time.perf_counter() - began
@@ -89,6 +89,6 @@ def _kind(violation: str) -> str:
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
         # The order of sets is part of a history, so that a seed gives the same one everywhere.
-        again = [sys.executable, "-m", "simulation", *sys.argv[1:]]
+        again = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
         os.execve(sys.executable, again, {**os.environ, "PYTHONHASHSEED": "0"})
     sys.exit(main())

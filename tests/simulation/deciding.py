@@ -3,12 +3,13 @@
 from decimal import Decimal
 from typing import Any
 
+from tests.simulation.book import Decided, State
+from tests.simulation.stage import Stage
+
 from sharpwave.schemas import tables
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import records
-from simulation.book import Decided, State
-from simulation.stage import Stage
 
 KINDS = ("TRADE", "HEDGE")
 

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation.answering import Answering
-from simulation.book import Book
-from simulation.checking import violations
-from simulation.deciding import Deciding
-from simulation.entropy import drawn_from
-from simulation.operating import Operating
-from simulation.remembering import Remembering
-from simulation.scene import Scene
-from simulation.scheduler import Restless, Scheduler
-from simulation.signalling import Signalling
-from simulation.weather import Weather, draw
+from tests.simulation.answering import Answering
+from tests.simulation.book import Book
+from tests.simulation.checking import violations
+from tests.simulation.deciding import Deciding
+from tests.simulation.entropy import drawn_from
+from tests.simulation.operating import Operating
+from tests.simulation.remembering import Remembering
+from tests.simulation.scene import Scene
+from tests.simulation.scheduler import Restless, Scheduler
+from tests.simulation.signalling import Signalling
+from tests.simulation.weather import Weather, draw
 
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)

@@ -14,6 +14,9 @@ from random import Random
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from tests.simulation.histories import run
+from tests.simulation.weather import Weather, draw
+
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors, deliver, expiry, mirror, promote, quota
 from sharpwave.workers import refused as refusing
@@ -23,8 +26,6 @@ from sharpwave.workers.learning import writers as writing
 from sharpwave.workers.ports import Delete, Location, TryAgain
 from sharpwave.workers.testing import world
 from sharpwave.workers.testing.queues import MemoryWorkQueues
-from simulation.histories import run
-from simulation.weather import Weather, draw
 
 Break = Callable[[], AbstractContextManager[object]]
 

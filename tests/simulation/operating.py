@@ -4,6 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tests.simulation.book import Listed
+from tests.simulation.scene import STREAMED
+from tests.simulation.stage import Stage
+
 from sharpwave.infra import pattern_import
 from sharpwave.infra.errors import Conflict
 from sharpwave.schemas import keys, tables
@@ -13,9 +17,6 @@ from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
-from simulation.book import Listed
-from simulation.scene import STREAMED
-from simulation.stage import Stage
 
 #: An operator's clock may be off by as much: `pattern_import.Timing` allows for it.
 _SKEW_S = 4

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from tests.simulation.stage import Stage
+
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.ports import Item
 from sharpwave.workers.testing import records
-from simulation.stage import Stage
 
 #: An entry of about this many bytes fits a table, and with a fact's own attributes does not.
 _ALMOST_TOO_LARGE = 409_330

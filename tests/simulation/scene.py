@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.simulation.book import Arrival, Book
+
 from sharpwave.schemas import tables
 from sharpwave.schemas.messages import parse_message
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
@@ -16,7 +18,6 @@ from sharpwave.workers.ports import Fate, Post
 from sharpwave.workers.testing.faults import Faults
 from sharpwave.workers.testing.queues import Held, MemoryInboxes
 from sharpwave.workers.testing.world import Process, World
-from simulation.book import Arrival, Book
 
 
 class Inboxes(MemoryInboxes):

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
+from tests.simulation.scene import STREAMED, Scene, Worker
+from tests.simulation.weather import Weather
+
 from sharpwave.workers import ticks
 from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.testing.faults import Crash
 from sharpwave.workers.testing.queues import Held
 from sharpwave.workers.testing.simulation import shuffled
-from simulation.scene import STREAMED, Scene, Worker
-from simulation.weather import Weather
 
 #: Attempts at a message that may fail by chance; without a limit, long work would never end.
 _MOST_FAULTS = 8

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from tests.simulation.book import Sent
+from tests.simulation.stage import Stage
+
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Fate, Item
 from sharpwave.workers.testing import records
-from simulation.book import Sent
-from simulation.stage import Stage
 
 #: Targets above which an audience is delivered in parts.
 LARGE = 50

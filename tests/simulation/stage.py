@@ -4,12 +4,13 @@ import itertools
 from random import Random
 from typing import Any
 
+from tests.simulation.book import Book, Refused, Standing
+from tests.simulation.scene import Scene
+from tests.simulation.weather import Weather
+
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.testing import records
-from simulation.book import Book, Refused, Standing
-from simulation.scene import Scene
-from simulation.weather import Weather
 
 
 class Stage:

@@ -7,15 +7,15 @@ notices, parked records and the archive.
 
 from collections.abc import Iterator
 
-from simulation.checking.archive import archive
-from simulation.checking.counting import figures
-from simulation.checking.deliveries import deliveries
-from simulation.checking.memory import memory
-from simulation.checking.refusals import refusals
-from simulation.checking.statuses import statuses
-from simulation.checking.upkeep import upkeep
-from simulation.scene import Scene
-from simulation.scheduler import Scheduler
+from tests.simulation.checking.archive import archive
+from tests.simulation.checking.counting import figures
+from tests.simulation.checking.deliveries import deliveries
+from tests.simulation.checking.memory import memory
+from tests.simulation.checking.refusals import refusals
+from tests.simulation.checking.statuses import statuses
+from tests.simulation.checking.upkeep import upkeep
+from tests.simulation.scene import Scene
+from tests.simulation.scheduler import Scheduler
 
 
 def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from tests.simulation.scene import Scene
+
 from sharpwave.schemas.keys import Key
 from sharpwave.workers.testing.records import key_of
-from simulation.scene import Scene
 
 
 def archive(scene: Scene) -> Iterator[str]:

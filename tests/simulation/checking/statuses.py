@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from tests.simulation.book import Sent
+from tests.simulation.checking.view import Seen, audience
+from tests.simulation.scene import Scene
+
 from sharpwave.schemas.ids import signal_uid
-from simulation.book import Sent
-from simulation.checking.view import Seen, audience
-from simulation.scene import Scene
 
 _RANK = {"EXPIRED": 1, "FAILED": 2, "PROCESSED": 3}
 _DETAILS = ("status", "reason", "decision_id", "processed_at")
