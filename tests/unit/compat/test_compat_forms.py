@@ -97,6 +97,8 @@ def live(world: World) -> dict[str, str]:
         if number in (0, 1, 4):
             said = {"outcome": outcome(number != 1, 0.5)}
             world.tables.update(tables.DECISIONS, key_of(item), said)
+    world.tables.put(tables.DECISIONS, decision("ann", "old", at=START - 2 * DAY_S))
+    world.register("bob", subscriptions=["ALERT"])
     world.tables.put(tables.STATE, memory("ann", "important", importance=1))
     world.tables.put(tables.STATE, memory("ann", "plain"))
     settle()
