@@ -320,6 +320,23 @@ def test_delivering_again_sends_only_to_whom_it_was_never_sent(world: World) -> 
     assert len(sent(world, "bob")) == len(sent(world, "eve")) == 1
 
 
+def test_a_row_deleted_after_its_acknowledgement_is_not_opened_again(world: World) -> None:
+    item = signal(to=["bob"], at=world.clock())
+    world.tables.put(tables.SIGNALS, item)
+    world.pump()
+    (work,) = [held.body for held in world.queues.visible()]
+    world.settle()
+    (row,) = rows(world, "bob")
+    world.acknowledge(key_of(row))
+    world.tables.remove(tables.SIGNALS, key_of(row))
+    world.settle()
+
+    world.process().handle(work)
+
+    assert [each["status"] for each in rows(world, "bob")] == ["PROCESSED"]
+    assert mirror(world, item)["bob"]["status"] == "PROCESSED"
+
+
 def test_a_denial_never_undoes_what_was_delivered(world: World) -> None:
     """A repeated message that finds the quota spent leaves the delivery as it is."""
     world.register("loud", signals_per_minute=1)

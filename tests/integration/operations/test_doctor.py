@@ -1,5 +1,6 @@
 """The doctor names what is wrong and the command that mends it, and nothing else."""
 
+import re
 import time
 from typing import Any
 
@@ -160,6 +161,6 @@ def test_deadlines_that_nobody_hands_out_are_wrong(deployment: Deployment) -> No
     )
 
     assert found.area == "deadlines"
-    assert "30 minutes ago" in found.what
+    assert re.search("3[01] minutes ago", found.what)
     assert "sharpwave workers run status" in found.mend
     assert wrong(deployment) == []

@@ -56,7 +56,6 @@ from sharpwave.workers.quota import Quotas, is_granted
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 LATE_DUTY = Duty("deliver", "on_late_joiners", 20)
 ROW_KEPT_S = 7 * DAY_S
-_DENIALS = frozenset({"FAILED", "EXPIRED"})
 _PENDING: dict[str, Any] = {"status": "PENDING"}
 _DELIVERED: dict[str, Any] = {"status": "DELIVERED"}
 _EXPIRED: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
@@ -419,12 +418,16 @@ def _first_statuses(plan: _Plan) -> Statuses:
 
 
 def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
-    """End the rows of targets that one attempt began with and another one denied."""
+    """End the rows that an attempt opened although their deliveries had ended.
+
+    One attempt begins with a target that another one denies, or finds no row because its agent
+    acknowledged and then deleted it.
+    """
     ends: dict[Location, dict[str, Any]] = {}
     for plan, statuses in marked:
         for target in plan.audience:
             end = statuses.get(target, _PENDING)
-            if end["status"] in _DENIALS and "processed_at" not in end:
+            if end["status"] in TERMINAL:
                 ends[plan.row_of(target)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
