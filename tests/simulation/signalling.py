@@ -130,7 +130,7 @@ class Signalling(Stage):
     def remove_signal(self) -> None:
         """Delete a signal that was written."""
         sent = self._some_signal()
-        if sent:
+        if sent and not self.book.gaps:
             self.scene.tables.remove(tables.SIGNALS, sent.key)
             sent.removed = True
 

@@ -64,8 +64,8 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
                 return
             yield f"{_name(sent)} was never sent to {target}, and nothing says why"
         return
-    if "processed_at" in end:
-        return
+    if book.acknowledged.get(seen.row_key(sent, target)):
+        return  # its agent found the row before the message
     if not _is_true(book, sent, target, reason, seen.scene.clock(), is_due=is_due):
         ended = f"it ended as {_short(end)}, which is untrue"
         yield f"{_name(sent)} was never sent to {target}; {ended}"
