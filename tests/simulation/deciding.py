@@ -129,6 +129,7 @@ class Deciding(Stage):
 
     def wait_a_day(self) -> None:
         """Let so much time pass that decisions come of age."""
+        self.book.delays = True
         self.scene.clock.advance(self.chance.choice([40_000.0, 100_000.0]))
         self.scene.tables.expire(lambda table, key: self.chance.random() < 0.5)
 

@@ -147,7 +147,7 @@ def _quotas(seen: Seen) -> Iterator[str]:
                 denied.append(sent)
         # A process leases a tenth of the bucket at once, and what it holds dies with it.
         lease = max(1, rate // 10)
-        lost = lease * (workers + book.crashes)
+        lost = lease * (workers + book.crashes + book.refusals)
         if denied and len(mine) + lost <= rate:
             yield f"{len(denied)} of {len(mine)} signals of {source} were denied; it may {rate}"
         if admitted:
