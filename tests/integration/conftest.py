@@ -22,12 +22,15 @@ from sharpwave.infra.stack import Stack, StackOptions
 from sharpwave.producers import Agent
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import to_wire
 from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
 from sharpwave.workers.adapters.tables import TableReads
+from sharpwave.workers.envelope import Entry, ascii_json, pack
+from sharpwave.workers.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.learning.counts import Counts, total
 from sharpwave.workers.learning.publish import days_of
 from sharpwave.workers.main import build_router
@@ -133,10 +136,19 @@ class World:
         values = {"status": status, "processed_at": int(time.time()), **more}
         return self.items.update(SIGNALS, self.row_key(target, signal), values)
 
-    def overdue(self, target: str, signal: keys.Key) -> None:
-        """Let a delivery's deadline pass without waiting for it."""
-        past = {"expires_at": int(time.time()) - 1}
-        assert self.items.update(SIGNALS, self.row_key(target, signal), past)
+    def overdue(self, signal: keys.Key) -> None:
+        """Do what a tick does once a signal's deadline has passed, without waiting for it."""
+        deadline = expires_at(self.items.get(SIGNALS, signal) or {})
+        minute = due_minute(deadline, time.time())
+        parts = [Partition(minute, shard) for shard in range(keys.DUE_SHARDS)]
+
+        def is_noted() -> bool:
+            entries = [item for part in parts for item in self.items.query(PIPELINE, part.pk)]
+            return any(signal.sk in str(entry["entries"]) for entry in entries)
+
+        self.eventually(is_noted, "the deadline is noted")
+        texts = [Entry(ascii_json(part._asdict()), "") for part in parts]
+        self.send([*pack(EXPIRE, texts, moment_ms=int(time.time() * 1000))])
 
     # -- what came of it -------------------------------------------------------------------------
 

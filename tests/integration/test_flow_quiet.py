@@ -73,7 +73,7 @@ def test_a_system_at_rest_makes_no_records_and_no_messages_but_ticks(world: Worl
     world.decision(hunter, at=time.time() - 86_400, outcome={"success": True})
     world.memory(hunter, importance=Decimal(1))
     world.becomes(signal, risk="DELIVERED", ghost="FAILED")
-    world.overdue(risk, signal)
+    world.overdue(signal)
     world.becomes(signal, risk="EXPIRED", ghost="FAILED")
     world.eventually(lambda: world.row(risk, signal)["status"] == "EXPIRED", "the row expires")
     world.acknowledge(risk, signal, "NONSENSE")

@@ -113,6 +113,17 @@ def test_who_registered_before_is_in_the_audience_however_far_status_lags(
     assert mirrored(world, item)["joiner"]["status"] == "PROCESSED"
 
 
+def test_a_repeated_put_makes_nobody_who_came_in_between_a_late_joiner(world: World) -> None:
+    item = put(world, signal("herald", to=["*"]))
+    world.settle()
+    world.clock.advance(1)
+    world.register("latecomer")
+    put(world, item)
+    world.settle()
+
+    assert "latecomer" not in receivers(world)
+
+
 def test_a_registration_that_no_longer_subscribes_gets_nothing(world: World) -> None:
     world.register("joiner", subscriptions=["ALERT"])
     put(world, signal("bob", to=["@subscribers"]))

@@ -85,13 +85,12 @@ def test_what_fails_alone_is_the_brokers_affair(error: Exception) -> None:
     assert queues.groups == []
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_who_was_only_handled_together_with_what_is_unfinished_is_done(count: int) -> None:
+def test_unfinished_work_that_names_no_entry_is_tried_again_whole() -> None:
     queues = Sending()
-    error = Unfinished([Key("p", "another")], "an entry of another message")
+    error = Unfinished([Key("p", "another")], "a row of an agent")
 
-    splitting(DUTY, failing(error), queues)(ENTRIES[:count], 1)
-
+    with pytest.raises(Unfinished):
+        splitting(DUTY, failing(error), queues)(ENTRIES, 1)
     assert queues.groups == []
 
 

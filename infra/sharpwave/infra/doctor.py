@@ -1,5 +1,6 @@
 """What is wrong with a deployment, and the command that mends it."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from sharpwave.infra.steps import Step
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
+from sharpwave.workers.expiry import DUE_MARK
 
 #: Clocks further apart make records look written in the future, or late.
 MAX_SKEW_S = 5.0
+#: Deadlines that passed longer ago than this should have been handed out.
+OVERDUE_AFTER_S = 600.0
 #: A process that reported longer ago than this is taken for dead.
 STALE_AFTER_S = 60.0
 
@@ -49,6 +53,7 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
             *_queues(views),
             *_agents(list_agents(deployment), views),
             *_parked(deployment),
+            *_deadlines(deployment, moment),
             *_processes(deployment, views, moment),
             *_pauses(deployment),
         ]
@@ -132,6 +137,22 @@ def _parked(deployment: Deployment) -> Iterator[Ailment]:
         example = records[0].faults[0] if records[0].faults else "no reason given"
         what = f"{len(records)} refused records of {owner}, such as {example}"
         yield _wrong("parked", what, "sharpwave dlq show parked")
+
+
+def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
+    items = Items(deployment)
+    mark = (items.get(PIPELINE, keys.low_water(*DUE_MARK)) or {}).get("mark", "")
+    handed_out, late = int(mark or 0), int((now - OVERDUE_AFTER_S) // 60)
+    between = (f"{handed_out + 1:08d}", keys.due_minute(late).sk)
+    if handed_out >= late:
+        return
+    for first in itertools.islice(
+        items.query(PIPELINE, keys.due_minute(late).pk, between=between), 1
+    ):
+        minutes = (now - int(first["SK"]) * 60) / 60
+        what = f"deliveries that fell due {minutes:.0f} minutes ago still wait to expire"
+        mend = "sharpwave workers run status, and sharpwave pump for the ticks"
+        yield _wrong("deadlines", what, mend)
 
 
 def _processes(deployment: Deployment, views: list[QueueView], now: float) -> Iterator[Ailment]:

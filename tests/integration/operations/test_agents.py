@@ -211,7 +211,7 @@ def _belongings(agent: str) -> list[tuple[str, dict[str, Any]]]:
         ("agent_memory_ltm", keys.writer("TRADE", agent)),
         ("agent_state", keys.current_state(agent)),
         ("agent_state", keys.Key(keys.memory_pk(agent, "NOTE"), "2025-10-18T14:30:00Z#m")),
-        ("pipeline", keys.low_water("expiry", agent)),
+        ("pipeline", keys.low_water("memory", agent)),
         ("pipeline", keys.rate_bucket(agent)),
         ("pipeline", keys.notice_window(agent, "immutable", 7)),
         ("pipeline", keys.ledger_day(keys.base_subject(agent, "TRADE"), "2025-10-18")),

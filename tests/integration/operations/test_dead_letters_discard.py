@@ -20,7 +20,8 @@ def test_its_row_and_its_mirror_say_failed_and_why(deployment: Deployment) -> No
     key = keys.Key(signal["PK"], signal["SK"])
     row = keys.inbox_row("agent-x", key, signal_uid(*key))
     items = Items(deployment)
-    items.put(tables.SIGNALS, signal)
+    delivered = {"processing_status": {"agent-x": {"status": "DELIVERED"}}, "status_v": 1}
+    items.put(tables.SIGNALS, {**signal, **delivered})
     items.put(tables.SIGNALS, _row(row, key, status="PENDING"))
     _bury(deployment, signal_body(signal, "agent-x", tables.SIGNALS)[0])
 

@@ -14,6 +14,7 @@ from sharpwave.infra.queue_setup import delete
 from sharpwave.infra.queues_admin import pause
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.workers.expiry import DUE_MARK
 
 
 def wrong(deployment: Deployment) -> list[Ailment]:
@@ -146,3 +147,19 @@ def test_a_pause_is_not_forgotten(deployment: Deployment) -> None:
     assert [(note.what, note.mend) for note in notes] == [
         ("learn is paused: backfill", "sharpwave resume learn")
     ]
+
+
+def test_deadlines_that_nobody_hands_out_are_wrong(deployment: Deployment) -> None:
+    minute = int(time.time() // 60)
+    for past in (5, 30):
+        Items(deployment).put("pipeline", keys.due_minute(minute - past).item())
+
+    (found,) = wrong(deployment)
+    Items(deployment).put(
+        "pipeline", {**keys.low_water(*DUE_MARK).item(), "mark": str(minute - 20), "rev": 1}
+    )
+
+    assert found.area == "deadlines"
+    assert "30 minutes ago" in found.what
+    assert "sharpwave workers run status" in found.mend
+    assert wrong(deployment) == []

@@ -124,11 +124,8 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
         try:
             done = handle(entries)
         except Unfinished as error:
-            # What it does not name is done, though it failed others that were handled with it.
-            failing = [each for each in entries if "key" not in each or _key(each) in error.keys]
-            if not failing:
-                return
-            if len(entries) == 1:
+            failing = [entry for entry in entries if tuple(entry.get("key", ())) in error.keys]
+            if len(entries) == 1 or not failing:
                 raise
             log.warning("entries_unfinished", extra={"actor": duty.actor, "error": str(error)})
         except TryAgain:
@@ -164,9 +161,7 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def on_late_joiners(entries: Entries) -> int:
-        return _for_each(
-            entries, lambda each: deliver_late(Late(_key(each), each["agent"]), ports.delivery)
-        )
+        return _for_each(entries, lambda each: deliver_late(_late(each), ports.delivery))
 
     return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
@@ -365,6 +360,10 @@ def _item(entry: Mapping[str, Any]) -> Item:
 
 def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
+
+
+def _late(entry: Mapping[str, Any]) -> Late:
+    return Late(_key(entry), entry["agent"], entry["registered_at"])
 
 
 def _joined(entry: Mapping[str, Any]) -> Joined:

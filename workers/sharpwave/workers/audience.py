@@ -52,10 +52,11 @@ class Joined(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A signal, and an agent registered before it that its audience may have missed."""
+    """A signal, an agent that its audience may have missed, and when that one registered."""
 
     signal: keys.Key
     agent_id: str
+    registered_at: int
 
 
 def may_address(signal: Item, known: Mapping[str, Registration]) -> Fault | None:
@@ -84,7 +85,7 @@ def freeze(
         writes.apply(open_ones)
     items = [signal.item for signal in signals]
     resolved = _resolve_all(items, directory)
-    stored = [_head_and_parts(*pair) for pair in zip(items, resolved, strict=True)]
+    stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]
     parts = [part for _, parts in stored for part in parts]
     if parts:
         writes.apply(parts)
@@ -120,7 +121,8 @@ def missed(
             after, pk = bound(each.stored_at), keys.resolved(scope, "", "").pk
             for entry in reads.query(tables.PIPELINE, pk, after=after, until=until):
                 if entry["source"] != each.agent_id:
-                    yield Late(keys.Key(entry["signal_pk"], entry["signal_sk"]), each.agent_id)
+                    signal = keys.Key(entry["signal_pk"], entry["signal_sk"])
+                    yield Late(signal, each.agent_id, int(each.stored_at))
 
 
 def members(stored: Iterable[Item]) -> list[str] | None:
@@ -179,14 +181,16 @@ def _resolve(signal: Item, agents: Sequence[Registration]) -> list[str]:
     )
 
 
-def _head_and_parts(signal: Item, targets: list[str]) -> tuple[Insert | None, list[Insert]]:
+def _head_and_parts(source: Signal, targets: list[str]) -> tuple[Insert | None, list[Insert]]:
     """Give what is stored of an audience: nothing, its head, or its head and its chunks."""
+    signal = source.item
     if not is_resolved(signal) and len(targets) <= CHUNK:
         return None, []
     uid = signal_uid(signal["PK"], signal["SK"])
     chunks = _chunks(uid, targets)
     content: Item = {"chunks": [key.sk for key, _ in chunks]} if chunks else {"targets": targets}
-    content["image"] = packed(item_to_wire(signal))
+    # A put that is repeated later is listed as resolved anew: the head says what was first.
+    content |= {"image": packed(item_to_wire(signal)), "stored_at": int(source.stored_at)}
     head = Insert(tables.PIPELINE, {**keys.audience(uid).item(), **about(signal), **content})
     parts = [{**key.item(), **about(signal), "targets": part} for key, part in chunks]
     return head, [Insert(tables.PIPELINE, part) for part in parts]

@@ -177,7 +177,8 @@ def deliver_late(late: Late, ports: Delivery) -> int:
         raise TryAgain(f"the audience of {late.signal} is not frozen yet")
     chunk = late_chunk(stored[head.key.sk], late.agent_id)
     name = chunk.location.key.sk
-    if late.agent_id in targets and name not in stored:
+    came_after = late.registered_at > stored[head.key.sk]["stored_at"]
+    if name not in stored and (came_after or late.agent_id in targets):
         return 0
     ports.writes.apply([chunk])
     return deliver_chunk(late.signal, name, ports)
@@ -186,8 +187,8 @@ def deliver_late(late: Late, ports: Delivery) -> int:
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[Outgoing]:
     """Give the work that `deliver_late` does, each agent and signal once."""
     entries = [
-        Entry(ascii_json({"key": list(each.signal), "agent": each.agent_id}), "")
-        for each in dict.fromkeys(late)
+        Entry(ascii_json({"key": key, "agent": agent_id, "registered_at": registered_at}), "")
+        for key, agent_id, registered_at in dict.fromkeys(late)
     ]
     return list(pack(LATE_DUTY, entries, moment_ms=int(clock() * 1000)))
 

@@ -108,7 +108,7 @@ class Deadlines:
             begun = clock()
             by_minute: dict[int, list[Handed]] = {}
             for each in rest:
-                by_minute.setdefault(_minute_of(each.deadline, begun), []).append(each)
+                by_minute.setdefault(due_minute(each.deadline, begun), []).append(each)
             self._write(by_minute, writes)
             done = clock()
             self._listed = frozenset(minute for minute in self._listed if minute * 60 > done)
@@ -130,7 +130,7 @@ class Deadlines:
         self._listed |= fresh
 
 
-def _minute_of(deadline: int, now: float) -> int:
+def due_minute(deadline: int, now: float) -> int:
     """Give the minute since the epoch from whose beginning on a deadline is acted upon."""
     return ceil((max(deadline, now) + WRITING_S) / 60)
 
