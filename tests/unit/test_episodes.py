@@ -328,6 +328,21 @@ def test_only_what_was_admitted_lends_its_sources(world: World) -> None:
     assert episode(world)["sources"] == {"news": 1}
 
 
+def test_a_type_that_is_about_the_future_is_swept_as_it_was_admitted() -> None:
+    world = World(event_ahead={"TRADE": 30 * DAY_S})
+    far = {"event_time": "2025-11-10", "reasoning": {"selected": ["news"]}}
+    decide(world, "forecast", **far)
+    decide(world, "hedge", kind="HEDGE", **far)
+    world.clock.advance(DAY_S + 2 * LOT_S)
+
+    world.tick()
+    world.settle()
+
+    assert counts(episode(world, "2025-11-10")) == (0, 0, 1)
+    assert episode(world, "2025-11-10")["sources"] == {"news": 1}
+    assert keys.episode("ann", "HEDGE", "2025-11-10") not in world.tables.keys(tables.MEMORY)
+
+
 def test_a_sweep_that_runs_out_of_time_is_taken_up_where_it_ended(world: World) -> None:
     for number in range(6):
         decide(world, f"d{number}")

@@ -5,6 +5,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import RowReference, parse_message
 from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers import ticks
 from sharpwave.workers.actors import Handler, Ports, handlers, splitting
 from sharpwave.workers.archive import Archiving
@@ -40,6 +41,7 @@ class World:
         quota_per_minute: int | None = None,
         promote_after_s: float = DAY_S,
         max_receives: int | None = None,
+        event_ahead: EventAhead = AS_A_RULE,
     ) -> None:
         """Start with nothing."""
         self.clock = VirtualClock()
@@ -49,7 +51,8 @@ class World:
         self.archive = MemoryArchive()
         self.quota_per_minute = quota_per_minute
         self.promote_after_s = promote_after_s
-        self.route = Router(promote_after_s=promote_after_s)
+        self.event_ahead = event_ahead
+        self.route = Router(promote_after_s=promote_after_s, event_ahead=event_ahead)
         self._read: dict[str, int] = dict.fromkeys(tables.STREAMED, 0)
 
     # What agents do
@@ -162,6 +165,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         archiving=Archiving(archive, linger_s=0.0, threads=1),
         clock=clock,
         promote_after_s=world.promote_after_s,
+        event_ahead=world.event_ahead,
     )
 
 
