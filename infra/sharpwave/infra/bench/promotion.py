@@ -113,7 +113,7 @@ def _race(place: Place) -> dict[str, Any]:
             "ApproximateCreationDateTime": time.time(),
         },
     }
-    (work,) = Router()(tables.STATE, [record])
+    (work,) = [each for each in Router()(tables.STATE, [record]) if each.queue == "promote"]
     url = place.url("promote")
 
     def once(_: int) -> None:

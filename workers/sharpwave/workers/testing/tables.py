@@ -31,6 +31,8 @@ class MemoryTables:
         """Start with empty tables."""
         self._clock = clock
         self._items: dict[str, dict[Key, WireItem]] = {t.name: {} for t in tables.TABLES}
+        # Sort keys by partition, for a history has thousands of items.
+        self._partitions: dict[str, dict[str, set[str]]] = {t.name: {} for t in tables.TABLES}
         self._sequence = itertools.count(1)
         self.streams: dict[str, list[Recorded]] = {name: [] for name in tables.STREAMED}
 
@@ -45,12 +47,9 @@ class MemoryTables:
         self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None
     ) -> Iterator[Item]:
         """Read a partition in sort key order: `after` exclusive, `until` inclusive."""
-        keys = sorted(
-            key
-            for key in self._items[table]
-            if key.pk == pk and key.sk > after and (not until or key.sk <= until)
-        )
-        return iter([item_from_wire(self._items[table][key]) for key in keys[:limit]])
+        held = self._partitions[table].get(pk, ())
+        sks = sorted(sk for sk in held if sk > after and (not until or sk <= until))
+        return iter([item_from_wire(self._items[table][Key(pk, sk)]) for sk in sks[:limit]])
 
     def by_agent(self, agent_id: str, *, after: int, until: int) -> Iterator[Item]:
         """Read index entries of an agent's decisions with `after < timestamp <= until`."""
@@ -180,6 +179,7 @@ class MemoryTables:
         """Remove an item."""
         old = self._items[table].pop(key, None)
         if old is not None:
+            self._partitions[table][key.pk].discard(key.sk)
             self._record(table, key, old, None, by)
 
     def expire(self, is_picked: Callable[[str, Key], bool] = lambda table, key: True) -> None:
@@ -194,6 +194,7 @@ class MemoryTables:
         check_item(table, item)
         old = self._items[table].get(key)
         self._items[table][key] = item
+        self._partitions[table].setdefault(key.pk, set()).add(key.sk)
         if old != item:
             self._record(table, key, old, item, by)
 
