@@ -64,7 +64,13 @@ def _told_of_expiry(scene: Scene, notices: Counter[keys.Key]) -> Iterator[str]:
     for key, sent in book.signals.items():
         count = notices[key]
         standing = [row for row in _rows(seen, sent) if row.get("reason") == "unacknowledged"]
-        if count and signal_uid(*key) not in expired:
+        # An acknowledgement that comes while a delivery is being expired is late all the same.
+        is_late = any(
+            end["processed_at"] >= min(sent.deadlines)
+            for target in sent.item["target_agents"]
+            for end in book.acknowledged.get(seen.row_key(sent, target), [])
+        )
+        if count and signal_uid(*key) not in expired and not is_late:
             yield f"{sent.owner} was told that {key.sk} expired, and nothing did"
         # Whoever claimed to tell may have died, or two may handle one message at a time.
         if count > 2 + book.crashes + book.refusals:
