@@ -413,18 +413,18 @@ def test_only_counts_of_a_greater_revision_replace_those_that_are_there(
     assert (stored(ports, place(pk)) or {})["c"] == [10, 5, 5]
 
 
-def test_a_mark_counts_how_often_it_was_set_and_goes_only_as_it_was_read(
-    ports: Ports, pk: str
-) -> None:
+def test_a_mark_is_never_the_same_twice_and_goes_only_as_it_was_read(ports: Ports, pk: str) -> None:
+    read = []
     for _ in range(2):
         ports.ledger.mark(place(pk))
+        read.append((stored(ports, place(pk)) or {})["rev"])
 
-    late = ports.writes.apply([Delete(place(pk), {"rev": 1})])
+    late = ports.writes.apply([Delete(place(pk), {"rev": read[0]})])
     kept = stored(ports, place(pk))
-    done = ports.writes.apply([Delete(place(pk), {"rev": 2})])
+    done = ports.writes.apply([Delete(place(pk), {"rev": read[1]})])
 
     assert (late, done) == ([False], [True])
-    assert kept == {"PK": pk, "SK": "a", "rev": 2}
+    assert kept == {"PK": pk, "SK": "a", "rev": read[1]}
     assert stored(ports, place(pk)) is None
 
 

@@ -151,12 +151,8 @@ class _Items:
 
         return _Part(holds, lambda: None)
 
-    def raised(self, table: str, key: keys.Key, name: str) -> _Part:
-        def does() -> None:
-            held = self.get(table, key) or {}
-            self.put(table, {**key.item(), **held, name: held.get(name, 0) + 1})
-
-        return _Part(lambda: True, does)
+    def whole(self, table: str, item: Mapping[str, Any]) -> _Part:
+        return _Part(lambda: True, lambda: self.put(table, item))
 
     def change(
         self,

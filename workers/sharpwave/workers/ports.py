@@ -157,7 +157,11 @@ class Ledger(Protocol):
         """
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        """Set a mark, with a `rev` that no mark ever had.
+
+        A number that is raised would begin anew once the mark is gone, and who read the older one
+        would take the newer one away.
+        """
 
 
 class Post(NamedTuple):
