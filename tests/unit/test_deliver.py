@@ -264,7 +264,12 @@ def test_an_attempt_that_froze_before_the_row_sends_nothing_after_the_deadline(
 
 
 @pytest.mark.parametrize(
-    "planted", [{}, {"status": "PROCESSED"}, {"signal_pk": "signal#A#eve", "chunk": "00001"}]
+    "planted",
+    [
+        {},
+        {"status": "PROCESSED", "processed_at": 1, "note": "mine"},
+        {"signal_pk": "signal#A#eve", "chunk": "00001"},
+    ],
 )
 def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -> None:
     item = signal(to=["bob"])
@@ -276,6 +281,7 @@ def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -
 
     (row,) = rows(world, "bob")
     assert (row["signal_pk"], row["signal_sk"], row["status"]) == (*key_of(item), "PENDING")
+    assert not row.keys() & {"processed_at", "note", "chunk"}
     assert len(sent(world, "bob")) == 1
     assert mirror(world, item) == {"bob": {"status": "DELIVERED"}}
 

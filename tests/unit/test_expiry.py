@@ -353,6 +353,20 @@ def test_a_sender_is_told_of_what_came_too_late_to_be_sent(world: World) -> None
     assert len(notices(world)) == 1
 
 
+def test_of_what_left_neither_row_nor_signal_nobody_is_told(world: World) -> None:
+    """The target acknowledged in time and deleted its row, and the ttl removed the signal."""
+    key = send(world)
+    world.acknowledge(row_key(key))
+    world.tables.remove(tables.SIGNALS, row_key(key))
+    world.settle()
+    world.tables.remove(tables.SIGNALS, key, by="ttl")
+
+    later(world)
+    sweep(world)
+
+    assert notices(world) == []
+
+
 def test_an_acknowledged_delivery_is_told_to_nobody(world: World) -> None:
     key = send(world)
     world.acknowledge(row_key(key))

@@ -355,15 +355,13 @@ def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change
     """Make a row of ours of what an agent put where it was to be."""
     row, _ = _row(plan, target, ports)
     values = {name: value for name, value in row.items() if name not in ("PK", "SK")}
-    if "chunk" in found:
-        # A change removes nothing; without a chunk of its own the row must name no other.
-        values = {"chunk": None, **values}
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
     return Change(
         plan.row_of(target),
         stamped(plan.row_of(target).key, {**values, **_PENDING}),
         equals=named,
         missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
+        remove=tuple(sorted(found.keys() - row.keys() - {"worker_rev"})),
     )
 
 

@@ -269,7 +269,7 @@ class Expiry:
         now = self.clock()
         spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
         mended = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
-        ends = self._ends([each for each in is_open if each not in mended])
+        ends = self._ends({each: rows[each] for each in is_open if each not in mended})
         changes: list[Write] = [
             _settle(_place(each), rows[each], end) for each, end in ends.items() if rows[each]
         ]
@@ -277,17 +277,19 @@ class Expiry:
             self.writes.apply(changes)
         self._keep({each: due[each] for each in is_open if each not in ends}, now)
         ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
-        expired = [each for each, end in ended.items() if end["status"] == "EXPIRED"]
+        expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
         events = {each.holder.signal: since.event_id for each, since in due.items()}
         untold = tell_of_expiry(expired, events, self.notices)
         if untold:
             raise Unfinished(untold, f"{len(untold)} senders could not be told")
 
-    def _ends(self, due: Iterable[_Delivery]) -> dict[_Delivery, dict[str, Any]]:
-        """Give the deliveries' ends as their mirrors have them now; some must wait.
+    def _ends(self, due: Mapping[_Delivery, Item]) -> dict[_Delivery, dict[str, Any]]:
+        """Give the ends of deliveries with open rows, or none, as their mirrors have them now.
 
         What fell due was sent, for only then it is noted. A signal that its ttl removed has no
-        mirror any more; a mirror that its writer wiped is about to be put back.
+        mirror any more, so its row alone ends; with the row gone too nobody knows of an end, and
+        it is empty. A mirror that its writer wiped is about to be put back: its deliveries wait,
+        and are left out.
         """
         by_holder: dict[Holder, list[str]] = {}
         for holder, target in due:
@@ -298,9 +300,10 @@ class Expiry:
         }
         known = mirror(sent, reads=self.reads, writes=self.writes) if sent else {}
         ends = {
-            _Delivery(holder, name): _end_in(known.get(holder), name)
-            for holder, names in by_holder.items()
-            for name in names
+            each: _end_in(known[each.holder], each.target)
+            if each.holder in known
+            else (UNACKNOWLEDGED if row else {})
+            for each, row in due.items()
         }
         return {each: end for each, end in ends.items() if end is not None}
 
@@ -378,9 +381,7 @@ def _has_ended(row: Item) -> bool:
     return status in ACKNOWLEDGED or (status == "EXPIRED" and "reason" in row and is_stamped(row))
 
 
-def _end_in(known: Statuses | None, target: str) -> dict[str, Any] | None:
-    if known is None:
-        return UNACKNOWLEDGED
+def _end_in(known: Statuses, target: str) -> dict[str, Any] | None:
     held = known.get(target)
     return held if held is not None and held["status"] in TERMINAL else None
 
