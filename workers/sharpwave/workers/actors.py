@@ -347,7 +347,8 @@ def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int
 
 def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
     def on_tick(entries: Entries) -> int:
-        names = ports.agents.names()
+        # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.
+        names = ports.agents.writers()
         ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))
         return len(names)
 

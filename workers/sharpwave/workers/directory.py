@@ -1,6 +1,6 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 
 from pydantic import ValidationError
@@ -59,8 +59,14 @@ class RegisteredAgents:
 
     def names(self) -> list[str]:
         """List the ids of all agents ever registered or seen, by name."""
-        listed = self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
-        return [item["SK"] for item in listed]
+        return [item["SK"] for item in self._listed()]
+
+    def writers(self) -> list[str]:
+        """List the ids of agents that wrote a decision or a memory, by name."""
+        return [item["SK"] for item in self._listed() if "writes" in item]
+
+    def _listed(self) -> Iterator[Item]:
+        return self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
 
     def note(self, agent_ids: Sequence[str]) -> dict[str, float]:
         """Put agents on the list; safe to repeat.
