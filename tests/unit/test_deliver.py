@@ -184,6 +184,29 @@ def test_one_broken_inbox_harms_only_itself(world: World, trouble: str) -> None:
     assert not world.queues.messages
 
 
+def test_a_broken_inbox_harms_no_neighbour_once_the_signal_is_gone_either(world: World) -> None:
+    """Without its item there is no mirror, so the rows have to say who was sent to."""
+    world.inboxes.refusing.add("bob")
+    item = signal(to=["bob", "eve"])
+    world.tables.put(tables.SIGNALS, item)
+    world.pump()
+    world.tables.remove(tables.SIGNALS, key_of(item))
+
+    exhaust(world, receives=8)
+    world.inboxes.refusing.clear()
+    exhaust(world, receives=1)
+
+    assert (len(sent(world, "eve")), len(sent(world, "bob"))) == (1, 1)
+    later = item["timestamp"] + 2 * 86_400
+    world.clock.advance(later - world.clock())
+    world.tick()
+    world.settle()
+    assert [row["status"] for name in ("bob", "eve") for row in rows(world, name)] == [
+        "EXPIRED",
+        "EXPIRED",
+    ]
+
+
 def test_an_owner_whose_inbox_is_broken_is_told_later_and_holds_up_nobody(world: World) -> None:
     world.inboxes.refusing.add("ann")
     world.tables.put(tables.SIGNALS, signal("ann", "bad", to=["*"]))

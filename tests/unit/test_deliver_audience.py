@@ -387,7 +387,7 @@ class Rival:
         self.calls_left -= 1
         if self.calls_left == 0:
             self.world.register("late")
-            self.world.process().ports.agents.note(["late"])
+            self.world.process().ports.agents.note({"late": "e1"})
             ports = self.world.process().ports
             (self.found,) = freeze(
                 [SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes

@@ -97,8 +97,8 @@ def test_everyone_is_listed_by_name_once_their_registration_came_by(world: World
 def test_noting_an_agent_twice_changes_nothing(world: World) -> None:
     agents = directory(world)
 
-    agents.note(["ann"])
-    agents.note(["ann", "bob"])
+    agents.note({"ann": "e1"})
+    agents.note({"ann": "e2", "bob": "e2"})
 
     assert agents.names() == ["ann", "bob"]
 
@@ -117,11 +117,11 @@ def test_who_was_only_seen_was_never_registered(world: World) -> None:
     seen = keys.known_agent("seen")
     world.tables.put(tables.PIPELINE, {**seen.item(), "agent_id": "seen"})
     agents = directory(world)
-    agents.note(["ann"])
+    agents.note({"ann": "e1"})
 
     assert agents.ever_registered(["ann", "seen", "nobody", "*"]) == {"ann"}
 
-    agents.note(["seen"])
+    agents.note({"seen": "e2"})
 
     assert agents.ever_registered(["seen"]) == {"seen"}
 
@@ -138,6 +138,8 @@ def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:
 
     faults.step = freeze
 
-    assert agents.note(["ann"]) == {"ann": begun + 3600}
+    listed = agents.note({"ann": "e1"})["ann"]
     world.clock.advance(60)
-    assert agents.note(["ann"]) == {"ann": begun + 3600}
+
+    assert listed == (begun + 3600, "e1")
+    assert agents.note({"ann": "e2"}) == {"ann": listed}

@@ -296,6 +296,25 @@ def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
     assert asked == [world.clock() - 3_600]
 
 
+def test_an_agent_that_was_listed_before_gets_nothing_older_by_being_fed_again(
+    world: World,
+) -> None:
+    """By its own slow clock it registered before the signal that it came after."""
+    world.register("herald", may_broadcast=True)
+    world.settle()
+    world.tables.put(tables.SIGNALS, signal("herald", to=["*"], at=world.clock()))
+    world.settle()
+    world.clock.advance(10)
+    slow = registration("slow", at=world.clock() - 4_000)
+    world.inboxes.create("slow")
+    world.tables.put(tables.STATE, slow)
+    world.settle()
+
+    feed(world, tables.STATE)
+
+    assert sent(world, "slow") == []
+
+
 @pytest.mark.parametrize("is_swept", [False, True], ids=["fed", "swept"])
 def test_what_was_refused_from_the_future_is_not_admitted_later(
     world: World, *, is_swept: bool

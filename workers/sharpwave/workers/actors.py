@@ -198,8 +198,8 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_registered(entries: Entries) -> None:
         joined = [_joined(entry) for entry in entries]
         # First on the list, then the look at what was frozen without them; see `audience`.
-        listed_at = ports.agents.note(sorted({each.agent_id for each in joined}))
-        late = missed(joined, listed_at=listed_at, directory=ports.agents, reads=ports.reads)
+        listed = ports.agents.note({each.agent_id: each.event_id for each in joined})
+        late = missed(joined, listed=listed, directory=ports.agents, reads=ports.reads)
         ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
@@ -347,7 +347,8 @@ def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int
 
 def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
     def on_tick(entries: Entries) -> int:
-        names = ports.agents.names()
+        # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.
+        names = ports.agents.writers()
         ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))
         return len(names)
 
@@ -369,7 +370,8 @@ def _late(entry: Mapping[str, Any]) -> Late:
 
 def _joined(entry: Mapping[str, Any]) -> Joined:
     item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
-    return Joined(agent_id, frozenset(item.get("subscriptions", ())), float(entry["stored_at"]))
+    subscriptions = frozenset(item.get("subscriptions", ()))
+    return Joined(agent_id, subscriptions, entry["event_id"], float(entry["stored_at"]))
 
 
 def _holder(entry: Mapping[str, Any]) -> Holder:

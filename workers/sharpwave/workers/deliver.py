@@ -343,7 +343,7 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
             row = rows.get(plan.row_of(target), {})
             if row and not is_workers(row, plan.holder.signal):
                 foreign.append((plan, target, _take_over(row, plan, target, ports)))
-            elif row.get("status") in TERMINAL:
+            elif row.get("status") in TERMINAL or "sent_at" in row:
                 done.add(target)
     taken = ports.writes.apply([change for *_, change in foreign]) if foreign else []
     for (plan, target, _), ok in zip(foreign, taken, strict=True):
@@ -406,7 +406,23 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
             for plan in late
         }
         known = mirror(sent, reads=ports.reads, writes=ports.writes)
+        _mark_rows([plan for plan in late if plan.holder not in known], ports)
     return [(plan, known.get(plan.holder) or _first_statuses(plan)) for plan in plans]
+
+
+def _mark_rows(plans: Sequence[_Plan], ports: Delivery) -> None:
+    """Say in the rows who was sent to, where no item is left that could hold a mirror.
+
+    Another attempt, for a target that failed, would else send to everybody again.
+    """
+    moment = {"sent_at": int(ports.clock())}
+    changes: list[Write] = [
+        Change(place, stamped(place.key, moment, status="PENDING"), equals=_PENDING)
+        for plan in plans
+        for place in map(plan.row_of, sorted(plan.sent))
+    ]
+    if changes:
+        ports.writes.apply(changes)
 
 
 def _first_statuses(plan: _Plan) -> Statuses:

@@ -1,7 +1,8 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -13,6 +14,13 @@ from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
+
+
+class Listed(NamedTuple):
+    """Since when every reader of the list has found an agent, and the event that put it there."""
+
+    at: float
+    by: str
 
 
 class RegisteredAgents:
@@ -59,15 +67,25 @@ class RegisteredAgents:
 
     def names(self) -> list[str]:
         """List the ids of all agents ever registered or seen, by name."""
-        listed = self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
-        return [item["SK"] for item in listed]
+        return [item["SK"] for item in self._listed()]
 
-    def note(self, agent_ids: Sequence[str]) -> dict[str, float]:
+    def writers(self) -> list[str]:
+        """List the ids of agents that wrote a decision or a memory, by name."""
+        return [item["SK"] for item in self._listed() if "writes" in item]
+
+    def _listed(self) -> Iterator[Item]:
+        return self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
+
+    def note(self, events: Mapping[str, str]) -> dict[str, Listed]:
         """Put agents on the list; safe to repeat.
 
+        Args:
+            events: for each agent the event that told of its registration.
+
         Returns:
-            For each agent a moment from which on every reader of the list has found it.
+            Since when each agent is on the list, and by which event.
         """
+        agent_ids = sorted(events)
         found = self._entries(agent_ids)
         changes: list[Write] = []
         for name in agent_ids:
@@ -84,12 +102,22 @@ class RegisteredAgents:
         # The clock is read once the entry is there: a worker that froze in between must not claim
         # that the list was complete before it was.
         now = int(self._clock())
-        undated = [name for name in agent_ids if "listed_at" not in found.get(name, {})]
-        if undated:
-            self._writes.apply(
-                [Change(_entry(n), {"listed_at": now}, missing=("listed_at",)) for n in undated]
+        dated = {name: entry for name, entry in found.items() if "listed_at" in entry}
+        dates: list[Write] = [
+            Change(
+                _entry(name), {"listed_at": now, "listed_by": events[name]}, missing=("listed_at",)
             )
-        return {name: float(found.get(name, {}).get("listed_at", now)) for name in agent_ids}
+            for name in agent_ids
+            if name not in dated
+        ]
+        if dates:
+            self._writes.apply(dates)
+        return {
+            name: Listed(float(dated[name]["listed_at"]), dated[name].get("listed_by", ""))
+            if name in dated
+            else Listed(float(now), events[name])
+            for name in agent_ids
+        }
 
     def _entries(self, agent_ids: Iterable[str]) -> dict[str, Item]:
         places = {_entry(name): name for name in agent_ids if is_agent_id(name)}

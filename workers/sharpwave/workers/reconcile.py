@@ -14,7 +14,7 @@ from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.workers.admission import claimed_at
 from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.outgoing import FED_AGAIN, Outgoing, StreamRecord
 from sharpwave.workers.refused import RefusedBefore
 
 _PAGE = 500
@@ -110,4 +110,4 @@ def _record(
     if old is not None:
         change["OldImage"] = dict(old)
     name = "MODIFY" if old else "INSERT"
-    return {"eventID": f"reconcile-{digest}", "eventName": name, "dynamodb": change}
+    return {"eventID": FED_AGAIN + digest, "eventName": name, "dynamodb": change}
