@@ -78,6 +78,31 @@ def test_a_signal_is_judged_by_the_time_it_claims(world: World) -> None:
     assert stored["processing_status"]["bob"]["reason"] == "expired_before_delivery"
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_was_written_long_after_its_moment_is_admitted_as_when_it_came(
+    world: World, *, is_lost: bool
+) -> None:
+    """Its ttl counts from when it was stored, not from what it is about."""
+    at, ttl = world.clock() - 8 * DAY_S, int(world.clock()) + 9 * DAY_S
+    world.tables.put(tables.STATE, memory(at=at, ttl=ttl))
+    decided = decision(at=at, ttl=ttl + 385 * DAY_S, outcome=outcome(True))
+    world.tables.put(tables.DECISIONS, decided)
+    if is_lost:
+        world.unread()
+    world.settle()
+
+    feed(world, tables.STATE)
+    feed(world, tables.DECISIONS)
+
+    counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
+    assert (counted.n, len(facts(world))) == (1, 1)
+    assert [each for pk in parked_pks() for each in world.tables.query(tables.PIPELINE, pk)] == []
+
+
+def parked_pks() -> list[str]:
+    return [pk for table in (tables.STATE, tables.DECISIONS) for pk in keys.parked_pks(table)]
+
+
 def test_a_signal_whose_deliveries_all_ended_is_left_alone(world: World) -> None:
     world.tables.put(tables.SIGNALS, signal(to=["bob", "nobody"]))
     world.settle()

@@ -364,7 +364,8 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
 
 
 def _late(entry: Mapping[str, Any]) -> Late:
-    return Late(_key(entry), entry["agent"], entry["registered_at"])
+    # Who made entries without that moment had found that the agent registered in time.
+    return Late(_key(entry), entry["agent"], entry.get("registered_at", 0))
 
 
 def _joined(entry: Mapping[str, Any]) -> Joined:

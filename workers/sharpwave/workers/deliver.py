@@ -176,7 +176,8 @@ def deliver_late(late: Late, ports: Delivery) -> int:
         raise TryAgain(f"the audience of {late.signal} is not frozen yet")
     chunk = late_chunk(stored[head.key.sk], late.agent_id)
     name = chunk.location.key.sk
-    came_after = late.registered_at > stored[head.key.sk]["stored_at"]
+    # A head without that moment is an older release's, which let every such message deliver.
+    came_after = late.registered_at > stored[head.key.sk].get("stored_at", late.registered_at)
     if name not in stored and (came_after or late.agent_id in targets):
         return 0
     ports.writes.apply([chunk])

@@ -11,7 +11,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.ownership import WORKER, Change, change_of, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
+from sharpwave.workers.admission import Image, claimed_at, faults_of, is_sound, place_of
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
@@ -349,7 +349,7 @@ def _is_unpromoted(record: Record) -> bool:
     old, kind = record.old, record.kind
     if old is None or kind is None or "promoted_at" in old:
         return False
-    moment, ahead = _n(old, "timestamp"), record.event_ahead
+    moment, ahead = claimed_at(kind, old) or 0.0, record.event_ahead
     return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
 
 
