@@ -50,6 +50,10 @@ def words_of(
         words["before"] = list(_digests(kind, before))
     if number:
         words["number"] = number.zfill(_DIGITS)
+    # It may be met in its table until then, and when time removes it.
+    ttl = image.get("ttl", {}).get("N", "")
+    if ttl.isdigit():
+        words["ttl"] = int(ttl)
     return words
 
 
