@@ -113,8 +113,8 @@ class Deciding(Stage):
     def reuse_key(self) -> None:
         """Put other content over a decision that is there."""
         decided = self._some_decision()
-        if decided is None or decided.others:
-            return
+        if decided is None or decided.others or self.book.gaps:
+            return  # what nobody saw before it was changed, nobody can know
         key = records.key_of(decided.item)
         if self.stored(tables.DECISIONS, key):
             self.update(tables.DECISIONS, key, {"context": {"market": "up", "cycle": 99}})

@@ -196,6 +196,19 @@ def test_nothing_expires_before_its_deadline(run: Run) -> None:
     assert run.found(at=NOW) == {"false reason": 1}
 
 
+@pytest.mark.parametrize(("at", "found"), [(3.0, {}), (9.0, {"not settled": 1})])
+def test_an_end_that_a_gap_hid_with_its_row_may_be_unknown(
+    run: Run, at: float, found: dict[str, int]
+) -> None:
+    run.tables[DECISIONS][DECISION].pop("caused_by")
+    run.set_status(status="PENDING")
+    run.mirror["status"] = "DELIVERED"
+    run.events.append(run.seen("deleted", at=at))
+    run.events.append(Event(4.0, "operator", "gap", {"began": 2.5}))
+
+    assert run.found() == found
+
+
 def test_a_known_agent_is_neither_unknown_nor_removed(run: Run) -> None:
     for reason in ("unknown_target", "agent_removed"):
         run.without("handed")

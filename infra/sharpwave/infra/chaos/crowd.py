@@ -147,6 +147,7 @@ class PlainAgent:
         if settled == "now":
             self._note([("settled", _settled(message))])
             if habit == "acknowledges and deletes":
+                self._note([("deleted", {"delivery": message.name})])
                 self._crowd.delete_row(message.row)
             return True
         # A message that was sent twice comes again to an agent that deleted its row at the end;
