@@ -156,6 +156,18 @@ def test_a_read_that_gets_no_answer_is_tried_again_later(read: Callable[[Any], A
         read(TableReads(Scripted(UNREACHABLE)))
 
 
+def test_a_query_for_a_few_items_reads_no_more_than_these(pauses: list[int]) -> None:
+    """A page is a megabyte otherwise, billed whole."""
+    client = Scripted({"Items": [item_to_wire(KEYS[number].item()) for number in (0, 1)]})
+    reads = TableReads(client)
+
+    assert len(list(reads.query(tables.STATE, "agent:a", limit=1))) == 1
+    after = KEYS[0].sk
+    assert len(list(reads.query(tables.STATE, "agent:a", after=after, until="x", limit=1))) == 1
+    list(reads.query(tables.STATE, "agent:a"))
+    assert [request.get("Limit") for request in client.asked] == [2, 2, None]
+
+
 def test_a_disk_that_is_full_is_tried_again_later_and_keeps_no_half_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

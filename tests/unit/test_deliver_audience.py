@@ -204,6 +204,32 @@ def test_attempts_that_see_different_registrations_agree(world: World) -> None:
     assert "late" not in first[0].targets
 
 
+def test_a_broadcast_under_way_is_finished_whatever_its_source_may_by_now(world: World) -> None:
+    item = put(world, signal("herald", to=["*"]))
+    world.pump()
+    (held,) = world.queues.visible()
+    with pytest.raises(Crash):
+        world.process(Faults(crash_at=crash_before_mark(world, item))).handle(held.body)
+    world.register("herald", may_broadcast=False)
+    world.settle()
+
+    assert receivers(world) == {"ann", "bob"}
+    assert {entry["status"] for entry in mirrored(world, item).values()} == {"DELIVERED"}
+
+
+def crash_before_mark(world: World, item: Item) -> int:
+    """Number the call that marks a broadcast: the one after its messages."""
+    faults = Faults()
+    twin = World()
+    for each in world.tables.items(tables.STATE).values():
+        twin.register(each["agent_id"], **{"may_broadcast": each.get("may_broadcast", False)})
+    twin.settle()
+    twin.tables.put(tables.SIGNALS, item)
+    twin.pump()
+    twin.process(faults).handle(twin.queues.visible()[-1].body)
+    return next(n for n, call in enumerate(faults.calls, 2) if call.endswith("Inboxes.send"))
+
+
 def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
     put(world, signal("ann", to=["*"]))
     world.settle()

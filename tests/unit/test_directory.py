@@ -4,6 +4,7 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import registration
 
@@ -124,6 +125,16 @@ def test_who_was_only_seen_was_never_registered(world: World) -> None:
     agents.note({"seen": "e2"})
 
     assert agents.ever_registered(["seen"]) == {"seen"}
+
+
+def test_who_is_seen_to_write_at_the_same_moment_is_registered_all_the_same(world: World) -> None:
+    """Another queue tells of its first record, between a look at the list and the write."""
+    seen = Writers(writes=world.tables, clock=world.clock)
+    faults = Faults(step=lambda: seen.note_agents(["ann"]) if len(faults.calls) == 1 else None)
+    directory(world, faults).note({"ann": "e1"})
+
+    assert directory(world).ever_registered(["ann"]) == {"ann"}
+    assert directory(world).writers() == ["ann"]
 
 
 def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:

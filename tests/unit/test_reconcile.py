@@ -21,6 +21,7 @@ from sharpwave.workers.testing.records import (
     registration,
     signal,
 )
+from sharpwave.workers.testing.stores import START
 from sharpwave.workers.testing.world import messages
 
 DAY_S = 86_400
@@ -335,6 +336,31 @@ def test_what_was_refused_from_the_future_is_not_admitted_later(
     feed(world, tables.STATE)
     counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
     assert (counted.n, sent(world), facts(world)) == (0, [], [])
+
+
+def test_what_was_refused_is_not_remembered_when_time_removes_it(world: World) -> None:
+    ahead, ttl = world.clock() + 3_000, int(world.clock()) + 2 * DAY_S
+    reasoning = {"selected": ["hunch"]}
+    decided = decision(at=ahead, ttl=ttl, reasoning=reasoning, outcome=outcome(True))
+    world.tables.put(tables.DECISIONS, decided)
+    world.tables.put(tables.STATE, memory(at=ahead, ttl=ttl))
+    world.settle()
+    world.clock.advance(3 * DAY_S)
+    world.tables.expire(lambda table, key: table != tables.PIPELINE)
+    world.settle()
+
+    assert list(world.tables.keys(tables.MEMORY)) == []
+
+
+@pytest.mark.parametrize("more", [{}, {"ttl": int(START) + 90 * DAY_S}], ids=["no ttl", "ttl"])
+def test_what_was_refused_is_known_as_long_as_its_record_lives(world: World, more: Item) -> None:
+    ahead = world.clock() + 3_000
+    world.tables.put(tables.DECISIONS, decision(at=ahead, outcome=outcome(True), **more))
+    world.settle()
+    world.clock.advance(100 * DAY_S)
+    world.tables.expire(lambda table, key: table == tables.PIPELINE)
+
+    assert feed(world, tables.DECISIONS) == 0
 
 
 @pytest.mark.parametrize("more", [{}, {"ttl": 300}], ids=["as refused", "with another ttl"])

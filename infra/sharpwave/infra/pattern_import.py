@@ -114,7 +114,8 @@ def import_patterns(
 
 def counted_hash(definition: PatternDefinition) -> str:
     """Give a digest of what decides the counts; who may read them and a text about it do not."""
-    return content_hash(definition.model_copy(update={"description": None, "shared_with": []}))
+    no_matter = {"description": None, "shared_with": [], "shards": 1}
+    return content_hash(definition.model_copy(update=no_matter))
 
 
 def described(definition: PatternDefinition) -> str:

@@ -51,6 +51,7 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.promote import Shown, promote, sweep_memories
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import LEARN
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
 def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
         shown: dict[keys.Key, Shown] = {}
-        for entry in entries:
+        for entry in _not_refused(entries, ports.reads):
             key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
             if key not in shown or shown[key].order <= state.order:
                 shown[key] = state
@@ -231,7 +232,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
-        items = {_key(entry): _item(entry) for entry in entries}
+        items = {_key(entry): _item(entry) for entry in _not_refused(entries, ports.reads)}
         fold_decisions(list(items.values()), _folding(ports))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
@@ -320,6 +321,16 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
         return changed
 
     return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
+
+
+def _not_refused(entries: Entries, reads: Reads) -> list[Mapping[str, Any]]:
+    """Leave out what time removed and the pipeline had refused: it was never let in."""
+    refused = RefusedBefore(reads)
+    return [
+        entry
+        for entry in entries
+        if not (entry.get("removed") and refused.holds(entry["table"], image_of(entry)))
+    ]
 
 
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:

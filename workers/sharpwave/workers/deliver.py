@@ -207,12 +207,14 @@ def _admitted(
     doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
     if not doubtful:
         return [*distinct.values()], frozenset()
-    # A refusal is for good, so it does not rest on a registration that was read some time ago.
+    # A refusal is for good, so it does not rest on a registration that was read some time ago; and
+    # what an earlier attempt let pass may be in inboxes by now.
     known = ports.directory.confirm({distinct[key].item["source_agent"] for key in doubtful})
+    frozen = ports.reads.get([head_of(key) for key in doubtful])
     refusals: dict[keys.Key, Refusal] = {}
     for key in doubtful:
         fault = may_address(distinct[key].item, known)
-        if fault is not None:
+        if fault is not None and head_of(key) not in frozen:
             refusals[key] = _refusal(distinct[key], fault)
     unheard: frozenset[keys.Key] = frozenset()
     if refusals:

@@ -87,15 +87,20 @@ class RegisteredAgents:
         """
         agent_ids = sorted(events)
         found = self._entries(agent_ids)
-        changes: list[Write] = []
-        for name in agent_ids:
-            if name not in found:
-                entry = {**keys.known_agent(name).item(), "agent_id": name, "registered": True}
-                changes.append(Insert(tables.PIPELINE, entry))
-            elif "registered" not in found[name]:
-                changes.append(Change(_entry(name), {"registered": True}, missing=("registered",)))
-        if changes:
-            self._writes.apply(changes)
+        new = [name for name in agent_ids if name not in found]
+        fresh = (
+            self._writes.apply([Insert(tables.PIPELINE, _content(n)) for n in new]) if new else ()
+        )
+        # Others may have been seen to write, and so be on the list, even a moment ago.
+        done = {name for name, is_fresh in zip(new, fresh, strict=True) if is_fresh}
+        done |= {name for name, entry in found.items() if "registered" in entry}
+        seen: list[Write] = [
+            Change(_entry(name), {"registered": True}, missing=("registered",))
+            for name in agent_ids
+            if name not in done
+        ]
+        if seen:
+            self._writes.apply(seen)
         with self._lock:
             for name in agent_ids:
                 self._known.pop(name, None)
@@ -142,6 +147,10 @@ class RegisteredAgents:
 
 def _entry(agent_id: str) -> Location:
     return Location(tables.PIPELINE, keys.known_agent(agent_id))
+
+
+def _content(agent_id: str) -> Item:
+    return {**keys.known_agent(agent_id).item(), "agent_id": agent_id, "registered": True}
 
 
 def _registration(item: Item) -> Registration | None:

@@ -142,7 +142,7 @@ class Router:
         if change is Change.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
             if record.by_ttl and _is_unpromoted(record):
-                yield EPISODE, "", _entry(replace(record, new=record.old))
+                yield EPISODE, "", _removed(record)
             return
         faults = faults_in(record)
         if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
@@ -213,7 +213,7 @@ class Router:
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             if record.by_ttl and _is_unpromoted(record):
-                yield PROMOTE, "", _numbered(replace(record, new=record.old))
+                yield PROMOTE, "", _removed(record)
             return
         faults = faults_in(record)
         if faults:
@@ -294,9 +294,15 @@ def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
 
 
-def _numbered(record: Record) -> Entry:
+def _numbered(record: Record, pair: str = "") -> Entry:
     """Give an entry that says which record it comes from: of two states, which is the later."""
-    return _entry(record, f'"number":"{record.sequence_number}"')
+    number = f'"number":"{record.sequence_number}"'
+    return _entry(record, f"{number},{pair}" if pair else number)
+
+
+def _removed(record: Record) -> Entry:
+    """Give an entry of what time removed: whether it was ever refused, its table cannot tell."""
+    return _numbered(replace(record, new=record.old), '"removed":true')
 
 
 def _entry(record: Record, pair: str = "") -> Entry:

@@ -59,12 +59,15 @@ class TableReads:
             # BETWEEN is the only key condition with two bounds, and it includes both.
             condition = "PK = :pk AND SK BETWEEN :after AND :until"
             values[":until"] = {"S": until}
-        request = {
+        request: dict[str, Any] = {
             "TableName": tables.physical(table, self._prefix),
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ConsistentRead": True,
         }
+        if limit is not None:
+            # With one more for `after`. A page would else be up to a megabyte, and billed whole.
+            request["Limit"] = limit + 1
         read = 0
         for item in self._pages(request):
             if item["SK"] == after:
