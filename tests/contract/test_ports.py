@@ -413,19 +413,26 @@ def test_only_counts_of_a_greater_revision_replace_those_that_are_there(
     assert (stored(ports, place(pk)) or {})["c"] == [10, 5, 5]
 
 
-def test_a_mark_counts_how_often_it_was_set_and_goes_only_as_it_was_read(
+def test_a_mark_goes_only_as_it_was_read_and_never_comes_back_the_same(
     ports: Ports, pk: str
 ) -> None:
-    for _ in range(2):
-        ports.ledger.mark(place(pk))
+    def revision() -> int:
+        return int((stored(ports, place(pk)) or {})["rev"])
 
-    late = ports.writes.apply([Delete(place(pk), {"rev": 1})])
-    kept = stored(ports, place(pk))
-    done = ports.writes.apply([Delete(place(pk), {"rev": 2})])
+    ports.ledger.mark(place(pk))
+    first = revision()
+    ports.ledger.mark(place(pk))
+    second = revision()
 
-    assert (late, done) == ([False], [True])
-    assert kept == {"PK": pk, "SK": "a", "rev": 2}
-    assert stored(ports, place(pk)) is None
+    late = ports.writes.apply([Delete(place(pk), {"rev": first})])
+    done = ports.writes.apply([Delete(place(pk), {"rev": second})])
+    ports.ledger.mark(place(pk))
+    # Sent once more, for its reply was lost.
+    again = ports.writes.apply([Delete(place(pk), {"rev": second})])
+
+    assert 0 < first < second
+    assert (late, done, again) == ([False], [True], [False])
+    assert revision() not in (first, second)
 
 
 def test_removals_stand_among_other_writes(ports: Ports, pk: str) -> None:

@@ -11,6 +11,7 @@ from tests.simulation.stage import Stage
 from sharpwave.infra import pattern_import
 from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import rise
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.outgoing import Outgoing
@@ -154,7 +155,7 @@ class _Items:
     def raised(self, table: str, key: keys.Key, name: str) -> _Part:
         def does() -> None:
             held = self.get(table, key) or {}
-            self.put(table, {**key.item(), **held, name: held.get(name, 0) + 1})
+            self.put(table, {**key.item(), **held, name: held.get(name, 0) + rise()})
 
         return _Part(lambda: True, does)
 

@@ -256,6 +256,29 @@ def test_a_mark_raised_while_it_is_worked_on_stays(world: World) -> None:
     assert marks(world) == []
 
 
+def test_a_mark_set_anew_meanwhile_is_not_taken_for_the_one_that_was_read(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+")
+    done: list[bool] = []
+
+    def overtaken(agent_id: str, decision_type: str, day: str, versions: object) -> None:
+        """Let another publish all, and a decision come, before this one takes its marks away."""
+        if not done:
+            done.append(True)
+            publish(Position(), publishing(world))
+            world.tables.put(
+                tables.DECISIONS,
+                decision(name="late", context={"market": "up"}, outcome=outcome(True)),
+            )
+            world.settle()
+
+    publish(Position(), publishing(world, refresh=overtaken))
+    publish(Position(), publishing(world))
+
+    assert base_day("ann", "TRADE", "2025-10-18", [version], world.tables).n == 2
+    assert marks(world) == []
+
+
 def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(world: World) -> None:
     version = add(world)
     decide(world, ups="+-", downs="-")

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, code_of, translated
+from sharpwave.schemas.ids import rise
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
 
@@ -159,13 +160,13 @@ class Items:
         return Write({"ConditionCheck": check})
 
     def raised(self, table: str, key: Key, name: str) -> Write:
-        """Give the change that adds one to an item's number; both may be new."""
+        """Give the change that raises an item's revision to what it never was; both may be new."""
         update = {
             "TableName": self._name(table),
             "Key": key.wire(),
-            "UpdateExpression": "ADD #n :one",
+            "UpdateExpression": "ADD #n :rise",
             "ExpressionAttributeNames": {"#n": name},
-            "ExpressionAttributeValues": {":one": to_wire(1)},
+            "ExpressionAttributeValues": {":rise": to_wire(rise())},
         }
         return Write({"Update": update})
 

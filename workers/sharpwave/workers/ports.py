@@ -157,7 +157,7 @@ class Ledger(Protocol):
         """
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        """Raise a mark's revision, `rev`, to what it never was, though the mark was deleted."""
 
 
 class Post(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import rise
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause, slices
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain
@@ -137,8 +138,8 @@ class TableLedger:
         return self._update(location, "SET c = :row", values, condition=condition)[0]
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
-        self._update(location, "ADD rev :one", {":one": 1})
+        """Raise a mark's revision, `rev`, to what it never was, though the mark was deleted."""
+        self._update(location, "ADD rev :rise", {":rise": rise()})
 
     def _update(
         self,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from sharpwave.schemas import tables
+from sharpwave.schemas.ids import rise
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
@@ -140,9 +141,10 @@ class MemoryTables:
         return True
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        """Raise a mark's revision, `rev`, to what it never was, though the mark was deleted."""
         stored = self._items[location.table].get(location.key, {})
-        self._set(location, rev=from_wire(stored["rev"]) + 1 if "rev" in stored else 1)
+        held = from_wire(stored["rev"]) if "rev" in stored else 0
+        self._set(location, rev=held + rise())
 
     def _slot(self, location: Location) -> Slot:
         item = item_from_wire(self._items[location.table].get(location.key, {}))
