@@ -19,7 +19,7 @@ from sharpwave.infra.chaos.proxy import Proxies
 from sharpwave.infra.chaos.rest import Quiet
 from sharpwave.infra.chaos.snapshot import Snapshot
 from sharpwave.infra.chaos.strikes import Strikes
-from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, System, tick_s
+from sharpwave.infra.chaos.system import PROMOTE_AFTER_S, TICK_S, System
 from sharpwave.infra.embedded import Backend, open_backend
 from sharpwave.infra.pattern_import import import_patterns
 from sharpwave.infra.verdict import Verified
@@ -205,7 +205,7 @@ class _Run:
         return max(each for each in offsets if each <= clocks.NEAR_S)
 
     def _settle(self) -> dict[str, int]:
-        swept_s = PROMOTE_AFTER_S + 2 * tick_s(self._plan)
+        swept_s = PROMOTE_AFTER_S + 2 * TICK_S
         still_s = max(1.5 * self._plan.scale.visibility_s, swept_s)
         within_s = _CONTROL_REST_WITHIN_S if self._control else REST_WITHIN_S
         quiet = Quiet(self._deployment, still_s=still_s, agents=self._system.agents)
