@@ -33,6 +33,7 @@ Kind = Literal[
     "mirror differs",
     "row spoilt",
     "miscounted",
+    "not verified",
     "memory lost",
     "memory doubled",
     "dead letter",

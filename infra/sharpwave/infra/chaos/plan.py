@@ -184,7 +184,6 @@ def _others(rng: random.Random, scale: Scale) -> list[Strike]:
     def when(latest: float = _LAST) -> float:
         return rng.uniform(0.05, latest)
 
-    # Each pump that starts sends ticks at once, which cost as much as agents are many.
     some = max(1, scale.kills // 20)
     victims = (*PIPELINE_SERVICES, *RECEIVERS, CROWD)
     frozen = [rng.choice(victims) for _ in range(scale.freezes)]
