@@ -11,7 +11,6 @@ from tests.simulation.stage import Stage
 from sharpwave.infra import pattern_import
 from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import rise
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.outgoing import Outgoing

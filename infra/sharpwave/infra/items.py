@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, code_of, translated
-from sharpwave.schemas.ids import rise
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
 

@@ -114,7 +114,7 @@ def import_patterns(
 
 def counted_hash(definition: PatternDefinition) -> str:
     """Give a digest of what decides the counts; who may read them and a text about it do not."""
-    no_matter = {"description": None, "shared_with": [], "shards": 1}
+    no_matter: dict[str, Any] = {"description": None, "shared_with": [], "shards": 1}
     return content_hash(definition.model_copy(update=no_matter))
 
 

@@ -56,15 +56,6 @@ def is_record_id(text: object) -> bool:
     return isinstance(text, str) and _RECORD_ID.fullmatch(text) is not None
 
 
-def rise() -> int:
-    """Draw by how much a revision rises that goes with its item and may begin anew.
-
-    So it is never again what it was, and a removal that is late, or was sent twice because its
-    reply was lost, takes no newer item away.
-    """
-    return 1 + int.from_bytes(os.urandom(6))
-
-
 def ulid(*, epoch_ms: int | None = None) -> str:
     """Make a ULID: 48 bits of time in milliseconds, then 80 random bits, in 26 characters.
 
