@@ -163,6 +163,17 @@ def test_an_insert_stores_every_kind_of_value(ports: Ports, pk: str) -> None:
     assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", **VALUES}
 
 
+def test_a_read_that_need_not_be_strong_finds_what_was_written_long_ago(
+    ports: Ports, pk: str
+) -> None:
+    ports.writes.apply([insert(pk, n=1)])
+    deadline = time.monotonic() + 10
+    while not (found := ports.reads.get([place(pk), place(pk, "none")], strong=False)):
+        assert time.monotonic() < deadline
+
+    assert found == {place(pk): {"PK": pk, "SK": "a", "n": 1}}
+
+
 def test_an_insert_never_replaces(ports: Ports, pk: str) -> None:
     ports.writes.apply([insert(pk, n=1)])
 

@@ -137,6 +137,13 @@ def test_keys_left_unread_are_asked_for_again_but_not_for_ever(pauses: list[int]
     assert quick.asked[-1]["RequestItems"] == left
 
     pauses.clear()
+    relaxed = Scripted({"Responses": found})
+    TableReads(relaxed).get(PLACES, strong=False)
+    assert {each["ConsistentRead"] for each in relaxed.asked[-1]["RequestItems"].values()} == {
+        False
+    }
+
+    pauses.clear()
     with pytest.raises(TryAgain, match=rf"keys of \['agent_state'\] unread {ATTEMPTS} times"):
         TableReads(Scripted(busy)).get(PLACES)
     assert len(pauses) == ATTEMPTS

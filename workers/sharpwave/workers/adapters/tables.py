@@ -21,18 +21,18 @@ class TableReads:
         """Read through a low-level `dynamodb` client."""
         self._client, self._prefix = client, prefix
 
-    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
-        """Read items strongly; those that do not exist are left out."""
+    def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        """Read items; those that do not exist are left out."""
         found: dict[Location, Item] = {}
         for places in slices(list(dict.fromkeys(locations)), _KEYS_PER_GET):
-            found |= self._batch(places)
+            found |= self._batch(places, strong=strong)
         return found
 
-    def _batch(self, places: Sequence[Location]) -> dict[Location, Item]:
+    def _batch(self, places: Sequence[Location], *, strong: bool) -> dict[Location, Item]:
         asked: dict[str, Any] = {}
         for place in places:
             name = tables.physical(place.table, self._prefix)
-            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": True})
+            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
             request["Keys"].append(place.key.wire())
         logical = {tables.physical(place.table, self._prefix): place.table for place in places}
         found: dict[Location, Item] = {}

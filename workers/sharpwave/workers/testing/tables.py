@@ -39,7 +39,7 @@ class MemoryTables:
 
     # Reads
 
-    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
+    def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
         """Read items; those that do not exist are left out."""
         found = {place: self._items[place.table].get(place.key) for place in locations}
         return {place: item_from_wire(item) for place, item in found.items() if item is not None}
