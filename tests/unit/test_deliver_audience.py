@@ -158,6 +158,29 @@ def test_a_late_joiner_waits_for_a_freeze_under_way(world: World) -> None:
     assert len(messages(world, "joiner")) == 1
 
 
+def test_a_late_joiner_whose_inbox_takes_nothing_stops_no_other(world: World) -> None:
+    # Registered before the signal was stored, and not on the list when its audience was decided.
+    world.register("abe", "joe")
+    put(world, signal("herald", to=["*"]))
+    world.pump()
+    world.inboxes.refusing.add("abe")
+    process = world.process()
+    for queue in ("deliver", "status"):
+        for held in [each for each in world.queues.visible() if each.queue == queue]:
+            process.handle(held.body)
+            world.queues.delete(held)
+    (late,) = world.queues.visible()
+
+    process.handle(late.body)
+    world.queues.delete(late)
+    refused = receivers(world)
+    world.inboxes.refusing.clear()
+    world.settle()
+
+    assert refused == {"ann", "bob", "joe"}
+    assert receivers(world) == {"ann", "bob", "abe", "joe"}
+
+
 def crash_before_head(item: Item) -> int:
     """Number the call that stores the head of an audience."""
     twin = World()

@@ -12,7 +12,7 @@ from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
-from sharpwave.workers.testing import World
+from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import (
     decision,
     key_of,
@@ -489,3 +489,35 @@ def test_an_open_delivery_whose_deadline_nobody_noted_expires(world: World) -> N
 
     stored = world.tables.items(tables.SIGNALS)[key_of(item)]
     assert stored["processing_status"]["bob"]["status"] == "EXPIRED"
+
+
+def test_a_fleet_that_is_fed_again_costs_a_look_at_each_signal_not_at_each_agent() -> None:
+    world = World()
+    world.register("herald", may_broadcast=True)
+    world.register(*(f"agent-{number}" for number in range(40)))
+    world.settle()
+    world.clock.advance(1)
+    for number in range(4):
+        item = signal("herald", f"s{number}", to=["*"], at=world.clock())
+        world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    sent = len(world.inboxes.sent)
+
+    reconcile(
+        tables.STATE,
+        world.tables.scan(tables.STATE),
+        route=world.route,
+        send=world.queues.send,
+        now=world.clock(),
+        refused=None,
+    )
+    for held in [*world.queues.visible()]:
+        world.process().handle(held.body)
+        world.queues.delete(held)
+    late = [held for held in world.queues.visible() if "on_late_joiners" in held.body]
+    faults = Faults()
+    world.settle(world.process(faults))
+
+    assert len(late) == 4 * 40 / 20
+    assert len(world.inboxes.sent) == sent
+    assert faults.calls.count("MemoryTables.query") == len(late)

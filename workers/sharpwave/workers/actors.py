@@ -4,9 +4,9 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dramatiq
 from dramatiq.middleware import CurrentMessage
@@ -59,6 +59,7 @@ log = logging.getLogger(__name__)
 #: A group received this often without success is split.
 SPLIT_AFTER = 5
 
+T = TypeVar("T")
 Entries = Sequence[Mapping[str, Any]]
 Handler = Callable[[Entries], object]
 
@@ -162,7 +163,10 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def on_late_joiners(entries: Entries) -> int:
-        return _for_each(entries, lambda each: deliver_late(_late(each), ports.delivery))
+        by_signal: dict[keys.Key, list[Late]] = {}
+        for late in map(_late, entries):
+            by_signal.setdefault(late.signal, []).append(late)
+        return _for_each(by_signal.values(), lambda some: deliver_late(some, ports.delivery))
 
     return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
@@ -337,7 +341,7 @@ def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
     return _for_each(entries, lambda entry: duty(entry["agent"]))
 
 
-def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int:
+def _for_each(entries: Iterable[T], duty: Callable[[T], int]) -> int:
     """Do a duty for every entry, and only then fail if it failed for some."""
     done, unfinished, failed = 0, list[Unfinished](), None
     for entry in entries:
@@ -346,7 +350,7 @@ def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int
         except Unfinished as error:
             unfinished.append(error)
         except Exception as error:
-            log.warning("duty_failed", extra={"entry": dict(entry), "error": repr(error)})
+            log.warning("duty_failed", extra={"entry": entry, "error": repr(error)})
             failed = error
     if failed is not None:
         raise failed

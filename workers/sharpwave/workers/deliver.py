@@ -162,33 +162,47 @@ def deliver_chunk(signal: keys.Key, chunk: str, ports: Delivery) -> int:
     return sent
 
 
-def deliver_late(late: Late, ports: Delivery) -> int:
-    """Deliver a signal to an agent that registered in time, unless its audience has it anyway.
+def deliver_late(late: Sequence[Late], ports: Delivery) -> int:
+    """Deliver one signal to agents that registered in time, unless its audience has them anyway.
+
+    A whole fleet may be looked at for one signal, when its registrations are fed again.
 
     Raises:
-        Unfinished: its inbox did not take the message; all else is done.
+        Unfinished: some inboxes did not take the message; all else is done.
         TryAgain: the audience is not frozen yet, or something did not answer.
     """
-    head = head_of(late.signal)
+    signal = late[0].signal
+    head = head_of(signal)
     stored = {item["SK"]: item for item in ports.reads.query(head.table, head.key.pk)}
     targets = members(stored.values())
     if targets is None:
-        raise TryAgain(f"the audience of {late.signal} is not frozen yet")
-    chunk = late_chunk(stored[head.key.sk], late.agent_id)
-    name = chunk.location.key.sk
-    # A head without that moment is an older release's, which let every such message deliver.
-    came_after = late.registered_at > stored[head.key.sk].get("stored_at", late.registered_at)
-    if name not in stored and (came_after or late.agent_id in targets):
-        return 0
-    ports.writes.apply([chunk])
-    return deliver_chunk(late.signal, name, ports)
+        raise TryAgain(f"the audience of {signal} is not frozen yet")
+    chunks: dict[str, Insert] = {}
+    for each in late:
+        chunk = late_chunk(stored[head.key.sk], each.agent_id)
+        # A head without that moment is an older release's, which let every such message deliver.
+        came_after = each.registered_at > stored[head.key.sk].get("stored_at", each.registered_at)
+        name = chunk.location.key.sk
+        if name in stored or not (came_after or each.agent_id in targets):
+            chunks[name] = chunk
+    if chunks:
+        ports.writes.apply([*chunks.values()])
+    sent, unfinished = 0, None
+    for name in chunks:
+        try:
+            sent += deliver_chunk(signal, name, ports)
+        except Unfinished as error:
+            unfinished = error
+    if unfinished is not None:
+        raise unfinished
+    return sent
 
 
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[Outgoing]:
-    """Give the work that `deliver_late` does, each agent and signal once."""
+    """Give the work that `deliver_late` does, each agent and signal once, by signal."""
     entries = [
         Entry(ascii_json({"key": key, "agent": agent_id, "registered_at": registered_at}), "")
-        for key, agent_id, registered_at in dict.fromkeys(late)
+        for key, agent_id, registered_at in sorted(set(late))
     ]
     return list(pack(LATE_DUTY, entries, moment_ms=int(clock() * 1000)))
 

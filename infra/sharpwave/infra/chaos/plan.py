@@ -93,10 +93,10 @@ CONTROL = Scale(signals=140, kills=7, seconds=8.0, visibility_s=3)
 #: cores. A process that starts costs seconds of a core, one that sleeps nothing; an audience of
 #: hundreds costs its signal, decisions and memories once.
 FULL = Scale(
-    signals=2_000,
-    kills=50,
-    seconds=270.0,
-    freezes=45,
+    signals=1_200,
+    kills=45,
+    seconds=300.0,
+    freezes=55,
     crowd=280,
     joiners=12,
     burst=1_000,

@@ -139,4 +139,6 @@ def _settings(visibility_s: int) -> dict[str, str]:
         "SHARPWAVE_REGISTRATION_CACHE_S": "0.5",
         "SHARPWAVE_ARCHIVE_LINGER_S": "0.2",
         "SHARPWAVE_HEARTBEAT_S": "2",
+        # Acknowledgements of one signal share a look at its rows, of which there are many here.
+        "SHARPWAVE_LINGER_S": "1",
     }
