@@ -16,7 +16,7 @@ from sharpwave.workers.adapters import tables as table_adapters
 from sharpwave.workers.adapters import writes as write_adapters
 from sharpwave.workers.adapters.archives import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.adapters.calls import ATTEMPTS
-from sharpwave.workers.adapters.tables import TableReads
+from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import CallRefused, Change, Insert, Location, TryAgain, Write
 
@@ -161,6 +161,11 @@ def test_keys_left_unread_are_asked_for_again_but_not_for_ever(pauses: list[int]
 def test_a_read_that_gets_no_answer_is_tried_again_later(read: Callable[[Any], Any]) -> None:
     with pytest.raises(TryAgain):
         read(TableReads(Scripted(UNREACHABLE)))
+
+
+def test_a_ledger_that_gets_no_answer_is_no_condition_that_failed() -> None:
+    with pytest.raises(TryAgain, match="AccessDenied"):
+        TableLedger(Scripted(refusal("AccessDenied"))).mark(PLACES[0])
 
 
 def test_a_disk_that_is_full_is_tried_again_later_and_keeps_no_half_part(
