@@ -1,5 +1,6 @@
 """What others keep changing is tried again later, and not for ever."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import to_wire
-from sharpwave.workers import acknowledge
+from sharpwave.workers import acknowledge, episodes
 from sharpwave.workers.acknowledge import Loss
 from sharpwave.workers.expiry import Deadlines, Handed
 from sharpwave.workers.learning.slots import Slots
@@ -28,7 +29,7 @@ class Contested:
         self.attempts = 0
 
     def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
-        return {place: {**place.key.item(), "mark": "5", "rev": 3} for place in places}
+        return {place: {**place.key.item(), "mark": "5", "rev": 3, "version": 1} for place in places}
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         self.attempts += 1
@@ -52,7 +53,14 @@ def add_to_a_slot(contested: Any) -> None:
     Slots(contested)._add_states(Location(tables.PIPELINE, keys.Key("l", "s")), [b"x" * 20])
 
 
-@pytest.mark.parametrize("work", [lower_a_mark, restore_a_row, add_to_a_slot])
+def merge_the_sources_of_an_hour(contested: Any) -> None:
+    to: Any = SimpleNamespace(reads=contested, writes=contested, clock=VirtualClock())
+    episodes._merge({Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}, to)
+
+
+@pytest.mark.parametrize(
+    "work", [merge_the_sources_of_an_hour, lower_a_mark, restore_a_row, add_to_a_slot]
+)
 def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
     contested = Contested()
 
