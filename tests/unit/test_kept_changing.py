@@ -29,7 +29,9 @@ class Contested:
         self.attempts = 0
 
     def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
-        return {place: {**place.key.item(), "mark": "5", "rev": 3, "version": 1} for place in places}
+        return {
+            place: {**place.key.item(), "mark": "5", "rev": 3, "version": 1} for place in places
+        }
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         self.attempts += 1
