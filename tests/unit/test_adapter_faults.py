@@ -16,7 +16,7 @@ from sharpwave.workers.adapters import tables as table_adapters
 from sharpwave.workers.adapters import writes as write_adapters
 from sharpwave.workers.adapters.archives import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.adapters.calls import ATTEMPTS
-from sharpwave.workers.adapters.tables import TableReads
+from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import CallRefused, Change, Insert, Location, TryAgain, Write
 
@@ -173,6 +173,11 @@ def test_a_query_for_a_few_items_reads_no_more_than_these(pauses: list[int]) -> 
     assert len(list(reads.query(tables.STATE, "agent:a", after=after, until="x", limit=1))) == 1
     list(reads.query(tables.STATE, "agent:a"))
     assert [request.get("Limit") for request in client.asked] == [2, 2, None]
+
+
+def test_a_ledger_that_gets_no_answer_is_no_condition_that_failed() -> None:
+    with pytest.raises(TryAgain, match="AccessDenied"):
+        TableLedger(Scripted(refusal("AccessDenied"))).mark(PLACES[0])
 
 
 def test_a_disk_that_is_full_is_tried_again_later_and_keeps_no_half_part(

@@ -15,7 +15,7 @@ from sharpwave.workers.audience import Signal
 from sharpwave.workers.deliver import deliver
 from sharpwave.workers.expiry import Deadlines, Expiry, Handed, Partition
 from sharpwave.workers.mirror import Holder
-from sharpwave.workers.ports import CallRefused, Item, Location, Post, Write
+from sharpwave.workers.ports import CallRefused, Item, Location, Post, Unfinished, Write
 from sharpwave.workers.testing import Crash, Faults, MemoryTables, World
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
@@ -330,6 +330,24 @@ def test_the_sender_is_told_once_which_deliveries_expired(world: World) -> None:
     assert (notice.record.PK, notice.record.SK) == key
     assert "bob" in notice.reasons[0].message
     assert "sharpwave trace s1" in notice.reasons[0].message
+
+
+def test_a_sender_whose_inbox_takes_nothing_is_told_at_another_attempt(world: World) -> None:
+    key = send(world)
+    (minute,) = {minute for minute, _ in noted(world)}
+    later(world)
+    parts = [{"minute": minute, "shard": n, "after": ""} for n in range(keys.DUE_SHARDS)]
+    expire = world.process().handler("status", "on_expiry")
+
+    world.inboxes.refusing.add("ann")
+    with pytest.raises(Unfinished, match="1 senders could not be told"):
+        expire(parts)
+    ended = item(world, row_key(key))["status"]
+    world.inboxes.refusing.clear()
+    expire(parts)
+
+    assert ended == "EXPIRED"
+    assert len(notices(world)) == 1
 
 
 def test_a_sender_that_the_key_does_not_bind_is_not_told(world: World) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sharpwave.schemas.numbers import (
     MAX_DIGITS,
     UnstorableValue,
+    canonical_json,
     from_wire,
     item_from_wire,
     item_to_wire,
@@ -163,3 +164,8 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _as_json(part) for name, part in value.items()}
     return value
+
+
+def test_what_has_no_type_has_no_canonical_form() -> None:
+    with pytest.raises(UnstorableValue, match="no type for object"):
+        canonical_json({"a": object()})
