@@ -1,5 +1,6 @@
 """Delivery: a row, a message and a place in the mirror for every target, or a reason."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -125,6 +126,30 @@ def test_a_signal_that_is_late_already_expires_undelivered(world: World) -> None
     assert mirror(world, item) == {"bob": expected}
     assert {name: row[name] for name in expected} == expected
     assert not sent(world, "bob")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_who_sent_what_came_too_late_is_told_though_the_signal_is_gone(*, after: bool) -> None:
+    """Its time to live removes a signal at its deadline; a worker may die at any call by then."""
+    for crash_at in range(1, 100):
+        world = World()
+        world.register("ann", "bob", "eve")
+        world.settle()
+        item = signal(to=["bob", "eve"], ttl=int(world.clock()) + 5)
+        world.tables.put(tables.SIGNALS, item)
+        world.pump()
+        world.clock.advance(60)
+        (held,) = world.queues.visible()
+        faults = Faults(crash_at=crash_at, after=after)
+        with suppress(Crash):
+            world.process(faults).handle(held.body)
+        world.tables.remove(tables.SIGNALS, key_of(item))
+
+        world.process().handle(held.body)
+
+        assert {each.code for each in messages(world, "ann")} == {"expired"}, faults.calls
+        if len(faults.calls) < crash_at:
+            return
 
 
 def test_an_agent_removed_under_way_ends_the_row_as_well(world: World) -> None:

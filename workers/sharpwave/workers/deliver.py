@@ -30,7 +30,15 @@ from sharpwave.workers.audience import (
 )
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
 from sharpwave.workers.expiry import Deadlines, Handed, tell_of_expiry
-from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, is_workers, mirror
+from sharpwave.workers.mirror import (
+    Holder,
+    Sent,
+    Statuses,
+    first_mirror,
+    is_workers,
+    mirror,
+    row_status,
+)
 from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
@@ -88,7 +96,7 @@ class _Plan:
         audience: all targets; of those that `held` leaves open each comes to be among `targets`
             or `denied`.
         within_quota: what the quota of the source said.
-        held: statuses that the signal's writer wiped.
+        held: statuses that the signal's writer wiped, and ends that rows were found at.
         targets: those to deliver to.
         denied: ends of those that get nothing.
         is_late: the deadline has passed.
@@ -361,6 +369,10 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
                 foreign.append((plan, target, _take_over(row, plan, target, ports)))
             elif row.get("status") in TERMINAL or "sent_at" in row:
                 done.add(target)
+                end = row_status(row)
+                if end["status"] in TERMINAL:
+                    # A signal that its time to live removed has no mirror that would tell.
+                    plan.held[target] = end
     taken = ports.writes.apply([change for *_, change in foreign]) if foreign else []
     for (plan, target, _), ok in zip(foreign, taken, strict=True):
         if not ok:
