@@ -13,7 +13,6 @@ from sharpwave.workers import acknowledge, episodes
 from sharpwave.workers.acknowledge import Loss
 from sharpwave.workers.expiry import Deadlines, Handed
 from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.low_water import LowWater
 from sharpwave.workers.mirror import Holder
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
 from sharpwave.workers.testing import MemoryTables, VirtualClock
@@ -42,10 +41,6 @@ class Contested:
         return False, Slot(frozenset(), 1, True)
 
 
-def lower_a_mark(contested: Any) -> None:
-    LowWater("due", "all", reads=contested, writes=contested).lower_to("4")
-
-
 def restore_a_row(contested: Any) -> None:
     ports: Any = SimpleNamespace(reads=contested, writes=contested)
     acknowledge._restore_all([Loss(HOLDER, ROW, {"signal_id": to_wire("s1")})], ports)
@@ -60,9 +55,7 @@ def merge_the_sources_of_an_hour(contested: Any) -> None:
     episodes._merge({Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}, to)
 
 
-@pytest.mark.parametrize(
-    "work", [merge_the_sources_of_an_hour, lower_a_mark, restore_a_row, add_to_a_slot]
-)
+@pytest.mark.parametrize("work", [merge_the_sources_of_an_hour, restore_a_row, add_to_a_slot])
 def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
     contested = Contested()
 
