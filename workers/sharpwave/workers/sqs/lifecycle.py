@@ -33,8 +33,8 @@ class Drain(Middleware):
         self._broker = broker
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Learn how many messages can run at once."""
-        self._broker.threads = worker.worker_threads
+        """Learn how many messages can run at once, and where they wait."""
+        self._broker.worker = worker
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Give back everything that no thread has begun."""
