@@ -108,9 +108,7 @@ class Slots:
         """Count the messages worth holding beyond the threads."""
         return self._pace.bound() - self._pace.threads
 
-    def take(
-        self, stopping: threading.Event, *, most: int, patience_s: float | None
-    ) -> Reserved:
+    def take(self, stopping: threading.Event, *, most: int, patience_s: float | None) -> Reserved:
         """Reserve slots for one receive.
 
         Args:
