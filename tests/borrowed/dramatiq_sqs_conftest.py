@@ -7,7 +7,7 @@ one that a user changes when moving over, and nothing else is.
 import sys
 import types
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,21 @@ from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Pipelines, Retr
 from stand_in import MANY_RECEIVES, ours
 
 from sharpwave.workers.sqs import SQSBroker, Unsendable
+from sharpwave.workers.sqs.consumer import SqsConsumer
 from sharpwave.workers.sqs.memory import MemorySqs
+
+
+class Counted(SqsConsumer):
+    """Gives what their tests look at in a consumer: what it buffers, and what is held at all."""
+
+    @property
+    def messages(self) -> Sequence[None]:
+        # The end of the buffer is marked when the consumer closes.
+        return [None] * (self._ready.qsize() - self._is_draining)
+
+    @property
+    def message_refc(self) -> int:
+        return len(self._channel.held.active)
 
 
 class Moved(SQSBroker):
@@ -34,13 +48,25 @@ class Moved(SQSBroker):
     ) -> None:
         self.memory = MemorySqs()
         self._namespace = namespace
-        self._places: dict[str, str] = {}
         super().__init__(
             client=self.memory,
             queue_prefix=namespace,
             max_body_bytes=max_message_size,
             middleware=None if middleware is None else [ours(each) for each in middleware],
         )
+
+    @property
+    def max_message_size(self) -> int:
+        return self._bodies._max_bytes
+
+    @max_message_size.setter
+    def max_message_size(self, value: int) -> None:
+        self._bodies._max_bytes = value
+
+    def consume(self, *args: Any, **options: Any) -> SqsConsumer:
+        consumer = super().consume(*args, **options)
+        consumer.__class__ = Counted
+        return consumer
 
     @property
     def dead_letter_queues(self) -> Any:

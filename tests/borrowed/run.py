@@ -54,7 +54,7 @@ DRAMATIQ_SQS = Suite(
 )
 
 
-def run(suite: Suite, git_dir: Path, product: Path, only: str) -> int:
+def run(suite: Suite, git_dir: Path, product: Path, only: str, why: bool) -> int:
     """Run one suite, and print how many of its tests pass and each that does not."""
     with tempfile.TemporaryDirectory(prefix="borrowed-") as made:
         place = Path(made)
@@ -70,7 +70,7 @@ def run(suite: Suite, git_dir: Path, product: Path, only: str) -> int:
         paths = [product / part for part in ("schemas", "producers", "workers")]
         ran = subprocess.run(
             [
-                *(sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=line", "--timeout=60"),
+                *(sys.executable, "-m", "pytest", "-q", "-rfEs", "--tb=short", "--timeout=60"),
                 *("-p", "no:cacheprovider", "-c", os.devnull, f"--rootdir={place}"),
                 *(f"--ignore={place / 'tests' / name}" for name in suite.left_out),
                 *(("-k", only) if only else ()),
@@ -93,23 +93,24 @@ def run(suite: Suite, git_dir: Path, product: Path, only: str) -> int:
     passed = counts.get("passed", 0)
     print(f"{suite.name} @ {suite.commit[:7]}: {passed} of {passed + missed} pass")
     print(*(f"  {miss}" for miss in misses), sep="\n")
-    if not counts:
-        print(ran.stdout[-4000:], ran.stderr[-4000:])
+    if why or not counts:
+        print(ran.stdout, ran.stderr)
     return missed
 
 
 def main() -> None:
     """Run the suites whose clones are given."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dramatiq", type=Path, help="git directory of Bogdanp/dramatiq")
     parser.add_argument("--dramatiq-sqs", type=Path, help="git directory of Bogdanp/dramatiq_sqs")
     parser.add_argument("--product", type=Path, default=HERE.parents[1], help="a checkout of ours")
     parser.add_argument("-k", default="", help="only tests that match, as pytest's -k")
+    parser.add_argument("--why", action="store_true", help="print all that pytest says, too")
     given = parser.parse_args()
     if given.dramatiq_sqs:
-        run(DRAMATIQ_SQS, given.dramatiq_sqs, given.product, given.k)
+        run(DRAMATIQ_SQS, given.dramatiq_sqs, given.product, given.k, given.why)
     if given.dramatiq:
-        run(DRAMATIQ, given.dramatiq, given.product, given.k)
+        run(DRAMATIQ, given.dramatiq, given.product, given.k, given.why)
 
 
 if __name__ == "__main__":

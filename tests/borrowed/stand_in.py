@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from dramatiq import Broker, Message, MessageProxy, Middleware
+from dramatiq import Broker, MessageProxy, Middleware
+from dramatiq.brokers.stub import _StubMessageProxy
 from dramatiq.middleware import Retries
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
@@ -16,7 +18,7 @@ MANY_RECEIVES = 10_000
 
 
 def ours(middleware: Middleware) -> Middleware:
-    """Give our retries for Dramatiq's, with the same settings, and any other middleware as it is."""
+    """Give our retries for Dramatiq's, with the same settings; any other middleware as it is."""
     if not isinstance(middleware, Retries):
         return middleware
     return VisibilityRetries(
@@ -37,9 +39,34 @@ class DeadLetters(Middleware):
         """Keep the message; Dramatiq drops the exception from its own object after this."""
         verdict = getattr(message, "verdict", None)
         if verdict is None or isinstance(verdict, DeadLetter):
-            kept = MessageProxy(message._message)
-            kept._exception = message._exception
+            kept = _StubMessageProxy(message._message)
+            if message._exception is not None:
+                kept.stuff_exception(message._exception)
+            kept.clear_exception()  # which it does only where a test says so
             self.by_queue[message.queue_name].append(kept)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What their tests look for, and put, in a queue by hand."""
+
+    sqs: MemorySqs
+    name: str
+    url: str
+
+    def qsize(self) -> int:
+        """Count the messages."""
+        return len(self.sqs.messages(self.name))
+
+    def get(self, **_: Any) -> bytes:
+        """Take the body of one message."""
+        [message] = self.sqs.receive_message(QueueUrl=self.url, WaitTimeSeconds=1)["Messages"]
+        self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+        return str(message["Body"]).encode()
+
+    def put(self, body: bytes) -> None:
+        """Add a message with a body."""
+        self.sqs.send_message(QueueUrl=self.url, MessageBody=body.decode())
 
 
 class StandIn(SQSBroker):
@@ -72,8 +99,9 @@ class StandIn(SQSBroker):
 
     def declare_queue(self, queue_name: str) -> None:
         """Provision a queue, which the broker itself never does, and declare it."""
-        self.sqs.add_queue(queue_name, max_receives=MANY_RECEIVES)
+        url = self.sqs.add_queue(queue_name, max_receives=MANY_RECEIVES)
         super().declare_queue(queue_name)
+        self.queues[queue_name] = Contents(self.sqs, queue_name, url)
 
     def join(
         self, queue_name: str, *, timeout: int | None = None, fail_fast: bool | None = None
@@ -83,8 +111,3 @@ class StandIn(SQSBroker):
         if self.fail_fast_default if fail_fast is None else fail_fast:
             for message in self._dead.by_queue[queue_name]:
                 raise message._exception or Exception("Message failed with unknown error") from None
-
-
-def waiting(broker: StandIn, queue_name: str) -> list[Message[Any]]:
-    """Give the messages of a queue."""
-    return [Message.decode(each.body.encode()) for each in broker.sqs.messages(queue_name)]

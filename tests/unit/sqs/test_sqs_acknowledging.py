@@ -194,7 +194,7 @@ def test_what_waits_for_its_delete_stays_hidden_past_every_limit(
 ) -> None:
     limits: Any = [TimeLimit(time_limit=1)]
     broker, ran = broker_on(visibility_timeout_s=1, hold_limit_s=0, middleware=limits), list[int]()
-    act = dramatiq.actor(lambda: ran.append(1), broker=broker, queue_name="work", actor_name="act")
+    act = dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda: ran.append(1))
     sqs.refuse("delete_message_batch", lambda entry: ("InternalError", False))
     act.send()
     work_on(broker)

@@ -32,6 +32,10 @@ def at_once(**options: Any) -> VisibilityRetries:
     return VisibilityRetries(**{"max_retries": 2, "min_backoff": 0, **options})
 
 
+def keeping(backend: StubBackend) -> Any:
+    return Results(backend=backend, store_results=True)  # type: ignore[no-untyped-call]
+
+
 class Signals(Middleware):
     """Notes what a middleware hears of messages."""
 
@@ -127,10 +131,10 @@ def test_a_middleware_cannot_skip_a_retry(
 @pytest.fixture
 def results(broker_on: Brokers) -> tuple[SQSBroker, StubBackend]:
     """Make a broker with a store of results, and give both."""
-    backend = StubBackend()
+    backend: Any = StubBackend()
     broker = broker_on(middleware=[at_once()])
-    broker.add_middleware(Results(backend=backend, store_results=True))
-    broker.add_middleware(GroupCallbacks(StubLimits()))
+    broker.add_middleware(keeping(backend))
+    broker.add_middleware(GroupCallbacks(StubLimits()))  # type: ignore[no-untyped-call]
     return broker, backend
 
 
@@ -174,7 +178,7 @@ def test_a_failure_is_a_result_after_the_last_attempt(results: Any, work_on: Wor
 def test_a_group_is_complete_when_the_last_of_its_retries_is(
     results: Any, work_on: Workers, eventually: Eventually
 ) -> None:
-    broker, backend = results
+    broker, _ = results
     ran: list[int] = []
     told: list[str] = []
 
@@ -189,7 +193,8 @@ def test_a_group_is_complete_when_the_last_of_its_retries_is(
     def tell() -> None:
         told.append("complete")
 
-    group: Any = dramatiq.group([act.message(n) for n in range(3)], broker=broker)
+    make: Any = dramatiq.group
+    group = make([act.message(n) for n in range(3)], broker=broker)
     group.add_completion_callback(tell.message())
     group.run()
     work_on(broker)
@@ -261,16 +266,16 @@ def exhausting(
 ) -> Callable[..., list[Any]]:
     """Run an actor that always fails; give what the actor `told` was told."""
 
-    def run(error: Exception = OSError("no"), message: Any = None, **options: Any) -> list[Any]:
+    def run(error: Any = None, message: Any = None, **options: Any) -> list[Any]:
         broker, told = broker_on(middleware=[at_once()]), list[Any]()
         sqs.add_queue("told")
-        dramatiq.actor(
-            lambda *args: told.append(args), broker=broker, queue_name="told", actor_name="told"
+        dramatiq.actor(broker=broker, queue_name="told", actor_name="told")(
+            lambda *args: told.append(args)
         )
 
         @dramatiq.actor(broker=broker, queue_name="work", **options)
         def act() -> None:
-            raise error
+            raise error or OSError("no")
 
         act.send_with_options(**(message or {}))
         work_on(broker)
@@ -318,11 +323,8 @@ def test_the_callback_of_a_failure_is_told_of_each_attempt(
     sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
 ) -> None:
     broker, told = broker_on(middleware=[Callbacks(), at_once()]), list[Any]()
-    dramatiq.actor(
-        lambda message, error: told.append((message["options"].get("retries"), error["message"])),
-        broker=broker,
-        queue_name="work",
-        actor_name="told",
+    dramatiq.actor(broker=broker, queue_name="work", actor_name="told")(
+        lambda message, error: told.append((message["options"].get("retries"), error["message"]))
     )
 
     @dramatiq.actor(broker=broker, queue_name="work", on_failure="told")
@@ -339,8 +341,9 @@ def test_the_callback_of_a_failure_is_told_of_each_attempt(
 def test_a_missing_actor_is_rejected_through_the_middleware(
     sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
 ) -> None:
-    signals, backend = Signals(), StubBackend()
-    middleware = [signals, Results(backend=backend), at_once(max_retries=1)]
+    signals = Signals()
+    backend: Any = StubBackend()
+    middleware = [signals, keeping(backend), at_once(max_retries=1)]
     broker = broker_on(middleware=middleware)
     broker.declare_queue("work")
     body = json.dumps({"actor_name": "missing", "message_id": "1"})
@@ -361,18 +364,13 @@ def test_a_zero_backoff_is_none_and_any_other_is_a_whole_second(
     sqs: MemorySqs, broker_on: Brokers
 ) -> None:
     broker, asked = broker_on(), list[int]()
-    sqs.refuse(
-        "change_message_visibility_batch",
-        lambda entry: asked.append(entry["VisibilityTimeout"]),  # type: ignore[func-returns-value]
-    )
+    note: Any = lambda entry: asked.append(entry["VisibilityTimeout"])  # noqa: E731
+    sqs.refuse("change_message_visibility_batch", note)
     for backoff in (0, 1, 100):
+        name = f"act-{backoff}"
         act = dramatiq.actor(
-            lambda: None,
-            broker=broker,
-            queue_name="work",
-            actor_name=f"act-{backoff}",
-            min_backoff=backoff,
-        )
+            broker=broker, queue_name="work", actor_name=name, min_backoff=backoff
+        )(lambda: None)
         act.send()
     consumer = broker.consume("work", timeout=500)
     for _ in range(3):
@@ -399,8 +397,10 @@ def test_what_a_process_holds_is_begun_by_priority(
         ran.append(name)
         finish.wait(20)
 
-    low = dramatiq.actor(act, broker=broker, queue_name="work", actor_name="low", priority=9)
-    high = dramatiq.actor(act, broker=broker, queue_name="work", actor_name="high", priority=1)
+    low, high = (
+        dramatiq.actor(broker=broker, queue_name="work", actor_name=name, priority=priority)(act)
+        for name, priority in (("low", 9), ("high", 1))
+    )
     low.send("first")
     work_on(broker, threads=1)
     eventually(lambda: ran, "the thread is taken")

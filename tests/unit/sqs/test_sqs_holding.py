@@ -1,4 +1,4 @@
-"""Work runs once however long it takes: what a process holds, it can begin, and it keeps what runs."""
+"""Work runs once however long it takes: a process holds what it can begin, and keeps what runs."""
 
 import threading
 import time
@@ -75,7 +75,7 @@ def test_slow_tasks_of_several_queues_run_once_each(
             most.append(sum(broker.snapshot(each).in_flight for each in names))
             time.sleep(1.3)
 
-        actor = dramatiq.actor(act, broker=broker, queue_name=name, actor_name=name)
+        actor = dramatiq.actor(broker=broker, queue_name=name, actor_name=name)(act)
         broker.enqueue_many([actor.message(n) for n in range(3)])
 
     work_on(broker, threads=2)
@@ -186,10 +186,12 @@ def test_a_slot_that_one_queue_frees_is_another_ones(
 ) -> None:
     broker, finish, ran = broker_on(), threading.Event(), list[str]()
     sqs.add_queue("slow")
-    slow = dramatiq.actor(
-        lambda: finish.wait(20) and None, broker=broker, queue_name="slow", actor_name="slow"
-    )
-    fast = dramatiq.actor(ran.append, broker=broker, queue_name="work", actor_name="fast")
+    fast = dramatiq.actor(broker=broker, queue_name="work", actor_name="fast")(ran.append)
+
+    @dramatiq.actor(broker=broker, queue_name="slow")
+    def slow() -> None:
+        finish.wait(20)
+
     broker.enqueue_many([slow.message() for _ in range(3)])
     work_on(broker, threads=2)
     eventually(lambda: broker.snapshot("slow").in_flight >= 2, "every thread is taken")
@@ -203,10 +205,8 @@ def test_a_slot_that_one_queue_frees_is_another_ones(
 
 def test_twelve_hours_are_never_exceeded(sqs: MemorySqs, broker_on: Brokers) -> None:
     timeouts: list[int] = []
-    sqs.refuse(
-        "change_message_visibility_batch",
-        lambda entry: timeouts.append(entry["VisibilityTimeout"]),  # type: ignore[func-returns-value]
-    )
+    note: Any = lambda entry: timeouts.append(entry["VisibilityTimeout"])  # noqa: E731
+    sqs.refuse("change_message_visibility_batch", note)
     broker = broker_on(visibility_timeout_s=600)
     channel = broker._channel("work", threads=1)
     now = time.monotonic()

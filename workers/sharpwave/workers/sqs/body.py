@@ -108,7 +108,7 @@ class Bodies:
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Poison(f"body is not a work message: {error}") from error
         if not _is_throws(work.options.get("throws")):
-            # JSON cannot carry exception classes, and Dramatiq passes what it finds to isinstance().
+            # JSON cannot carry exception classes, and Dramatiq gives what it finds to isinstance().
             work.options.pop("throws", None)
         return Message(
             queue_name=queue_name,

@@ -28,7 +28,7 @@ from sharpwave.workers.sqs.client import SqsClient, code_of, default_client
 from sharpwave.workers.sqs.consumer import SqsConsumer
 from sharpwave.workers.sqs.errors import EnqueueFailed, MiddlewareRefused, RedriveMissing
 from sharpwave.workers.sqs.held import MOST_HIDDEN_S, Held
-from sharpwave.workers.sqs.lifecycle import DieWithMaster, Drain
+from sharpwave.workers.sqs.lifecycle import DieWithMaster
 from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
 from sharpwave.workers.sqs.portions import BATCH_BYTES
@@ -107,8 +107,6 @@ class SQSBroker(Broker):
         super().__init__(middleware=default_middlewares() if middleware is None else middleware)
         if not any(isinstance(m, VisibilityRetries) for m in self.middleware):
             self.add_middleware(VisibilityRetries())
-        # First, so that receiving has stopped when ShutdownNotifications interrupts actors.
-        self.add_middleware(Drain(self), before=type(self.middleware[0]))
         self._owns_client = client is None
         connections = max_pollers + _CONNECTIONS_BESIDE_POLLERS
         self._client = client or default_client(connections=connections)
@@ -241,7 +239,14 @@ class SQSBroker(Broker):
         return Snapshot(counts=self._metrics_of(queue_name).copy())
 
     def drain(self, worker: Worker) -> None:
-        """Stop receiving and give back what no thread of `worker` has begun."""
+        """Stop receiving and give back what no thread of `worker` has begun.
+
+        Dramatiq keeps its consumers until the last actor has returned. Here waiting
+        messages go back to the queue at once, and only those running keep it waiting.
+        Give `--worker-shutdown-timeout` less than the orchestrator's grace (25000 ms
+        for 30 s): its default of ten minutes ends in SIGKILL, and then the running
+        messages come back only when their visibility runs out.
+        """
         for consumer in list(self._consumers.values()):
             consumer.drain()
         for item in iter_queue(worker.work_queue):  # type: ignore[no-untyped-call]
@@ -300,9 +305,17 @@ class SQSBroker(Broker):
             time.sleep(_JOIN_INTERVAL_S)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the middleware that has a hook for `signal`, skipping those that do not."""
+        """Call the middleware that has a hook for `signal`, skipping those that do not.
+
+        The broker's own part comes first: at a shutdown receiving has stopped when
+        ShutdownNotifications interrupts actors.
+        """
         if signal == "process_message":
             self._begin(args[0])
+        elif signal == "worker_boot":
+            self.worker = args[0]
+        elif signal == "worker_shutdown":
+            self.drain(args[0])
         for hook in self._hooks_of(f"before_{signal}"):
             try:
                 hook(self, *args, **kwargs)

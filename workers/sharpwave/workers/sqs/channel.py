@@ -122,10 +122,11 @@ class Channel:
         held.visibility_s = max(0, math.ceil(min(delay_s, MAX_BACKOFF_S - spent_s)))
         self._settle(held, self._returns)
 
-    def bury(self, held: Held, reason: str) -> None:
+    def bury(self, held: Held, reason: str, *, is_expected: bool = False) -> None:
         """Copy a message to the dead letters and delete it, in the background."""
         held.reason = reason
-        log.error(
+        log.log(
+            logging.INFO if is_expected else logging.ERROR,
             "dead letter",
             extra={"queue": self.queue.name, "sqs_id": held.sqs_id, "reason": reason},
         )

@@ -88,7 +88,7 @@ class SqsConsumer(Consumer):
         if isinstance(verdict, RetryIn):
             self._channel.retry(message.held, verdict.delay_s)
         else:
-            self._channel.bury(message.held, verdict.reason)
+            self._channel.bury(message.held, verdict.reason, is_expected=verdict.is_expected)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give messages that were not processed back to the queue, at once."""
@@ -140,9 +140,11 @@ class SqsConsumer(Consumer):
             log.warning("not admitted", extra={"sqs_id": held.sqs_id, "error": str(error)})
             self._channel.retry(held, backoff_s(held.receives, min_s=1))
             return None
+        # Dramatiq would hold it in memory until then, and enqueue a copy.
         eta_ms = message.options.pop("eta", None)
-        if isinstance(eta_ms, (int, float)) and eta_ms > time.time() * 1000:
-            # Dramatiq would hold it in memory and then enqueue a copy.
+        if not isinstance(eta_ms, int | float | None):
+            log.warning("Invalid eta value for message", extra={"eta": eta_ms})
+        elif eta_ms is not None and eta_ms > time.time() * 1000:
             self._channel.retry(held, eta_ms / 1000 - time.time())
             return None
         admitted = SqsMessage(message, held)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-#: SQS hides a message for at most 12 h after a receive. Source: AWS, "Amazon SQS visibility timeout".
+#: SQS hides a message for at most 12 h after a receive.
+#: Source: AWS, "Amazon SQS visibility timeout".
 MOST_HIDDEN_S = 12 * 3600
 
 

@@ -23,10 +23,12 @@ class DeadLetter:
 
     Attributes:
         is_exhausted: it was retried as often as it may be.
+        is_expected: its actor says itself that it is not to be retried.
     """
 
     reason: str
     is_exhausted: bool = False
+    is_expected: bool = False
 
 
 class SqsMessage(MessageProxy):

@@ -142,9 +142,9 @@ class VisibilityRetries(Middleware):
         """Say what becomes of a message that failed with an exception."""
         try:
             return self._judge(broker, message, exception)
-        except Exception:
+        except Exception as error:
             # Options that cannot be read, or a predicate that raises.
-            log.exception("not judged", extra={"message_id": message.message_id})
+            log.error("not judged", extra={"message_id": message.message_id, "error": _text(error)})
             if message.retries >= (self._defaults["max_retries"] or _MAX_RETRIES):
                 return DeadLetter(f"its options cannot be used: {_text(exception)}")
             return RetryIn(backoff_s(message.receives, min_s=1))
@@ -159,7 +159,7 @@ class VisibilityRetries(Middleware):
 
         throws = message.options.get("throws") or actor_options.get("throws")
         if throws and isinstance(exception, throws):
-            return DeadLetter(f"never retried: {_text(exception)}")
+            return DeadLetter(f"never retried: {_text(exception)}", is_expected=True)
         if isinstance(exception, Shutdown):
             return RetryIn(0)
         retries = message.retries
