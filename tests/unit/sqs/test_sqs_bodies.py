@@ -165,6 +165,13 @@ def test_what_json_carries_arrives(value: Any) -> None:
     assert Bodies().decode(Bodies().encode(sent), queue_name="work") == sent
 
 
+@pytest.mark.parametrize("value", [float("inf"), "half \ud83d", ["\udc00"]])
+def test_what_only_dramatiq_takes_for_json_is_read_from_the_bodies_it_left(value: Any) -> None:
+    sent = message(a=value)
+
+    assert Bodies().decode(b64encode(sent.encode()).decode(), queue_name="work") == sent
+
+
 class Dated(dramatiq.JSONEncoder):
     """JSON with dates, as a user would write it."""
 

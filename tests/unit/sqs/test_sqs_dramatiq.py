@@ -360,6 +360,25 @@ def test_a_missing_actor_is_rejected_through_the_middleware(
     )
 
 
+def test_a_message_given_back_is_the_same_one_when_it_comes_again(
+    sqs: MemorySqs, broker_on: Brokers
+) -> None:
+    broker = broker_on()
+    act = dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda n: None)
+    sent = act.send(1)
+    consumer = broker.consume("work", timeout=500)
+    first = next(consumer)
+    assert first is not None
+    consumer.requeue([first])
+
+    again = next(consumer)
+
+    assert again is not None
+    assert (first, first, again.options) == (again, sent, {"retries": 1})
+    assert again != act.message(2)
+    consumer.close()
+
+
 def test_a_zero_backoff_is_none_and_any_other_is_a_whole_second(
     sqs: MemorySqs, broker_on: Brokers
 ) -> None:

@@ -159,9 +159,7 @@ def test_a_queue_that_has_nothing_is_polled_without_keeping_slots_from_others() 
     _, [idle, busy] = crew_of(0, 0)
 
     assert asked(idle, is_busy=False) == 4
-    assert not idle.holds_up_others
     assert asked(busy) == 8
-    assert busy.holds_up_others
 
 
 def test_no_queue_is_polled_while_every_thread_is_taken() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import SkipMessage
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.memory import MemorySqs
@@ -107,6 +108,24 @@ def test_a_middleware_added_late_is_called(
     sent = act.send()
 
     eventually(lambda: seen == [sent.message_id], "the late middleware saw the message")
+
+
+def test_an_acknowledgement_cannot_be_skipped(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    class Skipping(dramatiq.Middleware):
+        def before_ack(self, broker: Any, message: Any) -> None:
+            raise SkipMessage("not now")
+
+    broker = broker_on(middleware=[Skipping()])
+    dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda: None).send()
+
+    work_on(broker)
+
+    eventually(lambda: not sqs.messages("work"), "it is deleted")
 
 
 @pytest.fixture

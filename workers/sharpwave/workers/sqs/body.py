@@ -190,9 +190,19 @@ def _read(body: str) -> _Work:
                 raise Poison(f"body is not a work message of {name}: {error}") from error
             # Written by somebody who does not know the encoder: a Lambda, or a sender from before.
     try:
-        return _decode_work(data.decode())
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise Poison("body is neither JSON nor base64 of JSON") from error
+    try:
+        return _decode_work(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        # NaN and halves of surrogate pairs, which Dramatiq's encoder writes: no JSON to others.
+        try:
+            return msgspec.convert(json.loads(text), _Work)
+        except json.JSONDecodeError:
+            raise error from None
 
 
 def _is_throws(value: Any) -> bool:

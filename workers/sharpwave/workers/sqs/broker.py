@@ -40,6 +40,7 @@ from sharpwave.workers.sqs.slots import Crew
 
 log = logging.getLogger(__name__)
 
+_FINAL = ("ack", "nack")
 _JOIN_INTERVAL_S = 0.05
 _EMPTY_LOOKS = 3
 _CONNECTIONS_BESIDE_POLLERS = 40
@@ -320,7 +321,11 @@ class SQSBroker(Broker):
             try:
                 hook(self, *args, **kwargs)
             except MiddlewareError:
-                raise
+                if signal in _FINAL:
+                    # Nothing can be skipped any more; the message would be held and run again.
+                    log.critical("middleware failed before %s", signal, exc_info=True)
+                else:
+                    raise
             except Exception:
                 log.critical("middleware failed before %s", signal, exc_info=True)
 

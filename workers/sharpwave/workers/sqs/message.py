@@ -57,6 +57,12 @@ class SqsMessage(MessageProxy):
         if self.retries:
             self.options["retries"] = self.retries
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same message, whichever attempt."""
+        if isinstance(other, SqsMessage):
+            return (self.queue_name, self.held.body) == (other.queue_name, other.held.body)
+        return super().__eq__(other)
+
     @property
     def receives(self) -> int:
         """Return how often SQS has handed this message out, this time included."""

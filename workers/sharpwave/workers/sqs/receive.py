@@ -33,8 +33,7 @@ class ReceiveOptions:
     Attributes:
         max_pollers: most receives under way at once.
         wait_s: long poll of the one idle poller; 20 s is SQS's most and cheapest.
-        spare_wait_s: long poll of further pollers, which leave when it brings nothing, and of a
-            busy queue that shares its threads with others.
+        spare_wait_s: long poll of further pollers, which leave when it brings nothing.
     """
 
     max_pollers: int = 10
@@ -120,9 +119,10 @@ class Receiver:
         """Receive once; return how many messages came, None after an error."""
         received = 0
         began = time.monotonic()
-        # Slots that other queues could use are not kept for the length of a long poll.
-        is_short = is_spare or self._channel.slots.holds_up_others
-        wait_s = self._options.spare_wait_s if is_short else self._options.wait_s
+        wait_s = self._options.spare_wait_s if is_spare else self._options.wait_s
+        if reserved.is_promised and self._channel.slots.is_shared:
+            # Slots that other queues could use are not kept for the length of a long poll.
+            wait_s = 0
         try:
             messages = self._channel.receive(reserved.count, wait_s)
             took_s = time.monotonic() - began

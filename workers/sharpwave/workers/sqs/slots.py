@@ -72,9 +72,9 @@ class Slots:
     message, so a poller waits for at least five free slots (ten when the store
     covers the wait), but for 100 ms at most.
 
-    Where queues share the threads, a queue that has messages takes slots from the
-    others while it asks for more. A queue that had none the last time is polled
-    for a few without that: it would keep a slot empty for the length of a poll.
+    Where queues share the threads, a queue that gave all that was asked for has more,
+    and takes slots from the others while it asks. Another queue is polled for a few
+    without that: it would keep slots empty for the length of a long poll.
     """
 
     def __init__(self, held: HeldSet, pace: Pace, crew: Crew | None = None) -> None:
@@ -96,9 +96,9 @@ class Slots:
         return len(self._held.active)
 
     @property
-    def holds_up_others(self) -> bool:
-        """Tell whether a receive of this queue keeps slots from other queues."""
-        return self._crew.is_shared and not self._is_idle
+    def is_shared(self) -> bool:
+        """Tell whether other queues have the same threads."""
+        return self._crew.is_shared
 
     def learn(self) -> None:
         """Follow the rate of finished messages."""
@@ -143,7 +143,7 @@ class Slots:
             if reserved.is_promised:
                 self.promised -= reserved.count
             self._received += received
-            self._is_idle = not received
+            self._is_idle = received < reserved.count
             self._changed.notify()
 
     @contextmanager
