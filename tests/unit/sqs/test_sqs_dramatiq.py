@@ -365,7 +365,7 @@ def test_a_message_given_back_is_the_same_one_when_it_comes_again(
 ) -> None:
     broker = broker_on()
     act = dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda n: None)
-    sent = act.send(1)
+    sent: Any = act.send(1)
     consumer = broker.consume("work", timeout=500)
     first = next(consumer)
     assert first is not None

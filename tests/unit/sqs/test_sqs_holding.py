@@ -13,7 +13,7 @@ from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.pace import Pace
-from sharpwave.workers.sqs.slots import Crew, Reserved, Slots
+from sharpwave.workers.sqs.slots import Crew, Slots
 
 Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
@@ -118,8 +118,7 @@ def test_messages_given_back_do_not_pass_for_finished_ones() -> None:
     held_set, pace = HeldSet(), Pace(threads=2, visibility_s=60, clock=lambda: now[0])
     slots = Slots(held_set, pace)
     waiting = [held() for _ in range(100)]
-    held_set.admit(waiting)
-    slots.give_back(slots.take(threading.Event(), most=0, patience_s=0), received=100)
+    slots.admit(waiting)
 
     with slots.returning(100):
         for each in waiting:
@@ -134,10 +133,8 @@ def crew_of(*held_by: int, threads: int = 8) -> tuple[Crew, list[Slots]]:
     """Make queues that share some threads, each with so many messages held."""
     crew, queues = Crew(threads), []
     for count in held_by:
-        held_set = HeldSet()
-        held_set.admit(held() for _ in range(count))
-        slots = Slots(held_set, Pace(threads=threads, visibility_s=60), crew)
-        slots.give_back(Reserved(0), received=count)
+        slots = Slots(HeldSet(), Pace(threads=threads, visibility_s=60), crew)
+        slots.admit([held() for _ in range(count)])
         queues.append(slots)
     return crew, queues
 
@@ -160,6 +157,15 @@ def test_a_queue_that_has_nothing_is_polled_without_keeping_slots_from_others() 
 
     assert asked(idle, is_busy=False) == 4
     assert asked(busy) == 8
+
+
+def test_a_queue_that_joins_is_not_held_up_by_a_poll_under_way() -> None:
+    crew, [first] = crew_of(0)
+    assert asked(first) == 8
+
+    second = Slots(HeldSet(), Pace(threads=8, visibility_s=60), crew)
+
+    assert asked(second) == 8
 
 
 def test_no_queue_is_polled_while_every_thread_is_taken() -> None:

@@ -164,6 +164,24 @@ def test_a_message_with_a_time_of_its_own_is_hidden_until_then(
     assert sqs.calls["send_message"] == 2
 
 
+@pytest.mark.parametrize("eta", ["soon", None])
+def test_a_time_that_is_none_does_not_keep_a_message(
+    sqs: MemorySqs,
+    noop: Any,
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    eta: Any,
+) -> None:
+    broker, act, ran = noop()
+
+    act.send_with_options(args=(1,), eta=eta)
+    work_on(broker)
+
+    eventually(lambda: ran == [1], "it ran")
+    assert ("Invalid eta value for message" in caplog.messages) == (eta is not None)
+
+
 def test_a_fifo_group_has_one_message_under_way(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
@@ -236,7 +254,7 @@ def test_a_poller_waits_for_a_worthwhile_number_of_slots_but_not_for_long() -> N
     held_set = HeldSet()
     pace = Pace(threads=10, visibility_s=60)
     slots = Slots(held_set, pace)
-    held_set.admit([held() for _ in range(8)])
+    slots.admit([held() for _ in range(8)])
     began = time.monotonic()
 
     asked = slots.take(threading.Event(), most=10, patience_s=None)

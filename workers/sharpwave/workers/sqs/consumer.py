@@ -122,7 +122,7 @@ class SqsConsumer(Consumer):
         messages = [m for m in (self._admit(raw, now) for raw in received) if m is not None]
         with self._lock:
             if not self._is_draining:
-                self._channel.held.admit([message.held for message in messages])
+                self._channel.slots.admit([message.held for message in messages])
                 for message in messages:
                     self._ready.put(message)
                 return

@@ -120,7 +120,7 @@ class Receiver:
         received = 0
         began = time.monotonic()
         wait_s = self._options.spare_wait_s if is_spare else self._options.wait_s
-        if reserved.is_promised and self._channel.slots.is_shared:
+        if reserved.is_promised:
             # Slots that other queues could use are not kept for the length of a long poll.
             wait_s = 0
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sharpwave.workers.sqs.held import HeldSet
+from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.pace import Pace
 
 _BATCH = 10
@@ -28,7 +28,7 @@ class Reserved:
     """
 
     count: int
-    is_promised: bool = True
+    is_promised: bool = False
 
 
 class Crew:
@@ -95,11 +95,6 @@ class Slots:
         """Count what this queue holds, running and waiting."""
         return len(self._held.active)
 
-    @property
-    def is_shared(self) -> bool:
-        """Tell whether other queues have the same threads."""
-        return self._crew.is_shared
-
     def learn(self) -> None:
         """Follow the rate of finished messages."""
         self._pace.finished(self._received - self.held)
@@ -107,6 +102,12 @@ class Slots:
     def ahead(self) -> int:
         """Count the messages worth holding beyond the threads."""
         return self._pace.bound() - self._pace.threads
+
+    def admit(self, messages: Sequence[Held]) -> None:
+        """Hold received messages; at once with their count, or the rate would see neither."""
+        with self._changed:
+            self._received += len(messages)
+            self._held.admit(messages)
 
     def take(self, stopping: threading.Event, *, most: int, patience_s: float | None) -> Reserved:
         """Reserve slots for one receive.
@@ -137,12 +138,11 @@ class Slots:
         return Reserved(0)
 
     def give_back(self, reserved: Reserved, *, received: int) -> None:
-        """End a reservation; the `received` messages are in the held set by now."""
+        """End a reservation, which brought `received` messages."""
         with self._changed:
             self._reserved -= reserved.count
             if reserved.is_promised:
                 self.promised -= reserved.count
-            self._received += received
             self._is_idle = received < reserved.count
             self._changed.notify()
 
@@ -200,7 +200,8 @@ class Slots:
 
     def _reserve(self, count: int) -> Reserved:
         self._reserved += count
-        is_promised = not (self._crew.is_shared and self._is_idle)
+        # Not while it is the only queue: another may join during a long poll.
+        is_promised = self._crew.is_shared and not self._is_idle
         if is_promised:
             self.promised += count
         return Reserved(count, is_promised)
