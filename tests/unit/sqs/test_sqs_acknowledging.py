@@ -6,8 +6,10 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import TimeLimit
 
-from sharpwave.workers.sqs import SQSBroker
+from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
+from sharpwave.workers.sqs import lane as lane_module
 from sharpwave.workers.sqs.held import Held
 from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
 from sharpwave.workers.sqs.memory import MemorySqs
@@ -153,3 +155,71 @@ def test_retries_and_new_messages_share_batches_of_ten_at_most(
     eventually(lambda: len(done) == 25, "all are settled at the second try")
     lane.close()
     assert max(sizes) == 10
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "RequestThrottled", "AccessDenied"])
+def test_a_delete_is_tried_for_as_long_as_its_handle_lives(
+    sqs: MemorySqs,
+    counted: Any,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    # As many tries as ten minutes bring, in the time of a test.
+    monkeypatch.setattr(lane_module, "_LAST_RETRY_S", 0.01)
+    sqs.fail("delete_message_batch", code=code, times=300)
+
+    broker, ran = counted(sqs, 60)
+
+    eventually(lambda: is_done(sqs, broker), "the queue is empty")
+    assert ran == dict.fromkeys(range(60), 1)
+    assert broker.snapshot("work").counts.deletes_lost == 0
+    assert sqs.calls["delete_message_batch"] > 300
+
+
+def test_a_delete_is_given_up_when_sqs_has_given_the_message_up(
+    sqs: MemorySqs, counted: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharpwave.workers.sqs.held.MOST_HIDDEN_S", 0.5)
+    sqs.fail("delete_message_batch", code="ExpiredToken", times=1000)
+
+    broker, _ = counted(sqs, 1)
+
+    eventually(lambda: broker.snapshot("work").counts.deletes_lost == 1, "it is given up")
+    assert not broker.snapshot("work").settling
+
+
+def test_what_waits_for_its_delete_stays_hidden_past_every_limit(
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any, eventually: Eventually
+) -> None:
+    limits: Any = [TimeLimit(time_limit=1)]
+    broker, ran = broker_on(visibility_timeout_s=1, hold_limit_s=0, middleware=limits), list[int]()
+    act = dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda: ran.append(1))
+    sqs.refuse("delete_message_batch", lambda entry: ("InternalError", False))
+    act.send()
+    work_on(broker)
+
+    eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 5, "it was kept for 2.5 s")
+    sqs.refuse("delete_message_batch", None)
+
+    eventually(lambda: not sqs.messages("work"), "it is deleted at last")
+    assert len(ran) == 1
+
+
+def test_what_cannot_be_given_back_is_left_to_come_back_by_itself(
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any, eventually: Eventually
+) -> None:
+    retries = VisibilityRetries(min_backoff=600_000)
+    broker, ran = broker_on(visibility_timeout_s=1, middleware=[retries]), list[int]()
+    sqs.fail("change_message_visibility_batch", code="ExpiredToken", times=8)
+
+    @dramatiq.actor(broker=broker, queue_name="work")
+    def act() -> None:
+        ran.append(1)
+        if len(ran) == 1:
+            raise OSError("no")
+
+    act.send()
+    work_on(broker)
+
+    eventually(lambda: len(ran) == 2, "it came back when its visibility ended")

@@ -2,6 +2,8 @@
 
 import json
 from base64 import b64encode
+from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import dramatiq
@@ -127,3 +129,119 @@ def test_a_claim_that_is_gone_is_poison() -> None:
 def test_a_claim_without_a_store_is_poison_and_says_so() -> None:
     with pytest.raises(Poison, match="this worker has none"):
         Bodies().decode('{"sharpwave_claim":"ref-9"}', queue_name="work")
+
+
+@pytest.mark.parametrize(
+    ("value", "trouble"),
+    [
+        ([1, {"x": float("nan")}], r"kwargs\['a'\]\[1\]\['x'\] is nan"),
+        (float("-inf"), r"kwargs\['a'\] is -inf"),
+        ("half \ud83d", r"kwargs\['a'\] holds half of a surrogate pair: 'half \\ud83d'"),
+        (["\udc00"], r"kwargs\['a'\]\[0\] holds half of a surrogate pair"),
+        ({"\ud800": 1}, r"key kwargs\['a'\]\['\\ud800'\] holds half of a surrogate pair"),
+        ({(1, 2): 3}, r"kwargs\['a'\] has a key of type tuple"),
+        ({"x": {1, 2}}, r"kwargs\['a'\]\['x'\] is of type set"),
+    ],
+)
+def test_what_json_cannot_carry_is_named_when_it_is_sent(value: Any, trouble: str) -> None:
+    with pytest.raises(Unsendable, match=rf"act\(id-1\) is not JSON: {trouble}"):
+        Bodies().encode(message(a=value))
+
+
+def test_arguments_without_an_end_are_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
+    with pytest.raises(Unsendable, match="nested without end"):
+        Bodies().encode(message(a=endless))
+
+
+@pytest.mark.parametrize(
+    "value", ["\U0001f600", "\\ud800", 2**200, -0.0, 1e308, "\x00", {"1": None}, [[[[]]]], ""]
+)
+def test_what_json_carries_arrives(value: Any) -> None:
+    sent = message(a=value)
+
+    assert Bodies().decode(Bodies().encode(sent), queue_name="work") == sent
+
+
+@pytest.mark.parametrize("value", [float("inf"), "half \ud83d", ["\udc00"]])
+def test_what_only_dramatiq_takes_for_json_is_read_from_the_bodies_it_left(value: Any) -> None:
+    sent = message(a=value)
+
+    assert Bodies().decode(b64encode(sent.encode()).decode(), queue_name="work") == sent
+
+
+class Dated(dramatiq.JSONEncoder):
+    """JSON with dates, as a user would write it."""
+
+    def encode(self, data: Any) -> bytes:
+        return json.dumps(data, default=lambda day: {"$day": day.isoformat()}).encode()
+
+    def decode(self, data: bytes) -> Any:
+        def undo(found: Any) -> Any:
+            return date.fromisoformat(found["$day"]) if "$day" in found else found
+
+        return json.loads(data, object_hook=undo)
+
+
+@pytest.fixture(params=[dramatiq.PickleEncoder, Dated])
+def encoder(request: pytest.FixtureRequest) -> Iterator[Any]:
+    before = dramatiq.get_encoder()
+    dramatiq.set_encoder(request.param())
+    yield request.param
+    dramatiq.set_encoder(before)
+
+
+def test_an_encoder_that_is_set_is_used(encoder: Any) -> None:
+    sent = message(day=date(2026, 11, 28))
+
+    body = Bodies().encode(sent)
+
+    assert body.isascii()
+    assert Bodies().decode(body, queue_name="work") == sent
+
+
+def test_a_body_that_dramatiq_sqs_wrote_with_an_encoder_is_read(encoder: Any) -> None:
+    sent = message(day=date(2026, 11, 28))
+
+    assert Bodies().decode(b64encode(sent.encode()).decode(), queue_name="work") == sent
+
+
+def test_plain_json_is_read_whatever_encoder_is_set(encoder: Any) -> None:
+    sent = message(a=1)
+
+    assert Bodies().decode(json.dumps(sent.asdict()), queue_name="work") == sent
+
+
+def test_a_large_body_of_an_encoder_is_claimed(encoder: Any) -> None:
+    bodies = Bodies(claims=Shelf(), claim_over_bytes=500)
+    sent = message(a="x" * 1000, day=date(2026, 11, 28))
+
+    body = bodies.encode(sent)
+
+    assert len(body) < 100
+    assert bodies.decode(body, queue_name="work") == sent
+
+
+def test_what_an_encoder_cannot_encode_is_refused_with_its_reason(encoder: Any) -> None:
+    with pytest.raises(Unsendable, match=rf"act\(id-1\) cannot be encoded by {encoder.__name__}"):
+        Bodies().encode(message(a=lambda: None))
+
+
+def test_a_body_of_another_encoder_is_poison_and_names_ours(encoder: Any) -> None:
+    with pytest.raises(Poison, match=f"not a work message of {encoder.__name__}"):
+        Bodies().decode(b64encode(b"\x01\x02").decode(), queue_name="work")
+
+
+def test_exceptions_that_an_encoder_carries_are_never_retried() -> None:
+    body = b64encode(
+        dramatiq.PickleEncoder().encode({**message().asdict(), "options": {"throws": OSError}})
+    ).decode()
+    before = dramatiq.get_encoder()
+    dramatiq.set_encoder(dramatiq.PickleEncoder())
+
+    options = Bodies().decode(body, queue_name="work").options
+
+    dramatiq.set_encoder(before)
+    assert options == {"throws": OSError}

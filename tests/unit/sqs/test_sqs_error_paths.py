@@ -21,6 +21,7 @@ from sharpwave.workers.sqs.lifecycle import DieWithMaster
 from sharpwave.workers.sqs.memory import Latencies, MemorySqs
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.queues import Queues
+from sharpwave.workers.sqs.slots import Crew
 
 Eventually = Callable[[Callable[[], Any], str], None]
 
@@ -34,7 +35,13 @@ def channel_on(sqs: MemorySqs) -> Channel:
     queues = Queues(sqs)
     options = ChannelOptions(lane=LaneOptions(linger_s=0.0, attempts=3))
     return Channel(
-        sqs, queues, queue=queues.get("work"), metrics=Metrics(), threads=1, options=options
+        sqs,
+        queues,
+        queue=queues.get("work"),
+        metrics=Metrics(),
+        crew=Crew(1),
+        recall=lambda waiting: (),
+        options=options,
     )
 
 

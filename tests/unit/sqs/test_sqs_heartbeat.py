@@ -7,6 +7,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import TimeLimit
 
 from sharpwave.workers.sqs import SQSBroker
 from sharpwave.workers.sqs.heartbeat import Heartbeat
@@ -59,33 +60,44 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(
     assert broker.snapshot("work").counts.kept_hidden >= 3
 
 
-def test_messages_waiting_for_a_thread_are_kept_hidden_too(
+def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back(
     sqs: MemorySqs, long_task: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pace, "bound", lambda self: 4)
-    broker, _, finish = long_task(waiting=3)
+    bounds = [4]
+    monkeypatch.setattr(Pace, "bound", lambda self: bounds[0])
+    broker, starts, finish = long_task(waiting=3)
+    eventually(lambda: broker.snapshot("work").in_flight == 4, "the others wait")
+    bounds[0] = 1
 
-    eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 12, "all were kept thrice")
+    eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 4, "all are kept hidden")
+    assert broker.snapshot("work").counts.given_back == 0
+    eventually(lambda: broker.snapshot("work").counts.given_back == 3, "the others are given back")
+    assert time.monotonic() - starts[0] > 0.8
+    assert broker.snapshot("work").in_flight == 1
+    assert len([s for s in sqs.messages("work") if s.is_ready]) == 3
     finish.set()
 
     eventually(lambda: not sqs.messages("work"), "all ran")
-    assert broker.snapshot("work").counts.received == 4
+    assert len(starts) == 4
 
 
-def test_a_task_beyond_its_limit_is_given_to_another_worker(
+def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(
     long_task: Any, eventually: Eventually
 ) -> None:
-    _, starts, _ = long_task(threads=2, hold_limit_s=0.5)
+    # Nothing starts the middleware here, as if the task hung in a system call.
+    limit = TimeLimit(time_limit=200)
+
+    _, starts, _ = long_task(threads=2, hold_limit_s=0.5, middleware=[limit])
 
     eventually(lambda: len(starts) == 2, "the message came again")
-    assert 0.9 < starts[1] - starts[0] < 2.5
+    assert 1.2 < starts[1] - starts[0] < 3.5
 
 
 def test_a_dead_workers_message_comes_back_within_the_visibility_timeout(
     sqs: MemorySqs, long_task: Any, eventually: Eventually
 ) -> None:
-    broker, starts, _ = long_task(threads=2, hold_limit_s=0)
-    del broker
+    broker, starts, _ = long_task(threads=2)
+    broker._channels["work"]._heartbeat.stop()
 
     eventually(lambda: len(starts) == 2, "another thread took it over")
     assert starts[1] - starts[0] < 1.5

@@ -5,6 +5,7 @@ from typing import Any
 
 import dramatiq
 import pytest
+from dramatiq.middleware import SkipMessage
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.memory import MemorySqs
@@ -107,3 +108,103 @@ def test_a_middleware_added_late_is_called(
     sent = act.send()
 
     eventually(lambda: seen == [sent.message_id], "the late middleware saw the message")
+
+
+def test_an_acknowledgement_cannot_be_skipped(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    class Skipping(dramatiq.Middleware):
+        def before_ack(self, broker: Any, message: Any) -> None:
+            raise SkipMessage("not now")
+
+    broker = broker_on(middleware=[Skipping()])
+    dramatiq.actor(broker=broker, queue_name="work", actor_name="act")(lambda: None).send()
+
+    work_on(broker)
+
+    eventually(lambda: not sqs.messages("work"), "it is deleted")
+
+
+@pytest.fixture
+def failing_always(
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Callable[..., dramatiq.Worker]
+) -> Any:
+    """Run a message beside a middleware that always fails after the actor; give its runs."""
+
+    class Failing(dramatiq.Middleware):
+        def after_process_message(self, broker: Any, message: Any, **_: Any) -> None:
+            raise ConnectionError("store is down")
+
+    def run(*middleware: Any, **options: Any) -> list[int]:
+        ran = list[int]()
+        broker = broker_on(
+            middleware=[*middleware, VisibilityRetries(max_retries=2, min_backoff=0)]
+        )
+        broker.add_middleware(Failing())
+
+        @dramatiq.actor(broker=broker, queue_name="work", **options)
+        def act() -> None:
+            ran.append(1)
+
+        act.send()
+        work_on(broker)
+        return ran
+
+    return run
+
+
+def reason(sqs: MemorySqs) -> str:
+    [stored] = sqs.messages("work_dlq")
+    return str(stored.attributes["dead_letter_reason"]["StringValue"])
+
+
+def test_a_hook_that_always_fails_does_not_run_an_actor_for_ever(
+    sqs: MemorySqs, failing_always: Any, eventually: Eventually
+) -> None:
+    ran = failing_always()
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    assert len(ran) == 3
+    assert reason(sqs) == "retries exceeded (3 receives): ConnectionError: store is down"
+
+
+def test_a_predicate_that_fails_does_not_run_an_actor_for_ever(
+    sqs: MemorySqs, failing_always: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sharpwave.workers.sqs.retries.backoff_s", lambda *_, **__: 0.0)
+
+    def judge(retries: int, error: BaseException) -> bool:
+        raise KeyError("no such rule")
+
+    ran = failing_always(retry_when=judge)
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    assert len(ran) == 3
+    assert reason(sqs) == "its options cannot be used: ConnectionError: store is down"
+
+
+def test_what_its_actor_raised_counts_and_not_the_hook_that_failed_with_it(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    class Failing(dramatiq.Middleware):
+        def after_process_message(self, broker: Any, message: Any, **_: Any) -> None:
+            raise ConnectionError("store is down")
+
+    broker = broker_on(middleware=[VisibilityRetries(min_backoff=0)])
+    broker.add_middleware(Failing())
+
+    @dramatiq.actor(broker=broker, queue_name="work", throws=ValueError)
+    def act() -> None:
+        raise ValueError("bad")
+
+    act.send()
+    work_on(broker)
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    assert reason(sqs) == "never retried: ValueError: bad"

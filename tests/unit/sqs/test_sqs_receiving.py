@@ -164,6 +164,24 @@ def test_a_message_with_a_time_of_its_own_is_hidden_until_then(
     assert sqs.calls["send_message"] == 2
 
 
+@pytest.mark.parametrize("eta", ["soon", None])
+def test_a_time_that_is_none_does_not_keep_a_message(
+    sqs: MemorySqs,
+    noop: Any,
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    eta: Any,
+) -> None:
+    broker, act, ran = noop()
+
+    act.send_with_options(args=(1,), eta=eta)
+    work_on(broker)
+
+    eventually(lambda: ran == [1], "it ran")
+    assert ("Invalid eta value for message" in caplog.messages) == (eta is not None)
+
+
 def test_a_fifo_group_has_one_message_under_way(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
@@ -236,12 +254,12 @@ def test_a_poller_waits_for_a_worthwhile_number_of_slots_but_not_for_long() -> N
     held_set = HeldSet()
     pace = Pace(threads=10, visibility_s=60)
     slots = Slots(held_set, pace)
-    held_set.admit([held() for _ in range(8)])
+    slots.admit([held() for _ in range(8)])
     began = time.monotonic()
 
     asked = slots.take(threading.Event(), most=10, patience_s=None)
 
-    assert asked == 2
+    assert asked.count == 2
     assert time.monotonic() - began >= 0.1
 
 
@@ -249,10 +267,11 @@ def test_slots_are_not_promised_twice() -> None:
     slots = Slots(HeldSet(), Pace(threads=10, visibility_s=60))
     stopping = threading.Event()
 
-    assert slots.take(stopping, most=10, patience_s=None) == 10
-    assert slots.take(stopping, most=10, patience_s=0) == 0
-    slots.give_back(10, received=0)
-    assert slots.take(stopping, most=10, patience_s=0) == 10
+    all_of_them = slots.take(stopping, most=10, patience_s=None)
+    assert all_of_them.count == 10
+    assert slots.take(stopping, most=10, patience_s=0).count == 0
+    slots.give_back(all_of_them, received=0)
+    assert slots.take(stopping, most=10, patience_s=0).count == 10
 
 
 def test_deletes_that_lag_far_behind_hold_pollers_back() -> None:
@@ -260,4 +279,4 @@ def test_deletes_that_lag_far_behind_hold_pollers_back() -> None:
     slots = Slots(held_set, Pace(threads=10, visibility_s=60))
     held_set.settling.update(held() for _ in range(1010))
 
-    assert slots.take(threading.Event(), most=10, patience_s=0) == 0
+    assert slots.take(threading.Event(), most=10, patience_s=0).count == 0

@@ -7,6 +7,7 @@ call that fails as a whole refuses every entry.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,8 +40,10 @@ def change_visibility(client: SqsClient, queue: Queue, batch: Sequence[Held]) ->
 def extend(
     client: SqsClient, queue: Queue, batch: Sequence[Held], visibility_s: int
 ) -> Sequence[Refusal]:
-    """Keep up to ten messages hidden for another `visibility_s`."""
-    return _hide(client, queue, batch, [visibility_s] * len(batch))
+    """Keep up to ten messages hidden for another `visibility_s`, or for what is left of 12 h."""
+    now = time.monotonic()
+    timeouts = [max(0, min(visibility_s, int(held.handle_until - now))) for held in batch]
+    return _hide(client, queue, batch, timeouts)
 
 
 def bury(

@@ -1,25 +1,29 @@
-"""Message bodies: plain JSON out, plain or base64 JSON in.
+"""Message bodies: plain JSON out, plain or base64 JSON in, unless an encoder is set.
 
 Plain JSON lets any language, a Lambda or a Pipe enqueue work. Bodies in base64
 are what `dramatiq_sqs` wrote, so a queue may be taken over while it is full.
+
+An encoder set with `dramatiq.set_encoder` writes the bodies in its place, in
+base64 as `dramatiq_sqs` does, for it may be pickle; what others put into the queue
+as plain JSON is still read.
 """
 
 from __future__ import annotations
 
 import json
-from base64 import b64decode
+import math
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from dramatiq import Message
+from dramatiq import JSONEncoder, Message, get_encoder
 
 from sharpwave.workers.sqs.claims import ClaimStore
 from sharpwave.workers.sqs.errors import ClaimMissing, Poison, Unsendable
 
 _CLAIM = "sharpwave_claim"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-# JSON cannot carry exception classes, and Dramatiq would pass what it finds to isinstance().
-_LOCAL_OPTIONS = ("throws",)
 
 
 class _Work(msgspec.Struct):
@@ -37,6 +41,7 @@ class _Claim(msgspec.Struct):
 
 _decode_work = msgspec.json.Decoder(_Work).decode
 _decode_claim = msgspec.json.Decoder(_Claim).decode
+_EVERYWHERE = "pass strings, numbers, booleans, lists and dicts"
 
 
 class Bodies:
@@ -63,20 +68,23 @@ class Bodies:
         """Return the ASCII body of a message.
 
         Raises:
-            Unsendable: an argument is not JSON, or the body is too large.
+            Unsendable: an argument cannot be encoded, which is named, or the body is too large.
         """
-        try:
-            body = _ENCODER.encode(message.asdict())
-        except (TypeError, ValueError) as error:
-            raise Unsendable(
-                f"{message.actor_name}({message.message_id}) is not JSON: {error}; "
-                "pass strings, numbers, booleans, lists and dicts"
-            ) from error
+        encoder = get_encoder()
+        if type(encoder) is JSONEncoder:
+            body = _json(message)
+        else:
+            try:
+                body = b64encode(encoder.encode(message.asdict())).decode()
+            except Exception as error:
+                raise Unsendable(
+                    f"{_name(message)} cannot be encoded by {type(encoder).__name__}: {error}"
+                ) from error
         if self._claims is not None and len(body) > self._claim_over_bytes:
             return _ENCODER.encode({_CLAIM: self._claims.put(body)})
         if len(body) > self._max_bytes:
             raise Unsendable(
-                f"{message.actor_name}({message.message_id}) has a body of {len(body)} bytes, "
+                f"{_name(message)} has a body of {len(body)} bytes, "
                 f"more than {self._max_bytes}; send a reference, or configure a ClaimStore"
             )
         return body
@@ -92,16 +100,16 @@ class Bodies:
             Exception: from the claim store, when it may answer later.
         """
         try:
-            text = body if body.lstrip()[:1] == "{" else _unwrap(body)
-            if _CLAIM in text[:24]:
-                text = self._claimed(text)
-            work = _decode_work(text)
+            if _CLAIM in body[:24]:
+                body = self._claimed(body)
+            work = _read(body)
         except ClaimMissing as error:
             raise Poison(f"claimed body is gone: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise Poison(f"body is not a work message: {error}") from error
-        for name in _LOCAL_OPTIONS:
-            work.options.pop(name, None)
+        if not _is_throws(work.options.get("throws")):
+            # JSON cannot carry exception classes, and Dramatiq gives what it finds to isinstance().
+            work.options.pop("throws", None)
         return Message(
             queue_name=queue_name,
             actor_name=work.actor_name,
@@ -118,8 +126,89 @@ class Bodies:
         return self._claims.get(_decode_claim(text).sharpwave_claim)
 
 
-def _unwrap(body: str) -> str:
+def _json(message: Message[Any]) -> str:
+    fields = message.asdict()
     try:
-        return b64decode(body, validate=True).decode()
+        body = _ENCODER.encode(fields)
+    except (TypeError, ValueError, RecursionError) as error:
+        trouble = _trouble(fields) or str(error)
+        raise Unsendable(f"{_name(message)} is not JSON: {trouble}; {_EVERYWHERE}") from error
+    # Half of a surrogate pair has an escape of its own, and nobody who reads JSON need accept it.
+    if "\\ud" in body and (trouble := _trouble(fields)):
+        raise Unsendable(f"{_name(message)} is not JSON: {trouble}")
+    return body
+
+
+def _trouble(fields: Mapping[str, Any]) -> str:
+    """Name the first value of a message that JSON cannot carry; empty if there is none."""
+    try:
+        return next(_troubles(fields, ""), "")
+    except RecursionError:
+        return "it is nested without end"
+
+
+def _troubles(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            yield f"{path} holds half of a surrogate pair: {value!a}"
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            inner = f"{path}[{name!a}]" if path else str(name)
+            if name is not None and not isinstance(name, str | int | float):
+                yield f"{path} has a key of type {type(name).__name__}"
+            yield from _troubles(name if isinstance(name, str | float) else "", f"key {inner}")
+            yield from _troubles(each, inner)
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _troubles(each, f"{path}[{number}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{path} is {value}"
+    elif value is not None and not isinstance(value, int):
+        yield f"{path} is of type {type(value).__name__}"
+
+
+def _read(body: str) -> _Work:
+    """Read a body by what it looks like and by the encoder that is set.
+
+    Raises:
+        Poison: it is neither JSON nor base64.
+        msgspec.MsgspecError: it is no work message.
+    """
+    is_json = body.lstrip()[:1] == "{"
+    try:
+        data = body.encode() if is_json else b64decode(body, validate=True)
     except ValueError as error:
         raise Poison("body is neither JSON nor base64 of JSON") from error
+    encoder = get_encoder()
+    if type(encoder) is not JSONEncoder:
+        try:
+            return msgspec.convert(encoder.decode(data), _Work)
+        except Exception as error:
+            if data.lstrip()[:1] != b"{":
+                name = type(encoder).__name__
+                raise Poison(f"body is not a work message of {name}: {error}") from error
+            # Written by somebody who does not know the encoder: a Lambda, or a sender from before.
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise Poison("body is neither JSON nor base64 of JSON") from error
+    try:
+        return _decode_work(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        # NaN and halves of surrogate pairs, which Dramatiq's encoder writes: no JSON to others.
+        try:
+            return msgspec.convert(json.loads(text), _Work)
+        except json.JSONDecodeError:
+            raise error from None
+
+
+def _is_throws(value: Any) -> bool:
+    kinds = value if isinstance(value, tuple) else (value,)
+    return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
+
+
+def _name(message: Message[Any]) -> str:
+    return f"{message.actor_name}({message.message_id})"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from dramatiq import Broker, Message, Worker
 from dramatiq.common import iter_queue
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import Middleware, MiddlewareError, Retries, default_middleware
+from dramatiq.middleware import (
+    Middleware,
+    MiddlewareError,
+    Retries,
+    TimeLimit,
+    default_middleware,
+)
 
 from sharpwave.workers.sqs.body import Bodies
 from sharpwave.workers.sqs.channel import Channel, ChannelOptions
@@ -19,17 +27,20 @@ from sharpwave.workers.sqs.claims import ClaimStore
 from sharpwave.workers.sqs.client import SqsClient, code_of, default_client
 from sharpwave.workers.sqs.consumer import SqsConsumer
 from sharpwave.workers.sqs.errors import EnqueueFailed, MiddlewareRefused, RedriveMissing
-from sharpwave.workers.sqs.lifecycle import DieWithMaster, Drain
+from sharpwave.workers.sqs.held import MOST_HIDDEN_S, Held
+from sharpwave.workers.sqs.lifecycle import DieWithMaster
 from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
 from sharpwave.workers.sqs.portions import BATCH_BYTES
 from sharpwave.workers.sqs.queues import Queues
 from sharpwave.workers.sqs.receive import ReceiveOptions
-from sharpwave.workers.sqs.retries import VisibilityRetries, backoff_s
+from sharpwave.workers.sqs.retries import VisibilityRetries
 from sharpwave.workers.sqs.send import Sender
+from sharpwave.workers.sqs.slots import Crew
 
 log = logging.getLogger(__name__)
 
+_FINAL = ("ack", "nack")
 _JOIN_INTERVAL_S = 0.05
 _EMPTY_LOOKS = 3
 _CONNECTIONS_BESIDE_POLLERS = 40
@@ -54,8 +65,9 @@ class SQSBroker(Broker):
         queue_places: queue name to URL, ARN or physical name, where it is not that.
         visibility_timeout_s: seconds a dead worker hides its messages; 30 to 60 in
             production. The heartbeat covers longer tasks.
-        hold_limit_s: seconds after which the heartbeat gives a message up; an
-            actor's longer `time_limit` extends it.
+        hold_limit_s: seconds that the heartbeat keeps a running message at least. A
+            longer time limit of the message, the actor or `TimeLimit` extends it;
+            without a time limit it is kept for as long as it runs, SQS's 12 h at most.
         max_pollers: most receives under way per queue.
         max_body_bytes: largest body; 1 MiB at AWS.
         max_batch_bytes: most bytes in one batch of sends.
@@ -66,6 +78,7 @@ class SQSBroker(Broker):
 
     Raises:
         MiddlewareRefused: `middleware` holds Dramatiq's own Retries.
+        ValueError: a number can never work; it is named.
     """
 
     def __init__(
@@ -83,12 +96,18 @@ class SQSBroker(Broker):
         claim_over_bytes: int = 262_144,
         middleware: list[Middleware] | None = None,
     ) -> None:
-        self.threads: int | None = None
+        _check("visibility_timeout_s", visibility_timeout_s, least=1, most=MOST_HIDDEN_S)
+        _check("hold_limit_s", hold_limit_s, least=0)
+        _check("max_pollers", max_pollers, least=1)
+        _check("max_body_bytes", max_body_bytes, least=1)
+        _check("max_batch_bytes", max_batch_bytes, least=1)
+        _check("claim_over_bytes", claim_over_bytes, least=0)
+        self.worker: Worker | None = None
+        self._crew: Crew | None = None
         self._hooks: dict[str, tuple[Callable[..., Any], ...]] = {}
         super().__init__(middleware=default_middlewares() if middleware is None else middleware)
         if not any(isinstance(m, VisibilityRetries) for m in self.middleware):
             self.add_middleware(VisibilityRetries())
-        self.add_middleware(Drain(self))
         self._owns_client = client is None
         connections = max_pollers + _CONNECTIONS_BESIDE_POLLERS
         self._client = client or default_client(connections=connections)
@@ -161,7 +180,8 @@ class SQSBroker(Broker):
         Raises:
             QueueUnavailable: the queue does not exist; Dramatiq tries again.
         """
-        channel = self._channel(queue_name, threads=self.threads or max(1, prefetch // 2))
+        threads = self.worker.worker_threads if self.worker else max(1, prefetch // 2)
+        channel = self._channel(queue_name, threads=threads)
         consumer = SqsConsumer(
             channel,
             bodies=self._bodies,
@@ -220,7 +240,14 @@ class SQSBroker(Broker):
         return Snapshot(counts=self._metrics_of(queue_name).copy())
 
     def drain(self, worker: Worker) -> None:
-        """Stop receiving and give back what no thread of `worker` has begun."""
+        """Stop receiving and give back what no thread of `worker` has begun.
+
+        Dramatiq keeps its consumers until the last actor has returned. Here waiting
+        messages go back to the queue at once, and only those running keep it waiting.
+        Give `--worker-shutdown-timeout` less than the orchestrator's grace (25000 ms
+        for 30 s): its default of ten minutes ends in SIGKILL, and then the running
+        messages come back only when their visibility runs out.
+        """
         for consumer in list(self._consumers.values()):
             consumer.drain()
         for item in iter_queue(worker.work_queue):  # type: ignore[no-untyped-call]
@@ -240,6 +267,7 @@ class SQSBroker(Broker):
             channel.close(timeout_s=5.0)
         self._consumers.clear()
         self._channels.clear()
+        self._crew = None
         if self._owns_client:
             self._client.close()
 
@@ -278,12 +306,26 @@ class SQSBroker(Broker):
             time.sleep(_JOIN_INTERVAL_S)
 
     def emit_before(self, signal: str, *args: Any, **kwargs: Any) -> None:
-        """Call the middleware that has a hook for `signal`, skipping those that do not."""
+        """Call the middleware that has a hook for `signal`, skipping those that do not.
+
+        The broker's own part comes first: at a shutdown receiving has stopped when
+        ShutdownNotifications interrupts actors.
+        """
+        if signal == "process_message":
+            self._begin(args[0])
+        elif signal == "worker_boot":
+            self.worker = args[0]
+        elif signal == "worker_shutdown":
+            self.drain(args[0])
         for hook in self._hooks_of(f"before_{signal}"):
             try:
                 hook(self, *args, **kwargs)
             except MiddlewareError:
-                raise
+                if signal in _FINAL:
+                    # Nothing can be skipped any more; the message would be held and run again.
+                    log.critical("middleware failed before %s", signal, exc_info=True)
+                else:
+                    raise
             except Exception:
                 log.critical("middleware failed before %s", signal, exc_info=True)
 
@@ -291,20 +333,65 @@ class SQSBroker(Broker):
         """Call the middleware that has a hook for `signal`, last added first.
 
         A middleware that fails after an actor, for example because it could not
-        send the next message of a pipeline, makes the message be retried; Dramatiq
-        would acknowledge it.
+        send the next message of a pipeline, makes the message be retried as if the
+        actor had failed, and as often; Dramatiq would acknowledge it.
         """
+        failure: Exception | None = None
         for hook in reversed(self._hooks_of(f"after_{signal}")):
             try:
                 hook(self, *args, **kwargs)
-            except Exception:
+            except Exception as error:
                 log.critical("middleware failed after %s", signal, exc_info=True)
-                if signal == "process_message":
-                    _retry_later(args[0])
+                failure = error
+        if failure is not None and signal == "process_message":
+            message = args[0]
+            if isinstance(message, SqsMessage) and message.verdict is None:
+                self._retries.fail(self, message, failure)
+
+    @property
+    def _retries(self) -> VisibilityRetries:
+        return next(m for m in self.middleware if isinstance(m, VisibilityRetries))
 
     def _judge(self, message: SqsMessage, error: BaseException) -> RetryIn | DeadLetter:
-        retries = next(m for m in self.middleware if isinstance(m, VisibilityRetries))
-        return retries.judge(self, message, error)
+        return self._retries.judge(self, message, error)
+
+    def _begin(self, message: Any) -> None:
+        channel = self._channels.get(message.queue_name)
+        if isinstance(message, SqsMessage) and channel is not None:
+            channel.began(message.held, self._time_limit_s(message))
+
+    def _time_limit_s(self, message: SqsMessage) -> float:
+        """Return how long an actor may run, infinitely where nothing stops it."""
+        limits = [m for m in self.middleware if isinstance(m, TimeLimit)]
+        if not limits:
+            return math.inf
+        actor = self.actors.get(message.actor_name)
+        options = actor.options if actor is not None else {}
+        limit_ms = message.options.get("time_limit") or options.get(
+            "time_limit", min(limit.time_limit for limit in limits)
+        )
+        # What Dramatiq cannot read it does not limit.
+        return limit_ms / 1000 if isinstance(limit_ms, int | float) else math.inf
+
+    def _recall(self, waiting: Collection[Held]) -> Sequence[Held]:
+        """Take those of some messages that no thread has begun out of the worker's queue."""
+        if self.worker is None:
+            return ()
+        queue = self.worker.work_queue
+        recalled: list[Held] = []
+        with queue.mutex:
+            kept = []
+            for item in queue.queue:
+                held = item.message.held if isinstance(item.message, SqsMessage) else None
+                if held is not None and held in waiting:
+                    recalled.append(held)
+                else:
+                    kept.append(item)
+            heapq.heapify(kept)
+            queue.queue[:] = kept
+        for _ in recalled:
+            queue.task_done()
+        return recalled
 
     def _hooks_of(self, name: str) -> tuple[Callable[..., Any], ...]:
         if (hooks := self._hooks.get(name)) is None:
@@ -323,12 +410,14 @@ class SQSBroker(Broker):
             queue = self._queues.get(queue_name)
             if self._queues.redrive_of(queue_name) is None:
                 log.warning(str(RedriveMissing(queue_name)))
+            self._crew = self._crew or Crew(threads)
             channel = self._channels[queue_name] = Channel(
                 self._client,
                 self._queues,
                 queue=queue,
                 metrics=self._metrics_of(queue_name),
-                threads=threads,
+                crew=self._crew,
+                recall=self._recall,
                 options=self._holding,
             )
             return channel
@@ -346,7 +435,7 @@ def default_middlewares() -> list[Middleware]:
     return [*kept, VisibilityRetries(), DieWithMaster()]
 
 
-def _retry_later(message: Any) -> None:
-    message.fail()
-    if isinstance(message, SqsMessage) and message.verdict is None:
-        message.verdict = RetryIn(backoff_s(message.receives, min_s=1))
+def _check(name: str, value: float, *, least: float, most: float = math.inf) -> None:
+    if not least <= value <= most:
+        bounds = f"between {least} and {most}" if most < math.inf else f"{least} or more"
+        raise ValueError(f"{name} is {value!r}; it must be {bounds}")

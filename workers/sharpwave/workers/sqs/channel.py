@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +24,11 @@ from sharpwave.workers.sqs.pace import Pace
 from sharpwave.workers.sqs.portions import portions
 from sharpwave.workers.sqs.queues import Queue, Queues
 from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s
-from sharpwave.workers.sqs.slots import Slots
+from sharpwave.workers.sqs.slots import Crew, Slots
 
 log = logging.getLogger(__name__)
+
+Recall = Callable[[Collection[Held]], Sequence[Held]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,8 @@ class ChannelOptions:
 
     Attributes:
         visibility_s: how long a dead worker hides its messages, in whole seconds.
-        hold_limit_s: how long the heartbeat keeps one message; an actor's longer
-            `time_limit` extends it.
+        hold_limit_s: how long the heartbeat keeps a running message at least; a longer time
+            limit extends it, and without one it is kept for as long as it runs.
     """
 
     visibility_s: int = 60
@@ -45,7 +47,12 @@ class ChannelOptions:
 
 
 class Channel:
-    """Holds one queue's messages and settles them; every method is thread-safe."""
+    """Holds one queue's messages and settles them; every method is thread-safe.
+
+    Args:
+        crew: the threads, which all queues of the process share.
+        recall: takes those of some messages that no thread has begun out of the worker's hands.
+    """
 
     def __init__(
         self,
@@ -54,16 +61,19 @@ class Channel:
         *,
         queue: Queue,
         metrics: Metrics,
-        threads: int,
+        crew: Crew,
+        recall: Recall,
         options: ChannelOptions,
     ) -> None:
+        self._recall = recall
         self._client, self._queues, self.queue = client, queues, queue
         self.metrics, self.options = metrics, options
         self.held = HeldSet()
-        self.pace = Pace(threads=threads, visibility_s=options.visibility_s)
-        self.slots = Slots(self.held, self.pace)
-        self._deletes = self._lane("delete", self._delete, self._delete_lost)
-        self._returns = self._lane("return", self._return, self._return_lost)
+        self.pace = Pace(threads=crew.threads, visibility_s=options.visibility_s)
+        self.slots = Slots(self.held, self.pace, crew)
+        # A delete that fails makes finished work run again, so it is tried while the handle lives.
+        self._deletes = self._lane("delete", self._delete, self._delete_lost, lives=_has_handle)
+        self._returns = self._lane("return", self._return, self._return_lost, lives=self._is_hidden)
         self._burials = self._lane("bury", self._bury, self._burial_failed, then=self._buried)
         self._heartbeat = Heartbeat(
             self.held,
@@ -71,6 +81,7 @@ class Channel:
             given_back=self._returns.put,
             visibility_s=options.visibility_s,
             metrics=metrics,
+            recall=self._give_back_waiting,
         )
 
     def receive(self, most: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
@@ -91,6 +102,16 @@ class Channel:
         messages: Sequence[Mapping[str, Any]] = answer.get("Messages", ())
         return messages
 
+    def began(self, held: Held, limit_s: float) -> None:
+        """Note that a thread runs a message, for `limit_s` at most.
+
+        The heartbeat goes on past that for a thread that does not stop at once, and then gives the
+        message up: a thread that hangs in a system call never stops.
+        """
+        held.began_at = time.monotonic()
+        kept_s = max(self.options.hold_limit_s, limit_s + self.options.visibility_s)
+        held.heartbeat_until = min(held.handle_until, held.began_at + kept_s)
+
     def ack(self, held: Held) -> None:
         """Delete a message in the background; its slot is free at once."""
         self._settle(held, self._deletes)
@@ -101,10 +122,11 @@ class Channel:
         held.visibility_s = max(0, math.ceil(min(delay_s, MAX_BACKOFF_S - spent_s)))
         self._settle(held, self._returns)
 
-    def bury(self, held: Held, reason: str) -> None:
+    def bury(self, held: Held, reason: str, *, is_expected: bool = False) -> None:
         """Copy a message to the dead letters and delete it, in the background."""
         held.reason = reason
-        log.error(
+        log.log(
+            logging.INFO if is_expected else logging.ERROR,
             "dead letter",
             extra={"queue": self.queue.name, "sqs_id": held.sqs_id, "reason": reason},
         )
@@ -140,6 +162,7 @@ class Channel:
             )
         for lane in (self._burials, self._deletes, self._returns):
             lane.close()
+        self.slots.leave()
 
     def snapshot(self, *, pollers: int) -> Snapshot:
         """Return the counters and the state now."""
@@ -154,17 +177,35 @@ class Channel:
 
     def _settle(self, held: Held, lane: Lane) -> None:
         held.attempts = 0
+        held.heartbeat_until = held.handle_until
         self.held.settle(held)
         lane.put(held)
         self.slots.freed()
 
-    def _lane(self, name: str, call: Any, gave_up: Any, then: Any = None) -> Lane:
+    def _give_back_waiting(self, waiting: Collection[Held]) -> None:
+        recalled = self._recall(waiting)
+        if recalled:
+            log.info(
+                "waited too long",
+                extra={"queue": self.queue.name, "messages": len(recalled)},
+            )
+        with self.slots.returning(len(recalled)):
+            self.release(recalled)
+
+    def _is_hidden(self, held: Held) -> bool:
+        # What is not given back in time comes back by itself.
+        return time.monotonic() < held.extend_at + self.options.visibility_s / 2
+
+    def _lane(
+        self, name: str, call: Any, gave_up: Any, then: Any = None, lives: Any = None
+    ) -> Lane:
         return Lane(
             f"{name}-{self.queue.name}",
             call=call,
             done=then or self.held.forget,
             gave_up=gave_up,
             retried=lambda count: self.metrics.add(ack_retries=count),
+            lives=lives,
             options=self.options.lane,
         )
 
@@ -208,3 +249,7 @@ class Channel:
     def _burial_failed(self, held: Held, code: str) -> None:
         log.error("burial failed", extra={"sqs_id": held.sqs_id, "code": code})
         self.retry(held, backoff_s(held.receives, min_s=self.options.visibility_s))
+
+
+def _has_handle(held: Held) -> bool:
+    return time.monotonic() < held.handle_until

@@ -14,7 +14,7 @@ from dramatiq import Actor, Consumer, MessageProxy
 from sharpwave.workers.sqs.body import Bodies
 from sharpwave.workers.sqs.channel import Channel
 from sharpwave.workers.sqs.errors import Poison, UnknownActor
-from sharpwave.workers.sqs.held import Held
+from sharpwave.workers.sqs.held import MOST_HIDDEN_S, Held
 from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 from sharpwave.workers.sqs.receive import ReceiveOptions, Receiver
 from sharpwave.workers.sqs.retries import backoff_s
@@ -74,14 +74,21 @@ class SqsConsumer(Consumer):
             return None
 
     def ack(self, message: MessageProxy) -> None:
-        """Delete a message in the background."""
+        """Delete a message, or give one back that is to be retried, in the background."""
         assert isinstance(message, SqsMessage)
-        self._channel.ack(message.held)
+        if isinstance(message.verdict, RetryIn):
+            self._channel.retry(message.held, message.verdict.delay_s)
+        else:
+            self._channel.ack(message.held)
 
     def nack(self, message: MessageProxy) -> None:
-        """Retry or bury a failed message, by its verdict."""
+        """Bury a failed message, or retry it, by its verdict."""
         assert isinstance(message, SqsMessage)
-        self._obey(message, message.verdict or DeadLetter(_rejection(message)))
+        verdict = message.verdict or DeadLetter(_rejection(message))
+        if isinstance(verdict, RetryIn):
+            self._channel.retry(message.held, verdict.delay_s)
+        else:
+            self._channel.bury(message.held, verdict.reason, is_expected=verdict.is_expected)
 
     def requeue(self, messages: Iterable[MessageProxy]) -> None:
         """Give messages that were not processed back to the queue, at once."""
@@ -115,7 +122,7 @@ class SqsConsumer(Consumer):
         messages = [m for m in (self._admit(raw, now) for raw in received) if m is not None]
         with self._lock:
             if not self._is_draining:
-                self._channel.held.admit([message.held for message in messages])
+                self._channel.slots.admit([message.held for message in messages])
                 for message in messages:
                     self._ready.put(message)
                 return
@@ -125,12 +132,6 @@ class SqsConsumer(Consumer):
         held = self._hold(raw, now)
         try:
             message = self._bodies.decode(held.body, queue_name=self._channel.queue.name)
-            if (actor := self._actors.get(message.actor_name)) is None:
-                # While versions run side by side a newer worker may have it, so it stays.
-                unknown = SqsMessage(message, held)
-                self._obey(unknown, self._judge(unknown, UnknownActor(message.actor_name)))
-                log.warning("unknown actor", extra={"actor": message.actor_name})
-                return None
         except Poison as poison:
             self._channel.metrics.add(poison=1)
             self._channel.bury(held, str(poison))
@@ -139,21 +140,24 @@ class SqsConsumer(Consumer):
             log.warning("not admitted", extra={"sqs_id": held.sqs_id, "error": str(error)})
             self._channel.retry(held, backoff_s(held.receives, min_s=1))
             return None
+        # Dramatiq would hold it in memory until then, and enqueue a copy.
         eta_ms = message.options.pop("eta", None)
-        if isinstance(eta_ms, (int, float)) and eta_ms > time.time() * 1000:
-            # Dramatiq would hold it in memory and then enqueue a copy.
+        if not isinstance(eta_ms, int | float | None):
+            log.warning("Invalid eta value for message", extra={"eta": eta_ms})
+        elif eta_ms is not None and eta_ms > time.time() * 1000:
             self._channel.retry(held, eta_ms / 1000 - time.time())
             return None
-        if limit_ms := actor.options.get("time_limit"):
-            limit_s = limit_ms / 1000 + self._channel.options.visibility_s
-            held.heartbeat_until = max(held.heartbeat_until, now + limit_s)
-        return SqsMessage(message, held)
-
-    def _obey(self, message: SqsMessage, verdict: RetryIn | DeadLetter) -> None:
-        if isinstance(verdict, RetryIn):
-            self._channel.retry(message.held, verdict.delay_s)
-        else:
-            self._channel.bury(message.held, verdict.reason)
+        admitted = SqsMessage(message, held)
+        if message.actor_name not in self._actors:
+            log.warning("unknown actor", extra={"actor": message.actor_name})
+            verdict = self._judge(admitted, UnknownActor(message.actor_name))
+            if isinstance(verdict, RetryIn):
+                # While versions run side by side a newer worker may have it, so it stays.
+                self._channel.retry(held, verdict.delay_s)
+                return None
+            # Dramatiq finds that there is no actor, and rejects it through the middleware.
+            admitted.verdict = verdict
+        return admitted
 
     def _hold(self, raw: Mapping[str, Any], now: float) -> Held:
         system = raw.get("Attributes", {})
@@ -164,7 +168,7 @@ class SqsConsumer(Consumer):
             receives=int(system.get("ApproximateReceiveCount", 1)),
             received_at=now,
             extend_at=now + options.visibility_s / 2,
-            heartbeat_until=now + options.hold_limit_s,
+            heartbeat_until=now + MOST_HIDDEN_S,
             attributes=raw.get("MessageAttributes", {}),
             sqs_id=raw.get("MessageId", ""),
             group_id=system.get("MessageGroupId"),

@@ -2,6 +2,7 @@
 
 SqsBrokerError
 ├── QueueUnavailable     a queue cannot be reached (also Dramatiq's connection error)
+│   └── QueueMissing     SQS says that there is none of that name (also Dramatiq's QueueNotFound)
 ├── RedriveMissing       a queue has no dead-letter policy
 ├── MiddlewareRefused    a middleware would lose messages on this broker
 ├── Unsendable           a message that SQS can never take: too large, too late, no group
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Message
-from dramatiq.errors import ActorNotFound, BrokerConnectionError, BrokerError
+from dramatiq.errors import ActorNotFound, BrokerConnectionError, BrokerError, QueueNotFound
 
 
 class SqsBrokerError(BrokerError):
@@ -40,6 +41,10 @@ class QueueUnavailable(SqsBrokerError, BrokerConnectionError):
         )
         self.queue_name = queue_name
         self.reason = reason
+
+
+class QueueMissing(QueueUnavailable, QueueNotFound):
+    """SQS knows no queue of that name."""
 
 
 class RedriveMissing(SqsBrokerError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.lane import Refusal
@@ -26,6 +26,8 @@ class Heartbeat:
         extend: hides up to ten messages for another `visibility_s`.
         given_back: repeats the return of a message that was given back while an
             extension of it was under way, as that would have hidden it again.
+        recall: takes back messages that have waited for a thread for a whole visibility timeout:
+            another process may have one free.
         visibility_s: the visibility timeout, in seconds.
     """
 
@@ -37,8 +39,10 @@ class Heartbeat:
         given_back: Callable[[Held], None],
         visibility_s: float,
         metrics: Metrics,
+        recall: Callable[[Collection[Held]], None] = lambda _: None,
     ) -> None:
         self._held = held
+        self._recall = recall
         self._extend = extend
         self._given_back = given_back
         self._visibility_s = visibility_s
@@ -59,14 +63,21 @@ class Heartbeat:
         self._stopping.set()
 
     def beat(self) -> None:
-        """Extend every message that is due."""
+        """Extend every message that is due, and take back what waits too long."""
         now = time.monotonic()
+        waiting = {held for held in list(self._held.active) if self._waits_too_long(held, now)}
+        if waiting:
+            self._recall(waiting)
         due = [held for held in self._held.everything() if _is_due(held, now)]
         for batch in portions(due, size=lambda _: 0):
             refused = {refusal.held: refusal for refusal in self._extend(batch)}
             self._metrics.add(heartbeats=1, kept_hidden=len(batch) - len(refused))
             for held in batch:
                 self._note(held, refused.get(held))
+
+    def _waits_too_long(self, held: Held, now: float) -> bool:
+        is_waiting = held.began_at is None and held.visibility_s is None
+        return is_waiting and now - held.received_at >= self._visibility_s
 
     def _note(self, held: Held, refusal: Refusal | None) -> None:
         now = time.monotonic()

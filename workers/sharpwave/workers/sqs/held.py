@@ -7,6 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+#: SQS hides a message for at most 12 h after a receive.
+#: Source: AWS, "Amazon SQS visibility timeout".
+MOST_HIDDEN_S = 12 * 3600
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -16,6 +20,7 @@ class Held:
         receives: how often SQS handed the message out, this time included.
         extend_at: when the heartbeat is due, on the monotonic clock.
         heartbeat_until: when the heartbeat gives up, on the monotonic clock.
+        began_at: when a thread began to run it, on the monotonic clock; None while it waits.
         visibility_s: the timeout that gives the message back, once that is decided;
             from then on the heartbeat leaves it alone.
         reason: why the message goes to the dead letters, once that is decided.
@@ -32,10 +37,16 @@ class Held:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sqs_id: str = ""
     group_id: str | None = None
+    began_at: float | None = None
     visibility_s: int | None = None
     reason: str = ""
     is_lost: bool = False
     attempts: int = 0
+
+    @property
+    def handle_until(self) -> float:
+        """Return when SQS gives the message up, whatever is done, on the monotonic clock."""
+        return self.received_at + MOST_HIDDEN_S
 
 
 class HeldSet:

@@ -44,7 +44,8 @@ class LaneOptions:
     Attributes:
         linger_s: longest wait for a batch to fill.
         most_calls: most calls under way at once.
-        attempts: tries per message; retries back off up to 5 s with full jitter.
+        attempts: tries per message where nothing else ends them; retries back off up to 5 s
+            with full jitter.
     """
 
     linger_s: float = 0.025
@@ -63,6 +64,7 @@ class Lane:
         call: sends one batch of at most ten and returns what was refused.
         done: gets the messages SQS accepted.
         gave_up: gets each message that was refused for good, with the code.
+        lives: says whether another try can still help, instead of the number of tries.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Lane:
         done: Callable[[Sequence[Held]], None],
         gave_up: Callable[[Held, str], None],
         retried: Callable[[int], None],
+        lives: Callable[[Held], bool] | None = None,
         options: LaneOptions | None = None,
     ) -> None:
         self._name = name
         self._call, self._done, self._gave_up, self._retried = call, done, gave_up, retried
         self._options = options or LaneOptions()
+        self._lives = lives or (lambda held: held.attempts < self._options.attempts)
         self._items: SimpleQueue[Held | None] = SimpleQueue()
         self._later: list[tuple[float, int, Held]] = []
         self._order = itertools.count()
@@ -185,10 +189,10 @@ class Lane:
         for refusal in refusals:
             held = refusal.held
             held.attempts += 1
-            if refusal.is_final or held.attempts >= self._options.attempts:
+            if refusal.is_final or not self._lives(held):
                 self._gave_up(held, refusal.code)
                 continue
-            most_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2**held.attempts)
+            most_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(held.attempts, 10))
             with self._lock:
                 entry = (now + random.uniform(0, most_s), next(self._order), held)
                 heapq.heappush(self._later, entry)

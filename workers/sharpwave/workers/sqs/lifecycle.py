@@ -1,4 +1,4 @@
-"""Middleware that ties the broker to the life of a worker process."""
+"""Middleware that ties a worker process to the life of its master."""
 
 from __future__ import annotations
 
@@ -8,37 +8,11 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
 
-from dramatiq import Broker, Worker
+from dramatiq import Broker
 from dramatiq.middleware import Middleware
 
-if TYPE_CHECKING:
-    from sharpwave.workers.sqs.broker import SQSBroker
-
 log = logging.getLogger(__name__)
-
-
-class Drain(Middleware):
-    """Stops receiving the moment a worker is told to stop.
-
-    Dramatiq keeps its consumers until the last actor has returned. Here waiting
-    messages go back to the queue at once, and only those running keep it waiting.
-    Give `--worker-shutdown-timeout` less than the orchestrator's grace (25000 ms
-    for 30 s): its default of ten minutes ends in SIGKILL, and then the running
-    messages come back only when their visibility runs out.
-    """
-
-    def __init__(self, broker: SQSBroker) -> None:
-        self._broker = broker
-
-    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        """Learn how many messages can run at once."""
-        self._broker.threads = worker.worker_threads
-
-    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Give back everything that no thread has begun."""
-        self._broker.drain(worker)
 
 
 class DieWithMaster(Middleware):

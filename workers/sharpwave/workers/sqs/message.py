@@ -19,9 +19,16 @@ class RetryIn:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Copy the message to the dead letters with a reason, then delete it."""
+    """Copy the message to the dead letters with a reason, then delete it.
+
+    Attributes:
+        is_exhausted: it was retried as often as it may be.
+        is_expected: its actor says itself that it is not to be retried.
+    """
 
     reason: str
+    is_exhausted: bool = False
+    is_expected: bool = False
 
 
 class SqsMessage(MessageProxy):
@@ -29,7 +36,7 @@ class SqsMessage(MessageProxy):
 
     Attributes:
         held: what SQS said about it.
-        verdict: what a nack does; None buries it.
+        verdict: what becomes of it; None deletes it, or buries it if a middleware failed it.
     """
 
     def __init__(self, message: Message[Any], held: Held) -> None:
@@ -44,11 +51,27 @@ class SqsMessage(MessageProxy):
         self.options = message.options
         self.message_id = message.message_id
         self.message_timestamp = message.message_timestamp
+        # What Dramatiq's Retries counted before, in a body that dramatiq-sqs left.
+        counted = self.options.get("retries")
+        self._retries_before = max(0, counted) if isinstance(counted, int) else 0
+        if self.retries:
+            self.options["retries"] = self.retries
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same message, whichever attempt."""
+        if isinstance(other, SqsMessage):
+            return (self.queue_name, self.held.body) == (other.queue_name, other.held.body)
+        return super().__eq__(other)
 
     @property
     def receives(self) -> int:
         """Return how often SQS has handed this message out, this time included."""
         return self.held.receives
+
+    @property
+    def retries(self) -> int:
+        """Return how many attempts came before this one, as far as SQS can tell."""
+        return self._retries_before + self.held.receives - 1
 
     @property
     def exception(self) -> BaseException | None:

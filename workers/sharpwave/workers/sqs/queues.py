@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sharpwave.workers.sqs.client import SqsClient, code_of
-from sharpwave.workers.sqs.errors import QueueUnavailable
+from sharpwave.workers.sqs.errors import QueueMissing, QueueUnavailable
 
 _FIFO = ".fifo"
 
@@ -136,7 +136,11 @@ class Queues:
         try:
             return str(self._client.get_queue_url(**request)["QueueUrl"])
         except Exception as error:
-            raise QueueUnavailable(name, f"{code_of(error)}: {request['QueueName']}") from error
+            code = code_of(error)
+            # The code depends on the protocol that the SDK speaks.
+            is_missing = code.endswith(("NonExistentQueue", "QueueDoesNotExist"))
+            kind = QueueMissing if is_missing else QueueUnavailable
+            raise kind(name, f"{code}: {request['QueueName']}") from error
 
 
 def dead_letter_name(name: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpwave.workers.sqs.channel import Channel
+from sharpwave.workers.sqs.slots import Reserved
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,10 @@ class Receiver:
     def _run(self, is_spare: bool) -> None:
         patience_s = _SPARE_PATIENCE_S if is_spare else None
         lean = errors = 0
-        while asked := self._channel.slots.take(self._stopping, most=_BATCH, patience_s=patience_s):
-            received = self._poll(asked, is_spare)
+        slots = self._channel.slots
+        while (reserved := slots.take(self._stopping, most=_BATCH, patience_s=patience_s)).count:
+            asked = reserved.count
+            received = self._poll(reserved, is_spare)
             if received is None:
                 errors += 1
                 self._rest(errors)
@@ -112,13 +115,16 @@ class Receiver:
         with self._lock:
             self._pollers -= 1
 
-    def _poll(self, asked: int, is_spare: bool) -> int | None:
+    def _poll(self, reserved: Reserved, is_spare: bool) -> int | None:
         """Receive once; return how many messages came, None after an error."""
         received = 0
         began = time.monotonic()
         wait_s = self._options.spare_wait_s if is_spare else self._options.wait_s
+        if reserved.is_promised:
+            # Slots that other queues could use are not kept for the length of a long poll.
+            wait_s = 0
         try:
-            messages = self._channel.receive(asked, wait_s)
+            messages = self._channel.receive(reserved.count, wait_s)
             took_s = time.monotonic() - began
             received = len(messages)
             self._count(received, took_s)
@@ -134,7 +140,7 @@ class Receiver:
             )
             return None
         finally:
-            self._channel.slots.give_back(asked, received=received)
+            self._channel.slots.give_back(reserved, received=received)
 
     def _count(self, received: int, took_s: float) -> None:
         self._channel.metrics.add(receives=1, received=received, empty_receives=not received)

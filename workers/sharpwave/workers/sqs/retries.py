@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import logging
 import random
+import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from dramatiq import Broker, Message, MessageProxy
 from dramatiq.errors import Retry
-from dramatiq.middleware import Middleware, Shutdown
+from dramatiq.middleware import Middleware, MiddlewareError, Shutdown
 
+from sharpwave.workers.sqs.held import MOST_HIDDEN_S
 from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
 
 log = logging.getLogger(__name__)
 
-#: SQS hides a message for at most 12 h, counted from its receive; a minute is kept in hand.
-MAX_BACKOFF_S = 12 * 3600 - 60
+#: The 12 h count from the receive; a minute is kept in hand.
+MAX_BACKOFF_S = MOST_HIDDEN_S - 60
+_MAX_RETRIES = 9
+_MIN_BACKOFF_MS = 1_000
+_MAX_BACKOFF_MS = 3_600_000
 
 RetryWhen = Callable[[int, BaseException], bool]
 
@@ -47,37 +53,51 @@ class VisibilityRetries(Middleware):
     letters with the reason. `dramatiq.errors.Retry(delay=...)` is honoured, and
     an actor interrupted by shutdown gives its message back at once.
 
-    SQS also counts a message that was received and given back at shutdown, so
+    To the rest of Dramatiq a retry is what it is with its own Retries: the message
+    is not failed, `retries` among its options counts the attempts, and the hooks of
+    an enqueue are called with the delay, although nothing is sent. Only the last
+    attempt is a nack.
+
+    SQS also counts a message that was received and given back without a run, so
     set maxReceiveCount of the redrive policy to twice the wanted attempts.
 
     Args:
         max_retries: receives after the first; None for no limit. Also an actor or
             message option, as are the next three (in milliseconds, like Dramatiq's).
-        min_backoff: delay after the first failure, in milliseconds.
+        min_backoff: delay after the first failure, in milliseconds; SQS counts whole
+            seconds, so any but 0 is rounded up.
         max_backoff: longest delay, in milliseconds, at most 12 h.
         retry_when: decides instead of `max_retries`, given the number of retries so
             far and the exception.
+        on_retry_exhausted: only an actor or message option: the actor that is sent
+            the message and `{"retries": ..., "max_retries": ...}` after the last attempt.
+
+    Raises:
+        ValueError: a number is negative.
     """
 
     def __init__(
         self,
         *,
-        max_retries: int | None = 9,
-        min_backoff: int = 1_000,
-        max_backoff: int = 3_600_000,
+        max_retries: int | None = _MAX_RETRIES,
+        min_backoff: int | None = None,
+        max_backoff: int | None = None,
         retry_when: RetryWhen | None = None,
     ) -> None:
         self._defaults: dict[str, Any] = {
             "max_retries": max_retries,
-            "min_backoff": min_backoff,
-            "max_backoff": max_backoff,
+            "min_backoff": _MIN_BACKOFF_MS if min_backoff is None else min_backoff,
+            "max_backoff": _MAX_BACKOFF_MS if max_backoff is None else max_backoff,
             "retry_when": retry_when,
         }
+        for name in ("max_retries", "min_backoff", "max_backoff"):
+            if (value := self._defaults[name]) is not None and value < 0:
+                raise ValueError(f"{name} is {value!r}; it must be 0 or more")
 
     @property
     def actor_options(self) -> set[str]:
         """Return the options that actors may set."""
-        return {"throws", *self._defaults}
+        return {"throws", "on_retry_exhausted", *self._defaults}
 
     def after_process_message(
         self,
@@ -87,44 +107,101 @@ class VisibilityRetries(Middleware):
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
-        """Fail the message and attach the verdict, if its actor raised."""
-        if exception is None or not isinstance(message, SqsMessage):
+        """Decide what becomes of the message, if its actor raised."""
+        if exception is not None and isinstance(message, SqsMessage):
+            self.fail(broker, message, exception)
+
+    def fail(self, broker: Broker, message: SqsMessage, exception: BaseException) -> None:
+        """Attach the verdict to a message that failed with an exception, and tell who listens."""
+        verdict = self.judge(broker, message, exception)
+        if isinstance(verdict, RetryIn) or verdict.is_exhausted:
+            message.options["retries"] = message.retries + 1
+        message.options["traceback"] = traceback.format_exc(limit=30)
+        message.options["requeue_timestamp"] = int(time.time() * 1000)
+        if isinstance(verdict, DeadLetter):
+            message.fail()
+            if verdict.is_exhausted:
+                verdict = self._exhausted(broker, message, verdict)
+            message.verdict = verdict
             return
-        message.fail()
-        message.verdict = self.judge(broker, message, exception)
-        if isinstance(message.verdict, RetryIn):
-            log.info(
-                "retry later",
-                extra={"message_id": message.message_id, "delay_s": message.verdict.delay_s},
-            )
+        message.verdict = verdict
+        log.info(
+            "retry later", extra={"message_id": message.message_id, "delay_s": verdict.delay_s}
+        )
+        # As if a copy were enqueued: what counts retries or traces messages listens to that.
+        delay_ms = round(verdict.delay_s * 1000)
+        try:
+            broker.emit_before("enqueue", message, delay_ms)
+            broker.emit_after("enqueue", message, delay_ms)
+        except MiddlewareError:
+            log.warning("a retry is not skipped", extra={"message_id": message.message_id})
 
     def judge(
         self, broker: Broker, message: SqsMessage, exception: BaseException
     ) -> RetryIn | DeadLetter:
         """Say what becomes of a message that failed with an exception."""
-        actor = broker.actors.get(message.actor_name)
-        actor_options = actor.options if actor is not None else {}
+        try:
+            return self._judge(broker, message, exception)
+        except Exception as error:
+            # Options that cannot be read, or a predicate that raises.
+            log.error("not judged", extra={"message_id": message.message_id, "error": _text(error)})
+            if message.retries >= (self._defaults["max_retries"] or _MAX_RETRIES):
+                return DeadLetter(f"its options cannot be used: {_text(exception)}")
+            return RetryIn(backoff_s(message.receives, min_s=1))
+
+    def _judge(
+        self, broker: Broker, message: SqsMessage, exception: BaseException
+    ) -> RetryIn | DeadLetter:
+        actor_options = _options_of(broker, message)
 
         def option(name: str) -> Any:
             return message.options.get(name, actor_options.get(name, self._defaults.get(name)))
 
-        throws = actor_options.get("throws")
+        throws = message.options.get("throws") or actor_options.get("throws")
         if throws and isinstance(exception, throws):
-            return DeadLetter(f"never retried: {_text(exception)}")
+            return DeadLetter(f"never retried: {_text(exception)}", is_expected=True)
         if isinstance(exception, Shutdown):
             return RetryIn(0)
-        retries = message.receives - 1
+        retries = message.retries
         retry_when: RetryWhen | None = actor_options.get("retry_when", self._defaults["retry_when"])
         if retry_when is not None:
             if not retry_when(retries, exception):
-                return DeadLetter(f"not to be retried: {_text(exception)}")
+                reason = f"not to be retried: {_text(exception)}"
+                return DeadLetter(reason, is_exhausted=True)
         elif (most := option("max_retries")) is not None and retries >= most:
-            return DeadLetter(f"retries exceeded ({message.receives} receives): {_text(exception)}")
+            reason = f"retries exceeded ({message.receives} receives): {_text(exception)}"
+            return DeadLetter(reason, is_exhausted=True)
         if isinstance(exception, Retry) and exception.delay is not None:
             return RetryIn(exception.delay / 1000)
         min_s, max_s = option("min_backoff") / 1000, option("max_backoff") / 1000
-        return RetryIn(backoff_s(message.receives, min_s=min_s, max_s=max_s))
+        return RetryIn(backoff_s(retries + 1, min_s=min_s, max_s=max_s))
+
+    def _exhausted(self, broker: Broker, message: SqsMessage, verdict: DeadLetter) -> DeadLetter:
+        """Send the message to the actor that is to hear of its end, if there is one."""
+        actor_options = _options_of(broker, message)
+        target = message.options.get("on_retry_exhausted") or actor_options.get(
+            "on_retry_exhausted"
+        )
+        if not target:
+            return verdict
+        most = actor_options.get("max_retries", self._defaults["max_retries"])
+        numbers = {
+            "retries": message.retries,
+            "max_retries": message.options.get("max_retries", most),
+        }
+        try:
+            broker.get_actor(target).send(message.asdict(), numbers)
+        except Exception as error:
+            # Another attempt would be one too many, so the dead letter says it.
+            log.critical("on_retry_exhausted not sent", extra={"actor": target}, exc_info=True)
+            return DeadLetter(f"{verdict.reason}; {target} was not told: {_text(error)}")
+        return verdict
 
 
 def _text(exception: BaseException) -> str:
     return f"{type(exception).__name__}: {exception}"
+
+
+def _options_of(broker: Broker, message: SqsMessage) -> dict[str, Any]:
+    actor = broker.actors.get(message.actor_name)
+    return actor.options if actor is not None else {}
