@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version
 
 import pytest
 
@@ -87,11 +88,35 @@ def test_help_loads_nothing_heavy() -> None:
 def test_misuse_exits_with_2_and_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert cli.main(argv) == 2
+
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("sharpwave: ")
+    assert "--help`" in line
+
+
+@pytest.mark.parametrize("argv", [["--json"], ["nonsense", "--json"], ["queues", "--json", "-x"]])
+def test_misuse_is_told_in_json_where_json_is_asked_for(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == 2
+
+    shown = json.loads(capsys.readouterr().err)
+    assert shown["kind"] == "Misused"
+    assert "--help`" in shown["error"]
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--json", "--version"]])
+def test_the_release_is_told(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(argv)
 
-    assert end.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    shown = capsys.readouterr().out
+    expected = version("sharpwave")
+    assert end.value.code == 0
+    assert shown == (
+        f"sharpwave {expected}\n" if len(argv) == 1 else f'{{"version":"{expected}"}}\n'
+    )
 
 
 @pytest.mark.parametrize(

@@ -328,10 +328,9 @@ def _config() -> Config:
 
 def _local_credentials() -> dict[str, Any]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    if urlsplit(endpoint).hostname not in _LOCAL or os.environ.get("AWS_ACCESS_KEY_ID"):
+    if urlsplit(endpoint).hostname not in _LOCAL:
         return {}
-    return {
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-        "region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-    }
+    region = {"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return region
+    return {"aws_access_key_id": "test", "aws_secret_access_key": "test", **region}

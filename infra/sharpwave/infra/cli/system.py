@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments, command, family
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, plural, table, when
 from sharpwave.infra.cli.settings import deployment
 
@@ -58,6 +59,7 @@ def _add_archive(target: "Parser") -> None:
 
 
 def _up(args: Arguments) -> Answer:
+    need("local")
     from sharpwave.infra.stack import Stack, StackOptions, set_aside
     from sharpwave.infra.upkeep import Upkeep, tell, until_signalled
 
@@ -115,13 +117,16 @@ def _announce(args: Arguments, stack: "Stack") -> None:
 
 
 def _pump(args: Arguments) -> Answer:
+    need("workers")
     from sharpwave.infra.pumping import run_pump
 
     _pass_on(args)
+    deployment(args).check()
     return Answer(ok=run_pump() == 0)
 
 
 def _run(args: Arguments) -> Answer:
+    need("workers")
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.stack import worker_argv
     from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -129,6 +134,7 @@ def _run(args: Arguments) -> Answer:
     if args.queue not in WORK_QUEUE_NAMES:
         raise Misused(f"{args.queue!r} is no work queue; there are: {', '.join(WORK_QUEUE_NAMES)}")
     _pass_on(args)
+    deployment(args).check()
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
     os.execv(argv[0], argv)
