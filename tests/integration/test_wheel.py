@@ -1,4 +1,4 @@
-"""What `make wheel` builds is the whole package: an agent runs from it, a command says its needs."""
+"""What `make wheel` builds is the whole package, from which an agent runs."""
 
 import os
 import subprocess

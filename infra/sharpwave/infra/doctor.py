@@ -15,6 +15,7 @@ from sharpwave.infra.items import Item, Items
 from sharpwave.infra.provision import survey
 from sharpwave.infra.queues_admin import QueueView, list_queues, paused_queues
 from sharpwave.infra.steps import Step
+from sharpwave.infra.workforce import is_silent, wanted
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
@@ -24,8 +25,6 @@ from sharpwave.workers.expiry import DUE_MARK
 MAX_SKEW_S = 5.0
 #: Deadlines that passed longer ago than this should have been handed out.
 OVERDUE_AFTER_S = 600.0
-#: A process that reported longer ago than this is taken for dead.
-STALE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +160,7 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
         for beat in Items(deployment).query(PIPELINE, keys.heartbeat("").pk)
         if not beat.get("draining") and beat.get("ttl", now) >= now
     ]
-    living = [beat for beat in beats if now - float(beat.get("at", 0)) <= STALE_AFTER_S]
+    living = [beat for beat in beats if not is_silent(beat, now)]
     served = {queue for beat in living for queue in beat.get("queues", ())}
     if not living:
         yield _idle(views)
@@ -173,8 +172,13 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
             yield _wrong(
                 "process", what, "read its log; it goes on by itself once the cause is gone"
             )
+    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
     for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
-        yield _wrong("process", f"no worker takes from {queue}", f"sharpwave workers run {queue}")
+        # Whatever `up` runs, it ends again what an operator scaled to nothing.
+        is_wish = queue in none_wanted
+        what = f"no worker takes from {queue}" + (": it is scaled to 0" if is_wish else "")
+        mend = f"sharpwave workers scale {queue}=1" if is_wish else f"sharpwave workers run {queue}"
+        yield _wrong("process", what, mend)
 
 
 def _idle(views: list[QueueView]) -> Ailment:
@@ -186,12 +190,16 @@ def _idle(views: list[QueueView]) -> Ailment:
 
 
 def _silent(beat: Item, served: set[str], now: float) -> Ailment:
-    what = f"{beat['SK']} last reported {now - float(beat.get('at', 0)):.0f} s ago"
+    name = str(beat["SK"])
+    what = f"{name} last reported {now - float(beat.get('at', 0)):.0f} s ago: ended or frozen"
     queues = set(beat.get("queues", ()))
     if queues and queues <= served:
         return _note("process", f"{what}; others serve its queues")
     missing = [f"sharpwave workers run {queue}" for queue in sorted(queues - served)]
-    return _wrong("process", what, ", and ".join(missing) or "sharpwave pump")
+    again = ", and ".join(missing) or "sharpwave pump"
+    host, _, pid = name.rpartition(":")
+    frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
+    return _wrong("process", what, f"{again}; if it is frozen: {frozen}, and it is started again")
 
 
 def _pauses(deployment: Deployment) -> Iterator[Ailment]:

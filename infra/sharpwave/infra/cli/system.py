@@ -77,9 +77,19 @@ def _up(args: Arguments) -> Answer:
         _announce(args, stack)
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
-        if screen:
-            print("\ndraining", file=screen, flush=True)
+        if not args.json:
+            print(f"\ndraining; {_end_of_state(args)}", file=sys.stderr, flush=True)
     return Answer()
+
+
+def _end_of_state(args: Arguments) -> str:
+    """Say what becomes of tables and queues at the end."""
+    if args.backend == "external":
+        return "tables and queues stay where they are"
+    if args.state:
+        return f"tables and queues are kept in {args.state}, streams begin anew"
+    keep = "; --state DIR keeps them" if args.backend == "embedded" else ""
+    return f"tables and queues are in memory and go with it{keep}"
 
 
 def _backend(args: Arguments) -> "Backend":
@@ -111,7 +121,8 @@ def _announce(args: Arguments, stack: "Stack") -> None:
         f"Sharpwave is up. Nothing here is isolated between agents: that is IAM's work, at AWS.\n"
         f"  export AWS_ENDPOINT_URL={url}\n"
         f"  sharpwave agents add my-agent     then send, inbox, trace, doctor\n"
-        f"  logs and archive: {stack.folder}      Ctrl-C drains and stops"
+        f"  logs and archive: {stack.folder}\n"
+        f"  Ctrl-C drains and stops: {_end_of_state(args)}"
     )
     emit(Answer(data, text), as_json=args.json)
 
