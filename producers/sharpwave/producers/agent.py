@@ -191,4 +191,4 @@ class Agent(Surface[Identity]):
         try:
             self._driver.run(settling.give_back(list(waiting)))
         except AgentError as error:
-            log.warning("give_back_failed", extra={"reason": str(error)})
+            log.warning("give_back_failed: %s", error)

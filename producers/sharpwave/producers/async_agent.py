@@ -186,7 +186,7 @@ class AsyncAgent(AsyncSurface[Identity]):
         try:
             await self._driven().run(settling.give_back(list(waiting)))
         except AgentError as error:
-            log.warning("give_back_failed", extra={"reason": str(error)})
+            log.warning("give_back_failed: %s", error)
 
 
 def _session() -> Any:

@@ -19,7 +19,7 @@ from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
 from sharpwave.schemas.times import now
-from sharpwave.workers import ticks
+from sharpwave.workers import logs, ticks
 from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.adapters.archives import open_archive
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
@@ -88,8 +88,8 @@ def clients(meter: CallMeter | None = None) -> Clients:
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings()
+    logs.set_up(settings.log)
     meter = CallMeter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
