@@ -162,23 +162,28 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
     ]
     living = [beat for beat in beats if not is_silent(beat, now)]
     served = {queue for beat in living for queue in beat.get("queues", ())}
+    # Whatever `up` runs, it ends again what an operator scaled to nothing.
+    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
     if not living:
         yield _idle(views)
     for beat in beats:
         if beat not in living:
-            yield _silent(beat, served, now)
+            yield _silent(beat, served, none_wanted, now)
         if beat in living and beat.get("failing_shards"):
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
             yield _wrong(
                 "process", what, "read its log; it goes on by itself once the cause is gone"
             )
-    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
     for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
-        # Whatever `up` runs, it ends again what an operator scaled to nothing.
-        is_wish = queue in none_wanted
-        what = f"no worker takes from {queue}" + (": it is scaled to 0" if is_wish else "")
-        mend = f"sharpwave workers scale {queue}=1" if is_wish else f"sharpwave workers run {queue}"
-        yield _wrong("process", what, mend)
+        why = ": it is scaled to 0" if queue in none_wanted else ""
+        what = f"no worker takes from {queue}{why}"
+        yield _wrong("process", what, _serve(queue, none_wanted))
+
+
+def _serve(queue: str, none_wanted: set[str]) -> str:
+    """Give the command that lets a worker take from a queue."""
+    verb, number = ("scale", "=1") if queue in none_wanted else ("run", "")
+    return f"sharpwave workers {verb} {queue}{number}"
 
 
 def _idle(views: list[QueueView]) -> Ailment:
@@ -189,13 +194,13 @@ def _idle(views: list[QueueView]) -> Ailment:
     return _note("process", "no pump or worker reports", "sharpwave up")
 
 
-def _silent(beat: Item, served: set[str], now: float) -> Ailment:
+def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> Ailment:
     name = str(beat["SK"])
     what = f"{name} last reported {now - float(beat.get('at', 0)):.0f} s ago: ended or frozen"
     queues = set(beat.get("queues", ()))
     if queues and queues <= served:
         return _note("process", f"{what}; others serve its queues")
-    missing = [f"sharpwave workers run {queue}" for queue in sorted(queues - served)]
+    missing = [_serve(queue, none_wanted) for queue in sorted(queues - served)]
     again = ", and ".join(missing) or "sharpwave pump"
     host, _, pid = name.rpartition(":")
     frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
