@@ -10,7 +10,7 @@ from typing import Literal
 from sharpwave.infra import parked
 from sharpwave.infra.agents_admin import AgentView, list_agents
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import OperationFailed, translated
+from sharpwave.infra.errors import OperationFailed, Unreachable, translated
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.provision import survey
 from sharpwave.infra.queues_admin import QueueView, list_queues, paused_queues
@@ -43,7 +43,9 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
     try:
         found = list(_endpoint(deployment))
     except OperationFailed as error:
-        return [_wrong("endpoint", str(error), "sharpwave up")]
+        # What credentials or settings lack, their own text says.
+        mend = "sharpwave up" if isinstance(error, Unreachable) else ""
+        return [_wrong("endpoint", str(error), mend)]
     structure = list(_structure(deployment))
     found += structure
     if not any(ailment.level == "wrong" for ailment in structure):

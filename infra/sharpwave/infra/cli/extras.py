@@ -15,8 +15,8 @@ MODULES = {
     "local": ("rich",),
     "demo": ("matplotlib",),
 }
-#: What each extra holds beside its own modules.
-INCLUDED = {"workers": ("async", "dax"), "local": ("workers",), "demo": ("local",)}
+#: What each extra holds beside its own modules; what agents alone use is not asked for here.
+INCLUDED = {"local": ("workers",), "demo": ("local",)}
 
 
 def need(extra: str) -> None:
