@@ -11,7 +11,7 @@ from importlib.metadata import version
 import pytest
 
 from sharpwave.infra import cli
-from sharpwave.infra.cli import command
+from sharpwave.infra.cli import command, system
 from sharpwave.infra.cli.output import Answer
 from sharpwave.infra.errors import Missing, Misused
 
@@ -227,3 +227,16 @@ def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
         with pytest.raises(Misused, match="needs --yes"):
             confirm(argparse.Namespace(yes=False, dry_run=False), "Delete everything?")
         confirm(argparse.Namespace(yes=True, dry_run=False), "Delete everything?")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "in memory and go with it; --state DIR keeps them"),
+        (["--backend", "moto"], "in memory and go with it"),
+        (["--state", "kept"], "kept in kept, streams begin anew"),
+        (["--backend", "external"], "stay where they are"),
+    ],
+)
+def test_ctrl_c_says_what_becomes_of_tables_and_queues(argv: list[str], said: str) -> None:
+    assert system.end_of_state(whole().parse_args(["up", *argv])).endswith(said)

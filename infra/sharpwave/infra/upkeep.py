@@ -56,8 +56,8 @@ class Upkeep:
         # Nothing is started in its place: without tables every agent would talk to a system that
         # forgot it, and a kill saved nothing even where a folder for the state was given.
         raise BackendDied(
-            f"backend {backend.name!r} died, and the tables and queues it held are gone with it;"
-            f" the archive and the logs are in {self._stack.folder}; run `sharpwave up` again"
+            f"backend {backend.name!r} died, and what its tables and queues held since it began is"
+            f" gone; the archive and the logs are in {self._stack.folder}; run `sharpwave up` again"
         )
 
     def _obey(self) -> None:

@@ -105,5 +105,5 @@ def test_a_backend_that_dies_ends_it_with_1_and_says_what_is_gone(up: Callable[[
     assert code == 1
     assert time.monotonic() - began < 15
     assert told["kind"] == "BackendDied"
-    assert "the tables and queues it held are gone" in told["error"]
+    assert "what its tables and queues held since it began is gone" in told["error"]
     assert str(served.folder / "run") in told["error"]

@@ -78,11 +78,11 @@ def _up(args: Arguments) -> Answer:
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
         if not args.json:
-            print(f"\ndraining; {_end_of_state(args)}", file=sys.stderr, flush=True)
+            print(f"\ndraining; {end_of_state(args)}", file=sys.stderr, flush=True)
     return Answer()
 
 
-def _end_of_state(args: Arguments) -> str:
+def end_of_state(args: Arguments) -> str:
     """Say what becomes of tables and queues at the end."""
     if args.backend == "external":
         return "tables and queues stay where they are"
@@ -122,7 +122,7 @@ def _announce(args: Arguments, stack: "Stack") -> None:
         f"  export AWS_ENDPOINT_URL={url}\n"
         f"  sharpwave agents add my-agent     then send, inbox, trace, doctor\n"
         f"  logs and archive: {stack.folder}\n"
-        f"  Ctrl-C drains and stops: {_end_of_state(args)}"
+        f"  Ctrl-C drains and stops: {end_of_state(args)}"
     )
     emit(Answer(data, text), as_json=args.json)
 
