@@ -11,7 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test paths bench chaos lint up synth lock clean
+.PHONY: help setup demo test paths bench chaos lint up synth wheel lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ up: setup  ## Run the whole system here until Ctrl-C; ARGS="--port 4566 --agent 
 
 synth: setup  ## Write tables and queues as a CloudFormation template into build/.
 	@$(BIN)/sharpwave synth $(ARGS)
+
+wheel: setup  ## Build the package into dist/, to be installed anywhere by pip.
+	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 
 lock: setup  ## Rewrite the locks from pyproject.toml.
 	@$(COMPILE) pyproject.toml --extra demo --group dev \

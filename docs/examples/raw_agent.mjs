@@ -40,6 +40,18 @@ async function put(table, pk, id, attributes) {
   await dynamodb.send(new PutItemCommand({ TableName: table, Item, ConditionExpression }));
 }
 
+// Reads JSON as JSON.parse does, but keeps as text each number that would lose digits: those of more
+// than 15 that are no safe integer. BigInt(text), or a decimal library, calculates with them.
+function parse(json) {
+  const tokens = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+  const isExact = (token) =>
+    token.replace(/[eE].*|\D/g, "").replace(/^0+/, "").length <= 15 ||
+    Number.isSafeInteger(Number(token));
+  return JSON.parse(
+    json.replace(tokens, (token) => (token[0] === '"' || isExact(token) ? token : `"${token}"`)),
+  );
+}
+
 const decisionId = `dec_${randomUUID()}`;
 const signalId = `sig_${randomUUID()}`;
 await put("agent_decisions", `agent:${agent}#decision#SOURCE_SELECTION`, decisionId, {
@@ -54,7 +66,7 @@ await put("agent_signals", `signal#WHALE_ACTIVITY#${agent}`, signalId, {
   signal_type: { S: "WHALE_ACTIVITY" },
   source_agent: { S: agent },
   target_agents: { L: [{ S: agent }] },
-  data: { M: { whale_count: { N: "5" } } },
+  data: { M: { whale_count: { N: "5" }, order_id: { N: "9007199254740993" } } },
 });
 
 const { QueueUrl } = await sqs.send(new GetQueueUrlCommand({ QueueName: `inbox-${agent}` }));
@@ -63,7 +75,7 @@ while (!worked) {
   const asked = { QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 20 };
   const { Messages = [] } = await sqs.send(new ReceiveMessageCommand(asked));
   for (const { Body, ReceiptHandle } of Messages) {
-    const body = JSON.parse(Body);
+    const body = parse(Body);
     if (body.kind === "signal") {
       // Other kinds tell of refused records; here they are dropped.
       const { table, PK, SK } = body.row;

@@ -1,6 +1,6 @@
 """An agent on the SDK: register, send a signal, work the inbox, decide once per delivery.
 
-pip install sharpwave
+pip install .                # in a checkout of sharpwave
 AWS_ENDPOINT_URL=http://127.0.0.1:4566 python sdk_agent.py
 """
 

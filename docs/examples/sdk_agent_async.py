@@ -1,6 +1,6 @@
 """An asynchronous agent: the same methods, awaited.
 
-pip install 'sharpwave[async]'
+pip install '.[async]'       # in a checkout of sharpwave
 AWS_ENDPOINT_URL=http://127.0.0.1:4566 python sdk_agent_async.py
 """
 

@@ -294,3 +294,20 @@ def test_a_start_that_fails_leaves_nothing_running(
         supervisor.start()
 
     assert supervisor.status() == []
+
+
+def test_killing_waits_for_nobody_and_restarts_nothing(
+    service: Callable[..., Service], log: Path, changes: list[Change]
+) -> None:
+    services = [service(STUBBORN, name=name, grace_s=60) for name in ("one", "two")]
+    supervisor = Supervisor(services, report=changes.append, backoff=QUICK)
+    supervisor.start()
+    eventually("both run", lambda: lines(log) == ["up", "up"])
+    groups = [each.pid for each in supervisor.status() if each.pid]
+
+    supervisor.kill()
+
+    assert supervisor.status() == []
+    assert not any(map(group_exists, groups))
+    assert sorted(change.what for change in changes) == ["started", "started", "stopped", "stopped"]
+    supervisor.stop()

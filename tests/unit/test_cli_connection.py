@@ -147,5 +147,5 @@ def test_a_region_that_is_missing_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     deployment = connect({})
 
     for service in ("dynamodb", "sqs"):
-        with pytest.raises(errors.Denied, match="AWS_REGION"):
+        with pytest.raises(errors.Denied, match="export AWS_DEFAULT_REGION"):
             getattr(deployment, service)

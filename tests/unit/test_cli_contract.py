@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version
 
 import pytest
 
 from sharpwave.infra import cli
-from sharpwave.infra.cli import command
+from sharpwave.infra.cli import command, system
 from sharpwave.infra.cli.output import Answer
 from sharpwave.infra.errors import Missing, Misused
 
@@ -87,11 +88,35 @@ def test_help_loads_nothing_heavy() -> None:
 def test_misuse_exits_with_2_and_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert cli.main(argv) == 2
+
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("sharpwave: ")
+    assert "--help`" in line
+
+
+@pytest.mark.parametrize("argv", [["--json"], ["nonsense", "--json"], ["queues", "--json", "-x"]])
+def test_misuse_is_told_in_json_where_json_is_asked_for(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == 2
+
+    shown = json.loads(capsys.readouterr().err)
+    assert shown["kind"] == "Misused"
+    assert "--help`" in shown["error"]
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["--json", "--version"]])
+def test_the_release_is_told(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(argv)
 
-    assert end.value.code == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    shown = capsys.readouterr().out
+    expected = version("sharpwave")
+    assert end.value.code == 0
+    assert shown == (
+        f"sharpwave {expected}\n" if len(argv) == 1 else f'{{"version":"{expected}"}}\n'
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,3 +227,16 @@ def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
         with pytest.raises(Misused, match="needs --yes"):
             confirm(argparse.Namespace(yes=False, dry_run=False), "Delete everything?")
         confirm(argparse.Namespace(yes=True, dry_run=False), "Delete everything?")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "in memory and go with it; --state DIR keeps them"),
+        (["--backend", "moto"], "in memory and go with it"),
+        (["--state", "kept"], "kept in kept, streams begin anew"),
+        (["--backend", "external"], "stay where they are"),
+    ],
+)
+def test_ctrl_c_says_what_becomes_of_tables_and_queues(argv: list[str], said: str) -> None:
+    assert system.end_of_state(whole().parse_args(["up", *argv])).endswith(said)

@@ -13,6 +13,7 @@ from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 COMMAND = re.compile(r"^ {4}(sharpwave .+?)(?:  +#.*|)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([\w./-]+)(?:#[^)]*)?\)")
 
@@ -32,6 +33,19 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
     targets = LINK.findall(document.read_text())
 
     assert [name for name in targets if not (document.parent / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *EXAMPLES], ids=lambda path: path.name)
+def test_nothing_is_installed_by_a_name_that_no_index_has(document: Path) -> None:
+    assert re.findall(r"pip install '?sharpwave.*", document.read_text()) == []
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *EXAMPLES], ids=lambda path: path.name)
+def test_every_aws_line_for_sqs_names_its_endpoint(document: Path) -> None:
+    """Version 1 of the AWS CLI heeds AWS_ENDPOINT_URL for DynamoDB, not for SQS."""
+    commands = re.findall(r"aws sqs [^\n`]*", document.read_text().replace("\\\n", " "))
+
+    assert [each for each in commands if "--endpoint-url" not in each] == []
 
 
 def test_the_deployment_guide_lists_every_setting_with_its_meaning() -> None:

@@ -1,85 +1,39 @@
 """The published JSON Schemas are the models', and say yes and no to the same records."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from sharpwave.schemas import export, messages
+from sharpwave.schemas import examples, export, messages
 from sharpwave.schemas.faults import validate
 from sharpwave.schemas.numbers import parse_json
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "json"
 MOMENT = 1_760_797_800
 
+#: The published examples, with what older agents write beside it.
 DECISION: dict[str, Any] = {
-    "PK": "agent:market-hunter#decision#SOURCE_SELECTION",
+    **examples.DECISION,
     "SK": "2025-10-18T14:30:00Z#dec_abc123",
-    "agent_id": "market-hunter",
-    "agent_version": "1.0.0",
-    "decision_id": "dec_abc123",
-    "decision_type": "SOURCE_SELECTION",
-    "timestamp": MOMENT,
     "iso_timestamp": "2025-10-18T14:30:00Z",
     "context": {"market": {"volatility": "high"}, "cycle": 142, "parent_decision_id": None},
-    "reasoning": {"scores": {"derivatives": 0.87}, "patterns_applied": ["pattern_whale_pump"]},
-    "outcome": {"success": True, "quality_score": 0.85, "latency_ms": 1200, "errors": []},
-    "ttl": MOMENT + 90 * 86_400,
     "is_stm": True,
 }
 SIGNAL: dict[str, Any] = {
+    **examples.SIGNAL,
     "PK": "signal#WHALE_ACTIVITY",
-    "SK": "2025-10-18T14:30:00Z#sig_xyz789",
-    "signal_id": "sig_xyz789",
-    "signal_type": "WHALE_ACTIVITY",
-    "source_agent": "market-hunter",
-    "target_agents": ["risk-manager", "trade-executor"],
-    "timestamp": MOMENT,
-    "iso_timestamp": "2025-10-18T14:30:00Z",
-    "severity": "high",
-    "confidence": 0.85,
-    "data": {"whale_count": 5, "exchanges": ["binance", "coinbase"]},
-    "context": {"market_condition": "bullish"},
-    "recommended_action": "MONITOR_CLOSELY",
     "processing_status": {"trade-executor": {"status": "PENDING", "processed_at": None}},
-    "ttl": MOMENT + 86_400,
-}
-MEMORY: dict[str, Any] = {
-    "PK": "agent:market-hunter#memory#NOTE",
-    "SK": "2025-10-18T14:30:00.000Z#mem_1",
-    "agent_id": "market-hunter",
-    "memory_id": "mem_1",
-    "memory_type": "NOTE",
-    "timestamp": MOMENT,
-    "iso_timestamp": "2025-10-18T14:30:00.000Z",
-    "event_time": "2008-10-10",
-    "data": {"text": "whales gather"},
-}
-STATE: dict[str, Any] = {
-    "PK": "agent:market-hunter",
-    "SK": "CURRENT",
-    "agent_id": "market-hunter",
-    "state_type": "CURRENT",
-    "current_cycle": 142,
-    "last_updated": MOMENT,
-    "configuration": {"learning_rate": 0.1},
-    "version": 156,
-}
-REGISTRATION: dict[str, Any] = {
-    "PK": "agent:risk-manager",
-    "SK": "REGISTRATION",
-    "agent_id": "risk-manager",
-    "subscriptions": ["WHALE_ACTIVITY"],
-    "registered_at": MOMENT,
 }
 RECORDS = {
     "decision": DECISION,
     "signal": SIGNAL,
-    "memory_entry": MEMORY,
-    "state": STATE,
-    "registration": REGISTRATION,
+    "memory_entry": dict(examples.MEMORY_ENTRY),
+    "state": dict(examples.STATE),
+    "registration": dict(examples.REGISTRATION),
 }
 KINDS = {"memory_entry": "memory"}
 
@@ -111,6 +65,28 @@ def test_every_schema_is_a_valid_schema_with_a_versioned_id_and_no_host(name: st
 
     assert schema["$id"] == f"sharpwave/{name}/v1.json"
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
+@pytest.mark.parametrize("name", export.NAMES)
+def test_every_schema_shows_an_example_that_it_takes(name: str) -> None:
+    [example] = export.schema(name)["examples"]
+
+    assert is_valid(name, example)
+    if name in RECORDS:
+        assert validate(KINDS.get(name, name), example, stored_at=MOMENT)  # type: ignore[arg-type]
+    elif name.endswith("_message"):
+        assert messages.parse_message(json.dumps(example)) is not None
+    else:
+        model = next(each.model for each in export.PUBLISHED if each.name == name)
+        assert model.model_validate(example)
+
+
+def test_the_examples_are_about_one_signal() -> None:
+    delivery = examples.SIGNAL_MESSAGE
+
+    assert delivery["signal_id"] == examples.SIGNAL["signal_id"]
+    assert delivery["target_agent"] == examples.REGISTRATION["agent_id"]
+    assert examples.SIGNAL["signal_type"] in examples.REGISTRATION["subscriptions"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:

@@ -1,5 +1,6 @@
 """A refused record is told what is wrong, where, and what to do, by a stable code."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -81,9 +82,9 @@ def test_what_is_missing_is_named(name: str) -> None:
         ({"PK": "agent:ann#decision#HEDGE"}, "expected 'agent:ann#decision#TRADE'"),
         ({"SK": "2025-10-18T14:30:00.000Z#d2"}, "is not <iso_timestamp>#d1"),
         ({"SK": "2025-10-18T14:31:00.000Z#d1"}, "another moment"),
-        ({"schema_version": 2}, "less than or equal to 1"),
-        ({"outcome_rev": 0}, "greater than or equal to 1"),
-        ({"outcome": {"success": True, "quality_score": 2}}, "less than or equal to 1"),
+        ({"schema_version": 2}, "schema_version: 2 is not allowed; it is at most 1"),
+        ({"outcome_rev": 0}, "outcome_rev: 0 is not allowed; it is at least 1"),
+        ({"outcome": {"success": True, "quality_score": 2}}, "outcome.quality_score: 2 is not"),
     ],
 )
 def test_a_fault_says_what_is_wrong(change: Item, text: str) -> None:
@@ -95,9 +96,16 @@ def test_a_fault_says_what_is_wrong(change: Item, text: str) -> None:
     [
         ({"source_agent": "eve"}, "foreign"),
         ({"target_agents": ["bob", "no body"]}, "'no body', which cannot name an agent"),
-        ({"target_agents": ["bob"] * 10_001}, "at most 10000"),
-        ({"confidence": 1.5}, "less than or equal to 1"),
-        ({"severity": ""}, "at least 1 character"),
+        ({"target_agents": ["bob"] * 10_001}, "10001 items; it holds at most 10000"),
+        ({"target_agents": []}, "target_agents: it has 0 items; it needs at least 1"),
+        ({"target_agents": "bob"}, "target_agents: 'bob' is no list"),
+        ({"confidence": Decimal("1.5")}, "confidence: 1.5 is not allowed; it is at most 1"),
+        ({"confidence": "high"}, "confidence: 'high' is no number"),
+        ({"severity": ""}, "severity: it has 0 characters; it needs at least 1"),
+        ({"data": [1]}, "data: [1] is no map of names to values"),
+        ({"signal_type": "whale"}, "'whale' cannot be used; take 1 to 63 of A-Z, 0-9 and '_'"),
+        ({"source_agent": "Ann"}, "'Ann' cannot be used; take 1 to 40 of a-z, 0-9 and '-'"),
+        ({"signal_id": "a b"}, "'a b' cannot be used; take 1 to 64 of A-Z, a-z, 0-9"),
     ],
 )
 def test_a_signals_fault_says_what_is_wrong(change: Item, text: str) -> None:
@@ -123,15 +131,31 @@ def test_a_clock_may_run_five_minutes_fast(ahead: int, expected: list[str]) -> N
     assert [fault.code for fault in found] == expected
 
 
-@pytest.mark.parametrize("fault", [too_deep(30), too_large(200_000), unknown_key(tables.SIGNALS)])
-def test_a_fault_says_what_is_allowed(fault: Fault) -> None:
-    allowed = {
-        "too_deep": "at most 16",
-        "too_large": "at most 131072",
-        "unknown_key": "signal#<TYPE>",
-    }
+def test_no_fault_shows_a_regular_expression() -> None:
+    wrong: Item = dict.fromkeys(signal(to=["bob"]), "?")
 
-    assert allowed[fault.code] in fault.message
+    text = " ".join(map(str, refused("signal", wrong)))
+
+    assert len(refused("signal", wrong)) > 5
+    assert not set("^$\\{") & set(text)
+
+
+@pytest.mark.parametrize(
+    ("fault", "allowed"),
+    [
+        (too_deep(30), "at most 16"),
+        (too_large("signal", 200_000), "a signal holds at most 131072"),
+        (too_large("decision", 500_000), "a decision holds at most 409600"),
+        (unknown_key(tables.SIGNALS), "signal#<TYPE>"),
+    ],
+)
+def test_a_fault_says_what_is_allowed(fault: Fault, allowed: str) -> None:
+    assert allowed in fault.message
+
+
+def test_what_fits_is_not_too_large() -> None:
+    assert too_large("signal", 131_072) is None
+    assert too_large("memory", 409_600) is None
 
 
 def test_a_fault_reads_with_its_place() -> None:

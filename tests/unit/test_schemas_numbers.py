@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -169,3 +170,25 @@ def _as_json(value: Any) -> Any:
 def test_what_has_no_type_has_no_canonical_form() -> None:
     with pytest.raises(UnstorableValue, match="no type for object"):
         canonical_json({"a": object()})
+
+
+@pytest.mark.parametrize(
+    ("item", "where", "reason"),
+    [
+        ({"data": {"a": {"b": [1, float("nan")]}}}, "data.a.b.1", "nan is not a number"),
+        ({"data": {"at": datetime(2025, 10, 18)}}, "data.at", "2025-10-18T14:30:00Z"),
+        ({"day": date(2025, 10, 18)}, "day", "write epoch seconds"),
+        ({"data": {"tags": set()}}, "data.tags", "no empty set"),
+        ({"data": {"a": {1: 2}}}, "data.a", "attribute names are strings"),
+        ({1: 2}, "", "attribute names are strings"),
+    ],
+)
+def test_what_cannot_be_stored_is_found_in_its_item(
+    item: dict[Any, Any], where: str, reason: str
+) -> None:
+    with pytest.raises(UnstorableValue) as told:
+        item_to_wire(item)
+
+    assert told.value.where == where
+    assert reason in told.value.reason
+    assert str(told.value).startswith(f"{where}: " if where else reason)

@@ -72,6 +72,14 @@ class Deployment:
                 "sqs", endpoint_url=self.endpoint("sqs"), config=self._config
             )
 
+    def check(self) -> None:
+        """Make sure that AWS's settings suffice; no request is made.
+
+        Raises:
+            Denied: they name no region.
+        """
+        _ = self.dynamodb, self.sqs
+
     def endpoint(self, service: str) -> str | None:
         """Say where a service is, by its name in boto3; None is where AWS has it."""
         return self.endpoint_url or self._endpoints.get(service)

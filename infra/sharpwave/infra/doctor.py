@@ -10,11 +10,12 @@ from typing import Literal
 from sharpwave.infra import parked
 from sharpwave.infra.agents_admin import AgentView, list_agents
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import OperationFailed, translated
+from sharpwave.infra.errors import OperationFailed, Unreachable, translated
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.provision import survey
 from sharpwave.infra.queues_admin import QueueView, list_queues, paused_queues
 from sharpwave.infra.steps import Step
+from sharpwave.infra.workforce import is_silent, wanted
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
@@ -24,8 +25,6 @@ from sharpwave.workers.expiry import DUE_MARK
 MAX_SKEW_S = 5.0
 #: Deadlines that passed longer ago than this should have been handed out.
 OVERDUE_AFTER_S = 600.0
-#: A process that reported longer ago than this is taken for dead.
-STALE_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,9 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
     try:
         found = list(_endpoint(deployment))
     except OperationFailed as error:
-        return [_wrong("endpoint", str(error), "sharpwave up")]
+        # What credentials or settings lack, their own text says.
+        mend = "sharpwave up" if isinstance(error, Unreachable) else ""
+        return [_wrong("endpoint", str(error), mend)]
     structure = list(_structure(deployment))
     found += structure
     if not any(ailment.level == "wrong" for ailment in structure):
@@ -161,20 +162,30 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
         for beat in Items(deployment).query(PIPELINE, keys.heartbeat("").pk)
         if not beat.get("draining") and beat.get("ttl", now) >= now
     ]
-    living = [beat for beat in beats if now - float(beat.get("at", 0)) <= STALE_AFTER_S]
+    living = [beat for beat in beats if not is_silent(beat, now)]
     served = {queue for beat in living for queue in beat.get("queues", ())}
+    # Whatever `up` runs, it ends again what an operator scaled to nothing.
+    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
     if not living:
         yield _idle(views)
     for beat in beats:
         if beat not in living:
-            yield _silent(beat, served, now)
+            yield _silent(beat, served, none_wanted, now)
         if beat in living and beat.get("failing_shards"):
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
             yield _wrong(
                 "process", what, "read its log; it goes on by itself once the cause is gone"
             )
     for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
-        yield _wrong("process", f"no worker takes from {queue}", f"sharpwave workers run {queue}")
+        why = ": it is scaled to 0" if queue in none_wanted else ""
+        what = f"no worker takes from {queue}{why}"
+        yield _wrong("process", what, _serve(queue, none_wanted))
+
+
+def _serve(queue: str, none_wanted: set[str]) -> str:
+    """Give the command that lets a worker take from a queue."""
+    verb, number = ("scale", "=1") if queue in none_wanted else ("run", "")
+    return f"sharpwave workers {verb} {queue}{number}"
 
 
 def _idle(views: list[QueueView]) -> Ailment:
@@ -185,13 +196,17 @@ def _idle(views: list[QueueView]) -> Ailment:
     return _note("process", "no pump or worker reports", "sharpwave up")
 
 
-def _silent(beat: Item, served: set[str], now: float) -> Ailment:
-    what = f"{beat['SK']} last reported {now - float(beat.get('at', 0)):.0f} s ago"
+def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> Ailment:
+    name = str(beat["SK"])
+    what = f"{name} last reported {now - float(beat.get('at', 0)):.0f} s ago: ended or frozen"
     queues = set(beat.get("queues", ()))
     if queues and queues <= served:
         return _note("process", f"{what}; others serve its queues")
-    missing = [f"sharpwave workers run {queue}" for queue in sorted(queues - served)]
-    return _wrong("process", what, ", and ".join(missing) or "sharpwave pump")
+    missing = [_serve(queue, none_wanted) for queue in sorted(queues - served)]
+    again = ", and ".join(missing) or "sharpwave pump"
+    host, _, pid = name.rpartition(":")
+    frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
+    return _wrong("process", what, f"{again}; if it is frozen: {frozen}, and it is started again")
 
 
 def _pauses(deployment: Deployment) -> Iterator[Ailment]:

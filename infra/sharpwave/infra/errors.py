@@ -25,6 +25,8 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
+from sharpwave.producers.connect import NOWHERE
+
 _MISSING = frozenset(
     {
         "ResourceNotFoundException",
@@ -47,7 +49,6 @@ _DENIED = frozenset(
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,
-    NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
 )
@@ -108,9 +109,11 @@ def translated(thing: str) -> Iterator[None]:
         raise Unreachable(
             f"{thing}: {error}; start it with `sharpwave up`, or fix the endpoint"
         ) from error
+    except NoRegionError as error:
+        raise Denied(f"{thing}: {NOWHERE}") from error
     except _NO_CREDENTIALS as error:
         raise Denied(
-            f"{thing}: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_REGION"
+            f"{thing}: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
     except BotoCoreError as error:
         raise Rejected(f"{thing}: {error}") from error

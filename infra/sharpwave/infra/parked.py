@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 from sharpwave.infra.connection import Deployment
@@ -15,9 +16,14 @@ from sharpwave.schemas.tables import PIPELINE, STREAMED
 
 @dataclass(frozen=True, kw_only=True)
 class Parked:
-    """One refused record; `image` is its typed JSON as it was then, cut at 32 KB."""
+    """One refused record, however often it was refused; all but `refusals` is of the last time.
 
-    key: Key
+    Attributes:
+        refusals: where each refusal is kept, by the id of its event, oldest first.
+        image: its typed JSON as it was then, cut at 32 KB.
+    """
+
+    refusals: Mapping[str, Key]
     table: str
     record: Key
     event_id: str
@@ -39,13 +45,16 @@ def list_parked(deployment: Deployment) -> Iterator[Parked]:
     items = Items(deployment)
     for table in STREAMED:
         for partition in keys.parked_pks(table):
-            yield from map(parse, items.query(PIPELINE, partition))
+            # Ordered by record: the refusals of one stand one after another.
+            found = items.query(PIPELINE, partition)
+            yield from (parse(list(same)) for _, same in groupby(found, key=_record_of))
 
 
-def of_record(items: Items, table: str, record: Key) -> list[Parked]:
-    """List the refusals of one record."""
+def of_record(items: Items, table: str, record: Key) -> Parked | None:
+    """Give what is parked of one record."""
     start = keys.parked(table, record.pk, record.sk, "")
-    return [parse(item) for item in items.query(PIPELINE, start.pk, begins=start.sk)]
+    found = list(items.query(PIPELINE, start.pk, begins=start.sk))
+    return parse(found) if found else None
 
 
 def choose(deployment: Deployment, event_ids: Sequence[str]) -> list[Parked]:
@@ -54,17 +63,19 @@ def choose(deployment: Deployment, event_ids: Sequence[str]) -> list[Parked]:
     Raises:
         Missing: one is not there.
     """
-    found = {parked.event_id: parked for parked in list_parked(deployment)}
+    found = {event_id: parked for parked in list_parked(deployment) for event_id in parked.refusals}
     for event_id in event_ids:
         if event_id not in found:
             raise Missing(f"no record is parked with event id {event_id!r}; see `dlq show parked`")
-    return [found[event_id] for event_id in event_ids]
+    # Two events of one record mean the record once.
+    return list({found[event_id].record: found[event_id] for event_id in event_ids}.values())
 
 
 def discard(deployment: Deployment, chosen: Sequence[Parked]) -> int:
     """Forget parked records; the records themselves stay. Gives the number forgotten."""
     items = Items(deployment)
-    return sum(items.delete(PIPELINE, parked.key) for parked in chosen)
+    gone = ([items.delete(PIPELINE, key) for key in each.refusals.values()] for each in chosen)
+    return sum(map(any, gone))
 
 
 def retry(deployment: Deployment, chosen: Sequence[Parked], feed: Feed) -> tuple[int, int]:
@@ -83,22 +94,35 @@ def retry(deployment: Deployment, chosen: Sequence[Parked], feed: Feed) -> tuple
 def _hand_over(items: Items, parked: Parked, feed: Feed) -> bool:
     # Workers may park it again under the same key at any moment from the feed on, and a delete
     # after that would lose their word.
-    entry = items.get(PIPELINE, parked.key)
-    items.delete(PIPELINE, parked.key)
+    entries = [items.get(PIPELINE, key) for key in parked.refusals.values()]
+    for key in parked.refusals.values():
+        items.delete(PIPELINE, key)
     try:
         return feed(parked.table, parked.record)
     except BaseException:
-        if entry is not None:
-            items.put_new(PIPELINE, entry)
+        for entry in entries:
+            if entry is not None:
+                items.put_new(PIPELINE, entry)
         raise
 
 
-def parse(item: Mapping[str, Any]) -> Parked:
-    """Read a parked record as the workers write it."""
+def _record_of(item: Mapping[str, Any]) -> Key:
+    return Key(str(item.get("record_pk", "")), str(item.get("record_sk", "")))
+
+
+def _age(item: Mapping[str, Any]) -> tuple[int, str]:
+    # Within one second the number of its stream record tells, where there is one.
+    return int(item.get("parked_at", 0)), str(item.get("words", {}).get("number", ""))
+
+
+def parse(entries: Sequence[Mapping[str, Any]]) -> Parked:
+    """Read the refusals of one record as the workers write them."""
+    ordered = sorted(entries, key=_age)
+    item = ordered[-1]
     return Parked(
-        key=Key(item["PK"], item["SK"]),
+        refusals={str(each.get("event_id", "")): Key(each["PK"], each["SK"]) for each in ordered},
         table=str(item.get("table", "")),
-        record=Key(str(item.get("record_pk", "")), str(item.get("record_sk", ""))),
+        record=_record_of(item),
         event_id=str(item.get("event_id", "")),
         owner=item.get("owner"),
         parked_at=int(item.get("parked_at", 0)),

@@ -128,6 +128,14 @@ class _Instance:
                 self._child.stop()
         self._thread.join()
 
+    def kill(self) -> None:
+        """End it by force at once."""
+        self._stopping.set()
+        with self._lock:
+            if self._child is not None:
+                self._child.kill()
+        self._thread.join()
+
     def _start(self) -> Child | None:
         # Under the lock, so that a stop finds either no child to come or the child to end.
         with self._lock:
@@ -261,6 +269,14 @@ class Supervisor:
             for name in names:
                 self._running[name] = []
             _stop_together(leaving)
+
+    def kill(self) -> None:
+        """Kill everything at once, where what it works on is gone and a drain leads nowhere."""
+        leaving = [each for running in self._running.values() for each in running]
+        for name in self._running:
+            self._running[name] = []
+        for instance in leaving:
+            instance.kill()
 
     def _start_one(self, service: Service, number: int) -> _Instance:
         return _Instance(service, number, backoff=self._backoff, report=self._report)

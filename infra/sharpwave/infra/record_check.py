@@ -13,6 +13,7 @@ from sharpwave.schemas.faults import (
     too_deep,
     too_large,
     unknown_key,
+    unstorable,
     validate,
 )
 from sharpwave.schemas.numbers import (
@@ -23,7 +24,7 @@ from sharpwave.schemas.numbers import (
     wire_depth,
     wire_size,
 )
-from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES
+from sharpwave.schemas.records import MAX_DEPTH
 from sharpwave.schemas.tables import STREAMED
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 
@@ -77,12 +78,12 @@ def faults_of(
         depth = max(wire_depth(value) for value in wire.values())
         if depth > MAX_DEPTH:
             return [too_deep(depth)]
-        if kind == "signal" and wire_size(wire) > MAX_SIGNAL_BYTES:
-            return [too_large(wire_size(wire))]
+        if (large := too_large(kind, wire_size(wire))) is not None:
+            return [large]
         stored_at = time.time() if now is None else now
         validate(kind, item, stored_at=stored_at, event_ahead=event_ahead)
     except UnstorableValue as error:
-        return [Fault("unstorable_value", "", str(error))]
+        return [unstorable(error)]
     except RecordRefused as refused:
         return refused.faults
     return []

@@ -100,6 +100,19 @@ def peek(
     return rows
 
 
+def with_payloads(deployment: Deployment, rows: Sequence[Item]) -> list[Item]:
+    """Give inbox rows with their signals' `data`; None where the signal is gone."""
+    items = Items(deployment)
+
+    def payload(row: Item) -> Any:
+        if "signal_pk" not in row:
+            return None
+        signal = items.get(SIGNALS, Key(str(row["signal_pk"]), str(row["signal_sk"]))) or {}
+        return signal.get("data")
+
+    return [row if "data" in row else {**row, "data": payload(row)} for row in rows]
+
+
 def receive(
     deployment: Deployment, agent_id: str, *, limit: int = 10, wait_s: int = 1, ack: bool = False
 ) -> list[Arrival]:

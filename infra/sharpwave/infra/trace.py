@@ -57,14 +57,14 @@ class Life:
     expires_at: int | None
     audience: str
     targets: tuple[Target, ...]
-    parked: tuple[parked.Parked, ...]
+    parked: parked.Parked | None
     deliver_dead_letters: int
 
     @property
     def verdict(self) -> str:
         """Say in a sentence how the signal stands."""
         if self.parked:
-            return f"refused: {'; '.join(str(fault) for fault in self.parked[0].faults)}"
+            return f"refused: {'; '.join(str(fault) for fault in self.parked.faults)}"
         if self.deliver_dead_letters:
             return "its delivery failed; see `sharpwave dlq show deliver`"
         if not self.targets:
@@ -107,7 +107,7 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
         expires_at=_deadline(record, rows.values()),
         audience=_audience_text(record, names),
         targets=tuple(_targets(deployment, uid, shown, rows, mirror)),
-        parked=tuple(parked.of_record(items, SIGNALS, key)),
+        parked=parked.of_record(items, SIGNALS, key),
         deliver_dead_letters=_failed_deliveries(deployment, key),
     )
 

@@ -20,22 +20,45 @@ from sharpwave.schemas.tables import PIPELINE, STREAMED
 _EVERY_S = 1.0
 
 
+class BackendDied(OperationFailed):
+    """What holds tables and queues ended while the system ran on it."""
+
+
 class Upkeep:
     """Looks after a running stack until it is told to stop."""
 
     def __init__(self, stack: Stack, *, screen: TextIO | None) -> None:
         """Write the status line to `screen`, if there is one."""
         self._stack, self._screen = stack, screen
-        self._records, self._at = self._streamed(), time.monotonic()
+        self._records: int | None = None
+        self._at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
-        """Return once `stop` is set."""
+        """Return once `stop` is set.
+
+        Raises:
+            BackendDied: the backend's process ended.
+        """
         while not stop.wait(_EVERY_S):
+            self._look_at_backend()
             try:
                 self._obey()
                 self._show()
             except OperationFailed as error:
                 self._say(f"backend: {error}")
+
+    def _look_at_backend(self) -> None:
+        backend = self._stack.backend
+        # Who runs an external one starts it again, and then everything here goes on.
+        if backend.name == "external" or backend.alive():
+            return
+        self._stack.supervisor.kill()
+        # Nothing is started in its place: without tables every agent would talk to a system that
+        # forgot it, and a kill saved nothing even where a folder for the state was given.
+        raise BackendDied(
+            f"backend {backend.name!r} died, and what its tables and queues held since it began is"
+            f" gone; the archive and the logs are in {self._stack.folder}; run `sharpwave up` again"
+        )
 
     def _obey(self) -> None:
         supervisor = self._stack.supervisor
@@ -50,7 +73,8 @@ class Upkeep:
         if self._screen is None:
             return
         streamed, now = self._streamed(), time.monotonic()
-        rate = max(0.0, (streamed - self._records) / (now - self._at))
+        before = streamed if self._records is None else self._records
+        rate = max(0.0, (streamed - before) / (now - self._at))
         self._records, self._at = streamed, now
         depths = "  ".join(f"{name} {self._waiting(name)}" for name in WORK_QUEUE_NAMES)
         self._say(f"{streamed:,} records  {rate:,.0f}/s   waiting: {depths}")

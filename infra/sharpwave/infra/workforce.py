@@ -1,7 +1,7 @@
 """The worker processes of a deployment: who is alive, and how many an operator wants."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
 
-#: A worker silent for this long is not counted as alive; three heartbeats.
-SILENT_S = 15
+#: Who is silent for longer is taken for dead or frozen, or for three of its own heartbeats.
+SILENT_S = 15.0
 MAX_INSTANCES = 64
 
 
@@ -29,11 +29,12 @@ class WorkerView:
     silent_s: int
     draining: bool
     calls: int
+    alive: bool
 
-    @property
-    def alive(self) -> bool:
-        """Say whether it gave a sign of life lately and is not draining."""
-        return self.silent_s <= SILENT_S and not self.draining
+
+def is_silent(beat: Mapping[str, Any], now: float) -> bool:
+    """Say whether the last sign of life of a worker or a pump is too old, at epoch second `now`."""
+    return now - float(beat.get("at", 0)) > max(SILENT_S, 3 * float(beat.get("every_s", 0)))
 
 
 def list_workers(deployment: Deployment) -> list[WorkerView]:
@@ -93,12 +94,14 @@ def _rows(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def _view(row: dict[str, Any]) -> WorkerView:
+    now, draining = time.time(), bool(row["draining"])
     return WorkerView(
         name=str(row["SK"]),
         queues=list(row["queues"]),
         threads=int(row["threads"]),
         started_at=int(row["started_at"]),
-        silent_s=max(0, int(time.time()) - int(row["at"])),
-        draining=bool(row["draining"]),
+        silent_s=max(0, int(now) - int(row["at"])),
+        draining=draining,
         calls=sum(int(count) for count in row.get("calls", {}).values()),
+        alive=not draining and not is_silent(row, now),
     )

@@ -85,25 +85,27 @@ class Agent(Surface[Identity]):
 
         Raises:
             ValueError: an id or prefix cannot be.
+            NotConfigured: there is no region, and no local endpoint either.
             ExtraMissing: `dax_endpoint` is given without the DAX client installed.
         """
         me = Identity(agent_id, prefix, strict, agent_version, clock)
-        arguments = connect.local_defaults(endpoint_url) if session is None else {}
-        session = session or boto3.Session()
         dax = None
-        if dax_endpoint is not None:
-            # boto3 shows the credentials' session nowhere else.
-            core = getattr(session, "_session", None)
-            dax = DaxRoute(connector(dax_endpoint, session=core, **arguments), me.counters)
-        clients: dict[str, Any] = {
-            service: session.client(
-                service,  # type: ignore[call-overload]
-                endpoint_url=endpoint_url,
-                config=connect.config(),
-                **arguments,
-            )
-            for service in ("dynamodb", "sqs")
-        }
+        with connect.configured():
+            arguments = connect.local_defaults(endpoint_url) if session is None else {}
+            session = session or boto3.Session()
+            if dax_endpoint is not None:
+                # boto3 shows the credentials' session nowhere else.
+                core = getattr(session, "_session", None)
+                dax = DaxRoute(connector(dax_endpoint, session=core, **arguments), me.counters)
+            clients: dict[str, Any] = {
+                service: session.client(
+                    service,  # type: ignore[call-overload]
+                    endpoint_url=endpoint_url,
+                    config=connect.config(),
+                    **arguments,
+                )
+                for service in ("dynamodb", "sqs")
+            }
         super().__init__(me, Driver(clients, dax))
         self._inbox = Inbox(me, on_notice)
         self._heartbeat = Heartbeat(self._driver)
@@ -189,4 +191,4 @@ class Agent(Surface[Identity]):
         try:
             self._driver.run(settling.give_back(list(waiting)))
         except AgentError as error:
-            log.warning("give_back_failed", extra={"reason": str(error)})
+            log.warning("give_back_failed: %s", error)

@@ -67,7 +67,9 @@ class AsyncAgent(AsyncSurface[Identity]):
         dax_endpoint: str | None = None,
         clock: Clock = now,
     ) -> None:
-        """Describe an agent; `async with` connects it. The arguments are those of `Agent`.
+        """Describe an agent; `async with` connects it, or raises `NotConfigured` as `Agent` does.
+
+        The arguments are those of `Agent`.
 
         Args:
             agent_id: 1 to 40 of a-z, 0-9 and '-'.
@@ -85,7 +87,8 @@ class AsyncAgent(AsyncSurface[Identity]):
             ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
         """
         super().__init__(Identity(agent_id, prefix, strict, agent_version, clock))
-        self._arguments = connect.local_defaults(endpoint_url) if session is None else {}
+        with connect.configured():
+            self._arguments = connect.local_defaults(endpoint_url) if session is None else {}
         self._session, self._endpoint_url = session or _session(), endpoint_url
         self._dax = None
         if dax_endpoint is not None:
@@ -148,17 +151,18 @@ class AsyncAgent(AsyncSurface[Identity]):
             await self._give_back(waiting)
 
     async def __aenter__(self) -> Self:
-        clients = {
-            service: await self._open.enter_async_context(
-                self._session.create_client(
-                    service,
-                    endpoint_url=self._endpoint_url,
-                    config=_config(),
-                    **self._arguments,
+        with connect.configured():
+            clients = {
+                service: await self._open.enter_async_context(
+                    self._session.create_client(
+                        service,
+                        endpoint_url=self._endpoint_url,
+                        config=_config(),
+                        **self._arguments,
+                    )
                 )
-            )
-            for service in ("dynamodb", "sqs")
-        }
+                for service in ("dynamodb", "sqs")
+            }
         self._driver = AsyncDriver(clients, self._dax)
         self._heartbeat = AsyncHeartbeat(self._driver)
         self._open.push_async_callback(self._heartbeat.stop)
@@ -182,7 +186,7 @@ class AsyncAgent(AsyncSurface[Identity]):
         try:
             await self._driven().run(settling.give_back(list(waiting)))
         except AgentError as error:
-            log.warning("give_back_failed", extra={"reason": str(error)})
+            log.warning("give_back_failed: %s", error)
 
 
 def _session() -> Any:

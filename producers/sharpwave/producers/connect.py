@@ -1,5 +1,7 @@
 """How clients are made: AWS's own settings, and what a local backend does without."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,11 +9,34 @@ from urllib.parse import urlsplit
 import botocore.session
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import NoRegionError, ProfileNotFound
 
+from sharpwave.producers.errors import NotConfigured
+
+#: Said wherever AWS's settings name no place at all. AWS_REGION is not heeded by botocore.
+NOWHERE = (
+    "no endpoint and no region are set; for a system on this machine, as `sharpwave up` prints it:"
+    " export AWS_ENDPOINT_URL=http://127.0.0.1:4566; for AWS: export AWS_DEFAULT_REGION=us-east-1"
+)
 #: Idle long polls of several threads each hold a connection.
 _CONNECTIONS = 32
 _ATTEMPTS = 4
 _LOCAL_NAMES = ("localhost", "host.docker.internal", "localstack")
+
+
+@contextmanager
+def configured() -> Iterator[None]:
+    """Raise what AWS's settings lack, found while clients are made, as an error of this package.
+
+    Raises:
+        NotConfigured: they name no region, or a profile that does not exist.
+    """
+    try:
+        yield
+    except NoRegionError as error:
+        raise NotConfigured(NOWHERE) from error
+    except ProfileNotFound as error:
+        raise NotConfigured(f"{error}; correct AWS_PROFILE, or unset it") from error
 
 
 def config_values() -> dict[str, Any]:

@@ -73,7 +73,7 @@ class DaxRoute:
         self._failures += 1
         if self._failures >= _FAILURES_TO_OPEN:
             self._open_until, self._failures = self._clock() + _OPEN_S, 0
-        log.warning("dax_fallback", extra={"call": call.target, "reason": repr(error)})
+        log.warning("dax_fallback: %s: %r", call.target, error)
 
 
 def connector(endpoint: str, **arguments: Any) -> Callable[[], Any]:

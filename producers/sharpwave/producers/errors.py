@@ -4,7 +4,7 @@ AgentError
     Refused: asking again changes nothing
         NotRegistered
             QueueMissing
-        TableMissing, AccessDenied, InvalidRequest, RecordMissing, AlreadyExists
+        NotConfigured, TableMissing, AccessDenied, InvalidRequest, RecordMissing, AlreadyExists
         StateConflict, OutcomeConflict, AlreadySettled, ConditionFailed, ExtraMissing
     Interrupted: the same call may succeed later
         Throttled, Unreachable, ServiceFailed
@@ -25,6 +25,7 @@ __all__ = [
     "Fault",
     "Interrupted",
     "InvalidRequest",
+    "NotConfigured",
     "NotRegistered",
     "OutcomeConflict",
     "QueueMissing",
@@ -49,6 +50,10 @@ class Refused(AgentError):
 
 class Interrupted(AgentError):
     """The call may succeed later; every operation here is safe to repeat."""
+
+
+class NotConfigured(Refused):
+    """AWS's settings do not say where to go."""
 
 
 class NotRegistered(Refused):

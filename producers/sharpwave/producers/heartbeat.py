@@ -63,7 +63,7 @@ class Heartbeat:
             again = self._driver.run(extend(due))
         except Exception as error:
             # Whatever it was: without this thread all else that is held would come again.
-            log.warning("heartbeat_failed", extra={"reason": repr(error)})
+            log.warning("heartbeat_failed: %r", error)
         with self._changed:
             self._leases.hold(one for one in due if one.held and one not in again)
             self._leases.retry(again)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from sharpwave.schemas import ids, keys, messages, patterns, records
+from sharpwave.schemas import examples, ids, keys, messages, patterns, records
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 RULES = (
@@ -29,10 +29,11 @@ _DATED_SK = keys.dated_sk(_ISO, _ID)
 
 
 class Published(NamedTuple):
-    """A schema that is published: its name, its model and the forms its attributes take."""
+    """A schema that is published: its name, model, example and the forms its attributes take."""
 
     name: str
     model: type[BaseModel]
+    example: Mapping[str, Any]
     forms: Mapping[str, str] = {}
     version: int = 1
 
@@ -53,20 +54,34 @@ _STATE_SK = _any_of(keys.CURRENT, _any_of("CHECKPOINT", "BACKUP") + "#.+")
 
 PUBLISHED = (
     Published(
-        "decision", records.DecisionRecord, {"PK": keys.decision_pk(_AGENT, _TYPE), **_TIMED}
+        "decision",
+        records.DecisionRecord,
+        examples.DECISION,
+        {"PK": keys.decision_pk(_AGENT, _TYPE), **_TIMED},
     ),
-    Published("signal", records.SignalRecord, {"PK": _SIGNAL_PK, **_TIMED}),
+    Published("signal", records.SignalRecord, examples.SIGNAL, {"PK": _SIGNAL_PK, **_TIMED}),
     Published(
         "memory_entry",
         records.MemoryEntry,
+        examples.MEMORY_ENTRY,
         {"PK": keys.memory_pk(_AGENT, _any_of(*keys.MEMORY_TYPES)), **_TIMED},
     ),
-    Published("state", records.StateRecord, {"PK": keys.state_pk(_AGENT), "SK": _STATE_SK}),
-    Published("registration", records.Registration, keys.registration(_AGENT).item()),
-    Published("acknowledgement", records.Acknowledgement),
-    Published("signal_message", messages.SignalMessage, _MESSAGE),
-    Published("notice_message", messages.NoticeMessage),
-    Published("pattern_definition", patterns.PatternDefinition),
+    Published(
+        "state",
+        records.StateRecord,
+        examples.STATE,
+        {"PK": keys.state_pk(_AGENT), "SK": _STATE_SK},
+    ),
+    Published(
+        "registration",
+        records.Registration,
+        examples.REGISTRATION,
+        keys.registration(_AGENT).item(),
+    ),
+    Published("acknowledgement", records.Acknowledgement, examples.ACKNOWLEDGEMENT),
+    Published("signal_message", messages.SignalMessage, examples.SIGNAL_MESSAGE, _MESSAGE),
+    Published("notice_message", messages.NoticeMessage, examples.NOTICE_MESSAGE),
+    Published("pattern_definition", patterns.PatternDefinition, examples.PATTERN_DEFINITION),
 )
 NAMES = tuple(published.name for published in PUBLISHED)
 
@@ -87,7 +102,7 @@ def schema(name: str) -> dict[str, Any]:
         body["properties"]["target_agents"] = _targets(body["properties"]["target_agents"])
     comment = {"$comment": RULES} if issubclass(published.model, records.Record) else {}
     head = {"$schema": DIALECT, "$id": f"sharpwave/{name}/v{published.version}.json", **comment}
-    return {**head, **body}
+    return {**head, **body, "examples": [dict(published.example)]}
 
 
 def documents() -> dict[str, str]:

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from sharpwave.schemas.ids import IN_WORDS
 from sharpwave.schemas.keys import Kind, parse
+from sharpwave.schemas.numbers import UnstorableValue
 from sharpwave.schemas.records import (
     MAX_DECISION_TTL_S,
     MAX_DEPTH,
+    MAX_ITEM_BYTES,
     MAX_MEMORY_TTL_S,
     MAX_SIGNAL_BYTES,
     MAX_SIGNAL_TTL_S,
@@ -27,6 +31,30 @@ _KEY_SHAPES = {
     "agent_decisions": "agent:<agent_id>#decision#<TYPE> / <iso_timestamp>#<decision_id>",
     "agent_signals": "signal#<TYPE> or signal#<TYPE>#<source_agent> / <iso_timestamp>#<signal_id>",
     "agent_state": "agent:<agent_id> / CURRENT, or agent:<agent_id>#memory#<TYPE> / <iso>#<id>",
+}
+
+#: How pydantic's kinds of error read: its word for the limit stands in the error's context.
+_LIMITS = {
+    "greater_than_equal": ("it is at least", "ge"),
+    "less_than_equal": ("it is at most", "le"),
+}
+_LENGTHS = {
+    "too_short": ("it needs at least", "min_length", "item"),
+    "too_long": ("it holds at most", "max_length", "item"),
+    "string_too_short": ("it needs at least", "min_length", "character"),
+    "string_too_long": ("it holds at most", "max_length", "character"),
+}
+_TYPES = {
+    "dict_type": "map of names to values",
+    "list_type": "list",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "whole number",
+    "int_parsing": "whole number",
+    "int_from_float": "whole number",
+    "decimal_type": "number",
+    "decimal_parsing": "number",
+    "finite_number": "number that is finite",
 }
 
 
@@ -69,7 +97,7 @@ def validate(
     try:
         record = RECORDS[kind].model_validate(item)
     except ValidationError as error:
-        raise RecordRefused(_explain(error)) from error
+        raise RecordRefused(explained(error)) from error
     moments = {name: getattr(record, name, None) for name in ("timestamp", "ttl")}
     faults = time_faults(kind, moments, stored_at)
     if event_ahead is not None and isinstance(record, DecisionRecord):
@@ -117,10 +145,18 @@ def too_deep(depth: int) -> Fault:
     return Fault("too_deep", "", f"maps and lists nest {depth} deep; at most {MAX_DEPTH} are read")
 
 
-def too_large(size: int) -> Fault:
-    """Say that a signal is too large."""
-    text = f"{size} bytes; a signal holds at most {MAX_SIGNAL_BYTES}: store it and send a reference"
-    return Fault("too_large", "", text)
+def too_large(kind: Kind, size: int) -> Fault | None:
+    """Say that a record is too large, if it is; DynamoDB holds no larger ones of any kind."""
+    limit = MAX_SIGNAL_BYTES if kind == "signal" else MAX_ITEM_BYTES
+    if size <= limit:
+        return None
+    text = f"{size} bytes; a {kind} holds at most {limit}: store what is large elsewhere and"
+    return Fault("too_large", "", f"{text} keep a reference")
+
+
+def unstorable(error: UnstorableValue, *, under: str = "") -> Fault:
+    """Say which value has no form in DynamoDB; `under` is the attribute that was looked at."""
+    return Fault("unstorable_value", ".".join(filter(None, (under, error.where))), error.reason)
 
 
 def kind_of(table: str, pk: str, sk: str) -> Kind | None:
@@ -129,13 +165,37 @@ def kind_of(table: str, pk: str, sk: str) -> Kind | None:
     return parsed.kind if parsed else None
 
 
-def _explain(error: ValidationError) -> list[Fault]:
+def explained(error: ValidationError, *, under: str = "") -> list[Fault]:
+    """Say in words what a model found wrong.
+
+    Args:
+        error: what pydantic says.
+        under: the attribute that the model stands for, if it is not a whole record.
+    """
     faults = []
-    for detail in error.errors(include_url=False, include_context=False):
-        where = ".".join(str(part) for part in detail["loc"])
-        message = detail["msg"].removeprefix("Value error, ")
-        if detail["type"] == "missing":
-            message = "missing; every record of this kind has it"
+    for detail in error.errors(include_url=False):
+        where = ".".join(str(part) for part in (*filter(None, [under]), *detail["loc"]))
         code = "inconsistent" if detail["type"] == "value_error" else detail["type"]
-        faults.append(Fault(code, where, message))
+        faults.append(Fault(code, where, _in_words(detail)))
     return faults
+
+
+def _in_words(detail: ErrorDetails) -> str:
+    kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
+    shown = f"{given!r:.80}" if isinstance(given, str) else f"{given!s:.80}"
+    if kind == "missing":
+        return "missing; every record of this kind has it"
+    if kind == "string_pattern_mismatch":
+        pattern = str(context["pattern"])
+        return f"{shown} cannot be used; take {IN_WORDS.get(pattern, pattern)}"
+    if kind in _LIMITS:
+        words, name = _LIMITS[kind]
+        return f"{shown} is not allowed; {words} {context[name]}"
+    if kind in _LENGTHS:
+        words, name, noun = _LENGTHS[kind]
+        return f"it has {len(given)} {noun}s; {words} {context[name]}"
+    if kind in _TYPES:
+        return f"{shown} is no {_TYPES[kind]}"
+    if kind == "literal_error":
+        return f"{shown} is not allowed; take {context['expected']}"
+    return detail["msg"].removeprefix("Value error, ")

@@ -13,6 +13,12 @@ AGENT_ID = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 TYPE_NAME = r"^[A-Z][A-Z0-9_]{0,62}$"
 RECORD_ID = r"^[A-Za-z0-9_-]{1,64}$"
 NAME_PREFIX = r"^[a-z0-9-]{0,20}$"
+#: What the patterns say, for people.
+IN_WORDS = {
+    AGENT_ID: "1 to 40 of a-z, 0-9 and '-', not at either end",
+    TYPE_NAME: "1 to 63 of A-Z, 0-9 and '_', starting with a letter",
+    RECORD_ID: "1 to 64 of A-Z, a-z, 0-9, '_' and '-'",
+}
 
 #: `target_agents` of a signal meant for every registered agent.
 EVERYONE = "*"
@@ -22,17 +28,17 @@ SUBSCRIBERS = "@subscribers"
 AgentId = Annotated[
     str,
     StringConstraints(pattern=AGENT_ID),
-    Field(description="1 to 40 of a-z, 0-9 and '-', not at either end"),
+    Field(description=IN_WORDS[AGENT_ID]),
 ]
 TypeName = Annotated[
     str,
     StringConstraints(pattern=TYPE_NAME),
-    Field(description="1 to 63 of A-Z, 0-9 and '_', starting with a letter"),
+    Field(description=IN_WORDS[TYPE_NAME]),
 ]
 RecordId = Annotated[
     str,
     StringConstraints(pattern=RECORD_ID),
-    Field(description="1 to 64 of A-Z, a-z, 0-9, '_' and '-'; need not be unique"),
+    Field(description=f"{IN_WORDS[RECORD_ID]}; need not be unique"),
 ]
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -5,6 +5,8 @@ import json
 import math
 import re
 from collections.abc import Mapping, Set
+from datetime import date
+from datetime import time as datetime_time
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +20,17 @@ _INTEGER = re.compile(r"-?\d{1,38}")
 
 
 class UnstorableValue(ValueError):
-    """A value has no form in DynamoDB: NaN, infinity, too many digits, or an unknown type."""
+    """A value has no form in DynamoDB: NaN, infinity, too many digits, or an unknown type.
+
+    Attributes:
+        reason: what is wrong with it.
+        where: the names and positions that lead to it in its item, joined by dots.
+    """
+
+    def __init__(self, reason: str, where: str = "") -> None:
+        """Say what is wrong, and where if that is known."""
+        super().__init__(f"{where}: {reason}" if where else reason)
+        self.reason, self.where = reason, where
 
 
 def to_wire(value: Any) -> Wire:
@@ -44,12 +56,20 @@ def to_wire(value: Any) -> Wire:
         return {"B": bytes(value)}
     if isinstance(value, Set):
         return _set_to_wire(value)
-    raise UnstorableValue(f"DynamoDB has no type for {type(value).__name__}: {value!r:.80}")
+    raise _untyped(value)
 
 
 def item_to_wire(item: Mapping[str, Any]) -> dict[str, Wire]:
-    """Give an item's attributes in DynamoDB's typed form."""
-    return {_name(name): to_wire(value) for name, value in item.items()}
+    """Give an item's attributes in DynamoDB's typed form.
+
+    Raises:
+        UnstorableValue: a value has none; its `where` leads to it.
+    """
+    try:
+        return {_name(name): to_wire(value) for name, value in item.items()}
+    except UnstorableValue as error:
+        # Looked for only now, so that what can be stored pays nothing for it.
+        raise UnstorableValue(error.reason, ".".join(_way_to_unstorable(item))) from None
 
 
 def number_text(value: int | float | Decimal) -> str:
@@ -168,6 +188,29 @@ def _value_size(value: Wire) -> int:
     return 1
 
 
+def _way_to_unstorable(value: Any) -> list[str]:
+    """Give the names and positions that lead to the first value without a typed form."""
+    if isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, list | tuple):
+        parts = list(enumerate(value))
+    else:
+        return []
+    for name, part in parts:
+        try:
+            to_wire(part)
+        except UnstorableValue:
+            return [str(name), *_way_to_unstorable(part)]
+    return []  # it is a name that cannot be stored, not a value
+
+
+def _untyped(value: object) -> UnstorableValue:
+    text = f"DynamoDB has no type for {type(value).__name__}: {value!r:.80}"
+    if isinstance(value, date | datetime_time):
+        text += "; write epoch seconds, or a text such as 2025-10-18T14:30:00Z"
+    return UnstorableValue(text)
+
+
 def _canonical(value: object) -> Any:
     # A number, binary or a set is marked as what it is, for a text may say the same.
     if isinstance(value, Decimal):
@@ -177,7 +220,7 @@ def _canonical(value: object) -> Any:
         return {"B": base64.b64encode(value).decode()}
     if isinstance(value, Set):
         return {"set": sorted(value)}
-    raise UnstorableValue(f"DynamoDB has no type for {type(value).__name__}: {value!r:.80}")
+    raise _untyped(value)
 
 
 def _json_number(text: str) -> str:

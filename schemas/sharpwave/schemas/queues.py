@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sharpwave.schemas.ids import AGENT_ID, is_agent_id
+from sharpwave.schemas.ids import AGENT_ID, IN_WORDS, is_agent_id
 from sharpwave.schemas.times import DAY_S
 
 #: Longest queue name. Source: AWS, "Amazon SQS message quotas", queue name.
@@ -59,7 +59,7 @@ def inbox(agent_id: str) -> Queue:
         ValueError: `agent_id` cannot name an agent.
     """
     if not is_agent_id(agent_id):
-        raise ValueError(f"{agent_id!r} cannot name an agent; use {AGENT_ID}")
+        raise ValueError(f"{agent_id!r} cannot name an agent; use {IN_WORDS[AGENT_ID]}")
     return Queue(INBOX_PREFIX + agent_id, visibility_timeout_s=60, max_receive_count=5)
 
 

@@ -16,6 +16,8 @@ from sharpwave.schemas.times import DAY_S, MAX_DRIFT_S, epoch_of, is_event_time,
 
 SCHEMA_VERSION = 1
 MAX_SIGNAL_BYTES = 128 * 1024
+#: Source: AWS, "Service, account, and table quotas in Amazon DynamoDB", item size.
+MAX_ITEM_BYTES = 400 * 1024
 MAX_DEPTH = 16
 MAX_TARGETS = 10_000
 DECISION_TTL_S = 90 * DAY_S

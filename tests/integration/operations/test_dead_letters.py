@@ -31,7 +31,13 @@ def bury(deployment: Deployment, queue: str, body: str, reason: str | None = Non
     deployment.sqs.send_message(QueueUrl=box.url, MessageBody=body, MessageAttributes=attributes)
 
 
-def park(deployment: Deployment, event_id: str, record: Key = RECORD) -> None:
+def park(
+    deployment: Deployment,
+    event_id: str,
+    record: Key = RECORD,
+    *,
+    parked_at: int = 1_760_797_800,
+) -> None:
     fault = {"code": "missing", "where": "agent_id", "message": "missing"}
     item = {
         **keys.parked("agent_decisions", *record, event_id).item(),
@@ -42,7 +48,7 @@ def park(deployment: Deployment, event_id: str, record: Key = RECORD) -> None:
         "faults": [fault],
         "image": "{}",
         "owner": "market-hunter",
-        "parked_at": 1_760_797_800,
+        "parked_at": parked_at,
     }
     Items(deployment).put("pipeline", item)
 
@@ -152,19 +158,35 @@ def test_parked_records_are_listed_with_their_reasons(
     deployment: Deployment, sharpwave: Any
 ) -> None:
     park(deployment, "e1")
-    park(deployment, "e2")
+    park(deployment, "e2", Key("p", "s2"))
 
     code, records = sharpwave("dlq", "show", "parked")
 
     assert code == 0
-    assert [record["event_id"] for record in records] == ["e1", "e2"]
+    assert sorted(record["event_id"] for record in records) == ["e1", "e2"]
     assert records[0]["faults"][0]["where"] == "agent_id"
     assert sharpwave("dlq", "ls")[1]["parked"] == {"market-hunter": 2}
 
 
+def test_a_record_that_was_refused_again_and_again_stands_there_once(
+    deployment: Deployment, sharpwave: Any
+) -> None:
+    for event_id, parked_at in (("e2", 1_760_797_801), ("e1", 1_760_797_802), ("e3", 1)):
+        park(deployment, event_id, parked_at=parked_at)
+
+    code, (record,) = sharpwave("dlq", "show", "parked")
+
+    assert code == 0
+    assert (record["event_id"], list(record["refusals"])) == ("e1", ["e3", "e2", "e1"])
+    assert sharpwave("dlq", "ls")[1]["parked"] == {"market-hunter": 1}
+    assert sharpwave("dlq", "retry", "--id", "e1", "--id", "e3", "--dry-run")[1]["retried"] == 1
+    assert sharpwave("dlq", "discard", "parked", "--id", "e3", "--yes")[1]["discarded"] == 1
+    assert list(parked.list_parked(deployment)) == []
+
+
 def test_a_parked_record_is_discarded_by_its_event(deployment: Deployment, sharpwave: Any) -> None:
     park(deployment, "e1")
-    park(deployment, "e2")
+    park(deployment, "e2", Key("p", "s2"))
 
     assert sharpwave("dlq", "discard", "parked", "--id", "e1", "--yes")[1]["discarded"] == 1
 

@@ -117,6 +117,42 @@ def test_a_silent_worker_is_wrong_only_if_nobody_took_over(deployment: Deploymen
     assert found[1] == "no worker takes from learn"
 
 
+def test_a_frozen_worker_is_said_within_twenty_seconds(deployment: Deployment) -> None:
+    beat(deployment, "host:1", queues=[*set(WORK_QUEUE_NAMES) - {"learn"}], every_s=5)
+    beat(deployment, "host:2", age_s=14, queues=["learn"], every_s=5)
+    assert is_healthy(examine(deployment))
+
+    beat(deployment, "host:2", age_s=17, queues=["learn"], every_s=5)
+
+    found = wrong(deployment)
+    assert re.fullmatch(r"host:2 last reported 1[78] s ago: ended or frozen", found[0].what)
+    assert found[0].mend.startswith(
+        "sharpwave workers run learn; if it is frozen: kill -9 2 on host"
+    )
+
+
+def test_a_worker_that_reports_seldom_is_not_called_silent_too_soon(
+    deployment: Deployment,
+) -> None:
+    beat(deployment, "host:1", age_s=80, queues=list(WORK_QUEUE_NAMES), every_s=30)
+
+    assert is_healthy(examine(deployment))
+
+
+def test_a_queue_scaled_to_nothing_is_wrong_and_scaling_mends_it(
+    deployment: Deployment, sharpwave: Any
+) -> None:
+    beat(deployment, "host:1", queues=[*set(WORK_QUEUE_NAMES) - {"deliver"}])
+    beat(deployment, "host:2", age_s=60, queues=["deliver"])
+    sharpwave("workers", "scale", "deliver=0", "learn=2")
+
+    killed, idle = wrong(deployment)
+
+    assert killed.mend.startswith("sharpwave workers scale deliver=1; if it is frozen")
+    assert idle.what == "no worker takes from deliver: it is scaled to 0"
+    assert idle.mend == "sharpwave workers scale deliver=1"
+
+
 @pytest.mark.parametrize(
     "attributes", [{"draining": True}, {"ttl": int(time.time()) - 10}], ids=["draining", "expired"]
 )

@@ -7,6 +7,7 @@ import pytest
 
 from sharpwave.infra import signals_admin
 from sharpwave.infra.agents_admin import add_agent
+from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
 from sharpwave.infra.items import Items
@@ -86,6 +87,24 @@ def test_looking_at_an_inbox_leaves_its_queue_alone(agents: Deployment) -> None:
     assert [row["signal_type"] for row in rows] == ["WHALE"]
     assert signals_admin.peek(agents, "risk-manager", status="PROCESSED") == []
     assert Mailbox(agents, "inbox-risk-manager").depth() == (1, 0, 0)
+
+
+def test_payloads_are_shown_where_they_are_asked_for(
+    agents: Deployment, sharpwave: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal = send(agents)
+    deliver(agents, signal, "risk-manager")
+    at = ["--endpoint-url", str(agents.endpoint_url), "--prefix", agents.prefix]
+
+    assert "data" not in sharpwave("inbox", "risk-manager")[1][0]
+    assert sharpwave("inbox", "risk-manager", "--payload")[1][0]["data"] == {"count": 5}
+    assert main(["inbox", "risk-manager", "--payload", *at]) == 0
+    assert f'{signal["signal_id"]}\n  {{"count":5}}' in capsys.readouterr().out
+    assert main(["inbox", "risk-manager", "--receive", "--payload", *at]) == 0
+    assert '.risk-manager\n  {"count":5}' in capsys.readouterr().out
+    Items(agents).delete("agent_signals", Key(signal["PK"], signal["SK"]))
+    assert main(["inbox", "risk-manager", "--payload", *at]) == 0
+    assert "the signal is gone" in capsys.readouterr().out
 
 
 def test_receiving_with_ack_ends_row_and_message(agents: Deployment, sharpwave: Any) -> None:

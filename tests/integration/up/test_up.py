@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -86,3 +88,22 @@ def test_sigterm_drains_it_and_leaves_no_process(up: Callable[[], Up], backend: 
         assert "Worker has been shut down" in log
         assert "Traceback" not in log
     assert names(backend) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_backend_that_dies_ends_it_with_1_and_says_what_is_gone(up: Callable[[], Up]) -> None:
+    served = up()
+    backends = [pid for pid, argv in served.descendants().items() if "ministack" in argv]
+    assert backends
+
+    began = time.monotonic()
+    for pid in backends:
+        os.kill(pid, signal.SIGKILL)
+    code, errors = served.ended()
+
+    told = json.loads(errors.splitlines()[-1])
+    assert code == 1
+    assert time.monotonic() - began < 15
+    assert told["kind"] == "BackendDied"
+    assert "what its tables and queues held since it began is gone" in told["error"]
+    assert str(served.folder / "run") in told["error"]

@@ -10,6 +10,7 @@ import pytest
 from sharpwave.infra.demo.drafts import AGENTS, READY_CHECK, RISK_MANAGER
 from sharpwave.infra.demo.errors import AgentFailed, PipelineNotReady
 from sharpwave.infra.demo.features import WINDOW
+from sharpwave.infra.demo.hunting import NASDAQ_MOVES_MORE
 from sharpwave.infra.demo.market import MarketDay
 from sharpwave.infra.demo.progress import Outcome, Progress
 from sharpwave.infra.demo.report import Verification, is_ok
@@ -76,6 +77,11 @@ def test_records_carry_the_market_day_and_no_outcome_comes_early(
     assert {one.event_time for one in resolved if one.decision_type == "TRADE_ENTRY"} <= set(last)
     assert outcome.unresolved == len(hub.decisions) - len(resolved) > 0
     assert not [one for one in resolved if one.event_time == last[-1]]
+    influenced = [
+        one.reasoning for one in hub.decisions.values() if one.reasoning["memory_influenced"]
+    ]
+    assert all(one["patterns_applied"] == [NASDAQ_MOVES_MORE] for one in influenced)
+    assert all(one["scores"]["nasdaq"] < one["scores"]["sp500"] for one in influenced)
 
 
 def test_the_counters_only_grow_and_end_where_the_outcome_says(

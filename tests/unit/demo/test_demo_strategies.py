@@ -23,7 +23,7 @@ from sharpwave.infra.demo.drafts import (
     Signal,
 )
 from sharpwave.infra.demo.features import WINDOW, Features, features
-from sharpwave.infra.demo.hunting import hunt
+from sharpwave.infra.demo.hunting import NASDAQ_MOVES_MORE, hunt
 from sharpwave.infra.demo.market import MarketDay
 from sharpwave.infra.demo.patterns import imported
 from sharpwave.infra.demo.strategies import MAY_BROADCAST, REACTIONS, react
@@ -54,6 +54,28 @@ def calm(history: Callable[[int, int], list[MarketDay]]) -> Features:
 
 def named(signals: tuple[Signal, ...]) -> dict[str, Signal]:
     return {signal.signal_type: signal for signal in signals}
+
+
+@pytest.mark.parametrize(
+    ("activity", "trusted", "rule", "is_influenced"),
+    [
+        (0.0095, [], "sp500_leads", False),
+        (0.0095, [NASDAQ_MOVES_MORE], "nasdaq_leads", True),
+        (0.0095, ["pattern_whale_pump"], "sp500_leads", False),
+        (0.005, [NASDAQ_MOVES_MORE], "sp500_leads", False),
+        (0.02, [NASDAQ_MOVES_MORE], "nasdaq_leads", False),
+    ],
+    ids=["no memory", "memory decides", "another memory", "not near", "the same without it"],
+)
+def test_memory_influenced_a_choice_only_where_it_would_have_been_another_one(
+    calm: Features, activity: float, trusted: list[str], rule: str, is_influenced: bool
+) -> None:
+    today = replace(calm, sp500_activity=0.01, nasdaq_activity=activity)
+
+    choice = hunt(Scene(calm, today, 1), trusted).choice
+
+    assert choice is not None
+    assert (choice.rule.claim, choice.is_influenced) == (rule, is_influenced)
 
 
 def test_an_ordinary_day_only_tells_the_close(calm: Features) -> None:

@@ -134,7 +134,7 @@ def test_an_acknowledgement_without_a_row_deletes_the_message_and_says_so(
     played = play(settling.ack(handling), err.ConditionFailed("met"), {})
 
     assert played.operations == ["update_item", "delete_message"]
-    assert "row_gone" in caplog.messages
+    assert any(line.startswith("row_gone: ") for line in caplog.messages)
 
 
 @pytest.mark.parametrize(
@@ -228,4 +228,4 @@ def test_messages_that_cannot_be_given_back_come_back_by_themselves(
 
     with pytest.raises(err.Unreachable):
         asyncio.run(ask())
-    assert caplog.messages.count("give_back_failed") == 2
+    assert caplog.messages == ["give_back_failed: away"] * 2

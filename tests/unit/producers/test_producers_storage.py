@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from sharpwave.producers.errors import AlreadyExists, ConditionFailed, Throttled
+from sharpwave.producers.errors import AlreadyExists, ConditionFailed, RecordRefused, Throttled
 from sharpwave.producers.operations import storage
+from sharpwave.schemas import examples
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.records import DecisionRecord
 
 Play = Callable[..., Any]
 WIRE = item_to_wire({"PK": "p", "SK": "s", "score": 0.5, "tags": {"b", "a"}})
@@ -91,3 +93,21 @@ def test_items_left_out_are_written_again_and_at_last_given_up(play: Play) -> No
     assert [len(call.params["RequestItems"]["t"]) for call in played.calls] == [25, 1, 1]
     with pytest.raises(Throttled, match="left writes out 8 times"):
         play(storage.put_all("t", [WIRE]), *[left] * 8)
+
+
+def test_what_dynamodb_would_refuse_for_its_size_is_refused_in_words_and_unsent() -> None:
+    item = {**examples.DECISION, "context": {"text": "x" * 500_000}}
+
+    with pytest.raises(RecordRefused, match="a decision holds at most 409600: store what is large"):
+        storage.checked("decision", DecisionRecord, item, now=item["timestamp"])
+
+
+def test_what_dynamodb_cannot_hold_is_refused_with_its_place() -> None:
+    item = {**examples.DECISION, "context": {"prices": [1.0, float("nan")]}}
+
+    with pytest.raises(RecordRefused, match=r"context\.prices\.1: nan is not a number") as told:
+        storage.checked("decision", DecisionRecord, item, now=item["timestamp"])
+
+    assert [(f.code, f.where) for f in told.value.faults] == [
+        ("unstorable_value", "context.prices.1")
+    ]

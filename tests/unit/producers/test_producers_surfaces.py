@@ -5,6 +5,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +191,27 @@ def test_what_is_configured_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(f"AWS_{name}", "mine")
 
     assert away == {} == local_defaults("http://127.0.0.1:4566")
+
+
+def test_an_agent_that_is_told_no_place_says_what_to_export(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+    async def awaited() -> None:
+        async with AsyncAgent("ann"):
+            raise AssertionError("opened")
+
+    for opening in (lambda: Agent("ann"), lambda: asyncio.run(awaited())):
+        with pytest.raises(errors.NotConfigured, match="export AWS_ENDPOINT_URL=") as told:
+            opening()
+        assert "export AWS_DEFAULT_REGION=" in str(told.value)
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+    with pytest.raises(errors.NotConfigured, match=r"nobodys.*AWS_PROFILE"):
+        Agent("ann")
 
 
 def test_importing_the_package_brings_no_extra() -> None:

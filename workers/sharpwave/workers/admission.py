@@ -168,9 +168,9 @@ def faults_of(
         if depth > MAX_DEPTH:
             return [too_deep(depth)]
     if kind == "signal" and len(text) > MAX_SIGNAL_BYTES:
-        size = wire_size(image)
-        if size > MAX_SIGNAL_BYTES:
-            return [too_large(size)]
+        fault = too_large(kind, wire_size(image))
+        if fault is not None:
+            return [fault]
     if kind in _FITS and _passes(kind, image, stored_at, event_ahead):
         return []
     return explain(kind, image, stored_at, event_ahead)

@@ -19,7 +19,7 @@ from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
 from sharpwave.schemas.times import now
-from sharpwave.workers import ticks
+from sharpwave.workers import logs, ticks
 from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.adapters.archives import open_archive
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
@@ -88,8 +88,8 @@ def clients(meter: CallMeter | None = None) -> Clients:
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    logging.getLogger("botocore").setLevel(logging.WARNING)
     settings = Settings()
+    logs.set_up(settings.log)
     meter = CallMeter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
@@ -328,10 +328,9 @@ def _config() -> Config:
 
 def _local_credentials() -> dict[str, Any]:
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    if urlsplit(endpoint).hostname not in _LOCAL or os.environ.get("AWS_ACCESS_KEY_ID"):
+    if urlsplit(endpoint).hostname not in _LOCAL:
         return {}
-    return {
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-        "region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
-    }
+    region = {"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return region
+    return {"aws_access_key_id": "test", "aws_secret_access_key": "test", **region}

@@ -78,6 +78,7 @@ class Presence(Middleware):
             "threads": worker.worker_threads,
             "started_at": self._started_at,
             "at": moment,
+            "every_s": self._every_s,
             "draining": self._draining,
             "calls": self._meter.snapshot(),
             "used": self._meter.used(),

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         default=60, ge=2, le=43_200, description="how long a dead worker hides its messages"
     )
     threads: int = Field(default=8, ge=1, description="worker threads of one process")
+    log: Literal["text", "json"] = Field(
+        default="text", description="how log lines look; json: one object a line"
+    )
     heartbeat_s: float = Field(
         default=5.0, gt=0, description="how often a worker reports and looks for a pause"
     )

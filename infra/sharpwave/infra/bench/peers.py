@@ -82,7 +82,9 @@ def _other_python(name: str, version: str) -> Path:
     candidates = [shutil.which(f"python{version}"), *map(str, pyenv)]
     python = next((each for each in candidates if each and _runs(each)), None)
     if python is None:
-        raise EnvironmentUnavailable(name, f"it needs python{version}, and none was found")
+        raise EnvironmentUnavailable(
+            name, f"it needs python{version}, which is neither on the PATH nor under ~/.pyenv"
+        )
     lock = LOCKS / f"{name}.lock"
     root = cache_home() / "environments" / f"{name}-{digest(lock.read_bytes())}-py{version}"
     return made_once(

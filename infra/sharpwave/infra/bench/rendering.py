@@ -64,10 +64,12 @@ def _budgets(report: Report) -> str:
             f"{'at most' if verdict.better == 'lower' else 'at least'} {verdict.limit:,g}",
             _number(verdict.measured),
             verdict.text,
+            _number(verdict.at_pace),
         ]
         for verdict in report.verdicts
     ]
-    return "### Budgets\n\n" + _markdown(["budget", "limit", "measured", "verdict"], rows)
+    headers = ["budget", "limit", "measured", "verdict", "at the pace of the limit's machine"]
+    return "### Budgets\n\n" + _markdown(headers, rows)
 
 
 def _table(rows: Sequence[Row], part: str) -> str:

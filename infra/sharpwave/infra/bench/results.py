@@ -37,13 +37,19 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One budget, what was measured, and whether it holds; `met` is None if nothing was."""
+    """One budget, what was measured, and whether it holds.
+
+    Attributes:
+        met: whether `measured` keeps the limit; None if nothing was measured.
+        at_pace: a rate as it would be where the limit was set, roughly; it decides nothing.
+    """
 
     budget: str
     limit: float
     better: Literal["lower", "higher"]
     measured: float | None
     met: bool | None
+    at_pace: float | None = None
 
     @property
     def text(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sharpwave.infra.bench import budgets, machine
+from sharpwave.infra.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, TASKS, Peer
 from sharpwave.infra.bench.results import Failure, Report, Row
 from sharpwave.infra.errors import Misused
 
@@ -59,6 +60,15 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
 }
 
 
+#: Who stands beside us in which part.
+PEERS: Mapping[str, Sequence[Peer]] = {
+    "broker": (TASKS,),
+    "e2e": (LANGGRAPH, AGENT_MAIL),
+    "pipeline": (TASKS,),
+    "promotion": (AGENT_MEMORY,),
+}
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What to run: every part, or only some; quick runs are smaller and less sure."""
@@ -80,6 +90,7 @@ def run(wishes: Wishes, tell: Tell = lambda _: None) -> Report:
     rows: list[Row] = []
     failures: list[Failure] = []
     parts = [part for part in PARTS if part in wishes.only or not wishes.only]
+    _look_for_peers(parts, tell)
     for part in parts:
         try:
             # Row by row, so that what was measured before a part broke off is kept.
@@ -94,3 +105,12 @@ def run(wishes: Wishes, tell: Tell = lambda _: None) -> Report:
         verdicts=budgets.judge(rows, parts),
         failures=failures,
     )
+
+
+def _look_for_peers(parts: Sequence[str], tell: Tell) -> None:
+    """Install the peers, and say which cannot be started before anybody waits for their rows."""
+    wanted = dict.fromkeys(peer for part in parts for peer in PEERS.get(part, ()))
+    for peer in wanted:
+        if trouble := peer.trouble:
+            missing = ", ".join(part for part in parts if peer in PEERS.get(part, ()))
+            tell(f"{trouble}; {missing} will be measured without it")

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
+from sharpwave.infra.cli import extras
 from sharpwave.infra.cli.command import Arguments, parser
 from sharpwave.infra.cli.output import emit, emit_error
 
@@ -42,7 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     root, commands = parser()
     for family in FAMILIES:
         import_module(f"{__name__}.{family}").add(commands)
-    return run(root.parse_args(argv))
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        args = root.parse_args(words)
+    except Exception as error:
+        # What did not parse cannot say how it wants its answer; the words themselves can.
+        return _failed(error, as_json="--json" in words)
+    return run(args)
 
 
 def run(args: Arguments) -> int:
@@ -56,9 +63,15 @@ def run(args: Arguments) -> int:
         # The reader, such as `head`, has gone; Python must not complain at its exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except ModuleNotFoundError as error:
+        return _failed(extras.explained(error), as_json=args.json)
     except Exception as error:
-        if os.environ.get("SHARPWAVE_DEBUG") == "1":
-            traceback.print_exc()
-        emit_error(error, as_json=args.json)
-        return int(getattr(error, "exit_code", 1))
+        return _failed(error, as_json=args.json)
     return 0 if answer.ok else 1
+
+
+def _failed(error: BaseException, *, as_json: bool) -> int:
+    if os.environ.get("SHARPWAVE_DEBUG") == "1":
+        traceback.print_exception(error)
+    emit_error(error, as_json=as_json)
+    return int(getattr(error, "exit_code", 1))

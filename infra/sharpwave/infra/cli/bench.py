@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, plain
 from sharpwave.schemas.numbers import plain_json
 
@@ -29,6 +30,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _bench(args: Arguments) -> Answer:
+    need("local")
     from sharpwave.infra.bench.rendering import to_markdown, write_into
     from sharpwave.infra.bench.running import Wishes, run
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _chaos(args: Arguments) -> Answer:
+    need("local")
     from sharpwave.infra.chaos import report
     from sharpwave.schemas.numbers import plain_json
 

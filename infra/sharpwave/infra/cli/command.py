@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sharpwave.infra.cli.output import Answer
+from sharpwave.infra.cli.output import Answer, emit
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction["Parser"]
@@ -14,11 +14,17 @@ Handler = Callable[[Arguments], Answer]
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports misuse in one line and exits with 2."""
+    """Raises misuse as any other error of a command, so that `main` reports both alike."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and where help is."""
-        self.exit(2, f"sharpwave: {message}; see `{self.prog} --help`\n")
+        """Say what is wrong and where help is.
+
+        Raises:
+            Misused: always.
+        """
+        from sharpwave.infra.errors import Misused
+
+        raise Misused(f"{message}; see `{self.prog} --help`")
 
 
 def parser() -> tuple[Parser, "Subparsers"]:
@@ -26,6 +32,7 @@ def parser() -> tuple[Parser, "Subparsers"]:
     root = Parser(
         prog="sharpwave", description="Shared memory and signalling for fleets of agents."
     )
+    root.add_argument("--version", action=_Version, nargs=0, help="say which release this is")
     _add_common(root, is_root=True)
     return root, group(root)
 
@@ -67,6 +74,17 @@ def command(
     if destroys:
         made.add_argument("--yes", action="store_true", help="do not ask")
     return made
+
+
+class _Version(argparse.Action):
+    """Asks the installed package for its version only when somebody wants to know."""
+
+    def __call__(self, _: Any, namespace: Arguments, *__: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        number = version("sharpwave")
+        emit(Answer({"version": number}, f"sharpwave {number}"), as_json=namespace.json)
+        raise SystemExit(0)
 
 
 def _add_common(target: Parser, *, is_root: bool) -> None:

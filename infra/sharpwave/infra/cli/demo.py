@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _demo(args: Arguments) -> Answer:
+    need("demo")
     from rich.console import Console
 
     from sharpwave.infra.demo.report import to_text

@@ -82,12 +82,18 @@ def _show_parked(args: Arguments) -> Answer:
 
     records = list(islice(list_parked(deployment(args)), args.limit))
     text = "\n\n".join(
-        f"{record.event_id}  {when(record.parked_at)}  of {record.owner or 'nobody known'}\n"
+        f"{record.event_id}  {when(record.parked_at)}  of {record.owner or 'nobody known'}"
+        f"{_times(record)}\n"
         f"  {record.table}: {record.record.pk} / {record.record.sk}\n"
         + "\n".join(f"  {fault}" for fault in record.faults)
         for record in records
     )
     return Answer(records, text or "no records are parked")
+
+
+def _times(record: "Parked") -> str:
+    number = len(record.refusals)
+    return "" if number == 1 else f", refused {number} times"
 
 
 def _redrive(args: Arguments) -> Answer:

@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from sharpwave.infra.cli.command import Arguments, command
-from sharpwave.infra.cli.output import Answer, table, when
+from sharpwave.infra.cli.output import Answer, plain, table, when
 from sharpwave.infra.cli.settings import deployment
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def add(commands: "Subparsers") -> None:
     reading.add_argument(
         "--receive", action="store_true", help="take up to 10 messages from the queue for a minute"
     )
+    reading.add_argument("--payload", action="store_true", help="show what the signals say too")
     reading.add_argument("--ack", action="store_true", help="with --receive: end them as PROCESSED")
     acking = command(commands, "ack", _ack, "acknowledge a delivery on its row", changes=True)
     acking.add_argument("agent_id", metavar="AGENT")
@@ -103,14 +104,17 @@ def _object(option: str, text: str) -> dict[str, Any]:
 
 def _inbox(args: Arguments) -> Answer:
     from sharpwave.infra.errors import Misused
-    from sharpwave.infra.signals_admin import peek, receive
+    from sharpwave.infra.signals_admin import peek, receive, with_payloads
 
     if args.ack and not args.receive:
         raise Misused("--ack goes with --receive; `sharpwave ack` ends a single delivery")
     if args.receive and not args.dry_run:
         place = deployment(args)
-        return _received(receive(place, args.agent_id, limit=args.limit, ack=args.ack))
-    rows = peek(deployment(args), args.agent_id, status=args.status, limit=args.limit)
+        arrivals = receive(place, args.agent_id, limit=args.limit, ack=args.ack)
+        return _received(arrivals, payload=args.payload)
+    place = deployment(args)
+    rows = peek(place, args.agent_id, status=args.status, limit=args.limit)
+    rows = with_payloads(place, rows) if args.payload else rows
     cells = [
         (
             when(row.get("timestamp")),
@@ -124,7 +128,16 @@ def _inbox(args: Arguments) -> Answer:
         for row in rows
     ]
     headers = ("TIME", "SIGNAL", "TYPE", "SOURCE", "PROVENANCE", "STATUS", "REASON OR DECISION")
-    return Answer(rows, table(headers, cells, empty=f"no deliveries to {args.agent_id}"))
+    text = table(headers, cells, empty=f"no deliveries to {args.agent_id}")
+    said = [_said(row.get("signal_id"), row["data"]) for row in rows] if args.payload else []
+    return Answer(rows, "\n".join([text, *said]))
+
+
+def _said(name: Any, payload: Any) -> str:
+    from sharpwave.schemas.numbers import plain_json
+
+    gone = "the signal is gone, and its payload with it"
+    return f"\n{name}\n  {gone if payload is None else plain_json(plain(payload))}"
 
 
 def _provenance(row: dict[str, Any]) -> str:
@@ -134,7 +147,7 @@ def _provenance(row: dict[str, Any]) -> str:
     return "bound" if bound else "unverified"
 
 
-def _received(arrivals: "list[Arrival]") -> Answer:
+def _received(arrivals: "list[Arrival]", *, payload: bool) -> Answer:
     data = [
         {
             "message_id": arrival.letter.message_id,
@@ -156,7 +169,17 @@ def _received(arrivals: "list[Arrival]") -> Answer:
         for arrival in arrivals
     ]
     headers = ("RECEIVES", "KIND", "DELIVERY", "TYPE", "SOURCE", "NOW")
-    return Answer(data, table(headers, rows, empty="the queue is empty"))
+    text = table(headers, rows, empty="the queue is empty")
+    said = map(_body, arrivals) if payload else ()
+    return Answer(data, "\n".join([text, *said]))
+
+
+def _body(arrival: "Arrival") -> str:
+    message = arrival.message
+    if message is None:
+        return f"\n{arrival.letter.message_id}\n  {arrival.letter.body}"
+    told = message.data if message.kind == "signal" else message.reasons
+    return _said(message.delivery_id if message.kind == "signal" else message.notice_id, told)
 
 
 def _ack(args: Arguments) -> Answer:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments, command, family
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, plural, table, when
 from sharpwave.infra.cli.settings import deployment
 
@@ -58,6 +59,7 @@ def _add_archive(target: "Parser") -> None:
 
 
 def _up(args: Arguments) -> Answer:
+    need("local")
     from sharpwave.infra.stack import Stack, StackOptions, set_aside
     from sharpwave.infra.upkeep import Upkeep, tell, until_signalled
 
@@ -75,9 +77,19 @@ def _up(args: Arguments) -> Answer:
         _announce(args, stack)
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
-        if screen:
-            print("\ndraining", file=screen, flush=True)
+        if not args.json:
+            print(f"\ndraining; {end_of_state(args)}", file=sys.stderr, flush=True)
     return Answer()
+
+
+def end_of_state(args: Arguments) -> str:
+    """Say what becomes of tables and queues at the end."""
+    if args.backend == "external":
+        return "tables and queues stay where they are"
+    if args.state:
+        return f"tables and queues are kept in {args.state}, streams begin anew"
+    keep = "; --state DIR keeps them" if args.backend == "embedded" else ""
+    return f"tables and queues are in memory and go with it{keep}"
 
 
 def _backend(args: Arguments) -> "Backend":
@@ -109,19 +121,23 @@ def _announce(args: Arguments, stack: "Stack") -> None:
         f"Sharpwave is up. Nothing here is isolated between agents: that is IAM's work, at AWS.\n"
         f"  export AWS_ENDPOINT_URL={url}\n"
         f"  sharpwave agents add my-agent     then send, inbox, trace, doctor\n"
-        f"  logs and archive: {stack.folder}      Ctrl-C drains and stops"
+        f"  logs and archive: {stack.folder}\n"
+        f"  Ctrl-C drains and stops: {end_of_state(args)}"
     )
     emit(Answer(data, text), as_json=args.json)
 
 
 def _pump(args: Arguments) -> Answer:
+    need("workers")
     from sharpwave.infra.pumping import run_pump
 
     _pass_on(args)
+    deployment(args).check()
     return Answer(ok=run_pump() == 0)
 
 
 def _run(args: Arguments) -> Answer:
+    need("workers")
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.stack import worker_argv
     from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -129,6 +145,7 @@ def _run(args: Arguments) -> Answer:
     if args.queue not in WORK_QUEUE_NAMES:
         raise Misused(f"{args.queue!r} is no work queue; there are: {', '.join(WORK_QUEUE_NAMES)}")
     _pass_on(args)
+    deployment(args).check()
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
     os.execv(argv[0], argv)

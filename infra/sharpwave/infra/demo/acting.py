@@ -50,7 +50,7 @@ class Stage:
     def open_day(self, agent_id: str, index: int) -> None:
         """Let an agent start a day by itself: decide first, then tell the others."""
         scene = self.scene(index)
-        reaction = hunt(scene)
+        reaction = hunt(scene, self.knowledge.trusted(agent_id))
         if reaction.choice is not None:
             parts = self._parts(agent_id, reaction.choice, scene)
             record = self.agents[agent_id].decide(reaction.choice.decision_type, **parts)
@@ -131,7 +131,7 @@ class Stage:
         return {
             "context": context,
             "inputs": dict(choice.inputs),
-            "reasoning": {**reasoning, "memory_influenced": bool(applied)},
+            "reasoning": {**reasoning, "memory_influenced": choice.is_influenced},
             "event_time": scene.today.day,
         }
 

@@ -60,6 +60,7 @@ class Choice:
     """A decision to take, with the claim that its outcome is judged by.
 
     `mark` is an early claim: its verdict is recorded first, and corrected if `rule` disagrees.
+    `is_influenced` says that without what the agent recalled it would have been another one.
     """
 
     decision_type: str
@@ -67,6 +68,7 @@ class Choice:
     reasoning: Mapping[str, Any]
     rule: Rule
     mark: Rule | None = None
+    is_influenced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """The market-hunter: looks at each market day, and tells the others what it saw."""
 
+from collections.abc import Collection
+
 from sharpwave.infra.demo.drafts import (
     MARKET_CLOSE,
     PORTFOLIO_OPTIMIZER,
@@ -17,14 +19,26 @@ from sharpwave.infra.demo.drafts import (
 from sharpwave.infra.demo.features import Features
 from sharpwave.infra.demo.outcomes import Rule
 
+#: What the hunter asks its own memory about, and how near the two indices must be for it to count.
+NASDAQ_MOVES_MORE = "pattern_nasdaq_moves_more"
+NEAR = 0.1
 #: Volume of this many times its usual counts as large buyers or sellers at work.
 WHALE_RATIO = 1.25
 
 
-def hunt(scene: Scene) -> Reaction:
-    """Choose the index to watch tomorrow, and tell the others what the market did."""
+def hunt(scene: Scene, trusted: Collection[str] = ()) -> Reaction:
+    """Choose the index to watch tomorrow, and tell the others what the market did.
+
+    Args:
+        scene: the day.
+        trusted: the patterns that have proved themselves so far; where the indices moved almost
+            alike, one of them decides.
+    """
     today = scene.today
-    follows_nasdaq = today.nasdaq_activity >= today.sp500_activity
+    leads = today.nasdaq_activity >= today.sp500_activity
+    is_near = today.nasdaq_activity >= (1 - NEAR) * today.sp500_activity
+    is_influenced = not leads and is_near and NASDAQ_MOVES_MORE in trusted
+    follows_nasdaq = leads or is_influenced
     selected = "nasdaq" if follows_nasdaq else "sp500"
     choice = Choice(
         decision_type="SOURCE_SELECTION",
@@ -32,9 +46,10 @@ def hunt(scene: Scene) -> Reaction:
         reasoning={
             "scores": {"sp500": today.sp500_activity, "nasdaq": today.nasdaq_activity},
             "selected": [selected],
-            "patterns_applied": ["pattern_nasdaq_moves_more"] if follows_nasdaq else [],
+            "patterns_applied": [NASDAQ_MOVES_MORE] if follows_nasdaq else [],
         },
         rule=Rule("nasdaq_leads" if follows_nasdaq else "sp500_leads", horizon=1),
+        is_influenced=is_influenced,
     )
     signals = (*_whales(today), *_turn(scene), _close(today))
     return Reaction(choice=choice, signals=signals, memory=_turning_point(scene))

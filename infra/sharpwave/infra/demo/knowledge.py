@@ -63,15 +63,15 @@ class Knowledge:
         with self._lock:
             self.samples.extend(Sample(one.as_of or day, one) for one in self.standings.values())
 
+    def trusted(self, agent_id: str) -> list[str]:
+        """Name the patterns that an agent follows, by what it last recalled."""
+        with self._lock:
+            known = self._confidence.get(agent_id, {})
+            return [name for name, confidence in known.items() if confidence >= FOLLOWED]
+
     def applied(self, agent_id: str, decision: Mapping[str, Any]) -> list[str]:
         """Name the trusted patterns that an agent's decision falls under."""
-        with self._lock:
-            trusted = [
-                name
-                for name, confidence in self._confidence.get(agent_id, {}).items()
-                if confidence >= FOLLOWED
-            ]
-        return sorted(name for name in trusted if self._covers(name, decision))
+        return sorted(name for name in self.trusted(agent_id) if self._covers(name, decision))
 
     def _covers(self, pattern_id: str, decision: Mapping[str, Any]) -> bool:
         definition = self.definitions[pattern_id]

@@ -11,6 +11,7 @@ from sharpwave.infra.demo.drafts import (
     SENTIMENT_ANALYZER,
     TRADE_EXECUTOR,
 )
+from sharpwave.infra.demo.hunting import NASDAQ_MOVES_MORE
 from sharpwave.schemas.patterns import PatternDefinition
 
 DOMAIN = "markets"
@@ -58,7 +59,7 @@ def imported() -> list[PatternDefinition]:
             "SENTIMENT_CALL",
             [("inputs.return_1d", "le", -0.005)],
         ),
-        _pattern("pattern_nasdaq_moves_more", MARKET_HUNTER, "SOURCE_SELECTION", None),
+        _pattern(NASDAQ_MOVES_MORE, MARKET_HUNTER, "SOURCE_SELECTION", None),
         _pattern(
             "pattern_oil_shock_reverses",
             None,

@@ -9,7 +9,7 @@ from sharpwave.producers.errors import ConditionFailed, OutcomeConflict, RecordM
 from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item
-from sharpwave.schemas.faults import Fault, RecordRefused
+from sharpwave.schemas.faults import RecordRefused, explained, unstorable
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import UnstorableValue, item_from_wire, item_to_wire
 from sharpwave.schemas.records import DecisionRecord, Outcome
@@ -124,14 +124,9 @@ def _outcome(success: bool, quality_score: float | None, details: dict[str, Any]
         outcome = Outcome.model_validate(given).model_dump()
         return item_from_wire(item_to_wire(_without_score(outcome)))
     except ValidationError as error:
-        raise RecordRefused(
-            [
-                Fault(detail["type"], f"outcome.{detail['loc'][0]}", detail["msg"])
-                for detail in error.errors(include_url=False)
-            ]
-        ) from error
+        raise RecordRefused(explained(error, under="outcome")) from error
     except UnstorableValue as error:
-        raise RecordRefused([Fault("unstorable_value", "outcome", str(error))]) from error
+        raise RecordRefused([unstorable(error, under="outcome")]) from error
 
 
 def _without_score(outcome: Item) -> Item:

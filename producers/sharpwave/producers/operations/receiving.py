@@ -207,7 +207,7 @@ def _completed(message: SignalMessage, row: Item) -> SignalMessage:
 def _hand_on(inbox: Inbox, notice: NoticeMessage) -> None:
     inbox.notices.append(notice)
     reasons = "; ".join(f"{reason.where}: {reason.message}" for reason in notice.reasons)
-    log.warning("notice", extra={"code": notice.code, "reasons": reasons})
+    log.warning("notice: %s: %s", notice.code, reasons)
     if inbox.on_notice is not None:
         inbox.on_notice(notice)
 
@@ -215,7 +215,7 @@ def _hand_on(inbox: Inbox, notice: NoticeMessage) -> None:
 def _leave(inbox: Inbox, received: Received, why: str) -> None:
     received.held = False
     inbox.me.counters["undecodable"] += 1
-    log.error("undecodable", extra={"queue": inbox.me.inbox_name, "reason": why[:500]})
+    log.error("undecodable in %s: %s", inbox.me.inbox_name, why[:500])
 
 
 def discard(received: Received) -> Operation[None]:
@@ -225,4 +225,4 @@ def discard(received: Received) -> Operation[None]:
     try:
         yield Call("sqs", "delete_message", params)
     except Interrupted as error:
-        log.warning("message_left", extra={"queue": received.url, "reason": str(error)})
+        log.warning("message_left in %s: %s", received.url, error)

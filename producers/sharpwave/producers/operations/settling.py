@@ -177,7 +177,7 @@ def _settle(
         yield Call("dynamodb", "update_item", change)
     except ConditionFailed as met:
         if not met.item:
-            log.warning("row_gone", extra={"delivery_id": handling.message.delivery_id})
+            log.warning("row_gone: %s", handling.message.delivery_id)
     yield from _finish(handling, "acknowledged" if status == "PROCESSED" else "failed")
 
 

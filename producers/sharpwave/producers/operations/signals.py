@@ -9,9 +9,8 @@ from sharpwave.producers.errors import RecordMissing
 from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
 from sharpwave.schemas import ids, keys
-from sharpwave.schemas.faults import RecordRefused, too_large
-from sharpwave.schemas.numbers import Wire, wire_size
-from sharpwave.schemas.records import MAX_SIGNAL_BYTES, SIGNAL_TTL_S, SignalRecord
+from sharpwave.schemas.numbers import Wire
+from sharpwave.schemas.records import SIGNAL_TTL_S, SignalRecord
 from sharpwave.schemas.tables import SIGNALS
 from sharpwave.schemas.times import iso_ms
 
@@ -137,7 +136,4 @@ def _record(me: Identity, draft: Draft) -> tuple[SignalRecord, dict[str, Wire]]:
             **described,
         }
     )
-    record, wire = storage.checked("signal", SignalRecord, item, now=moment)
-    if (size := wire_size(wire)) > MAX_SIGNAL_BYTES:
-        raise RecordRefused([too_large(size)])
-    return record, wire
+    return storage.checked("signal", SignalRecord, item, now=moment)

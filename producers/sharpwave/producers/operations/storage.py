@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from sharpwave.producers.call import Call, Operation, Pause, Reply
 from sharpwave.producers.errors import AlreadyExists, ConditionFailed, RecordRefused, Throttled
 from sharpwave.producers.identity import Identity
-from sharpwave.schemas.faults import Fault, too_deep, validate
+from sharpwave.schemas.faults import too_deep, too_large, unstorable, validate
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import (
     UnstorableValue,
@@ -16,6 +16,7 @@ from sharpwave.schemas.numbers import (
     item_from_wire,
     item_to_wire,
     wire_depth,
+    wire_size,
 )
 from sharpwave.schemas.records import MAX_DEPTH, Record
 
@@ -39,19 +40,21 @@ def checked(kind: Kind, model: type[R], item: Item, *, now: float) -> tuple[R, d
     """Read an item as a record and give what is to be sent.
 
     Raises:
-        RecordRefused: the item breaks its schema, nests too deeply, or holds a value that
-            DynamoDB cannot.
+        RecordRefused: the item breaks its schema, nests too deeply, is too large, or holds a value
+            that DynamoDB cannot.
     """
     try:
         wire = item_to_wire(item)
     except UnstorableValue as error:
-        raise RecordRefused([Fault("unstorable_value", "", str(error))]) from error
+        raise RecordRefused([unstorable(error)]) from error
     # Validated as it will read back, so that what is returned equals what is read later.
     record = validate(kind, item_from_wire(wire), stored_at=now)
     assert isinstance(record, model)
     depth = max(wire_depth(value) for value in wire.values())
     if depth > MAX_DEPTH:
         raise RecordRefused([too_deep(depth)])
+    if (fault := too_large(kind, wire_size(wire))) is not None:
+        raise RecordRefused([fault])
     return record, wire
 
 

@@ -8,6 +8,13 @@ and a heartbeat keeps what is held hidden. Failed messages are retried in place 
 their visibility, undeliverable ones go to `<queue>_dlq` with the reason.
 """
 
+from importlib.util import find_spec
+
+if find_spec("dramatiq") is None:
+    raise ModuleNotFoundError(
+        "the broker needs dramatiq; run: pip install 'sharpwave[workers]'", name="dramatiq"
+    )
+
 from sharpwave.workers.sqs.broker import SQSBroker, default_middlewares
 from sharpwave.workers.sqs.claims import ClaimStore
 from sharpwave.workers.sqs.client import SqsClient, default_client
