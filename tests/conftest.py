@@ -45,9 +45,11 @@ DEVIATIONS = {
         "nothing-kept": "a restart loses tables and queues",
     },
     "localstack": {
+        "dead-receipts": "a receipt handle that never was is refused as if SQS were at fault",
         "large-records": "a record of more than a megabyte, with every other than an ASCII letter "
         "as six bytes, does not reach the stream",
         "nothing-kept": "a restart loses tables and queues",
+        "streams-once": "a stream that was switched off cannot be switched on again",
         "unordered-records": "ten threads put records into the stream, in any order",
     },
 }

@@ -14,10 +14,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sharpwave.infra.child import tail
 from sharpwave.infra.embedded.container import PROMPT_STREAMS, SERVICES
 from sharpwave.infra.embedded.environment import LOCKS, ensure, find_python
-from sharpwave.infra.embedded.errors import BackendUnavailable
+from sharpwave.infra.embedded.errors import BackendDown, BackendUnavailable
 from sharpwave.infra.embedded.node import ensure_node, node_command
+from sharpwave.infra.embedded.ports import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.embedded.server import HOST, LocalServer
 
 PYTHONS: Final = ("3.13", "3.12")
@@ -124,6 +129,24 @@ class NativeLocalStackBackend(LocalServer):
             (engine / JAR).touch()
         java.write_text(script)
         java.chmod(0o755)
+
+    def _await_ready(self, port: int, log: Path) -> None:
+        super()._await_ready(port, log)
+        # The server of streams starts with the first table that has one: seconds, for one call.
+        client = boto3.client(
+            "kinesis",
+            endpoint_url=f"http://{HOST}:{port}",
+            region_name=REGION,
+            aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        try:
+            client.list_streams()
+        except (BotoCoreError, ClientError) as error:
+            what = f"has no streams ({error})"
+            raise BackendDown(self.name, what, log_tail=tail(log)) from error
+        finally:
+            client.close()
 
     def stop(self) -> None:
         """Stop it at once, for it keeps nothing."""
