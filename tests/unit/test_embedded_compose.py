@@ -119,6 +119,13 @@ def test_every_part_talks_to_localstack(services: dict[str, Any], name: str) -> 
     assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_REGION"]) == ("test", "us-east-1")
 
 
+@pytest.mark.parametrize("name", ["pump", *WORKERS])
+def test_no_write_is_a_batch_of_which_localstack_makes_no_record(
+    services: dict[str, Any], name: str
+) -> None:
+    assert services[name]["environment"]["SHARPWAVE_WRITES"] == "single"
+
+
 def test_the_archive_is_kept_on_a_volume(services: dict[str, Any]) -> None:
     variables = services["archive"]["environment"]
 
