@@ -7,14 +7,17 @@ STAMP  := $(VENV)/.installed
 ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Simulated histories, each from one seed, before processes are killed in earnest.
 HISTORIES ?= 5000
+# localstack-native runs it as processes; localstack in Docker.
+LOCALSTACK ?= localstack-native
+TESTS      ?= tests/integration tests/contract
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test paths bench chaos lint up synth wheel lock clean
+.PHONY: help setup demo test test-localstack paths bench chaos lint up synth wheel lock clean
 
 help:  ## Show this help.
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}'
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -33,6 +36,11 @@ demo: setup  ## Replay real market history through the whole system, then verify
 test: setup  ## Run the tests (under five minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
 	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)
+
+test-localstack: setup  ## Run the tests that meet a backend on LocalStack; LOCALSTACK=localstack is Docker's.
+	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
+	@test $(LOCALSTACK) = localstack || $(BIN)/python -m sharpwave.infra.embedded localstack
+	@SHARPWAVE_TEST_BACKEND=$(LOCALSTACK) $(BIN)/pytest -q $(TESTS) $(ARGS)
 
 paths: setup  ## Run unit and contract tests; name each error path that none of them takes.
 	@$(BIN)/python -m sharpwave.infra.embedded ministack

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sharpwave.infra.embedded import Backend
+from sharpwave.infra.embedded.server import LocalServer
 
 KEY = {"PK": {"S": "a"}, "SK": {"S": "1"}}
 
@@ -90,6 +94,7 @@ def bench(backend: Backend) -> Iterator[Bench]:
 
 
 @pytest.mark.deviates("moto", "concurrent-images")
+@pytest.mark.deviates("localstack", "unordered-records")
 def test_each_change_is_one_record_with_both_images_in_order(bench: Bench) -> None:
     bench.put(n=0)
     with ThreadPoolExecutor(8) as pool:
@@ -198,3 +203,24 @@ def test_a_waiting_receive_wakes_when_a_message_comes(bench: Bench) -> None:
     assert message["Body"] == "hello"
     assert time.monotonic() - began < 5
     bench.sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads Linux's table of sockets")
+def test_no_process_of_a_backend_here_listens_beyond_loopback(
+    backend: Backend, processes_with: Callable[[str], dict[int, str]]
+) -> None:
+    if not isinstance(backend, LocalServer):
+        pytest.skip("its processes are not ours")
+    home = f"HOME={tempfile.gettempdir()}/sharpwave-{backend.name}-"
+    folders = [Path(f"/proc/{pid}/fd") for pid in processes_with(home)]
+    ours = {os.readlink(each) for folder in folders for each in folder.iterdir()}
+
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _table(name).splitlines()[1:]]
+    listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in ours]
+
+    assert listening
+    assert {address.partition(":")[0] for address in listening} == {"0100007F"}
+
+
+def _table(name: str) -> str:
+    return Path(f"/proc/net/{name}").read_text()

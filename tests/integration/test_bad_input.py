@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY, SIGNALS, STATE
 from sharpwave.schemas.times import DAY_S
@@ -74,6 +76,7 @@ def bad_others(raw: Any, hunter: str) -> list[tuple[str, str, Item]]:
     ]
 
 
+@pytest.mark.deviates("localstack", "large-records")
 def test_poison_among_good_signals_is_parked_and_told_and_the_good_arrive(
     world: World, raw: Any
 ) -> None:
@@ -95,6 +98,7 @@ def test_poison_among_good_signals_is_parked_and_told_and_the_good_arrive(
     assert_shown(world, hunter, at_least=len(own))
 
 
+@pytest.mark.deviates("localstack", "large-records")
 def test_poison_of_the_other_tables_is_parked_and_what_is_good_is_learned(
     world: World, raw: Any
 ) -> None:

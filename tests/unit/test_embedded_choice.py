@@ -12,6 +12,7 @@ from sharpwave.infra.embedded import (
     FauxqsBackend,
     LocalStackBackend,
     MotoBackend,
+    NativeLocalStackBackend,
     PairedBackend,
     open_backend,
 )
@@ -24,6 +25,7 @@ from sharpwave.infra.embedded.server import HOST, free_port
         ("embedded", EmbeddedBackend),
         ("moto", MotoBackend),
         ("localstack", LocalStackBackend),
+        ("localstack-native", NativeLocalStackBackend),
         ("embedded+fauxqs", PairedBackend),
         ("moto+fauxqs", PairedBackend),
     ],

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.embedded.container import IMAGE
+from sharpwave.infra.embedded.container import IMAGE, PROMPT_STREAMS
 from sharpwave.infra.embedded.environment import ensure
 from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+STAND_INS = ["localstack", "floci"]
 WORKERS = ["deliver", "status", "promote", "learn", "archive"]
 READ_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)"
 
@@ -38,12 +39,39 @@ def test_localstack_is_pinned_to_the_release_the_tests_use(services: dict[str, A
     assert services["localstack"]["image"] == IMAGE == "localstack/localstack:4.14.0"
 
 
-def test_localstack_is_reachable_from_this_machine_only(services: dict[str, Any]) -> None:
-    assert services["localstack"]["ports"] == ["127.0.0.1:4566:4566"]
+@pytest.mark.parametrize("name", STAND_INS)
+def test_a_stand_in_is_reachable_from_this_machine_only(
+    services: dict[str, Any], name: str
+) -> None:
+    assert services[name]["ports"] == ["127.0.0.1:4566:4566"]
+
+
+def test_one_stand_in_runs_and_unasked_it_is_localstack(services: dict[str, Any]) -> None:
+    profiles = {name: services[name].get("profiles") for name in services}
+
+    unasked = re.findall(r"^COMPOSE_PROFILES=(.*)$", (ROOT / ".env").read_text(), re.MULTILINE)
+
+    assert {name: own for name, own in profiles.items() if own} == {n: [n] for n in STAND_INS}
+    assert unasked == ["localstack"]
+
+
+def test_provisioning_waits_for_whichever_runs(services: dict[str, Any]) -> None:
+    ready = {"condition": "service_healthy", "required": False}
+
+    assert services["provision"]["depends_on"] == dict.fromkeys(STAND_INS, ready)
+
+
+def test_floci_answers_by_the_name_that_all_parts_call(services: dict[str, Any]) -> None:
+    assert services["floci"]["networks"]["default"]["aliases"] == ["localstack"]
+    assert services["floci"]["environment"]["FLOCI_HOSTNAME"] == "localstack"
+
+
+def test_localstack_loses_nothing_of_a_new_tables_stream(services: dict[str, Any]) -> None:
+    assert PROMPT_STREAMS.items() <= services["localstack"]["environment"].items()
 
 
 def test_there_is_a_service_for_each_part(services: dict[str, Any]) -> None:
-    assert sorted(services) == sorted(["localstack", "provision", "pump", *WORKERS])
+    assert sorted(services) == sorted([*STAND_INS, "provision", "pump", *WORKERS])
 
 
 @pytest.mark.parametrize("queue", WORKERS)
@@ -89,6 +117,13 @@ def test_every_part_talks_to_localstack(services: dict[str, Any], name: str) -> 
 
     assert variables["AWS_ENDPOINT_URL"] == "http://localstack:4566"
     assert (variables["AWS_ACCESS_KEY_ID"], variables["AWS_REGION"]) == ("test", "us-east-1")
+
+
+@pytest.mark.parametrize("name", ["pump", *WORKERS])
+def test_no_write_is_a_batch_of_which_localstack_makes_no_record(
+    services: dict[str, Any], name: str
+) -> None:
+    assert services[name]["environment"]["SHARPWAVE_WRITES"] == "single"
 
 
 def test_the_archive_is_kept_on_a_volume(services: dict[str, Any]) -> None:

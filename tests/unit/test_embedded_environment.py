@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ PINS = {
     "moto": "moto==5.2.5",
     "microburst": "microburst==0.10.0",
     "arch": "arch==8.0.0",
+    "localstack": "localstack-core==4.14.0",
 }
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +89,7 @@ def test_one_that_stopped_working_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_second_use_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make_python(name: str, lock: Path, root: Path) -> None:
+    def make_python(name: str, lock: Path, root: Path, python: str) -> None:
         (root / "bin").mkdir(parents=True)
         (root / "bin" / "python").touch()
 
@@ -103,7 +105,7 @@ def test_a_second_use_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_another_lock_makes_another_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def make_python(name: str, lock: Path, root: Path) -> None:
+    def make_python(name: str, lock: Path, root: Path, python: str) -> None:
         (root / "bin").mkdir(parents=True)
         (root / "bin" / "python").touch()
 
@@ -116,6 +118,58 @@ def test_another_lock_makes_another_environment(
     after = environment.ensure("tool", lock, home=tmp_path)
 
     assert after != before
+
+
+def fake_python(path: Path, *, runs: bool) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n{'echo 3.99.1 linux' if runs else 'exit 127'}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_python_that_runs_this_serves_if_it_is_of_that_version() -> None:
+    mine = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+    assert environment.find_python("tool", ["3.99", mine]) == sys.executable
+
+
+def test_a_python_on_the_path_that_does_not_run_gives_way_to_one_that_pyenv_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = fake_python(tmp_path / "shims" / "python3.99", runs=False)
+    kept = tmp_path / ".pyenv" / "versions" / "3.99.1" / "bin" / "python3.99"
+    fake_python(kept, runs=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(stand_in.parent))
+
+    assert environment.find_python("tool", ["3.99"]) == str(kept)
+
+
+def test_where_no_python_serves_all_that_would_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    with pytest.raises(EnvironmentUnavailable, match=r"'tool'.* needs python3\.99 or python3\.98"):
+        environment.find_python("tool", ["3.99", "3.98"])
+
+
+def test_two_pythons_have_two_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[str] = []
+
+    def make_python(name: str, lock: Path, root: Path, python: str) -> None:
+        used.append(python)
+        (root / "bin").mkdir(parents=True)
+        (root / "bin" / "python").touch()
+
+    monkeypatch.setattr(environment, "_install", make_python)
+    other = str(fake_python(tmp_path / "bin" / "python3.99", runs=True))
+
+    first = environment.ensure("ministack", home=tmp_path)
+    second = environment.ensure("ministack", home=tmp_path, python=other)
+
+    assert used == [sys.executable, other]
+    assert first.parent.name.partition("-py")[2] != second.parent.name.partition("-py")[2]
 
 
 def test_a_failed_step_says_what_was_tried_what_it_said_and_what_to_do() -> None:
@@ -162,11 +216,14 @@ def test_a_lock_pins_its_tool_hashes_every_package_and_names_no_address(
     assert "://" not in text
 
 
-def test_the_npm_lock_has_an_integrity_for_each_package_and_no_registry() -> None:
-    lock = json.loads((environment.LOCKS / "fauxqs" / "package-lock.json").read_text())
+@pytest.mark.parametrize(("name", "version"), [("fauxqs", "1.9.2"), ("kinesis-local", "0.5.2")])
+def test_the_npm_lock_has_an_integrity_for_each_package_and_no_registry(
+    name: str, version: str
+) -> None:
+    lock = json.loads((environment.LOCKS / name / "package-lock.json").read_text())
     packages = {path: about for path, about in lock["packages"].items() if path}
 
-    assert packages["node_modules/fauxqs"]["version"] == "1.9.2"
+    assert packages[f"node_modules/{name}"]["version"] == version
     assert all("integrity" in about for about in packages.values())
     assert not any("resolved" in about for about in packages.values())
 

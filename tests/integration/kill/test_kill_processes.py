@@ -117,6 +117,7 @@ def test_a_pump_killed_between_send_and_checkpoint_changes_nothing(
 
 
 @pytest.mark.deviates("moto", "nothing-kept")
+@pytest.mark.deviates("localstack", "nothing-kept")
 def test_a_backend_that_lost_its_streams_is_healed_from_its_tables(
     fragile: Fragile, world: World
 ) -> None:

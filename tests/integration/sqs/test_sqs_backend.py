@@ -180,6 +180,7 @@ def test_a_fifo_queue_keeps_order_and_drops_duplicates(
     assert ran == list(range(12))
 
 
+@pytest.mark.deviates("localstack", "dead-receipts")
 def test_a_dead_handle_is_refused_for_good(
     client: Any, queue: Callable[[str], tuple[str, str]]
 ) -> None:

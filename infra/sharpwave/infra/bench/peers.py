@@ -1,7 +1,6 @@
 """The other contestants: what they are, and where they are installed, apart from our packages."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,15 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sharpwave.infra.embedded.environment import (
-    LOCKS,
-    cache_home,
-    digest,
-    ensure,
-    made_once,
-    run,
-)
-from sharpwave.infra.embedded.errors import BackendError, EnvironmentUnavailable
+from sharpwave.infra.embedded.environment import ensure, find_python
+from sharpwave.infra.embedded.errors import BackendError
 
 
 @dataclass(frozen=True)
@@ -34,9 +26,8 @@ class Peer:
         Raises:
             EnvironmentUnavailable: it cannot be installed here; the message says why.
         """
-        if self.python is None:
-            return ensure(self.lock) / "python"
-        return _other_python(self.lock, self.python) / "bin" / "python"
+        python = find_python(self.lock, [self.python]) if self.python else sys.executable
+        return ensure(self.lock, python=python) / "python"
 
     @property
     def packages(self) -> Path:
@@ -73,34 +64,3 @@ def local_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **(extra or {}),
     }
-
-
-def _other_python(name: str, version: str) -> Path:
-    if sys.version_info[:2] == tuple(map(int, version.split("."))):
-        return ensure(name).parent
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-    candidates = [shutil.which(f"python{version}"), *map(str, pyenv)]
-    python = next((each for each in candidates if each and _runs(each)), None)
-    if python is None:
-        raise EnvironmentUnavailable(
-            name, f"it needs python{version}, which is neither on the PATH nor under ~/.pyenv"
-        )
-    lock = LOCKS / f"{name}.lock"
-    root = cache_home() / "environments" / f"{name}-{digest(lock.read_bytes())}-py{version}"
-    return made_once(
-        root,
-        lambda path: _install(name, python, lock, path),
-        works=lambda: (root / "bin" / "python").exists(),
-    )
-
-
-def _runs(python: str) -> bool:
-    return subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0
-
-
-def _install(name: str, python: str, lock: Path, root: Path) -> None:
-    advice = "check the network, and run this again"
-    run([python, "-m", "venv", str(root)], name=name, advice=advice)
-    pip = [str(root / "bin" / "python"), "-m", "pip", "install", "-qq", "--no-input"]
-    strict = ["--no-compile", "--require-hashes", "--no-deps", "--only-binary", ":all:"]
-    run([*pip, *strict, "-r", str(lock)], name=name, advice=advice)

@@ -15,6 +15,7 @@ from sharpwave.infra.embedded.errors import (
     PortTaken,
 )
 from sharpwave.infra.embedded.external import ExternalBackend
+from sharpwave.infra.embedded.localstack import NativeLocalStackBackend
 from sharpwave.infra.embedded.paired import PairedBackend
 from sharpwave.infra.embedded.ports import Backend
 
@@ -29,6 +30,7 @@ __all__ = [
     "FauxqsBackend",
     "LocalStackBackend",
     "MotoBackend",
+    "NativeLocalStackBackend",
     "PairedBackend",
     "PortTaken",
     "open_backend",

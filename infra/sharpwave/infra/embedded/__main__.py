@@ -1,17 +1,26 @@
 """Make pinned environments ahead of their first use: `python -m sharpwave.infra.embedded NAME...`.
 
-Names are `ministack`, `moto`, `fauxqs` and `microburst`; without one, ministack's. Prints where
-each is.
+Names are `ministack`, `moto`, `fauxqs`, `microburst` and `localstack`; without one, ministack's.
+Prints where each is.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 from sharpwave.infra.embedded.environment import ensure
 from sharpwave.infra.embedded.errors import BackendError
+from sharpwave.infra.embedded.localstack import NativeLocalStackBackend
 from sharpwave.infra.embedded.node import ensure_node
 
-TOOLS = ("ministack", "moto", "fauxqs", "microburst")
+TOOLS: Mapping[str, Callable[[], Path]] = {
+    "ministack": partial(ensure, "ministack"),
+    "moto": partial(ensure, "moto"),
+    "fauxqs": partial(ensure_node, "fauxqs"),
+    "microburst": partial(ensure, "microburst"),
+    "localstack": NativeLocalStackBackend.install,
+}
 
 
 def main(names: Sequence[str]) -> int:
@@ -23,8 +32,8 @@ def main(names: Sequence[str]) -> int:
         )
         return 2
     try:
-        for name in names or TOOLS[:1]:
-            print(ensure_node(name) if name == "fauxqs" else ensure(name))
+        for name in names or ["ministack"]:
+            print(TOOLS[name]())
     except BackendError as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from sharpwave.infra.embedded.container import LocalStackBackend
 from sharpwave.infra.embedded.environment import ensure
 from sharpwave.infra.embedded.errors import BackendUnavailable
 from sharpwave.infra.embedded.external import ExternalBackend
+from sharpwave.infra.embedded.localstack import NativeLocalStackBackend
 from sharpwave.infra.embedded.node import ensure_node, node_command
 from sharpwave.infra.embedded.paired import PairedBackend
 from sharpwave.infra.embedded.ports import REGION, Backend
@@ -98,6 +99,7 @@ BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {
     "embedded": EmbeddedBackend,
     "moto": MotoBackend,
     "localstack": LocalStackBackend,
+    "localstack-native": NativeLocalStackBackend,
     "embedded+fauxqs": lambda: PairedBackend(EmbeddedBackend(), FauxqsBackend()),
     "moto+fauxqs": lambda: PairedBackend(MotoBackend(), FauxqsBackend()),
 }
@@ -107,8 +109,8 @@ def open_backend(name: str, *, endpoint_url: str | None = None) -> Backend:
     """Give the backend of that name, not yet started.
 
     Args:
-        name: `embedded`, `moto`, `localstack`, `external`, or `embedded+fauxqs` and `moto+fauxqs`,
-            which keep their queues in fauxqs.
+        name: `embedded`, `moto`, `localstack` (in Docker), `localstack-native` (without),
+            `external`, or `embedded+fauxqs` and `moto+fauxqs`, which keep their queues in fauxqs.
         endpoint_url: where `external` answers; the others choose their own.
 
     Raises:

@@ -15,12 +15,16 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from sharpwave.infra.embedded.errors import EnvironmentUnavailable
 
 LOCKS = Path(__file__).parent.parent / "locks"
 COMPLETE = ".complete"
+#: Where pyenv and uv keep the Pythons that they do not put on the PATH.
+KEPT_BY = (".pyenv/versions/{0}.*", ".local/share/uv/python/cpython-{0}.*")
+ABOUT = "import platform, sysconfig; print(platform.python_version(), sysconfig.get_platform())"
 
 
 def cache_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -37,7 +41,36 @@ def lock_file(name: str) -> Path:
     return LOCKS / f"{name}.lock"
 
 
-def ensure(name: str, lock: Path | None = None, *, home: Path | None = None) -> Path:
+def find_python(name: str, versions: Sequence[str]) -> str:
+    """Give an interpreter of one of these versions, the first that runs here.
+
+    Looked for as the one that runs this, on the PATH, and where pyenv and uv keep theirs.
+
+    Args:
+        name: the tool that needs it.
+        versions: such as "3.13", the best first.
+
+    Raises:
+        EnvironmentUnavailable: there is none.
+    """
+    for version in versions:
+        if sys.version_info[:2] == tuple(map(int, version.split("."))):
+            return sys.executable
+        kept = (f"{folder.format(version)}/bin/python{version}" for folder in KEPT_BY)
+        found = [path for pattern in kept for path in sorted(Path.home().glob(pattern))]
+        # On the PATH there may be pyenv's stand-in for a version that is not switched on.
+        for path in [shutil.which(f"python{version}"), *map(str, reversed(found))]:
+            if path and _about(path):
+                return path
+    wanted = " or ".join(f"python{version}" for version in versions)
+    raise EnvironmentUnavailable(
+        name, f"it needs {wanted}, and none was found on the PATH, in pyenv or in uv; install one"
+    )
+
+
+def ensure(
+    name: str, lock: Path | None = None, *, home: Path | None = None, python: str = sys.executable
+) -> Path:
     """Give the `bin` folder of a tool's environment, making the environment if need be.
 
     Safe to call from many processes at once: one makes it, the others wait for it. What a crash
@@ -47,11 +80,12 @@ def ensure(name: str, lock: Path | None = None, *, home: Path | None = None) -> 
         name: the tool's name, part of the folder's name.
         lock: requirements with a hash for every file; without it, the one this package carries.
         home: the cache folder; without it, `cache_home()`.
+        python: the interpreter that runs it; without it, the one that runs this.
 
     Raises:
         EnvironmentUnavailable: venv or pip failed; the message holds the command and its output.
     """
-    return _environment(name, lock or lock_file(name), home or cache_home()) / "bin"
+    return _environment(name, lock or lock_file(name), home or cache_home(), python) / "bin"
 
 
 def ensure_data(name: str, lock: Path | None = None, *, home: Path | None = None) -> Path:
@@ -60,7 +94,7 @@ def ensure_data(name: str, lock: Path | None = None, *, home: Path | None = None
     As `ensure`; a lock need not hold the dependencies of what it names, since none is installed
     that it does not name.
     """
-    root = _environment(name, lock or lock_file(name), home or cache_home())
+    root = _environment(name, lock or lock_file(name), home or cache_home(), sys.executable)
     scheme = {"base": str(root), "platbase": str(root)}
     return Path(sysconfig.get_path("purelib", scheme="venv", vars=scheme))
 
@@ -110,21 +144,30 @@ def run(command: Sequence[str], *, name: str, advice: str, cwd: Path | None = No
         )
 
 
-def _environment(name: str, lock: Path, home: Path) -> Path:
-    version = platform.python_version()
-    about = digest(lock.read_bytes(), version.encode(), sysconfig.get_platform().encode())
+def _environment(name: str, lock: Path, home: Path, python: str) -> Path:
+    version, _, machine = _about(python).partition(" ")
+    about = digest(lock.read_bytes(), version.encode(), machine.encode())
     root = home / "environments" / f"{name}-{about}-py{version}"
     # The interpreter is a link, which breaks when the Python it points to is removed.
     return made_once(
         root,
-        lambda path: _install(name, lock, path),
+        lambda path: _install(name, lock, path, python),
         works=lambda: (root / "bin" / "python").exists(),
     )
 
 
-def _install(name: str, lock: Path, root: Path) -> None:
+@cache
+def _about(python: str) -> str:
+    """Give an interpreter's version and machine, or nothing if it does not run."""
+    if python == sys.executable:
+        return f"{platform.python_version()} {sysconfig.get_platform()}"
+    done = subprocess.run([python, "-I", "-c", ABOUT], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _install(name: str, lock: Path, root: Path, python: str) -> None:
     run(
-        [sys.executable, "-m", "venv", str(root)],
+        [python, "-m", "venv", str(root)],
         name=name,
         advice="install Python's own venv module (on Debian and Ubuntu: apt install python3-venv)",
     )

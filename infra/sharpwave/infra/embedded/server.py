@@ -166,13 +166,11 @@ class LocalServer(ABC):
     def _listen(self, port: int) -> None:
         if not is_free(port):
             raise PortTaken(port)
-        argv = self.command(port)
         self._scratch = Path(tempfile.mkdtemp(prefix=f"sharpwave-{self.name}-"))
         log = self._log or self._scratch / "server.log"
-        self._child = Child(
-            argv, env=self._process_environment(port), log=log, grace_s=self.grace_s
-        )
         try:
+            argv, env = self.command(port), self._process_environment(port)
+            self._child = Child(argv, env=env, log=log, grace_s=self.grace_s)
             self._await_ready(port, log)
         except BaseException:
             self.stop()
