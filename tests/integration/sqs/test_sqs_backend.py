@@ -134,6 +134,7 @@ def test_a_task_longer_than_its_visibility_timeout_runs_once(
     assert ran == [1]
 
 
+@pytest.mark.deviates("moto", "fifo-polls")
 def test_a_fifo_queue_keeps_order_and_drops_duplicates(
     client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
 ) -> None:
