@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # A file's tests share what they start, so files are what the processes share out.
 ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Simulated histories, each from one seed, before processes are killed in earnest.
+HISTORIES ?= 5000
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --no-annotate
 
@@ -40,6 +42,7 @@ bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="-
 	@$(BIN)/sharpwave bench $(ARGS)
 
 chaos: setup  ## Kill, freeze and break the system at random, then count what it lost; ARGS="--seed 7".
+	@$(BIN)/python -m tests.simulation --seeds $(HISTORIES)
 	@$(BIN)/sharpwave chaos $(ARGS)
 
 lint: setup  ## Check style and types; changes nothing.

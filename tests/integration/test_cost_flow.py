@@ -25,6 +25,7 @@ from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.actors import handlers
 from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.expiry import Partition, due_minute
 from sharpwave.workers.main import build_ports, clients
 from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.router import Router
@@ -190,6 +191,38 @@ def test_a_signal_is_written_as_often_as_the_model_says(line: Line, item_kb: flo
     assert acknowledging["write:signal"] / 10 == modelled(bill, "mirror after acknowledgements")
     assert acknowledging["read:signal"] + acknowledging["read:row"] == pytest.approx(
         10 * modelled(bill, "mirror's reads"), rel=0.1
+    )
+
+
+def test_a_deadline_that_was_kept_costs_what_the_model_says(line: Line) -> None:
+    """As many signals as share a message, noted in one unit; then a mirror each, and no row."""
+    flow = replace(SMALL, full=0.7)
+    bill, number = priced(signals(flow), PRICES), 14
+    ttl = int(time.time()) + DAY_S  # one for all, so that they fall due in one minute
+    written = [{**signal(each, flow), "ttl": ttl} for each in range(number)]
+    for item in written:
+        line.put(SIGNALS, item)
+    delivery = line.carry(SIGNALS, expected=number)
+    for item in written:
+        for target in TARGETS:
+            row = keys.inbox_row(target, key_of(item), signal_uid(*key_of(item)))
+            line.set(SIGNALS, row, "status", "PROCESSED")
+    line.carry(SIGNALS, expected=number * len(TARGETS))
+
+    minute = due_minute(ttl, time.time())
+    entries = [Partition(minute, shard)._asdict() for shard in range(keys.DUE_SHARDS)]
+    looking = line.work("status", "on_expiry", entries)
+
+    # The minute goes on its list once for all.
+    assert (delivery["write:due"] - 1) / number == pytest.approx(
+        modelled(bill, "notes of deadlines"), rel=0.01
+    )
+    assert looking["read:signal"] == number / 2
+    assert "read:row" not in looking
+    # A partition that holds nothing is never handed out.
+    notes = looking["read:due"] - (keys.DUE_SHARDS - 1)
+    assert (notes + looking["read:signal"]) / number == pytest.approx(
+        modelled(bill, "reads when deadlines pass"), rel=0.1
     )
 
 

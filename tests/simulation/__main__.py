@@ -58,7 +58,7 @@ def _many(seeds: range, jobs: int, keep: int) -> int:
         print(f"seed {report.seed} ({', '.join(report.weather.themes)}):")
         for violation in report.violations[:4]:
             print(f"  - {violation[:240]}")
-        print(f"  {sys.executable} -m tests.simulation --seed {report.seed}")
+        print(f"  .venv/bin/python -m tests.simulation --seed {report.seed}")
     for kind, count in kinds.most_common():
         print(f"{count:6} seeds: {kind}")
     took = time.perf_counter() - began

@@ -69,7 +69,7 @@ class Answering(Stage):
     def drop_row(self) -> None:
         """Delete a row, acknowledged or not."""
         key = self._some_row("PENDING", "PROCESSED", "FAILED")
-        if key:
+        if key and not self.book.gaps:
             self.scene.tables.remove(tables.SIGNALS, key)
             self.book.dropped.add(key)
 

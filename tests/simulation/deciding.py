@@ -96,6 +96,8 @@ class Deciding(Stage):
     def rewrite(self) -> None:
         """Write other content under the key of a decision that is gone."""
         decided = self._some_decision()
+        if self.book.gaps:
+            return  # what nobody saw and is gone, nobody can know
         rewritten = sum(bool(each.others) for each in self.book.decisions.values())
         if decided is None or decided.others or len(decided.states) > 1 or rewritten > 2:
             return
@@ -111,8 +113,8 @@ class Deciding(Stage):
     def reuse_key(self) -> None:
         """Put other content over a decision that is there."""
         decided = self._some_decision()
-        if decided is None or decided.others:
-            return
+        if decided is None or decided.others or self.book.gaps:
+            return  # what nobody saw before it was changed, nobody can know
         key = records.key_of(decided.item)
         if self.stored(tables.DECISIONS, key):
             self.update(tables.DECISIONS, key, {"context": {"market": "up", "cycle": 99}})
@@ -122,12 +124,13 @@ class Deciding(Stage):
     def forget(self) -> None:
         """Delete a decision that was counted."""
         decided = self._some_decision()
-        if decided:
+        if decided and not self.book.gaps:
             self.scene.tables.remove(tables.DECISIONS, records.key_of(decided.item))
             decided.is_forgotten = True
 
     def wait_a_day(self) -> None:
         """Let so much time pass that decisions come of age."""
+        self.book.delays = True
         self.scene.clock.advance(self.chance.choice([40_000.0, 100_000.0]))
         self.scene.tables.expire(lambda table, key: self.chance.random() < 0.5)
 

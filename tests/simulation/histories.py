@@ -19,8 +19,12 @@ from tests.simulation.scheduler import Restless, Scheduler
 from tests.simulation.signalling import Signalling
 from tests.simulation.weather import Weather, draw
 
+from sharpwave.workers import ticks
+
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
+#: After a jump of so many seconds sweeps have something to do.
+_LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
 
@@ -128,8 +132,12 @@ def _rest(scene: Scene, chance: Random, crowd: Crowd, scheduler: Scheduler) -> N
         scene.tables.expire(lambda table, key: chance.random() < 0.7)
         if scene.book.gaps or chance.random() < 0.2:
             crowd.reconcile()
-        for _ in range(3):
-            scheduler.tick()
+        # What falls due is handed out some hours at a time, and what is swept is published after.
+        if jump >= _LONG_S:
+            scheduler.tick(ticks.SWEEP, ticks.EXPIRY)
+            scheduler.drain()
+        for _ in range(2):
+            scheduler.tick(ticks.EXPIRY, ticks.FIGURES)
             scheduler.drain()
 
 

@@ -17,6 +17,7 @@ from unittest.mock import patch
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 
+from sharpwave.infra import verdict
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors, deliver, expiry, mirror, promote, quota
 from sharpwave.workers import refused as refusing
@@ -184,6 +185,22 @@ def _decayed_by_calendar(days: Any, as_of: str, half_life_days: float = 14.0) ->
     )
 
 
+def _one_way() -> AbstractContextManager[object]:
+    """Let `verify` look only at what the archive holds."""
+    whole: Any = vars(verdict)["_days"]
+
+    def _days(evidence: verdict.Evidence) -> Iterator[Any]:
+        for subject, day, stored, recounted in whole(evidence):
+            if stored.n + stored.pending <= recounted.n + recounted.pending:
+                yield subject, day, stored, recounted
+
+    def judge(evidence: verdict.Evidence) -> Any:
+        return judged(replace(evidence, unseen=0, unseen_keys=(), stored=0))
+
+    judged: Any = vars(verdict)["judge"]
+    return _all(patch.object(verdict, "_days", _days), patch.object(verdict, "judge", judge))
+
+
 def _marks_stay() -> AbstractContextManager[object]:
     """Leave every mark of a change where it is, so that each round publishes everything."""
     return patch.object(publish, "Delete", lambda place, equals: Delete(place, {"rev": -1}))
@@ -320,6 +337,12 @@ MUTANTS: dict[str, Mutant] = {
         "a base rate leaves out who never registered",
         _changed(writing.Writers, "note", lambda self, writers: None),
         ("rates",),
+    ),
+    "verify-one-way": Mutant(
+        12,
+        "verify overlooks what is counted and not archived",
+        _one_way,
+        ("counting",),
     ),
     "unknown-keys-refused": Mutant(
         13,

@@ -9,7 +9,7 @@ from tests.simulation.scene import STREAMED
 from tests.simulation.stage import Stage
 
 from sharpwave.infra import pattern_import
-from sharpwave.infra.errors import Conflict
+from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
@@ -101,7 +101,10 @@ class Operating(Stage):
         definition = PatternDefinition.model_validate(content)
         items: Any = _Items(self.scene.tables)
         timing = pattern_import.Timing()
-        done = pattern_import._settle(items, definition, timing, now, dry_run=False)
+        try:
+            done = pattern_import._settle(items, definition, timing, now, dry_run=False)
+        except Misused:
+            return  # what a newer release imported, this one does not write over
         if done.change not in ("created", "new version"):
             return
         for held in self.book.versions:
@@ -148,12 +151,8 @@ class _Items:
 
         return _Part(holds, lambda: None)
 
-    def raised(self, table: str, key: keys.Key, name: str) -> _Part:
-        def does() -> None:
-            held = self.get(table, key) or {}
-            self.put(table, {**key.item(), **held, name: held.get(name, 0) + 1})
-
-        return _Part(lambda: True, does)
+    def whole(self, table: str, item: Mapping[str, Any]) -> _Part:
+        return _Part(lambda: True, lambda: self.put(table, item))
 
     def change(
         self,

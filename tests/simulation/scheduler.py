@@ -69,10 +69,10 @@ class Scheduler:
         errors = [(held.body[:120], held.errors[-2:]) for held in self.scene.queues.messages[:3]]
         raise Restless(f"the queues do not come to rest: {errors}")
 
-    def tick(self) -> None:
-        """Send every periodic duty once."""
+    def tick(self, *duties: ticks.Periodic) -> None:
+        """Send periodic duties once; without any, all of them."""
         clock = self.scene.clock
-        self.scene.queues.send([ticks.tick(each, clock=clock) for each in ticks.ALL])
+        self.scene.queues.send([ticks.tick(each, clock=clock) for each in duties or ticks.ALL])
 
     def pump(self) -> None:
         """Carry new records in some order, each item's in its own; now and then repeat a page."""

@@ -34,7 +34,7 @@ class Signalling(Stage):
 
     def send_to_many(self) -> None:
         """Send a signal to more than one message's worth of targets."""
-        size = self.chance.choice([51, 60, 120, 200])
+        size = self.chance.choice([51, 51, 51, 55, 60, 60, 110, 300])
         crowd = [f"crowd-{number:03d}" for number in range(size)]
         for name in crowd[: self.chance.choice([2, 5, 12])]:
             if self.book.standing(name) is None:
@@ -56,7 +56,7 @@ class Signalling(Stage):
 
     def join_and_broadcast(self) -> None:
         """Register some agents just before a signal to everyone."""
-        for _ in range(self.chance.choice([1, 1, 2, 3, 3, 55])):
+        for _ in range(self.chance.choice([1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 52])):
             self.register(self.name("late-"), subscriptions=["ALERT"])
         self.scene.clock.advance(self.chance.choice([0.0, 0.3, 2.0]))
         self.broadcast()
@@ -131,7 +131,7 @@ class Signalling(Stage):
     def remove_signal(self) -> None:
         """Delete a signal that was written."""
         sent = self._some_signal()
-        if sent:
+        if sent and not self.book.gaps:
             self.scene.tables.remove(tables.SIGNALS, sent.key)
             sent.removed = True
 

@@ -77,11 +77,13 @@ class Weather:
 def draw(chance: Random) -> Weather:
     """Draw the weather of one history."""
     themes = tuple(sorted(chance.sample(sorted(THEMES), chance.choice([1, 1, 2, 2, 3]))))
-    is_calm = chance.random() < 0.3
+    burst = chance.choice([3_500, 4_000]) if chance.random() < 0.002 else 0
+    # Thousands of messages that die again and again would say nothing more, for minutes.
+    is_calm = chance.random() < 0.3 or burst > 0
     return Weather(
         themes=themes,
         agents=chance.choice([2, 3, 3, 4, 5]),
-        actions=chance.choice([6, 10, 15, 25]),
+        actions=chance.choice([5, 8, 12, 18]),
         crash_rate=0 if is_calm else chance.choice([0, 0.01, 0.03]),
         refusal_rate=0 if is_calm else chance.choice([0, 0.01, 0.03]),
         replay_rate=chance.choice([0, 0.1, 0.3]),
@@ -90,5 +92,5 @@ def draw(chance: Random) -> Weather:
         stall_rate=0 if is_calm else chance.choice([0, 0, 0.1]),
         skews=chance.choice([(0.0, 0.0, 0.0), (0.0, 2.0, -2.0), (1.5, -0.5, 0.0)]),
         offsets=chance.choice([(0.0,), (0.0, 0.0, 290.0, -300.0), (0.0, 120.0, 30.0, -4000.0)]),
-        burst=chance.choice([3_500, 4_000]) if chance.random() < 0.004 else 0,
+        burst=burst,
     )

@@ -16,7 +16,7 @@ from sharpwave.workers.adapters import tables as table_adapters
 from sharpwave.workers.adapters import writes as write_adapters
 from sharpwave.workers.adapters.archives import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.adapters.calls import ATTEMPTS
-from sharpwave.workers.adapters.tables import TableReads
+from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import CallRefused, Change, Insert, Location, TryAgain, Write
 
@@ -137,6 +137,13 @@ def test_keys_left_unread_are_asked_for_again_but_not_for_ever(pauses: list[int]
     assert quick.asked[-1]["RequestItems"] == left
 
     pauses.clear()
+    relaxed = Scripted({"Responses": found})
+    TableReads(relaxed).get(PLACES, strong=False)
+    assert {each["ConsistentRead"] for each in relaxed.asked[-1]["RequestItems"].values()} == {
+        False
+    }
+
+    pauses.clear()
     with pytest.raises(TryAgain, match=rf"keys of \['agent_state'\] unread {ATTEMPTS} times"):
         TableReads(Scripted(busy)).get(PLACES)
     assert len(pauses) == ATTEMPTS
@@ -154,6 +161,23 @@ def test_keys_left_unread_are_asked_for_again_but_not_for_ever(pauses: list[int]
 def test_a_read_that_gets_no_answer_is_tried_again_later(read: Callable[[Any], Any]) -> None:
     with pytest.raises(TryAgain):
         read(TableReads(Scripted(UNREACHABLE)))
+
+
+def test_a_query_for_a_few_items_reads_no_more_than_these(pauses: list[int]) -> None:
+    """A page is a megabyte otherwise, billed whole."""
+    client = Scripted({"Items": [item_to_wire(KEYS[number].item()) for number in (0, 1)]})
+    reads = TableReads(client)
+
+    assert len(list(reads.query(tables.STATE, "agent:a", limit=1))) == 1
+    after = KEYS[0].sk
+    assert len(list(reads.query(tables.STATE, "agent:a", after=after, until="x", limit=1))) == 1
+    list(reads.query(tables.STATE, "agent:a"))
+    assert [request.get("Limit") for request in client.asked] == [2, 2, None]
+
+
+def test_a_ledger_that_gets_no_answer_is_no_condition_that_failed() -> None:
+    with pytest.raises(TryAgain, match="AccessDenied"):
+        TableLedger(Scripted(refusal("AccessDenied"))).mark(PLACES[0])
 
 
 def test_a_disk_that_is_full_is_tried_again_later_and_keeps_no_half_part(

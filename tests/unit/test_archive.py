@@ -278,7 +278,9 @@ def test_a_line_holds_the_state_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"[]")[:-4], gzip.compress(b"{")]
+    "content",
+    [b"", b"no gzip", gzip.compress(b"[]")[:-4], gzip.compress(b"{")],
+    ids=["empty", "no gzip", "cut off", "no list"],
 )
 def test_a_damaged_part_is_named(tmp_path: Path, content: bytes) -> None:
     archive = FolderArchive(tmp_path)

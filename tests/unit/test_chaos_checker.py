@@ -74,6 +74,7 @@ class Run:
         }
         self.dead: dict[str, list[str]] = {}
         self.miscounts: list[str] = []
+        self.findings: list[str] = []
         members = dict.fromkeys(roster.AGENTS, 0.0) | {"limited": 0.0}
         self.events = [
             *(self.registered(name, at=at) for name, at in members.items()),
@@ -139,7 +140,7 @@ class Run:
             name: [{**key.item(), **item} for key, item in items.items()]
             for name, items in self.tables.items()
         }
-        return Snapshot(at, tables, self.dead, self.miscounts)
+        return Snapshot(at, tables, self.dead, self.miscounts, self.findings)
 
     def found(self, *, at: float = NOW) -> dict[str, int]:
         return tally(judge(self.events, self.end(at)))
@@ -194,6 +195,19 @@ def test_nothing_expires_before_its_deadline(run: Run) -> None:
     run.tell("scout", SIGNAL)
 
     assert run.found(at=NOW) == {"false reason": 1}
+
+
+@pytest.mark.parametrize(("at", "found"), [(3.0, {}), (9.0, {"not settled": 1})])
+def test_an_end_that_a_gap_hid_with_its_row_may_be_unknown(
+    run: Run, at: float, found: dict[str, int]
+) -> None:
+    run.tables[DECISIONS][DECISION].pop("caused_by")
+    run.set_status(status="PENDING")
+    run.mirror["status"] = "DELIVERED"
+    run.events.append(run.seen("deleted", at=at))
+    run.events.append(Event(4.0, "operator", "gap", {"began": 2.5}))
+
+    assert run.found() == found
 
 
 def test_a_known_agent_is_neither_unknown_nor_removed(run: Run) -> None:
@@ -529,6 +543,12 @@ def test_what_the_archive_disagrees_with_is_miscounted(run: Run) -> None:
     run.miscounts.append("base:trader:TRADE holds 1, recounted 2")
 
     assert run.found() == {"miscounted": 1}
+
+
+def test_whatever_else_verify_finds_is_told(run: Run) -> None:
+    run.findings.append("unseen: the archive lacks a decision")
+
+    assert run.found() == {"not verified": 1}
 
 
 def test_a_memory_without_its_fact_is_lost(run: Run) -> None:

@@ -201,6 +201,25 @@ def test_an_agent_that_spoils_deletes_rows_and_writes_what_is_not_its_own(tmp_pa
     fixture.history.close()
 
 
+def test_an_agent_that_deleted_its_row_at_the_end_drops_a_message_that_was_sent_twice(
+    tmp_path: Path,
+) -> None:
+    fixture = Fixture(tmp_path, spoils=True)
+    for number in range(600):
+        fixture.deliver(number)
+    sent = dict(fixture.queue.bodies)
+    fixture.agent.serve()
+    settled = {event.details["delivery"] for event in fixture.noted("settled")}
+
+    fixture.queue.bodies = {name: body for name, body in sent.items() if name in settled}
+    fixture.agent.serve()
+
+    assert len(fixture.rows.rows) < len(settled)
+    assert fixture.queue.bodies == {}
+    assert {event.details["delivery"] for event in fixture.noted("settled")} == settled
+    fixture.history.close()
+
+
 def test_a_delivery_names_its_row(made: Fixture) -> None:
     name = made.deliver(3)
     message = crowd.Message("h", 1, json.loads(made.queue.bodies[name]))

@@ -20,9 +20,13 @@ PATTERN = PatternDefinition.model_validate(
 
 
 @pytest.mark.parametrize(
-    "change", [{"description": "whales"}, {"shared_with": ["risk-manager"]}], ids=str
+    "change",
+    [{"description": "whales"}, {"shared_with": ["risk-manager"]}, {"shards": 8}],
+    ids=str,
 )
-def test_words_and_readers_do_not_change_what_is_counted(change: dict[str, object]) -> None:
+def test_words_readers_and_what_has_no_effect_do_not_change_what_is_counted(
+    change: dict[str, object],
+) -> None:
     assert counted_hash(PATTERN.model_copy(update=change)) == counted_hash(PATTERN)
 
 

@@ -59,6 +59,12 @@ def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
     assert apart - together > 0.625
 
 
+def test_a_million_small_signals_with_two_targets_stay_within_their_budget() -> None:
+    bill = priced(signals(SMALL), PRICES)
+
+    assert verdicts(SMALL, bill)[0].kept, bill.total
+
+
 def test_a_decision_pays_for_two_index_entries_and_one_more_for_its_outcome() -> None:
     each = quantities(priced(decisions(SMALL), PRICES))
 

@@ -1,5 +1,6 @@
 """Delivery: a row, a message and a place in the mirror for every target, or a reason."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -127,6 +128,30 @@ def test_a_signal_that_is_late_already_expires_undelivered(world: World) -> None
     assert not sent(world, "bob")
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_who_sent_what_came_too_late_is_told_though_the_signal_is_gone(*, after: bool) -> None:
+    """Its time to live removes a signal at its deadline; a worker may die at any call by then."""
+    for crash_at in range(1, 100):
+        world = World()
+        world.register("ann", "bob", "eve")
+        world.settle()
+        item = signal(to=["bob", "eve"], ttl=int(world.clock()) + 5)
+        world.tables.put(tables.SIGNALS, item)
+        world.pump()
+        world.clock.advance(60)
+        (held,) = world.queues.visible()
+        faults = Faults(crash_at=crash_at, after=after)
+        with suppress(Crash):
+            world.process(faults).handle(held.body)
+        world.tables.remove(tables.SIGNALS, key_of(item))
+
+        world.process().handle(held.body)
+
+        assert {each.code for each in messages(world, "ann")} == {"expired"}, faults.calls
+        if len(faults.calls) < crash_at:
+            return
+
+
 def test_an_agent_removed_under_way_ends_the_row_as_well(world: World) -> None:
     process = world.process()
     process.ports.agents.find(["bob"])
@@ -182,6 +207,29 @@ def test_one_broken_inbox_harms_only_itself(world: World, trouble: str) -> None:
     assert [each.signal_id for each in sent(world, "bob")] == ["s0", "s1", "s2"]
     assert [mirror(world, item)["bob"] for item in items[:3]] == [{"status": "DELIVERED"}] * 3
     assert not world.queues.messages
+
+
+def test_a_broken_inbox_harms_no_neighbour_once_the_signal_is_gone_either(world: World) -> None:
+    """Without its item there is no mirror, so the rows have to say who was sent to."""
+    world.inboxes.refusing.add("bob")
+    item = signal(to=["bob", "eve"])
+    world.tables.put(tables.SIGNALS, item)
+    world.pump()
+    world.tables.remove(tables.SIGNALS, key_of(item))
+
+    exhaust(world, receives=8)
+    world.inboxes.refusing.clear()
+    exhaust(world, receives=1)
+
+    assert (len(sent(world, "eve")), len(sent(world, "bob"))) == (1, 1)
+    later = item["timestamp"] + 2 * 86_400
+    world.clock.advance(later - world.clock())
+    world.tick()
+    world.settle()
+    assert [row["status"] for name in ("bob", "eve") for row in rows(world, name)] == [
+        "EXPIRED",
+        "EXPIRED",
+    ]
 
 
 def test_an_owner_whose_inbox_is_broken_is_told_later_and_holds_up_nobody(world: World) -> None:
@@ -264,7 +312,12 @@ def test_an_attempt_that_froze_before_the_row_sends_nothing_after_the_deadline(
 
 
 @pytest.mark.parametrize(
-    "planted", [{}, {"status": "PROCESSED"}, {"signal_pk": "signal#A#eve", "chunk": "00001"}]
+    "planted",
+    [
+        {},
+        {"status": "PROCESSED", "processed_at": 1, "note": "mine"},
+        {"signal_pk": "signal#A#eve", "chunk": "00001"},
+    ],
 )
 def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -> None:
     item = signal(to=["bob"])
@@ -276,6 +329,7 @@ def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -
 
     (row,) = rows(world, "bob")
     assert (row["signal_pk"], row["signal_sk"], row["status"]) == (*key_of(item), "PENDING")
+    assert not row.keys() & {"processed_at", "note", "chunk"}
     assert len(sent(world, "bob")) == 1
     assert mirror(world, item) == {"bob": {"status": "DELIVERED"}}
 

@@ -158,6 +158,29 @@ def test_a_late_joiner_waits_for_a_freeze_under_way(world: World) -> None:
     assert len(messages(world, "joiner")) == 1
 
 
+def test_a_late_joiner_whose_inbox_takes_nothing_stops_no_other(world: World) -> None:
+    # Registered before the signal was stored, and not on the list when its audience was decided.
+    world.register("abe", "joe")
+    put(world, signal("herald", to=["*"]))
+    world.pump()
+    world.inboxes.refusing.add("abe")
+    process = world.process()
+    for queue in ("deliver", "status"):
+        for held in [each for each in world.queues.visible() if each.queue == queue]:
+            process.handle(held.body)
+            world.queues.delete(held)
+    (late,) = world.queues.visible()
+
+    process.handle(late.body)
+    world.queues.delete(late)
+    refused = receivers(world)
+    world.inboxes.refusing.clear()
+    world.settle()
+
+    assert refused == {"ann", "bob", "joe"}
+    assert receivers(world) == {"ann", "bob", "abe", "joe"}
+
+
 def crash_before_head(item: Item) -> int:
     """Number the call that stores the head of an audience."""
     twin = World()
@@ -202,6 +225,32 @@ def test_attempts_that_see_different_registrations_agree(world: World) -> None:
 
     assert attempt() == first
     assert "late" not in first[0].targets
+
+
+def test_a_broadcast_under_way_is_finished_whatever_its_source_may_by_now(world: World) -> None:
+    item = put(world, signal("herald", to=["*"]))
+    world.pump()
+    (held,) = world.queues.visible()
+    with pytest.raises(Crash):
+        world.process(Faults(crash_at=crash_before_mark(world, item))).handle(held.body)
+    world.register("herald", may_broadcast=False)
+    world.settle()
+
+    assert receivers(world) == {"ann", "bob"}
+    assert {entry["status"] for entry in mirrored(world, item).values()} == {"DELIVERED"}
+
+
+def crash_before_mark(world: World, item: Item) -> int:
+    """Number the call that marks a broadcast: the one after its messages."""
+    faults = Faults()
+    twin = World()
+    for each in world.tables.items(tables.STATE).values():
+        twin.register(each["agent_id"], **{"may_broadcast": each.get("may_broadcast", False)})
+    twin.settle()
+    twin.tables.put(tables.SIGNALS, item)
+    twin.pump()
+    twin.process(faults).handle(twin.queues.visible()[-1].body)
+    return next(n for n, call in enumerate(faults.calls, 2) if call.endswith("Inboxes.send"))
 
 
 def test_only_who_may_broadcast_reaches_everyone(world: World) -> None:
@@ -387,7 +436,7 @@ class Rival:
         self.calls_left -= 1
         if self.calls_left == 0:
             self.world.register("late")
-            self.world.process().ports.agents.note(["late"])
+            self.world.process().ports.agents.note({"late": "e1"})
             ports = self.world.process().ports
             (self.found,) = freeze(
                 [SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes

@@ -4,6 +4,7 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.directory import RegisteredAgents
+from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import registration
 
@@ -97,8 +98,8 @@ def test_everyone_is_listed_by_name_once_their_registration_came_by(world: World
 def test_noting_an_agent_twice_changes_nothing(world: World) -> None:
     agents = directory(world)
 
-    agents.note(["ann"])
-    agents.note(["ann", "bob"])
+    agents.note({"ann": "e1"})
+    agents.note({"ann": "e2", "bob": "e2"})
 
     assert agents.names() == ["ann", "bob"]
 
@@ -117,13 +118,23 @@ def test_who_was_only_seen_was_never_registered(world: World) -> None:
     seen = keys.known_agent("seen")
     world.tables.put(tables.PIPELINE, {**seen.item(), "agent_id": "seen"})
     agents = directory(world)
-    agents.note(["ann"])
+    agents.note({"ann": "e1"})
 
     assert agents.ever_registered(["ann", "seen", "nobody", "*"]) == {"ann"}
 
-    agents.note(["seen"])
+    agents.note({"seen": "e2"})
 
     assert agents.ever_registered(["seen"]) == {"seen"}
+
+
+def test_who_is_seen_to_write_at_the_same_moment_is_registered_all_the_same(world: World) -> None:
+    """Another queue tells of its first record, between a look at the list and the write."""
+    seen = Writers(writes=world.tables, clock=world.clock)
+    faults = Faults(step=lambda: seen.note_agents(["ann"]) if len(faults.calls) == 1 else None)
+    directory(world, faults).note({"ann": "e1"})
+
+    assert directory(world).ever_registered(["ann"]) == {"ann"}
+    assert directory(world).writers() == ["ann"]
 
 
 def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:
@@ -138,6 +149,8 @@ def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:
 
     faults.step = freeze
 
-    assert agents.note(["ann"]) == {"ann": begun + 3600}
+    listed = agents.note({"ann": "e1"})["ann"]
     world.clock.advance(60)
-    assert agents.note(["ann"]) == {"ann": begun + 3600}
+
+    assert listed == (begun + 3600, "e1")
+    assert agents.note({"ann": "e2"}) == {"ann": listed}

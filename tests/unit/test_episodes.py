@@ -184,6 +184,21 @@ def test_a_refused_decision_is_in_no_episode_and_stops_no_sweep(world: World, ba
     assert counts(episode(world)) == (0, 0, 1)
 
 
+def test_a_day_whose_only_decision_was_spoiled_after_it_was_counted_has_an_episode(
+    world: World,
+) -> None:
+    key = decide(world, "d1")
+    world.settle()
+    stored = world.tables.items(tables.DECISIONS)[key_of(key)]
+    world.tables.put(tables.DECISIONS, {**stored, "context": {"market": "other"}})
+    world.settle()
+    world.clock.advance(DAY_S + LOT_S)
+
+    sweep(world)
+
+    assert counts(episode(world)) == (0, 0, 1)
+
+
 def test_a_forged_index_entry_is_dropped(world: World) -> None:
     """Another agent's decision that claims to be ann's is in the index, but not in her days."""
     world.tables.put(tables.DECISIONS, {**decision("eve", "d1"), "agent_id": "ann"})

@@ -9,12 +9,13 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
+from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers import expiry
 from sharpwave.workers.audience import Signal
 from sharpwave.workers.deliver import deliver
 from sharpwave.workers.expiry import Deadlines, Expiry, Handed, Partition
 from sharpwave.workers.mirror import Holder
-from sharpwave.workers.ports import CallRefused, Item, Post, Write
+from sharpwave.workers.ports import CallRefused, Item, Location, Post, Unfinished, Write
 from sharpwave.workers.testing import Crash, Faults, MemoryTables, World
 from sharpwave.workers.testing.records import key_of, signal
 from sharpwave.workers.testing.world import messages
@@ -331,6 +332,24 @@ def test_the_sender_is_told_once_which_deliveries_expired(world: World) -> None:
     assert "sharpwave trace s1" in notice.reasons[0].message
 
 
+def test_a_sender_whose_inbox_takes_nothing_is_told_at_another_attempt(world: World) -> None:
+    key = send(world)
+    (minute,) = {minute for minute, _ in noted(world)}
+    later(world)
+    parts = [{"minute": minute, "shard": n, "after": ""} for n in range(keys.DUE_SHARDS)]
+    expire = world.process().handler("status", "on_expiry")
+
+    world.inboxes.refusing.add("ann")
+    with pytest.raises(Unfinished, match="1 senders could not be told"):
+        expire(parts)
+    ended = item(world, row_key(key))["status"]
+    world.inboxes.refusing.clear()
+    expire(parts)
+
+    assert ended == "EXPIRED"
+    assert len(notices(world)) == 1
+
+
 def test_a_sender_that_the_key_does_not_bind_is_not_told(world: World) -> None:
     made = signal(to=["bob"], at=world.clock(), ttl=int(world.clock()) + 60, strict=False)
     world.tables.put(tables.SIGNALS, made)
@@ -351,6 +370,21 @@ def test_a_sender_is_told_of_what_came_too_late_to_be_sent(world: World) -> None
 
     assert mirrored(world, key_of(made))["reason"] == "expired_before_delivery"
     assert len(notices(world)) == 1
+
+
+def test_of_what_left_neither_row_nor_signal_nobody_is_told(world: World) -> None:
+    """The target acknowledged in time and deleted its row, and the ttl removed the signal."""
+    key = send(world)
+    world.acknowledge(row_key(key))
+    world.tables.remove(tables.SIGNALS, row_key(key))
+    world.settle()
+    world.tables.remove(tables.SIGNALS, key, by="ttl")
+
+    for _ in range(20):
+        later(world, 6 * 3600)
+        sweep(world)
+
+    assert notices(world) == []
 
 
 def test_an_acknowledged_delivery_is_told_to_nobody(world: World) -> None:
@@ -443,6 +477,68 @@ def test_a_mirror_that_its_writer_wiped_is_put_back_before_anything_expires(worl
         sweep(world)
 
     assert mirrored(world, key) == {"status": "EXPIRED", "reason": "unacknowledged"}
+
+
+def test_of_what_was_processed_only_the_mirror_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, still_open = send(world, "s1"), send(world, "s2")
+    world.acknowledge(row_key(done))
+    world.settle()
+    read: list[tuple[keys.Key, bool]] = []
+    plain = world.tables.get
+
+    def get(places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        read.extend((place.key, strong) for place in places)
+        return plain(places, strong=strong)
+
+    monkeypatch.setattr(world.tables, "get", get)
+    later(world)
+    world.tick()
+    world.settle()
+
+    assert [strong for key, strong in read if key == done] == [False]
+    assert row_key(done) not in {key for key, _ in read}
+    assert item(world, row_key(still_open))["status"] == "EXPIRED"
+
+
+@pytest.mark.parametrize("shown", ["as first sent", "nothing at all"])
+def test_a_mirror_read_as_it_was_before_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, shown: str
+) -> None:
+    key = send(world)
+    older = {Location(tables.SIGNALS, key): item(world, key)} if shown == "as first sent" else {}
+    world.acknowledge(row_key(key))
+    world.settle()
+    plain = world.tables.get
+
+    def get(places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        return plain(places) if strong else {each: older[each] for each in places if each in older}
+
+    monkeypatch.setattr(world.tables, "get", get)
+    later(world)
+    sweep(world)
+
+    assert item(world, row_key(key))["status"] == "PROCESSED"
+    assert mirrored(world, key)["status"] == "PROCESSED"
+    assert notices(world) == []
+
+
+def test_signals_of_one_sender_and_audience_are_noted_together_in_a_kilobyte(world: World) -> None:
+    """A write unit ends there."""
+    made = [
+        signal(name=f"sig_{number:026}", to=["bob"], at=world.clock(), ttl=int(world.clock()) + 600)
+        for number in range(14)
+    ]
+    for each in made:
+        world.tables.put(tables.SIGNALS, each)
+    world.settle()
+
+    [note] = [each for each in world.tables.scan(tables.PIPELINE) if "entries" in each]
+    assert wire_size(note) <= 1024
+    later(world)
+    sweep(world)
+    assert {item(world, row_key(key_of(each)))["status"] for each in made} == {"EXPIRED"}
 
 
 def test_what_was_sent_falls_due_soon_after_its_deadline(world: World) -> None:

@@ -100,6 +100,24 @@ def test_a_queue_made_anew_is_found(sqs: Sqs) -> None:
     assert len(sqs.lookups) == 2
 
 
+def test_a_queue_that_cannot_be_looked_up_is_not_taken_for_gone(
+    sqs: Sqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(**_: str) -> dict[str, str]:
+        raise failure("AccessDenied")
+
+    monkeypatch.setattr(sqs, "get_queue_url", refused)
+
+    assert SqsInboxes(sqs, urls=QueueUrls(sqs)).send([Post("ann", "1")]) == [Fate.FAILED]
+
+
+def test_work_for_a_queue_that_is_not_there_waits_for_it(sqs: Sqs) -> None:
+    sqs.trouble["deliver"] = "unknown"
+
+    with pytest.raises(TryAgain, match="run `sharpwave provision`"):
+        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send([Outgoing("deliver", "{}", ())])
+
+
 @pytest.mark.parametrize(
     ("code", "error"), [("ServiceUnavailable", TryAgain), ("ValidationError", CallRefused)]
 )

@@ -392,3 +392,11 @@ def test_a_closed_version_counts_up_to_its_end() -> None:
 
     assert version.counts(decision(at=START - 1, context={"market": "up"}))
     assert not version.counts(decision(at=START, context={"market": "up"}))
+
+
+def test_what_no_list_can_judge_yet_is_not_counted_by_an_older_one() -> None:
+    world = World()
+    ahead = {"timestamp": int(world.clock()) + 3600, "agent_id": "ann", "decision_type": "ASSESS"}
+
+    with pytest.raises(TryAgain, match="can judge a decision"):
+        world.process().ports.catalogue.known_for(ahead)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharpwave.workers.learning import beta
 from sharpwave.workers.learning.beta import Beta
 
 # a, b, x, scipy.stats.beta.cdf(x, a, b), scipy.stats.beta.sf(x, a, b); scipy 1.17.1
@@ -126,3 +127,12 @@ def test_shapes_must_be_finite_and_above_zero(a: float, b: float) -> None:
 def test_a_quantile_needs_a_share(q: float) -> None:
     with pytest.raises(ValueError, match="a share in 0 to 1"):
         Beta(1, 1).ppf(q)
+
+
+def test_counts_beyond_reason_are_named_instead_of_computed_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(beta, "_MAX_TERMS", 10)
+
+    with pytest.raises(ArithmeticError, match="beyond reason"):
+        beta._continued_fraction(1e12, 1e12, 0.5)

@@ -15,7 +15,6 @@ from sharpwave.workers.learning.statistics import (
     confidence,
     decayed,
     interval,
-    log_evidence,
     posterior,
     quality_mean,
     report,
@@ -224,27 +223,3 @@ def test_a_success_raises_confidence_and_a_failure_lowers_it(s: int, failures: i
 
 def test_rates_of_nothing_are_unknown() -> None:
     assert (success_rate(Counts()), quality_mean(Counts())) == (None, None)
-
-
-@given(st.integers(0, 200), st.integers(0, 200), st.floats(0.05, 0.95))
-def test_evidence_cannot_be_gained_by_looking_often(s: int, failures: int, p0: float) -> None:
-    """At the base rate the next outcome leaves the evidence unchanged on average."""
-    n = s + failures
-    now = log_evidence(n, s, p0)
-
-    gained = p0 * math.exp(log_evidence(n + 1, s + 1, p0) - now)
-    lost = (1 - p0) * math.exp(log_evidence(n + 1, s, p0) - now)
-
-    assert gained + lost == pytest.approx(1, rel=1e-9)
-
-
-def test_evidence_starts_at_one_and_grows_with_success() -> None:
-    assert log_evidence(0, 0, 0.55) == pytest.approx(0, abs=1e-14)
-    assert log_evidence(60, 48, 0.55) > math.log(20) > log_evidence(60, 36, 0.55)
-    assert log_evidence(100_000, 0, 0.55) == -math.inf
-
-
-@pytest.mark.parametrize(("n", "s", "p0"), [(1, 2, 0.5), (1, -1, 0.5), (1, 1, 0.0), (1, 1, 1.0)])
-def test_evidence_needs_possible_counts_and_a_rate(n: int, s: int, p0: float) -> None:
-    with pytest.raises(ValueError, match="no evidence from"):
-        log_evidence(n, s, p0)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.times import now
 from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.lambda_handler import Handler
-from sharpwave.workers.main import Clients, build_handler, build_pump, worth_retrying
-from sharpwave.workers.ports import CallRefused, TryAgain
+from sharpwave.workers.main import Clients, _keep, build_handler, build_pump, worth_retrying
+from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump
 from sharpwave.workers.router import Router
 from sharpwave.workers.settings import Settings
@@ -172,3 +172,17 @@ def test_what_the_world_refused_is_tried_longer_than_what_we_cannot_handle(
 ) -> None:
     assert worth_retrying(most - 1, error)
     assert not worth_retrying(most, error)
+
+
+def test_an_owner_who_cannot_be_told_does_not_hold_up_the_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    key = keys.Key("signal#ALERT#ann", "2025-10-18T14:30:00.000Z#s1")
+
+    class Untold:
+        def park(self, refusals: Sequence[Refusal]) -> None:
+            raise Unfinished({key}, "its inbox takes nothing")
+
+    _keep(Untold(), Refusal(tables.SIGNALS, key, "e1", [], "{}"))
+
+    assert "owner_not_told" in caplog.messages

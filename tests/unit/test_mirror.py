@@ -121,6 +121,7 @@ def test_an_expiry_with_a_workers_stamp_counts(store: MemoryTables) -> None:
     [
         {"processing_status": {"bob": "PROCESSED", "a#b": {"status": "FAILED"}}, "status_v": 1},
         {"processing_status": {"bob": {"status": ["x"]}}, "status_v": "many"},
+        {"processing_status": {"bob": 5}, "status_v": None},
     ],
 )
 def test_a_mirror_that_its_owner_scribbled_on_is_written_anew(
@@ -269,3 +270,34 @@ def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:
 
     assert found == {holder: {"bob": {"status": "PROCESSED"}}}
     assert held(store) is None
+
+
+def test_a_worker_frozen_over_a_repeated_put_takes_no_acknowledgement_back(
+    store: MemoryTables,
+) -> None:
+    """The put wipes the mirror, which is begun anew: not every version may be taken for another."""
+    both = Sent(EVERYONE, audience=EVERYONE)
+    for target in EVERYONE:
+        row(store, target, "PENDING")
+    update(store, both)
+    row(store, "bob", "PROCESSED")
+
+    def meanwhile() -> None:
+        row(store, "eve", "PROCESSED")
+        update(store)
+        wiped = held(store)
+        store.put(tables.SIGNALS, SIGNAL)
+        update(store, Sent(settled=wiped, audience=EVERYONE))
+
+    class Frozen:
+        thawed = False
+
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            if not self.thawed:
+                self.thawed = True
+                meanwhile()
+            return store.apply(writes)
+
+    mirror({HOLDER: Sent()}, reads=store, writes=Frozen())
+
+    assert {entry["status"] for entry in held(store).values()} == {"PROCESSED"}

@@ -1,5 +1,6 @@
 """Short-term memory becomes a fact exactly once, by age, importance or use, and is followed."""
 
+import json
 from collections.abc import Sequence
 from itertools import permutations
 from random import Random
@@ -9,11 +10,12 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
+from sharpwave.workers import ticks
 from sharpwave.workers.ports import Insert, Item, Write
 from sharpwave.workers.promote import MAX_ENTRY_BYTES, Shown, promote, sweep_memories
 from sharpwave.workers.testing import Crash, Faults, World
 from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import key_of, memory
+from sharpwave.workers.testing.records import decision, key_of, memory
 
 DAY_S = 86_400
 
@@ -377,6 +379,38 @@ def test_who_never_registered_is_listed_and_swept(world: World) -> None:
 
     assert "eve" in world.process().ports.agents.names()
     assert keys.fact("eve", "NOTE", item["SK"]) in world.tables.keys(tables.MEMORY)
+
+
+def test_who_only_receives_is_not_swept_until_it_writes(world: World) -> None:
+    world.register("ann", "eve")
+    world.settle()
+    world.tables.put(tables.STATE, memory("ann", at=world.clock()))
+    world.settle()
+
+    assert swept(world) == ["ann"]
+
+    world.tables.put(tables.DECISIONS, decision("eve", at=world.clock()))
+    world.settle()
+
+    assert swept(world) == ["ann", "eve"]
+
+
+def test_who_wrote_before_it_registered_is_swept(world: World) -> None:
+    world.tables.put(tables.STATE, memory("eve", at=world.clock()))
+    world.settle()
+    world.register("eve")
+    world.settle()
+
+    assert swept(world) == ["eve"]
+
+
+def swept(world: World) -> list[str]:
+    """Name the agents whose sweeps a tick sends out."""
+    before = {held.body for held in world.queues.visible()}
+    world.process().handle(ticks.tick(ticks.SWEEP, clock=world.clock).body)
+    sent = [held for held in world.queues.visible() if held.body not in before]
+    entries = [e for held in sent for e in json.loads(held.body)["kwargs"]["entries"]]
+    return [entry["agent"] for entry in entries]
 
 
 def test_of_a_batch_each_agent_is_told_of_once(world: World) -> None:

@@ -256,6 +256,21 @@ def test_a_mark_raised_while_it_is_worked_on_stays(world: World) -> None:
     assert marks(world) == []
 
 
+def test_a_mark_set_after_another_publisher_took_it_away_stays(world: World) -> None:
+    """Two publishers read one mark; what is counted between their ends has a mark of its own."""
+    add(world)
+    decide(world, ups="+")
+
+    def overtaken(agent_id: str, decision_type: str, day: str, versions: object) -> None:
+        publish(Position(), publishing(world))
+        world.clock.advance(1)
+        decide(world, ups="-")
+
+    publish(Position(), publishing(world, refresh=overtaken))
+
+    assert marks(world)
+
+
 def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(world: World) -> None:
     version = add(world)
     decide(world, ups="+-", downs="-")

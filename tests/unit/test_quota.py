@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -160,6 +161,27 @@ def test_a_token_of_an_unanswered_verdict_goes_back_once_another_one_is_found(
 
     assert one.quotas._leased["quick"] == 0
     assert take(world.process(), "quick", 100) == 60 - LEASE
+
+
+def test_a_thread_that_comes_as_another_one_stored_the_verdict_gives_its_token_back(
+    world: World,
+) -> None:
+    """Both threads are of one process, and handle one signal that came twice."""
+    delivery = world.process().ports.delivery
+    quotas: Any = delivery.quotas
+    directory = delivery.directory
+    racing = [signal("quick", "s1", to=["bob"])]
+    take = quotas._take_for
+
+    def overtaken(*args: Any) -> Any:
+        quotas._take_for = take
+        quotas.admit(racing, directory=directory)
+        return take(*args)
+
+    quotas._take_for = overtaken
+
+    assert quotas.admit(racing, directory=directory) == [True]
+    assert quotas._leased["quick"] == LEASE - 1
 
 
 def test_a_verdict_stays_what_it_was(world: World) -> None:

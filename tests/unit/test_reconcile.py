@@ -12,7 +12,7 @@ from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
-from sharpwave.workers.testing import World
+from sharpwave.workers.testing import Faults, World
 from sharpwave.workers.testing.records import (
     decision,
     key_of,
@@ -21,6 +21,7 @@ from sharpwave.workers.testing.records import (
     registration,
     signal,
 )
+from sharpwave.workers.testing.stores import START
 from sharpwave.workers.testing.world import messages
 
 DAY_S = 86_400
@@ -76,6 +77,31 @@ def test_a_signal_is_judged_by_the_time_it_claims(world: World) -> None:
 
     stored = world.tables.items(tables.SIGNALS)[key_of(item)]
     assert stored["processing_status"]["bob"]["reason"] == "expired_before_delivery"
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_what_was_written_long_after_its_moment_is_admitted_as_when_it_came(
+    world: World, *, is_lost: bool
+) -> None:
+    """Its ttl counts from when it was stored, not from what it is about."""
+    at, ttl = world.clock() - 8 * DAY_S, int(world.clock()) + 9 * DAY_S
+    world.tables.put(tables.STATE, memory(at=at, ttl=ttl))
+    decided = decision(at=at, ttl=ttl + 385 * DAY_S, outcome=outcome(True))
+    world.tables.put(tables.DECISIONS, decided)
+    if is_lost:
+        world.unread()
+    world.settle()
+
+    feed(world, tables.STATE)
+    feed(world, tables.DECISIONS)
+
+    counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
+    assert (counted.n, len(facts(world))) == (1, 1)
+    assert [each for pk in parked_pks() for each in world.tables.query(tables.PIPELINE, pk)] == []
+
+
+def parked_pks() -> list[str]:
+    return [pk for table in (tables.STATE, tables.DECISIONS) for pk in keys.parked_pks(table)]
 
 
 def test_a_signal_whose_deliveries_all_ended_is_left_alone(world: World) -> None:
@@ -271,6 +297,25 @@ def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
     assert asked == [world.clock() - 3_600]
 
 
+def test_an_agent_that_was_listed_before_gets_nothing_older_by_being_fed_again(
+    world: World,
+) -> None:
+    """By its own slow clock it registered before the signal that it came after."""
+    world.register("herald", may_broadcast=True)
+    world.settle()
+    world.tables.put(tables.SIGNALS, signal("herald", to=["*"], at=world.clock()))
+    world.settle()
+    world.clock.advance(10)
+    slow = registration("slow", at=world.clock() - 4_000)
+    world.inboxes.create("slow")
+    world.tables.put(tables.STATE, slow)
+    world.settle()
+
+    feed(world, tables.STATE)
+
+    assert sent(world, "slow") == []
+
+
 @pytest.mark.parametrize("is_swept", [False, True], ids=["fed", "swept"])
 def test_what_was_refused_from_the_future_is_not_admitted_later(
     world: World, *, is_swept: bool
@@ -291,6 +336,31 @@ def test_what_was_refused_from_the_future_is_not_admitted_later(
     feed(world, tables.STATE)
     counted = total(days_of(keys.base_subject("ann", "TRADE"), world.tables).values())
     assert (counted.n, sent(world), facts(world)) == (0, [], [])
+
+
+def test_what_was_refused_is_not_remembered_when_time_removes_it(world: World) -> None:
+    ahead, ttl = world.clock() + 3_000, int(world.clock()) + 2 * DAY_S
+    reasoning = {"selected": ["hunch"]}
+    decided = decision(at=ahead, ttl=ttl, reasoning=reasoning, outcome=outcome(True))
+    world.tables.put(tables.DECISIONS, decided)
+    world.tables.put(tables.STATE, memory(at=ahead, ttl=ttl))
+    world.settle()
+    world.clock.advance(3 * DAY_S)
+    world.tables.expire(lambda table, key: table != tables.PIPELINE)
+    world.settle()
+
+    assert list(world.tables.keys(tables.MEMORY)) == []
+
+
+@pytest.mark.parametrize("more", [{}, {"ttl": int(START) + 90 * DAY_S}], ids=["no ttl", "ttl"])
+def test_what_was_refused_is_known_as_long_as_its_record_lives(world: World, more: Item) -> None:
+    ahead = world.clock() + 3_000
+    world.tables.put(tables.DECISIONS, decision(at=ahead, outcome=outcome(True), **more))
+    world.settle()
+    world.clock.advance(100 * DAY_S)
+    world.tables.expire(lambda table, key: table == tables.PIPELINE)
+
+    assert feed(world, tables.DECISIONS) == 0
 
 
 @pytest.mark.parametrize("more", [{}, {"ttl": 300}], ids=["as refused", "with another ttl"])
@@ -419,3 +489,35 @@ def test_an_open_delivery_whose_deadline_nobody_noted_expires(world: World) -> N
 
     stored = world.tables.items(tables.SIGNALS)[key_of(item)]
     assert stored["processing_status"]["bob"]["status"] == "EXPIRED"
+
+
+def test_a_fleet_that_is_fed_again_costs_a_look_at_each_signal_not_at_each_agent() -> None:
+    world = World()
+    world.register("herald", may_broadcast=True)
+    world.register(*(f"agent-{number}" for number in range(40)))
+    world.settle()
+    world.clock.advance(1)
+    for number in range(4):
+        item = signal("herald", f"s{number}", to=["*"], at=world.clock())
+        world.tables.put(tables.SIGNALS, item)
+    world.settle()
+    sent = len(world.inboxes.sent)
+
+    reconcile(
+        tables.STATE,
+        world.tables.scan(tables.STATE),
+        route=world.route,
+        send=world.queues.send,
+        now=world.clock(),
+        refused=None,
+    )
+    for held in [*world.queues.visible()]:
+        world.process().handle(held.body)
+        world.queues.delete(held)
+    late = [held for held in world.queues.visible() if "on_late_joiners" in held.body]
+    faults = Faults()
+    world.settle(world.process(faults))
+
+    assert len(late) == 4 * 40 / 20
+    assert len(world.inboxes.sent) == sent
+    assert faults.calls.count("MemoryTables.query") == len(late)

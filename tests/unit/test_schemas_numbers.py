@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sharpwave.schemas.numbers import (
     MAX_DIGITS,
     UnstorableValue,
+    canonical_json,
     from_wire,
     item_from_wire,
     item_to_wire,
@@ -186,3 +187,8 @@ def test_what_cannot_be_stored_is_found_in_its_item(
     assert told.value.where == where
     assert reason in told.value.reason
     assert str(told.value).startswith(f"{where}: " if where else reason)
+
+
+def test_what_has_no_type_has_no_canonical_form() -> None:
+    with pytest.raises(UnstorableValue, match="no type for object"):
+        canonical_json({"a": object()})

@@ -65,6 +65,8 @@ def test_a_domains_pattern_counts_every_agent() -> None:
         ({"up"}, True),
         ("up", False),
         (5, False),
+        ([{"id": "up"}, ["up"]], False),
+        ([{"id": "up"}, "up"], True),
     ],
 )
 def test_a_decision_names_what_it_applied(listed: object, *, applied: bool) -> None:

@@ -11,7 +11,7 @@ from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.actors import SPLIT_AFTER, Entries, _declare, splitting
+from sharpwave.workers.actors import SPLIT_AFTER, Entries, _declare, _for_each, splitting
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.main import _middleware
 from sharpwave.workers.outgoing import Outgoing
@@ -35,6 +35,23 @@ class Sending:
     @property
     def groups(self) -> list[Any]:
         return [parse_json(each.body)["kwargs"]["entries"] for each in self.messages]
+
+
+def test_a_duty_that_some_entries_leave_unfinished_names_them_after_the_rest_is_done() -> None:
+    done: list[Any] = []
+
+    def duty(entry: Any) -> int:
+        key = Key(*entry["key"])
+        if key.sk in ("s1", "s2"):
+            raise Unfinished({key}, f"no {key.sk}")
+        done.append(key.sk)
+        return 1
+
+    with pytest.raises(Unfinished, match="no s1; no s2") as raised:
+        _for_each(ENTRIES, duty)
+
+    assert raised.value.keys == {Key("p", "s1"), Key("p", "s2")}
+    assert done == ["s0", "s3"]
 
 
 def failing(error: Exception) -> Any:

@@ -183,8 +183,7 @@ def _registration_steps(items: Items, agent_id: str, wishes: Wishes) -> Iterator
     entry = keys.known_agent(agent_id)
     known = items.get(PIPELINE, entry)
     if known is None or known.get("registered") is False:
-        content = {**entry.item(), "agent_id": agent_id, "registered": True}
-        run = partial(items.put, PIPELINE, content)
+        run = partial(_list, items, agent_id, registered=True)
         yield Step("create", "agent", agent_id, "an entry in the workers' list", run)
 
 
@@ -207,9 +206,15 @@ def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
 
 def _withdraw(items: Items, agent_id: str) -> None:
     items.delete(STATE, keys.registration(agent_id))
-    entry = keys.known_agent(agent_id)
-    removed = {"registered": False, "removed_at": int(time.time())}
-    items.put(PIPELINE, {**entry.item(), "agent_id": agent_id, **removed})
+    _list(items, agent_id, registered=False)
+
+
+def _list(items: Items, agent_id: str, *, registered: bool) -> None:
+    """Say on the workers' list whether an agent is registered; what they noted there stays."""
+    entry, said = keys.known_agent(agent_id), {"registered": registered}
+    whole = {**entry.item(), "agent_id": agent_id, **said}
+    if not (items.update(PIPELINE, entry, said) or items.put_new(PIPELINE, whole)):
+        items.update(PIPELINE, entry, said)  # a worker put it there in between
 
 
 def _close(deployment: Deployment, agent_id: str, *, dry_run: bool) -> int:

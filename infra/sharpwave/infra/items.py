@@ -158,16 +158,9 @@ class Items:
         }
         return Write({"ConditionCheck": check})
 
-    def raised(self, table: str, key: Key, name: str) -> Write:
-        """Give the change that adds one to an item's number; both may be new."""
-        update = {
-            "TableName": self._name(table),
-            "Key": key.wire(),
-            "UpdateExpression": "ADD #n :one",
-            "ExpressionAttributeNames": {"#n": name},
-            "ExpressionAttributeValues": {":one": to_wire(1)},
-        }
-        return Write({"Update": update})
+    def whole(self, table: str, item: Mapping[str, Any]) -> Write:
+        """Give the write of an item, whatever was there."""
+        return Write({"Put": self._put(table, item, is_new=False)})
 
     def _put(self, table: str, item: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
         condition = {"ConditionExpression": "attribute_not_exists(PK)"} if is_new else {}

@@ -21,6 +21,7 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
+from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
@@ -113,7 +114,8 @@ def import_patterns(
 
 def counted_hash(definition: PatternDefinition) -> str:
     """Give a digest of what decides the counts; who may read them and a text about it do not."""
-    return content_hash(definition.model_copy(update={"description": None, "shared_with": []}))
+    no_matter: dict[str, Any] = {"description": None, "shared_with": [], "shards": 1}
+    return content_hash(definition.model_copy(update=no_matter))
 
 
 def described(definition: PatternDefinition) -> str:
@@ -189,7 +191,7 @@ def _write(items: Items, writes: Sequence[Write], version: PatternVersion, *, be
 def _mark(items: Items, version: PatternVersion) -> Write:
     """Let workers compute the figures of a version that has counted nothing yet."""
     day = bound(version.effective_from)[:10]
-    return items.raised(PIPELINE, keys.changed(version.subject, day), "rev")
+    return items.whole(PIPELINE, {**keys.changed(version.subject, day).item(), "rev": ulid()})
 
 
 def _creation(items: Items, version: PatternVersion) -> list[Write]:

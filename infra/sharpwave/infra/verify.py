@@ -26,6 +26,7 @@ from sharpwave.workers.learning.catalogue import Known, listed
 from sharpwave.workers.learning.counts import Counts, total
 from sharpwave.workers.learning.publish import attributes
 from sharpwave.workers.learning.recount import Days, Recount, figures
+from sharpwave.workers.settings import Settings
 
 #: What counts and archives decisions.
 QUEUES = ("learn", "archive")
@@ -46,11 +47,11 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
     """
     began = time.monotonic()
     archive = archive_at(deployment, archive_url)
-    known = known_patterns(deployment)
+    known, event_ahead = known_patterns(deployment), Settings().event_ahead
     pause = _POLL_S
     with Recount(known.versions) as recount:
         for item in map(item_from_wire, scan(deployment, DECISIONS)):
-            if is_admissible("decision", item):
+            if is_admissible("decision", item, event_ahead=event_ahead):
                 recount.note_stored(item)
         while True:
             # Depths first: a message that leaves its queue afterwards has already had its effect.

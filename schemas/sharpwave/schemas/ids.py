@@ -82,6 +82,11 @@ def ulid_epoch_ms(text: str) -> int | None:
     return number
 
 
+def nonce() -> int:
+    """Make a number that nobody made before, short enough to be stored with each write."""
+    return int.from_bytes(os.urandom(6))
+
+
 def decision_id(*, epoch_ms: int | None = None) -> str:
     """Make an id for a new decision."""
     return f"dec_{ulid(epoch_ms=epoch_ms)}"

@@ -247,12 +247,12 @@ def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     return Key(f"parked#{table}#{shard}", f"{pk}|{sk}|{event_id}"[-1000:])
 
 
-def parked_span(table: str, pk: str) -> tuple[str, str, str]:
-    """Give the partition, and the bounds in it, of what was refused of one partition.
+def parked_span(table: str, pk: str, begins: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of refused records by how their sort keys begin.
 
     Keys too long for a record that could be valid are cut and may lie elsewhere.
     """
-    return parked(table, pk, "", "").pk, f"{pk}|", f"{pk}|~"
+    return parked(table, pk, "", "").pk, f"{pk}|{begins}", f"{pk}|{begins}~"
 
 
 def parked_pks(table: str) -> list[str]:

@@ -16,7 +16,17 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "signal": frozenset({"processing_status", "status_v", "audience_chunks"}),
     "row": frozenset(
         {"signal_pk", "signal_sk", "signal_id", "signal_type", "source_agent", "timestamp"}
-        | {"provenance", "expires_at", "ttl", "chunk", "data", "context", "omitted", "worker_rev"}
+        | {
+            "provenance",
+            "expires_at",
+            "ttl",
+            "chunk",
+            "data",
+            "context",
+            "omitted",
+            "worker_rev",
+            "sent_at",
+        }
     ),
     "state": frozenset(),
     "registration": frozenset(),

@@ -117,7 +117,8 @@ class PatternVersion(BaseModel):
         """Say whether the decision names this pattern in `reasoning.patterns_applied`."""
         reasoning = decision.get("reasoning")
         listed = reasoning.get("patterns_applied") if isinstance(reasoning, Mapping) else None
-        return isinstance(listed, list | set) and any(name in self.names for name in listed)
+        names = listed if isinstance(listed, list | set) else ()
+        return any(isinstance(name, str) and name in self.names for name in names)
 
 
 class PatternRow(BaseModel):

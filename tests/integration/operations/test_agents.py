@@ -69,6 +69,21 @@ def test_a_removed_agent_with_an_empty_queue_leaves_only_its_mark(deployment: De
     assert attributes_of(deployment, "inbox-risk-manager_dlq") is None
 
 
+def test_a_removed_agent_that_wrote_is_swept_like_before(deployment: Deployment) -> None:
+    """It may come back, too."""
+    items, entry = Items(deployment), keys.known_agent("ann")
+    add_agent(deployment, "ann")
+    items.update("pipeline", entry, {"writes": True})
+
+    remove_agent(deployment, "ann")
+    removed = items.get("pipeline", entry) or {}
+    add_agent(deployment, "ann")
+    back = items.get("pipeline", entry) or {}
+
+    assert (removed["registered"], removed["writes"]) == (False, True)
+    assert (back["registered"], back["writes"]) == (True, True)
+
+
 def test_a_queue_that_holds_messages_is_deleted_only_on_demand(deployment: Deployment) -> None:
     add_agent(deployment, "risk-manager")
     box = Mailbox(deployment, "inbox-risk-manager")

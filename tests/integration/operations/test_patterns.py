@@ -253,8 +253,12 @@ def test_an_import_that_is_overtaken_again_and_again_says_so(
     assert list(known_versions(Items(deployment))) == []
 
 
-def test_an_import_asks_for_figures(deployment: Deployment) -> None:
+def test_an_import_asks_for_figures_and_again_for_those_of_new_copies(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = iter(("first", "second"))
+    monkeypatch.setattr(pattern_import, "ulid", lambda: next(marks))
     put(deployment, pattern(shared_with=["risk-manager"]))
 
     mark = keys.changed("pattern:trade-executor:whale_pump@1", "2025-10-18")
-    assert (Items(deployment).get("pipeline", mark) or {})["rev"] == 2
+    assert (Items(deployment).get("pipeline", mark) or {})["rev"] == "second"

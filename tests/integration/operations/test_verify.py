@@ -371,3 +371,15 @@ def test_it_waits_for_what_is_on_its_way(scene: Scene) -> None:
 
     assert found.ok, found
     assert found.decisions == 19
+
+
+def test_a_decision_about_a_future_that_is_allowed_must_have_been_seen_too(
+    scene: Scene, sharpwave: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARPWAVE_EVENT_AHEAD", json.dumps({KIND: 10 * 86_400}))
+    item = scene.decide(1, "hunter", "up")
+    scene.write({**item, "event_time": iso_ms(item["timestamp"] + 5 * 86_400)})
+
+    code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+
+    assert (code, [each["kind"] for each in found["findings"]]) == (1, ["unseen"])

@@ -18,6 +18,7 @@ from sharpwave.workers.ports import Item
 _FEWEST, _DEFAULT = 20, 0.5
 _NEARLY = 2e-6
 _HALF_LIFE_DAYS = 14
+_OWN = ("sample_size", "successes", "unresolved", "applied", "n_eff")
 
 Story = tuple[Item, State]
 """A decision's content, and the state of it that counts."""
@@ -36,21 +37,21 @@ def figures(scene: Scene) -> Iterator[str]:
             yield f"pattern {version.name} stands at {row.get('version')}, not {version.number}"
             continue
         wanted = [_figures(version, told) for told in tellings(scene.book.decisions.values())]
-        if not any(_agree(said, each) for each in wanted):
+        # A ledger sees only the contents that belong to it, so each may have taken another one.
+        own = any(_agree(said, each, _OWN) for each in wanted)
+        if not own or not any(_agree(said, each, ("base_rate",)) for each in wanted):
             yield f"pattern {version.name}@{version.number} says {said}, the agents {wanted[0]}"
 
 
 def tellings(decisions: Iterable[Decided]) -> Iterator[list[Story]]:
     """Tell what was decided, once for each way in which rewritten keys may have been taken.
 
-    The content of the smallest revision stands; of two contents of one revision, either may.
+    Of several contents of one key one stands; which one is nobody's promise.
     """
     fixed: list[Story] = []
     several: list[list[Story]] = []
     for each in decisions:
-        first = each.states[0].revision
-        choice = [(each.item, each.last)]
-        choice += [other for other in each.others if other[1].revision <= first]
+        choice = [(each.item, each.last), *each.others]
         if len(choice) == 1:
             fixed += choice
         else:
@@ -119,5 +120,5 @@ def _said(row: Item) -> dict[str, Any]:
     return {**counts, **more, "base_rate": base}
 
 
-def _agree(said: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(abs(said[name] - wanted[name]) < _NEARLY for name in wanted)
+def _agree(said: Mapping[str, Any], wanted: Mapping[str, Any], names: Iterable[str]) -> bool:
+    return all(abs(said[name] - wanted[name]) < _NEARLY for name in names)

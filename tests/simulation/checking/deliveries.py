@@ -65,8 +65,8 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
                 return
             yield f"{_name(sent)} was never sent to {target}, and nothing says why"
         return
-    if "processed_at" in end:
-        return
+    if book.acknowledged.get(seen.row_key(sent, target)):
+        return  # its agent found the row before the message
     if not _is_true(book, sent, target, reason, seen.scene.clock(), is_due=is_due):
         ended = f"it ended as {_short(end)}, which is untrue"
         yield f"{_name(sent)} was never sent to {target}; {ended}"
@@ -148,7 +148,7 @@ def _quotas(seen: Seen) -> Iterator[str]:
                 denied.append(sent)
         # A process leases a tenth of the bucket at once, and what it holds dies with it.
         lease = max(1, rate // 10)
-        lost = lease * (workers + book.crashes)
+        lost = lease * (workers + book.crashes + book.refusals)
         if denied and len(mine) + lost <= rate:
             yield f"{len(denied)} of {len(mine)} signals of {source} were denied; it may {rate}"
         if admitted:

@@ -4,9 +4,9 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dramatiq
 from dramatiq.middleware import CurrentMessage
@@ -51,6 +51,7 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.promote import Shown, promote, sweep_memories
+from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import LEARN
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 #: A group received this often without success is split.
 SPLIT_AFTER = 5
 
+T = TypeVar("T")
 Entries = Sequence[Mapping[str, Any]]
 Handler = Callable[[Entries], object]
 
@@ -161,7 +163,10 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def on_late_joiners(entries: Entries) -> int:
-        return _for_each(entries, lambda each: deliver_late(_late(each), ports.delivery))
+        by_signal: dict[keys.Key, list[Late]] = {}
+        for late in map(_late, entries):
+            by_signal.setdefault(late.signal, []).append(late)
+        return _for_each(by_signal.values(), lambda some: deliver_late(some, ports.delivery))
 
     return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
@@ -198,8 +203,8 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_registered(entries: Entries) -> None:
         joined = [_joined(entry) for entry in entries]
         # First on the list, then the look at what was frozen without them; see `audience`.
-        listed_at = ports.agents.note(sorted({each.agent_id for each in joined}))
-        late = missed(joined, listed_at=listed_at, directory=ports.agents, reads=ports.reads)
+        listed = ports.agents.note({each.agent_id: each.event_id for each in joined})
+        late = missed(joined, listed=listed, directory=ports.agents, reads=ports.reads)
         ports.queues.send(late_messages(late, clock=ports.clock))
 
     def on_expiry(entries: Entries) -> int:
@@ -218,7 +223,7 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
 def _promote_actors(ports: Ports) -> dict[str, Handler]:
     def on_memories(entries: Entries) -> int:
         shown: dict[keys.Key, Shown] = {}
-        for entry in entries:
+        for entry in _not_refused(entries, ports.reads):
             key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
             if key not in shown or shown[key].order <= state.order:
                 shown[key] = state
@@ -231,7 +236,7 @@ def _promote_actors(ports: Ports) -> dict[str, Handler]:
         )
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
-        items = {_key(entry): _item(entry) for entry in entries}
+        items = {_key(entry): _item(entry) for entry in _not_refused(entries, ports.reads)}
         fold_decisions(list(items.values()), _folding(ports))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
@@ -322,11 +327,21 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
     return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
 
 
+def _not_refused(entries: Entries, reads: Reads) -> list[Mapping[str, Any]]:
+    """Leave out what time removed and the pipeline had refused: it was never let in."""
+    refused = RefusedBefore(reads)
+    return [
+        entry
+        for entry in entries
+        if not (entry.get("removed") and refused.holds(entry["table"], image_of(entry)))
+    ]
+
+
 def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
     return _for_each(entries, lambda entry: duty(entry["agent"]))
 
 
-def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int:
+def _for_each(entries: Iterable[T], duty: Callable[[T], int]) -> int:
     """Do a duty for every entry, and only then fail if it failed for some."""
     done, unfinished, failed = 0, list[Unfinished](), None
     for entry in entries:
@@ -335,7 +350,7 @@ def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int
         except Unfinished as error:
             unfinished.append(error)
         except Exception as error:
-            log.warning("duty_failed", extra={"entry": dict(entry), "error": repr(error)})
+            log.warning("duty_failed", extra={"entry": entry, "error": repr(error)})
             failed = error
     if failed is not None:
         raise failed
@@ -347,7 +362,8 @@ def _for_each(entries: Entries, duty: Callable[[Mapping[str, Any]], int]) -> int
 
 def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
     def on_tick(entries: Entries) -> int:
-        names = ports.agents.names()
+        # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.
+        names = ports.agents.writers()
         ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))
         return len(names)
 
@@ -363,12 +379,14 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
 
 
 def _late(entry: Mapping[str, Any]) -> Late:
-    return Late(_key(entry), entry["agent"], entry["registered_at"])
+    # Who made entries without that moment had found that the agent registered in time.
+    return Late(_key(entry), entry["agent"], entry.get("registered_at", 0))
 
 
 def _joined(entry: Mapping[str, Any]) -> Joined:
     item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
-    return Joined(agent_id, frozenset(item.get("subscriptions", ())), float(entry["stored_at"]))
+    subscriptions = frozenset(item.get("subscriptions", ()))
+    return Joined(agent_id, subscriptions, entry["event_id"], float(entry["stored_at"]))
 
 
 def _holder(entry: Mapping[str, Any]) -> Holder:

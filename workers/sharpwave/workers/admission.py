@@ -192,15 +192,30 @@ def is_sound(
 def is_admissible(
     kind: keys.Kind, item: Mapping[str, Any], *, event_ahead: EventAhead = times.AS_A_RULE
 ) -> bool:
-    """Say whether an item found in its table may be worked with.
-
-    When it was stored is not known any more, so it is judged by its own timestamp.
-    """
-    image, claimed = item_to_wire(item), item.get("timestamp")
-    stored_at = float(claimed) if isinstance(claimed, int) else 0.0
+    """Say whether an item found in its table may be worked with, by the time that it claims."""
+    image = item_to_wire(item)
+    stored_at = claimed_at(kind, image) or 0.0
     return not faults_of(
         kind, image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
     )
+
+
+def claimed_at(kind: keys.Kind | None, image: Image) -> float | None:
+    """Give the moment at which a record in its table says that it was stored, if it does.
+
+    That is its `timestamp`, unless its `ttl` lies further ahead of that than is allowed: what is
+    written long after its moment may live as long as any other record.
+    """
+    moments = [_moment(image, "registered_at" if kind == "registration" else "timestamp")]
+    limit, ttl = kind and MAX_TTL_S.get(kind), _moment(image, "ttl")
+    if limit and ttl is not None:
+        moments.append(ttl - limit)
+    return None if moments[0] is None else max(moment for moment in moments if moment is not None)
+
+
+def _moment(image: Image, name: str) -> float | None:
+    text = image.get(name, {}).get("N", "")
+    return float(text) if text.isdigit() else None
 
 
 def explain(

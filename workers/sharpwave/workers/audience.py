@@ -17,7 +17,9 @@ from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
+from sharpwave.workers.directory import Listed
 from sharpwave.workers.envelope import packed, unpacked
+from sharpwave.workers.outgoing import FED_AGAIN
 from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Write, Writes
 
 #: Larger audiences are split into chunks with a message and a mirror of their own.
@@ -44,10 +46,11 @@ class Audience(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """A registration: whose, what it subscribes to, and when it was stored."""
+    """A registration: whose, what it subscribes to, its event, and when it was stored."""
 
     agent_id: str
     subscriptions: frozenset[str]
+    event_id: str
     stored_at: float
 
 
@@ -102,20 +105,22 @@ def freeze(
 
 
 def missed(
-    joined: Sequence[Joined], *, listed_at: Mapping[str, float], directory: Directory, reads: Reads
+    joined: Sequence[Joined], *, listed: Mapping[str, Listed], directory: Directory, reads: Reads
 ) -> Iterator[Late]:
     """Find the signals that agents registered for in time, and whose audience may lack them.
 
-    Call it once their names are on the list, `listed_at` the moments that `note` gave: whoever
-    read the list later has found them.
+    Call it once their names are on the list, `listed` being what `note` said of that: whoever
+    read the list later has found them. A registration that is only fed again claims a time, and
+    its agent was looked after when another event listed it.
     """
     known = directory.confirm({each.agent_id for each in joined})
     for each in joined:
         registration = known.get(each.agent_id)
-        if registration is None:
+        is_fed_again = each.event_id.startswith(FED_AGAIN)
+        if registration is None or (is_fed_again and listed[each.agent_id].by != each.event_id):
             continue
         subscriptions = each.subscriptions.intersection(registration.subscriptions)
-        until = bound(listed_at[each.agent_id] + CLOCKS_APART_S)
+        until = bound(listed[each.agent_id].at + CLOCKS_APART_S)
         for scope in (EVERYONE, *sorted(subscriptions)):
             # Streams tell time by the second: a signal of the same one counts as later.
             after, pk = bound(each.stored_at), keys.resolved(scope, "", "").pk

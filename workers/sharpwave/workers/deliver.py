@@ -30,7 +30,15 @@ from sharpwave.workers.audience import (
 )
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, message, pack
 from sharpwave.workers.expiry import Deadlines, Handed, tell_of_expiry
-from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, is_workers, mirror
+from sharpwave.workers.mirror import (
+    Holder,
+    Sent,
+    Statuses,
+    first_mirror,
+    is_workers,
+    mirror,
+    row_status,
+)
 from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
@@ -88,7 +96,7 @@ class _Plan:
         audience: all targets; of those that `held` leaves open each comes to be among `targets`
             or `denied`.
         within_quota: what the quota of the source said.
-        held: statuses that the signal's writer wiped.
+        held: statuses that the signal's writer wiped, and ends that rows were found at.
         targets: those to deliver to.
         denied: ends of those that get nothing.
         is_late: the deadline has passed.
@@ -162,32 +170,47 @@ def deliver_chunk(signal: keys.Key, chunk: str, ports: Delivery) -> int:
     return sent
 
 
-def deliver_late(late: Late, ports: Delivery) -> int:
-    """Deliver a signal to an agent that registered in time, unless its audience has it anyway.
+def deliver_late(late: Sequence[Late], ports: Delivery) -> int:
+    """Deliver one signal to agents that registered in time, unless its audience has them anyway.
+
+    A whole fleet may be looked at for one signal, when its registrations are fed again.
 
     Raises:
-        Unfinished: its inbox did not take the message; all else is done.
+        Unfinished: some inboxes did not take the message; all else is done.
         TryAgain: the audience is not frozen yet, or something did not answer.
     """
-    head = head_of(late.signal)
+    signal = late[0].signal
+    head = head_of(signal)
     stored = {item["SK"]: item for item in ports.reads.query(head.table, head.key.pk)}
     targets = members(stored.values())
     if targets is None:
-        raise TryAgain(f"the audience of {late.signal} is not frozen yet")
-    chunk = late_chunk(stored[head.key.sk], late.agent_id)
-    name = chunk.location.key.sk
-    came_after = late.registered_at > stored[head.key.sk]["stored_at"]
-    if name not in stored and (came_after or late.agent_id in targets):
-        return 0
-    ports.writes.apply([chunk])
-    return deliver_chunk(late.signal, name, ports)
+        raise TryAgain(f"the audience of {signal} is not frozen yet")
+    chunks: dict[str, Insert] = {}
+    for each in late:
+        chunk = late_chunk(stored[head.key.sk], each.agent_id)
+        # A head without that moment is an older release's, which let every such message deliver.
+        came_after = each.registered_at > stored[head.key.sk].get("stored_at", each.registered_at)
+        name = chunk.location.key.sk
+        if name in stored or not (came_after or each.agent_id in targets):
+            chunks[name] = chunk
+    if chunks:
+        ports.writes.apply([*chunks.values()])
+    sent, unfinished = 0, None
+    for name in chunks:
+        try:
+            sent += deliver_chunk(signal, name, ports)
+        except Unfinished as error:
+            unfinished = error
+    if unfinished is not None:
+        raise unfinished
+    return sent
 
 
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[Outgoing]:
-    """Give the work that `deliver_late` does, each agent and signal once."""
+    """Give the work that `deliver_late` does, each agent and signal once, by signal."""
     entries = [
         Entry(ascii_json({"key": key, "agent": agent_id, "registered_at": registered_at}), "")
-        for key, agent_id, registered_at in dict.fromkeys(late)
+        for key, agent_id, registered_at in sorted(set(late))
     ]
     return list(pack(LATE_DUTY, entries, moment_ms=int(clock() * 1000)))
 
@@ -206,12 +229,14 @@ def _admitted(
     doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
     if not doubtful:
         return [*distinct.values()], frozenset()
-    # A refusal is for good, so it does not rest on a registration that was read some time ago.
+    # A refusal is for good, so it does not rest on a registration that was read some time ago; and
+    # what an earlier attempt let pass may be in inboxes by now.
     known = ports.directory.confirm({distinct[key].item["source_agent"] for key in doubtful})
+    frozen = ports.reads.get([head_of(key) for key in doubtful])
     refusals: dict[keys.Key, Refusal] = {}
     for key in doubtful:
         fault = may_address(distinct[key].item, known)
-        if fault is not None:
+        if fault is not None and head_of(key) not in frozen:
             refusals[key] = _refusal(distinct[key], fault)
     unheard: frozenset[keys.Key] = frozenset()
     if refusals:
@@ -342,8 +367,12 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
             row = rows.get(plan.row_of(target), {})
             if row and not is_workers(row, plan.holder.signal):
                 foreign.append((plan, target, _take_over(row, plan, target, ports)))
-            elif row.get("status") in TERMINAL:
+            elif row.get("status") in TERMINAL or "sent_at" in row:
                 done.add(target)
+                end = row_status(row)
+                if end["status"] in TERMINAL:
+                    # A signal that its time to live removed has no mirror that would tell.
+                    plan.held[target] = end
     taken = ports.writes.apply([change for *_, change in foreign]) if foreign else []
     for (plan, target, _), ok in zip(foreign, taken, strict=True):
         if not ok:
@@ -355,15 +384,13 @@ def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change
     """Make a row of ours of what an agent put where it was to be."""
     row, _ = _row(plan, target, ports)
     values = {name: value for name, value in row.items() if name not in ("PK", "SK")}
-    if "chunk" in found:
-        # A change removes nothing; without a chunk of its own the row must name no other.
-        values = {"chunk": None, **values}
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
     return Change(
         plan.row_of(target),
         stamped(plan.row_of(target).key, {**values, **_PENDING}),
         equals=named,
         missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
+        remove=tuple(sorted(found.keys() - row.keys() - {"worker_rev"})),
     )
 
 
@@ -407,7 +434,23 @@ def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses
             for plan in late
         }
         known = mirror(sent, reads=ports.reads, writes=ports.writes)
+        _mark_rows([plan for plan in late if plan.holder not in known], ports)
     return [(plan, known.get(plan.holder) or _first_statuses(plan)) for plan in plans]
+
+
+def _mark_rows(plans: Sequence[_Plan], ports: Delivery) -> None:
+    """Say in the rows who was sent to, where no item is left that could hold a mirror.
+
+    Another attempt, for a target that failed, would else send to everybody again.
+    """
+    moment = {"sent_at": int(ports.clock())}
+    changes: list[Write] = [
+        Change(place, stamped(place.key, moment, status="PENDING"), equals=_PENDING)
+        for plan in plans
+        for place in map(plan.row_of, sorted(plan.sent))
+    ]
+    if changes:
+        ports.writes.apply(changes)
 
 
 def _first_statuses(plan: _Plan) -> Statuses:

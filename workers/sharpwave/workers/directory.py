@@ -1,7 +1,8 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -13,6 +14,13 @@ from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
+
+
+class Listed(NamedTuple):
+    """Since when every reader of the list has found an agent, and the event that put it there."""
+
+    at: float
+    by: str
 
 
 class RegisteredAgents:
@@ -59,37 +67,62 @@ class RegisteredAgents:
 
     def names(self) -> list[str]:
         """List the ids of all agents ever registered or seen, by name."""
-        listed = self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
-        return [item["SK"] for item in listed]
+        return [item["SK"] for item in self._listed()]
 
-    def note(self, agent_ids: Sequence[str]) -> dict[str, float]:
+    def writers(self) -> list[str]:
+        """List the ids of agents that wrote a decision or a memory, by name."""
+        return [item["SK"] for item in self._listed() if "writes" in item]
+
+    def _listed(self) -> Iterator[Item]:
+        return self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
+
+    def note(self, events: Mapping[str, str]) -> dict[str, Listed]:
         """Put agents on the list; safe to repeat.
 
+        Args:
+            events: for each agent the event that told of its registration.
+
         Returns:
-            For each agent a moment from which on every reader of the list has found it.
+            Since when each agent is on the list, and by which event.
         """
+        agent_ids = sorted(events)
         found = self._entries(agent_ids)
-        changes: list[Write] = []
-        for name in agent_ids:
-            if name not in found:
-                entry = {**keys.known_agent(name).item(), "agent_id": name, "registered": True}
-                changes.append(Insert(tables.PIPELINE, entry))
-            elif "registered" not in found[name]:
-                changes.append(Change(_entry(name), {"registered": True}, missing=("registered",)))
-        if changes:
-            self._writes.apply(changes)
+        new = [name for name in agent_ids if name not in found]
+        fresh = (
+            self._writes.apply([Insert(tables.PIPELINE, _content(n)) for n in new]) if new else ()
+        )
+        # Others may have been seen to write, and so be on the list, even a moment ago.
+        done = {name for name, is_fresh in zip(new, fresh, strict=True) if is_fresh}
+        done |= {name for name, entry in found.items() if "registered" in entry}
+        seen: list[Write] = [
+            Change(_entry(name), {"registered": True}, missing=("registered",))
+            for name in agent_ids
+            if name not in done
+        ]
+        if seen:
+            self._writes.apply(seen)
         with self._lock:
             for name in agent_ids:
                 self._known.pop(name, None)
         # The clock is read once the entry is there: a worker that froze in between must not claim
         # that the list was complete before it was.
         now = int(self._clock())
-        undated = [name for name in agent_ids if "listed_at" not in found.get(name, {})]
-        if undated:
-            self._writes.apply(
-                [Change(_entry(n), {"listed_at": now}, missing=("listed_at",)) for n in undated]
+        dated = {name: entry for name, entry in found.items() if "listed_at" in entry}
+        dates: list[Write] = [
+            Change(
+                _entry(name), {"listed_at": now, "listed_by": events[name]}, missing=("listed_at",)
             )
-        return {name: float(found.get(name, {}).get("listed_at", now)) for name in agent_ids}
+            for name in agent_ids
+            if name not in dated
+        ]
+        if dates:
+            self._writes.apply(dates)
+        return {
+            name: Listed(float(dated[name]["listed_at"]), dated[name].get("listed_by", ""))
+            if name in dated
+            else Listed(float(now), events[name])
+            for name in agent_ids
+        }
 
     def _entries(self, agent_ids: Iterable[str]) -> dict[str, Item]:
         places = {_entry(name): name for name in agent_ids if is_agent_id(name)}
@@ -114,6 +147,10 @@ class RegisteredAgents:
 
 def _entry(agent_id: str) -> Location:
     return Location(tables.PIPELINE, keys.known_agent(agent_id))
+
+
+def _content(agent_id: str) -> Item:
+    return {**keys.known_agent(agent_id).item(), "agent_id": agent_id, "registered": True}
 
 
 def _registration(item: Item) -> Registration | None:

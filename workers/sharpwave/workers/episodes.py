@@ -104,10 +104,15 @@ def sweep_decisions(agent_id: str, to: Folding, *, promote_after_s: float) -> in
     due = to.reads.by_agent(agent_id, after=swept, until=until)
     for number, entries in groupby(due, key=lambda entry: int(entry["timestamp"]) // _HOUR_S):
         end = min(until, (number + 1) * _HOUR_S - 1)
-        spans = {_span(entry) for entry in entries if _is_readable(entry, agent_id)}
-        for span in sorted(spans):
-            days = _count_sources(span, (), to, until=bound(end))
-            changed += _refresh_all(days, to)
+        spans: dict[Span, set[Day]] = {}
+        for entry in entries:
+            if _is_readable(entry, agent_id):
+                spans.setdefault(_span(entry), set()).add(_day(entry))
+        for span, listed in sorted(spans.items()):
+            days = set(_count_sources(span, (), to, until=bound(end)))
+            # What a decision says now may be refused, and it may have been counted before that.
+            doubtful = [day for day in listed - days if _is_counted(day, to)]
+            changed += _refresh_all(sorted(days.union(doubtful)), to)
         marking = _mark_all(agent_id, swept, end, to)
         for swept in marking:
             if not low.raise_to(bound(swept), at_once=True) or to.clock() - began > SWEEP_S:
@@ -191,6 +196,14 @@ def _refresh_all(days: Sequence[Day], to: Folding) -> int:
         return 0
     known = to.catalogue.fresh()
     return sum(refresh(day, known, to, folds=True) for day in days)
+
+
+def _is_counted(day: Day, to: Folding) -> bool:
+    known = to.catalogue.fresh()
+    if not known.is_readable(day.agent_id, day.decision_type):
+        return True
+    counts = base_day(*day, known.versions, to.reads)
+    return counts.n + counts.pending > 0
 
 
 def summary(day: Day, counts: Counts, sources: Counter[str]) -> Item:

@@ -1,7 +1,7 @@
-"""How far a sweep has nothing left to do: a position that only it raises and others may lower."""
+"""How far a sweep has nothing left to do: a position that only it raises."""
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Writes
+from sharpwave.workers.ports import Change, Insert, Location, Reads, Writes
 
 #: A sweep looks again at what came of age this recently, for the clocks that judge age differ.
 CLOCKS_APART_S = 5
@@ -12,7 +12,6 @@ LOTS = 24
 INDEX_TRAILS_S = 60
 #: Seconds in which a sweep's turn comes, with a queue in its way.
 _TURN_S = 600
-_ATTEMPTS = 8
 #: Characters of a mark such as 2025-10-18T14:3 that name ten minutes.
 _STEP = 15
 
@@ -28,11 +27,8 @@ class LowWater:
     def __init__(self, duty: str, agent_id: str, *, reads: Reads, writes: Writes) -> None:
         """Read the mark; it is empty for an agent never swept."""
         self._place = Location(tables.PIPELINE, keys.low_water(duty, agent_id))
-        self._reads, self._writes = reads, writes
-        self._load()
-
-    def _load(self) -> None:
-        item = self._reads.get([self._place]).get(self._place, {})
+        self._writes = writes
+        item = reads.get([self._place]).get(self._place, {})
         self.mark: str = item.get("mark", "")
         self._rev: int = item.get("rev", 0)
 
@@ -43,14 +39,6 @@ class LowWater:
         """
         is_far = at_once or mark[:_STEP] > self.mark[:_STEP]
         return mark > self.mark and is_far and self._swap(mark)
-
-    def lower_to(self, mark: str) -> None:
-        """Lower the mark to just before a position that turned up late."""
-        for _ in range(_ATTEMPTS):
-            if mark > self.mark or self._swap(mark[:-1]):
-                return
-            self._load()
-        raise TryAgain(f"the low-water mark {self._place.key} kept moving")
 
     def _swap(self, mark: str) -> bool:
         values = {"mark": mark, "rev": self._rev + 1}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import is_agent_id, signal_uid
+from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
 from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
@@ -72,7 +72,7 @@ def mirror(
 
     Safe to repeat, to run concurrently and in any order. A signal removed by its TTL is left
     alone: its rows are the evidence. A mirror that was not begun is only touched: its version
-    rises, so that the delivery which is about to begin it without a look at the rows must look.
+    changes, so that the delivery which is about to begin it without a look at the rows must look.
 
     Returns:
         The statuses each existing mirror holds now; none if it was not begun.
@@ -105,8 +105,7 @@ def first_mirror(holder: Holder, statuses: Statuses) -> Change:
 
     `statuses` must hold the whole audience: rows of others will never count.
     """
-    values = {"processing_status": statuses, "status_v": 1}
-    return Change(holder.location, values, missing=("status_v",))
+    return _change(holder, {}, {"processing_status": statuses})
 
 
 def is_begun(item: Mapping[str, Any]) -> bool:
@@ -210,12 +209,12 @@ def _is_entry(target: str, entry: object) -> bool:
 
 
 def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Change:
-    version = item.get("status_v")
-    count = version if isinstance(version, int) else 0
-    risen = {**values, "status_v": count + 1}
-    if version is None:
-        return Change(holder.location, risen, missing=("status_v",))
-    return Change(holder.location, risen, equals={"status_v": version})
+    # A count would begin again once its signal's writer has wiped the mirror, and who read the one
+    # that was wiped would take the one that was put back for it.
+    anew = {**values, "status_v": nonce()}
+    if "status_v" not in item:
+        return Change(holder.location, anew, missing=("status_v",))
+    return Change(holder.location, anew, equals={"status_v": item["status_v"]})
 
 
 def _row(holder: Holder, target: str) -> Location:

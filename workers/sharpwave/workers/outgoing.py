@@ -26,6 +26,9 @@ class Outgoing:
     delay_s: int = 0
 
 
+#: How the event ids begin of records that no stream told of, but a scan of their table.
+FED_AGAIN = "reconcile-"
+
 StreamRecord = Mapping[str, Any]
 """A DynamoDB stream record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it."""
 

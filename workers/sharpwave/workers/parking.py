@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.records import MAX_DECISION_TTL_S
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.notices import Notice, Notices
 from sharpwave.workers.ports import Insert, Item, Refusal, Unfinished, Write, Writes
 
+#: What is parked is kept this long for a human, and this long after its record's own `ttl`.
 KEPT_S = 30 * DAY_S
+#: Records without a ttl, or with one that is no time, are known as refused for this long.
+MOST_KEPT_S = MAX_DECISION_TTL_S + KEPT_S
 #: Most characters kept of an image, which is ASCII.
 MAX_IMAGE = 32_000
 #: Source: AWS, "Service, account, and table quotas in Amazon DynamoDB", sort key.
@@ -74,5 +78,13 @@ def _parked(refusal: Refusal, now: float) -> Item:
         **({"words": dict(refusal.words)} if refusal.words else {}),
         "owner": refusal.owner,
         "parked_at": int(now),
-        "ttl": int(now) + KEPT_S,
+        "ttl": int(now) + _kept_s(refusal, now),
     }
+
+
+def _kept_s(refusal: Refusal, now: float) -> int:
+    """Say how long to keep a refusal: as long as its record could be let in for want of it."""
+    if not refusal.words:
+        return KEPT_S
+    left = int(refusal.words.get("ttl", now + MOST_KEPT_S) - now)
+    return min(max(left, 0) + KEPT_S, MOST_KEPT_S)

@@ -100,10 +100,13 @@ class Writes(Protocol):
 
 
 class Reads(Protocol):
-    """Strongly consistent reads."""
+    """Strongly consistent reads, where nothing else is said."""
 
-    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
-        """Read items; those that do not exist are left out."""
+    def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        """Read items; those that do not exist are left out.
+
+        Without `strong` they may be some moments old, and cost half.
+        """
 
     def query(
         self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None
@@ -157,7 +160,11 @@ class Ledger(Protocol):
         """
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
+        """Set a mark, with a `rev` that no mark ever had.
+
+        A number that is raised would begin anew once the mark is gone, and who read the older one
+        would take the newer one away.
+        """
 
 
 class Post(NamedTuple):

@@ -4,13 +4,12 @@ A signal costs one token, however often it is attempted: what its quota said is 
 audience, and the first stored verdict holds.
 """
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.audience import about
 from sharpwave.workers.ports import (
@@ -47,7 +46,6 @@ class Quotas:
         self._leased: dict[str, int] = {}
         self._unsure: dict[str, _Taken] = {}
         self._lock = Lock()
-        self._process = secrets.token_hex(8)
 
     def admit(self, signals: Sequence[Item], *, directory: Directory) -> list[bool]:
         """Say of distinct signals whether their sources may send them; the answer stays.
@@ -72,7 +70,8 @@ class Quotas:
             if uid not in verdicts
         }
         if mine:
-            verdicts |= mine | self._store(mine, {uid: limited[uid][0] for uid in mine})
+            verdicts |= {uid: taken.granted for uid, taken in mine.items()}
+            verdicts |= self._store(mine, {uid: limited[uid][0] for uid in mine})
         return [verdicts.get(uid, True) for uid in uids]
 
     def take(self, source: str, *, rate: int) -> bool:
@@ -94,20 +93,20 @@ class Quotas:
         registration = directory.recall(source)
         return (registration and registration.signals_per_minute) or self._per_minute
 
-    def _take_for(self, uid: str, source: str, rate: int) -> bool:
+    def _take_for(self, uid: str, source: str, rate: int) -> "_Taken":
         """Take a signal's token, or find the one taken when its verdict could not be stored."""
         held = self._unsure.get(uid)
         if held is None:
-            taken = _Taken(source, self.take(source, rate=rate))
+            taken = _Taken(source, self.take(source, rate=rate), ulid())
             with self._lock:
                 held = self._unsure.setdefault(uid, taken)
                 if held is not taken:
                     self._give_back(taken)
                 elif len(self._unsure) > _MAX_UNSURE:
                     del self._unsure[next(iter(self._unsure))]
-        return held.granted
+        return held
 
-    def _store(self, mine: Mapping[str, bool], signals: Mapping[str, Item]) -> dict[str, bool]:
+    def _store(self, mine: Mapping[str, "_Taken"], signals: Mapping[str, Item]) -> dict[str, bool]:
         """Store verdicts, and give those that others stored first."""
         # Until this has answered nobody knows whether a token is spent: should it fail, the token
         # is neither given back nor taken again, but kept for the signal.
@@ -118,11 +117,11 @@ class Quotas:
                     {
                         **keys.quota_verdict(uid).item(),
                         **about(signals[uid]),
-                        "granted": granted,
-                        "by": self._process,
+                        "granted": taken.granted,
+                        "by": taken.name,
                     },
                 )
-                for uid, granted in mine.items()
+                for uid, taken in mine.items()
             ]
         )
         for uid, is_first in zip(mine, stored, strict=True):
@@ -132,7 +131,10 @@ class Quotas:
         return self._stored(lost) if lost else {}
 
     def _stored(self, uids: Iterable[str]) -> dict[str, bool]:
-        """Read verdicts; tokens taken for signals that somebody else judged go back."""
+        """Read verdicts; tokens go back that were taken for signals and that no verdict names.
+
+        Even one of this process: another thread may have stored its verdict in between.
+        """
         places = {Location(tables.PIPELINE, keys.quota_verdict(uid)): uid for uid in uids}
         verdicts: dict[str, bool] = {}
         for place, item in self._reads.get(list(places)).items():
@@ -140,7 +142,7 @@ class Quotas:
             verdicts[uid] = is_granted(item)
             with self._lock:
                 held = self._unsure.pop(uid, None)
-                if held is not None and item["by"] != self._process:
+                if held is not None and item["by"] != held.name:
                     self._give_back(held)
         return verdicts
 
@@ -174,10 +176,11 @@ class Quotas:
 
 
 class _Taken(NamedTuple):
-    """What a bucket said when it was asked for a signal."""
+    """What a bucket said when it was asked for a signal, with a name of its own."""
 
     source: str
     granted: bool
+    name: str
 
 
 def is_granted(verdict: Item | None) -> bool:

@@ -12,13 +12,12 @@ from typing import Any, Protocol
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.status import TERMINAL
+from sharpwave.workers.admission import claimed_at
 from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.outgoing import FED_AGAIN, Outgoing, StreamRecord
 from sharpwave.workers.refused import RefusedBefore
 
 _PAGE = 500
-#: The attribute in which a kind of record says when it was written.
-_CLAIMS = {"registration": "registered_at"}
 _LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})
 
 
@@ -95,8 +94,8 @@ def _is_settled(signal: Mapping[str, Wire]) -> bool:
 
 def _claim(kind: keys.Kind | None, item: Mapping[str, Wire], now: float) -> float:
     """Give the moment at which an item says it was stored; never a future one."""
-    claimed = item.get(_CLAIMS.get(kind or "", "timestamp"), {}).get("N", "")
-    return min(float(claimed), now) if claimed.isdigit() else now
+    claimed = claimed_at(kind, item)
+    return now if claimed is None else min(claimed, now)
 
 
 def _record(
@@ -111,4 +110,4 @@ def _record(
     if old is not None:
         change["OldImage"] = dict(old)
     name = "MODIFY" if old else "INSERT"
-    return {"eventID": f"reconcile-{digest}", "eventName": name, "dynamodb": change}
+    return {"eventID": FED_AGAIN + digest, "eventName": name, "dynamodb": change}

@@ -21,6 +21,7 @@ from sharpwave.workers.ports import Item, Reads
 from sharpwave.workers.stream_records import MUTABLE
 
 _DIGITS = 40
+_DAY = len("2026-11-22")
 
 
 def words_of(
@@ -50,16 +51,20 @@ def words_of(
         words["before"] = list(_digests(kind, before))
     if number:
         words["number"] = number.zfill(_DIGITS)
+    # It may be met in its table until then, and when time removes it.
+    ttl = image.get("ttl", {}).get("N", "")
+    if ttl.isdigit():
+        words["ttl"] = int(ttl)
     return words
 
 
 class RefusedBefore:
-    """Knows the refused words of one partition after another, by one query for each."""
+    """Knows the refused words of one partition's day after another, by one query for each."""
 
     def __init__(self, reads: Reads) -> None:
         """Read the parked records through `reads`."""
         self._reads = reads
-        self._of: tuple[str, str] | None = None
+        self._of: tuple[str, str, str] | None = None
         self._refused: dict[str, set[str]] = {}
 
     def holds(self, table: str, image: Mapping[str, Wire]) -> bool:
@@ -69,16 +74,18 @@ class RefusedBefore:
         by hand is not parked any more.
         """
         pk, sk = image["PK"]["S"], image["SK"]["S"]
-        if self._of != (table, pk):
-            self._of, self._refused = (table, pk), self._read(table, pk)
+        # A day at a time: what was refused of a partition may be many megabytes.
+        span = table, pk, sk[:_DAY]
+        if self._of != span:
+            self._of, self._refused = span, self._read(*span)
         refused = self._refused.get(sk)
         if not refused:
             return False
         parsed = keys.parse(table, pk, sk)
         return not refused.isdisjoint(_digests(parsed.kind if parsed else None, image))
 
-    def _read(self, table: str, pk: str) -> dict[str, set[str]]:
-        partition, after, until = keys.parked_span(table, pk)
+    def _read(self, table: str, pk: str, begins: str) -> dict[str, set[str]]:
+        partition, after, until = keys.parked_span(table, pk, begins)
         found: dict[str, list[Item]] = {}
         for item in self._reads.query(tables.PIPELINE, partition, after=after, until=until):
             if "words" in item:

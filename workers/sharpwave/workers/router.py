@@ -11,7 +11,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.ownership import WORKER, Change, change_of, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.admission import Image, faults_of, is_sound, place_of
+from sharpwave.workers.admission import Image, claimed_at, faults_of, is_sound, place_of
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.outgoing import Outgoing, StreamRecord
@@ -142,7 +142,7 @@ class Router:
         if change is Change.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
             if record.by_ttl and _is_unpromoted(record):
-                yield EPISODE, "", _entry(replace(record, new=record.old))
+                yield EPISODE, "", _removed(record)
             return
         faults = faults_in(record)
         if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
@@ -213,7 +213,7 @@ class Router:
     def _memory(self, record: Record, change: Change) -> Iterator[Work]:
         if change is Change.REMOVED or record.new is None:
             if record.by_ttl and _is_unpromoted(record):
-                yield PROMOTE, "", _numbered(replace(record, new=record.old))
+                yield PROMOTE, "", _removed(record)
             return
         faults = faults_in(record)
         if faults:
@@ -294,9 +294,15 @@ def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
 
 
-def _numbered(record: Record) -> Entry:
+def _numbered(record: Record, pair: str = "") -> Entry:
     """Give an entry that says which record it comes from: of two states, which is the later."""
-    return _entry(record, f'"number":"{record.sequence_number}"')
+    number = f'"number":"{record.sequence_number}"'
+    return _entry(record, f"{number},{pair}" if pair else number)
+
+
+def _removed(record: Record) -> Entry:
+    """Give an entry of what time removed: whether it was ever refused, its table cannot tell."""
+    return _numbered(replace(record, new=record.old), '"removed":true')
 
 
 def _entry(record: Record, pair: str = "") -> Entry:
@@ -349,7 +355,7 @@ def _is_unpromoted(record: Record) -> bool:
     old, kind = record.old, record.kind
     if old is None or kind is None or "promoted_at" in old:
         return False
-    moment, ahead = _n(old, "timestamp"), record.event_ahead
+    moment, ahead = claimed_at(kind, old) or 0.0, record.event_ahead
     return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
 
 

@@ -57,6 +57,7 @@ class Book(NamedTuple):
         bad: keys of records that must be refused.
         changed: the agents' changes that must be refused, by the record's key.
         cuts: when an agent's queue was deleted with what was in it.
+        gaps: from when to when something was written that streams may have lost.
         seen: events of each delivery, by its name and what they are.
         told: notices, by the key of the record they speak of.
     """
@@ -66,6 +67,7 @@ class Book(NamedTuple):
     bad: frozenset[keys.Key]
     changed: Mapping[keys.Key, Sequence[Event]]
     cuts: Mapping[str, Sequence[float]]
+    gaps: Sequence[tuple[float, float]]
     seen: Mapping[str, Mapping[str, Sequence[Event]]]
     told: Mapping[keys.Key, Sequence[Event]]
 
@@ -95,6 +97,7 @@ def of(events: Iterable[Event]) -> Book:
     bad: set[keys.Key] = set()
     changed: dict[keys.Key, list[Event]] = defaultdict(list)
     cuts: dict[str, list[float]] = defaultdict(list)
+    gaps: list[tuple[float, float]] = []
     seen: dict[str, dict[str, list[Event]]] = defaultdict(lambda: defaultdict(list))
     told: dict[keys.Key, list[Event]] = defaultdict(list)
     for event in events:
@@ -106,6 +109,8 @@ def of(events: Iterable[Event]) -> Book:
             members[event.agent] = _member(event)
         elif event.what == "cut":
             cuts[event.agent].append(event.at)
+        elif event.what == "gap":
+            gaps.append((said["began"], event.at))
         elif event.what == "told":
             told[key].append(event)
         elif event.what == "changed" and "pk" in said:
@@ -116,7 +121,7 @@ def of(events: Iterable[Event]) -> Book:
                 signals[key] = _written(key, said, event.at if is_done else None)
         elif event.what == "wrote" and said["record"] == "bad record":
             bad.add(key)
-    return Book(signals, members, frozenset(bad), changed, cuts, seen, told)
+    return Book(signals, members, frozenset(bad), changed, cuts, gaps, seen, told)
 
 
 def _member(event: Event) -> Member:

@@ -33,6 +33,7 @@ Kind = Literal[
     "mirror differs",
     "row spoilt",
     "miscounted",
+    "not verified",
     "memory lost",
     "memory doubled",
     "dead letter",
@@ -49,6 +50,8 @@ _UNSENT = frozenset({"expired_before_delivery", "quota", "unknown_target"})
 #: many workers die with tokens that they have taken.
 _WITHIN_LIMIT = 0.5
 _MINUTE_S = 60.0
+#: An agent that says what it is about to do may be frozen for so long before it does it.
+_SLEPT_S = 10.0
 
 
 class Violation(NamedTuple):
@@ -63,7 +66,9 @@ class Delivery(NamedTuple):
 
     `is_gone` says that its deadline passed and the signal itself was removed. `is_forfeit` says
     that its message was lost by no fault of the system: with a queue that an operator deleted, or
-    among the target's dead letters because the target had deleted its own row.
+    among the target's dead letters because the target had deleted its own row. `is_untold` says
+    that the target ended it and deleted its row while streams lost what they held, so that nobody
+    can know of the end.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Delivery(NamedTuple):
     mirrored: Item
     is_gone: bool
     is_forfeit: bool
+    is_untold: bool
     handed: Sequence[Event]
     settled: Sequence[Event]
     effects: Sequence[Event]
@@ -94,7 +100,8 @@ def check_signals(book: Book, events: Sequence[Event], end: Snapshot) -> Iterato
     for delivery in due:
         if not (delivery.is_gone and delivery.row is None) and not delivery.is_excused:
             yield from _received(delivery, book, end)
-            yield from _settled(delivery)
+            if not delivery.is_untold:
+                yield from _settled(delivery)
         yield from _unaltered(delivery)
         yield from _once(delivery)
         if not delivery.is_gone:
@@ -228,6 +235,11 @@ def _delivery(
         mirrored=mirrors.get(uid, {}).get(target, {}),
         is_gone=is_gone,
         is_forfeit=any(at >= signal.began for at in book.cuts.get(target, ())),
+        is_untold=any(
+            began - _SLEPT_S <= event.at <= ended
+            for event in found.get("deleted", ())
+            for began, ended in book.gaps
+        ),
         handed=found.get("handed", ()),
         settled=found.get("settled", ()),
         effects=found.get("effect", ()),

@@ -12,7 +12,9 @@ from typing import Any, Literal, NamedTuple, Self
 #: something that can be counted. settled: an acknowledgement was accepted. dropped: the inbox
 #: client absorbed a repetition. dying: the process kills itself at this very point. registered: an
 #: agent's registration was accepted. changed: an agent is about to write over a record of its own,
-#: as nobody may. told: a notice arrived. cut: an inbox queue was deleted with what was in it.
+#: as nobody may. deleted: an agent is about to delete the row of a delivery that it has ended.
+#: told: a notice arrived. cut: an inbox queue was deleted with what was in it. gap: what streams
+#: held was lost; what was written before `began` had been read.
 What = Literal[
     "intends",
     "wrote",
@@ -23,8 +25,10 @@ What = Literal[
     "dying",
     "registered",
     "changed",
+    "deleted",
     "told",
     "cut",
+    "gap",
 ]
 
 

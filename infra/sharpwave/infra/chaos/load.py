@@ -63,7 +63,7 @@ class _Shares(NamedTuple):
     many: float
 
 
-_AMONG_FEW, _AMONG_MANY = _Shares(0.3, 0.15, 0.0), _Shares(0.03, 0.05, 0.02)
+_AMONG_FEW, _AMONG_MANY = _Shares(0.3, 0.15, 0.0), _Shares(0.055, 0.07, 0.03)
 
 Act = Callable[[], None]
 

@@ -40,6 +40,8 @@ def check_counts(book: Book, end: Snapshot) -> Iterator[Violation]:
             yield from _base_rate(version, decisions, end)
     for text in end.miscounts:
         yield Violation("miscounted", f"archive: {text}")
+    for text in end.findings:
+        yield Violation("not verified", text)
 
 
 def check_memory(end: Snapshot) -> Iterator[Violation]:

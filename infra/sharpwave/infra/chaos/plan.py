@@ -93,10 +93,10 @@ CONTROL = Scale(signals=140, kills=7, seconds=8.0, visibility_s=3)
 #: cores. A process that starts costs seconds of a core, one that sleeps nothing; an audience of
 #: hundreds costs its signal, decisions and memories once.
 FULL = Scale(
-    signals=2_000,
-    kills=50,
-    seconds=270.0,
-    freezes=45,
+    signals=1_200,
+    kills=45,
+    seconds=300.0,
+    freezes=55,
     crowd=280,
     joiners=12,
     burst=1_000,
@@ -184,7 +184,6 @@ def _others(rng: random.Random, scale: Scale) -> list[Strike]:
     def when(latest: float = _LAST) -> float:
         return rng.uniform(0.05, latest)
 
-    # Each pump that starts sends ticks at once, which cost as much as agents are many.
     some = max(1, scale.kills // 20)
     victims = (*PIPELINE_SERVICES, *RECEIVERS, CROWD)
     frozen = [rng.choice(victims) for _ in range(scale.freezes)]

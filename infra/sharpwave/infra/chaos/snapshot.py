@@ -10,6 +10,7 @@ from typing import Any, Self
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.reconciling import scan
+from sharpwave.infra.verdict import Verified
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.numbers import item_from_wire, plain_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -27,13 +28,15 @@ class Snapshot:
         taken_at: when, in epoch seconds.
         tables: every item of every table.
         dead_letters: bodies of dead letters, by the queue they died in.
-        miscounts: what `verify` says about ledgers and archive.
+        miscounts: days of ledgers whose counts are not those of the archive, says `verify`.
+        findings: what else `verify` finds wrong.
     """
 
     taken_at: float = 0.0
     tables: Mapping[str, Sequence[Item]] = field(default_factory=dict)
     dead_letters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     miscounts: Sequence[str] = ()
+    findings: Sequence[str] = ()
 
     def kind(self, table: str, name: str) -> Iterator[tuple[keys.Key, Item]]:
         """Give the items of a streamed table that are of one kind, with their keys."""
@@ -58,7 +61,7 @@ class Snapshot:
         return cls(**json.loads(path.read_text()))
 
 
-def take(deployment: Deployment, *, miscounts: Sequence[str], agents: Sequence[str]) -> Snapshot:
+def take(deployment: Deployment, verified: Verified, *, agents: Sequence[str]) -> Snapshot:
     """Read everything; dead letters stay where they are, hidden for a minute."""
     names = [*WORK_QUEUE_NAMES, *(queues.inbox(name).name for name in agents)]
     dead = {name: _bodies(Mailbox(deployment, f"{name}_dlq")) for name in names}
@@ -66,7 +69,12 @@ def take(deployment: Deployment, *, miscounts: Sequence[str], agents: Sequence[s
         taken_at=time.time(),
         tables={name: _items(deployment, name) for name in _TABLES},
         dead_letters={name: bodies for name, bodies in dead.items() if bodies},
-        miscounts=miscounts,
+        miscounts=[
+            f"{each.subject} of {each.day} holds {dict(each.stored)},"
+            f" recounted {dict(each.recounted)}"
+            for each in verified.disagreements
+        ],
+        findings=[f"{each.kind}: {each.what}" for each in verified.findings],
     )
 
 

@@ -177,7 +177,7 @@ class Strikes:
         wrote over before, and that be refused, or nobody could say what was admitted.
         """
         deployment = self._system.deployment
-        status = Mailbox(deployment, "status")
+        status, began = Mailbox(deployment, "status"), time.time()
         if not self._comes_past(newest(deployment)):
             return False
         _soon(lambda: not status.depth().total)
@@ -187,6 +187,7 @@ class Strikes:
         self._over.wait(strike.seconds)
         for row in newest(deployment):
             self._items.put(PIPELINE, row)
+        self._history.note("operator", "gap", began=began)
         reconcile_tables(deployment)
         return True
 

@@ -23,8 +23,7 @@ _RECEIVERS_STAGE = 3
 #: Clocks of workers and operators differ by less than this.
 CACHE_S, SKEW_S = 0.5, 2 * clocks.WORKER_OFF_S + 0.5
 PROMOTE_AFTER_S = 3.0
-#: Each tick costs the workers ten calls for each agent, so it must not come too often here.
-_TICK_S, _AGENTS_PER_TICK_S = 4.0, 12
+TICK_S = 4.0
 #: A careless agent must be caught in the act, so it dies more often.
 _CARELESS = ("--careless", "--dies", "0.005")
 
@@ -52,7 +51,7 @@ class System(Stack):
         options = StackOptions(
             prefix=roster.PREFIX,
             threads=32,
-            tick_s=tick_s(plan),
+            tick_s=TICK_S,
             folder=folder,
             settings=_settings(plan.scale.visibility_s),
             backoff=Backoff(first_s=0.2, most_s=0.5),
@@ -131,11 +130,6 @@ class System(Stack):
         return ["--history", str(self.history), "--visibility", visibility]
 
 
-def tick_s(plan: Plan) -> float:
-    """Give the seconds between two ticks of a run, by how many agents they cost something."""
-    return max(_TICK_S, plan.scale.crowd / _AGENTS_PER_TICK_S)
-
-
 def _settings(visibility_s: int) -> dict[str, str]:
     return {
         "SHARPWAVE_VISIBILITY_TIMEOUT_S": str(visibility_s),
@@ -145,4 +139,6 @@ def _settings(visibility_s: int) -> dict[str, str]:
         "SHARPWAVE_REGISTRATION_CACHE_S": "0.5",
         "SHARPWAVE_ARCHIVE_LINGER_S": "0.2",
         "SHARPWAVE_HEARTBEAT_S": "2",
+        # Acknowledgements of one signal share a look at its rows, of which there are many here.
+        "SHARPWAVE_LINGER_S": "1",
     }

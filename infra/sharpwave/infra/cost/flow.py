@@ -26,8 +26,8 @@ MILLION = 1_000_000
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 SLOT_BYTES = 110
-#: Signals of one note of deadlines, and the bytes of each and of each target in it.
-DUE_TOGETHER, DUE_BYTES, TARGET_BYTES = 20, 110, 15
+#: Signals of one note of deadlines; its bytes, those of each signal, and of each target once.
+DUE_TOGETHER, NOTE_BYTES, DUE_BYTES, TARGET_BYTES = 20, 130, 58, 15
 #: Reads of a round of publishing for one ledger's day: slots' heads, sums by day, figures.
 PUBLISH_READS = 6
 SUMMARY_BYTES, SOURCES_BYTES, INDEX_ENTRY_BYTES = 350, 150, 160
@@ -79,7 +79,7 @@ def signals(flow: Flow) -> list[Use]:
     # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
     records = 1 + 1 + rounds + flow.targets
     together = min(MIRROR.limit, LAMBDA_BATCH * flow.targets / records)
-    body, due = flow.bytes * JSON_FACTOR, deadline(flow)
+    body, due = flow.bytes * JSON_FACTOR, deadline(flow, mirror)
     reads = rounds * (
         read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)
     )
@@ -121,14 +121,18 @@ class Deadline(NamedTuple):
     reads: float
 
 
-def deadline(flow: Flow) -> Deadline:
-    """Give the cost of a deadline that is kept: a note for a message of signals, and its rows."""
+def deadline(flow: Flow, mirror: int) -> Deadline:
+    """Give the cost of a deadline that is kept: a note for a message of signals, and its mirror.
+
+    The signals of a message have their sender, type and targets in common; where they do not,
+    each takes `NOTE_BYTES` less some of its own. A mirror that says that all was processed is
+    read as it may have been some moments ago, and no row is.
+    """
     together = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
-    size = DUE_BYTES + flow.targets * TARGET_BYTES
-    looked_up = flow.targets * read_units(ROW_BYTES, consistent=True)
+    size = DUE_BYTES + (NOTE_BYTES + flow.targets * TARGET_BYTES) / together
     return Deadline(
         max(1 / together, size / WRITE_BLOCK),
-        max(1 / together, size / READ_BLOCK) + looked_up,
+        max(1 / together, size / READ_BLOCK) + read_units(mirror, consistent=False),
     )
 
 

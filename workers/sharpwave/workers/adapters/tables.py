@@ -6,6 +6,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.workers.adapters.calls import ATTEMPTS, calling, pause, slices
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain
@@ -20,18 +21,18 @@ class TableReads:
         """Read through a low-level `dynamodb` client."""
         self._client, self._prefix = client, prefix
 
-    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
-        """Read items strongly; those that do not exist are left out."""
+    def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        """Read items; those that do not exist are left out."""
         found: dict[Location, Item] = {}
         for places in slices(list(dict.fromkeys(locations)), _KEYS_PER_GET):
-            found |= self._batch(places)
+            found |= self._batch(places, strong=strong)
         return found
 
-    def _batch(self, places: Sequence[Location]) -> dict[Location, Item]:
+    def _batch(self, places: Sequence[Location], *, strong: bool) -> dict[Location, Item]:
         asked: dict[str, Any] = {}
         for place in places:
             name = tables.physical(place.table, self._prefix)
-            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": True})
+            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
             request["Keys"].append(place.key.wire())
         logical = {tables.physical(place.table, self._prefix): place.table for place in places}
         found: dict[Location, Item] = {}
@@ -58,12 +59,15 @@ class TableReads:
             # BETWEEN is the only key condition with two bounds, and it includes both.
             condition = "PK = :pk AND SK BETWEEN :after AND :until"
             values[":until"] = {"S": until}
-        request = {
+        request: dict[str, Any] = {
             "TableName": tables.physical(table, self._prefix),
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ConsistentRead": True,
         }
+        if limit is not None:
+            # With one more for `after`. A page would else be up to a megabyte, and billed whole.
+            request["Limit"] = limit + 1
         read = 0
         for item in self._pages(request):
             if item["SK"] == after:
@@ -137,8 +141,8 @@ class TableLedger:
         return self._update(location, "SET c = :row", values, condition=condition)[0]
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
-        self._update(location, "ADD rev :one", {":one": 1})
+        """Set a mark, with a `rev` that no mark ever had."""
+        self._update(location, "SET rev = :rev", {":rev": ulid()})
 
     def _update(
         self,

@@ -55,7 +55,7 @@ class Mark(NamedTuple):
     place: Location
     subject: str
     day: str
-    revision: int
+    revision: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,20 +180,3 @@ def interval(belief: Beta, level: float = 0.9) -> tuple[float, float]:
         raise ValueError(f"an interval's level must lie strictly between 0 and 1, not {level}")
     tail = (1 - level) / 2
     return belief.ppf(tail), belief.ppf(1 - tail)
-
-
-def log_evidence(n: int, s: int, p0: float) -> float:
-    """Give the log of the evidence against "the rate is at most p0", valid at any look.
-
-    Under that hypothesis the chance that the evidence ever reaches 1/alpha is at most alpha,
-    however often it is looked at. Holds for undecayed counts of one pattern version and a
-    `p0` that was fixed before its first outcome, not for one that is measured along the way.
-
-    Raises:
-        ValueError: `p0` is not strictly between 0 and 1, or not 0 <= s <= n.
-    """
-    if not (0 < p0 < 1 and 0 <= s <= n):
-        raise ValueError(f"no evidence from {s} successes of {n} against a rate of {p0}")
-    likely = Beta(s + 1.0, n - s + 1.0)
-    above = likely.sf(p0)
-    return math.log(above) + math.log(p0) - likely.log_kernel(p0) if above else -math.inf

@@ -6,10 +6,12 @@ from threading import Lock
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Location, Writes
+from sharpwave.workers.ports import Change, Insert, Location, Write, Writes
 
 #: An entry that was removed with an agent's data is there again so soon after its next decision.
 _REMEMBERED_S = 600.0
+#: On the list of agents, the attribute of those who wrote a decision or a memory.
+_WRITES = "writes"
 
 
 class Writers:
@@ -43,11 +45,20 @@ class Writers:
             new = [e for e in entries if now - self._noted.get(e.location, -inf) > _REMEMBERED_S]
         if not new:
             return
-        self._writes.apply(new)
+        fresh = self._writes.apply(new)
+        # Who registered before it wrote is on the list of agents, but not as one who writes.
+        registered: list[Write] = [
+            Change(entry.location, {_WRITES: True}, missing=(_WRITES,))
+            for entry, is_new in zip(new, fresh, strict=True)
+            if not is_new and _WRITES in entry.item
+        ]
+        if registered:
+            self._writes.apply(registered)
         with self._lock:
             self._noted = {k: at for k, at in self._noted.items() if now - at <= _REMEMBERED_S}
             self._noted |= {entry.location: now for entry in new}
 
 
 def _agent(agent_id: str) -> Insert:
-    return Insert(tables.PIPELINE, {**keys.known_agent(agent_id).item(), "agent_id": agent_id})
+    entry = {**keys.known_agent(agent_id).item(), "agent_id": agent_id, _WRITES: True}
+    return Insert(tables.PIPELINE, entry)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from sharpwave.schemas import tables
+from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
@@ -38,7 +39,7 @@ class MemoryTables:
 
     # Reads
 
-    def get(self, locations: Sequence[Location]) -> dict[Location, Item]:
+    def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
         """Read items; those that do not exist are left out."""
         found = {place: self._items[place.table].get(place.key) for place in locations}
         return {place: item_from_wire(item) for place, item in found.items() if item is not None}
@@ -140,9 +141,8 @@ class MemoryTables:
         return True
 
     def mark(self, location: Location) -> None:
-        """Raise a mark's revision, `rev`; one that is not there begins at 1."""
-        stored = self._items[location.table].get(location.key, {})
-        self._set(location, rev=from_wire(stored["rev"]) + 1 if "rev" in stored else 1)
+        """Set a mark, with a `rev` that no mark ever had."""
+        self._set(location, rev=ulid())
 
     def _slot(self, location: Location) -> Slot:
         item = item_from_wire(self._items[location.table].get(location.key, {}))

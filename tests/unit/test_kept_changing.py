@@ -1,0 +1,77 @@
+"""What others keep changing is tried again later, and not for ever."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import to_wire
+from sharpwave.workers import acknowledge, episodes
+from sharpwave.workers.acknowledge import Loss
+from sharpwave.workers.expiry import Deadlines, Handed
+from sharpwave.workers.learning.slots import Slots
+from sharpwave.workers.mirror import Holder
+from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
+from sharpwave.workers.testing import MemoryTables, VirtualClock
+
+HOLDER = Holder(keys.Key("signal#ALERT#ann", "2025-10-18T14:30:00.000Z#s1"))
+ROW = keys.Key("agent:bob#inbox", "2025-10-18T14:30:00.000Z#uid")
+
+
+class Contested:
+    """Items that somebody else changes before every write."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+        return {
+            place: {**place.key.item(), "mark": "5", "rev": 3, "version": 1} for place in places
+        }
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        self.attempts += 1
+        return [False] * len(writes)
+
+    def add(self, *_: Any, **__: Any) -> tuple[bool, Slot]:
+        self.attempts += 1
+        return False, Slot(frozenset(), 1, True)
+
+
+def restore_a_row(contested: Any) -> None:
+    ports: Any = SimpleNamespace(reads=contested, writes=contested)
+    acknowledge._restore_all([Loss(HOLDER, ROW, {"signal_id": to_wire("s1")})], ports)
+
+
+def add_to_a_slot(contested: Any) -> None:
+    Slots(contested)._add_states(Location(tables.PIPELINE, keys.Key("l", "s")), [b"x" * 20])
+
+
+def merge_the_sources_of_an_hour(contested: Any) -> None:
+    to: Any = SimpleNamespace(reads=contested, writes=contested, clock=VirtualClock())
+    episodes._merge({Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}, to)
+
+
+@pytest.mark.parametrize("work", [merge_the_sources_of_an_hour, restore_a_row, add_to_a_slot])
+def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
+    contested = Contested()
+
+    with pytest.raises(TryAgain):
+        work(contested)
+
+    assert 1 < contested.attempts < 20
+
+
+def test_a_worker_that_is_always_too_late_to_note_a_deadline_gives_its_work_back() -> None:
+    clock = VirtualClock()
+
+    def frozen() -> float:
+        clock.advance(600)
+        return clock()
+
+    handed = [Handed(HOLDER, int(clock()), ["bob"])]
+    with pytest.raises(TryAgain, match="faster than they could be noted"):
+        Deadlines().note(handed, writes=MemoryTables(clock), clock=frozen)
