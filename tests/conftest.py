@@ -40,9 +40,11 @@ DEVIATIONS = {
     "moto": {
         "batch-statements": "BatchExecuteStatement ignores the conditions of its statements",
         "concurrent-images": "images of concurrent updates of one item lack attributes",
+        "fifo-polls": "a long poll that begins while a group is held does not see it let go",
         "idempotency-token": "TransactWriteItems applies a repeated ClientRequestToken again",
         "no-op-records": "a write that changes nothing makes a stream record",
         "nothing-kept": "a restart loses tables and queues",
+        "stream-again": "a stream that was switched off cannot be switched on again",
     },
     "localstack": {
         "dead-receipts": "a receipt handle that never was is refused as if SQS were at fault",

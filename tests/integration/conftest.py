@@ -327,15 +327,13 @@ def raw() -> Mapping[str, Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def options(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> StackOptions:
     """How a system under test is run; each needs a prefix and a folder of its own."""
-    # moto has no conditional batches, and LocalStack makes no stream records of a batch.
-    writes = "single" if backend.name.startswith(("moto", "localstack")) else "batched"
     # moto is too slow for a sweep a second.
     tick_s = 2.0 if backend.name.startswith("moto") else 1.0
     return StackOptions(
         prefix=f"s{uuid4().hex[:8]}",
         threads=4,
         tick_s=tick_s,
-        settings={**SETTINGS, "SHARPWAVE_WRITES": writes},
+        settings=SETTINGS,
         folder=tmp_path_factory.mktemp("stack"),
     )
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sharpwave.infra.agents_admin import Wishes, add_agent
 from sharpwave.infra.connection import Deployment, connect
@@ -153,6 +153,7 @@ class Stack:
             **kept,
             **self.backend.environment,
             **QUICK_RETRIES,
+            "SHARPWAVE_WRITES": writes_on(self.backend.name),
             "SHARPWAVE_PREFIX": options.prefix,
             "SHARPWAVE_ARCHIVE": (self.folder / "archive").as_uri(),
             "SHARPWAVE_TICK_S": str(options.tick_s),
@@ -178,6 +179,14 @@ class Stack:
             name = str(row["SK"])
             alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
         return ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+
+
+def writes_on(backend: str) -> Literal["batched", "single"]:
+    """Say how workers must write.
+
+    moto's BatchExecuteStatement ignores conditions, and LocalStack's makes no stream records.
+    """
+    return "single" if backend.startswith(("moto", "localstack")) else "batched"
 
 
 def set_aside(archive: Path) -> Path | None:

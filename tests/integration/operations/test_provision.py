@@ -65,6 +65,7 @@ def test_a_work_queue_sends_what_fails_to_its_dead_letters(
 
 
 @pytest.mark.deviates("localstack", "streams-once")
+@pytest.mark.deviates("moto", "stream-again")
 def test_what_was_switched_off_is_switched_on_again(deployment: Deployment) -> None:
     signals, deliver = deployment.name("agent_signals"), Mailbox(deployment, "deliver")
     deployment.dynamodb.update_time_to_live(

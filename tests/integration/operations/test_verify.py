@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.embedded import Backend
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.infra.pattern_import import import_patterns
 from sharpwave.infra.replay import replay
+from sharpwave.infra.stack import writes_on
 from sharpwave.infra.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
@@ -30,6 +32,7 @@ from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.settings import Settings
 
 Raw = Mapping[str, Callable[..., Any]]
+Writes = Literal["batched", "single"]
 
 AGENTS = ("hunter", "trader", "stranger")
 KIND = "SOURCE_SELECTION"
@@ -52,11 +55,13 @@ DEFINITIONS = [
 class Scene:
     """A deployment whose workers are this process, and whose stream is what the test feeds."""
 
-    def __init__(self, deployment: Deployment, folder: Path, raw: Raw) -> None:
-        self.raw = raw
+    def __init__(self, deployment: Deployment, folder: Path, raw: Raw, writes: Writes) -> None:
+        self.raw, self.writes = raw, writes
         self.deployment, self.items, self.folder = deployment, Items(deployment), folder
         self.archive = f"file://{folder}"
-        settings = Settings(prefix=deployment.prefix, archive=self.archive, archive_linger_s=0)
+        settings = Settings(
+            prefix=deployment.prefix, archive=self.archive, archive_linger_s=0, writes=writes
+        )
         made = Clients(deployment.dynamodb, None, deployment.sqs, None)
         self.route = build_router(settings)
         self.actors = {
@@ -95,9 +100,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(deployment: Deployment, tmp_path: Path, raw: Raw) -> Scene:
+def scene(deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend) -> Scene:
     """Two patterns and eighteen decisions on two days, counted, archived and published."""
-    scene = Scene(deployment, tmp_path / "archive", raw)
+    scene = Scene(deployment, tmp_path / "archive", raw, writes_on(backend.name))
     definitions = [PatternDefinition.model_validate(each) for each in DEFINITIONS]
     import_patterns(deployment, definitions, now=time.time() - 10 * 86_400)
     for number in range(18):
@@ -148,7 +153,7 @@ def no_archive(scene: Scene) -> None:
 
 
 def another_archive(scene: Scene) -> None:
-    other = Scene(scene.deployment, scene.folder.parent / "other", scene.raw)
+    other = Scene(scene.deployment, scene.folder.parent / "other", scene.raw, scene.writes)
     line = scene.raw["decision"]("hunter", at=time.time() - 40 * 86_400)
     for message in scene.route(DECISIONS, [scene.raw["record"](line)]):
         if message.queue == "archive":

@@ -160,6 +160,7 @@ def test_slow_tasks_of_several_queues_run_once_each(
     assert sorted(ran) == sorted((name, n) for name in names for n in range(2))
 
 
+@pytest.mark.deviates("moto", "fifo-polls")
 def test_a_fifo_queue_keeps_order_and_drops_duplicates(
     client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
 ) -> None:
