@@ -21,7 +21,9 @@ class Settings(BaseSettings):
         description="file:///folder or s3://bucket/prefix",
     )
     writes: Literal["batched", "single"] = Field(
-        default="batched", description="single for a backend without BatchExecuteStatement"
+        default="batched",
+        description="single for a backend whose BatchExecuteStatement is missing or makes no "
+        "stream records",
     )
     promote_after_s: float = Field(
         default=DAY_S, gt=0, description="age at which memory and decisions are promoted"
