@@ -121,7 +121,7 @@ def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(
     run(Wishes(), said.append)
 
     assert said[1:] == ["measuring", "measuring"]
-    assert "needs python3.1, which is neither on the PATH" in said[0]
+    assert "needs python3.1, and none was found on the PATH" in said[0]
     assert said[0].endswith("; broker will be measured without it")
 
 
