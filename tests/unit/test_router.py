@@ -181,6 +181,21 @@ def test_a_repeated_put_that_wipes_the_mirror_delivers_again_with_what_it_held(
     assert entry["held"] == item_to_wire({"held": held})["held"]
 
 
+def test_a_repeated_put_is_none_with_a_past_ttl_because_its_removal_takes_days(
+    streams: Streams,
+) -> None:
+    item = signal(to=["bob"], ttl=int(streams.clock()) + 60)
+    streams.put(tables.SIGNALS, item)
+    place, held = Location(tables.SIGNALS, key_of(item)), {"bob": {"status": "PROCESSED"}}
+    streams.work(tables.SIGNALS, Write(place, {"processing_status": held, "status_v": 1}))
+    streams.clock.advance(3_600)
+
+    ((actor, entry),) = streams.put(tables.SIGNALS, item)
+
+    assert actor == "on_signals"
+    assert entry["held"] == item_to_wire({"held": held})["held"]
+
+
 def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Streams) -> None:
     item = signal(to=["bob"])
     streams.put(tables.SIGNALS, item)

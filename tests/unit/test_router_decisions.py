@@ -174,3 +174,17 @@ def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -
 
     assert "on_late_outcomes" in actors(late)
     assert "on_late_outcomes" not in actors(fresh)
+
+
+@pytest.mark.parametrize(("lifetime_s", "is_admitted"), [(60, True), (-60, False)])
+def test_an_outcome_counts_until_its_decision_is_removed_unless_it_came_too_late_itself(
+    streams: Streams, lifetime_s: int, *, is_admitted: bool
+) -> None:
+    item = decision(at=streams.clock(), ttl=int(streams.clock()) + lifetime_s)
+    streams.put(tables.DECISIONS, item)
+    streams.clock.advance(3_600)
+
+    actors = [actor for actor, *_ in streams.update(tables.DECISIONS, item, outcome=outcome(True))]
+
+    assert ("on_decisions" in actors) is is_admitted
+    assert ("on_refused" in actors) is not is_admitted

@@ -104,9 +104,27 @@ def _faults_of(record: Record, image: Image, text: str) -> list[Fault]:
         record.kind,
         image,
         text=text,
-        stored_at=record.stored_at,
+        stored_at=_judged_at(record),
         event_ahead=record.event_ahead,
     )
+
+
+def _judged_at(record: Record) -> float:
+    """Give the moment by which the times of a record's images are judged.
+
+    DynamoDB may take days to remove what its `ttl` ended. A change of such a record that leaves
+    `ttl` alone is no record that came with a past one, unless it was past when it was written.
+    """
+    old, new = record.old or {}, record.new or {}
+    ttl, timestamp = (_digits(new, name) for name in ("ttl", "timestamp"))
+    if ttl is None or timestamp is None or old.get("ttl") != new["ttl"] or ttl <= timestamp:
+        return record.stored_at
+    return min(record.stored_at, ttl)
+
+
+def _digits(image: Image, name: str) -> float | None:
+    text = image.get(name, {}).get("N", "")
+    return float(text) if text.isdigit() else None
 
 
 def changed_in(record: Record) -> set[str]:
