@@ -2,7 +2,7 @@
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/sharpwave
-COPY infra/sharpwave/infra/locks/image.lock ./
+COPY infra/sharpwave/infra/local/locks/image.lock ./
 RUN /opt/sharpwave/bin/pip install --no-cache-dir --disable-pip-version-check \
     --require-hashes --no-deps -r image.lock
 COPY pyproject.toml README.md LICENSE ./

@@ -34,24 +34,26 @@ demo: setup  ## Replay real market history through the whole system, then verify
 	@$(BIN)/sharpwave demo
 
 test: setup  ## Run the tests (under five minutes on two cores).
-	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
+	@$(BIN)/python -m sharpwave.infra.local ministack
+	@$(BIN)/python -m tests.chaos.proxy
 	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)
 
 test-localstack: setup  ## Run the tests that meet a backend on LocalStack; LOCALSTACK=localstack is Docker's.
-	@$(BIN)/python -m sharpwave.infra.embedded ministack microburst
-	@test $(LOCALSTACK) = localstack || $(BIN)/python -m sharpwave.infra.embedded localstack
+	@$(BIN)/python -m sharpwave.infra.local ministack
+	@$(BIN)/python -m tests.chaos.proxy
+	@test $(LOCALSTACK) = localstack || $(BIN)/python -m sharpwave.infra.local localstack
 	@SHARPWAVE_TEST_BACKEND=$(LOCALSTACK) $(BIN)/pytest -q $(TESTS) $(ARGS)
 
 paths: setup  ## Run unit and contract tests; name each error path that none of them takes.
-	@$(BIN)/python -m sharpwave.infra.embedded ministack
+	@$(BIN)/python -m sharpwave.infra.local ministack
 	@$(BIN)/python -m pytest -q $(ON_EVERY_CORE) -p tests.error_paths tests/unit tests/contract $(ARGS)
 
 bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="--quick".
-	@$(BIN)/sharpwave bench $(ARGS)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: setup  ## Kill, freeze and break the system at random, then count what it lost; ARGS="--seed 7".
 	@$(BIN)/python -m tests.simulation --seeds $(HISTORIES)
-	@$(BIN)/sharpwave chaos $(ARGS)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: setup  ## Check style and types; changes nothing.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -69,7 +71,7 @@ lock: setup  ## Rewrite the locks from pyproject.toml.
 	@$(COMPILE) pyproject.toml --extra demo --group dev \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 	@echo hatchling | $(COMPILE) pyproject.toml - --extra local --no-header -c requirements.lock \
-	  --output-file infra/sharpwave/infra/locks/image.lock
+	  --output-file infra/sharpwave/infra/local/locks/image.lock
 
 clean:  ## Remove what the other targets made here.
 	@rm -rf $(VENV) .sharpwave build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from sharpwave.infra.embedded import (
+from sharpwave.infra.local import (
     Backend,
     BackendUnavailable,
     NativeLocalStackBackend,
     open_backend,
 )
-from sharpwave.infra.embedded.node import ensure_node
+from sharpwave.infra.local.node import ensure_node
 
 # How fast examples are made says how busy the machine is, and nothing of the subject.
 settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])

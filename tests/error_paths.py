@@ -23,13 +23,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-#: Doubles for tests are no part of the product.
-_DOUBLES = ("workers/testing/", "workers/sqs/memory.py")
 SOURCES = frozenset(
     path
     for name in ("schemas", "producers", "workers")
     for path in (ROOT / name / "sharpwave").rglob("*.py")
-    if not any(double in str(path) for double in _DOUBLES)
 )
 _MARK = "__error_path__"
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

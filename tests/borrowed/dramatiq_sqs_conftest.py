@@ -18,7 +18,7 @@ from stand_in import MANY_RECEIVES, ours
 
 from sharpwave.workers.sqs import SQSBroker, Unsendable
 from sharpwave.workers.sqs.consumer import SqsConsumer
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 
 class Counted(SqsConsumer):

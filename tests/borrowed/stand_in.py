@@ -10,8 +10,8 @@ from dramatiq.brokers.stub import _StubMessageProxy
 from dramatiq.middleware import Retries
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.message import DeadLetter
+from tests.world.sqs import MemorySqs
 
 #: Far more than any of their tests receives, so that only the broker decides.
 MANY_RECEIVES = 10_000

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import boto3
 import pytest
 
-from sharpwave.infra.embedded import Backend
+from sharpwave.infra.local import Backend
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.keys import Key
-from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.adapters.tables import TableLedger, TableReads
-from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.learning.slots import Bucket, Slots
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.tables import TableLedger, TableReads
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.patterns.slots import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
     Change,
@@ -39,8 +38,9 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.testing import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
-from sharpwave.workers.testing.records import decision
+from sharpwave.workers.work.outgoing import Outgoing
+from tests.world import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
+from tests.world.records import decision
 
 TABLE = tables.PIPELINE
 ON_MOTO = os.environ.get("SHARPWAVE_TEST_BACKEND", "").startswith("moto")

@@ -12,13 +12,13 @@ from uuid import uuid4
 
 import pytest
 
-from sharpwave.infra.agents_admin import Wishes, add_agent
 from sharpwave.infra.cli import main
-from sharpwave.infra.embedded import Backend
-from sharpwave.infra.items import Item, Items
-from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.patterns_admin import known_versions
-from sharpwave.infra.stack import Stack, StackOptions
+from sharpwave.infra.local import Backend
+from sharpwave.infra.local.stack import Stack, StackOptions
+from sharpwave.infra.operate.agents import Wishes, add_agent
+from sharpwave.infra.operate.items import Item, Items
+from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.operate.patterns import known_versions
 from sharpwave.producers import Agent
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
@@ -27,15 +27,15 @@ from sharpwave.schemas.numbers import to_wire
 from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import DAY_S, iso_ms
-from sharpwave.workers.adapters.queues import QueueUrls, SqsWorkQueues
-from sharpwave.workers.adapters.tables import TableReads
-from sharpwave.workers.envelope import Entry, ascii_json, pack
-from sharpwave.workers.expiry import EXPIRE, Partition, due_minute
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.publish import days_of
+from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
+from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.main import build_router
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.publish import days_of
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
+from sharpwave.workers.work.envelope import Entry, ascii_json, pack
+from sharpwave.workers.work.outgoing import Outgoing
 
 T = TypeVar("T")
 MakeWorld = Callable[[Stack], "World"]

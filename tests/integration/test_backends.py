@@ -15,8 +15,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.infra.embedded import Backend
-from sharpwave.infra.embedded.server import LocalServer
+from sharpwave.infra.local import Backend
+from sharpwave.infra.local.server import LocalServer
 
 KEY = {"PK": {"S": "a"}, "SK": {"S": "1"}}
 

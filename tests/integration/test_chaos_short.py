@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.cli import main
+from tests.chaos.__main__ import main
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.longest]
 
 
 def chaos(tmp_path: Path, *argv: str) -> tuple[int, dict[str, Any]]:
     report = tmp_path / "report.json"
-    code = main(["chaos", *argv, "--folder", str(tmp_path), "--report", str(report)])
+    code = main([*argv, "--folder", str(tmp_path), "--report", str(report)])
     (run,) = json.loads(report.read_text())
     return code, run
 

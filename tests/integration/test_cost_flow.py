@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from sharpwave.infra.agents_admin import Wishes, add_agent
 from sharpwave.infra.connection import connect
 from sharpwave.infra.cost import Bill, Flow, load_prices, priced, signals
 from sharpwave.infra.cost.flow import decision_units
-from sharpwave.infra.embedded import Backend
-from sharpwave.infra.provision import provision
+from sharpwave.infra.local import Backend
+from sharpwave.infra.operate.agents import Wishes, add_agent
+from sharpwave.infra.provision.deployment import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_size
@@ -25,11 +25,11 @@ from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.actors import handlers
 from sharpwave.workers.calls import CallMeter
-from sharpwave.workers.expiry import Partition, due_minute
 from sharpwave.workers.main import build_ports, clients
-from sharpwave.workers.outgoing import StreamRecord
-from sharpwave.workers.router import Router
+from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.signals.expiry import Partition, due_minute
+from sharpwave.workers.work.outgoing import StreamRecord
 
 SOURCE, TARGETS = "hunter", ("risk", "trader")
 SMALL = Flow(item_kb=0.8, mirrors_after_acks=1.0)

@@ -17,14 +17,14 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from sharpwave.infra.embedded import (
+from sharpwave.infra.local import (
     Backend,
     EmbeddedBackend,
     EnvironmentUnavailable,
     open_backend,
 )
-from sharpwave.infra.embedded.environment import ensure, ensure_data
-from sharpwave.infra.embedded.server import answers
+from sharpwave.infra.local.environment import ensure, ensure_data
+from sharpwave.infra.local.server import answers
 
 pytestmark = pytest.mark.longest
 
@@ -34,7 +34,7 @@ FAST = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout
 
 OWNER = """
 import signal
-from sharpwave.infra.embedded import EmbeddedBackend
+from sharpwave.infra.local import EmbeddedBackend
 with EmbeddedBackend() as backend:
     print(backend.endpoint_url, flush=True)
     signal.pause()
@@ -42,7 +42,7 @@ with EmbeddedBackend() as backend:
 ENSURE = """
 import sys
 from pathlib import Path
-from sharpwave.infra.embedded.environment import ensure
+from sharpwave.infra.local.environment import ensure
 print(ensure("tiny", Path(sys.argv[1]), home=Path(sys.argv[2])))
 """
 

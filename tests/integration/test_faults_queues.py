@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sharpwave.infra.mailbox import Letter, Mailbox
+from sharpwave.infra.operate.mailbox import Letter, Mailbox
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

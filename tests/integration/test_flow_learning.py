@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.verify import verify
+from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY
-from sharpwave.workers.adapters.archives import open_archive
+from sharpwave.workers.aws.archive import open_archive
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY, STATE
 from sharpwave.schemas.times import day_and_hour
-from sharpwave.workers.adapters.tables import TableReads
-from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.promote import Shown, promote
-from sharpwave.workers.testing.stores import MemoryParking
+from sharpwave.workers.aws.tables import TableReads
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.memory.promote import Shown, promote
+from tests.world.stores import MemoryParking
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

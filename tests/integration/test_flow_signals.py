@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from sharpwave.infra.agents_admin import add_agent, remove_agent
-from sharpwave.infra.queue_setup import delete
+from sharpwave.infra.operate.agents import add_agent, remove_agent
+from sharpwave.infra.provision.queue_setup import delete
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
-from sharpwave.workers.audience import members
+from sharpwave.workers.signals.audience import members
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

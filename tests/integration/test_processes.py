@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sharpwave.infra import reaper
-from sharpwave.infra.child import Child
-from sharpwave.infra.processes import Backoff, Change, Service, ServiceUnknown, Supervisor
+from sharpwave.infra.local import reaper
+from sharpwave.infra.local.child import Child
+from sharpwave.infra.local.processes import Backoff, Change, Service, ServiceUnknown, Supervisor
 
 ENV = {"PATH": os.environ["PATH"]}
 QUICK = Backoff(first_s=0.01, most_s=0.02)
@@ -40,7 +40,7 @@ signal.pause()
 OWNER = """
 import os, signal, sys
 from pathlib import Path
-from sharpwave.infra.processes import Service, Supervisor
+from sharpwave.infra.local.processes import Service, Supervisor
 argv = [sys.executable, "-c", sys.argv[2]]
 service = Service(name="family", argv=argv, env=dict(os.environ), log=Path(sys.argv[1]), grace_s=5)
 with Supervisor([service]):

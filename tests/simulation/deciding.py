@@ -3,13 +3,12 @@
 from decimal import Decimal
 from typing import Any
 
-from tests.simulation.book import Decided, State
-from tests.simulation.stage import Stage
-
 from sharpwave.schemas import tables
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import records
+from tests.simulation.book import Decided, State
+from tests.simulation.stage import Stage
+from tests.world import records
 
 KINDS = ("TRADE", "HEDGE")
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
+from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
 from tests.simulation.checking import violations
@@ -18,8 +19,6 @@ from tests.simulation.scene import Scene
 from tests.simulation.scheduler import Restless, Scheduler
 from tests.simulation.signalling import Signalling
 from tests.simulation.weather import Weather, draw
-
-from sharpwave.workers import ticks
 
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)

@@ -14,19 +14,20 @@ from random import Random
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from sharpwave.infra.operate import verdict
+from sharpwave.schemas import faults, keys, tables, times
+from sharpwave.workers import actors
+from sharpwave.workers.memory import promote
+from sharpwave.workers.patterns import catalogue, learn, publish, slots, statistics
+from sharpwave.workers.patterns import writers as writing
+from sharpwave.workers.ports import Delete, Location, TryAgain
+from sharpwave.workers.signals import deliver, expiry, mirror, quota
+from sharpwave.workers.signals import refused as refusing
+from sharpwave.workers.signals.directory import RegisteredAgents
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
-
-from sharpwave.infra import verdict
-from sharpwave.schemas import faults, keys, tables, times
-from sharpwave.workers import actors, deliver, expiry, mirror, promote, quota
-from sharpwave.workers import refused as refusing
-from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.learning import catalogue, learn, publish, slots, statistics
-from sharpwave.workers.learning import writers as writing
-from sharpwave.workers.ports import Delete, Location, TryAgain
-from sharpwave.workers.testing import world
-from sharpwave.workers.testing.queues import MemoryWorkQueues
+from tests.world import world
+from tests.world.queues import MemoryWorkQueues
 
 Break = Callable[[], AbstractContextManager[object]]
 
@@ -136,7 +137,7 @@ def _marked_before_sent() -> AbstractContextManager[object]:
 
 def _told_each_time() -> AbstractContextManager[object]:
     """Tell the sender at every sweep that its signal expired, claimed or not."""
-    from sharpwave.workers import notices  # a mutant of a part that is there in newer releases
+    from sharpwave.workers.signals import notices
 
     whole: Any = notices.Notices.tell
 

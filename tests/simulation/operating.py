@@ -4,19 +4,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tests.simulation.book import Listed
-from tests.simulation.scene import STREAMED
-from tests.simulation.stage import Stage
-
-from sharpwave.infra import pattern_import
 from sharpwave.infra.errors import Conflict, Misused
+from sharpwave.infra.operate import pattern_import
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.refused import RefusedBefore
+from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.work.outgoing import Outgoing
+from tests.simulation.book import Listed
+from tests.simulation.scene import STREAMED
+from tests.simulation.stage import Stage
 
 #: An operator's clock may be off by as much: `pattern_import.Timing` allows for it.
 _SKEW_S = 4
@@ -130,7 +129,7 @@ class _Part(NamedTuple):
 
 
 class _Items:
-    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
+    """`sharpwave.infra.operate.items.Items` over tables in memory, as far as an import needs it."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

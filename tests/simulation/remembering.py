@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from tests.simulation.stage import Stage
-
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import records
+from tests.simulation.stage import Stage
+from tests.world import records
 
 #: An entry of about this many bytes fits a table, and with a fact's own attributes does not.
 _ALMOST_TOO_LARGE = 409_330

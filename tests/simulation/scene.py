@@ -1,6 +1,6 @@
 """The world of a history: what outlives any process, and worker processes with clocks of their own.
 
-Everything comes from the doubles of `sharpwave.workers.testing`; here are only the faults that
+Everything comes from the doubles of `tests.world`; here are only the faults that
 belong to a place and not to a call: a queue that does not answer, a stream that stands still or
 loses records, a process whose clock is off.
 """
@@ -9,15 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.book import Arrival, Book
-
 from sharpwave.schemas import tables
 from sharpwave.schemas.messages import parse_message
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.ports import Fate, Post
-from sharpwave.workers.testing.faults import Faults
-from sharpwave.workers.testing.queues import Held, MemoryInboxes
-from sharpwave.workers.testing.world import Process, World
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from tests.simulation.book import Arrival, Book
+from tests.world.faults import Faults
+from tests.world.queues import Held, MemoryInboxes
+from tests.world.world import Process, World
 
 
 class Inboxes(MemoryInboxes):

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.outgoing import StreamRecord
 from tests.simulation.scene import STREAMED, Scene, Worker
 from tests.simulation.weather import Weather
-
-from sharpwave.workers import ticks
-from sharpwave.workers.outgoing import StreamRecord
-from sharpwave.workers.testing.faults import Crash
-from sharpwave.workers.testing.queues import Held
-from sharpwave.workers.testing.simulation import shuffled
+from tests.world.faults import Crash
+from tests.world.queues import Held
+from tests.world.simulation import shuffled
 
 #: Attempts at a message that may fail by chance; without a limit, long work would never end.
 _MOST_FAULTS = 8

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from tests.simulation.book import Sent
-from tests.simulation.stage import Stage
-
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Fate, Item
-from sharpwave.workers.testing import records
+from tests.simulation.book import Sent
+from tests.simulation.stage import Stage
+from tests.world import records
 
 #: Targets above which an audience is delivered in parts.
 LARGE = 50

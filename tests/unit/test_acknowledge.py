@@ -11,10 +11,10 @@ from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Change, Item, Location
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Step, interleave
-from sharpwave.workers.testing.records import key_of, signal
-from sharpwave.workers.testing.world import messages
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Step, interleave
+from tests.world.records import key_of, signal
+from tests.world.world import messages
 
 SIGNAL = signal(to=["bob", "eve"])
 KEY = key_of(SIGNAL)

@@ -12,12 +12,12 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.adapters import tables as table_adapters
-from sharpwave.workers.adapters import writes as write_adapters
-from sharpwave.workers.adapters.archives import FolderArchive, S3Archive, open_archive
-from sharpwave.workers.adapters.calls import ATTEMPTS
-from sharpwave.workers.adapters.tables import TableLedger, TableReads
-from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws import tables as table_adapters
+from sharpwave.workers.aws import writes as write_adapters
+from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
+from sharpwave.workers.aws.calls import ATTEMPTS
+from sharpwave.workers.aws.tables import TableLedger, TableReads
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import CallRefused, Change, Insert, Location, TryAgain, Write
 
 KEYS = [keys.Key("agent:a", f"thing-{number}") for number in range(3)]

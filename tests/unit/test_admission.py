@@ -13,12 +13,12 @@ from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.messages import message_of
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
-from sharpwave.workers import admission
-from sharpwave.workers.admission import MAX_FAULTS, MAX_MESSAGE, faults_of, is_admissible
-from sharpwave.workers.envelope import ascii_json
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing.records import decision, memory, outcome, signal
-from sharpwave.workers.testing.stores import START
+from sharpwave.workers.router import admission
+from sharpwave.workers.router.admission import MAX_FAULTS, MAX_MESSAGE, faults_of, is_admissible
+from sharpwave.workers.work.envelope import ascii_json
+from tests.world.records import decision, memory, outcome, signal
+from tests.world.stores import START
 
 DAY_S = 86_400
 Image = dict[str, Wire]

@@ -15,13 +15,13 @@ import pytest
 
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers import gather
-from sharpwave.workers.adapters.archives import DamagedPart, FolderArchive
 from sharpwave.workers.archive import Archiving, lines_of
+from sharpwave.workers.aws.archive import DamagedPart, FolderArchive
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.ports import TryAgain
-from sharpwave.workers.testing import MemoryArchive
-from sharpwave.workers.testing.records import decision
-from sharpwave.workers.testing.stores import START
+from tests.world import MemoryArchive
+from tests.world.records import decision
+from tests.world.stores import START
 
 PATIENCE_S = 10.0
 

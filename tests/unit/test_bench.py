@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.bench import budgets, pace, running
-from sharpwave.infra.bench.figures import latency_figures, median_of_runs, quantile, ratio
-from sharpwave.infra.bench.pace import Pace
-from sharpwave.infra.bench.peers import Peer
-from sharpwave.infra.bench.rendering import BEGIN, END, to_markdown, write_into
-from sharpwave.infra.bench.results import OURS, Report, Row, summed
-from sharpwave.infra.bench.running import Wishes, run
 from sharpwave.infra.errors import Misused
+from tests.bench import budgets, pace, running
+from tests.bench.figures import latency_figures, median_of_runs, quantile, ratio
+from tests.bench.pace import Pace
+from tests.bench.peers import Peer
+from tests.bench.rendering import BEGIN, END, to_markdown, write_into
+from tests.bench.results import OURS, Report, Row, summed
+from tests.bench.running import Wishes, run
 
 
 def report(rows: Sequence[Row], **more: Any) -> Report:
@@ -128,7 +128,7 @@ def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(
 @pytest.mark.parametrize("part", ["broker", "e2e", "pipeline", "promotion"])
 def test_every_part_names_the_peers_it_starts(part: str) -> None:
     names = {"e2e": "flows", "broker": "brokers"}
-    module = import_module(f"sharpwave.infra.bench.{names.get(part, part)}")
+    module = import_module(f"tests.bench.{names.get(part, part)}")
     started = [each for each in vars(module).values() if isinstance(each, Peer)]
 
     assert set(running.PEERS[part]) == set(started)

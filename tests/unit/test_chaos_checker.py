@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.chaos import book, roster
-from sharpwave.infra.chaos.checker import deliveries, results, tally
-from sharpwave.infra.chaos.history import Event
-from sharpwave.infra.chaos.run import judge
-from sharpwave.infra.chaos.snapshot import Snapshot
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, SIGNALS, STATE
+from tests.chaos import book, roster
+from tests.chaos.checker import deliveries, results, tally
+from tests.chaos.history import Event
+from tests.chaos.run import judge
+from tests.chaos.snapshot import Snapshot
 
 NOW = 1_800_000_000
 ISO = "2027-01-15T08:00:00.000Z"

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.infra.chaos import crowd, drafts
-from sharpwave.infra.chaos.history import Event, History, read
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id
 from sharpwave.schemas.messages import signal_body
 from sharpwave.schemas.numbers import from_wire
+from tests.chaos import crowd, drafts
+from tests.chaos.history import Event, History, read
 
 FAR, NEAR = 86_400, 5
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.chaos import clocks, controls, drafts, report, weather
-from sharpwave.infra.chaos.checker import Violation
-from sharpwave.infra.chaos.history import History, read
-from sharpwave.infra.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
-from sharpwave.infra.chaos.run import Report
-from sharpwave.infra.chaos.system import SKEW_S
-from sharpwave.infra.cli import main
 from sharpwave.infra.errors import Misused
 from sharpwave.schemas import keys
 from sharpwave.schemas.records import DecisionRecord, SignalRecord
-from sharpwave.workers.learning.elements import DecisionState, Element, element_of
+from sharpwave.workers.patterns.elements import DecisionState, Element, element_of
 from sharpwave.workers.ports import Location
+from tests.chaos import clocks, controls, drafts, report, weather
+from tests.chaos.__main__ import main
+from tests.chaos.checker import Violation
+from tests.chaos.history import History, read
+from tests.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
+from tests.chaos.run import Report
+from tests.chaos.system import SKEW_S
 
 BLOWS = {"kill", "freeze", "outage", "rewind", "twin", "reconcile", "trim"}
 
@@ -143,7 +143,7 @@ def test_the_proxy_s_statistics_are_summed_by_kind_of_fault() -> None:
 def test_a_history_outlives_the_process_that_writes_it(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\nfrom pathlib import Path\n"
-        "from sharpwave.infra.chaos.history import History\n"
+        "from tests.chaos.history import History\n"
         "history = History(Path(sys.argv[1]), 'a')\n"
         "history.note('trader', 'handed', delivery='d1')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -229,13 +229,13 @@ def test_a_document_without_marks_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_may_go_wrong_is_listed_and_chosen_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["chaos", "--draws"]) == 0
+    assert main(["--draws"]) == 0
     assert set(capsys.readouterr().out.split()) == DRAWS
 
-    assert main(["chaos", "--only", "clocks,weather"]) == 2
+    assert main(["--only", "clocks,weather"]) == 2
     assert "'weather' is no draw" in capsys.readouterr().err
 
 
 def test_an_audience_has_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["chaos", "--crowd", "5000"]) == 2
+    assert main(["--crowd", "5000"]) == 2
     assert "--crowd 5000 makes no sense" in capsys.readouterr().err

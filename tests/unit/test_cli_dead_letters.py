@@ -4,9 +4,15 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.dead_letters import Choice, fingerprint, group_letters, queue_of, reason_of
 from sharpwave.infra.errors import Misused
-from sharpwave.infra.mailbox import Letter, redrive_of
+from sharpwave.infra.operate.dead_letters import (
+    Choice,
+    fingerprint,
+    group_letters,
+    queue_of,
+    reason_of,
+)
+from sharpwave.infra.operate.mailbox import Letter, redrive_of
 
 
 def letter(number: int, reason: str | None) -> Letter:

@@ -41,8 +41,6 @@ def run(program: str, *argv: str) -> subprocess.CompletedProcess[str]:
         (("matplotlib",), ["demo"], "'sharpwave[demo]'"),
         (("dramatiq",), ["pump"], "'sharpwave[workers]'"),
         (("msgspec",), ["workers", "run", "deliver"], "'sharpwave[workers]'"),
-        (("rich",), ["chaos", "--quick"], "'sharpwave[local]'"),
-        (("rich",), ["bench", "--quick"], "'sharpwave[local]'"),
     ],
 )
 def test_what_starts_processes_asks_for_its_extra_before_any_is_started(

@@ -9,11 +9,11 @@ import pytest
 
 from sharpwave.infra.cli import main
 from sharpwave.infra.errors import Misused
-from sharpwave.infra.record_check import faults_of, read_record
+from sharpwave.infra.operate.record_check import faults_of, read_record
 from sharpwave.schemas import export
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.testing.records import decision
+from tests.world.records import decision
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.ports import Item, TryAgain
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.records import key_of, registration, signal
-from sharpwave.workers.testing.world import Process, messages
+from tests.world import Crash, Faults, World
+from tests.world.records import key_of, registration, signal
+from tests.world.world import Process, messages
 
 
 @pytest.fixture

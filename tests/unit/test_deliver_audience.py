@@ -7,13 +7,13 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.workers.audience import CHUNK, Audience, Signal, freeze, members
-from sharpwave.workers.deliver import deliver
 from sharpwave.workers.ports import Item, TryAgain
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.records import key_of, signal
-from sharpwave.workers.testing.stores import START
-from sharpwave.workers.testing.world import messages
+from sharpwave.workers.signals.audience import CHUNK, Audience, Signal, freeze, members
+from sharpwave.workers.signals.deliver import deliver
+from tests.world import Crash, Faults, World
+from tests.world.records import key_of, signal
+from tests.world.stores import START
+from tests.world.world import messages
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.status import TERMINAL
-from sharpwave.workers.audience import CHUNK, members
 from sharpwave.workers.ports import TryAgain
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.records import key_of, signal
-from sharpwave.workers.testing.world import messages
+from sharpwave.workers.signals.audience import CHUNK, members
+from tests.world import Crash, Faults, World
+from tests.world.records import key_of, signal
+from tests.world.world import messages
 
 #: The call before only fills the cache of a process.
 FIRST = 2

@@ -3,10 +3,10 @@
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.learning.writers import Writers
-from sharpwave.workers.testing import Faults, World
-from sharpwave.workers.testing.records import registration
+from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.signals.directory import RegisteredAgents
+from tests.world import Faults, World
+from tests.world.records import registration
 
 
 @pytest.fixture

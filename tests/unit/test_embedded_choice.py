@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpwave.infra.embedded import (
+from sharpwave.infra.local import (
     BackendUnavailable,
     EmbeddedBackend,
     ExternalBackend,
@@ -16,7 +16,7 @@ from sharpwave.infra.embedded import (
     PairedBackend,
     open_backend,
 )
-from sharpwave.infra.embedded.server import HOST, free_port
+from sharpwave.infra.local.server import HOST, free_port
 
 
 @pytest.mark.parametrize(

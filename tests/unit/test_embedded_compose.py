@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.embedded.container import IMAGE, PROMPT_STREAMS
-from sharpwave.infra.embedded.environment import ensure
+from sharpwave.infra.local.container import IMAGE, PROMPT_STREAMS
+from sharpwave.infra.local.environment import ensure
 from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[2]

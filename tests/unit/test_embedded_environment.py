@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sharpwave.infra.embedded import environment
-from sharpwave.infra.embedded.errors import EnvironmentUnavailable
+from sharpwave.infra.local import environment
+from sharpwave.infra.local.errors import EnvironmentUnavailable
 
 PINS = {
     "ministack": "ministack==1.5.33",
     "moto": "moto==5.2.5",
-    "microburst": "microburst==0.10.0",
     "arch": "arch==8.0.0",
     "localstack": "localstack-core==4.14.0",
 }

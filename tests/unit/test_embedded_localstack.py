@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpwave.infra.embedded import BackendUnavailable, NativeLocalStackBackend, localstack
+from sharpwave.infra.local import BackendUnavailable, NativeLocalStackBackend, localstack
 
 ASKED = ["-Xmx256m", "-javaagent:/lib/loader.jar", "-jar", "/lib/DynamoDBLocal.jar", "-port", "81"]
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import pytest
 
-from sharpwave.infra.embedded.errors import BackendDown, PortTaken
-from sharpwave.infra.embedded.server import HOST, LocalServer, answers, free_port
+from sharpwave.infra.local.errors import BackendDown, PortTaken
+from sharpwave.infra.local.server import HOST, LocalServer, answers, free_port
 
 ECHO = """
 import http.server, json, os, sys

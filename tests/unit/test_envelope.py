@@ -3,7 +3,7 @@
 import pytest
 
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.envelope import MAX_FILL_BYTES, Duty, Entry, message, pack, singles
+from sharpwave.workers.work.envelope import MAX_FILL_BYTES, Duty, Entry, message, pack, singles
 
 DUTY = Duty("deliver", "on_signals", 10)
 

@@ -10,8 +10,8 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers import episodes, ticks
-from sharpwave.workers.episodes import (
+from sharpwave.workers.memory import episodes
+from sharpwave.workers.memory.episodes import (
     Day,
     Folding,
     fold_decisions,
@@ -19,13 +19,14 @@ from sharpwave.workers.episodes import (
     summary,
     sweep_decisions,
 )
-from sharpwave.workers.learning.counts import Counts
-from sharpwave.workers.low_water import LOTS, LowWater
+from sharpwave.workers.memory.low_water import LOTS, LowWater
+from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.ports import Item, TryAgain
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import decision, key_of, outcome
-from sharpwave.workers.testing.world import Process
+from sharpwave.workers.work import ticks
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import decision, key_of, outcome
+from tests.world.world import Process
 
 DAY_S = 86_400
 LOT_S = DAY_S // LOTS

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TAKEN = "workers/adapters/archives open_archive: raise ValueError"
+TAKEN = "workers/aws/archive open_archive: raise ValueError"
 UNTAKEN = "workers/sqs/ack _attempt: except Exception"
 TEST = """
 import pytest
-from sharpwave.workers.adapters.archives import open_archive
+from sharpwave.workers.aws.archive import open_archive
 
 def test_one_path():
     with pytest.raises(ValueError):

@@ -10,15 +10,15 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.schemas.numbers import wire_size
-from sharpwave.workers import expiry
-from sharpwave.workers.audience import Signal
-from sharpwave.workers.deliver import deliver
-from sharpwave.workers.expiry import Deadlines, Expiry, Handed, Partition
-from sharpwave.workers.mirror import Holder
 from sharpwave.workers.ports import CallRefused, Item, Location, Post, Unfinished, Write
-from sharpwave.workers.testing import Crash, Faults, MemoryTables, World
-from sharpwave.workers.testing.records import key_of, signal
-from sharpwave.workers.testing.world import messages
+from sharpwave.workers.signals import expiry
+from sharpwave.workers.signals.audience import Signal
+from sharpwave.workers.signals.deliver import deliver
+from sharpwave.workers.signals.expiry import Deadlines, Expiry, Handed, Partition
+from sharpwave.workers.signals.mirror import Holder
+from tests.world import Crash, Faults, MemoryTables, World
+from tests.world.records import key_of, signal
+from tests.world.world import messages
 
 LIFETIME_S = 600
 HOUR_S = 3600

@@ -12,12 +12,12 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from sharpwave.workers import deliver
-from sharpwave.workers.testing.agents import Agents
-from sharpwave.workers.testing.checker import violations
-from sharpwave.workers.testing.faults import Crash, Faults
-from sharpwave.workers.testing.simulation import Runner, Weather, add_pattern, watch
-from sharpwave.workers.testing.world import World
+from sharpwave.workers.signals import deliver
+from tests.world.agents import Agents
+from tests.world.checker import violations
+from tests.world.faults import Crash, Faults
+from tests.world.simulation import Runner, Weather, add_pattern, watch
+from tests.world.world import World
 
 HISTORIES = settings(max_examples=25, stateful_step_count=20)
 ACTS = (

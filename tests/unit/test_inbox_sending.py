@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from sharpwave.workers.adapters import queues
-from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.aws import queues
+from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.ports import CallRefused, Fate, Post, TryAgain
+from sharpwave.workers.work.outgoing import Outgoing
 
 
 class Sqs:

@@ -9,13 +9,14 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import to_wire
-from sharpwave.workers import acknowledge, episodes
-from sharpwave.workers.acknowledge import Loss
-from sharpwave.workers.expiry import Deadlines, Handed
-from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.mirror import Holder
+from sharpwave.workers.memory import episodes
+from sharpwave.workers.patterns.slots import Slots
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
-from sharpwave.workers.testing import MemoryTables, VirtualClock
+from sharpwave.workers.signals import acknowledge
+from sharpwave.workers.signals.acknowledge import Loss
+from sharpwave.workers.signals.expiry import Deadlines, Handed
+from sharpwave.workers.signals.mirror import Holder
+from tests.world import MemoryTables, VirtualClock
 
 HOLDER = Holder(keys.Key("signal#ALERT#ann", "2025-10-18T14:30:00.000Z#s1"))
 ROW = keys.Key("agent:bob#inbox", "2025-10-18T14:30:00.000Z#uid")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers.lambda_handler import make_handler
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.router.lambda_handler import make_handler
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/dev-agent_signals/stream/2026-01-01T00:00:00.000"
 NOTHING: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}

@@ -18,7 +18,7 @@ def modules(portion: str) -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """Give a module's place within its portion: `adapters/tables`."""
+    """Give a module's place within its portion: `aws/tables`."""
     return str(path.relative_to(ROOT)).split("/", 3)[3].removesuffix(".py")
 
 
@@ -85,15 +85,15 @@ def test_only_the_edges_of_the_workers_know_dramatiq() -> None:
     assert offenders("workers", {"dramatiq"}, allowed=allowed) == []
 
 
-def test_only_adapters_speak_to_aws() -> None:
-    allowed = ("adapters/", "pump/", "sqs/", "main")
+def test_only_three_rooms_speak_to_aws() -> None:
+    allowed = ("aws/", "pump/", "sqs/", "main")
 
     assert offenders("workers", AWS, allowed=allowed) == []
 
 
 def test_handlers_know_the_world_by_its_ports_only() -> None:
-    adapters = {"sharpwave.workers.adapters", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
-    edges = ("adapters/", "pump/", "sqs/", "main", "lambda_handler", "metering/", "testing/")
+    adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
+    edges = ("aws/", "pump/", "sqs/", "main", "router/lambda_handler", "metering/")
 
     for path in modules("workers"):
         if not name_of(path).startswith(edges):
@@ -112,11 +112,10 @@ def test_only_main_and_settings_read_the_environment() -> None:
                 assert "getenv" not in text, path
 
 
-def test_the_product_does_not_import_its_fakes() -> None:
+def test_the_product_imports_nothing_of_its_tests() -> None:
     for portion in PORTIONS:
         for path in modules(portion):
-            if "testing" not in path.parts:
-                assert not any(".testing" in name for name in imports(path)), path
+            assert "tests" not in roots(path), path
 
 
 @pytest.mark.parametrize(
@@ -124,8 +123,8 @@ def test_the_product_does_not_import_its_fakes() -> None:
     [
         ("sharpwave.schemas.records", {*AWS, "dramatiq", "msgspec"}),
         ("sharpwave.producers", {"dramatiq", "aiobotocore", "amazondax", "msgspec", "rich"}),
-        ("sharpwave.workers.router", {*AWS, "dramatiq"}),
-        ("sharpwave.workers.deliver", {*AWS, "dramatiq"}),
+        ("sharpwave.workers.router.router", {*AWS, "dramatiq"}),
+        ("sharpwave.workers.signals.deliver", {*AWS, "dramatiq"}),
     ],
 )
 def test_importing_a_module_loads_no_library_that_its_users_lack(

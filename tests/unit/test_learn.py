@@ -13,17 +13,17 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, epoch_of
 from sharpwave.workers.actors import Ports
-from sharpwave.workers.learning import learn as learning
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.elements import content_digest
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.learning.writers import Writers
+from sharpwave.workers.patterns import learn as learning
+from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.elements import content_digest
+from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.slots import Slots
+from sharpwave.workers.patterns.writers import Writers
 from sharpwave.workers.ports import Item, TryAgain
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import decision, outcome
-from sharpwave.workers.testing.stores import START
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import decision, outcome
+from tests.world.stores import START
 
 HOUR_S = 3600
 UP = [{"path": "context.market", "op": "eq", "value": "up"}]

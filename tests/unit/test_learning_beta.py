@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.learning import beta
-from sharpwave.workers.learning.beta import Beta
+from sharpwave.workers.patterns import beta
+from sharpwave.workers.patterns.beta import Beta
 
 # a, b, x, scipy.stats.beta.cdf(x, a, b), scipy.stats.beta.sf(x, a, b); scipy 1.17.1
 TAILS = [

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.learning.counts import Counts, MalformedRow, fold, standing_of, total
-from sharpwave.workers.learning.elements import (
+from sharpwave.workers.patterns.counts import Counts, MalformedRow, fold, standing_of, total
+from sharpwave.workers.patterns.elements import (
     DecisionState,
     Element,
     MalformedElement,

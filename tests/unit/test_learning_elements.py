@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.learning.elements import (
+from sharpwave.workers.patterns.elements import (
     DEEPEST,
     DecisionState,
     Element,

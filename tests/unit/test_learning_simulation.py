@@ -15,18 +15,18 @@ from unittest.mock import patch
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.learning import counts, elements, learn, slots
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.elements import KEY_BYTES, content_digest
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.learning.writers import Writers
+from sharpwave.workers.patterns import counts, elements, learn, slots
+from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.elements import KEY_BYTES, content_digest
+from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.slots import Slots
+from sharpwave.workers.patterns.writers import Writers
 from sharpwave.workers.ports import Item, Slot
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import decision, outcome
-from sharpwave.workers.testing.stores import START
-from sharpwave.workers.testing.tables import MemoryTables
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import decision, outcome
+from tests.world.stores import START
+from tests.world.tables import MemoryTables
 
 RUNS = 25
 SUBJECT = keys.base_subject("ann", "TRADE")

@@ -9,17 +9,17 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.learning import learn as learning
-from sharpwave.workers.learning.counts import total
-from sharpwave.workers.learning.elements import DEEPEST, Element, Outcome
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.learning.slots import Bucket, Slots, members_of
-from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.metering.sizes import write_units
+from sharpwave.workers.patterns import learn as learning
+from sharpwave.workers.patterns.counts import total
+from sharpwave.workers.patterns.elements import DEEPEST, Element, Outcome
+from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.slots import Bucket, Slots, members_of
+from sharpwave.workers.patterns.writers import Writers
 from sharpwave.workers.ports import Item, Location, Slot
-from sharpwave.workers.testing import World
-from sharpwave.workers.testing.records import decision, outcome
-from sharpwave.workers.testing.stores import START
+from tests.world import World
+from tests.world.records import decision, outcome
+from tests.world.stores import START
 
 HOUR = START - 7_800 - 1_200
 MOST_BYTES = 64 * 1024

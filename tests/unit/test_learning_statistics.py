@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.learning.beta import Beta
-from sharpwave.workers.learning.counts import Counts
-from sharpwave.workers.learning.statistics import (
+from sharpwave.workers.patterns.beta import Beta
+from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.statistics import (
     BaseRate,
     Report,
     confidence,

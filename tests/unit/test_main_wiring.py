@@ -10,13 +10,13 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.times import now
 from sharpwave.workers.calls import CallMeter
-from sharpwave.workers.lambda_handler import Handler
 from sharpwave.workers.main import Clients, _keep, build_handler, build_pump, worth_retrying
 from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump
-from sharpwave.workers.router import Router
+from sharpwave.workers.router.lambda_handler import Handler
+from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.testing.records import signal
+from tests.world.records import signal
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/agent_signals/stream/1"
 

@@ -9,11 +9,11 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.mirror import Holder, Sent, Statuses, first_mirror, mirror
 from sharpwave.workers.ports import Insert, Item, Location, TryAgain, Write
-from sharpwave.workers.testing import Faults, MemoryTables, VirtualClock, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from tests.world import Faults, MemoryTables, VirtualClock, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import key_of, signal
 
 ULID = ulid()
 SIGNAL = signal(to=["bob", "eve"])

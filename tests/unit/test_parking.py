@@ -6,10 +6,10 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import NoticeMessage
-from sharpwave.workers.parking import KEPT_S, MAX_IMAGE
 from sharpwave.workers.ports import Item, Refusal
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.world import messages
+from sharpwave.workers.signals.parking import KEPT_S, MAX_IMAGE
+from tests.world import Crash, Faults, World
+from tests.world.world import messages
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
-from sharpwave.workers import ticks
+from sharpwave.workers.memory.promote import MAX_ENTRY_BYTES, Shown, promote, sweep_memories
 from sharpwave.workers.ports import Insert, Item, Write
-from sharpwave.workers.promote import MAX_ENTRY_BYTES, Shown, promote, sweep_memories
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import decision, key_of, memory
+from sharpwave.workers.work import ticks
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import decision, key_of, memory
 
 DAY_S = 86_400
 
@@ -345,7 +345,7 @@ def test_a_call_carries_no_more_bytes_than_it_can(world: World) -> None:
 def test_what_no_table_takes_harms_no_neighbour(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sharpwave.workers.promote.MAX_ENTRY_BYTES", 10**9)
+    monkeypatch.setattr("sharpwave.workers.memory.promote.MAX_ENTRY_BYTES", 10**9)
     huge = {"text": "x" * (MAX_ENTRY_BYTES + 830)}
     remember(world, "huge", data=huge, importance=1)
     remember(world, "small", importance=1)

@@ -10,24 +10,24 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers import ticks
-from sharpwave.workers.learning import publish as publishing_module
-from sharpwave.workers.learning.catalogue import Catalogue, Known
-from sharpwave.workers.learning.learn import learn
-from sharpwave.workers.learning.publish import (
+from sharpwave.workers.patterns import publish as publishing_module
+from sharpwave.workers.patterns.catalogue import Catalogue, Known
+from sharpwave.workers.patterns.learn import learn
+from sharpwave.workers.patterns.publish import (
     RANK_STEP,
     Position,
     Publishing,
     base_day,
     publish,
 )
-from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.learning.writers import Writers
+from sharpwave.workers.patterns.slots import Slots
+from sharpwave.workers.patterns.writers import Writers
 from sharpwave.workers.ports import Item, Location
-from sharpwave.workers.testing import Crash, Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import decision, outcome
-from sharpwave.workers.testing.stores import START
+from sharpwave.workers.work import ticks
+from tests.world import Crash, Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import decision, outcome
+from tests.world.stores import START
 
 
 def add(world: World, **more: Any) -> PatternVersion:

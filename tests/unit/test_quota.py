@@ -9,10 +9,10 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.workers.ports import TryAgain, Write, Writes
-from sharpwave.workers.testing import Faults, World
-from sharpwave.workers.testing.interleaving import Job, Step, interleave
-from sharpwave.workers.testing.records import signal
-from sharpwave.workers.testing.world import Process
+from tests.world import Faults, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import signal
+from tests.world.world import Process
 
 
 @pytest.fixture

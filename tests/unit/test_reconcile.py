@@ -6,14 +6,14 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
-from sharpwave.workers.learning.counts import total
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.patterns.counts import total
+from sharpwave.workers.patterns.publish import days_of
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.refused import RefusedBefore
-from sharpwave.workers.testing import Faults, World
-from sharpwave.workers.testing.records import (
+from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from tests.world import Faults, World
+from tests.world.records import (
     decision,
     key_of,
     memory,
@@ -21,8 +21,8 @@ from sharpwave.workers.testing.records import (
     registration,
     signal,
 )
-from sharpwave.workers.testing.stores import START
-from sharpwave.workers.testing.world import messages
+from tests.world.stores import START
+from tests.world.world import messages
 
 DAY_S = 86_400
 

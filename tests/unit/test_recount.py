@@ -11,13 +11,13 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.archive import lines_of
-from sharpwave.workers.learning.counts import Counts
-from sharpwave.workers.learning.elements import content_digest
-from sharpwave.workers.learning.recount import Days, Recount
+from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.elements import content_digest
+from sharpwave.workers.patterns.recount import Days, Recount
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing import MemoryArchive
-from sharpwave.workers.testing.records import decision, key_of, outcome
-from sharpwave.workers.testing.stores import START
+from tests.world import MemoryArchive
+from tests.world.records import decision, key_of, outcome
+from tests.world.stores import START
 
 BASE = keys.base_subject("ann", "TRADE")
 DAY = "2025-10-18"

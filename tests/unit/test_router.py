@@ -10,12 +10,12 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.ports import Change as Write
 from sharpwave.workers.ports import Insert, Item, Location
-from sharpwave.workers.router import Router
-from sharpwave.workers.testing import MemoryTables, VirtualClock, records
-from sharpwave.workers.testing.records import decision, key_of, memory, signal
+from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from tests.world import MemoryTables, VirtualClock, records
+from tests.world.records import decision, key_of, memory, signal
 
 DAY_S = 86_400
 

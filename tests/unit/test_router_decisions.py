@@ -7,12 +7,12 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import Change as Write
 from sharpwave.workers.ports import Insert, Item, Location
-from sharpwave.workers.router import Router
-from sharpwave.workers.testing import MemoryTables, VirtualClock
-from sharpwave.workers.testing.records import decision, key_of, outcome
+from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.outgoing import Outgoing
+from tests.world import MemoryTables, VirtualClock
+from tests.world.records import decision, key_of, outcome
 
 DAY_S = 86_400
 

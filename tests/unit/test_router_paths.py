@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers.router import Router
-from sharpwave.workers.testing.agents import Agents
-from sharpwave.workers.testing.world import World
+from sharpwave.workers.router.router import Router
+from tests.world.agents import Agents
+from tests.world.world import World
 
 DEPLOYMENT = Path(__file__).parents[2] / "docs" / "DEPLOYMENT.md"
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, parse_json
-from sharpwave.workers.envelope import ascii_json, image_of
 from sharpwave.workers.ports import Item
-from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
-from sharpwave.workers.testing import MemoryTables, VirtualClock
-from sharpwave.workers.testing.queues import MAX_BODY_BYTES
-from sharpwave.workers.testing.records import decision, memory, outcome, signal
-from sharpwave.workers.testing.stores import START
+from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
+from sharpwave.workers.work.envelope import ascii_json, image_of
+from tests.world import MemoryTables, VirtualClock
+from tests.world.queues import MAX_BODY_BYTES
+from tests.world.records import decision, memory, outcome, signal
+from tests.world.stores import START
 
 
 def routed(table: str, item: Item) -> list[tuple[str, Any]]:

@@ -9,9 +9,9 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Change, Insert, Item, Location
-from sharpwave.workers.router import Router
-from sharpwave.workers.testing import MemoryTables, VirtualClock
-from sharpwave.workers.testing.records import key_of, signal
+from sharpwave.workers.router.router import Router
+from tests.world import MemoryTables, VirtualClock
+from tests.world.records import key_of, signal
 
 SIGNAL = key_of(signal(to=["bob"]))
 ROW = keys.inbox_row("bob", SIGNAL, signal_uid(*SIGNAL))

@@ -19,8 +19,8 @@ from sharpwave.schemas.faults import (
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.records import DecisionRecord, MemoryEntry, Registration, SignalRecord
 from sharpwave.workers.ports import Item
-from sharpwave.workers.testing.records import decision, memory, outcome, registration, signal
-from sharpwave.workers.testing.stores import START
+from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.stores import START
 
 DAY_S = 86_400
 

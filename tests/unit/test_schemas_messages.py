@@ -15,8 +15,8 @@ from sharpwave.schemas.messages import (
     signal_body,
 )
 from sharpwave.schemas.numbers import parse_json, plain_json
-from sharpwave.workers.testing.records import key_of, signal
-from sharpwave.workers.testing.stores import START
+from tests.world.records import key_of, signal
+from tests.world.stores import START
 
 
 def read(item: dict[str, Any], target: str = "bob") -> SignalMessage:

@@ -13,8 +13,8 @@ from sharpwave.schemas.patterns import (
     content_hash,
     epoch_of,
 )
-from sharpwave.workers.testing.records import decision
-from sharpwave.workers.testing.stores import START
+from tests.world.records import decision
+from tests.world.stores import START
 
 UP = [{"path": "context.market", "op": "eq", "value": "up"}]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers import deliver
-from sharpwave.workers.mirror import Statuses
-from sharpwave.workers.testing.agents import Agents
-from sharpwave.workers.testing.simulation import Weather, run
-from sharpwave.workers.testing.stories import exhaust
+from sharpwave.workers.signals import deliver
+from sharpwave.workers.signals.mirror import Statuses
+from tests.world.agents import Agents
+from tests.world.simulation import Weather, run
+from tests.world.stories import exhaust
 
 STORMY = Weather(crash_rate=0.06, refusal_rate=0.03, replay_rate=0.3, workers=4)
 #: Histories in which a flaw has to show at least once.

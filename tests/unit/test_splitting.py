@@ -12,12 +12,12 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.actors import SPLIT_AFTER, Entries, _declare, _for_each, splitting
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.main import _middleware
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import TryAgain, Unfinished
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
+from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
+from sharpwave.workers.work.outgoing import Outgoing
+from tests.world.sqs import MemorySqs
 
 DUTY = Duty("work", "on_things", 1)
 ENTRIES = [{"key": ["p", f"s{n}"]} for n in range(4)]

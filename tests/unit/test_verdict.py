@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.verdict import EXAMPLES, Evidence, Verified, judge
+from sharpwave.infra.operate.verdict import EXAMPLES, Evidence, Verified, judge
 from sharpwave.schemas.keys import Key
-from sharpwave.workers.learning.counts import Counts
-from sharpwave.workers.learning.recount import Damage
+from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.recount import Damage
 
 NOW = 1_000_000.0
 BASE, PATTERN = "base:ann:TRADE", "pattern:ann:up@1"

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from aiobotocore.session import get_session  # type: ignore[import-untyped]
 
-from sharpwave.infra.embedded import Backend
+from sharpwave.infra.local import Backend
 from sharpwave.producers import Agent, AsyncAgent
 from sharpwave.schemas import keys, messages, queues, tables
 from sharpwave.schemas.ids import signal_uid

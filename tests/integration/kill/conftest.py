@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sharpwave.infra.embedded import Backend, EmbeddedBackend
-from sharpwave.infra.processes import Backoff, Service
-from sharpwave.infra.stack import Stack, StackOptions
+from sharpwave.infra.local import Backend, EmbeddedBackend
+from sharpwave.infra.local.processes import Backoff, Service
+from sharpwave.infra.local.stack import Stack, StackOptions
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeWorld, World

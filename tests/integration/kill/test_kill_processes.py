@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sharpwave.infra.verify import verify
+from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import MEMORY, SIGNALS, STATE
 

@@ -10,8 +10,8 @@ import pytest
 
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment, connect
-from sharpwave.infra.embedded import Backend
-from sharpwave.infra.provision import provision
+from sharpwave.infra.local import Backend
+from sharpwave.infra.provision.deployment import provision
 
 Command = Callable[..., tuple[int, Any]]
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.agents_admin import Wishes, add_agent, list_agents, remove_agent
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
-from sharpwave.infra.items import Items
-from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.provision import destroy
-from sharpwave.infra.queue_setup import attributes_of
+from sharpwave.infra.operate.agents import Wishes, add_agent, list_agents, remove_agent
+from sharpwave.infra.operate.items import Items
+from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.provision.deployment import destroy
+from sharpwave.infra.provision.queue_setup import attributes_of
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.records import Registration

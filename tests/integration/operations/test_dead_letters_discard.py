@@ -2,16 +2,16 @@
 
 from uuid import uuid4
 
-from sharpwave.infra.agents_admin import add_agent
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.dead_letters import Choice, discard
-from sharpwave.infra.items import Item, Items
+from sharpwave.infra.operate.agents import add_agent
+from sharpwave.infra.operate.dead_letters import Choice, discard
+from sharpwave.infra.operate.items import Item, Items
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import signal_body
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import iso_ms, now
-from sharpwave.workers.envelope import ascii_json
+from sharpwave.workers.work.envelope import ascii_json
 
 
 def test_its_row_and_its_mirror_say_failed_and_why(deployment: Deployment) -> None:

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.agents_admin import add_agent
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.doctor import Ailment, examine, is_healthy
-from sharpwave.infra.items import Items
-from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.queue_setup import delete
-from sharpwave.infra.queues_admin import pause
+from sharpwave.infra.operate.agents import add_agent
+from sharpwave.infra.operate.doctor import Ailment, examine, is_healthy
+from sharpwave.infra.operate.items import Items
+from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.operate.queues import pause
+from sharpwave.infra.provision.queue_setup import delete
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
-from sharpwave.workers.expiry import DUE_MARK
+from sharpwave.workers.signals.expiry import DUE_MARK
 
 
 def wrong(deployment: Deployment) -> list[Ailment]:

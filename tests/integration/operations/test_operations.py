@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra import signals_admin
-from sharpwave.infra.agents_admin import add_agent
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
-from sharpwave.infra.items import Items
-from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.signal_search import Search
-from sharpwave.infra.signals_admin import Draft
-from sharpwave.infra.trace import Life, trace
+from sharpwave.infra.operate import signals as signals_admin
+from sharpwave.infra.operate.agents import add_agent
+from sharpwave.infra.operate.items import Items
+from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.operate.signal_search import Search
+from sharpwave.infra.operate.signals import Draft
+from sharpwave.infra.operate.trace import Life, trace
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.keys import Key

@@ -13,23 +13,23 @@ from typing import Any, Literal
 import pytest
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.embedded import Backend
-from sharpwave.infra.items import Items
-from sharpwave.infra.mailbox import Letter, Mailbox
-from sharpwave.infra.pattern_import import import_patterns
-from sharpwave.infra.replay import replay
-from sharpwave.infra.stack import writes_on
-from sharpwave.infra.verify import verify
+from sharpwave.infra.local import Backend
+from sharpwave.infra.local.stack import writes_on
+from sharpwave.infra.operate.items import Items
+from sharpwave.infra.operate.mailbox import Letter, Mailbox
+from sharpwave.infra.operate.pattern_import import import_patterns
+from sharpwave.infra.operate.replay import replay
+from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers import ticks
 from sharpwave.workers.actors import handlers
-from sharpwave.workers.learning.publish import attributes
 from sharpwave.workers.main import Clients, build_ports, build_router
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.outgoing import Outgoing
 
 Raw = Mapping[str, Callable[..., Any]]
 Writes = Literal["batched", "single"]

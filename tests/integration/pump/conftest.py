@@ -12,9 +12,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from sharpwave.infra.embedded import Backend, EmbeddedBackend
+from sharpwave.infra.local import Backend, EmbeddedBackend
 from sharpwave.schemas import keys
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
     Hooks,
@@ -25,6 +24,7 @@ from sharpwave.workers.pump import (
     SenderSettings,
     Tick,
 )
+from sharpwave.workers.work.outgoing import Outgoing
 
 PATIENCE_S = 20.0
 HUGE = "huge"

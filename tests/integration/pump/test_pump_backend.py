@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sharpwave.infra.local import EmbeddedBackend
     from tests.integration.pump.conftest import MakeStage, Stage
-
-    from sharpwave.infra.embedded import EmbeddedBackend
 
 PATIENCE_S = 20.0
 

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from sharpwave.infra.embedded import Backend
+from sharpwave.infra.local import Backend
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 
-from sharpwave.infra.embedded import Backend
+from sharpwave.infra.local import Backend
 
 if TYPE_CHECKING:
     from tests.integration.up.conftest import Up

@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from tests.simulation.scene import Scene
-
-from sharpwave.infra import verdict
+from sharpwave.infra.operate import verdict
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.workers.admission import is_admissible
-from sharpwave.workers.learning import publish
-from sharpwave.workers.learning.recount import Recount
-from sharpwave.workers.testing.records import key_of
+from sharpwave.workers.patterns import publish
+from sharpwave.workers.patterns.recount import Recount
+from sharpwave.workers.router.admission import is_admissible
+from tests.simulation.scene import Scene
+from tests.world.records import key_of
 
 
 def archive(scene: Scene) -> Iterator[str]:

@@ -7,12 +7,11 @@ from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from tests.simulation.book import Decided, Listed, State
-from tests.simulation.scene import Scene
-
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.ports import Item
+from tests.simulation.book import Decided, Listed, State
+from tests.simulation.scene import Scene
 
 #: Outcomes below which no base rate is measured, and the rate that stands in for it.
 _FEWEST, _DEFAULT = 20, 0.5

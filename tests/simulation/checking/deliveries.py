@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import SignalMessage
 from tests.simulation.book import Arrival, Book, Sent
 from tests.simulation.checking.view import Entry, Seen, audience
 from tests.simulation.scene import Scene
 from tests.simulation.signalling import LARGE
-
-from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.messages import SignalMessage
 
 #: A signal that lives as long as this is delivered in time where nothing holds the pipeline up.
 _AMPLE_S = 600

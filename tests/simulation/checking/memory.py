@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.simulation.checking.counting import Story, day_of, tellings
-from tests.simulation.scene import Scene
-
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.ports import Item
+from tests.simulation.checking.counting import Story, day_of, tellings
+from tests.simulation.scene import Scene
 
 
 def memory(scene: Scene) -> Iterator[str]:

@@ -3,14 +3,13 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
-from tests.simulation.book import Sent
-from tests.simulation.checking.view import Seen
-from tests.simulation.scene import Scene
-
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.workers.ports import Item
+from tests.simulation.book import Sent
+from tests.simulation.checking.view import Seen
+from tests.simulation.scene import Scene
 
 
 def refusals(scene: Scene) -> Iterator[str]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
+from sharpwave.schemas.ids import signal_uid
 from tests.simulation.book import Sent
 from tests.simulation.checking.view import Seen, audience
 from tests.simulation.scene import Scene
-
-from sharpwave.schemas.ids import signal_uid
 
 _RANK = {"EXPIRED": 1, "FAILED": 2, "PROCESSED": 3}
 _DETAILS = ("status", "reason", "decision_id", "processed_at")

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
+from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import wire_size
+from sharpwave.workers.work import ticks
 from tests.simulation.scene import Scene
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.weather import Weather
-
-from sharpwave.schemas import tables
-from sharpwave.schemas.numbers import wire_size
-from sharpwave.workers import ticks
 
 _MOST_LEDGER_BYTES = 64 * 1024
 #: Port calls of the duties that cost what changed, where nothing did.

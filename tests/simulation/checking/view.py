@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.book import Arrival, Book, Sent, Standing
-from tests.simulation.scene import Scene
-
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.workers.ports import Item
+from tests.simulation.book import Arrival, Book, Sent, Standing
+from tests.simulation.scene import Scene
 
 Entry = Mapping[str, Any]
 

@@ -24,13 +24,13 @@ from sharpwave.schemas.numbers import Wire, parse_json, plain_json
 from sharpwave.schemas.ownership import RESERVED
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.actors import handlers, register
-from sharpwave.workers.learning.counts import Counts, total
-from sharpwave.workers.learning.publish import days_of
-from sharpwave.workers.learning.recount import Recount
+from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.ports import TryAgain
-from sharpwave.workers.testing import World
-from sharpwave.workers.testing.records import decision, key_of, memory, outcome, signal
-from sharpwave.workers.testing.stores import START
+from tests.world import World
+from tests.world.records import decision, key_of, memory, outcome, signal
+from tests.world.stores import START
 
 FORMS = Path(__file__).parent / "forms.json"
 DAY_S = 86_400

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
 
 TABLE = "agent_signals"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump import QueueUrls, Sender, UnknownQueue
+from sharpwave.workers.work.outgoing import Outgoing
 
 
 class Lookup:

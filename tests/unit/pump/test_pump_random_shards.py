@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, Crash

@@ -10,10 +10,10 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump.errors import SendAbandoned
 from sharpwave.workers.pump.sender import Sender
 from sharpwave.workers.pump.settings import SenderSettings
+from sharpwave.workers.work.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Clock, Stop

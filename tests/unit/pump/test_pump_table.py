@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, Crash

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump import (
     Hooks,
     MemoryCheckpoints,
@@ -18,6 +17,7 @@ from sharpwave.workers.pump import (
     Tick,
 )
 from sharpwave.workers.pump.shards import StreamSource
+from sharpwave.workers.work.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, FakeStreams, Stop

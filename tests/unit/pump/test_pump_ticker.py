@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump import Tick, Ticker
+from sharpwave.workers.work.outgoing import Outgoing
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Clock, Stop

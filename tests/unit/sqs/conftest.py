@@ -9,7 +9,7 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

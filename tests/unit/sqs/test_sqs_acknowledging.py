@@ -12,7 +12,7 @@ from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs import lane as lane_module
 from sharpwave.workers.sqs.held import Held
 from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

@@ -21,7 +21,7 @@ from dramatiq.results import ResultFailure, Results
 from dramatiq.results.backends import StubBackend
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]

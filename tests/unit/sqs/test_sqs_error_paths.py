@@ -18,10 +18,10 @@ from sharpwave.workers.sqs.heartbeat import Heartbeat
 from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
 from sharpwave.workers.sqs.lifecycle import DieWithMaster
-from sharpwave.workers.sqs.memory import Latencies, MemorySqs
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.queues import Queues
 from sharpwave.workers.sqs.slots import Crew
+from tests.world.sqs import Latencies, MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

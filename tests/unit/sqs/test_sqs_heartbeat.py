@@ -13,9 +13,9 @@ from sharpwave.workers.sqs import SQSBroker
 from sharpwave.workers.sqs.heartbeat import Heartbeat
 from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.lane import Refusal
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.pace import Pace
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

@@ -11,9 +11,9 @@ from dramatiq.middleware import TimeLimit
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.pace import Pace
 from sharpwave.workers.sqs.slots import Crew, Slots
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]

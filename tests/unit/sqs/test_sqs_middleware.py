@@ -8,7 +8,7 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

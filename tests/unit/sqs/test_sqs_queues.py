@@ -8,8 +8,8 @@ import pytest
 from dramatiq.errors import BrokerConnectionError, QueueJoinTimeout
 
 from sharpwave.workers.sqs import QueueUnavailable, RedriveMissing, SQSBroker
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.queues import Queues, dead_letter_name
+from tests.world.sqs import MemorySqs
 
 
 def test_a_queue_is_looked_up_once(sqs: MemorySqs) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from sharpwave.workers.sqs import SQSBroker
 from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.memory import Latencies, MemorySqs
 from sharpwave.workers.sqs.pace import Pace
 from sharpwave.workers.sqs.slots import Slots
+from tests.world.sqs import Latencies, MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

@@ -10,8 +10,8 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Retries, Shutdown
 
 from sharpwave.workers.sqs import MiddlewareRefused, SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

@@ -7,7 +7,7 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import EnqueueFailed, QueueUnavailable, SQSBroker, Unsendable
-from sharpwave.workers.sqs.memory import Latencies, MemorySqs
+from tests.world.sqs import Latencies, MemorySqs
 
 
 @pytest.fixture

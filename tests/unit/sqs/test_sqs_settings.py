@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.memory import MemorySqs
 from sharpwave.workers.sqs.pace import Pace
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 

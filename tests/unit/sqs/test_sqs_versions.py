@@ -9,7 +9,7 @@ import pytest
 
 from sharpwave.workers.main import worth_retrying
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries
-from sharpwave.workers.sqs.memory import MemorySqs
+from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]

@@ -15,29 +15,15 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
 from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
-from sharpwave.workers import ticks
-from sharpwave.workers.acknowledge import Gone, Loss, Mending, Move, acknowledge
 from sharpwave.workers.archive import Archiving
-from sharpwave.workers.audience import Joined, Late, Signal, missed
-from sharpwave.workers.deliver import (
-    Delivery,
-    deliver,
-    deliver_chunk,
-    deliver_late,
-    late_messages,
-)
-from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
-from sharpwave.workers.expiry import Expiry, Partition
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.learning.catalogue import Catalogue, Known
-from sharpwave.workers.learning.learn import learn
-from sharpwave.workers.learning.publish import Position, Publishing, publish
-from sharpwave.workers.learning.slots import Slots
-from sharpwave.workers.learning.writers import Writers
-from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
-from sharpwave.workers.outgoing import MAX_DELAY_S
+from sharpwave.workers.memory.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
+from sharpwave.workers.memory.promote import Shown, promote, sweep_memories
+from sharpwave.workers.patterns.catalogue import Catalogue, Known
+from sharpwave.workers.patterns.learn import learn
+from sharpwave.workers.patterns.publish import Position, Publishing, publish
+from sharpwave.workers.patterns.slots import Slots
+from sharpwave.workers.patterns.writers import Writers
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -50,9 +36,23 @@ from sharpwave.workers.ports import (
     WorkQueues,
     Writes,
 )
-from sharpwave.workers.promote import Shown, promote, sweep_memories
-from sharpwave.workers.refused import RefusedBefore
-from sharpwave.workers.router import LEARN
+from sharpwave.workers.router.router import LEARN
+from sharpwave.workers.signals.acknowledge import Gone, Loss, Mending, Move, acknowledge
+from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
+from sharpwave.workers.signals.deliver import (
+    Delivery,
+    deliver,
+    deliver_chunk,
+    deliver_late,
+    late_messages,
+)
+from sharpwave.workers.signals.directory import RegisteredAgents
+from sharpwave.workers.signals.expiry import Expiry, Partition
+from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
+from sharpwave.workers.work.outgoing import MAX_DELAY_S
 
 log = logging.getLogger(__name__)
 

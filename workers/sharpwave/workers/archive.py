@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sharpwave.schemas.times import day_and_hour, is_event_time
-from sharpwave.workers.envelope import ascii_json, image_of
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.ports import Archive
+from sharpwave.workers.work.envelope import ascii_json, image_of
 
 MAX_PART_BYTES = 5 * 1024 * 1024
 

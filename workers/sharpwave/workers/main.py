@@ -19,22 +19,15 @@ from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
 from sharpwave.schemas.times import now
-from sharpwave.workers import logs, ticks
+from sharpwave.workers import logs
 from sharpwave.workers.actors import Ports, register
-from sharpwave.workers.adapters.archives import open_archive
-from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.adapters.tables import TableLedger, TableReads
-from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.archive import Archiving
+from sharpwave.workers.aws.archive import open_archive
+from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.tables import TableLedger, TableReads
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.calls import CallMeter
-from sharpwave.workers.deliver import Delivery
-from sharpwave.workers.directory import RegisteredAgents
-from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.lambda_handler import Handler, make_handler
-from sharpwave.workers.learning.catalogue import Catalogue
-from sharpwave.workers.notices import Notices
-from sharpwave.workers.outgoing import Outgoing, StreamRecord
-from sharpwave.workers.parking import ParkingLot
+from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence
 from sharpwave.workers.pump import (
@@ -47,12 +40,20 @@ from sharpwave.workers.pump import (
     Tick,
 )
 from sharpwave.workers.pump import QueueUrls as PumpUrls
-from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.refused import RefusedBefore
-from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
+from sharpwave.workers.router.lambda_handler import Handler, make_handler
+from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.signals.deliver import Delivery
+from sharpwave.workers.signals.directory import RegisteredAgents
+from sharpwave.workers.signals.notices import Notices
+from sharpwave.workers.signals.parking import ParkingLot
+from sharpwave.workers.signals.quota import Quotas
+from sharpwave.workers.signals.refused import RefusedBefore
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key, owner_of
 from sharpwave.schemas.records import Registration
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import Outgoing
 
 Item = dict[str, Any]
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.status import TERMINAL
-from sharpwave.workers.admission import claimed_at
-from sharpwave.workers.envelope import ascii_json
-from sharpwave.workers.outgoing import FED_AGAIN, Outgoing, StreamRecord
-from sharpwave.workers.refused import RefusedBefore
+from sharpwave.workers.router.admission import claimed_at
+from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.outgoing import FED_AGAIN, Outgoing, StreamRecord
 
 _PAGE = 500
 _LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})

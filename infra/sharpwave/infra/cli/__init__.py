@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sharpwave.infra.cli import extras
-from sharpwave.infra.cli.command import Arguments, parser
+from sharpwave.infra.cli.command import Arguments, Parser, parser
 from sharpwave.infra.cli.output import emit, emit_error
 
 FAMILIES = (
@@ -27,8 +27,6 @@ FAMILIES = (
     "schema",
     "system",
     "demo",
-    "chaos",
-    "bench",
     "cost",
     "synth",
 )
@@ -43,9 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     root, commands = parser()
     for family in FAMILIES:
         import_module(f"{__name__}.{family}").add(commands)
-    words = sys.argv[1:] if argv is None else argv
+    return obey(root, sys.argv[1:] if argv is None else argv)
+
+
+def obey(parser: Parser, words: Sequence[str]) -> int:
+    """Do what a command line says, by a parser that sets its handler."""
     try:
-        args = root.parse_args(words)
+        args = parser.parse_args(words)
     except Exception as error:
         # What did not parse cannot say how it wants its answer; the words themselves can.
         return _failed(error, as_json="--json" in words)

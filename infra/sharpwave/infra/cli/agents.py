@@ -40,7 +40,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _add(args: Arguments) -> Answer:
-    from sharpwave.infra.agents_admin import Wishes, add_agent
+    from sharpwave.infra.operate.agents import Wishes, add_agent
 
     wishes = Wishes(
         subscriptions=args.subscribe,
@@ -53,7 +53,7 @@ def _add(args: Arguments) -> Answer:
 
 
 def _list(args: Arguments) -> Answer:
-    from sharpwave.infra.agents_admin import list_agents
+    from sharpwave.infra.operate.agents import list_agents
 
     agents = list_agents(deployment(args))
     rows = [
@@ -75,7 +75,7 @@ def _list(args: Arguments) -> Answer:
 
 
 def _remove(args: Arguments) -> Answer:
-    from sharpwave.infra.agents_admin import remove_agent
+    from sharpwave.infra.operate.agents import remove_agent
 
     place = deployment(args)
     wanted = {"purge": args.purge, "data": args.data}

@@ -33,7 +33,7 @@ def parser() -> tuple[Parser, "Subparsers"]:
         prog="sharpwave", description="Shared memory and signalling for fleets of agents."
     )
     root.add_argument("--version", action=_Version, nargs=0, help="say which release this is")
-    _add_common(root, is_root=True)
+    add_common(root, is_root=True)
     return root, group(root)
 
 
@@ -68,7 +68,7 @@ def command(
     """
     made = commands.add_parser(name, help=summary, description=summary)
     made.set_defaults(handler=handler)
-    _add_common(made, is_root=False)
+    add_common(made, is_root=False)
     if changes or destroys:
         made.add_argument("--dry-run", action="store_true", help="only say what would be done")
     if destroys:
@@ -87,7 +87,9 @@ class _Version(argparse.Action):
         raise SystemExit(0)
 
 
-def _add_common(target: Parser, *, is_root: bool) -> None:
+def add_common(target: Parser, *, is_root: bool) -> None:
+    """Declare the options that all commands have."""
+
     # Every command takes these before and after its name; only the root has defaults, because a
     # subcommand's default would undo what was given before its name.
     def default(value: Any) -> Any:

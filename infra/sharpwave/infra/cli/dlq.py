@@ -9,9 +9,9 @@ from sharpwave.infra.cli.settings import confirm, deployment
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
     from sharpwave.infra.connection import Deployment
-    from sharpwave.infra.dead_letters import Choice
-    from sharpwave.infra.mailbox import Letter
-    from sharpwave.infra.parked import Parked
+    from sharpwave.infra.operate.dead_letters import Choice
+    from sharpwave.infra.operate.mailbox import Letter
+    from sharpwave.infra.operate.parked import Parked
 
 PARKED = "parked"
 
@@ -47,8 +47,8 @@ def _add_limits(target: Parser) -> None:
 
 
 def _list(args: Arguments) -> Answer:
-    from sharpwave.infra.dead_letters import list_groups
-    from sharpwave.infra.parked import list_parked
+    from sharpwave.infra.operate.dead_letters import list_groups
+    from sharpwave.infra.operate.parked import list_parked
 
     place = deployment(args)
     groups = list_groups(place)
@@ -66,7 +66,7 @@ def _list(args: Arguments) -> Answer:
 
 
 def _show(args: Arguments) -> Answer:
-    from sharpwave.infra.dead_letters import peek, queue_of
+    from sharpwave.infra.operate.dead_letters import peek, queue_of
 
     if args.queue == PARKED:
         return _show_parked(args)
@@ -78,7 +78,7 @@ def _show(args: Arguments) -> Answer:
 def _show_parked(args: Arguments) -> Answer:
     from itertools import islice
 
-    from sharpwave.infra.parked import list_parked
+    from sharpwave.infra.operate.parked import list_parked
 
     records = list(islice(list_parked(deployment(args)), args.limit))
     text = "\n\n".join(
@@ -97,8 +97,8 @@ def _times(record: "Parked") -> str:
 
 
 def _redrive(args: Arguments) -> Answer:
-    from sharpwave.infra import dead_letters
     from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate import dead_letters
 
     if args.queue == PARKED:
         raise Misused("parked records have no queue to go back to; use `sharpwave dlq retry`")
@@ -112,8 +112,8 @@ def _redrive(args: Arguments) -> Answer:
 
 
 def _discard(args: Arguments) -> Answer:
-    from sharpwave.infra import dead_letters
     from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate import dead_letters
 
     if not (args.id or args.error or args.all or args.max):
         raise Misused("say which: --id, --error, --max or --all")
@@ -131,7 +131,7 @@ def _discard(args: Arguments) -> Answer:
 
 
 def _discard_parked(args: Arguments) -> Answer:
-    from sharpwave.infra.parked import discard
+    from sharpwave.infra.operate.parked import discard
 
     place = deployment(args)
     chosen = _chosen_parked(args, place)
@@ -142,8 +142,8 @@ def _discard_parked(args: Arguments) -> Answer:
 
 
 def _retry(args: Arguments) -> Answer:
-    from sharpwave.infra.parked import retry
-    from sharpwave.infra.parked_feed import RecordFeed
+    from sharpwave.infra.operate.parked import retry
+    from sharpwave.infra.operate.parked_feed import RecordFeed
 
     place = deployment(args)
     chosen = _chosen_parked(args, place)
@@ -154,7 +154,7 @@ def _retry(args: Arguments) -> Answer:
 
 
 def _chosen_parked(args: Arguments, place: "Deployment") -> "list[Parked]":
-    from sharpwave.infra.parked import choose, list_parked
+    from sharpwave.infra.operate.parked import choose, list_parked
 
     chosen = choose(place, args.id) if args.id else list(list_parked(place))
     wanted = (args.error or "").lower()
@@ -163,7 +163,7 @@ def _chosen_parked(args: Arguments, place: "Deployment") -> "list[Parked]":
 
 
 def _choice(args: Arguments) -> "Choice":
-    from sharpwave.infra.dead_letters import Choice
+    from sharpwave.infra.operate.dead_letters import Choice
 
     return Choice(ids=frozenset(args.id), error=args.error, limit=args.max)
 
@@ -175,7 +175,7 @@ def _told(args: Arguments, queue: str, number: int, done: str) -> Answer:
 
 
 def _letter_data(letter: "Letter") -> dict[str, Any]:
-    from sharpwave.infra.dead_letters import reason_of
+    from sharpwave.infra.operate.dead_letters import reason_of
 
     return {
         "message_id": letter.message_id,
@@ -188,7 +188,7 @@ def _letter_data(letter: "Letter") -> dict[str, Any]:
 
 
 def _letter_text(letter: "Letter") -> str:
-    from sharpwave.infra.dead_letters import reason_of
+    from sharpwave.infra.operate.dead_letters import reason_of
 
     head = f"{letter.message_id}  sent {when(letter.sent_at)}  received {letter.receives} times"
     return f"{head}\n  {reason_of(letter)}\n  {letter.body[:500]}"

@@ -16,7 +16,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _doctor(args: Arguments) -> Answer:
-    from sharpwave.infra.doctor import examine, is_healthy
+    from sharpwave.infra.operate.doctor import examine, is_healthy
 
     found = examine(deployment(args))
     healthy = is_healthy(found)

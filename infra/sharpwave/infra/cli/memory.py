@@ -25,7 +25,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _recall(args: Arguments) -> Answer:
-    from sharpwave.infra.memory_admin import KINDS, recall
+    from sharpwave.infra.operate.memory import KINDS, recall
 
     kinds = tuple(args.kind or KINDS)
     found = recall(deployment(args), args.agent_id, kinds=kinds, limit=args.limit)

@@ -9,7 +9,7 @@ from sharpwave.infra.cli.settings import deployment, number
 
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
-    from sharpwave.infra.patterns_admin import PatternView
+    from sharpwave.infra.operate.patterns import PatternView
 
 
 def add(commands: "Subparsers") -> None:
@@ -26,7 +26,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _list(args: Arguments) -> Answer:
-    from sharpwave.infra.patterns_admin import list_patterns
+    from sharpwave.infra.operate.patterns import list_patterns
 
     views = list_patterns(deployment(args), agent_id=args.agent, domain=args.domain)
     rows = [
@@ -47,7 +47,7 @@ def _list(args: Arguments) -> Answer:
 
 
 def _show(args: Arguments) -> Answer:
-    from sharpwave.infra.patterns_admin import show_pattern
+    from sharpwave.infra.operate.patterns import show_pattern
 
     view = show_pattern(deployment(args), args.pattern_id, args.owner)
     row = view.row
@@ -69,7 +69,7 @@ def _show(args: Arguments) -> Answer:
 
 
 def _import(args: Arguments) -> Answer:
-    from sharpwave.infra.pattern_import import Timing, import_patterns, read_definitions
+    from sharpwave.infra.operate.pattern_import import Timing, import_patterns, read_definitions
 
     timing = Timing(
         clock_skew_s=number("SHARPWAVE_CLOCK_SKEW_S", 5),

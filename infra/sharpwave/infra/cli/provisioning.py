@@ -8,7 +8,7 @@ from sharpwave.infra.cli.settings import confirm, deployment
 
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
-    from sharpwave.infra.provision import Provisioned
+    from sharpwave.infra.provision.deployment import Provisioned
 
 
 def add(commands: "Subparsers") -> None:
@@ -18,13 +18,13 @@ def add(commands: "Subparsers") -> None:
 
 
 def _provision(args: Arguments) -> Answer:
-    from sharpwave.infra.provision import provision
+    from sharpwave.infra.provision.deployment import provision
 
     return told(provision(deployment(args), dry_run=args.dry_run), dry_run=args.dry_run)
 
 
 def _destroy(args: Arguments) -> Answer:
-    from sharpwave.infra.provision import destroy
+    from sharpwave.infra.provision.deployment import destroy
 
     place = deployment(args)
     planned = destroy(place, dry_run=True)

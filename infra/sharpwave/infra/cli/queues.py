@@ -21,7 +21,7 @@ def add(commands: "Subparsers") -> None:
 
 
 def _queues(args: Arguments) -> Answer:
-    from sharpwave.infra.queues_admin import faulty, list_queues
+    from sharpwave.infra.operate.queues import faulty, list_queues
 
     views = list_queues(deployment(args))
     rows = [
@@ -41,7 +41,7 @@ def _queues(args: Arguments) -> Answer:
 
 
 def _pause(args: Arguments) -> Answer:
-    from sharpwave.infra.queues_admin import pause
+    from sharpwave.infra.operate.queues import pause
 
     place = deployment(args)
     changed = pause(place, args.queue, reason=args.reason, dry_run=args.dry_run)
@@ -49,7 +49,7 @@ def _pause(args: Arguments) -> Answer:
 
 
 def _resume(args: Arguments) -> Answer:
-    from sharpwave.infra.queues_admin import resume
+    from sharpwave.infra.operate.queues import resume
 
     changed = resume(deployment(args), args.queue, dry_run=args.dry_run)
     return _told(args, changed, "resumed", "was not paused")

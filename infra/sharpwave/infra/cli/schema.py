@@ -47,7 +47,7 @@ def _written(folder: Path) -> list[str]:
 
 
 def _check(args: Arguments) -> Answer:
-    from sharpwave.infra.record_check import faults_of, read_record, read_text
+    from sharpwave.infra.operate.record_check import faults_of, read_record, read_text
     from sharpwave.workers.settings import Settings
 
     record = read_record(read_text(args.file, sys.stdin))

@@ -9,8 +9,8 @@ from sharpwave.infra.cli.settings import deployment
 
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
-    from sharpwave.infra.signals_admin import Arrival
-    from sharpwave.infra.trace import Life
+    from sharpwave.infra.operate.signals import Arrival
+    from sharpwave.infra.operate.trace import Life
 
 
 def add(commands: "Subparsers") -> None:
@@ -55,7 +55,7 @@ def _add_send(commands: "Subparsers") -> None:
 
 
 def _send(args: Arguments) -> Answer:
-    from sharpwave.infra.signals_admin import Draft, send
+    from sharpwave.infra.operate.signals import Draft, send
 
     draft = Draft(
         source_agent=args.source,
@@ -104,7 +104,7 @@ def _object(option: str, text: str) -> dict[str, Any]:
 
 def _inbox(args: Arguments) -> Answer:
     from sharpwave.infra.errors import Misused
-    from sharpwave.infra.signals_admin import peek, receive, with_payloads
+    from sharpwave.infra.operate.signals import peek, receive, with_payloads
 
     if args.ack and not args.receive:
         raise Misused("--ack goes with --receive; `sharpwave ack` ends a single delivery")
@@ -183,7 +183,7 @@ def _body(arrival: "Arrival") -> str:
 
 
 def _ack(args: Arguments) -> Answer:
-    from sharpwave.infra.signals_admin import acknowledge
+    from sharpwave.infra.operate.signals import acknowledge
 
     done = acknowledge(
         deployment(args),
@@ -199,8 +199,8 @@ def _ack(args: Arguments) -> Answer:
 
 
 def _trace(args: Arguments) -> Answer:
-    from sharpwave.infra.signal_search import Search
-    from sharpwave.infra.trace import trace
+    from sharpwave.infra.operate.signal_search import Search
+    from sharpwave.infra.operate.trace import trace
 
     search = Search(
         signal_id=args.signal_id,

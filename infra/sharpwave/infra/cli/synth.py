@@ -24,7 +24,7 @@ def _synth(args: Arguments) -> Answer:
     import json
 
     from sharpwave.infra.connection import check_prefix
-    from sharpwave.infra.template import template
+    from sharpwave.infra.provision.template import template
 
     prefix = os.environ.get("SHARPWAVE_PREFIX", "") if args.prefix is None else args.prefix
     check_prefix(prefix)

@@ -12,9 +12,9 @@ from sharpwave.infra.cli.settings import deployment
 
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Parser, Subparsers
-    from sharpwave.infra.embedded import Backend
-    from sharpwave.infra.stack import Stack
-    from sharpwave.workers.learning.statistics import Report
+    from sharpwave.infra.local import Backend
+    from sharpwave.infra.local.stack import Stack
+    from sharpwave.workers.patterns.statistics import Report
 
 
 def add(commands: "Subparsers") -> None:
@@ -60,8 +60,8 @@ def _add_archive(target: "Parser") -> None:
 
 def _up(args: Arguments) -> Answer:
     need("local")
-    from sharpwave.infra.stack import Stack, StackOptions, set_aside
-    from sharpwave.infra.upkeep import Upkeep, tell, until_signalled
+    from sharpwave.infra.local.stack import Stack, StackOptions, set_aside
+    from sharpwave.infra.local.upkeep import Upkeep, tell, until_signalled
 
     folder = Path(args.folder or ".sharpwave")
     if not args.state and args.backend != "external":
@@ -93,8 +93,8 @@ def end_of_state(args: Arguments) -> str:
 
 
 def _backend(args: Arguments) -> "Backend":
-    from sharpwave.infra.embedded import EmbeddedBackend, open_backend
     from sharpwave.infra.errors import Misused
+    from sharpwave.infra.local import EmbeddedBackend, open_backend
 
     if args.backend == "embedded":
         state = Path(args.state).resolve() if args.state else None
@@ -129,7 +129,7 @@ def _announce(args: Arguments, stack: "Stack") -> None:
 
 def _pump(args: Arguments) -> Answer:
     need("workers")
-    from sharpwave.infra.pumping import run_pump
+    from sharpwave.infra.local.pumping import run_pump
 
     _pass_on(args)
     deployment(args).check()
@@ -139,7 +139,7 @@ def _pump(args: Arguments) -> Answer:
 def _run(args: Arguments) -> Answer:
     need("workers")
     from sharpwave.infra.errors import Misused
-    from sharpwave.infra.stack import worker_argv
+    from sharpwave.infra.local.stack import worker_argv
     from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 
     if args.queue not in WORK_QUEUE_NAMES:
@@ -160,7 +160,7 @@ def _pass_on(args: Arguments) -> None:
 
 
 def _list(args: Arguments) -> Answer:
-    from sharpwave.infra.workforce import list_workers
+    from sharpwave.infra.operate.workforce import list_workers
 
     views = list_workers(deployment(args))
     rows = [
@@ -179,7 +179,7 @@ def _list(args: Arguments) -> Answer:
 
 
 def _scale(args: Arguments) -> Answer:
-    from sharpwave.infra.workforce import parse_wishes, want
+    from sharpwave.infra.operate.workforce import parse_wishes, want
 
     wishes = parse_wishes(args.wishes)
     want(deployment(args), wishes, dry_run=args.dry_run)
@@ -189,7 +189,7 @@ def _scale(args: Arguments) -> Answer:
 
 
 def _reconcile(args: Arguments) -> Answer:
-    from sharpwave.infra.reconciling import reconcile_tables
+    from sharpwave.infra.operate.reconciling import reconcile_tables
 
     counts = reconcile_tables(deployment(args), args.tables, dry_run=args.dry_run)
     done = "would be fed" if args.dry_run else "fed"
@@ -198,7 +198,7 @@ def _reconcile(args: Arguments) -> Answer:
 
 
 def _verify(args: Arguments) -> Answer:
-    from sharpwave.infra.verify import WAIT_S, verify
+    from sharpwave.infra.operate.verify import WAIT_S, verify
 
     archive = _archive(args)
     wait_s = WAIT_S if args.wait is None else args.wait
@@ -219,8 +219,8 @@ def _verify(args: Arguments) -> Answer:
 
 
 def _replay(args: Arguments) -> Answer:
-    from sharpwave.infra.pattern_import import read_definitions
-    from sharpwave.infra.replay import replay
+    from sharpwave.infra.operate.pattern_import import read_definitions
+    from sharpwave.infra.operate.replay import replay
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
     found = replay(deployment(args), _archive(args), until=args.until, definitions=definitions)

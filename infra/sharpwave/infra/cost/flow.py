@@ -9,9 +9,7 @@ from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Payer, Use
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.learning.elements import ELEMENT_BYTES
-from sharpwave.workers.learning.slots import CLOSE_AT
-from sharpwave.workers.low_water import LOTS
+from sharpwave.workers.memory.low_water import LOTS
 from sharpwave.workers.metering.sizes import (
     PAYLOAD_BLOCK,
     READ_BLOCK,
@@ -19,7 +17,9 @@ from sharpwave.workers.metering.sizes import (
     read_units,
     write_units,
 )
-from sharpwave.workers.router import DELIVER, LEARN, MIRROR
+from sharpwave.workers.patterns.elements import ELEMENT_BYTES
+from sharpwave.workers.patterns.slots import CLOSE_AT
+from sharpwave.workers.router.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
 #: Bytes of stored items beside the payload, as the pipeline writes them.

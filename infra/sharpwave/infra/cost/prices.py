@@ -49,7 +49,7 @@ def load_prices(region: str = DEFAULT_REGION) -> PriceFile:
     Raises:
         Misused: there is no price file for it.
     """
-    folder = files("sharpwave.infra") / "prices"
+    folder = files("sharpwave.infra.cost")
     path = folder / f"{region}.json"
     if not path.is_file():
         known = sorted(each.name.removesuffix(".json") for each in folder.iterdir())

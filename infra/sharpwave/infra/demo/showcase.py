@@ -16,14 +16,14 @@ from sharpwave.infra.demo.ports import Pipeline
 from sharpwave.infra.demo.report import Verification, build
 from sharpwave.infra.demo.run import Observe, replay
 from sharpwave.infra.demo.strategies import MAY_BROADCAST
-from sharpwave.infra.embedded import EmbeddedBackend
-from sharpwave.infra.embedded.environment import ensure_data
-from sharpwave.infra.embedded.ports import LOCAL_CREDENTIALS, REGION
-from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.pattern_import import Timing, import_patterns
-from sharpwave.infra.stack import Stack, StackOptions
-from sharpwave.infra.verify import verify
-from sharpwave.infra.workforce import worker_calls
+from sharpwave.infra.local import EmbeddedBackend
+from sharpwave.infra.local.environment import ensure_data
+from sharpwave.infra.local.ports import LOCAL_CREDENTIALS, REGION
+from sharpwave.infra.local.stack import Stack, StackOptions
+from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.operate.pattern_import import Timing, import_patterns
+from sharpwave.infra.operate.verify import verify
+from sharpwave.infra.operate.workforce import worker_calls
 from sharpwave.producers import Agent
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES

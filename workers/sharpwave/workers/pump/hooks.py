@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sharpwave.workers.outgoing import StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord
 
 
 @dataclass(frozen=True, slots=True)

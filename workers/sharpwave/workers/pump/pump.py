@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sharpwave.workers.outgoing import Route
 from sharpwave.workers.pump.checkpoints import Checkpoints
 from sharpwave.workers.pump.hooks import Hooks, Progress
 from sharpwave.workers.pump.sender import Sender
@@ -13,6 +12,7 @@ from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.pump.table import TablePump
 from sharpwave.workers.pump.ticker import Tick, Ticker
+from sharpwave.workers.work.outgoing import Route
 
 #: A tick comes again anyway, so it is given up soon.
 _TICK_ATTEMPTS = 3

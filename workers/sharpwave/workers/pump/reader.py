@@ -11,10 +11,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.outgoing import StreamRecord
 from sharpwave.workers.pump.checkpoints import CLOSED, TRIM_HORIZON
 from sharpwave.workers.pump.errors import ShardGone, StreamTrimmed, error_code
 from sharpwave.workers.pump.settings import PumpSettings
+from sharpwave.workers.work.outgoing import StreamRecord
 
 AFTER = "AFTER_SEQUENCE_NUMBER"
 

@@ -9,10 +9,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sharpwave.schemas.queues import is_final
-from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.pump.errors import SendAbandoned, UnknownQueue, error_code
 from sharpwave.workers.pump.pace import Backoff
 from sharpwave.workers.pump.settings import SenderSettings
+from sharpwave.workers.work.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 

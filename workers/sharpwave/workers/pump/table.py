@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sharpwave.workers.outgoing import Outgoing, Route, StreamRecord
 from sharpwave.workers.pump.checkpoints import TRIM_HORIZON, Bookmarks, Checkpoints
 from sharpwave.workers.pump.errors import SendAbandoned, ShardGone, StreamTrimmed
 from sharpwave.workers.pump.hooks import Hooks, Progress
 from sharpwave.workers.pump.lineage import Lane, Lineage
 from sharpwave.workers.pump.pace import Backoff, Pace
 from sharpwave.workers.pump.reader import Page, ShardReader
-from sharpwave.workers.pump.routing import route_page
 from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
+from sharpwave.workers.router.route_page import route_page
+from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
 
 log = logging.getLogger(__name__)
 

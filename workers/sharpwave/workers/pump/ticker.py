@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sharpwave.workers.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import Outgoing
 
 log = logging.getLogger(__name__)
 

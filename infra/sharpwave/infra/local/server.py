@@ -1,0 +1,209 @@
+"""A backend that is one local server process on a port of the loopback interface."""
+
+import http.client
+import os
+import shutil
+import socket
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
+
+from sharpwave.infra.local.child import Child, tail
+from sharpwave.infra.local.errors import BackendDown, PortTaken
+from sharpwave.infra.local.ports import local_environment
+
+HOST = "127.0.0.1"
+POLL_S = 0.01
+PORT_TRIES = 3
+PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""All that a server sees of the caller's environment: what it takes to run a program."""
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Say whether nobody listens on a port; one closed just now is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def answers(port: int, path: str) -> bool:
+    """Say whether a GET of `path` succeeds within a second."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=1.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class LocalServer(ABC):
+    """Starts, checks and stops one server process; subclasses say which.
+
+    The process sees an environment of its own with nothing of the caller's AWS settings, and ends
+    with the caller however the caller ends.
+
+    Args:
+        port: where to listen; without it, a free one, which `restart` keeps.
+        log: its outputs are appended here; without it, to a file that goes when it stops.
+        ready_within_s: how long it may take to answer.
+    """
+
+    name: ClassVar[str]
+    health_path: ClassVar[str]
+    grace_s: ClassVar[float] = 5.0
+
+    def __init__(
+        self, *, port: int | None = None, log: Path | None = None, ready_within_s: float = 30.0
+    ) -> None:
+        self._wanted_port = port
+        self._port: int | None = None
+        self._log = log
+        self._ready_within_s = ready_within_s
+        self._child: Child | None = None
+        self._scratch: Path | None = None
+
+    @abstractmethod
+    def command(self, port: int) -> list[str]:
+        """The command that listens on `port` of the loopback interface.
+
+        Raises:
+            BackendUnavailable: what it needs is missing on this machine.
+        """
+
+    def variables(self, port: int) -> Mapping[str, str]:
+        """The server's own environment variables, none unless a subclass has some."""
+        return {}
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it answers; see `Backend`."""
+        if self._port is None:
+            raise RuntimeError(f"backend {self.name!r} was not started; call start() first")
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """AWS's own variables for a process that shall use it; see `Backend`."""
+        return local_environment(self.endpoint_url)
+
+    @property
+    def pid(self) -> int | None:
+        """The process group it runs in, or None."""
+        return self._child.pid if self._child and self.alive() else None
+
+    def alive(self) -> bool:
+        """Say whether its process runs."""
+        return self._child is not None and self._child.poll() is None
+
+    def start(self) -> Self:
+        """Start it and wait until it answers; see `Backend`."""
+        if self.alive():
+            return self
+        self.stop()
+        wanted = self._wanted_port or self._port
+        if wanted is not None:
+            self._listen(wanted)
+            return self
+        for tries_left in reversed(range(PORT_TRIES)):
+            try:
+                self._listen(free_port())
+            except PortTaken:  # by another process between our look and our server's
+                if not tries_left:
+                    raise
+            else:
+                break
+        return self
+
+    def stop(self) -> None:
+        """Stop it, by force after a grace, and remove what it kept for itself."""
+        if self._child is not None:
+            self._child.stop()
+            self._child = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def restart(self) -> None:
+        """Stop it and start it again on the same port."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """Kill it at once, as a crash would."""
+        if self._child is not None:
+            self._child.kill()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _listen(self, port: int) -> None:
+        if not is_free(port):
+            raise PortTaken(port)
+        self._scratch = Path(tempfile.mkdtemp(prefix=f"sharpwave-{self.name}-"))
+        log = self._log or self._scratch / "server.log"
+        try:
+            argv, env = self.command(port), self._process_environment(port)
+            self._child = Child(argv, env=env, log=log, grace_s=self.grace_s)
+            self._await_ready(port, log)
+        except BaseException:
+            self.stop()
+            raise
+        self._port = port
+
+    def _await_ready(self, port: int, log: Path) -> None:
+        deadline = time.monotonic() + self._ready_within_s
+        while self._child is not None:
+            # Asked in this order, an answer from a stranger on the same port does not count.
+            answered = answers(port, self.health_path)
+            code = self._child.poll()
+            if code is not None:
+                if not is_free(port):
+                    raise PortTaken(port)
+                raise BackendDown(
+                    self.name, f"ended while starting, exit code {code}", log_tail=tail(log)
+                )
+            if answered:
+                return
+            if time.monotonic() > deadline:
+                what = f"did not answer {self.health_path} in {self._ready_within_s:g} s"
+                raise BackendDown(self.name, what, log_tail=tail(log))
+            time.sleep(POLL_S)
+
+    def _process_environment(self, port: int) -> dict[str, str]:
+        scratch = str(self._scratch)
+        return {
+            **{key: os.environ[key] for key in PASSED_ON if key in os.environ},
+            "LANG": "C.UTF-8",
+            # A home of its own hides the caller's ~/.aws; temporary files go when it stops.
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "PYTHONUNBUFFERED": "1",
+            **self.variables(port),
+        }

@@ -1,0 +1,209 @@
+"""The whole system on this machine: backend, tables, queues, pump, a worker service per queue."""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from sharpwave.infra.connection import Deployment, connect
+from sharpwave.infra.errors import OperationFailed
+from sharpwave.infra.local import Backend
+from sharpwave.infra.local.processes import Backoff, Change, Service, Supervisor
+from sharpwave.infra.operate.agents import Wishes, add_agent
+from sharpwave.infra.operate.items import Items
+from sharpwave.infra.provision.deployment import provision
+from sharpwave.schemas import keys
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.schemas.tables import PIPELINE, STREAMED
+
+WORKERS_STAGE, PUMP_STAGE = 1, 2
+#: Workers finish what they began; less than the time the supervisor waits before it kills.
+DRAIN_S, GRACE_S = 8.0, 12.0
+READY_WITHIN_S = 60.0
+#: After a lost call botocore tries again in tens of milliseconds, not in up to a second: what it
+#: does by default from 1.44 on. Source: AWS, "Updated default retry behavior for AWS SDKs".
+QUICK_RETRIES = {"AWS_NEW_RETRIES_2026": "true"}
+
+
+class StackNotReady(OperationFailed):
+    """A part of the stack did not come up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackOptions:
+    """What a local stack is told.
+
+    Attributes:
+        agents: agents to register, so that their queues exist.
+        prefix: goes before each physical name.
+        processes: worker processes of each queue.
+        threads: worker threads of each process.
+        tick_s: how often sweeps and figures run, in seconds.
+        settings: further `SHARPWAVE_*` variables for pump and workers.
+        folder: where logs and the archive go; a temporary one if absent.
+        broadcasters: those of the agents that may address everyone.
+        backoff: how long a process that died is waited with.
+    """
+
+    agents: Sequence[str] = ()
+    broadcasters: frozenset[str] = frozenset()
+    prefix: str = ""
+    processes: int = 1
+    threads: int = 8
+    tick_s: float = 5.0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Stack:
+    """A running system; a context manager that leaves no process behind."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        options: StackOptions | None = None,
+        *,
+        report: Callable[[Change], None] = lambda _: None,
+    ) -> None:
+        """Run on `backend`; `report` is told when a process starts, dies or stops."""
+        self.backend = backend
+        self.options = options or StackOptions()
+        self._report = report
+        self._exit = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start everything and wait until each part has shown a sign of life.
+
+        Raises:
+            StackNotReady: a part did not come up in time; nothing is left running.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self._exit.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the pump, drain the workers, stop the backend."""
+        self._exit.close()
+
+    @property
+    def archive(self) -> str:
+        """Give the URL of the archive."""
+        return self.environment["SHARPWAVE_ARCHIVE"]
+
+    def _start(self) -> None:
+        options = self.options
+        scratch = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="sharpwave-")))
+        self.folder = (options.folder or scratch).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._exit.enter_context(self.backend)
+        self.environment = self._environment()
+        self.deployment = connect(self.environment, prefix=options.prefix)
+        self._provision(self.deployment)
+        self.supervisor = Supervisor(self.services(), report=self._report, backoff=options.backoff)
+        self._exit.enter_context(self.supervisor)
+        self._wait_ready()
+
+    def _provision(self, deployment: Deployment) -> None:
+        provision(deployment)
+        for agent in self.options.agents:
+            add_agent(deployment, agent, Wishes(may_broadcast=agent in self.options.broadcasters))
+
+    def services(self) -> list[Service]:
+        """List the processes: one worker service per queue, and the pump."""
+        workers = [
+            self._service(
+                name,
+                worker_argv(name, processes=self.options.processes, threads=self.options.threads),
+                WORKERS_STAGE,
+            )
+            for name in WORK_QUEUE_NAMES
+        ]
+        pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
+        return [*workers, self._service("pump", pump, PUMP_STAGE)]
+
+    def _service(self, name: str, argv: Sequence[str], stage: int) -> Service:
+        return Service(
+            name=name,
+            argv=argv,
+            env=self.environment,
+            log=self.folder / f"{name}.log",
+            grace_s=GRACE_S,
+            stage=stage,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        options = self.options
+        return {
+            **kept,
+            **self.backend.environment,
+            **QUICK_RETRIES,
+            "SHARPWAVE_WRITES": writes_on(self.backend.name),
+            "SHARPWAVE_PREFIX": options.prefix,
+            "SHARPWAVE_ARCHIVE": (self.folder / "archive").as_uri(),
+            "SHARPWAVE_TICK_S": str(options.tick_s),
+            "SHARPWAVE_THREADS": str(options.threads),
+            **options.settings,
+        }
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while missing := self.missing():
+            if time.monotonic() > deadline:
+                raise StackNotReady(
+                    f"{', '.join(sorted(missing))} showed no sign of life in"
+                    f" {READY_WITHIN_S:.0f} s; read the logs in {self.folder}"
+                )
+            time.sleep(0.05)
+
+    def missing(self) -> set[str]:
+        """Name the parts that have not shown a sign of life yet."""
+        rows = Items(self.deployment).query(PIPELINE, keys.heartbeat("").pk)
+        alive: set[str] = set()
+        for row in rows:
+            name = str(row["SK"])
+            alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
+        return ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+
+
+def writes_on(backend: str) -> Literal["batched", "single"]:
+    """Say how workers must write.
+
+    moto's BatchExecuteStatement ignores conditions, and LocalStack's makes no stream records.
+    """
+    return "single" if backend.startswith(("moto", "localstack")) else "batched"
+
+
+def set_aside(archive: Path) -> Path | None:
+    """Move an archive of earlier tables out of the way; gives its new place, if there was one.
+
+    Tables that live only as long as their backend must not be verified against older ones.
+    """
+    if not archive.exists():
+        return None
+    moved = archive.with_name(f"{archive.name}-until-{time.strftime('%Y%m%dT%H%M%S')}")
+    archive.rename(moved)
+    return moved
+
+
+def worker_argv(queue: str, *, processes: int, threads: int) -> list[str]:
+    """Give the command that runs the workers of one queue."""
+    counts = ["--processes", str(processes), "--threads", str(threads)]
+    drain = ["--worker-shutdown-timeout", str(int(DRAIN_S * 1000))]
+    build = ["dramatiq", "sharpwave.workers.main:build", "--queues", queue]
+    return [sys.executable, "-m", *build, *counts, *drain]

@@ -1,0 +1,280 @@
+"""The agents of a deployment: their registrations and their inbox queues."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pydantic import ValidationError
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.operate.giving_up import GivingUp
+from sharpwave.infra.operate.items import Item, Items
+from sharpwave.infra.operate.mailbox import Depth, depth_of
+from sharpwave.infra.provision import queue_setup
+from sharpwave.infra.provision.deployment import Provisioned, carry_out
+from sharpwave.infra.provision.steps import Action, Finding, Step
+from sharpwave.schemas import keys, queues
+from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.records import Registration
+from sharpwave.schemas.tables import PIPELINE, STATE, TABLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What an agent's registration should say; None leaves an attribute as it is."""
+
+    subscriptions: Sequence[str] | None = None
+    may_broadcast: bool | None = None
+    accepts_from: Sequence[str] | None = None
+    signals_per_minute: int | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """Give what was wished for as attributes of the registration."""
+        values = {
+            "subscriptions": None if self.subscriptions is None else sorted(self.subscriptions),
+            "may_broadcast": self.may_broadcast,
+            "accepts_from": None if self.accepts_from is None else sorted(self.accepts_from),
+            "signals_per_minute": self.signals_per_minute,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentView:
+    """One agent: what it registered and how its inbox stands (None without a queue).
+
+    One that is neither registered nor removed wrote something without ever registering.
+    """
+
+    agent_id: str
+    registered: bool
+    removed: bool
+    registration: Item
+    inbox: Depth | None
+    dlq: Depth | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What the removal of an agent did, and why its queue was kept, if it was.
+
+    Attributes:
+        steps: what was done, in words.
+        closed: open deliveries that ended as FAILED, reason `agent_removed`.
+        deleted: items deleted of each table.
+        kept_queue: why the queue was kept.
+    """
+
+    steps: tuple[str, ...]
+    closed: int = 0
+    deleted: Mapping[str, int] = field(default_factory=dict)
+    kept_queue: str | None = None
+
+
+def add_agent(
+    deployment: Deployment, agent_id: str, wishes: Wishes | None = None, *, dry_run: bool = False
+) -> Provisioned:
+    """Register an agent and make its inbox queue with a dead-letter queue.
+
+    Safe to repeat; what was registered before and is not wished otherwise stays.
+
+    Raises:
+        Misused: the id or a wish cannot be.
+    """
+    check_agent_id(agent_id)
+    findings: list[Finding] = list(queue_setup.queue_findings(deployment, queues.inbox(agent_id)))
+    # The queue comes first: as soon as workers know the agent, they send to it.
+    findings += _registration_steps(Items(deployment), agent_id, wishes or Wishes())
+    return carry_out(findings, dry_run=dry_run)
+
+
+def list_agents(deployment: Deployment) -> list[AgentView]:
+    """List all agents ever registered or seen, and what their inbox queues hold, by id."""
+    items = Items(deployment)
+    return [_view(deployment, items, entry) for entry in known_agents(items)]
+
+
+def known_agents(items: Items) -> list[Item]:
+    """Read the pipeline's list of agents ever registered, by `agent_id`."""
+    partition = keys.known_agent("a").pk
+    entries = items.query(PIPELINE, partition)
+    return [{**entry, "agent_id": entry["SK"]} for entry in entries]
+
+
+def remove_agent(
+    deployment: Deployment,
+    agent_id: str,
+    *,
+    purge: bool = False,
+    data: bool = False,
+    dry_run: bool = False,
+) -> Removed:
+    """Withdraw an agent's registration, and end what was under way to it.
+
+    Workers stop delivering to it within their cache's lifetime. Its queue goes too if it is empty
+    or `purge` is given. Its records stay unless `data` is given. Safe to repeat; what workers
+    wrote meanwhile is then found.
+
+    Raises:
+        Missing: no such agent is known, and `data` is not asked for.
+    """
+    check_agent_id(agent_id)
+    items = Items(deployment)
+    inbox = queues.inbox(agent_id)
+    depths = [_depth(deployment, name) for name in (inbox.name, inbox.dlq)]
+    entry = items.get(PIPELINE, keys.known_agent(agent_id))
+    registration = items.get(STATE, keys.registration(agent_id))
+    if entry is None and registration is None and depths == [None, None] and not data:
+        raise Missing(f"agent {agent_id!r} is not known; `sharpwave agents ls` lists all")
+    steps = []
+    if registration or (entry and entry.get("registered") is not False):
+        steps.append("withdraw the registration")
+        if not dry_run:
+            _withdraw(items, agent_id)
+    # Only now: a worker that still wrote a row for it finds that the registration is gone.
+    closed = _close(deployment, agent_id, dry_run=dry_run)
+    if closed:
+        steps.append(f"end {closed} open deliveries as agent_removed")
+    deleted: dict[str, int] = {}
+    if data:
+        for table in TABLES:
+            deleted[table.name] = _delete_items(items, table.name, agent_id, dry_run=dry_run)
+        steps += [f"delete {count} items of {name}" for name, count in deleted.items() if count]
+    held = sum(depth.total for depth in depths if depth)
+    if held and not purge:
+        kept = f"{inbox.name} and its dead letters hold {held} messages; --purge deletes them"
+        return Removed(steps=tuple(steps), closed=closed, deleted=deleted, kept_queue=kept)
+    for name, depth in zip((inbox.name, inbox.dlq), depths, strict=True):
+        if depth is not None:
+            steps.append(f"delete queue {deployment.name(name)}")
+            if not dry_run:
+                queue_setup.delete(deployment, name)
+    return Removed(steps=tuple(steps), closed=closed, deleted=deleted)
+
+
+def check_agent_id(agent_id: str) -> None:
+    """Refuse what cannot name an agent.
+
+    Raises:
+        Misused: the id has other characters, is too long, or has digits only.
+    """
+    if not is_agent_id(agent_id):
+        text = f"{agent_id!r} cannot name an agent; use 1 to 40 of a-z, 0-9 and inner '-'"
+        raise Misused(text)
+    if keys.is_shard(agent_id):
+        text = (
+            f"{agent_id!r} cannot name an agent: in the key of a signal, signal#TYPE#{agent_id},"
+            " digits alone are a shard of its type; add a letter"
+        )
+        raise Misused(text)
+
+
+def _registration_steps(items: Items, agent_id: str, wishes: Wishes) -> Iterator[Step]:
+    found = items.get(STATE, keys.registration(agent_id))
+    wanted = _registration(agent_id, found, wishes)
+    if wanted != found:
+        run = partial(items.put, STATE, wanted)
+        action: Action = "create" if found is None else "mend"
+        yield Step(action, "agent", agent_id, "the registration", run)
+    entry = keys.known_agent(agent_id)
+    known = items.get(PIPELINE, entry)
+    if known is None or known.get("registered") is False:
+        run = partial(_list, items, agent_id, registered=True)
+        yield Step("create", "agent", agent_id, "an entry in the workers' list", run)
+
+
+def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
+    key = keys.registration(agent_id)
+    item = {
+        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
+        **key.item(),
+        "agent_id": agent_id,
+        **wishes.attributes(),
+    }
+    try:
+        Registration.model_validate(item)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
+    return item
+
+
+def _withdraw(items: Items, agent_id: str) -> None:
+    items.delete(STATE, keys.registration(agent_id))
+    _list(items, agent_id, registered=False)
+
+
+def _list(items: Items, agent_id: str, *, registered: bool) -> None:
+    """Say on the workers' list whether an agent is registered; what they noted there stays."""
+    entry, said = keys.known_agent(agent_id), {"registered": registered}
+    whole = {**entry.item(), "agent_id": agent_id, **said}
+    if not (items.update(PIPELINE, entry, said) or items.put_new(PIPELINE, whole)):
+        items.update(PIPELINE, entry, said)  # a worker put it there in between
+
+
+def _close(deployment: Deployment, agent_id: str, *, dry_run: bool) -> int:
+    giving_up = GivingUp(deployment)
+    if dry_run:
+        return sum(len(page) for page in giving_up.open_rows(agent_id))
+    return giving_up.inbox(agent_id)
+
+
+def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> int:
+    """Delete what is an agent's own in one table, or count it; reads the whole table."""
+    where = " OR ".join(f"contains({name}, :agent)" for name in ("PK", "SK", *_ABOUT))
+    request = {
+        "ConsistentRead": True,
+        "FilterExpression": where,
+        "ExpressionAttributeValues": {":agent": {"S": agent_id}},
+        "ProjectionExpression": ", ".join(("PK", "SK", *_ABOUT)),
+    }
+    count = 0
+    for page in items.pages("scan", table, request):
+        found = [item_from_wire(item) for item in page["Items"]]
+        mine = [_key(item) for item in found if _is_own(item, table, agent_id)]
+        count += len(mine)
+        if mine and not dry_run:
+            items.delete_all(table, mine)
+    return count
+
+
+#: Attributes by which the pipeline's items say of whose record they speak.
+_ABOUT = ("signal_pk", "record_pk")
+
+
+def _is_own(item: Item, table: str, agent_id: str) -> bool:
+    if _key(item) == keys.registration(agent_id):
+        return False  # withdrawn before, as a step of its own
+    if keys.is_agents(agent_id, _key(item)):
+        return True
+    # Rows that other agents hold of its signals are theirs, and lie in another table.
+    about = [str(item[name]) for name in _ABOUT if name in item] if table == PIPELINE else []
+    return any(keys.owner_of(pk) == agent_id for pk in about)
+
+
+def _key(item: Item) -> keys.Key:
+    return keys.Key(item["PK"], item["SK"])
+
+
+def _view(deployment: Deployment, items: Items, entry: Item) -> AgentView:
+    agent_id = entry["agent_id"]
+    inbox = queues.inbox(agent_id)
+    registration = items.get(STATE, keys.registration(agent_id))
+    return AgentView(
+        agent_id=agent_id,
+        registered=registration is not None,
+        removed=registration is None and entry.get("registered") is False,
+        registration=registration or {},
+        inbox=_depth(deployment, inbox.name),
+        dlq=_depth(deployment, inbox.dlq),
+    )
+
+
+def _depth(deployment: Deployment, name: str) -> Depth | None:
+    attributes = queue_setup.attributes_of(deployment, name)
+    return None if attributes is None else depth_of(attributes)

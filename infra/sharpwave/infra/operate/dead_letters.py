@@ -1,0 +1,204 @@
+"""Messages that could not be handled: looked at, sent back to where they failed, or discarded.
+
+SQS's own move task exists neither in the emulators nor for a part of a queue, so messages are
+received, sent and then deleted. A crash in between sends one again; handlers and inbox clients
+absorb that.
+"""
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.operate.giving_up import GivingUp
+from sharpwave.infra.operate.mailbox import Letter, Mailbox
+from sharpwave.infra.provision import queue_setup
+from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
+
+PEEK_HOLD_S = 30
+_PASS_HOLD_S = 120
+_LABELS = ("dead_letter_reason", "dead_letter_queue", "dead_letter_receives")
+_VARIABLE = re.compile(
+    r"(?<![\w.-])(?!base64\b)[A-Za-z0-9_.-]*\d[A-Za-z0-9_.-]*|'[^']*'|\"[^\"]*\""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Dead letters of one queue with one kind of error."""
+
+    queue: str
+    error: str
+    count: int
+    oldest_sent_at: float
+    example_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which dead letters are meant; without any limit all of them are."""
+
+    ids: frozenset[str] = frozenset()
+    error: str | None = None
+    limit: int | None = None
+
+    def holds(self, letter: Letter) -> bool:
+        """Say whether a message is meant; `error` is looked for in its reason."""
+        if self.ids and letter.message_id not in self.ids:
+            return False
+        return self.error is None or self.error.lower() in reason_of(letter).lower()
+
+
+def queue_of(name: str) -> str:
+    """Give the queue whose dead letters are meant by its own name or its dead-letter queue's.
+
+    Raises:
+        Misused: no queue has such a name.
+    """
+    queue = name.removesuffix(DLQ_SUFFIX)
+    if queue in WORK_QUEUE_NAMES or is_agent_id(queue.removeprefix("inbox-")):
+        return queue
+    known = ", ".join(WORK_QUEUE_NAMES)
+    raise Misused(f"{name!r} is no queue; there are {known}, and inbox-<agent_id>")
+
+
+def list_groups(deployment: Deployment, *, limit: int = 1000) -> list[Group]:
+    """Group the dead letters of every queue by error; reads at most `limit` of each queue."""
+    names = [*WORK_QUEUE_NAMES, *queue_setup.inbox_names(deployment)]
+    return [
+        group
+        for name in names
+        if queue_setup.attributes_of(deployment, name + DLQ_SUFFIX)
+        for group in group_letters(name, peek(deployment, name, limit=limit))
+    ]
+
+
+def peek(deployment: Deployment, queue: str, *, limit: int = 100) -> list[Letter]:
+    """Read dead letters and give them back at once; their receive count rises, nothing else.
+
+    Args:
+        deployment: where.
+        queue: the queue they failed in.
+        limit: most messages read.
+    """
+    box = Mailbox(deployment, queue + DLQ_SUFFIX)
+    found = min(limit, box.depth().ready)
+    letters: list[Letter] = []
+    try:
+        for batch in box.drain(limit=found, hold_s=PEEK_HOLD_S):
+            letters += batch
+    finally:
+        box.release(letters)
+    return letters
+
+
+def redrive(
+    deployment: Deployment,
+    queue: str,
+    choice: Choice,
+    *,
+    max_per_second: float | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Send dead letters back to the queue they failed in; gives their number.
+
+    Bodies and attributes stay as they are, without the labels of the dead-letter queue. Letters
+    which die again meanwhile are left for the next call.
+
+    Raises:
+        Rejected: the queue does not take them all back; those it took are gone from here.
+    """
+    target = Mailbox(deployment, queue)
+    source = Mailbox(deployment, queue + DLQ_SUFFIX)
+    moved = 0
+    for batch in _chosen(source, choice):
+        accepted = target.send([_unlabelled(letter) for letter in batch])
+        done = {letter.handle for letter in accepted}
+        source.delete([letter for letter in batch if letter.handle in done])
+        moved += len(accepted)
+        if len(accepted) < len(batch):
+            raise Rejected(f"queue {target.physical} refused messages after {moved} were redriven")
+        if max_per_second:
+            sleep(len(batch) / max_per_second)
+    return moved
+
+
+def discard(deployment: Deployment, queue: str, choice: Choice) -> int:
+    """Delete dead letters for good; gives their number.
+
+    The deliveries of an inbox's letters, and those that letters of `deliver` have left open, end
+    as FAILED, reason `dead_lettered`.
+    """
+    giving_up = GivingUp(deployment)
+    source = Mailbox(deployment, queue + DLQ_SUFFIX)
+    gone = 0
+    for batch in _chosen(source, choice):
+        if queue.startswith(INBOX_PREFIX):
+            giving_up.inbox_letters(batch)
+        elif queue == "deliver":
+            giving_up.deliver_letters(batch)
+        source.delete(batch)
+        gone += len(batch)
+    return gone
+
+
+def count(deployment: Deployment, queue: str, choice: Choice) -> int:
+    """Count the dead letters that are meant, as a dry run does."""
+    source = Mailbox(deployment, queue + DLQ_SUFFIX)
+    found = peek(deployment, queue, limit=source.depth().ready)
+    meant = sum(choice.holds(letter) for letter in found)
+    return meant if choice.limit is None else min(meant, choice.limit)
+
+
+def group_letters(queue: str, letters: Iterable[Letter]) -> list[Group]:
+    """Group messages by what went wrong, the largest group first."""
+    groups: dict[str, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        groups[fingerprint(reason_of(letter))].append(letter)
+    return [
+        Group(
+            queue=queue,
+            error=error,
+            count=len(members),
+            oldest_sent_at=min(letter.sent_at for letter in members),
+            example_id=members[0].message_id,
+        )
+        for error, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    ]
+
+
+def reason_of(letter: Letter) -> str:
+    """Say why a message died; SQS itself gives no reason when it moves one."""
+    label = letter.attributes.get("dead_letter_reason", {})
+    return str(label.get("StringValue") or "received too often without an end")
+
+
+def fingerprint(reason: str) -> str:
+    """Leave out of a reason what differs between messages: ids, numbers and quoted text."""
+    return _VARIABLE.sub("*", reason)
+
+
+def _chosen(source: Mailbox, choice: Choice) -> Iterator[list[Letter]]:
+    passed: list[Letter] = []
+    left = source.depth().ready if choice.limit is None else choice.limit
+    try:
+        for batch in source.drain(limit=source.depth().ready, hold_s=_PASS_HOLD_S):
+            meant = [letter for letter in batch if choice.holds(letter)][:left]
+            kept = {letter.handle for letter in meant}
+            passed += [letter for letter in batch if letter.handle not in kept]
+            left -= len(meant)
+            if meant:
+                yield meant
+            if left <= 0:
+                return
+    finally:
+        source.release(passed)
+
+
+def _unlabelled(letter: Letter) -> Letter:
+    kept = {name: value for name, value in letter.attributes.items() if name not in _LABELS}
+    return letter._replace(attributes=kept)

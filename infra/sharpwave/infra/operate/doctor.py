@@ -1,0 +1,221 @@
+"""What is wrong with a deployment, and the command that mends it."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import OperationFailed, Unreachable, translated
+from sharpwave.infra.operate import parked
+from sharpwave.infra.operate.agents import AgentView, list_agents
+from sharpwave.infra.operate.items import Item, Items
+from sharpwave.infra.operate.queues import QueueView, list_queues, paused_queues
+from sharpwave.infra.operate.workforce import is_silent, wanted
+from sharpwave.infra.provision.deployment import survey
+from sharpwave.infra.provision.steps import Step
+from sharpwave.schemas import keys
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.schemas.tables import PIPELINE
+from sharpwave.workers.signals.expiry import DUE_MARK
+
+#: Clocks further apart make records look written in the future, or late.
+MAX_SKEW_S = 5.0
+#: Deadlines that passed longer ago than this should have been handed out.
+OVERDUE_AFTER_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ailment:
+    """One thing found: what it is and what mends it; a note is no fault."""
+
+    level: Literal["wrong", "note"]
+    area: str
+    what: str
+    mend: str = ""
+
+
+def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment]:
+    """Look at everything; what needs the tables is left out where they are missing."""
+    moment = time.time() if now is None else now
+    try:
+        found = list(_endpoint(deployment))
+    except OperationFailed as error:
+        # What credentials or settings lack, their own text says.
+        mend = "sharpwave up" if isinstance(error, Unreachable) else ""
+        return [_wrong("endpoint", str(error), mend)]
+    structure = list(_structure(deployment))
+    found += structure
+    if not any(ailment.level == "wrong" for ailment in structure):
+        views = list_queues(deployment)
+        found += [
+            *_queues(views),
+            *_agents(list_agents(deployment), views),
+            *_parked(deployment),
+            *_deadlines(deployment, moment),
+            *_processes(deployment, views, moment),
+            *_pauses(deployment),
+        ]
+    return found + list(_modes(deployment))
+
+
+def is_healthy(found: list[Ailment]) -> bool:
+    """Say whether nothing is wrong; notes do not count."""
+    return not any(ailment.level == "wrong" for ailment in found)
+
+
+def _wrong(area: str, what: str, mend: str) -> Ailment:
+    return Ailment(level="wrong", area=area, what=what, mend=mend)
+
+
+def _note(area: str, what: str, mend: str = "") -> Ailment:
+    return Ailment(level="note", area=area, what=what, mend=mend)
+
+
+def _endpoint(deployment: Deployment) -> Iterator[Ailment]:
+    before = time.time()
+    with translated(f"endpoint {deployment.place}"):
+        answer = deployment.dynamodb.list_tables(Limit=1)
+    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    if date is None:
+        return
+    # The header has whole seconds, so the difference is known to a second only.
+    skew = (before + time.time()) / 2 - parsedate_to_datetime(date).timestamp() - 0.5
+    if abs(skew) > MAX_SKEW_S:
+        direction = "ahead of" if skew > 0 else "behind"
+        what = f"this clock is {abs(skew):.0f} s {direction} the backend's"
+        yield _wrong("clock", what, "set the clock by NTP: timedatectl set-ntp true")
+
+
+def _structure(deployment: Deployment) -> Iterator[Ailment]:
+    findings = survey(deployment)
+    missing = {one.name for one in findings if isinstance(one, Step) and one.action == "create"}
+    for name in sorted(missing):
+        yield _wrong("missing", f"{name} does not exist", "sharpwave provision")
+    for found in findings:
+        if found.name in missing:
+            continue
+        if isinstance(found, Step):
+            yield _wrong(found.kind, f"{found.name} lacks: {found.what}", "sharpwave provision")
+        else:
+            make = _wrong if found.breaks else _note
+            yield make(found.kind, f"{found.name}: {found.what}", "")
+
+
+def _queues(views: list[QueueView]) -> Iterator[Ailment]:
+    for view in views:
+        is_inbox = view.name not in WORK_QUEUE_NAMES
+        if is_inbox and not view.redrives:
+            agent = view.name.removeprefix("inbox-")
+            what = f"{view.name} has no redrive to dead letters"
+            yield _wrong("queue", what, f"sharpwave agents add {agent}")
+        if view.dlq and view.dlq.total:
+            what = f"{view.name}_dlq holds {view.dlq.total} dead letters"
+            yield _wrong("dead letters", what, f"sharpwave dlq show {view.name}")
+
+
+def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment]:
+    for agent in agents:
+        if agent.registered and agent.inbox is None:
+            what = f"agent {agent.agent_id} is registered but has no inbox queue"
+            yield _wrong("agent", what, f"sharpwave agents add {agent.agent_id}")
+    registered = {agent.agent_id for agent in agents if agent.registered}
+    for view in views:
+        owner = view.name.removeprefix("inbox-")
+        if view.name.startswith("inbox-") and owner not in registered:
+            what = f"{view.name} belongs to no registered agent"
+            remedy = f"sharpwave agents add {owner}, or sharpwave agents rm {owner} --purge"
+            yield _note("agent", what, remedy)
+
+
+def _parked(deployment: Deployment) -> Iterator[Ailment]:
+    by_owner: dict[str, list[parked.Parked]] = {}
+    for record in parked.list_parked(deployment):
+        by_owner.setdefault(record.owner or "nobody known", []).append(record)
+    for owner, records in sorted(by_owner.items()):
+        example = records[0].faults[0] if records[0].faults else "no reason given"
+        what = f"{len(records)} refused records of {owner}, such as {example}"
+        yield _wrong("parked", what, "sharpwave dlq show parked")
+
+
+def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
+    items = Items(deployment)
+    mark = (items.get(PIPELINE, keys.low_water(*DUE_MARK)) or {}).get("mark", "")
+    handed_out, late = int(mark or 0), int((now - OVERDUE_AFTER_S) // 60)
+    between = (f"{handed_out + 1:08d}", keys.due_minute(late).sk)
+    if handed_out >= late:
+        return
+    for first in itertools.islice(
+        items.query(PIPELINE, keys.due_minute(late).pk, between=between), 1
+    ):
+        minutes = (now - int(first["SK"]) * 60) / 60
+        what = f"deliveries that fell due {minutes:.0f} minutes ago still wait to expire"
+        mend = "sharpwave workers run status, and sharpwave pump for the ticks"
+        yield _wrong("deadlines", what, mend)
+
+
+def _processes(deployment: Deployment, views: list[QueueView], now: float) -> Iterator[Ailment]:
+    beats = [
+        beat
+        for beat in Items(deployment).query(PIPELINE, keys.heartbeat("").pk)
+        if not beat.get("draining") and beat.get("ttl", now) >= now
+    ]
+    living = [beat for beat in beats if not is_silent(beat, now)]
+    served = {queue for beat in living for queue in beat.get("queues", ())}
+    # Whatever `up` runs, it ends again what an operator scaled to nothing.
+    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
+    if not living:
+        yield _idle(views)
+    for beat in beats:
+        if beat not in living:
+            yield _silent(beat, served, none_wanted, now)
+        if beat in living and beat.get("failing_shards"):
+            what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
+            yield _wrong(
+                "process", what, "read its log; it goes on by itself once the cause is gone"
+            )
+    for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
+        why = ": it is scaled to 0" if queue in none_wanted else ""
+        what = f"no worker takes from {queue}{why}"
+        yield _wrong("process", what, _serve(queue, none_wanted))
+
+
+def _serve(queue: str, none_wanted: set[str]) -> str:
+    """Give the command that lets a worker take from a queue."""
+    verb, number = ("scale", "=1") if queue in none_wanted else ("run", "")
+    return f"sharpwave workers {verb} {queue}{number}"
+
+
+def _idle(views: list[QueueView]) -> Ailment:
+    waiting = sum(view.depth.total for view in views if view.depth)
+    if waiting:
+        what = f"no pump or worker reports, and {waiting} messages wait"
+        return _wrong("process", what, "sharpwave up")
+    return _note("process", "no pump or worker reports", "sharpwave up")
+
+
+def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> Ailment:
+    name = str(beat["SK"])
+    what = f"{name} last reported {now - float(beat.get('at', 0)):.0f} s ago: ended or frozen"
+    queues = set(beat.get("queues", ()))
+    if queues and queues <= served:
+        return _note("process", f"{what}; others serve its queues")
+    missing = [_serve(queue, none_wanted) for queue in sorted(queues - served)]
+    again = ", and ".join(missing) or "sharpwave pump"
+    host, _, pid = name.rpartition(":")
+    frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
+    return _wrong("process", what, f"{again}; if it is frozen: {frozen}, and it is started again")
+
+
+def _pauses(deployment: Deployment) -> Iterator[Ailment]:
+    for queue, flag in paused_queues(Items(deployment)).items():
+        reason = f": {flag['reason']}" if flag.get("reason") else ""
+        yield _note("queue", f"{queue} is paused{reason}", f"sharpwave resume {queue}")
+
+
+def _modes(deployment: Deployment) -> Iterator[Ailment]:
+    if deployment.is_local:
+        what = "a local endpoint enforces no IAM: any agent can read and write as any other"
+        yield _note("isolation", what)

@@ -1,0 +1,148 @@
+"""Deliveries that an operator gives up end as FAILED, each with its reason: no row stays open."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.operate.mailbox import Letter
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.messages import SignalMessage, parse_message
+from sharpwave.schemas.numbers import item_from_wire, parse_json
+from sharpwave.schemas.ownership import stamped
+from sharpwave.workers.aws.tables import TableReads
+from sharpwave.workers.aws.writes import SingleWrites
+from sharpwave.workers.ports import Change, Item, Location
+from sharpwave.workers.signals.audience import is_resolved
+from sharpwave.workers.signals.mirror import Holder, Sent, mirror
+from sharpwave.workers.work.envelope import image_of
+
+_PAGE = 100
+_DEAD = {"status": "FAILED", "reason": "dead_lettered"}
+_REMOVED = {"status": "FAILED", "reason": "agent_removed"}
+
+
+class GivingUp:
+    """Ends deliveries of one deployment; everything is safe to repeat."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        """Work on the tables of a deployment."""
+        self._reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
+        self._writes = SingleWrites(deployment.dynamodb, prefix=deployment.prefix)
+
+    def inbox_letters(self, letters: Iterable[Letter]) -> int:
+        """End the deliveries of inbox messages that are discarded.
+
+        Returns:
+            The number of rows that were still open.
+        """
+        places = {_row(message) for letter in letters for message in _signals(letter)}
+        rows = self._reads.get(sorted(places))
+        return self._close([row for row in rows.values() if _is_open(row)], _DEAD)
+
+    def deliver_letters(self, letters: Iterable[Letter]) -> int:
+        """End the deliveries that discarded work messages of `deliver` have left open.
+
+        Returns:
+            The number of deliveries that end so.
+        """
+        return sum(self._abandon(entry) for letter in letters for entry in _entries(letter))
+
+    def open_rows(self, agent_id: str) -> Iterator[list[Item]]:
+        """Give the open rows of an agent's inbox, in pages."""
+        page: list[Item] = []
+        for row in self._reads.query(tables.SIGNALS, keys.inbox_pk(agent_id)):
+            if _is_open(row):
+                page.append(row)
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def inbox(self, agent_id: str) -> int:
+        """End the open deliveries to an agent that is not registered any more.
+
+        Returns:
+            The number of rows that were still open.
+        """
+        return sum(self._close(page, _REMOVED) for page in self.open_rows(agent_id))
+
+    def _close(self, rows: Sequence[Item], end: Mapping[str, Any]) -> int:
+        """Settle the mirrors first and the rows second: a row still open is found again."""
+        settled: dict[Holder, dict[str, Any]] = {}
+        for row in rows:
+            holder = Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
+            settled.setdefault(holder, {})[keys.owner_of(row["PK"]) or ""] = dict(end)
+        if not rows:
+            return 0
+        # A delivery that has not begun its mirror yet finds the rows ended when it does.
+        sent = {holder: Sent(settled=ends) for holder, ends in settled.items()}
+        mirror(sent, reads=self._reads, writes=self._writes)
+        return self._end([_place(row) for row in rows], end)
+
+    def _abandon(self, entry: Mapping[str, Any]) -> int:
+        signal = keys.Key(*entry["key"])
+        chunk = entry.get("chunk")
+        if "agent" in entry:
+            chunk = keys.late_chunk(signal_uid(*signal), entry["agent"]).sk
+        holder = Holder(signal, chunk)
+        denied = dict.fromkeys(self._targets(holder, entry), _DEAD)
+        if not denied:
+            return 0
+        # What was sent, ended or acknowledged stays; the message only spoke of the rest.
+        sent = {holder: Sent(denied=denied, audience=frozenset(denied))}
+        known = mirror(sent, reads=self._reads, writes=self._writes).get(holder, denied)
+        ended = [target for target in denied if known.get(target) == _DEAD]
+        uid = signal_uid(*signal)
+        self._end(
+            [Location(tables.SIGNALS, keys.inbox_row(name, signal, uid)) for name in ended], _DEAD
+        )
+        return len(ended)
+
+    def _targets(self, holder: Holder, entry: Mapping[str, Any]) -> list[str]:
+        """Give the targets that a work message was to deliver to itself."""
+        place = holder.location
+        if holder.chunk is None:
+            item = item_from_wire(image_of(entry))
+            if not is_resolved(item):
+                return sorted(set(item["target_agents"]))
+            place = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
+        return list(self._reads.get([place]).get(place, {}).get("targets", ()))
+
+    def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
+        changes = [
+            Change(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
+        ]
+        return sum(self._writes.apply(changes))
+
+
+def _entries(letter: Letter) -> list[dict[str, Any]]:
+    try:
+        content = parse_json(letter.body)
+    except ValueError:
+        return []  # poison: no worker of ours wrote it
+    found = content.get("kwargs", {}).get("entries", ()) if isinstance(content, dict) else ()
+    return [entry for entry in found if isinstance(entry, dict) and "key" in entry]
+
+
+def _signals(letter: Letter) -> list[SignalMessage]:
+    try:
+        message = parse_message(letter.body)
+    except ValueError:
+        return []
+    return [message] if isinstance(message, SignalMessage) else []
+
+
+def _row(message: SignalMessage) -> Location:
+    return Location(tables.SIGNALS, keys.Key(message.row.PK, message.row.SK))
+
+
+def _place(row: Item) -> Location:
+    return Location(tables.SIGNALS, keys.Key(row["PK"], row["SK"]))
+
+
+def _is_open(row: Item) -> bool:
+    signal = (str(row.get("signal_pk")), str(row.get("signal_sk")))
+    is_ours = str(row["SK"]).endswith(f"#{signal_uid(*signal)}")
+    return is_ours and row.get("status") == "PENDING"

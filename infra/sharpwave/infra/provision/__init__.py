@@ -1,0 +1,1 @@
+"""Tables and queues: made, put right, removed, or written as a template."""

@@ -1,0 +1,162 @@
+"""What we promise ourselves, held against what was measured."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.bench import pace
+from tests.bench.figures import ratio
+from tests.bench.flows import RAW
+from tests.bench.results import OURS, Row, Verdict, figure
+
+Measured = Callable[[Sequence[Row]], float | None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on one measured figure, which alone decides.
+
+    Attributes:
+        at_pace: what it would be on the machine that the limit was set on, to be read beside it.
+    """
+
+    part: str
+    text: str
+    better: Literal["lower", "higher"]
+    limit: float
+    measured: Measured
+    at_pace: Measured = lambda rows: None
+
+    def judge(self, rows: Sequence[Row]) -> Verdict:
+        """Hold the limit against the rows."""
+        measured = self.measured(rows)
+        if measured is None:
+            met = None
+        else:
+            met = measured <= self.limit if self.better == "lower" else measured >= self.limit
+        return Verdict(
+            budget=self.text,
+            limit=self.limit,
+            better=self.better,
+            measured=measured,
+            met=met,
+            at_pace=self.at_pace(rows),
+        )
+
+
+def judge(rows: Sequence[Row], parts: Sequence[str]) -> list[Verdict]:
+    """Judge the budgets of the parts that were run."""
+    return [budget.judge(rows) for budget in BUDGETS if budget.part in parts]
+
+
+def _ours(part: str, case: str, name: str) -> Measured:
+    return lambda rows: figure(rows, part, case, OURS, name)
+
+
+def _times(
+    part: str, case: str, name: str, other: str, other_case: str = "", own: str = OURS
+) -> Measured:
+    return lambda rows: ratio(
+        figure(rows, part, case, own, name), figure(rows, part, other_case or case, other, name)
+    )
+
+
+def _at_pace(part: str, case: str, name: str) -> Measured:
+    """Give a rate as it would be where the limits were set, from what boto3 costs here."""
+
+    def scaled(rows: Sequence[Row]) -> float | None:
+        rate = figure(rows, part, case, OURS, name)
+        here = figure(rows, part, pace.CASE, pace.WHO, "us_per_call")
+        return None if rate is None or here is None else rate * here / pace.BUDGETED_US
+
+    return scaled
+
+
+def _over_plain(rows: Sequence[Row]) -> float | None:
+    own = figure(rows, "broker-memory", "idle", "plain", "p50_ms")
+    mine = figure(rows, "broker-memory", "idle", OURS, "p50_ms")
+    return None if own is None or mine is None else mine - own
+
+
+BUDGETS = (
+    Budget(
+        "broker",
+        "broker, no-op tasks, 8 threads: times the msg/s of dramatiq-sqs",
+        "higher",
+        10,
+        _times("broker-memory", "8 x no-op", "msg_per_s", "dramatiq-sqs"),
+    ),
+    Budget(
+        "broker",
+        "broker, no-op tasks: API calls per message",
+        "lower",
+        0.22,
+        _ours("broker-memory", "8 x no-op", "calls_per_msg"),
+    ),
+    Budget(
+        "broker",
+        "broker, 32 x 50 ms: share of ideal concurrency",
+        "higher",
+        0.98,
+        _ours("broker-memory", "32 x 50 ms", "of_ideal"),
+    ),
+    Budget(
+        "broker",
+        "broker, 64 x 200 ms: share of ideal concurrency",
+        "higher",
+        0.98,
+        _ours("broker-memory", "64 x 200 ms", "of_ideal"),
+    ),
+    Budget("broker", "broker, idle: ms beyond the queue's own p50", "lower", 5, _over_plain),
+    Budget(
+        "e2e",
+        "signal write to receive on plain boto3, light load, 1 target: times the floor's p50",
+        "lower",
+        1.3,
+        _times("e2e", "1 target, one by one", "p50_ms", "floor", own=RAW),
+    ),
+    Budget(
+        "scaling",
+        "API calls per delivered (signal, target) under load, all workers",
+        "lower",
+        1.0,
+        _ours("scaling-calls", "500 signals/s", "calls_per_delivery"),
+    ),
+    Budget(
+        "router",
+        "router: signals/s on one core, validated",
+        "higher",
+        100_000,
+        _ours("router", "signal", "records_per_s"),
+        _at_pace("router", "signal", "records_per_s"),
+    ),
+    Budget(
+        "pipeline",
+        "signals/s with 2 targets, one worker process, from a backlog",
+        "higher",
+        1_000,
+        _ours("pipeline", "1 process", "signals_per_s"),
+        _at_pace("pipeline", "1 process", "signals_per_s"),
+    ),
+    Budget(
+        "scaling",
+        "signals/s of two worker processes, times one, where cores are not the limit",
+        "higher",
+        1.8,
+        _times("scaling", "2 processes", "signals_per_s", OURS, "1 process"),
+    ),
+    Budget(
+        "pipeline",
+        "memory of a worker process, MB",
+        "lower",
+        250,
+        _ours("pipeline", "1 process", "peak_mb"),
+    ),
+    Budget(
+        "promotion",
+        "promotions/s, one worker process: times redis agent-memory-server",
+        "higher",
+        20,
+        _times("promotion", "in bulk", "promotions_per_s", "redis"),
+    ),
+)

@@ -1,0 +1,81 @@
+"""Worker and pump processes that differ from the real ones in one respect, chosen by variables.
+
+`BENCH_SINGLY` routes every record into a message of its own, `BENCH_BASE64` writes bodies as
+dramatiq-sqs reads them, `BENCH_LATENCY_S` makes every AWS call of a worker take longer by so much.
+"""
+
+import os
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import dramatiq
+
+from sharpwave.schemas import tables
+from sharpwave.workers import main
+from sharpwave.workers.actors import register
+from sharpwave.workers.settings import Settings
+from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
+
+
+def build_slow() -> dramatiq.Broker:
+    """Build our worker with AWS calls that take longer."""
+    latency_s = float(os.environ["BENCH_LATENCY_S"])
+
+    def wait(**_: Any) -> None:
+        time.sleep(latency_s)
+
+    made, client = main.clients, main._client
+
+    def slowed(one: Any) -> Any:
+        one.meta.events.register("before-send", wait)
+        return one
+
+    main.clients = lambda meter=None: main.Clients(*map(slowed, made(meter)))
+    main._client = lambda service: slowed(client(service))
+    return main.build()
+
+
+def build_dramatiq_sqs() -> dramatiq.Broker:
+    """Build a worker of our handlers on the broker of dramatiq-sqs."""
+    sys.path.append(os.environ["BENCH_PACKAGES"])
+    settings, made = Settings(), main.clients()
+    broker: Any = import_module("dramatiq_sqs").SQSBroker()
+    name = tables.physical("deliver", settings.prefix)
+    broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)
+    dramatiq.set_broker(broker)
+    register(broker, main.build_ports(settings, made))
+    made_broker: dramatiq.Broker = broker
+    return made_broker
+
+
+def pump() -> int:
+    """Run a pump whose router is changed as the variables say."""
+    from sharpwave.infra.local.pumping import run_pump
+
+    whole = main.build_router
+    main.build_router = lambda settings: _changed(whole(settings))
+    return run_pump()
+
+
+def _changed(route: Route) -> Any:
+    singly, in_base64 = "BENCH_SINGLY" in os.environ, "BENCH_BASE64" in os.environ
+
+    def changed(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
+        pages = [[record] for record in records] if singly else [records]
+        messages = [message for page in pages for message in route(table, page)]
+        return list(map(_in_base64, messages)) if in_base64 else messages
+
+    return changed
+
+
+def _in_base64(message: Outgoing) -> Outgoing:
+    return replace(message, body=b64encode(message.body.encode()).decode())
+
+
+if __name__ == "__main__":
+    sys.exit(pump())

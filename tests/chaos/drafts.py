@@ -1,0 +1,100 @@
+"""What agents write in a run, and what identifies a signal's content wherever it turns up."""
+
+import json
+import random
+from hashlib import blake2b
+from typing import Any
+
+from sharpwave.infra.operate.items import Item
+from sharpwave.producers import Agent
+from sharpwave.schemas import keys
+from sharpwave.schemas.numbers import plain_json
+from sharpwave.schemas.records import DecisionRecord
+from sharpwave.schemas.times import iso_ms
+from tests.chaos.history import History
+
+
+def token(data: object) -> str:
+    """Give a digest of a signal's data that does not depend on the order of keys."""
+    text = json.dumps(json.loads(plain_json(data)), sort_keys=True)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def signal(
+    source: str,
+    kind: str,
+    targets: list[str],
+    data: dict[str, Any],
+    *,
+    record_id: str,
+    moment: float,
+    ttl_s: int,
+) -> Item:
+    """Give a signal as an item, written by the clock that shows `moment`."""
+    iso = iso_ms(moment)
+    return {
+        **keys.Key(keys.signal_pk(kind, source), keys.dated_sk(iso, record_id)).item(),
+        "signal_id": record_id,
+        "signal_type": kind,
+        "source_agent": source,
+        "target_agents": targets,
+        "timestamp": int(moment),
+        "iso_timestamp": iso,
+        "ttl": int(moment) + ttl_s,
+        "data": data,
+    }
+
+
+def noted(item: Item) -> dict[str, Any]:
+    """Give what a history must hold of a signal: what its targets must be told."""
+    return {
+        "record": "signal",
+        "pk": item["PK"],
+        "sk": item["SK"],
+        "source": item["source_agent"],
+        "type": item["signal_type"],
+        "targets": item["target_agents"],
+        "expires_at": item["ttl"],
+        "token": token(item["data"]),
+    }
+
+
+def decision(
+    agent: str, kind: str, *, record_id: str, moment: float, mood: str, **more: Any
+) -> Item:
+    """Give a decision as an item, written by the clock that shows `moment`."""
+    iso = iso_ms(moment)
+    return {
+        **keys.Key(keys.decision_pk(agent, kind), keys.dated_sk(iso, record_id)).item(),
+        "agent_id": agent,
+        "decision_id": record_id,
+        "decision_type": kind,
+        "timestamp": int(moment),
+        "iso_timestamp": iso,
+        "context": {"mood": mood},
+        **more,
+    }
+
+
+def judge(agent: Agent, made: DecisionRecord, rng: random.Random, history: History) -> None:
+    """Record what came of a decision, and correct it now and then; each step is noted."""
+    revision = 1
+    for step in range(2):
+        success, quality = rng.random() < 0.6, round(rng.random(), 3)
+        verdict = {"success": success, "quality": quality}
+        history.note(agent.agent_id, "intends", kind="outcome", pk=made.key.pk, sk=made.key.sk)
+        if step == 0:
+            agent.record_outcome(made, success=success, quality_score=quality)
+        else:
+            revision = agent.correct_outcome(made, success=success, quality_score=quality)
+        history.note(
+            agent.agent_id,
+            "wrote",
+            record="outcome",
+            pk=made.key.pk,
+            sk=made.key.sk,
+            revision=revision,
+            **verdict,
+        )
+        if rng.random() > 0.2:
+            return

@@ -1,0 +1,202 @@
+"""Conditional writes of single items on DynamoDB: one by one, or 25 to a call.
+
+Both adapters keep the same contract. The batched one uses PartiQL's BatchExecuteStatement, whose
+statements fail each on its own; the single one serves backends that lack it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
+from sharpwave.workers.aws.calls import ATTEMPTS, REQUEST_AT_FAULT, calling, pause, slices
+from sharpwave.workers.ports import CallRefused, Change, Delete, Insert, TryAgain, Write
+
+#: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
+_STATEMENTS = 25
+#: Most characters of one statement; same source.
+_MAX_STATEMENT = 8192
+_CONDITION_FAILED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+_WORTH_RETRYING = frozenset(
+    {
+        "RequestLimitExceeded",
+        "ProvisionedThroughputExceeded",
+        "ThrottlingError",
+        "TransactionConflict",
+        "InternalServerError",
+    }
+)
+
+
+class BatchedWrites:
+    """`Writes` by BatchExecuteStatement; safe to share between threads."""
+
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        """Write through a low-level `dynamodb` client."""
+        self._client, self._prefix = client, prefix
+        self._single = SingleWrites(client, prefix=prefix)
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items; say of each whether its condition held."""
+        verdicts: list[bool | None] = [None] * len(writes)
+        long = [index for index, write in enumerate(writes) if _is_long(write)]
+        for index in long:
+            verdicts[index] = self._single.apply([writes[index]])[0]
+        todo = [index for index in range(len(writes)) if verdicts[index] is None]
+        for attempt in range(ATTEMPTS):
+            again: list[int] = []
+            for part in slices(todo, _STATEMENTS):
+                again += self._batch(writes, part, verdicts)
+            if not again:
+                return [bool(verdict) for verdict in verdicts]
+            todo = again
+            pause(attempt)
+        raise TryAgain(f"{len(todo)} of {len(writes)} writes were throttled {ATTEMPTS} times")
+
+    def _batch(
+        self, writes: Sequence[Write], part: Sequence[int], verdicts: list[bool | None]
+    ) -> list[int]:
+        statements = [statement(writes[index], self._prefix) for index in part]
+        with calling("BatchExecuteStatement"):
+            reply = self._client.batch_execute_statement(Statements=statements)
+        again = []
+        for index, response in zip(part, reply["Responses"], strict=True):
+            code = response.get("Error", {}).get("Code")
+            if code in _WORTH_RETRYING:
+                again.append(index)
+            elif code is not None and code not in _CONDITION_FAILED:
+                kind = CallRefused if code in REQUEST_AT_FAULT else TryAgain
+                raise kind(f"{writes[index].location}: {response['Error']}")
+            else:
+                verdicts[index] = code is None
+        return again
+
+
+class SingleWrites:
+    """`Writes` by PutItem, UpdateItem and DeleteItem, a call each."""
+
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        """Write through a low-level `dynamodb` client."""
+        self._client, self._prefix = client, prefix
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items; say of each whether its condition held."""
+        return [self._apply(write) for write in writes]
+
+    def _apply(self, write: Write) -> bool:
+        try:
+            with calling(f"write of {write.location}"):
+                if isinstance(write, Insert):
+                    self._client.put_item(**put_request(write, self._prefix))
+                elif isinstance(write, Delete):
+                    self._client.delete_item(**delete_request(write, self._prefix))
+                else:
+                    self._client.update_item(**update_request(write, self._prefix))
+        except TryAgain as error:
+            cause = error.__cause__
+            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == (
+                "ConditionalCheckFailedException"
+            ):
+                return False
+            raise
+        return True
+
+
+def statement(write: Write, prefix: str) -> dict[str, Any]:
+    """Give a write as a PartiQL statement with parameters."""
+    table = tables.physical(write.location.table, prefix)
+    if isinstance(write, Insert):
+        fields = ", ".join(_quoted(name, "'") + ": ?" for name in write.item)
+        text = f'INSERT INTO "{table}" VALUE {{{fields}}}'
+        return {"Statement": text, "Parameters": [to_wire(part) for part in write.item.values()]}
+    tests = ["PK = ?", "SK = ?", *(f"{_quoted(name)} = ?" for name in write.equals)]
+    if isinstance(write, Delete):
+        text = f'DELETE FROM "{table}" WHERE {" AND ".join(tests)}'
+        values = [*write.location.key, *write.equals.values()]
+        return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
+    sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
+    sets += "".join(f" REMOVE {_quoted(name)}" for name in write.remove)
+    tests += [f"{_quoted(name)} IS MISSING" for name in write.missing]
+    values = [*write.set.values(), *write.location.key, *write.equals.values()]
+    text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
+    return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
+
+
+def _is_long(write: Write) -> bool:
+    """Say whether a write may need a longer statement than is allowed."""
+    if isinstance(write, Insert):
+        names = list(write.item)
+    elif isinstance(write, Delete):
+        names = list(write.equals)
+    else:
+        names = [*write.set, *write.equals, *write.missing, *write.remove]
+    return sum(2 * len(name) + 20 for name in names) > _MAX_STATEMENT - 1024
+
+
+def _quoted(name: str, mark: str = '"') -> str:
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def put_request(write: Insert, prefix: str) -> dict[str, Any]:
+    """Give an insertion as PutItem takes it."""
+    return {
+        "TableName": tables.physical(write.table, prefix),
+        "Item": item_to_wire(write.item),
+        "ConditionExpression": "attribute_not_exists(PK)",
+    }
+
+
+def delete_request(write: Delete, prefix: str) -> dict[str, Any]:
+    """Give a removal as DeleteItem takes it."""
+    names: dict[str, str] = {}
+    values: dict[str, Wire] = {}
+    tests = ["attribute_exists(PK)"]
+    tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
+    request = {
+        "TableName": tables.physical(write.location.table, prefix),
+        "Key": write.location.key.wire(),
+        "ConditionExpression": " AND ".join(tests),
+    }
+    if names:
+        request["ExpressionAttributeNames"] = names
+        request["ExpressionAttributeValues"] = values
+    return request
+
+
+def update_request(write: Change, prefix: str) -> dict[str, Any]:
+    """Give a change as UpdateItem takes it; it never creates the item."""
+    names: dict[str, str] = {}
+    values: dict[str, Wire] = {}
+    sets = [_pair(name, value, names, values) for name, value in write.set.items()]
+    update = "SET " + ", ".join(sets)
+    if write.remove:
+        update += " REMOVE " + ", ".join(_name(name, names) for name in write.remove)
+    tests = ["attribute_exists(PK)"]
+    tests += [_pair(name, value, names, values) for name, value in write.equals.items()]
+    for name in write.missing:
+        tests.append(f"attribute_not_exists({_name(name, names)})")
+    return {
+        "TableName": tables.physical(write.location.table, prefix),
+        "Key": write.location.key.wire(),
+        "UpdateExpression": update,
+        "ConditionExpression": " AND ".join(tests),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
+
+
+def _pair(name: str, value: Any, names: dict[str, str], values: dict[str, Wire]) -> str:
+    token = f":v{len(values)}"
+    values[token] = to_wire(value)
+    return f"{_name(name, names)} = {token}"
+
+
+def _name(name: str, names: dict[str, str]) -> str:
+    for token, known in names.items():
+        if known == name:
+            return token
+    token = f"#n{len(names)}"
+    names[token] = name
+    return token

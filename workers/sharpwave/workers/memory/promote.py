@@ -1,0 +1,287 @@
+"""Short-term memory becomes long-term memory: each entry a fact, which then follows its entry.
+
+The fact comes first, under a key that follows from the entry's, then the mark. Until the mark
+stands, a change of the entry shows nowhere but in the entry; from then on the change itself says
+that there is a fact. So whoever set the mark looks at the entry once more, and every later change
+comes here again: whatever the order, the fact ends as its entry ended.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.numbers import item_to_wire, wire_size
+from sharpwave.schemas.ownership import IGNORED
+from sharpwave.schemas.times import Clock, bound
+from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.ports import (
+    CallRefused,
+    Change,
+    Insert,
+    Item,
+    Location,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Write,
+    Writes,
+)
+from sharpwave.workers.router.admission import is_admissible
+from sharpwave.workers.signals.refused import RefusedBefore, words_of
+from sharpwave.workers.work.envelope import ascii_json
+
+_PAGE, _PAGE_BYTES = 100, 2_000_000
+_ATTEMPTS = 8
+#: Seconds after which a sweep leaves the rest to the next one.
+SWEEP_S = 20
+#: An entry needs its mark, and its fact some attributes of its own, within DynamoDB's 400 KB.
+MAX_ENTRY_BYTES = 400 * 1024 - 1024
+#: Digits of the longest number of a stream record.
+_DIGITS = 40
+
+# What a fact says of itself, beside what its entry says.
+_NUMBER, _REV = "entry_number", "fact_rev"
+_OF_FACT = frozenset({"learned_at", _NUMBER, _REV})
+# What an agent wrote for indexes of its own must not enter the indexes of long-term memory.
+_DROPPED = frozenset({"PK", "SK", "ttl", "expires_at", "promoted_at"}) | IGNORED | _OF_FACT
+
+
+class Shown(NamedTuple):
+    """A memory entry as somebody saw it, and the number of the stream record that showed it."""
+
+    item: Item
+    number: str = ""
+
+    @property
+    def place(self) -> Location:
+        """Say where the entry is."""
+        return Location(tables.STATE, keys.Key(self.item["PK"], self.item["SK"]))
+
+    @property
+    def fact(self) -> Location:
+        """Say where its fact is."""
+        item = self.item
+        return Location(tables.MEMORY, keys.fact(item["agent_id"], item["memory_type"], item["SK"]))
+
+    @property
+    def order(self) -> str:
+        """Give the number so that it sorts; what was read from its table comes before any."""
+        return self.number.zfill(_DIGITS) if self.number else ""
+
+
+#: An entry, and whether the condition of a write for it held, or why the write was refused.
+_Verdict = tuple[Shown, bool | CallRefused]
+
+
+def promote(
+    entries: Sequence[Shown], *, reads: Reads, writes: Writes, parking: Parking, clock: Clock
+) -> int:
+    """Promote memory entries to facts, and let the facts of promoted ones follow them.
+
+    Safe to repeat, to race and to reorder. An entry that is too large is parked; its neighbours
+    are promoted all the same.
+
+    Args:
+        entries: at most one state of each entry.
+        reads: strong reads.
+        writes: conditional writes.
+        parking: where entries go that cannot be promoted.
+        clock: the time.
+
+    Returns:
+        The number of facts that are new; the others were promoted before.
+    """
+    return sum(_promote(page, reads, writes, parking, int(clock())) for page in _pages(entries))
+
+
+def _promote(
+    entries: Sequence[Shown], reads: Reads, writes: Writes, parking: Parking, moment: int
+) -> int:
+    refused = [(shown, why) for shown in entries if (why := _too_large(shown.item))]
+    parted = {shown.place for shown, _ in refused}
+    fitting = [shown for shown in entries if shown.place not in parted]
+    # A marked entry has its fact, or somebody removed the fact on purpose.
+    first = [shown for shown in fitting if "promoted_at" not in shown.item]
+    learned = _each(writes, [(shown, _new_fact(shown, moment)) for shown in first])
+    done = [shown for shown, verdict in learned if not isinstance(verdict, CallRefused)]
+    marked = _each(writes, [(shown, _mark(shown, moment)) for shown in done])
+    refused += _refused_in([*learned, *marked])
+    fresh = {shown.place: _content(shown.item) for shown, verdict in learned if verdict is True}
+    refused += _follow(fitting, fresh, reads, writes)
+    if refused:
+        parking.park([_refusal(shown, why) for shown, why in refused])
+    return len(fresh)
+
+
+def sweep_memories(
+    agent_id: str,
+    *,
+    promote_after_s: float,
+    reads: Reads,
+    writes: Writes,
+    parking: Parking,
+    clock: Clock,
+) -> int:
+    """Promote an agent's memory entries that have come of age; gives the number of new facts.
+
+    What a sweep leaves for lack of time, it has marked a part of; the next one goes on.
+    """
+    low = LowWater("memory", agent_id, reads=reads, writes=writes)
+    began = clock()
+    come_of_age = began - promote_after_s
+    found = promoted = 0
+    for memory_type in keys.MEMORY_TYPES:
+        pk = keys.memory_pk(agent_id, memory_type)
+        refused = RefusedBefore(reads)
+        due = reads.query(tables.STATE, pk, after=low.mark, until=bound(come_of_age))
+        for page in _pages(Shown(entry) for entry in due if _is_wanted(entry, refused)):
+            found += len(page)
+            promoted += _promote(page, reads, writes, parking, int(clock()))
+            if clock() - began > SWEEP_S:
+                return promoted
+    low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=found > 0)
+    return promoted
+
+
+def _is_wanted(entry: Item, refused: RefusedBefore) -> bool:
+    return (
+        "promoted_at" not in entry
+        and is_admissible("memory", entry)
+        and not refused.holds(tables.STATE, item_to_wire(entry))
+    )
+
+
+def _pages(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
+    """Split entries into lists that one call can carry, in number and in bytes."""
+    page: list[Shown] = []
+    size = 0
+    for entry in entries:
+        weight = wire_size(item_to_wire(entry.item))
+        if page and (len(page) == _PAGE or size + weight > _PAGE_BYTES):
+            yield page
+            page, size = [], 0
+        page.append(entry)
+        size += weight
+    if page:
+        yield page
+
+
+def _each(writes: Writes, wanted: Sequence[tuple[Shown, Write]]) -> list[_Verdict]:
+    """Apply writes; if a call is refused for one of them, each alone, so that it harms no other."""
+    if not wanted:
+        return []
+    try:
+        verdicts = writes.apply([write for _, write in wanted])
+    except CallRefused:
+        return [(shown, _alone(writes, write)) for shown, write in wanted]
+    return [(shown, held) for (shown, _), held in zip(wanted, verdicts, strict=True)]
+
+
+def _alone(writes: Writes, write: Write) -> bool | CallRefused:
+    try:
+        return writes.apply([write])[0]
+    except CallRefused as error:
+        return error
+
+
+def _refused_in(verdicts: Iterable[_Verdict]) -> list[tuple[Shown, str]]:
+    return [(shown, str(each)) for shown, each in verdicts if isinstance(each, CallRefused)]
+
+
+def _follow(
+    entries: Sequence[Shown],
+    fresh: Mapping[Location, Item],
+    reads: Reads,
+    writes: Writes,
+) -> list[tuple[Shown, str]]:
+    """Make each fact say what its entry says now, or said last; gives what could not be written.
+
+    `fresh` holds the contents of facts that were written a moment ago.
+    """
+    stored = _read(reads, [shown.place for shown in entries])
+    todo = [
+        shown
+        for shown in entries
+        if shown.place not in fresh
+        or (shown.place in stored and _content(stored[shown.place]) != fresh[shown.place])
+    ]
+    refused: list[tuple[Shown, str]] = []
+    for _ in range(_ATTEMPTS):
+        # The fact is read before its entry: if nobody wrote the fact since, nobody knew better.
+        facts = _read(reads, [shown.fact for shown in todo])
+        stored = _read(reads, [shown.place for shown in todo])
+        changes: list[tuple[Shown, Write]] = []
+        for shown in todo:
+            fact, entry = facts.get(shown.fact), stored.get(shown.place)
+            change = None if fact is None else _amended(shown, fact, entry)
+            if change is not None:
+                changes.append((shown, change))
+        verdicts = _each(writes, changes)
+        refused += _refused_in(verdicts)
+        todo = [shown for shown, verdict in verdicts if verdict is False]
+        if not todo:
+            return refused
+    raise TryAgain(f"the fact {todo[0].fact.key} kept changing")
+
+
+def _read(reads: Reads, places: Sequence[Location]) -> dict[Location, Item]:
+    return reads.get(places) if places else {}
+
+
+def _amended(shown: Shown, fact: Item, entry: Item | None) -> Change | None:
+    """Give the change that makes a fact say what its entry says, if it needs one."""
+    known = fact.get(_NUMBER, "")
+    if entry is None and shown.order <= known:
+        # The entry is gone, and the fact knows a later state of it than this one.
+        return None
+    content, held = _content(entry or shown.item), _content(fact)
+    order = max(shown.order, known)
+    if content == held and order == known:
+        return None
+    revision = fact.get(_REV)
+    values = {**content, _NUMBER: order, _REV: (revision or 0) + 1}
+    return Change(
+        shown.fact,
+        values,
+        equals={} if revision is None else {_REV: revision},
+        missing=(_REV,) if revision is None else (),
+        remove=tuple(sorted(held.keys() - content.keys())),
+    )
+
+
+def _content(item: Item) -> Item:
+    """Give what an entry, or its fact, remembers."""
+    return {name: value for name, value in item.items() if name not in _DROPPED}
+
+
+def _new_fact(shown: Shown, moment: int) -> Insert:
+    own: dict[str, Any] = {"learned_at": moment}
+    if shown.number:
+        own[_NUMBER] = shown.order
+    return Insert(tables.MEMORY, {**shown.fact.key.item(), **_content(shown.item), **own})
+
+
+def _mark(shown: Shown, moment: int) -> Change:
+    return Change(shown.place, {"promoted_at": moment}, missing=("promoted_at",))
+
+
+def _too_large(item: Item) -> str:
+    """Say why an entry cannot be promoted, or nothing."""
+    size = wire_size(item_to_wire(item))
+    if size <= MAX_ENTRY_BYTES:
+        return ""
+    return (
+        f"the entry has {size} bytes and can be promoted with at most {MAX_ENTRY_BYTES}: "
+        "move what is large out of `data`, and it is promoted"
+    )
+
+
+def _refusal(shown: Shown, why: str) -> Refusal:
+    image = item_to_wire(shown.item)
+    fault = Fault("unpromotable", "", why)
+    words = words_of("memory", image, [fault])
+    text = ascii_json(image)
+    key = shown.place.key
+    return Refusal(tables.STATE, key, f"promote-{words['digest']}", [fault], text, words)

@@ -1,0 +1,1 @@
+"""From stream records to work messages, wherever it is hosted."""

@@ -1,0 +1,202 @@
+"""A stream record as the router judges it: its images, what changed, and what is wrong with it."""
+
+from collections.abc import Set
+from datetime import datetime
+
+from msgspec import Struct
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ownership import changed_names
+from sharpwave.schemas.times import AS_A_RULE, EventAhead
+from sharpwave.workers.router.admission import Image, faults_of, place_of
+from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
+from sharpwave.workers.work.outgoing import StreamRecord
+
+#: Attributes of a decision that may come and change after it.
+OUTCOME = frozenset({"outcome", "outcome_rev"})
+#: Who DynamoDB says it is when its own time to live removes an item.
+_SERVICE = "dynamodb.amazonaws.com"
+#: What an agent may change of a record once it is written.
+MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
+
+
+class Record(Struct, gc=False):
+    """A stream record, read once; `kind` is None for a key of no known shape."""
+
+    table: str
+    kind: keys.Kind | None
+    pk: str
+    sk: str
+    event_id: str
+    sequence_number: str
+    stored_at: float
+    now: float
+    old: Image | None
+    new: Image | None
+    by_ttl: bool
+    # Filled when first asked for: an entry's JSON, the agent's attributes that differ from the
+    # old image, and whether that was admitted.
+    content: str = ""
+    changed: set[str] | None = None
+    was_valid: bool | None = None
+    event_ahead: EventAhead = AS_A_RULE
+
+
+def read(
+    table: str,
+    raw: StreamRecord,
+    stored_at: float,
+    now: float,
+    event_ahead: EventAhead = AS_A_RULE,
+) -> Record:
+    """Read a record of a table, as the stream gives it; `now` says what is due."""
+    change = raw["dynamodb"]
+    pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
+    parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
+    identity = raw.get("userIdentity")
+    return Record(
+        table,
+        None if parsed is None else parsed.kind,
+        pk,
+        sk,
+        raw["eventID"],
+        change.get("SequenceNumber", ""),
+        stored_at,
+        now,
+        change.get("OldImage"),
+        change.get("NewImage"),
+        identity is not None and _SERVICE in identity.values(),
+        event_ahead=event_ahead,
+    )
+
+
+def stored_at_of(raw: StreamRecord) -> float:
+    """Give the epoch seconds at which a record was stored; 0 if it does not say."""
+    moment = raw["dynamodb"].get("ApproximateCreationDateTime", 0.0)
+    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
+
+
+def faults_in(record: Record) -> list[Fault]:
+    """List what is wrong with the new image."""
+    assert record.new is not None
+    text = content_of(record)
+    if is_packed(text):
+        text = ascii_json(record.new)
+    return _faults_of(record, record.new, text)
+
+
+def was_valid(record: Record) -> bool:
+    """Say whether the old image had been admitted."""
+    if record.was_valid is None:
+        record.was_valid = record.old is not None and not _old_faults(record, record.old)
+    return record.was_valid
+
+
+def _old_faults(record: Record, old: Image) -> list[Fault]:
+    # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
+    return _faults_of(record, old, ascii_json(old))
+
+
+def _faults_of(record: Record, image: Image, text: str) -> list[Fault]:
+    assert record.kind is not None
+    return faults_of(
+        record.kind,
+        image,
+        text=text,
+        stored_at=_judged_at(record),
+        event_ahead=record.event_ahead,
+    )
+
+
+def _judged_at(record: Record) -> float:
+    """Give the moment by which the times of a record's images are judged.
+
+    DynamoDB may take days to remove what its `ttl` ended. A change of such a record that leaves
+    `ttl` alone is no record that came with a past one, unless it was past when it was written.
+    """
+    old, new = record.old or {}, record.new or {}
+    ttl, timestamp = (_digits(new, name) for name in ("ttl", "timestamp"))
+    if ttl is None or timestamp is None or old.get("ttl") != new["ttl"] or ttl <= timestamp:
+        return record.stored_at
+    return min(record.stored_at, ttl)
+
+
+def _digits(image: Image, name: str) -> float | None:
+    text = image.get(name, {}).get("N", "")
+    return float(text) if text.isdigit() else None
+
+
+def changed_in(record: Record) -> set[str]:
+    """Give the agent's attributes that differ between the images."""
+    assert record.old is not None
+    assert record.new is not None
+    assert record.kind is not None
+    if record.changed is None:
+        record.changed = changed_names(record.kind, record.old, record.new)
+    return record.changed
+
+
+def touches(record: Record, names: Set[str]) -> bool:
+    """Say whether one of these attributes changed."""
+    return not names.isdisjoint(changed_in(record))
+
+
+def forbidden(record: Record) -> list[Fault]:
+    """List the changes of what does not change once written."""
+    assert record.kind is not None
+    wrong = changed_in(record) - MUTABLE[record.kind]
+    remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
+    return [
+        Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")
+        for name in sorted(wrong)
+    ]
+
+
+def outcome_faults(record: Record) -> list[Fault]:
+    """List what is wrong with the change of an outcome."""
+    assert record.old is not None
+    assert record.new is not None
+    if not touches(record, OUTCOME) or not _has_outcome(record.old):
+        return []
+    before, after = _revision(record.old), _revision(record.new)
+    if not _has_outcome(record.new):
+        return [Fault("outcome_removed", "outcome", "an outcome cannot be taken back; correct it")]
+    if after > before:
+        return []
+    text = f"the outcome changed but outcome_rev {after} is not above {before}; raise it by one"
+    return [Fault("outcome_rev", "outcome_rev", text)]
+
+
+def _has_outcome(image: Image) -> bool:
+    return "M" in image.get("outcome", {})
+
+
+def _revision(image: Image) -> int:
+    return int(image.get("outcome_rev", {}).get("N", 1))
+
+
+def decision_state(record: Record) -> str:
+    """Say what became of a decision: `insert`, `resolution` or `revision`."""
+    assert record.new is not None
+    if record.old is None or not was_valid(record):
+        return "insert"
+    if not _has_outcome(record.old):
+        return "resolution" if _has_outcome(record.new) else "insert"
+    return "revision" if touches(record, OUTCOME) else "insert"
+
+
+def content_of(record: Record) -> str:
+    """Give the JSON of an entry with the record's new image."""
+    if not record.content:
+        about = (record.event_id, record.table, record.pk, record.sk, record.stored_at)
+        record.content = content(*about, record.new)
+    return record.content
+
+
+def content(
+    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
+) -> str:
+    """Give the JSON of an entry with an image."""
+    fields = {"event_id": event_id, "table": table, "key": (pk, sk), "stored_at": stored_at}
+    return with_image(fields, image)

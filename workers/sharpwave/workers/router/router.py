@@ -1,0 +1,409 @@
+"""From stream records to work messages: a pure function of the records' images."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from sharpwave.schemas import keys, tables, times
+from sharpwave.schemas.faults import Fault, unknown_key
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.numbers import Wire
+from sharpwave.schemas.ownership import WORKER, Change, change_of, is_stamped
+from sharpwave.schemas.status import ACKNOWLEDGED, outranks
+from sharpwave.workers.memory.low_water import swept_within
+from sharpwave.workers.router.admission import Image, claimed_at, faults_of, is_sound, place_of
+from sharpwave.workers.router.record import (
+    MUTABLE,
+    OUTCOME,
+    Record,
+    content,
+    content_of,
+    decision_state,
+    faults_in,
+    forbidden,
+    outcome_faults,
+    read,
+    stored_at_of,
+    touches,
+    was_valid,
+)
+from sharpwave.workers.signals.refused import words_of
+from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
+from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+
+DELIVER = Duty("deliver", "on_signals", 20)
+MIRROR = Duty("status", "on_rows_changed", 50)
+REFUSED = Duty("status", "on_refused", 10)
+REGISTERED = Duty("status", "on_registered", 50)
+LEARN = Duty("learn", "on_decisions", 50)
+ARCHIVE = Duty("archive", "on_archived", 500)
+PROMOTE = Duty("promote", "on_memories", 25)
+EPISODE = Duty("promote", "on_late_outcomes", 50)
+SEEN = Duty("status", "on_seen", 500)
+
+#: An image kept with a refused record is cut to this many characters of JSON.
+MAX_PARKED_IMAGE = 32_000
+#: Longer names of chunks were not given by a worker.
+MAX_CHUNK_NAME = 64
+
+_TTL = frozenset({"ttl"})
+_IDENTITY = frozenset({"signal_pk", "signal_sk"})
+_PAYLOAD = frozenset({"data", "context"})
+_ACKNOWLEDGEMENT = frozenset({"processed_at", "decision_id", "reason"})
+
+Work = tuple[Duty, str, Entry]
+
+
+class Router:
+    """Routes the records of the streamed tables; holds thresholds, and no other state."""
+
+    def __init__(
+        self,
+        *,
+        importance: float = 0.8,
+        access_count: int = 10,
+        promote_after_s: float = times.DAY_S,
+        event_ahead: times.EventAhead = times.AS_A_RULE,
+    ) -> None:
+        """Set when a memory entry is promoted early, and which event times are admitted."""
+        self._event_ahead = event_ahead
+        self._importance = importance
+        self._promote_after_s = promote_after_s
+        self._access_count = access_count
+        self._routes: dict[str, Callable[[Record, Change], Iterator[Work]]] = {
+            "decision": self._decision,
+            "signal": self._signal,
+            "row": self._row,
+            "memory": self._memory,
+            "registration": self._registration,
+            "state": self._checked,
+        }
+
+    def __call__(
+        self, table: str, records: Sequence[StreamRecord], *, now: float | None = None
+    ) -> list[Outgoing]:
+        """Turn records of one table, in stream order, into messages for the work queues.
+
+        A record is admitted by the moment it was stored, and due by the same moment unless `now`
+        says how late it is: what the stream brings was stored a moment ago.
+        """
+        groups = _Groups()
+        moment = 0.0
+        for raw in records:
+            stored_at = stored_at_of(raw)
+            moment = max(moment, stored_at)
+            due_by = stored_at if now is None else now
+            if not self._take_new(table, raw, stored_at, due_by, groups):
+                record = read(table, raw, stored_at, due_by, self._event_ahead)
+                for duty, group, entry in self._work(record):
+                    groups.add(duty, group, entry)
+        return groups.packed(int(moment * 1000))
+
+    def _take_new(
+        self, table: str, raw: StreamRecord, stored_at: float, now: float, groups: "_Groups"
+    ) -> bool:
+        """Route a new decision or signal that is sound; gives False for every other record.
+
+        Most records are such. What comes of one is what `_decision` and `_signal` make of it.
+        """
+        change = raw["dynamodb"]
+        image, pk = change.get("NewImage"), change["Keys"]["PK"]["S"]
+        place = None if table == tables.STATE else place_of(table, pk)
+        if image is None or change.get("OldImage") is not None or place is None:
+            return False
+        if place.kind != "signal" and place.kind != "decision":
+            return False
+        sk = change["Keys"]["SK"]["S"]
+        text = content(raw["eventID"], table, pk, sk, stored_at, image)
+        if is_packed(text) or not is_sound(
+            place.kind, image, text=text, stored_at=stored_at, event_ahead=self._event_ahead
+        ):
+            return False
+        number = change.get("SequenceNumber", "")
+        if place.kind == "signal":
+            groups.of(DELIVER).append(Entry(text, number))
+        else:
+            groups.of(LEARN, pk).append(Entry(text, number))
+            groups.of(ARCHIVE).append(Entry(_more(text, '"state":"insert"'), number))
+            if self._is_to_fold(image, now):
+                groups.of(EPISODE).append(Entry(text, number))
+        return True
+
+    def _work(self, record: Record) -> Iterable[Work]:
+        if record.kind is None:
+            return _unknown(record)
+        if record.old is None and record.new is not None:
+            return self._routes[record.kind](record, Change.INSERTED)
+        change = change_of(record.kind, record.old, record.new)
+        return () if change is Change.ECHO else self._routes[record.kind](record, change)
+
+    def _decision(self, record: Record, change: Change) -> Iterator[Work]:
+        if change is Change.REMOVED or record.new is None:
+            # A sweep never meets what time removed before it; its episode still tells of it.
+            if record.by_ttl and _is_unpromoted(record):
+                yield EPISODE, "", _removed(record)
+            return
+        faults = faults_in(record)
+        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+            faults = forbidden(record) or outcome_faults(record)
+            if not faults and not touches(record, OUTCOME):
+                if touches(record, _TTL) and self._is_to_fold(record.new, record.now):
+                    yield EPISODE, "", _entry(record)
+                return
+        if faults and not _has_known_key(record):
+            yield from _unknown(record)
+            return
+        if faults:
+            yield _refusal(record, faults)
+            why = ascii_json([fault._asdict() for fault in faults])
+            yield ARCHIVE, "", _entry(record, f'"state":"refusal","faults":{why}')
+            return
+        state = decision_state(record)
+        yield LEARN, record.pk, _entry(record)
+        yield ARCHIVE, "", _entry(record, f'"state":"{state}"')
+        if self._is_to_fold(record.new, record.now):
+            yield EPISODE, "", _entry(record)
+
+    def _signal(self, record: Record, change: Change) -> Iterator[Work]:
+        if change is Change.REMOVED or record.new is None:
+            return
+        faults = faults_in(record)
+        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+            faults = forbidden(record)
+            if change is Change.OVERWRITTEN:
+                yield MIRROR, "", _key_entry(record, _held(record))
+            if not faults:
+                return
+        if faults and not _has_known_key(record):
+            yield from _unknown(record)
+        elif faults:
+            yield _refusal(record, faults)
+        else:
+            yield DELIVER, "", _entry(record, _held(record))
+
+    def _row(self, record: Record, change: Change) -> Iterator[Work]:
+        old, new = record.old, record.new
+        if old is None or record.by_ttl or not _was_delivered(record, old):
+            return
+        signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
+        content: dict[str, Any] = {"key": signal, "targets": [keys.owner_of(record.pk)]}
+        chunk = _s(old, "chunk")
+        if 0 < len(chunk) <= MAX_CHUNK_NAME:
+            content["chunk"] = chunk
+        if new is None:
+            content["gone"] = [record.pk, record.sk]
+            yield MIRROR, "", Entry(with_image(content, old), record.sequence_number)
+            return
+        before, after = _s(old, "status"), _s(new, "status")
+        same = old.get("status") == new.get("status")
+        legal = same or (after in ACKNOWLEDGED and outranks(after, before))
+        if not legal:
+            content["illegal"] = _move(record, old, new)
+        if change in (Change.WIPED, Change.OVERWRITTEN):
+            lost = _lost(old, new)
+            if not legal:
+                # What a legal move leaves out of the agent's own is the agent's affair.
+                lost |= {name: old[name] for name in _ACKNOWLEDGEMENT & old.keys() - new.keys()}
+            if lost:
+                row = {"row_pk": record.pk, "row_sk": record.sk}
+                content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
+        yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
+
+    def _memory(self, record: Record, change: Change) -> Iterator[Work]:
+        if change is Change.REMOVED or record.new is None:
+            if record.by_ttl and _is_unpromoted(record):
+                yield PROMOTE, "", _removed(record)
+            return
+        faults = faults_in(record)
+        if faults:
+            yield _refusal(record, faults)
+            return
+        if change is Change.INSERTED:
+            # Who never registered is swept like everyone else, once it is on the list.
+            owner = keys.owner_of(record.pk) or ""
+            yield SEEN, owner, Entry(ascii_json({"agent": owner}), record.sequence_number)
+        # A fact follows its entry: what was promoted is looked at again whenever it changes.
+        was_promoted = "promoted_at" in record.new or "promoted_at" in (record.old or {})
+        if was_promoted or self._is_important(record) or self._is_due(record.new, record.now):
+            yield PROMOTE, "", _numbered(record)
+
+    def _registration(self, record: Record, change: Change) -> Iterator[Work]:
+        if change is Change.REMOVED or record.new is None:
+            return
+        faults = faults_in(record)
+        yield _refusal(record, faults) if faults else (REGISTERED, "", _entry(record))
+
+    def _checked(self, record: Record, change: Change) -> Iterator[Work]:
+        faults = [] if change is Change.REMOVED else faults_in(record)
+        if faults:
+            yield _refusal(record, faults)
+
+    def _is_important(self, record: Record) -> bool:
+        image = record.new or {}
+        return (
+            _n(image, "importance") >= self._importance
+            or _n(image, "access_count") >= self._access_count
+        )
+
+    def _is_to_fold(self, image: Image, now: float) -> bool:
+        return "promoted_at" not in image and self._is_due(image, now)
+
+    def _is_due(self, image: Image, now: float) -> bool:
+        """Say whether the sweep has passed the record's time, or time removes it before a sweep."""
+        timestamp = _n(image, "timestamp")
+        if timestamp <= now - self._promote_after_s:
+            return True
+        has_ttl = "N" in image.get("ttl", {})
+        return has_ttl and _n(image, "ttl") - timestamp <= swept_within(self._promote_after_s)
+
+
+class _Groups:
+    """Entries by who handles them and what they share, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[Duty, str], list[Entry]] = {}
+        self._seen: dict[str, Entry] = {}
+
+    def of(self, duty: Duty, group: str = "") -> list[Entry]:
+        """Give the entries of one group, to add to."""
+        entries = self._entries.get((duty, group))
+        if entries is None:
+            entries = self._entries[duty, group] = []
+        return entries
+
+    def add(self, duty: Duty, group: str, entry: Entry) -> None:
+        """Add an entry; of one agent, that it was seen is told once."""
+        if duty is SEEN:
+            self._seen.setdefault(group, entry)
+        else:
+            self.of(duty, group).append(entry)
+
+    def packed(self, moment_ms: int) -> list[Outgoing]:
+        """Give the messages of all groups."""
+        if self._seen:
+            self.of(SEEN).extend(self._seen.values())
+        return [
+            message
+            for (duty, _), entries in self._entries.items()
+            for message in pack(duty, entries, moment_ms=moment_ms)
+        ]
+
+
+def _has_known_key(record: Record) -> bool:
+    return keys.parse(record.table, record.pk, record.sk) is not None
+
+
+def _numbered(record: Record, pair: str = "") -> Entry:
+    """Give an entry that says which record it comes from: of two states, which is the later."""
+    number = f'"number":"{record.sequence_number}"'
+    return _entry(record, f"{number},{pair}" if pair else number)
+
+
+def _removed(record: Record) -> Entry:
+    """Give an entry of what time removed: whether it was ever refused, its table cannot tell."""
+    return _numbered(replace(record, new=record.old), '"removed":true')
+
+
+def _entry(record: Record, pair: str = "") -> Entry:
+    return Entry(_more(content_of(record), pair), record.sequence_number)
+
+
+def _more(content: str, pair: str) -> str:
+    """Add a JSON pair to an object, or nothing."""
+    return f"{content[:-1]},{pair}}}" if pair else content
+
+
+def _was_delivered(record: Record, row: Image) -> bool:
+    """Say whether a worker wrote the row: its key holds the digest of the signal it names."""
+    signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
+    place = keys.parse(tables.SIGNALS, *signal)
+    if place is None or place.kind != "signal":
+        return False
+    target = keys.owner_of(record.pk) or ""
+    return keys.inbox_row(target, signal, signal_uid(*signal)) == (record.pk, record.sk)
+
+
+def _lost(old: Image, new: Image) -> dict[str, Wire]:
+    """Give the worker's attributes of a row that its agent removed or wrote over."""
+    names = WORKER["row"] - {"worker_rev"}
+    lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
+    if "chunk" in new.keys() - old.keys():
+        lost["chunk"] = {"NULL": True}
+    if is_stamped(old) and not is_stamped(new) and old.get("status") == new.get("status"):
+        lost["worker_rev"] = old["worker_rev"]
+    if lost.keys() & _IDENTITY:
+        # What happens to a row while it names no signal is told by no later record.
+        lost |= {name: old[name] for name in names & old.keys() - _PAYLOAD}
+    return lost
+
+
+def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
+    before = _s(old, "status")
+    is_claimed = before == "EXPIRED" and not ("reason" in old and is_stamped(old))
+    return {
+        "row_pk": record.pk,
+        "row_sk": record.sk,
+        "before": "" if is_claimed else before,
+        "after": new.get("status"),
+        "worker_rev": new.get("worker_rev"),
+        "event_id": record.event_id,
+    }
+
+
+def _is_unpromoted(record: Record) -> bool:
+    old, kind = record.old, record.kind
+    if old is None or kind is None or "promoted_at" in old:
+        return False
+    moment, ahead = claimed_at(kind, old) or 0.0, record.event_ahead
+    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
+
+
+def _held(record: Record) -> str:
+    """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
+    held = (record.old or {}).get("processing_status")
+    is_wiped = held is not None and "processing_status" not in (record.new or {})
+    return f'"held":{ascii_json(held)}' if is_wiped else ""
+
+
+def _key_entry(record: Record, pair: str = "") -> Entry:
+    text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
+    return Entry(_more(text, pair), record.sequence_number)
+
+
+def _refusal(record: Record, faults: list[Fault]) -> Work:
+    return REFUSED, "", _refused_entry(record, faults)
+
+
+def _unknown(record: Record) -> Iterator[Work]:
+    if record.new is None or record.new == record.old:
+        return
+    faults = [unknown_key(record.table)]
+    yield REFUSED, "", _refused_entry(record, faults)
+
+
+def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
+    content: dict[str, Any] = {
+        "table": record.table,
+        "key": [record.pk, record.sk],
+        "event_id": record.event_id,
+        "faults": [fault._asdict() for fault in faults],
+        "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
+        "words": _words(record, faults),
+    }
+    return Entry(ascii_json(content), record.sequence_number)
+
+
+def _words(record: Record, faults: Sequence[Fault]) -> dict[str, Any]:
+    """Give what lets these words be known again, and those that stand though they changed."""
+    stood = record.old if record.kind in MUTABLE and was_valid(record) else None
+    new = record.new or {}
+    return words_of(record.kind, new, faults, before=stood, number=record.sequence_number)
+
+
+def _s(image: Mapping[str, Wire], name: str) -> str:
+    return str(image.get(name, {}).get("S", ""))
+
+
+def _n(image: Mapping[str, Wire], name: str) -> float:
+    return float(image.get(name, {}).get("N", 0))

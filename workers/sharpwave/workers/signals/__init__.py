@@ -1,0 +1,1 @@
+"""Delivery of signals: audiences, rows, inboxes, mirrors, acknowledgements, deadlines."""

@@ -1,0 +1,238 @@
+"""Who a signal is for, decided once: who registers after that gets nothing.
+
+The names behind everyone and subscribers come from a list that another queue fills, so an agent
+may be registered and not yet on it. Two strong reads close the gap, as with two flags: a freeze
+puts its signal on a list before it reads the names, and a registration puts its name on the other
+list before it reads the signals. Whatever the order, one of them sees the other.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, signal_uid
+from sharpwave.schemas.messages import expires_at
+from sharpwave.schemas.numbers import item_from_wire, item_to_wire
+from sharpwave.schemas.records import Registration
+from sharpwave.schemas.times import DAY_S, bound
+from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Write, Writes
+from sharpwave.workers.signals.directory import Listed
+from sharpwave.workers.work.envelope import packed, unpacked
+from sharpwave.workers.work.outgoing import FED_AGAIN
+
+#: Larger audiences are split into chunks with a message and a mirror of their own.
+CHUNK = 50
+#: The clocks of streams and workers differ by less.
+CLOCKS_APART_S = 60
+
+
+class Signal(NamedTuple):
+    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped."""
+
+    item: Item
+    event_id: str
+    stored_at: float
+    held: Mapping[str, dict[str, Any]] = {}
+
+
+class Audience(NamedTuple):
+    """A frozen audience: its targets, or the chunks that hold them, and the signal as admitted."""
+
+    signal: Item
+    targets: tuple[str, ...] = ()
+    chunks: tuple[str, ...] = ()
+
+
+class Joined(NamedTuple):
+    """A registration: whose, what it subscribes to, its event, and when it was stored."""
+
+    agent_id: str
+    subscriptions: frozenset[str]
+    event_id: str
+    stored_at: float
+
+
+class Late(NamedTuple):
+    """A signal, an agent that its audience may have missed, and when that one registered."""
+
+    signal: keys.Key
+    agent_id: str
+    registered_at: int
+
+
+def may_address(signal: Item, known: Mapping[str, Registration]) -> Fault | None:
+    """Say why a source may not address everyone, or None if it may."""
+    if signal["target_agents"] != [EVERYONE]:
+        return None
+    source = known.get(signal["source_agent"])
+    if source is not None and source.may_broadcast:
+        return None
+    text = f"{signal['source_agent']} may not address everyone; register it with may_broadcast"
+    return Fault("broadcast_not_allowed", "target_agents", text)
+
+
+def freeze(
+    signals: Sequence[Signal], *, directory: Directory, reads: Reads, writes: Writes
+) -> list[Audience]:
+    """Decide the audiences of distinct signals, or find how they were decided before.
+
+    A short list of names is its own decision. Everyone and the subscribers are resolved without
+    the source and stored; of several attempts the first stored one holds. With it is stored the
+    signal as admitted, for all that is delivered after the first message.
+    """
+    # Before the names are read: an agent that is not among them will find the signal there.
+    open_ones: list[Write] = [_resolved(each) for each in signals if is_resolved(each.item)]
+    if open_ones:
+        writes.apply(open_ones)
+    items = [signal.item for signal in signals]
+    resolved = _resolve_all(items, directory)
+    stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]
+    parts = [part for _, parts in stored for part in parts]
+    if parts:
+        writes.apply(parts)
+    heads = {head.location: head for head, _ in stored if head is not None}
+    fresh = writes.apply(list(heads.values())) if heads else []
+    lost = [place for place, is_new in zip(heads, fresh, strict=True) if not is_new]
+    winners = reads.get(lost) if lost else {}
+    return [
+        Audience(item, tuple(targets))
+        if head is None
+        else _audience(winners.get(head.location, head.item))
+        for item, targets, (head, _) in zip(items, resolved, stored, strict=True)
+    ]
+
+
+def missed(
+    joined: Sequence[Joined], *, listed: Mapping[str, Listed], directory: Directory, reads: Reads
+) -> Iterator[Late]:
+    """Find the signals that agents registered for in time, and whose audience may lack them.
+
+    Call it once their names are on the list, `listed` being what `note` said of that: whoever
+    read the list later has found them. A registration that is only fed again claims a time, and
+    its agent was looked after when another event listed it.
+    """
+    known = directory.confirm({each.agent_id for each in joined})
+    for each in joined:
+        registration = known.get(each.agent_id)
+        is_fed_again = each.event_id.startswith(FED_AGAIN)
+        if registration is None or (is_fed_again and listed[each.agent_id].by != each.event_id):
+            continue
+        subscriptions = each.subscriptions.intersection(registration.subscriptions)
+        until = bound(listed[each.agent_id].at + CLOCKS_APART_S)
+        for scope in (EVERYONE, *sorted(subscriptions)):
+            # Streams tell time by the second: a signal of the same one counts as later.
+            after, pk = bound(each.stored_at), keys.resolved(scope, "", "").pk
+            for entry in reads.query(tables.PIPELINE, pk, after=after, until=until):
+                if entry["source"] != each.agent_id:
+                    signal = keys.Key(entry["signal_pk"], entry["signal_sk"])
+                    yield Late(signal, each.agent_id, int(each.stored_at))
+
+
+def members(stored: Iterable[Item]) -> list[str] | None:
+    """List the targets of an audience from all that its partition holds, or None before its freeze.
+
+    Late joiners count; chunks that a lost attempt left behind do not.
+    """
+    items = {item["SK"]: item for item in stored}
+    head = items.get(keys.audience("").sk)
+    if head is None:
+        return None
+    late = keys.late_chunk("", "").sk
+    holders = [head, *(items[chunk] for chunk in head.get("chunks", ()) if chunk in items)]
+    holders += [item for sk, item in items.items() if sk.startswith(late)]
+    return sorted({name for holder in holders for name in holder.get("targets", ())})
+
+
+def late_chunk(head: Item, agent_id: str) -> Insert:
+    """Give the chunk of a frozen audience for one agent that belongs to it and was missed."""
+    signal = keys.Key(head["signal_pk"], head["signal_sk"])
+    key = keys.late_chunk(signal_uid(*signal), agent_id)
+    kept = {name: head[name] for name in ("signal_pk", "signal_sk", "ttl")}
+    return Insert(tables.PIPELINE, {**key.item(), **kept, "targets": [agent_id]})
+
+
+def head_of(signal: keys.Key) -> Location:
+    """Say where the head of a signal's audience is."""
+    return Location(tables.PIPELINE, keys.audience(signal_uid(*signal)))
+
+
+def admitted(head: Item) -> Item:
+    """Give a signal as it was admitted, whatever became of its item since."""
+    return item_from_wire(unpacked(head["image"]))
+
+
+def is_resolved(signal: Item) -> bool:
+    """Say whether a signal names no agents, so that its audience is looked up."""
+    return signal.get("target_agents") in ([EVERYONE], [SUBSCRIBERS])
+
+
+def _resolve_all(signals: Sequence[Item], directory: Directory) -> list[list[str]]:
+    agents = directory.everyone() if any(map(is_resolved, signals)) else []
+    return [
+        _resolve(signal, agents) if is_resolved(signal) else sorted(set(signal["target_agents"]))
+        for signal in signals
+    ]
+
+
+def _resolve(signal: Item, agents: Sequence[Registration]) -> list[str]:
+    everyone = signal["target_agents"] == [EVERYONE]
+    return sorted(
+        agent.agent_id
+        for agent in agents
+        if agent.agent_id != signal["source_agent"]
+        and (everyone or signal["signal_type"] in agent.subscriptions)
+    )
+
+
+def _head_and_parts(source: Signal, targets: list[str]) -> tuple[Insert | None, list[Insert]]:
+    """Give what is stored of an audience: nothing, its head, or its head and its chunks."""
+    signal = source.item
+    if not is_resolved(signal) and len(targets) <= CHUNK:
+        return None, []
+    uid = signal_uid(signal["PK"], signal["SK"])
+    chunks = _chunks(uid, targets)
+    content: Item = {"chunks": [key.sk for key, _ in chunks]} if chunks else {"targets": targets}
+    # A put that is repeated later is listed as resolved anew: the head says what was first.
+    content |= {"image": packed(item_to_wire(signal)), "stored_at": int(source.stored_at)}
+    head = Insert(tables.PIPELINE, {**keys.audience(uid).item(), **about(signal), **content})
+    parts = [{**key.item(), **about(signal), "targets": part} for key, part in chunks]
+    return head, [Insert(tables.PIPELINE, part) for part in parts]
+
+
+def about(signal: Item) -> Item:
+    """Say which signal an item of an audience is for, and how long it is kept."""
+    return {
+        "signal_pk": signal["PK"],
+        "signal_sk": signal["SK"],
+        "ttl": expires_at(signal) + 7 * DAY_S,
+    }
+
+
+def _resolved(signal: Signal) -> Insert:
+    item = signal.item
+    scope = EVERYONE if item["target_agents"] == [EVERYONE] else item["signal_type"]
+    key = keys.resolved(scope, bound(signal.stored_at), signal_uid(item["PK"], item["SK"]))
+    more = {"source": item["source_agent"], "stored_at": int(signal.stored_at)}
+    return Insert(tables.PIPELINE, {**key.item(), **about(item), **more})
+
+
+def _chunks(uid: str, targets: Sequence[str]) -> list[tuple[keys.Key, list[str]]]:
+    """Split a large audience.
+
+    The keys carry the digest of the audience, so that an attempt which lost leaves nothing that
+    the winner would read.
+    """
+    if len(targets) <= CHUNK:
+        return []
+    digest = blake2b(",".join(targets).encode(), digest_size=6).hexdigest()
+    pk = keys.audience(uid).pk
+    return [
+        (keys.Key(pk, f"{digest}#{start // CHUNK:05d}"), list(targets[start : start + CHUNK]))
+        for start in range(0, len(targets), CHUNK)
+    ]
+
+
+def _audience(head: Item) -> Audience:
+    return Audience(admitted(head), tuple(head.get("targets", ())), tuple(head.get("chunks", ())))

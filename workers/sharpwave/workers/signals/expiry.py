@@ -1,0 +1,435 @@
+"""Deliveries that nobody acknowledged in time get a status, a reason and a place in the mirror.
+
+Whatever was sent leaves an entry in the minute of its deadline. A tick hands out the minutes that
+have passed, so expiry costs what falls due and not what exists.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import product
+from math import ceil
+from typing import Any, NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.ownership import is_stamped, stamped
+from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
+from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.ports import (
+    Change,
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Unfinished,
+    WorkQueues,
+    Write,
+    Writes,
+)
+from sharpwave.workers.signals.mirror import (
+    UNACKNOWLEDGED,
+    Holder,
+    Sent,
+    Statuses,
+    is_begun,
+    mirror,
+    readable,
+)
+from sharpwave.workers.signals.notices import Notice, Notices
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
+
+EXPIRE = Duty("status", "on_expiry", 1)
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a deadline's entry has at least to be written before its minute is handled.
+WRITING_S = 10
+#: Entries are kept this long after their minute, for outages and for whoever looks into one.
+KEPT_S = 10 * DAY_S
+#: A row that its agent spoiled has this long to be mended before it ends as it is.
+MENDING_S = DAY_S
+#: The low-water mark of the last minute that was handed out.
+DUE_MARK = ("due", "all")
+#: What one tick hands out; after an outage of days it sends itself again for the rest.
+MINUTES_PER_TICK = 500
+#: Deliveries handled at once, and per message; the rest of a partition gets another message.
+PAGE, PER_MESSAGE = 200, 2_000
+_HOLDERS = 20
+_ROUNDS = 8
+_NAMED = 10
+
+
+class Handed(NamedTuple):
+    """Targets that a signal was handed to, and when these deliveries fall due.
+
+    Attributes:
+        holder: where they are mirrored.
+        deadline: epoch seconds.
+        targets: who was sent to.
+        since: the minute since the epoch at which they fell due first; None if they did not.
+    """
+
+    holder: Holder
+    deadline: int
+    targets: Sequence[str]
+    since: int | None = None
+
+
+class Partition(NamedTuple):
+    """Deliveries that fell due in one minute, from behind an entry's sort key on."""
+
+    minute: int
+    shard: int
+    after: str = ""
+
+    @property
+    def pk(self) -> str:
+        """Give the partition key."""
+        return keys.due(self.minute, self.shard, "").pk
+
+
+class Deadlines:
+    """Notes when deliveries fall due; one per process."""
+
+    def __init__(self) -> None:
+        """Start as a process that has noted nothing."""
+        self._listed: frozenset[int] = frozenset()
+
+    def note(self, handed: Sequence[Handed], *, writes: Writes, clock: Clock) -> None:
+        """Note deliveries that were sent and marked; noting one again does no harm.
+
+        A worker may freeze between the choice of a minute and its write. Once that minute has
+        come it may have been handled, so the entry is written again for a later one.
+
+        Raises:
+            TryAgain: this worker kept being too late.
+        """
+        rest = [each for each in handed if each.targets]
+        for _ in range(_ROUNDS):
+            if not rest:
+                return
+            begun = clock()
+            by_minute: dict[int, list[Handed]] = {}
+            for each in rest:
+                by_minute.setdefault(due_minute(each.deadline, begun), []).append(each)
+            self._write(by_minute, writes)
+            done = clock()
+            self._listed = frozenset(minute for minute in self._listed if minute * 60 > done)
+            rest = [
+                each for minute, some in by_minute.items() if minute * 60 <= done for each in some
+            ]
+        raise TryAgain("deadlines passed faster than they could be noted")
+
+    def _write(self, by_minute: Mapping[int, Sequence[Handed]], writes: Writes) -> None:
+        """Write entries, and put their minutes on the list that ticks read, once per process."""
+        fresh = by_minute.keys() - self._listed
+        listed: list[Write] = [Insert(tables.PIPELINE, _listed(each)) for each in sorted(fresh)]
+        entries: list[Write] = [
+            _due_entry(minute, some[start : start + _HOLDERS])
+            for minute, some in by_minute.items()
+            for start in range(0, len(some), _HOLDERS)
+        ]
+        writes.apply([*listed, *entries])
+        self._listed |= fresh
+
+
+def due_minute(deadline: int, now: float) -> int:
+    """Give the minute since the epoch from whose beginning on a deadline is acted upon."""
+    return ceil((max(deadline, now) + WRITING_S) / 60)
+
+
+def _listed(minute: int) -> Item:
+    return {**keys.due_minute(minute).item(), "ttl": minute * 60 + KEPT_S}
+
+
+def _due_entry(minute: int, handed: Sequence[Handed]) -> Insert:
+    """Give one entry; its key is a digest, so that one noted again is written once."""
+    entries = _compact(handed)
+    digest = blake2b(ascii_json(entries).encode(), digest_size=12)
+    key = keys.due(minute, digest.digest()[0] % keys.DUE_SHARDS, digest.hexdigest())
+    item = {**key.item(), "entries": entries, "ttl": minute * 60 + KEPT_S}
+    return Insert(tables.PIPELINE, item)
+
+
+def _compact(handed: Sequence[Handed]) -> list[Item]:
+    """Name what signals have in common once, so that a group of one sender fits a kilobyte."""
+    common: dict[tuple[Any, ...], list[str]] = {}
+    for (signal, chunk), _, targets, since in handed:
+        common.setdefault((signal.pk, tuple(targets), chunk, since), []).append(signal.sk)
+    return [
+        {"pk": pk, **({"sk": sks[0]} if len(sks) == 1 else {"sks": sks}), "targets": list(targets)}
+        | {name: each for name, each in (("chunk", chunk), ("since", since)) if each is not None}
+        for (pk, targets, chunk, since), sks in common.items()
+    ]
+
+
+class _Delivery(NamedTuple):
+    holder: Holder
+    target: str
+
+
+class _Since(NamedTuple):
+    """Since which minute a delivery is due, and the event by which that is known."""
+
+    minute: int
+    event_id: str
+
+
+_Due = dict[_Delivery, _Since]
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Ends deliveries whose time has passed."""
+
+    reads: Reads
+    writes: Writes
+    queues: WorkQueues
+    notices: Notices
+    deadlines: Deadlines
+    clock: Clock
+
+    def hand_out(self) -> int:
+        """Send a message for each partition that fell due since the last tick.
+
+        The mark rises once they are sent: a crash in between hands them out again. A minute is
+        over for every worker when it has been over for some seconds on this one's clock.
+
+        Returns:
+            The number of partitions.
+        """
+        low = LowWater(*DUE_MARK, reads=self.reads, writes=self.writes)
+        latest = int((self.clock() - CLOCKS_APART_S) // 60)
+        listed = self.reads.query(
+            tables.PIPELINE,
+            keys.due_minute(latest).pk,
+            after=low.mark,
+            until=keys.due_minute(latest).sk,
+            limit=MINUTES_PER_TICK,
+        )
+        minutes = [int(item["SK"]) for item in listed]
+        if not minutes:
+            return 0
+        parts = [Partition(each, shard) for each in minutes for shard in range(keys.DUE_SHARDS)]
+        due = [part for part in parts if any(self.reads.query(tables.PIPELINE, part.pk, limit=1))]
+        self._send(due)
+        low.raise_to(str(minutes[-1]), at_once=True)
+        if len(minutes) == MINUTES_PER_TICK:
+            self.queues.send([ticks.tick(ticks.EXPIRY, clock=self.clock)])
+        return len(due)
+
+    def expire(self, part: Partition) -> int:
+        """Expire what is open of one partition.
+
+        What cannot be expired is tried again with the whole message, after the rest was done.
+
+        Returns:
+            The number of deliveries looked at.
+        """
+        seen, failed = 0, None
+        for page in self._pages(part):
+            failed = self._expire_all(_deliveries(page, part.minute)) or failed
+            seen += _size(page)
+            if seen >= PER_MESSAGE:
+                self._send([part._replace(after=page[-1]["SK"])])
+                break
+        if failed is not None:
+            raise failed
+        return seen
+
+    def _send(self, parts: Sequence[Partition]) -> None:
+        entries = [Entry(ascii_json(part._asdict()), "") for part in parts]
+        if entries:
+            self.queues.send([*pack(EXPIRE, entries, moment_ms=int(self.clock() * 1000))])
+
+    def _pages(self, part: Partition) -> Iterator[list[Item]]:
+        page: list[Item] = []
+        for item in self.reads.query(tables.PIPELINE, part.pk, after=part.after):
+            page.append(item)
+            if _size(page) >= PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _expire_all(self, due: _Due) -> Exception | None:
+        """Expire deliveries; one that cannot be expired is left out, and what went wrong given."""
+        try:
+            self._expire(due)
+        except Unfinished as error:
+            return error
+        except TryAgain:
+            raise
+        except Exception as error:
+            if len(due) == 1:
+                (each,) = due
+                log.warning("expiry_failed", extra={"delivery": each, "error": repr(error)})
+                return error
+            alone = [self._expire_all({each: since}) for each, since in due.items()]
+            return next(filter(None, alone), None)
+        return None
+
+    def _expire(self, due: _Due) -> None:
+        """Settle the mirrors first and the rows second: a row still open is found again."""
+        due = self._unprocessed(due)
+        if not due:
+            return
+        found = self.reads.get([_place(each) for each in due])
+        rows = {each: found.get(_place(each), {}) for each in due}
+        is_open = [each for each, row in rows.items() if not _has_ended(row)]
+        now = self.clock()
+        spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
+        mended = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
+        ends = self._ends({each: rows[each] for each in is_open if each not in mended})
+        changes: list[Write] = [
+            _settle(_place(each), rows[each], end) for each, end in ends.items() if rows[each]
+        ]
+        if changes:
+            self.writes.apply(changes)
+        self._keep({each: due[each] for each in is_open if each not in ends}, now)
+        ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
+        expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
+        events = {each.holder.signal: since.event_id for each, since in due.items()}
+        untold = tell_of_expiry(expired, events, self.notices)
+        if untold:
+            raise Unfinished(untold, f"{len(untold)} senders could not be told")
+
+    def _unprocessed(self, due: _Due) -> _Due:
+        """Leave out what is known to be processed, by the mirrors alone and at half the price.
+
+        An older image may only show less: nothing outranks PROCESSED, and it comes from a row. An
+        EXPIRED there says nothing of the row, which is settled after the mirror.
+        """
+        places = list(dict.fromkeys(each.holder.location for each in due))
+        found = self.reads.get(places, strong=False)
+        return {
+            each: since
+            for each, since in due.items()
+            if not _is_processed(found.get(each.holder.location, {}), each.target)
+        }
+
+    def _ends(self, due: Mapping[_Delivery, Item]) -> dict[_Delivery, dict[str, Any]]:
+        """Give the ends of deliveries with open rows, or none, as their mirrors have them now.
+
+        What fell due was sent, for only then it is noted. A signal that its ttl removed has no
+        mirror any more, so its row alone ends; with the row gone too nobody knows of an end, and
+        it is empty. A mirror that its writer wiped is about to be put back: its deliveries wait,
+        and are left out.
+        """
+        by_holder: dict[Holder, list[str]] = {}
+        for holder, target in due:
+            by_holder.setdefault(holder, []).append(target)
+        sent = {
+            holder: Sent(targets=frozenset(names), settled=dict.fromkeys(names, UNACKNOWLEDGED))
+            for holder, names in by_holder.items()
+        }
+        known = mirror(sent, reads=self.reads, writes=self.writes) if sent else {}
+        ends = {
+            each: _end_in(known[each.holder], each.target)
+            if each.holder in known
+            else (UNACKNOWLEDGED if row else {})
+            for each, row in due.items()
+        }
+        return {each: end for each, end in ends.items() if end is not None}
+
+    def _keep(self, due: _Due, now: float) -> None:
+        """Let deliveries fall due again, at growing distances, as long as they may be mended."""
+        again = [
+            Handed(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
+            for each, (minute, _) in due.items()
+        ]
+        self.deadlines.note(again, writes=self.writes, clock=self.clock)
+
+
+def tell_of_expiry(
+    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], notices: Notices
+) -> frozenset[keys.Key]:
+    """Tell each signal's sender, once, which deliveries expired and where to see all.
+
+    Args:
+        expired: deliveries, by where they are mirrored and to whom.
+        events: what led to this, by signal.
+        notices: tells it, to agents that the signal's key binds and nobody else.
+
+    Returns:
+        The signals whose senders' inboxes took no notice.
+    """
+    targets: dict[keys.Key, set[str]] = {}
+    for holder, target in expired:
+        targets.setdefault(holder.signal, set()).add(target)
+    return notices.tell(
+        [
+            _notice(signal, owner, sorted(names), events[signal])
+            for signal, names in targets.items()
+            if (owner := keys.owner_of(signal.pk)) is not None
+        ]
+    )
+
+
+def _notice(signal: keys.Key, owner: str, names: Sequence[str], event_id: str) -> Notice:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    signal_id = signal.sk.partition("#")[2]
+    text = (
+        f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
+        f" `sharpwave trace {signal_id}` shows every target and reason"
+    )
+    claim = keys.told_of_expiry(owner, signal_uid(*signal))
+    reasons = [Fault("expired", "target_agents", text)]
+    return Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal)
+
+
+def _deliveries(page: Sequence[Item], minute: int) -> _Due:
+    due: _Due = {}
+    for item in page:
+        event_id = f"{item['PK']}|{item['SK']}"
+        for entry in item["entries"]:
+            since = _Since(entry.get("since", minute), event_id)
+            for sk, target in product(_sks(entry), entry["targets"]):
+                each = _Delivery(Holder(keys.Key(entry["pk"], sk), entry.get("chunk")), target)
+                due[each] = min(since, due.get(each, since))
+    return due
+
+
+def _size(page: Sequence[Item]) -> int:
+    return sum(
+        len(_sks(entry)) * len(entry["targets"]) for item in page for entry in item["entries"]
+    )
+
+
+def _sks(entry: Item) -> list[str]:
+    return entry["sks"] if "sks" in entry else [entry["sk"]]
+
+
+def _place(delivery: _Delivery) -> Location:
+    signal = delivery.holder.signal
+    row = keys.inbox_row(delivery.target, signal, signal_uid(*signal))
+    return Location(tables.SIGNALS, row)
+
+
+def _is_processed(mirrored: Item, target: str) -> bool:
+    if not is_begun(mirrored):
+        return False
+    return readable(mirrored["processing_status"]).get(target, {}).get("status") == "PROCESSED"
+
+
+def _has_ended(row: Item) -> bool:
+    status = str(row.get("status"))
+    return status in ACKNOWLEDGED or (status == "EXPIRED" and "reason" in row and is_stamped(row))
+
+
+def _end_in(known: Statuses, target: str) -> dict[str, Any] | None:
+    held = known.get(target)
+    return held if held is not None and held["status"] in TERMINAL else None
+
+
+def _settle(place: Location, row: Item, end: Mapping[str, Any]) -> Change:
+    values = stamped(place.key, end)
+    if "status" in row:
+        return Change(place, values, equals={"status": row["status"]})
+    return Change(place, values, missing=("status",))

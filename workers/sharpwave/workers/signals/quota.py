@@ -1,0 +1,188 @@
+"""How many signals a source may send: a token bucket per source, leased to this process.
+
+A signal costs one token, however often it is attempted: what its quota said is stored beside its
+audience, and the first stored verdict holds.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
+from typing import NamedTuple
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.times import Clock
+from sharpwave.workers.ports import (
+    Change,
+    Directory,
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Writes,
+)
+from sharpwave.workers.signals.audience import about
+
+_ATTEMPTS = 5
+#: Tokens kept for signals whose verdict was perhaps not stored; more are lost.
+_MAX_UNSURE = 1_000
+#: How many of them are looked up along with other verdicts.
+_LOOKED_UP = 100
+
+
+class Quotas:
+    """Token buckets in the table `pipeline`, a minute's worth deep.
+
+    A process takes a tenth of the bucket at once, so the table sees one write in many signals;
+    what a process leased and did not use is lost with it.
+    """
+
+    def __init__(
+        self, *, reads: Reads, writes: Writes, clock: Clock, per_minute: int | None
+    ) -> None:
+        """Set the default rate in signals per minute; None means no limit."""
+        self._reads, self._writes, self._clock = reads, writes, clock
+        self._per_minute = per_minute
+        self._leased: dict[str, int] = {}
+        self._unsure: dict[str, _Taken] = {}
+        self._lock = Lock()
+
+    def admit(self, signals: Sequence[Item], *, directory: Directory) -> list[bool]:
+        """Say of distinct signals whether their sources may send them; the answer stays.
+
+        A source without a limit costs nothing.
+
+        Raises:
+            TryAgain: other processes kept taking tokens at the same time.
+        """
+        uids = [signal_uid(signal["PK"], signal["SK"]) for signal in signals]
+        limited: dict[str, tuple[Item, int]] = {}
+        for uid, signal in zip(uids, signals, strict=True):
+            rate = self._rate(signal["source_agent"], directory)
+            if rate is not None:
+                limited[uid] = (signal, rate)
+        if not limited:
+            return [True] * len(signals)
+        verdicts = self._stored([*limited, *list(self._unsure)[:_LOOKED_UP]])
+        mine = {
+            uid: self._take_for(uid, signal["source_agent"], rate)
+            for uid, (signal, rate) in limited.items()
+            if uid not in verdicts
+        }
+        if mine:
+            verdicts |= {uid: taken.granted for uid, taken in mine.items()}
+            verdicts |= self._store(mine, {uid: limited[uid][0] for uid in mine})
+        return [verdicts.get(uid, True) for uid in uids]
+
+    def take(self, source: str, *, rate: int) -> bool:
+        """Take one token of a source; False when it has none left.
+
+        Raises:
+            TryAgain: other processes kept taking tokens at the same time.
+        """
+        with self._lock:
+            if self._leased.get(source, 0) < 1:
+                self._leased[source] = self._lease(source, rate)
+            self._leased[source] -= 1
+            if self._leased[source] < 0:
+                self._leased[source] = 0
+                return False
+            return True
+
+    def _rate(self, source: str, directory: Directory) -> int | None:
+        registration = directory.recall(source)
+        return (registration and registration.signals_per_minute) or self._per_minute
+
+    def _take_for(self, uid: str, source: str, rate: int) -> "_Taken":
+        """Take a signal's token, or find the one taken when its verdict could not be stored."""
+        held = self._unsure.get(uid)
+        if held is None:
+            taken = _Taken(source, self.take(source, rate=rate), ulid())
+            with self._lock:
+                held = self._unsure.setdefault(uid, taken)
+                if held is not taken:
+                    self._give_back(taken)
+                elif len(self._unsure) > _MAX_UNSURE:
+                    del self._unsure[next(iter(self._unsure))]
+        return held
+
+    def _store(self, mine: Mapping[str, "_Taken"], signals: Mapping[str, Item]) -> dict[str, bool]:
+        """Store verdicts, and give those that others stored first."""
+        # Until this has answered nobody knows whether a token is spent: should it fail, the token
+        # is neither given back nor taken again, but kept for the signal.
+        stored = self._writes.apply(
+            [
+                Insert(
+                    tables.PIPELINE,
+                    {
+                        **keys.quota_verdict(uid).item(),
+                        **about(signals[uid]),
+                        "granted": taken.granted,
+                        "by": taken.name,
+                    },
+                )
+                for uid, taken in mine.items()
+            ]
+        )
+        for uid, is_first in zip(mine, stored, strict=True):
+            if is_first:
+                self._unsure.pop(uid, None)
+        lost = [uid for uid, is_first in zip(mine, stored, strict=True) if not is_first]
+        return self._stored(lost) if lost else {}
+
+    def _stored(self, uids: Iterable[str]) -> dict[str, bool]:
+        """Read verdicts; tokens go back that were taken for signals and that no verdict names.
+
+        Even one of this process: another thread may have stored its verdict in between.
+        """
+        places = {Location(tables.PIPELINE, keys.quota_verdict(uid)): uid for uid in uids}
+        verdicts: dict[str, bool] = {}
+        for place, item in self._reads.get(list(places)).items():
+            uid = places[place]
+            verdicts[uid] = is_granted(item)
+            with self._lock:
+                held = self._unsure.pop(uid, None)
+                if held is not None and item["by"] != held.name:
+                    self._give_back(held)
+        return verdicts
+
+    def _give_back(self, taken: "_Taken") -> None:
+        if taken.granted:
+            self._leased[taken.source] = self._leased.get(taken.source, 0) + 1
+
+    def _lease(self, source: str, rate: int) -> int:
+        place = Location(tables.PIPELINE, keys.rate_bucket(source))
+        for _ in range(_ATTEMPTS):
+            item = self._reads.get([place]).get(place)
+            level = self._level(item, rate)
+            lease = min(int(level), max(1, rate // 10))
+            if lease < 1 or self._writes.apply([self._spend(place, item, level - lease)])[0]:
+                return lease
+        raise TryAgain(f"the token bucket of {source} kept changing")
+
+    def _level(self, item: Item | None, rate: int) -> float:
+        if item is None:
+            return float(rate)
+        refilled = (self._clock() - item["at_ms"] / 1000) * rate / 60
+        left = float(item["tokens_milli"]) / 1000
+        return min(float(rate), left + max(0.0, float(refilled)))
+
+    def _spend(self, place: Location, item: Item | None, left: float) -> Insert | Change:
+        values = {"tokens_milli": int(left * 1000), "at_ms": int(self._clock() * 1000)}
+        if item is None:
+            return Insert(place.table, {**place.key.item(), **values, "rev": 1})
+        values["rev"] = item["rev"] + 1
+        return Change(place, values, equals={"rev": item["rev"]})
+
+
+class _Taken(NamedTuple):
+    """What a bucket said when it was asked for a signal, with a name of its own."""
+
+    source: str
+    granted: bool
+    name: str
+
+
+def is_granted(verdict: Item | None) -> bool:
+    """Say what a stored verdict says; a source without a limit has none."""
+    return verdict is None or bool(verdict["granted"])

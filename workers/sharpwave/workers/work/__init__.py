@@ -1,0 +1,1 @@
+"""What travels between the duties: entries, messages, ticks."""

@@ -1,0 +1,128 @@
+"""How stream records travel to the workers: entries packed into Dramatiq messages as JSON text.
+
+A body up to 64 KB is billed as one SQS request, so messages are filled to just below that. A
+single larger entry carries its image compressed.
+"""
+
+import json
+import re
+import time
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from msgspec import json as fast_json
+
+from sharpwave.schemas.numbers import Wire
+from sharpwave.workers.work.outgoing import Outgoing
+
+#: Fill of one message in bytes, below the 64 KB that SQS bills as one request.
+MAX_FILL_BYTES = 60_000
+
+#: Characters of an entry that hold its event id, or else the start of its key.
+_HEAD = 128
+_encode = fast_json.Encoder().encode
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+class Entry(NamedTuple):
+    """One piece of work for an actor, as JSON text, and the stream record it came from."""
+
+    text: str
+    sequence_number: str
+
+
+class Duty(NamedTuple):
+    """Which actor of which queue handles entries, and how many fit one message."""
+
+    queue: str
+    actor: str
+    limit: int
+
+
+def ascii_json(value: Any) -> str:
+    r"""Write a value as ASCII JSON, bytes as base64; SQS refuses characters such as \uffff."""
+    text = _encode(value).decode()
+    return text if text.isascii() else _NON_ASCII.sub(_escape, text)
+
+
+def with_image(fields: dict[str, Any], image: Any) -> str:
+    """Write fields and an image, compressed when it is large, as JSON."""
+    fields["image"] = image
+    text = ascii_json(fields)
+    if len(text) > MAX_FILL_BYTES:
+        del fields["image"]
+        text = ascii_json({**fields, "zimage": b64encode(packed(image)).decode()})
+    return text
+
+
+def is_packed(content: str) -> bool:
+    """Say whether what `with_image` gave holds its image compressed, as text."""
+    return content.endswith('"}')
+
+
+def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
+    """Read the typed image out of an entry; binary stays base64 text."""
+    if "zimage" in entry:
+        return unpacked(b64decode(entry["zimage"]))
+    return dict(entry["image"])
+
+
+def packed(image: Any) -> bytes:
+    """Write a typed image compressed, so that no nesting or notation makes it too large."""
+    return zlib.compress(ascii_json(image).encode())
+
+
+def unpacked(content: bytes) -> dict[str, Wire]:
+    """Read what `packed` wrote; binary stays base64 text."""
+    image: dict[str, Wire] = fast_json.decode(zlib.decompress(content))
+    return image
+
+
+def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Outgoing]:
+    """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
+    for batch in _batches(entries, duty.limit):
+        numbers = tuple([number for _, number in batch if number])
+        yield Outgoing(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
+
+
+def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[Outgoing]:
+    """Give each entry of a group a message of its own."""
+    alone = [Entry(ascii_json(entry), "") for entry in entries]
+    return list(pack(duty._replace(limit=1), alone, moment_ms=time.time_ns() // 1_000_000))
+
+
+def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
+    """Write one Dramatiq message; its id is derived from its content.
+
+    Of entries made from stream records, their numbers and the head of the first are enough.
+    """
+    texts, numbers = [], []
+    for text, number in entries:
+        texts.append(text)
+        numbers.append(number or text)
+    work = ",".join(texts)
+    seed = f"{duty.actor}{work[:_HEAD]}{','.join(numbers)}".encode()
+    message_id = blake2b(seed, digest_size=16).hexdigest()
+    return (
+        f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
+        f'"kwargs":{{"entries":[{work}]}},"options":{{}},'
+        f'"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
+    )
+
+
+def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
+    start = fill = 0
+    for at, (text, _) in enumerate(entries):
+        if at > start and (at - start >= limit or fill + len(text) > MAX_FILL_BYTES):
+            yield entries[start:at]
+            start, fill = at, 0
+        fill += len(text) + 1
+    if entries:
+        yield entries[start:]
+
+
+def _escape(match: re.Match[str]) -> str:
+    return json.dumps(match.group())[1:-1]
