@@ -19,7 +19,7 @@ from sharpwave.schemas import tables
 from sharpwave.workers import main
 from sharpwave.workers.actors import register
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
+from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 
 
 def build_slow() -> dramatiq.Broker:
@@ -65,7 +65,7 @@ def pump() -> int:
 def _changed(route: Route) -> Any:
     singly, in_base64 = "BENCH_SINGLY" in os.environ, "BENCH_BASE64" in os.environ
 
-    def changed(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
+    def changed(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
         pages = [[record] for record in records] if singly else [records]
         messages = [message for page in pages for message in route(table, page)]
         return list(map(_in_base64, messages)) if in_base64 else messages
@@ -73,7 +73,7 @@ def _changed(route: Route) -> Any:
     return changed
 
 
-def _in_base64(message: Outgoing) -> Outgoing:
+def _in_base64(message: WorkMessage) -> WorkMessage:
     return replace(message, body=b64encode(message.body.encode()).decode())
 
 

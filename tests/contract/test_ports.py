@@ -24,21 +24,21 @@ from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.patterns.slots import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
-    Change,
     Delete,
     Fate,
     Inboxes,
+    InboxMessage,
     Insert,
     Item,
     Ledger,
     Location,
-    Post,
     Reads,
     Slot,
+    Update,
     Write,
     Writes,
 )
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
 from tests.world.records import decision
 
@@ -185,14 +185,14 @@ def test_an_insert_never_replaces(ports: Ports, pk: str) -> None:
 def test_a_change_sets_attributes_and_keeps_the_rest(ports: Ports, pk: str) -> None:
     ports.writes.apply([insert(pk, n=1, kept="yes")])
 
-    assert ports.writes.apply([Change(place(pk), {**VALUES, "n": 2})]) == [True]
+    assert ports.writes.apply([Update(place(pk), {**VALUES, "n": 2})]) == [True]
     assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "kept": "yes", **VALUES, "n": 2}
 
 
 def test_a_change_never_raises_a_ghost(ports: Ports, pk: str) -> None:
     ghosts: list[Write] = [
-        Change(place(pk, "a"), {"n": 1}),
-        Change(place(pk, "b"), {"n": 1}, missing=("n",)),
+        Update(place(pk, "a"), {"n": 1}),
+        Update(place(pk, "b"), {"n": 1}, missing=("n",)),
     ]
 
     assert ports.writes.apply(ghosts) == [False, False]
@@ -221,7 +221,7 @@ def test_a_change_happens_only_if_its_conditions_hold(
 ) -> None:
     ports.writes.apply([insert(pk, n=1, text="x", nothing=None)])
 
-    change = Change(place(pk), {"n": 5, "done": True}, equals=equals, missing=missing)
+    change = Update(place(pk), {"n": 5, "done": True}, equals=equals, missing=missing)
 
     assert ports.writes.apply([change]) == [holds]
     assert (stored(ports, place(pk)) or {}).get("done", False) is holds
@@ -230,7 +230,7 @@ def test_a_change_happens_only_if_its_conditions_hold(
 def test_a_change_removes_attributes_that_are_there_or_not(ports: Ports, pk: str) -> None:
     ports.writes.apply([insert(pk, n=1, text="x", **{"a.dotted[0] name": 3})])
 
-    change = Change(place(pk), {"n": 2}, remove=("text", "a.dotted[0] name", "gone"))
+    change = Update(place(pk), {"n": 2}, remove=("text", "a.dotted[0] name", "gone"))
 
     assert ports.writes.apply([change]) == [True]
     assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "n": 2}
@@ -240,7 +240,7 @@ def test_writes_of_one_call_stand_or_fail_each_alone(ports: Ports, pk: str) -> N
     ports.writes.apply([insert(pk, f"{n:03d}", n=n) for n in range(0, 60, 2)])
 
     writes: list[Write] = [insert(pk, f"{n:03d}", n=-n) for n in range(60)]
-    writes += [Change(place(pk, f"x{n}"), {"n": n}) for n in range(3)]
+    writes += [Update(place(pk, f"x{n}"), {"n": n}) for n in range(3)]
 
     assert ports.writes.apply(writes) == [n % 2 == 1 for n in range(60)] + [False] * 3
     assert len(list(ports.reads.query(TABLE, pk))) == 60
@@ -459,7 +459,7 @@ def test_a_removal_without_conditions_removes(ports: Ports, pk: str) -> None:
 
 
 def test_a_delayed_message_comes_later_and_the_others_now(ports: Ports) -> None:
-    messages = [Outgoing("learn", "{}", (), delay_s=2), Outgoing("learn", "[]", ())]
+    messages = [WorkMessage("learn", "{}", (), delay_s=2), WorkMessage("learn", "[]", ())]
     if isinstance(ports.inboxes, MemoryInboxes):
         clock = VirtualClock()
         memory = MemoryWorkQueues(clock)
@@ -494,9 +494,9 @@ def test_messages_reach_the_inboxes_that_exist(ports: Ports) -> None:
     ann, bob = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("ann", "bob"))
     for agent in (ann, bob):
         ports.create_inbox(agent)
-    posts = [Post(ann, f'{{"n":{n}}}') for n in range(12)]
+    posts = [InboxMessage(ann, f'{{"n":{n}}}') for n in range(12)]
 
-    sent = ports.inboxes.send([*posts, Post("nobody-here", "{}"), Post(bob, "[]")])
+    sent = ports.inboxes.send([*posts, InboxMessage("nobody-here", "{}"), InboxMessage(bob, "[]")])
 
     assert sent == [Fate.SENT] * 12 + [Fate.GONE, Fate.SENT]
     assert sorted(ports.received(ann)) == sorted(post.body for post in posts)
@@ -506,11 +506,11 @@ def test_messages_reach_the_inboxes_that_exist(ports: Ports) -> None:
 def test_a_removed_inbox_is_noticed_though_it_was_known(ports: Ports) -> None:
     agent = f"ann-{uuid.uuid4().hex[:8]}"
     ports.create_inbox(agent)
-    before = ports.inboxes.send([Post(agent, "{}")])
+    before = ports.inboxes.send([InboxMessage(agent, "{}")])
     ports.remove_inbox(agent)
 
     assert before == [Fate.SENT]
-    assert ports.inboxes.send([Post(agent, "{}")]) == [Fate.GONE]
+    assert ports.inboxes.send([InboxMessage(agent, "{}")]) == [Fate.GONE]
 
 
 def test_keys_of_the_schemas_fit_the_tables(ports: Ports) -> None:

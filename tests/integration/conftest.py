@@ -35,7 +35,7 @@ from sharpwave.workers.patterns.publish import days_of
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.work.envelope import Entry, ascii_json, pack
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 T = TypeVar("T")
 MakeWorld = Callable[[Stack], "World"]
@@ -223,7 +223,7 @@ class World:
 
     # -- what the pipeline and its operators do ---------------------------------------------------
 
-    def route(self, table: str, records: list[dict[str, Any]]) -> list[Outgoing]:
+    def route(self, table: str, records: list[dict[str, Any]]) -> list[WorkMessage]:
         """Make work messages of stream records, as the pump does."""
         return build_router(Settings())(table, records)
 
@@ -231,7 +231,7 @@ class World:
         """Give stream records to the router, and what it makes of them to the work queues."""
         self.send(self.route(table, records))
 
-    def send(self, messages: list[Outgoing]) -> None:
+    def send(self, messages: list[WorkMessage]) -> None:
         client = self.deployment.sqs
         SqsWorkQueues(client, urls=QueueUrls(client, prefix=self.deployment.prefix)).send(messages)
 

@@ -10,7 +10,7 @@ import pytest
 from sharpwave.infra.operate.mailbox import Letter, Mailbox
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -36,7 +36,7 @@ def test_bodies_no_worker_can_run_die_with_their_reason_and_stop_nothing(world: 
     hunter, risk = world.agent("hunter"), world.agent("risk")
 
     for queue in WORK_QUEUE_NAMES:
-        world.send([Outgoing(queue, body, ()) for body in POISON])
+        world.send([WorkMessage(queue, body, ()) for body in POISON])
     signal = world.signal(hunter, [risk])
 
     world.becomes(signal, risk="DELIVERED")

@@ -13,7 +13,13 @@ import pytest
 
 from sharpwave.infra.local import reaper
 from sharpwave.infra.local.child import Child
-from sharpwave.infra.local.processes import Backoff, Change, Service, ServiceUnknown, Supervisor
+from sharpwave.infra.local.processes import (
+    Backoff,
+    ProcessEvent,
+    Service,
+    ServiceUnknown,
+    Supervisor,
+)
 
 ENV = {"PATH": os.environ["PATH"]}
 QUICK = Backoff(first_s=0.01, most_s=0.02)
@@ -78,7 +84,7 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def changes() -> list[Change]:
+def changes() -> list[ProcessEvent]:
     return []
 
 
@@ -194,7 +200,7 @@ def test_a_command_is_told_to_stop_once_however_often_and_by_whom(log: Path) -> 
 
 
 def test_a_service_that_dies_is_started_again_and_it_is_said(
-    service: Callable[..., Service], log: Path, changes: list[Change]
+    service: Callable[..., Service], log: Path, changes: list[ProcessEvent]
 ) -> None:
     with Supervisor([service("echo up; exit 3")], report=changes.append, backoff=QUICK):
         eventually("three lives", lambda: len(lines(log)) >= 3)
@@ -205,7 +211,7 @@ def test_a_service_that_dies_is_started_again_and_it_is_said(
 
 
 def test_a_service_killed_from_outside_is_started_again(
-    service: Callable[..., Service], changes: list[Change]
+    service: Callable[..., Service], changes: list[ProcessEvent]
 ) -> None:
     with Supervisor([service(OBEDIENT)], report=changes.append, backoff=QUICK) as supervisor:
         first = supervisor.status()[0].pid
@@ -230,7 +236,7 @@ def test_stopping_does_not_wait_for_a_backoff(service: Callable[..., Service]) -
 
 
 def test_higher_stages_stop_before_lower_ones(
-    service: Callable[..., Service], changes: list[Change]
+    service: Callable[..., Service], changes: list[ProcessEvent]
 ) -> None:
     services = [
         service(OBEDIENT, name="pump", stage=1),
@@ -249,7 +255,7 @@ def test_higher_stages_stop_before_lower_ones(
 
 
 def test_a_service_that_ignores_the_wish_to_stop_is_killed_with_its_children(
-    service: Callable[..., Service], log: Path, changes: list[Change]
+    service: Callable[..., Service], log: Path, changes: list[ProcessEvent]
 ) -> None:
     supervisor = Supervisor([service(STUBBORN, grace_s=0.1)], report=changes.append)
     supervisor.start()
@@ -297,7 +303,7 @@ def test_a_start_that_fails_leaves_nothing_running(
 
 
 def test_killing_waits_for_nobody_and_restarts_nothing(
-    service: Callable[..., Service], log: Path, changes: list[Change]
+    service: Callable[..., Service], log: Path, changes: list[ProcessEvent]
 ) -> None:
     services = [service(STUBBORN, name=name, grace_s=60) for name in ("one", "two")]
     supervisor = Supervisor(services, report=changes.append, backoff=QUICK)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.messages import InboxMessage
+from sharpwave.schemas.messages import AnyMessage
 from sharpwave.workers.ports import Item
 
 
@@ -20,7 +20,7 @@ class Arrival(NamedTuple):
     """A message that reached an agent's queue."""
 
     target: str
-    message: InboxMessage
+    message: AnyMessage
     at: Moment
 
 

@@ -12,7 +12,7 @@ from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.refused import RefusedBefore
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.simulation.book import Listed
 from tests.simulation.scene import STREAMED
 from tests.simulation.stage import Stage
@@ -82,9 +82,9 @@ class Operating(Stage):
         self._import("rising", self.names[0], "up")
         self.scene.clock.advance(60)
 
-    def _newer(self, messages: list[Outgoing]) -> list[Outgoing]:
+    def _newer(self, messages: list[WorkMessage]) -> list[WorkMessage]:
         return [
-            Outgoing(each.queue, _with_more(each.body), each.sequence_numbers)
+            WorkMessage(each.queue, _with_more(each.body), each.sequence_numbers)
             if self.chance.random() < 0.5
             else each
             for each in messages

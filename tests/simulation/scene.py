@@ -11,8 +11,8 @@ from typing import Any
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.messages import parse_message
-from sharpwave.workers.ports import Fate, Post
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.ports import Fate, InboxMessage
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.simulation.book import Arrival, Book
 from tests.world.faults import Faults
 from tests.world.queues import Held, MemoryInboxes
@@ -29,11 +29,11 @@ class Inboxes(MemoryInboxes):
         self.broken: dict[str, tuple[float, Fate]] = {}
         self.on_send = self._note
 
-    def _send(self, post: Post) -> Fate:
+    def _send(self, post: InboxMessage) -> Fate:
         until, fate = self.broken.get(post.target, (0.0, Fate.SENT))
         return fate if until > self._clock() else super()._send(post)
 
-    def _note(self, post: Post) -> None:
+    def _note(self, post: InboxMessage) -> None:
         message = parse_message(post.body)
         assert message is not None, f"{post.target} cannot read {post.body[:200]}"
         moment = self._book.moment(self._clock())
@@ -53,7 +53,7 @@ class Scene(World):
         self.book = book
         self.inboxes: Inboxes = Inboxes(book, self.clock)
         self.stalled: dict[str, float] = {}
-        self.touch_up: Callable[[list[Outgoing]], list[Outgoing]] = list
+        self.touch_up: Callable[[list[WorkMessage]], list[WorkMessage]] = list
 
     def unread(self, *, most: int | None = None) -> list[tuple[str, list[StreamRecord]]]:
         """Give what is new in the streams that do not stand still, and call it read."""

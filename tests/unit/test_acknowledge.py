@@ -10,7 +10,7 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Change, Item, Location
+from sharpwave.workers.ports import Item, Location, Update
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Step, interleave
 from tests.world.records import key_of, signal
@@ -98,7 +98,7 @@ def test_a_backward_move_is_put_back(world: World) -> None:
 def test_a_status_put_back_from_the_mirror_brings_its_reason(world: World) -> None:
     end = {"status": "EXPIRED", "reason": "expired_before_delivery"}
     mirror = {"processing_status": {"bob": end}, "status_v": 9}
-    world.tables.apply([Change(Location(tables.SIGNALS, KEY), mirror)])
+    world.tables.apply([Update(Location(tables.SIGNALS, KEY), mirror)])
 
     set_row(world, status="DELIVERED")
     world.settle()

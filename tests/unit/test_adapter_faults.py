@@ -18,12 +18,12 @@ from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.calls import ATTEMPTS
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.ports import CallRefused, Change, Insert, Location, TryAgain, Write
+from sharpwave.workers.ports import CallRefused, Insert, Location, TryAgain, Update, Write
 
 KEYS = [keys.Key("agent:a", f"thing-{number}") for number in range(3)]
 PLACES = [Location(tables.STATE, key) for key in KEYS]
 INSERTS: Sequence[Write] = [Insert(tables.STATE, {**key.item(), "n": 1}) for key in KEYS]
-CHANGES: Sequence[Write] = [Change(place, {"n": 2}) for place in PLACES]
+CHANGES: Sequence[Write] = [Update(place, {"n": 2}) for place in PLACES]
 UNREACHABLE = EndpointConnectionError(endpoint_url="http://here")
 
 

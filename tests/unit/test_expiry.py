@@ -10,7 +10,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.schemas.numbers import wire_size
-from sharpwave.workers.ports import CallRefused, Item, Location, Post, Unfinished, Write
+from sharpwave.workers.ports import CallRefused, InboxMessage, Item, Location, Unfinished, Write
 from sharpwave.workers.signals import expiry
 from sharpwave.workers.signals.audience import Signal
 from sharpwave.workers.signals.deliver import deliver
@@ -51,7 +51,7 @@ def mirrored(world: World, key: keys.Key) -> Any:
     return item(world, key)["processing_status"]["bob"]
 
 
-def dies(post: Post) -> None:
+def dies(post: InboxMessage) -> None:
     raise Crash(post.target)
 
 

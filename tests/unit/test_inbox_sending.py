@@ -8,8 +8,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.aws import queues
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.ports import CallRefused, Fate, Post, TryAgain
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
+from sharpwave.workers.work.outgoing import WorkMessage
 
 
 class Sqs:
@@ -69,7 +69,9 @@ def sqs() -> Sqs:
 def test_a_queue_in_trouble_is_told_from_its_neighbours(sqs: Sqs, trouble: Any, fate: Fate) -> None:
     sqs.trouble["inbox-bob"] = trouble
     inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
-    posts = [Post(agent, f"{agent}{n}") for n in range(2) for agent in ("ann", "bob", "eve")]
+    posts = [
+        InboxMessage(agent, f"{agent}{n}") for n in range(2) for agent in ("ann", "bob", "eve")
+    ]
 
     fates = inboxes.send(posts)
 
@@ -83,7 +85,7 @@ def test_of_one_queue_each_message_is_told_apart(sqs: Sqs) -> None:
     sqs.refused_bodies = {"3", "17"}
     inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
 
-    fates = inboxes.send([Post("ann", str(n)) for n in range(25)])
+    fates = inboxes.send([InboxMessage("ann", str(n)) for n in range(25)])
 
     assert [n for n, fate in enumerate(fates) if fate is not Fate.SENT] == [3, 17]
     assert len(sqs.taken) == 23
@@ -92,11 +94,11 @@ def test_of_one_queue_each_message_is_told_apart(sqs: Sqs) -> None:
 def test_a_queue_made_anew_is_found(sqs: Sqs) -> None:
     inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
     sqs.trouble["inbox-ann"] = failure("QueueDoesNotExist")
-    before = inboxes.send([Post("ann", "1")])
+    before = inboxes.send([InboxMessage("ann", "1")])
     del sqs.trouble["inbox-ann"]
 
     assert before == [Fate.GONE]
-    assert inboxes.send([Post("ann", "1")]) == [Fate.SENT]
+    assert inboxes.send([InboxMessage("ann", "1")]) == [Fate.SENT]
     assert len(sqs.lookups) == 2
 
 
@@ -108,14 +110,14 @@ def test_a_queue_that_cannot_be_looked_up_is_not_taken_for_gone(
 
     monkeypatch.setattr(sqs, "get_queue_url", refused)
 
-    assert SqsInboxes(sqs, urls=QueueUrls(sqs)).send([Post("ann", "1")]) == [Fate.FAILED]
+    assert SqsInboxes(sqs, urls=QueueUrls(sqs)).send([InboxMessage("ann", "1")]) == [Fate.FAILED]
 
 
 def test_work_for_a_queue_that_is_not_there_waits_for_it(sqs: Sqs) -> None:
     sqs.trouble["deliver"] = "unknown"
 
     with pytest.raises(TryAgain, match="run `sharpwave provision`"):
-        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send([Outgoing("deliver", "{}", ())])
+        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send([WorkMessage("deliver", "{}", ())])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,7 @@ def test_work_is_accepted_whole_or_not_at_all(sqs: Sqs, code: str, error: type[E
     sqs.trouble["deliver"] = failure(code)
 
     with pytest.raises(error):
-        work.send([Outgoing("deliver", "{}", ())])
+        work.send([WorkMessage("deliver", "{}", ())])
 
 
 def test_work_that_is_refused_in_part_is_tried_again(sqs: Sqs) -> None:
@@ -134,4 +136,4 @@ def test_work_that_is_refused_in_part_is_tried_again(sqs: Sqs) -> None:
     sqs.refused_bodies = {"2"}
 
     with pytest.raises(TryAgain, match="refused 1 messages"):
-        work.send([Outgoing("deliver", str(n), ()) for n in range(3)])
+        work.send([WorkMessage("deliver", str(n), ()) for n in range(3)])

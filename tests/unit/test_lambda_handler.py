@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sharpwave.workers.router.lambda_handler import make_handler
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/dev-agent_signals/stream/2026-01-01T00:00:00.000"
 NOTHING: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}
@@ -21,7 +21,9 @@ class FakeSender:
         self.accepted: list[str] = []
         self.attempts: int | None = None
 
-    def try_send(self, messages: Sequence[Outgoing], *, attempts: int | None) -> list[Outgoing]:
+    def try_send(
+        self, messages: Sequence[WorkMessage], *, attempts: int | None
+    ) -> list[WorkMessage]:
         self.attempts = attempts
         self.accepted += [m.body for m in messages if m.body not in self.rejects]
         return [m for m in messages if m.body in self.rejects]
@@ -51,9 +53,9 @@ def event(*numbers: int) -> dict[str, Any]:
     return {"Records": [record(number) for number in numbers]}
 
 
-def each(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
+def each(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
     numbers = [str(r["dynamodb"]["SequenceNumber"]) for r in records]
-    return [Outgoing("deliver", f"{table}/{number}", (number,)) for number in numbers]
+    return [WorkMessage("deliver", f"{table}/{number}", (number,)) for number in numbers]
 
 
 def table_of(arn: str) -> str:
@@ -87,24 +89,24 @@ def test_sequence_numbers_are_compared_as_the_stream_orders_them() -> None:
 
 
 def test_a_group_that_fails_reports_its_first_record() -> None:
-    def grouped(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
-        return [Outgoing("deliver", "first", ("7",)), Outgoing("learn", "group", ("9", "8"))]
+    def grouped(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
+        return [WorkMessage("deliver", "first", ("7",)), WorkMessage("learn", "group", ("9", "8"))]
 
     assert make_handler(grouped, FakeSender("group"), table_of)(event(7, 8, 9), None) == failures(8)
 
 
 def test_a_failing_message_of_no_known_record_puts_the_whole_batch_in_doubt() -> None:
-    def unknown(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
-        return [Outgoing("deliver", "none", ())]
+    def unknown(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
+        return [WorkMessage("deliver", "none", ())]
 
-    def foreign(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
-        return [Outgoing("deliver", "none", ("123",))]
+    def foreign(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
+        return [WorkMessage("deliver", "none", ("123",))]
 
     assert make_handler(unknown, FakeSender("none"), table_of)(event(7, 8), None) == failures(7)
     assert make_handler(foreign, FakeSender("none"), table_of)(event(7, 8), None) == failures(7)
 
 
-def broken(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
+def broken(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
     if any(r["dynamodb"]["SequenceNumber"] == "8" for r in records):
         raise ValueError("not a signal")
     return each(table, records)
@@ -140,7 +142,7 @@ def test_a_record_that_breaks_the_router_and_is_not_parked_is_reported(
 def test_the_router_sees_the_records_as_lambda_shaped_them() -> None:
     seen: list[StreamRecord] = []
 
-    def look(table: str, records: Sequence[StreamRecord]) -> list[Outgoing]:
+    def look(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
         seen.extend(records)
         return []
 

@@ -11,7 +11,7 @@ from sharpwave.workers.patterns.publish import days_of
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.refused import RefusedBefore
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Faults, World
 from tests.world.records import (
     decision,
@@ -197,7 +197,7 @@ def test_a_table_is_fed_in_pages(world: World) -> None:
         lose(world, tables.DECISIONS, decision(name=f"d{number}"))
     pages: list[int] = []
 
-    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[Outgoing]:
+    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[WorkMessage]:
         pages.append(len(records))
         return []
 
@@ -285,7 +285,7 @@ def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
     world.clock.advance(3_600)
     asked: list[float] = []
 
-    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[Outgoing]:
+    def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[WorkMessage]:
         asked.extend(record["dynamodb"]["ApproximateCreationDateTime"] for record in records)
         return []
 

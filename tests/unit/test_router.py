@@ -10,10 +10,10 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Change as Write
 from sharpwave.workers.ports import Insert, Item, Location
+from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, signal
 
@@ -50,7 +50,7 @@ def streams() -> Streams:
     return Streams()
 
 
-def entries(messages: Sequence[Outgoing]) -> list[Any]:
+def entries(messages: Sequence[WorkMessage]) -> list[Any]:
     found = []
     for message in messages:
         body = parse_json(message.body)

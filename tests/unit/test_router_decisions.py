@@ -7,10 +7,10 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Change as Write
 from sharpwave.workers.ports import Insert, Item, Location
+from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import decision, key_of, outcome
 
@@ -47,7 +47,7 @@ def streams() -> Streams:
     return Streams()
 
 
-def entries(messages: Sequence[Outgoing]) -> list[Any]:
+def entries(messages: Sequence[WorkMessage]) -> list[Any]:
     found = []
     for message in messages:
         body = parse_json(message.body)

@@ -8,7 +8,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Change, Insert, Item, Location
+from sharpwave.workers.ports import Insert, Item, Location, Update
 from sharpwave.workers.router.router import Router
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
@@ -47,7 +47,7 @@ class Inbox:
         return self.news()
 
     def work(self, **values: Any) -> list[Any]:
-        self.tables.apply([Change(Location(tables.SIGNALS, ROW), values)])
+        self.tables.apply([Update(Location(tables.SIGNALS, ROW), values)])
         return self.news()
 
 

@@ -7,7 +7,7 @@ import pytest
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.schemas.ownership import IGNORED, WORKER, Change, change_of, changed_names, stamped
+from sharpwave.schemas.ownership import IGNORED, WORKER, Verdict, change_of, changed_names, stamped
 
 KEY = Key("agent:bob#inbox", "2025-10-18T14:30:00.000Z#x")
 ROW = {**KEY.item(), "status": "PENDING", "signal_pk": "x"}
@@ -20,20 +20,20 @@ MIRRORED = {**SIGNAL, "processing_status": 3, "status_v": 4}
 @pytest.mark.parametrize(
     ("old", "new", "change"),
     [
-        (None, SIGNAL, Change.INSERTED),
-        (SIGNAL, None, Change.REMOVED),
-        (SIGNAL, MIRRORED, Change.ECHO),
-        (MIRRORED, {**MIRRORED, "status_v": 5}, Change.ECHO),
-        (MIRRORED, SIGNAL, Change.WIPED),
-        (MIRRORED, {**SIGNAL, "target_agents": 9}, Change.OVERWRITTEN),
-        (MIRRORED, {**MIRRORED, "target_agents": 9}, Change.AGENT),
-        (SIGNAL, {**SIGNAL, "data": 1}, Change.AGENT),
-        ({**SIGNAL, "data": 1}, SIGNAL, Change.AGENT),
-        (SIGNAL, {**SIGNAL, "GSI1_PK": 1}, Change.ECHO),
+        (None, SIGNAL, Verdict.INSERTED),
+        (SIGNAL, None, Verdict.REMOVED),
+        (SIGNAL, MIRRORED, Verdict.ECHO),
+        (MIRRORED, {**MIRRORED, "status_v": 5}, Verdict.ECHO),
+        (MIRRORED, SIGNAL, Verdict.WIPED),
+        (MIRRORED, {**SIGNAL, "target_agents": 9}, Verdict.OVERWRITTEN),
+        (MIRRORED, {**MIRRORED, "target_agents": 9}, Verdict.AGENT),
+        (SIGNAL, {**SIGNAL, "data": 1}, Verdict.AGENT),
+        ({**SIGNAL, "data": 1}, SIGNAL, Verdict.AGENT),
+        (SIGNAL, {**SIGNAL, "GSI1_PK": 1}, Verdict.ECHO),
     ],
 )
 def test_a_change_of_a_signal(
-    old: dict[str, int] | None, new: dict[str, int] | None, change: Change
+    old: dict[str, int] | None, new: dict[str, int] | None, change: Verdict
 ) -> None:
     assert change_of("signal", old, new) is change
 
@@ -41,22 +41,22 @@ def test_a_change_of_a_signal(
 @pytest.mark.parametrize(
     ("old", "new", "change"),
     [
-        (ROW, {**ROW, "status": "PROCESSED"}, Change.AGENT),
-        (ROW, ROW | stamped(KEY, {"status": "EXPIRED"}), Change.ECHO),
-        (ROW, ROW | stamped(KEY, {"status": "FAILED"}), Change.ECHO),
-        (ROW, ROW | stamped(KEY, {"chunk": "c"}, status="PENDING"), Change.ECHO),
-        (ROW, {**ROW, "status": "EXPIRED", "worker_rev": ULID}, Change.ECHO),
-        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": ULID}, Change.OVERWRITTEN),
-        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": 1}, Change.OVERWRITTEN),
-        (STAMPED, {**STAMPED, "status": "PROCESSED"}, Change.AGENT),
-        (STAMPED, {**STAMPED, "signal_pk": "y"}, Change.WIPED),
-        (ROW, {**ROW, "status": "PROCESSED", "chunk": "c"}, Change.OVERWRITTEN),
-        (ROW, STAMPED | {"status": "PROCESSED"}, Change.OVERWRITTEN),
-        (ROW, STAMPED | {"SK": "another"}, Change.OVERWRITTEN),
-        (ROW, {**KEY.item(), "status": "PENDING"}, Change.WIPED),
+        (ROW, {**ROW, "status": "PROCESSED"}, Verdict.AGENT),
+        (ROW, ROW | stamped(KEY, {"status": "EXPIRED"}), Verdict.ECHO),
+        (ROW, ROW | stamped(KEY, {"status": "FAILED"}), Verdict.ECHO),
+        (ROW, ROW | stamped(KEY, {"chunk": "c"}, status="PENDING"), Verdict.ECHO),
+        (ROW, {**ROW, "status": "EXPIRED", "worker_rev": ULID}, Verdict.ECHO),
+        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": ULID}, Verdict.OVERWRITTEN),
+        (ROW, {**ROW, "status": "PROCESSED", "worker_rev": 1}, Verdict.OVERWRITTEN),
+        (STAMPED, {**STAMPED, "status": "PROCESSED"}, Verdict.AGENT),
+        (STAMPED, {**STAMPED, "signal_pk": "y"}, Verdict.WIPED),
+        (ROW, {**ROW, "status": "PROCESSED", "chunk": "c"}, Verdict.OVERWRITTEN),
+        (ROW, STAMPED | {"status": "PROCESSED"}, Verdict.OVERWRITTEN),
+        (ROW, STAMPED | {"SK": "another"}, Verdict.OVERWRITTEN),
+        (ROW, {**KEY.item(), "status": "PENDING"}, Verdict.WIPED),
     ],
 )
-def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Change) -> None:
+def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Verdict) -> None:
     """A worker's write to a row carries a stamp of its own, which fits no other key or status."""
     assert change_of("row", old, new) is change
     assert change_of("row", item_to_wire(old), item_to_wire(new)) is change
@@ -65,7 +65,7 @@ def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Cha
 def test_what_a_raw_writer_leaves_out_again_of_the_ignored_is_no_loss() -> None:
     old = {"decision_id": 1, "is_stm": False, "GSI1_SK": 2}
 
-    assert change_of("decision", old, {"decision_id": 1}) is Change.ECHO
+    assert change_of("decision", old, {"decision_id": 1}) is Verdict.ECHO
 
 
 @pytest.mark.parametrize("kind", sorted(WORKER))

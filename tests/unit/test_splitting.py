@@ -16,7 +16,7 @@ from sharpwave.workers.main import _middleware
 from sharpwave.workers.ports import TryAgain, Unfinished
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world.sqs import MemorySqs
 
 DUTY = Duty("work", "on_things", 1)
@@ -27,9 +27,9 @@ class Sending:
     """Work queues that keep what they are given."""
 
     def __init__(self) -> None:
-        self.messages: list[Outgoing] = []
+        self.messages: list[WorkMessage] = []
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         self.messages += messages
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from sharpwave.workers.ports import Fate, Post, TryAgain, Write
+from sharpwave.workers.ports import Fate, InboxMessage, TryAgain, Write
 
 
 class Crash(BaseException):
@@ -103,11 +103,11 @@ class WatchedBatches:
 class WatchedInboxes(WatchedBatches):
     """Inboxes whose every message passes its process's faults; none is another's affair."""
 
-    def send(self, parts: Sequence[Post]) -> list[Fate]:  # type: ignore[override]
+    def send(self, parts: Sequence[InboxMessage]) -> list[Fate]:  # type: ignore[override]
         """Send messages one by one; one that is not answered may have arrived."""
         return [self._fate(part) for part in parts]
 
-    def _fate(self, part: Post) -> Fate:
+    def _fate(self, part: InboxMessage) -> Fate:
         try:
             fate: Fate = self._part("send", part)
         except TryAgain:

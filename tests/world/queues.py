@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sharpwave.schemas import queues
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import CallRefused, Fate, Post
-from sharpwave.workers.work.outgoing import MAX_DELAY_S, Outgoing
+from sharpwave.workers.ports import CallRefused, Fate, InboxMessage
+from sharpwave.workers.work.outgoing import MAX_DELAY_S, WorkMessage
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -32,9 +32,9 @@ class MemoryInboxes:
 
         `on_send` is called with each post that is about to arrive; queues in `refusing` take none.
         """
-        self.sent: list[Post] = []
+        self.sent: list[InboxMessage] = []
         self.refusing: set[str] = set()
-        self.on_send: Callable[[Post], None] = lambda post: None
+        self.on_send: Callable[[InboxMessage], None] = lambda post: None
         self._boxes: dict[str, list[str]] = {}
 
     def create(self, agent_id: str) -> None:
@@ -45,11 +45,11 @@ class MemoryInboxes:
         """Remove an agent's queue with all that is in it."""
         self._boxes.pop(agent_id, None)
 
-    def send(self, posts: Sequence[Post]) -> list[Fate]:
+    def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
         """Send messages, and say of each what became of it."""
         return [self._send(post) for post in posts]
 
-    def _send(self, post: Post) -> Fate:
+    def _send(self, post: InboxMessage) -> Fate:
         check_body(post.body)
         box = self._boxes.get(post.target)
         if box is None:
@@ -96,7 +96,7 @@ class MemoryWorkQueues:
         self.messages: list[Held] = []
         self.dead: list[Held] = []
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         """Send messages."""
         for message in messages:
             check_body(message.body)

@@ -12,7 +12,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.status import ACKNOWLEDGED
-from sharpwave.workers.ports import Location, Post, TryAgain
+from sharpwave.workers.ports import InboxMessage, Location, TryAgain
 from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world.agents import Agents
 from tests.world.checker import violations
@@ -220,7 +220,7 @@ def add_pattern(world: World, *, owner: str) -> PatternVersion:
 def watch(world: World, crowd: Agents) -> None:
     """Note every signal that is sent to an agent which acknowledged it already."""
 
-    def on_send(post: Post) -> None:
+    def on_send(post: InboxMessage) -> None:
         message = parse_message(post.body)
         if isinstance(message, SignalMessage) and _is_acknowledged(world, message):
             crowd.book.resent.append(message.delivery_id)

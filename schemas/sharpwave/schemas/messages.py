@@ -88,13 +88,11 @@ class NoticeMessage(BaseModel):
     timestamp: int
 
 
-InboxMessage = SignalMessage | NoticeMessage
-_ADAPTER: TypeAdapter[InboxMessage] = TypeAdapter(
-    Annotated[InboxMessage, Field(discriminator="kind")]
-)
+AnyMessage = SignalMessage | NoticeMessage
+_ADAPTER: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="kind")])
 
 
-def parse_message(body: str) -> InboxMessage | None:
+def parse_message(body: str) -> AnyMessage | None:
     """Read the body of an inbox message; None if its kind or version is newer than this code.
 
     Raises:

@@ -39,7 +39,7 @@ RESERVED = "sharpwave_"
 IGNORED = frozenset({"GSI1_PK", "GSI1_SK", "GSI2_PK", "GSI2_SK", "GSI3_PK", "GSI3_SK", "is_stm"})
 
 
-class Change(Enum):
+class Verdict(Enum):
     """What a stream record says happened to a record."""
 
     INSERTED = "inserted"
@@ -54,14 +54,14 @@ class Change(Enum):
     REMOVED = "removed"
 
 
-def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Change:
+def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Verdict:
     """Compare a record's images, in either typed or plain form."""
     if new is None:
-        return Change.REMOVED
+        return Verdict.REMOVED
     if old is None:
-        return Change.INSERTED
+        return Verdict.INSERTED
     if kind == "row" and _is_stamp_of_this(old, new):
-        return Change.ECHO
+        return Verdict.ECHO
     mine = WORKER[kind]
     if kind == "row":
         # Written once and never changed by a worker without its stamp.
@@ -70,8 +70,8 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
         wiped = any(name in old and name not in new for name in mine - IGNORED)
     changed = bool(changed_names(kind, old, new))
     if wiped:
-        return Change.OVERWRITTEN if changed else Change.WIPED
-    return Change.AGENT if changed else Change.ECHO
+        return Verdict.OVERWRITTEN if changed else Verdict.WIPED
+    return Verdict.AGENT if changed else Verdict.ECHO
 
 
 def digest_of(kind: Kind | None, image: Mapping[str, Wire], but: Set[str] = frozenset()) -> str:

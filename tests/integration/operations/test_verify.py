@@ -29,7 +29,7 @@ from sharpwave.workers.main import Clients, build_ports, build_router
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 Raw = Mapping[str, Callable[..., Any]]
 Writes = Literal["batched", "single"]
@@ -88,7 +88,7 @@ class Scene:
         for message in self.route(DECISIONS, records):
             self.handle(message)
 
-    def handle(self, message: Outgoing) -> None:
+    def handle(self, message: WorkMessage) -> None:
         body = json.loads(message.body)
         self.actors[body["actor_name"]](body["kwargs"]["entries"])
 

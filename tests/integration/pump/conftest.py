@@ -24,7 +24,7 @@ from sharpwave.workers.pump import (
     SenderSettings,
     Tick,
 )
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 PATIENCE_S = 20.0
 HUGE = "huge"
@@ -73,7 +73,7 @@ class Stage:
                 on_unroutable=lambda table, record, error: None,
             ),
             stop=self.stop,
-            ticks=[Tick(lambda: Outgoing("deliver", "tick", ()), 3600.0)],
+            ticks=[Tick(lambda: WorkMessage("deliver", "tick", ()), 3600.0)],
             settings=PumpSettings(discover_s=1.0, prove_idle_s=0.5, backoff_cap_s=0.2),
         )
 
@@ -135,12 +135,12 @@ class Stage:
 MakeStage = Callable[[], Stage]
 
 
-def route(table: str, records: Any) -> list[Outgoing]:
+def route(table: str, records: Any) -> list[WorkMessage]:
     routed = []
     for record in records:
         name = record["dynamodb"]["Keys"]["SK"]["S"]
         body = name * 1000 if name == HUGE else name
-        routed.append(Outgoing("deliver", body, (record["dynamodb"]["SequenceNumber"],)))
+        routed.append(WorkMessage("deliver", body, (record["dynamodb"]["SequenceNumber"],)))
     return routed
 
 

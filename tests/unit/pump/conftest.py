@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 TABLE = "agent_signals"
 
@@ -191,7 +191,7 @@ class Sent:
     """Accepts everything and remembers it; `before` may raise."""
 
     def __init__(self) -> None:
-        self.messages: list[Outgoing] = []
+        self.messages: list[WorkMessage] = []
         self.before: Callable[[], None] = lambda: None
         self.after: Callable[[], None] = lambda: None
 
@@ -219,9 +219,9 @@ class Told:
         )
 
 
-def route_each(table: str, records: Any) -> list[Outgoing]:
+def route_each(table: str, records: Any) -> list[WorkMessage]:
     return [
-        Outgoing("deliver", record["eventID"], (record["dynamodb"]["SequenceNumber"],))
+        WorkMessage("deliver", record["eventID"], (record["dynamodb"]["SequenceNumber"],))
         for record in records
     ]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sharpwave.workers.pump import QueueUrls, Sender, UnknownQueue
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 
 class Lookup:
@@ -43,6 +43,6 @@ def test_a_message_for_a_queue_nobody_configured_is_parked() -> None:
         on_refused=lambda message, code, reason: parked.append((message.body, code)),
     )
 
-    sender.send([Outgoing("nowhere", "x", ("1",))])
+    sender.send([WorkMessage("nowhere", "x", ("1",))])
 
     assert parked == [("x", "UnknownQueue")]

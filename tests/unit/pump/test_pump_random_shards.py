@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, Crash
@@ -31,10 +31,10 @@ class History:
             bench.streams.add_shard(shard_id)
             self.written[shard_id] = []
 
-    def route(self, table: str, records: Any) -> list[Outgoing]:
+    def route(self, table: str, records: Any) -> list[WorkMessage]:
         numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
         self.routed += numbers
-        return [Outgoing("deliver", number, (number,)) for number in numbers]
+        return [WorkMessage("deliver", number, (number,)) for number in numbers]
 
     def play(self, action: str, choice: int) -> None:
         open_shards = [s for s in self.written if not self.bench.streams.shards[s].is_closed]

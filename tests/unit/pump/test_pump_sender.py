@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sharpwave.workers.pump.errors import SendAbandoned
 from sharpwave.workers.pump.sender import Sender
 from sharpwave.workers.pump.settings import SenderSettings
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Clock, Stop
@@ -65,7 +65,7 @@ class Refusals:
         self.seen: list[tuple[str, str]] = []
         self.faults: list[Exception] = []
 
-    def __call__(self, message: Outgoing, code: str, reason: str) -> None:
+    def __call__(self, message: WorkMessage, code: str, reason: str) -> None:
         if self.faults:
             raise self.faults.pop(0)
         self.seen.append((message.body, code))
@@ -102,8 +102,8 @@ def make_sender(
     return Sender(sqs, queue_url=str, on_refused=refusals, stop=stop, settings=settings)
 
 
-def messages(count: int, queue: str = "deliver") -> list[Outgoing]:
-    return [Outgoing(queue, f"{queue}-{i}", (str(i),)) for i in range(count)]
+def messages(count: int, queue: str = "deliver") -> list[WorkMessage]:
+    return [WorkMessage(queue, f"{queue}-{i}", (str(i),)) for i in range(count)]
 
 
 def throttled_once() -> Verdict:
@@ -133,7 +133,7 @@ def test_a_batch_stays_within_the_byte_limit(refusals: Refusals, stop: "Stop") -
     sqs.max_bytes = 1000
     sender = make_sender(sqs, refusals, stop, max_batch_bytes=1000)
 
-    sender.send([Outgoing("archive", "x" * 400, (str(i),)) for i in range(5)])
+    sender.send([WorkMessage("archive", "x" * 400, (str(i),)) for i in range(5)])
 
     assert sorted(sqs.sizes) == [(1, 400), (2, 800), (2, 800)]
 
@@ -236,7 +236,7 @@ def test_an_unreachable_queue_is_tried_until_it_answers(
 def test_one_oversized_message_is_found_and_parked_alone(refusals: Refusals, stop: "Stop") -> None:
     sqs = FakeSqs()
     sqs.max_bytes = 100
-    huge = Outgoing("deliver", "x" * 101, ("9",))
+    huge = WorkMessage("deliver", "x" * 101, ("9",))
 
     make_sender(sqs, refusals, stop).send([*messages(2), huge])
 
@@ -300,7 +300,7 @@ def test_every_message_is_accepted_or_parked_exactly_once(
     stop.wait = lambda timeout=None: False  # type: ignore[method-assign]
     sender = make_sender(sqs, refusals, stop, max_batch_bytes=100)
     sent = [
-        Outgoing(queue, f"{i}-{fate}-".ljust(size, "x"), (str(i),))
+        WorkMessage(queue, f"{i}-{fate}-".ljust(size, "x"), (str(i),))
         for i, (queue, fate, size) in enumerate(plan)
     ]
 

@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, Crash
@@ -159,10 +159,10 @@ def test_one_record_that_breaks_the_router_is_parked_alone(bench: "Bench") -> No
     written = bench.streams.put("s", 9)
     route = bench.route
 
-    def breaks(table: str, records: Any) -> list[Outgoing]:
+    def breaks(table: str, records: Any) -> list[WorkMessage]:
         if any(r["dynamodb"]["SequenceNumber"] == written[4] for r in records):
             raise ValueError("not a signal")
-        routed: list[Outgoing] = route(table, records)
+        routed: list[WorkMessage] = route(table, records)
         return routed
 
     bench.route = breaks
@@ -234,7 +234,7 @@ def test_lag_grows_while_a_shard_cannot_be_handed_on(bench: "Bench") -> None:
 
     bench.streams.put("s", created=bench.clock.now)
     bench.sent.before = lambda: (_ for _ in ()).throw(RuntimeError("no"))
-    bench.route = lambda table, records: [Outgoing("deliver", "x", ())]
+    bench.route = lambda table, records: [WorkMessage("deliver", "x", ())]
     bench.settle(100, every_s=1.0)
 
     assert bench.pump.progress().lag_s > 95

@@ -17,7 +17,7 @@ from sharpwave.workers.pump import (
     Tick,
 )
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Bench, FakeStreams, Stop
@@ -43,7 +43,7 @@ class Queues:
 
 
 def tick(queue: str) -> Tick:
-    return Tick(lambda: Outgoing(queue, queue, ()), 0.01)
+    return Tick(lambda: WorkMessage(queue, queue, ()), 0.01)
 
 
 def test_a_tick_that_its_queue_refuses_holds_up_no_other(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sharpwave.workers.pump import Tick, Ticker
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
     from tests.unit.pump.conftest import Clock, Stop
@@ -19,7 +19,7 @@ class Journal:
         self._takes_s = takes_s
         self._start = clock()
 
-    def send(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+    def send(self, messages: Sequence[WorkMessage]) -> list[WorkMessage]:
         self.sent += [(self._clock() - self._start, message.body) for message in messages]
         self._clock.advance(self._takes_s)
         return []
@@ -29,7 +29,7 @@ class Journal:
 
 
 def tick(body: str, every_s: float) -> Tick:
-    return Tick(lambda: Outgoing("status", body, ()), every_s)
+    return Tick(lambda: WorkMessage("status", body, ()), every_s)
 
 
 def test_every_tick_keeps_its_own_interval(clock: "Clock", make_stop: type["Stop"]) -> None:
@@ -49,7 +49,7 @@ def test_a_tick_is_built_anew_each_time(clock: "Clock", make_stop: type["Stop"])
     made = iter("abc")
 
     Ticker(
-        [Tick(lambda: Outgoing("status", next(made), ()), 1.0)],
+        [Tick(lambda: WorkMessage("status", next(made), ()), 1.0)],
         send=journal.send,
         stop=make_stop(clock, patience=2),
         clock=clock,

@@ -53,7 +53,7 @@ from sharpwave.workers.signals.refused import RefusedBefore
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import ascii_json
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -278,7 +278,7 @@ def _tick(periodic: ticks.Periodic, every_s: float) -> Tick:
     return Tick(lambda: ticks.tick(periodic, clock=now), every_s)
 
 
-def _unsendable(message: Outgoing, code: str, reason: str) -> Refusal:
+def _unsendable(message: WorkMessage, code: str, reason: str) -> Refusal:
     content = parse_json(message.body)
     fault = Fault("unsendable", "", f"SQS refused its work message: {code}: {reason}")
     key = keys.Key(f"queue#{message.queue}", content["message_id"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key, owner_of
 from sharpwave.schemas.records import Registration
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 Item = dict[str, Any]
 
@@ -58,7 +58,7 @@ class Insert:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Update:
     """Set and remove attributes of an item that exists, if `equals` and `missing` hold.
 
     A change never creates an item: an update after a removal must not raise a ghost.
@@ -82,7 +82,7 @@ class Delete:
     equals: Mapping[str, Any]
 
 
-Write = Insert | Change | Delete
+Write = Insert | Update | Delete
 
 
 class Writes(Protocol):
@@ -167,7 +167,7 @@ class Ledger(Protocol):
         """
 
 
-class Post(NamedTuple):
+class InboxMessage(NamedTuple):
     """A message for an agent's inbox."""
 
     target: str
@@ -187,7 +187,7 @@ class Fate(Enum):
 class Inboxes(Protocol):
     """The agents' own queues."""
 
-    def send(self, posts: Sequence[Post]) -> list[Fate]:
+    def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
         """Send messages, and say of each what became of it.
 
         A queue that fails is the affair of its own messages only, so none raises; why one
@@ -198,7 +198,7 @@ class Inboxes(Protocol):
 class WorkQueues(Protocol):
     """The work queues, for work that leads to more work."""
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         """Send messages; returns once every one was accepted.
 
         Raises:

@@ -15,7 +15,7 @@ from sharpwave.schemas.status import TERMINAL
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.signals.refused import RefusedBefore
 from sharpwave.workers.work.envelope import ascii_json
-from sharpwave.workers.work.outgoing import FED_AGAIN, Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import FED_AGAIN, StreamRecord, WorkMessage
 
 _PAGE = 500
 _LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})
@@ -26,7 +26,7 @@ class Late(Protocol):
 
     def __call__(
         self, table: str, records: Sequence[StreamRecord], *, now: float
-    ) -> list[Outgoing]:
+    ) -> list[WorkMessage]:
         """Give the messages; `now` is the present moment."""
 
 
@@ -35,7 +35,7 @@ def reconcile(
     items: Iterable[Mapping[str, Wire]],
     *,
     route: Late,
-    send: Callable[[Sequence[Outgoing]], None],
+    send: Callable[[Sequence[WorkMessage]], None],
     now: float,
     refused: RefusedBefore | None,
 ) -> int:

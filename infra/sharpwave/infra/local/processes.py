@@ -47,7 +47,7 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class ProcessEvent:
     """Something that happened to one instance of a service.
 
     Attributes:
@@ -90,7 +90,12 @@ class _Instance:
     """One process of a service, started again by its own thread until told to stop."""
 
     def __init__(
-        self, service: Service, number: int, *, backoff: Backoff, report: Callable[[Change], None]
+        self,
+        service: Service,
+        number: int,
+        *,
+        backoff: Backoff,
+        report: Callable[[ProcessEvent], None],
     ) -> None:
         self.service, self.number = service, number
         self._backoff, self._report = backoff, report
@@ -179,7 +184,7 @@ class _Instance:
         restart_in_s: float | None = None,
     ) -> None:
         self._report(
-            Change(
+            ProcessEvent(
                 what=what,
                 service=self.service.name,
                 instance=self.number,
@@ -205,7 +210,7 @@ class Supervisor:
         self,
         services: Sequence[Service],
         *,
-        report: Callable[[Change], None] = lambda _: None,
+        report: Callable[[ProcessEvent], None] = lambda _: None,
         backoff: Backoff | None = None,
     ) -> None:
         self._services = {service.name: service for service in services}

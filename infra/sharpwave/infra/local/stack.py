@@ -14,7 +14,7 @@ from typing import Literal, Self
 from sharpwave.infra.connection import Deployment, connect
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.local import Backend
-from sharpwave.infra.local.processes import Backoff, Change, Service, Supervisor
+from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
 from sharpwave.infra.operate.agents import Wishes, add_agent
 from sharpwave.infra.operate.items import Items
 from sharpwave.infra.provision.deployment import provision
@@ -70,7 +70,7 @@ class Stack:
         backend: Backend,
         options: StackOptions | None = None,
         *,
-        report: Callable[[Change], None] = lambda _: None,
+        report: Callable[[ProcessEvent], None] = lambda _: None,
     ) -> None:
         """Run on `backend`; `report` is told when a process starts, dies or stops."""
         self.backend = backend

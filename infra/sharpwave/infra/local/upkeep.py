@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from sharpwave.infra.errors import OperationFailed
-from sharpwave.infra.local.processes import Change
+from sharpwave.infra.local.processes import ProcessEvent
 from sharpwave.infra.local.stack import Stack
 from sharpwave.infra.operate.items import Items
 from sharpwave.infra.operate.mailbox import Mailbox
@@ -101,7 +101,7 @@ def until_signalled(work: Callable[[threading.Event], None]) -> None:
     work(stop)
 
 
-def tell(change: Change) -> None:
+def tell(change: ProcessEvent) -> None:
     """Report a process that died, on the standard error output."""
     if change.what == "died":
         text = f"{change.service} died with exit code {change.exit_code}"

@@ -12,7 +12,7 @@ from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.aws.writes import SingleWrites
-from sharpwave.workers.ports import Change, Item, Location
+from sharpwave.workers.ports import Item, Location, Update
 from sharpwave.workers.signals.audience import is_resolved
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.work.envelope import image_of
@@ -112,7 +112,7 @@ class GivingUp:
 
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
         changes = [
-            Change(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
+            Update(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
 

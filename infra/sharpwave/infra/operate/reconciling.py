@@ -14,7 +14,7 @@ from sharpwave.workers.main import build_router
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.refused import RefusedBefore
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 
 def reconcile_tables(
@@ -56,5 +56,5 @@ def scan(deployment: Deployment, table: str) -> Iterator[dict[str, Wire]]:
         yield from page["Items"]
 
 
-def _nothing(messages: Sequence[Outgoing]) -> None:
+def _nothing(messages: Sequence[WorkMessage]) -> None:
     """Send nothing."""

@@ -13,7 +13,7 @@ from sharpwave.infra.operate.mailbox import Letter, Mailbox
 from sharpwave.schemas import ids, keys, queues
 from sharpwave.schemas.faults import RecordRefused, validate
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.messages import InboxMessage, SignalMessage, parse_message
+from sharpwave.schemas.messages import AnyMessage, SignalMessage, parse_message
 from sharpwave.schemas.records import Acknowledgement
 from sharpwave.schemas.status import ACKNOWLEDGED
 from sharpwave.schemas.tables import SIGNALS
@@ -40,7 +40,7 @@ class Arrival:
     """A message taken out of an inbox queue; `message` is None if it cannot be read."""
 
     letter: Letter
-    message: InboxMessage | None
+    message: AnyMessage | None
     acknowledged: bool = False
 
 
@@ -176,7 +176,7 @@ def find_row(deployment: Deployment, agent_id: str, signal_id: str) -> Item:
 
 
 def _settle(
-    deployment: Deployment, box: Mailbox, letter: Letter, message: InboxMessage | None
+    deployment: Deployment, box: Mailbox, letter: Letter, message: AnyMessage | None
 ) -> bool:
     if message is None:
         return False
@@ -194,7 +194,7 @@ def _write(deployment: Deployment, key: Key, acknowledgement: Acknowledgement) -
         raise Missing(f"row {key.pk} / {key.sk} is gone; its time to live has ended")
 
 
-def _read(letter: Letter) -> InboxMessage | None:
+def _read(letter: Letter) -> AnyMessage | None:
     try:
         return parse_message(letter.body)
     except ValueError:

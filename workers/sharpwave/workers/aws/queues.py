@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from sharpwave.schemas import queues, tables
 from sharpwave.workers.aws.calls import ATTEMPTS, calling, pause
-from sharpwave.workers.ports import CallRefused, Fate, Post, TryAgain
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class SqsInboxes:
         self._client, self._urls = client, urls
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="inboxes")
 
-    def send(self, posts: Sequence[Post]) -> list[Fate]:
+    def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
         """Send messages, and say of each what became of it."""
         by_target: dict[str, list[int]] = {}
         for index, post in enumerate(posts):
@@ -103,7 +103,7 @@ class SqsWorkQueues:
         """Send through a low-level `sqs` client."""
         self._client, self._urls = client, urls
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         """Send messages; returns once every one was accepted."""
         by_queue: dict[tuple[str, int], list[str]] = {}
         for message in messages:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
 from sharpwave.workers.aws.calls import ATTEMPTS, REQUEST_AT_FAULT, calling, pause, slices
-from sharpwave.workers.ports import CallRefused, Change, Delete, Insert, TryAgain, Write
+from sharpwave.workers.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25
@@ -165,7 +165,7 @@ def delete_request(write: Delete, prefix: str) -> dict[str, Any]:
     return request
 
 
-def update_request(write: Change, prefix: str) -> dict[str, Any]:
+def update_request(write: Update, prefix: str) -> dict[str, Any]:
     """Give a change as UpdateItem takes it; it never creates the item."""
     names: dict[str, str] = {}
     values: dict[str, Wire] = {}

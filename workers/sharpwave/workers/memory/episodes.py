@@ -30,7 +30,7 @@ from sharpwave.workers.memory.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.patterns.publish import base_day
-from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, TryAgain, Write, Writes
+from sharpwave.workers.ports import Insert, Item, Location, Reads, TryAgain, Update, Write, Writes
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.signals.refused import RefusedBefore
 
@@ -279,7 +279,7 @@ def _sized(place: Location, held: Item, sources: Mapping[str, int]) -> Write:
     if not held:
         return Insert(place.table, {**place.key.item(), "sources": sources, "version": 1})
     version = held["version"]
-    return Change(place, {"sources": sources, "version": version + 1}, equals={"version": version})
+    return Update(place, {"sources": sources, "version": version + 1}, equals={"version": version})
 
 
 def _sources_of(day: Day, reads: Reads) -> Counter[str]:
@@ -301,7 +301,7 @@ def _store(place: Location, stored: Item | None, content: Item, moment: int) -> 
     if stored is None:
         return Insert(place.table, {**place.key.item(), **values, "version": 1})
     version = stored["version"]
-    return Change(place, {**values, "version": version + 1}, equals={"version": version})
+    return Update(place, {**values, "version": version + 1}, equals={"version": version})
 
 
 def _mark_all(agent_id: str, after: int, until: int, to: Folding) -> Iterator[int]:
@@ -322,7 +322,7 @@ def _mark_page(decisions: Sequence[Item], to: Folding) -> None:
     places = dict.fromkeys(
         Location(tables.DECISIONS, keys.Key(each["PK"], each["SK"])) for each in decisions
     )
-    marks: list[Write] = [Change(place, values, missing=("promoted_at",)) for place in places]
+    marks: list[Write] = [Update(place, values, missing=("promoted_at",)) for place in places]
     if marks:
         to.writes.apply(marks)
 

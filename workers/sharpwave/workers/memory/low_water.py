@@ -1,7 +1,7 @@
 """How far a sweep has nothing left to do: a position that only it raises."""
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Change, Insert, Location, Reads, Writes
+from sharpwave.workers.ports import Insert, Location, Reads, Update, Writes
 
 #: A sweep looks again at what came of age this recently, for the clocks that judge age differ.
 CLOCKS_APART_S = 5
@@ -43,7 +43,7 @@ class LowWater:
     def _swap(self, mark: str) -> bool:
         values = {"mark": mark, "rev": self._rev + 1}
         if self._rev:
-            write: Change | Insert = Change(self._place, values, equals={"rev": self._rev})
+            write: Update | Insert = Update(self._place, values, equals={"rev": self._rev})
         else:
             write = Insert(self._place.table, {**self._place.key.item(), **values})
         done = self._writes.apply([write])[0]

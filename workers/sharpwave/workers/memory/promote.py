@@ -17,7 +17,6 @@ from sharpwave.schemas.times import Clock, bound
 from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import (
     CallRefused,
-    Change,
     Insert,
     Item,
     Location,
@@ -25,6 +24,7 @@ from sharpwave.workers.ports import (
     Reads,
     Refusal,
     TryAgain,
+    Update,
     Write,
     Writes,
 )
@@ -230,7 +230,7 @@ def _read(reads: Reads, places: Sequence[Location]) -> dict[Location, Item]:
     return reads.get(places) if places else {}
 
 
-def _amended(shown: Shown, fact: Item, entry: Item | None) -> Change | None:
+def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
     """Give the change that makes a fact say what its entry says, if it needs one."""
     known = fact.get(_NUMBER, "")
     if entry is None and shown.order <= known:
@@ -242,7 +242,7 @@ def _amended(shown: Shown, fact: Item, entry: Item | None) -> Change | None:
         return None
     revision = fact.get(_REV)
     values = {**content, _NUMBER: order, _REV: (revision or 0) + 1}
-    return Change(
+    return Update(
         shown.fact,
         values,
         equals={} if revision is None else {_REV: revision},
@@ -263,8 +263,8 @@ def _new_fact(shown: Shown, moment: int) -> Insert:
     return Insert(tables.MEMORY, {**shown.fact.key.item(), **_content(shown.item), **own})
 
 
-def _mark(shown: Shown, moment: int) -> Change:
-    return Change(shown.place, {"promoted_at": moment}, missing=("promoted_at",))
+def _mark(shown: Shown, moment: int) -> Update:
+    return Update(shown.place, {"promoted_at": moment}, missing=("promoted_at",))
 
 
 def _too_large(item: Item) -> str:

@@ -10,7 +10,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Change, Insert, Location, Reads, TryAgain, Write, Writes
+from sharpwave.workers.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
 
 
 class Scope(NamedTuple):
@@ -106,7 +106,7 @@ class Catalogue:
         if until >= now + self._lifetime_s:
             return until
         raised = int(now + 2 * self._lifetime_s)
-        write: Write = Change(place, {"until": raised}, equals={"until": until})
+        write: Write = Update(place, {"until": raised}, equals={"until": until})
         if stored is None:
             write = Insert(place.table, {**place.key.item(), "until": raised})
         if self._writes.apply([write])[0]:

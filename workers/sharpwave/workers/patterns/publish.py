@@ -18,13 +18,13 @@ from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.statistics import DEFAULT_BASE_RATE, BaseRate, Report, report
 from sharpwave.workers.ports import (
-    Change,
     Delete,
     Item,
     Ledger,
     Location,
     Reads,
     Spread,
+    Update,
     Write,
     Writes,
 )
@@ -252,7 +252,7 @@ def _write_rows(
             listed = to.reads.query(tables.MEMORY, keys.writer(name, "").pk)
             writers[name] = [entry["SK"] for entry in listed]
 
-    def changes_of(version: PatternVersion) -> list[Change] | None:
+    def changes_of(version: PatternVersion) -> list[Update] | None:
         definition = version.definition
         if not known.is_readable(definition.agent_id, definition.decision_type):
             return None
@@ -300,7 +300,7 @@ def attributes(figures: Report) -> dict[str, Any]:
     }
 
 
-def _change(row: Item, figures: Mapping[str, Any], moment: int) -> list[Change]:
+def _change(row: Item, figures: Mapping[str, Any], moment: int) -> list[Update]:
     # An index key belongs only where the row is in the index.
     ranks = {name for name in ("GSI1_SK", "GSI2_SK") if f"{name[:4]}_PK" in row}
     values = {name: value for name, value in figures.items() if name[:3] != "GSI" or name in ranks}
@@ -310,8 +310,8 @@ def _change(row: Item, figures: Mapping[str, Any], moment: int) -> list[Change]:
     revision = row.get("figures_rev")
     values |= {"figures_rev": (revision or 0) + 1, "updated_at": moment}
     if revision is None:
-        return [Change(place, values, missing=("figures_rev",))]
-    return [Change(place, values, equals={"figures_rev": revision})]
+        return [Update(place, values, missing=("figures_rev",))]
+    return [Update(place, values, equals={"figures_rev": revision})]
 
 
 def _places(version: PatternVersion) -> list[Location]:

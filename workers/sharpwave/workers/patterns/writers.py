@@ -6,7 +6,7 @@ from threading import Lock
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Change, Insert, Location, Write, Writes
+from sharpwave.workers.ports import Insert, Location, Update, Write, Writes
 
 #: An entry that was removed with an agent's data is there again so soon after its next decision.
 _REMEMBERED_S = 600.0
@@ -48,7 +48,7 @@ class Writers:
         fresh = self._writes.apply(new)
         # Who registered before it wrote is on the list of agents, but not as one who writes.
         registered: list[Write] = [
-            Change(entry.location, {_WRITES: True}, missing=(_WRITES,))
+            Update(entry.location, {_WRITES: True}, missing=(_WRITES,))
             for entry, is_new in zip(new, fresh, strict=True)
             if not is_new and _WRITES in entry.item
         ]

@@ -12,7 +12,7 @@ from sharpwave.schemas.queues import is_final
 from sharpwave.workers.pump.errors import SendAbandoned, UnknownQueue, error_code
 from sharpwave.workers.pump.pace import Backoff
 from sharpwave.workers.pump.settings import SenderSettings
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ CONTENT_FAULTS = frozenset(
     {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
 )
 
-OnRefused = Callable[[Outgoing, str, str], None]
+OnRefused = Callable[[WorkMessage, str, str], None]
 """Parks a message for good: (message, SQS error code, SQS error message). Called from any
 thread; when it raises, the message counts as not accepted and comes again."""
 
@@ -85,7 +85,7 @@ class Sender:
         self._settings = settings or SenderSettings()
         self._pool = ThreadPoolExecutor(self._settings.parallel, thread_name_prefix="send")
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         """Return once every message is accepted, however long that takes.
 
         Raises:
@@ -95,7 +95,9 @@ class Sender:
         if unaccepted:
             raise SendAbandoned(len(unaccepted))
 
-    def try_send(self, messages: Sequence[Outgoing], *, attempts: int | None) -> list[Outgoing]:
+    def try_send(
+        self, messages: Sequence[WorkMessage], *, attempts: int | None
+    ) -> list[WorkMessage]:
         """Try a number of times, or until a stop with None; give what was not accepted."""
         backoff = self._backoff()
         pending = self._attempt(messages)
@@ -116,13 +118,13 @@ class Sender:
     def _backoff(self) -> Backoff:
         return Backoff(self._settings.backoff_base_s, self._settings.backoff_cap_s)
 
-    def _attempt(self, messages: Sequence[Outgoing]) -> list[Outgoing]:
+    def _attempt(self, messages: Sequence[WorkMessage]) -> list[WorkMessage]:
         batches = list(_pack(messages, max_bytes=self._settings.max_batch_bytes))
         if len(batches) < 2:
             return [left for batch in batches for left in self._send_batch(batch)]
         return [left for rest in self._pool.map(self._send_batch, batches) for left in rest]
 
-    def _send_batch(self, batch: list[Outgoing]) -> list[Outgoing]:
+    def _send_batch(self, batch: list[WorkMessage]) -> list[WorkMessage]:
         queue = batch[0].queue
         entries = [{"Id": str(i), "MessageBody": m.body} for i, m in enumerate(batch)]
         try:
@@ -136,7 +138,9 @@ class Sender:
             return batch
         return self._settle(batch, answer)
 
-    def _after_refused_call(self, batch: list[Outgoing], error: ClientError) -> list[Outgoing]:
+    def _after_refused_call(
+        self, batch: list[WorkMessage], error: ClientError
+    ) -> list[WorkMessage]:
         code = error_code(error)
         if code not in CONTENT_FAULTS:
             log.warning("queue_refused_call", extra={"queue": batch[0].queue, "error": str(error)})
@@ -145,10 +149,10 @@ class Sender:
             return self._refuse_all(batch, code, str(error))
         return [left for message in batch for left in self._send_batch([message])]
 
-    def _settle(self, batch: list[Outgoing], answer: Mapping[str, Any]) -> list[Outgoing]:
+    def _settle(self, batch: list[WorkMessage], answer: Mapping[str, Any]) -> list[WorkMessage]:
         accepted = {entry["Id"] for entry in answer.get("Successful", [])}
         failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
-        unaccepted: list[Outgoing] = []
+        unaccepted: list[WorkMessage] = []
         for i, message in enumerate(batch):
             entry = failed.get(str(i), {})
             if is_final(entry):
@@ -161,10 +165,10 @@ class Sender:
                 unaccepted.append(message)
         return unaccepted
 
-    def _refuse_all(self, batch: list[Outgoing], code: str, reason: str) -> list[Outgoing]:
+    def _refuse_all(self, batch: list[WorkMessage], code: str, reason: str) -> list[WorkMessage]:
         return [message for message in batch if not self._refuse(message, code, reason)]
 
-    def _refuse(self, message: Outgoing, code: str, reason: str) -> bool:
+    def _refuse(self, message: WorkMessage, code: str, reason: str) -> bool:
         fields = {"queue": message.queue, "code": code, "reason": reason}
         try:
             self._on_refused(message, code, reason)
@@ -175,17 +179,17 @@ class Sender:
         return True
 
 
-def _pack(messages: Sequence[Outgoing], *, max_bytes: int) -> Iterator[list[Outgoing]]:
+def _pack(messages: Sequence[WorkMessage], *, max_bytes: int) -> Iterator[list[WorkMessage]]:
     """Batches of one queue each, as full as the limits allow, order kept per queue."""
-    by_queue: dict[str, list[Outgoing]] = {}
+    by_queue: dict[str, list[WorkMessage]] = {}
     for message in messages:
         by_queue.setdefault(message.queue, []).append(message)
     for queued in by_queue.values():
         yield from _pack_queue(queued, max_bytes=max_bytes)
 
 
-def _pack_queue(messages: list[Outgoing], *, max_bytes: int) -> Iterator[list[Outgoing]]:
-    batch: list[Outgoing] = []
+def _pack_queue(messages: list[WorkMessage], *, max_bytes: int) -> Iterator[list[WorkMessage]]:
+    batch: list[WorkMessage] = []
     size = 0
     for message in messages:
         body_bytes = len(message.body.encode())

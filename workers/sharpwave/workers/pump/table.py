@@ -16,7 +16,7 @@ from sharpwave.workers.pump.reader import Page, ShardReader
 from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
+from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ REDISCOVER_S = 1.0
 class Sends(Protocol):
     """Hands messages on."""
 
-    def send(self, messages: Sequence[Outgoing]) -> None:
+    def send(self, messages: Sequence[WorkMessage]) -> None:
         """Return once all are accepted; raise SendAbandoned when stopped before."""
         ...
 

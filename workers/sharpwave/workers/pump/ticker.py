@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Tick:
         every_s: seconds between two sendings; the first is at once.
     """
 
-    make: Callable[[], Outgoing]
+    make: Callable[[], WorkMessage]
     every_s: float
 
 
@@ -39,7 +39,7 @@ class Ticker:
         self,
         ticks: Sequence[Tick],
         *,
-        send: Callable[[Sequence[Outgoing]], Sequence[Outgoing]],
+        send: Callable[[Sequence[WorkMessage]], Sequence[WorkMessage]],
         stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
+from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,9 @@ OnUnroutable = Callable[[str, StreamRecord, Exception], None]
 class TriesToSend(Protocol):
     """Hands messages on, a bounded number of times."""
 
-    def try_send(self, messages: Sequence[Outgoing], *, attempts: int | None) -> list[Outgoing]:
+    def try_send(
+        self, messages: Sequence[WorkMessage], *, attempts: int | None
+    ) -> list[WorkMessage]:
         """Give what was not accepted; a message refused for good is parked and not among it."""
         ...
 
@@ -86,7 +88,7 @@ def _park(
     return unparked
 
 
-def _records_of(unaccepted: Iterable[Outgoing], page: Sequence[StreamRecord]) -> set[str]:
+def _records_of(unaccepted: Iterable[WorkMessage], page: Sequence[StreamRecord]) -> set[str]:
     """Sequence numbers behind messages; one of unknown origin puts the page's first in doubt."""
     first = _sequence_number(page[0])
     return {number for m in unaccepted for number in (m.sequence_numbers or (first,))}

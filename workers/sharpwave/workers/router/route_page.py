@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sharpwave.workers.work.outgoing import Outgoing, Route, StreamRecord
+from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 
 
 @dataclass(slots=True)
@@ -15,7 +15,7 @@ class Routed:
         failed: the records the router failed on, alone, each with its error.
     """
 
-    messages: list[Outgoing] = field(default_factory=list)
+    messages: list[WorkMessage] = field(default_factory=list)
     failed: list[tuple[StreamRecord, Exception]] = field(default_factory=list)
 
 

@@ -9,7 +9,7 @@ from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import WORKER, Change, change_of, is_stamped
+from sharpwave.schemas.ownership import WORKER, Verdict, change_of, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.memory.low_water import swept_within
 from sharpwave.workers.router.admission import Image, claimed_at, faults_of, is_sound, place_of
@@ -30,7 +30,7 @@ from sharpwave.workers.router.record import (
 )
 from sharpwave.workers.signals.refused import words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
-from sharpwave.workers.work.outgoing import Outgoing, StreamRecord
+from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
 MIRROR = Duty("status", "on_rows_changed", 50)
@@ -71,7 +71,7 @@ class Router:
         self._importance = importance
         self._promote_after_s = promote_after_s
         self._access_count = access_count
-        self._routes: dict[str, Callable[[Record, Change], Iterator[Work]]] = {
+        self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
             "row": self._row,
@@ -82,7 +82,7 @@ class Router:
 
     def __call__(
         self, table: str, records: Sequence[StreamRecord], *, now: float | None = None
-    ) -> list[Outgoing]:
+    ) -> list[WorkMessage]:
         """Turn records of one table, in stream order, into messages for the work queues.
 
         A record is admitted by the moment it was stored, and due by the same moment unless `now`
@@ -134,18 +134,18 @@ class Router:
         if record.kind is None:
             return _unknown(record)
         if record.old is None and record.new is not None:
-            return self._routes[record.kind](record, Change.INSERTED)
+            return self._routes[record.kind](record, Verdict.INSERTED)
         change = change_of(record.kind, record.old, record.new)
-        return () if change is Change.ECHO else self._routes[record.kind](record, change)
+        return () if change is Verdict.ECHO else self._routes[record.kind](record, change)
 
-    def _decision(self, record: Record, change: Change) -> Iterator[Work]:
-        if change is Change.REMOVED or record.new is None:
+    def _decision(self, record: Record, change: Verdict) -> Iterator[Work]:
+        if change is Verdict.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
             if record.by_ttl and _is_unpromoted(record):
                 yield EPISODE, "", _removed(record)
             return
         faults = faults_in(record)
-        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+        if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record) or outcome_faults(record)
             if not faults and not touches(record, OUTCOME):
                 if touches(record, _TTL) and self._is_to_fold(record.new, record.now):
@@ -165,13 +165,13 @@ class Router:
         if self._is_to_fold(record.new, record.now):
             yield EPISODE, "", _entry(record)
 
-    def _signal(self, record: Record, change: Change) -> Iterator[Work]:
-        if change is Change.REMOVED or record.new is None:
+    def _signal(self, record: Record, change: Verdict) -> Iterator[Work]:
+        if change is Verdict.REMOVED or record.new is None:
             return
         faults = faults_in(record)
-        if not faults and change in (Change.AGENT, Change.OVERWRITTEN) and was_valid(record):
+        if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
-            if change is Change.OVERWRITTEN:
+            if change is Verdict.OVERWRITTEN:
                 yield MIRROR, "", _key_entry(record, _held(record))
             if not faults:
                 return
@@ -182,7 +182,7 @@ class Router:
         else:
             yield DELIVER, "", _entry(record, _held(record))
 
-    def _row(self, record: Record, change: Change) -> Iterator[Work]:
+    def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
         if old is None or record.by_ttl or not _was_delivered(record, old):
             return
@@ -200,7 +200,7 @@ class Router:
         legal = same or (after in ACKNOWLEDGED and outranks(after, before))
         if not legal:
             content["illegal"] = _move(record, old, new)
-        if change in (Change.WIPED, Change.OVERWRITTEN):
+        if change in (Verdict.WIPED, Verdict.OVERWRITTEN):
             lost = _lost(old, new)
             if not legal:
                 # What a legal move leaves out of the agent's own is the agent's affair.
@@ -210,8 +210,8 @@ class Router:
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
         yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
-    def _memory(self, record: Record, change: Change) -> Iterator[Work]:
-        if change is Change.REMOVED or record.new is None:
+    def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
+        if change is Verdict.REMOVED or record.new is None:
             if record.by_ttl and _is_unpromoted(record):
                 yield PROMOTE, "", _removed(record)
             return
@@ -219,7 +219,7 @@ class Router:
         if faults:
             yield _refusal(record, faults)
             return
-        if change is Change.INSERTED:
+        if change is Verdict.INSERTED:
             # Who never registered is swept like everyone else, once it is on the list.
             owner = keys.owner_of(record.pk) or ""
             yield SEEN, owner, Entry(ascii_json({"agent": owner}), record.sequence_number)
@@ -228,14 +228,14 @@ class Router:
         if was_promoted or self._is_important(record) or self._is_due(record.new, record.now):
             yield PROMOTE, "", _numbered(record)
 
-    def _registration(self, record: Record, change: Change) -> Iterator[Work]:
-        if change is Change.REMOVED or record.new is None:
+    def _registration(self, record: Record, change: Verdict) -> Iterator[Work]:
+        if change is Verdict.REMOVED or record.new is None:
             return
         faults = faults_in(record)
         yield _refusal(record, faults) if faults else (REGISTERED, "", _entry(record))
 
-    def _checked(self, record: Record, change: Change) -> Iterator[Work]:
-        faults = [] if change is Change.REMOVED else faults_in(record)
+    def _checked(self, record: Record, change: Verdict) -> Iterator[Work]:
+        faults = [] if change is Verdict.REMOVED else faults_in(record)
         if faults:
             yield _refusal(record, faults)
 
@@ -279,7 +279,7 @@ class _Groups:
         else:
             self.of(duty, group).append(entry)
 
-    def packed(self, moment_ms: int) -> list[Outgoing]:
+    def packed(self, moment_ms: int) -> list[WorkMessage]:
         """Give the messages of all groups."""
         if self._seen:
             self.of(SEEN).extend(self._seen.values())

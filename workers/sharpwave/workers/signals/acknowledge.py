@@ -16,7 +16,6 @@ from sharpwave.schemas.ownership import WORKER, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, RANK, TERMINAL, outranks
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.ports import (
-    Change,
     Insert,
     Item,
     Location,
@@ -25,6 +24,7 @@ from sharpwave.workers.ports import (
     Refusal,
     TryAgain,
     Unfinished,
+    Update,
     Write,
     Writes,
 )
@@ -154,7 +154,7 @@ def _undo_all(moves: Sequence[Move], ports: Mending) -> None:
         done = ports.writes.apply([change for change, _ in wave])
         # Another event's repair may have opened the row without knowing of its end.
         ended: list[Write] = [
-            Change(change.location, change.set, equals=_OPEN)
+            Update(change.location, change.set, equals=_OPEN)
             for (change, before), ok in zip(wave, done, strict=True)
             if not ok and before["status"] in TERMINAL
         ]
@@ -163,8 +163,8 @@ def _undo_all(moves: Sequence[Move], ports: Mending) -> None:
 
 
 def _waves(
-    changes: Sequence[tuple[Change, dict[str, Any]]],
-) -> Iterator[list[tuple[Change, dict[str, Any]]]]:
+    changes: Sequence[tuple[Update, dict[str, Any]]],
+) -> Iterator[list[tuple[Update, dict[str, Any]]]]:
     """Part changes so that no part holds two of one item."""
     rest = list(changes)
     while rest:
@@ -186,13 +186,13 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]
     return held if held["status"] == status else {"status": status}
 
 
-def _undo(move: Move, before: Mapping[str, Any]) -> Change:
+def _undo(move: Move, before: Mapping[str, Any]) -> Update:
     """Put a status back, unless a worker wrote to the row since."""
     seen = {"status": move.after, "worker_rev": move.worker_rev}
     equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
     missing = tuple(seen.keys() - equals.keys())
     place = Location(tables.SIGNALS, move.row)
-    return Change(place, stamped(move.row, before), equals=equals, missing=missing)
+    return Update(place, stamped(move.row, before), equals=equals, missing=missing)
 
 
 def _restore_all(losses: Sequence[Loss], ports: Mending) -> None:
@@ -217,7 +217,7 @@ def _restore_all(losses: Sequence[Loss], ports: Mending) -> None:
     raise TryAgain(f"{len(todo)} rows kept changing")
 
 
-def _restore(loss: Loss, row: Item) -> Change | None:
+def _restore(loss: Loss, row: Item) -> Update | None:
     before = {name: from_wire(value) for name, value in loss.attributes.items()}
     values = {name: value for name, value in before.items() if row.get(name) != value}
     if not values:
@@ -229,12 +229,12 @@ def _restore(loss: Loss, row: Item) -> Change | None:
     return _guarded(loss.row, stamped(loss.row, values, status=status), row)
 
 
-def _guarded(key: keys.Key, values: Mapping[str, Any], row: Item) -> Change:
+def _guarded(key: keys.Key, values: Mapping[str, Any], row: Item) -> Update:
     """Give a change of a row that is good only while its status is as it was read."""
     place = Location(tables.SIGNALS, key)
     if "status" in row:
-        return Change(place, values, equals={"status": row["status"]})
-    return Change(place, values, missing=("status",))
+        return Update(place, values, equals={"status": row["status"]})
+    return Update(place, values, missing=("status",))
 
 
 def _with_rows(holders: Mapping[Holder, Sent], gone: Sequence[Gone]) -> dict[Holder, Sent]:
@@ -308,7 +308,7 @@ def _lasts(row: Item, ports: Mending) -> bool:
     return isinstance(ttl, int) and ttl > ports.clock()
 
 
-def _replaced(each: Gone, image: Item, row: Item, end: Mapping[str, Any]) -> Change:
+def _replaced(each: Gone, image: Item, row: Item, end: Mapping[str, Any]) -> Update:
     """Make a row again of what an agent put in the place of one; its word on the end counts."""
     status = row.get("status")
     is_said = str(status) in ACKNOWLEDGED and outranks(status, end["status"])
@@ -331,7 +331,7 @@ def _finish(
         held = known.get(holder, {}).get(target, _OPEN)
         deadline = row.get("expires_at")
         if held["status"] in TERMINAL:
-            ends.append(Change(place, stamped(place.key, held), equals=_OPEN))
+            ends.append(Update(place, stamped(place.key, held), equals=_OPEN))
         elif isinstance(deadline, int) and deadline <= now:
             # Its time may have come while it stood at an end that was none.
             late.append(Handed(holder, int(now), [target]))

@@ -17,19 +17,19 @@ from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.ports import (
-    Change,
     Directory,
     Fate,
     Inboxes,
+    InboxMessage,
     Insert,
     Item,
     Location,
     Parking,
-    Post,
     Reads,
     Refusal,
     TryAgain,
     Unfinished,
+    Update,
     WorkQueues,
     Write,
     Writes,
@@ -59,7 +59,7 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, message, pack
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 LATE_DUTY = Duty("deliver", "on_late_joiners", 20)
@@ -206,7 +206,7 @@ def deliver_late(late: Sequence[Late], ports: Delivery) -> int:
     return sent
 
 
-def late_messages(late: Iterable[Late], *, clock: Clock) -> list[Outgoing]:
+def late_messages(late: Iterable[Late], *, clock: Clock) -> list[WorkMessage]:
     """Give the work that `deliver_late` does, each agent and signal once, by signal."""
     entries = [
         Entry(ascii_json({"key": key, "agent": agent_id, "registered_at": registered_at}), "")
@@ -323,7 +323,7 @@ def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()
         raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
 
 
-def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Post]]:
+def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, InboxMessage]]:
     """Write the rows, and give what is to be sent for them.
 
     Attempts agree by the row. Past the deadline, one that finds no row ends the delivery by
@@ -342,7 +342,7 @@ def _insert_rows(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, P
             plan.denied[target] = _EXPIRED
     settled = _settled([plan for plan in plans if plan.found], ports)
     return [
-        (plan, Post(target, body))
+        (plan, InboxMessage(target, body))
         for plan, target, _, body in work
         if target not in plan.denied
         and target not in plan.failed
@@ -360,7 +360,7 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
     known = mirror(seen, reads=ports.reads, writes=ports.writes)
     rows = ports.reads.get([plan.row_of(target) for plan in plans for target in plan.found])
     settled: dict[Holder, set[str]] = {}
-    foreign: list[tuple[_Plan, str, Change]] = []
+    foreign: list[tuple[_Plan, str, Update]] = []
     for plan in plans:
         settled[plan.holder] = done = _beyond_pending(known.get(plan.holder, {}))
         for target in sorted(plan.found - done):
@@ -380,12 +380,12 @@ def _settled(plans: Sequence[_Plan], ports: Delivery) -> dict[Holder, set[str]]:
     return settled
 
 
-def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Change:
+def _take_over(found: Item, plan: _Plan, target: str, ports: Delivery) -> Update:
     """Make a row of ours of what an agent put where it was to be."""
     row, _ = _row(plan, target, ports)
     values = {name: value for name, value in row.items() if name not in ("PK", "SK")}
     named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
-    return Change(
+    return Update(
         plan.row_of(target),
         stamped(plan.row_of(target).key, {**values, **_PENDING}),
         equals=named,
@@ -402,7 +402,7 @@ def _beyond_pending(statuses: Statuses) -> set[str]:
     }
 
 
-def _send(posts: Sequence[tuple[_Plan, Post]], ports: Delivery) -> None:
+def _send(posts: Sequence[tuple[_Plan, InboxMessage]], ports: Delivery) -> None:
     """Send messages, and note in their plans what became of each."""
     fates = ports.inboxes.send([post for _, post in posts]) if posts else []
     gone = {post.target for (_, post), fate in zip(posts, fates, strict=True) if fate is Fate.GONE}
@@ -445,7 +445,7 @@ def _mark_rows(plans: Sequence[_Plan], ports: Delivery) -> None:
     """
     moment = {"sent_at": int(ports.clock())}
     changes: list[Write] = [
-        Change(place, stamped(place.key, moment, status="PENDING"), equals=_PENDING)
+        Update(place, stamped(place.key, moment, status="PENDING"), equals=_PENDING)
         for plan in plans
         for place in map(plan.row_of, sorted(plan.sent))
     ]
@@ -474,7 +474,7 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
                 ends[plan.row_of(target)] = end
     found = ports.reads.get(list(ends)) if ends else {}
     changes: list[Write] = [
-        Change(place, stamped(place.key, ends[place]), equals=_PENDING)
+        Update(place, stamped(place.key, ends[place]), equals=_PENDING)
         for place, row in found.items()
         if row.get("status") == "PENDING"
     ]
@@ -536,13 +536,13 @@ def _send_chunks(audience: Audience, ports: Delivery) -> None:
     texts = [ascii_json({"key": key, "chunk": chunk}) for chunk in audience.chunks]
     ports.queues.send(
         [
-            Outgoing("deliver", message(CHUNK_DUTY, [Entry(text, "")], moment_ms=now_ms), ())
+            WorkMessage("deliver", message(CHUNK_DUTY, [Entry(text, "")], moment_ms=now_ms), ())
             for text in texts
         ]
     )
     summary = {"audience_chunks": len(audience.chunks)}
     place = Location(tables.SIGNALS, key)
-    ports.writes.apply([Change(place, summary, missing=("audience_chunks",))])
+    ports.writes.apply([Update(place, summary, missing=("audience_chunks",))])
 
 
 def _key(signal: Item) -> keys.Key:

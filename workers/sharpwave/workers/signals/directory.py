@@ -10,7 +10,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Change, Insert, Item, Location, Reads, Write, Writes
+from sharpwave.workers.ports import Insert, Item, Location, Reads, Update, Write, Writes
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
@@ -95,7 +95,7 @@ class RegisteredAgents:
         done = {name for name, is_fresh in zip(new, fresh, strict=True) if is_fresh}
         done |= {name for name, entry in found.items() if "registered" in entry}
         seen: list[Write] = [
-            Change(_entry(name), {"registered": True}, missing=("registered",))
+            Update(_entry(name), {"registered": True}, missing=("registered",))
             for name in agent_ids
             if name not in done
         ]
@@ -109,7 +109,7 @@ class RegisteredAgents:
         now = int(self._clock())
         dated = {name: entry for name, entry in found.items() if "listed_at" in entry}
         dates: list[Write] = [
-            Change(
+            Update(
                 _entry(name), {"listed_at": now, "listed_by": events[name]}, missing=("listed_at",)
             )
             for name in agent_ids

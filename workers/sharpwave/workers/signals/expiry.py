@@ -20,13 +20,13 @@ from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import (
-    Change,
     Insert,
     Item,
     Location,
     Reads,
     TryAgain,
     Unfinished,
+    Update,
     WorkQueues,
     Write,
     Writes,
@@ -428,8 +428,8 @@ def _end_in(known: Statuses, target: str) -> dict[str, Any] | None:
     return held if held is not None and held["status"] in TERMINAL else None
 
 
-def _settle(place: Location, row: Item, end: Mapping[str, Any]) -> Change:
+def _settle(place: Location, row: Item, end: Mapping[str, Any]) -> Update:
     values = stamped(place.key, end)
     if "status" in row:
-        return Change(place, values, equals={"status": row["status"]})
-    return Change(place, values, missing=("status",))
+        return Update(place, values, equals={"status": row["status"]})
+    return Update(place, values, missing=("status",))

@@ -13,7 +13,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.ports import Change, Item, Location, Reads, TryAgain, Write, Writes
+from sharpwave.workers.ports import Item, Location, Reads, TryAgain, Update, Write, Writes
 
 Statuses = dict[str, dict[str, Any]]
 
@@ -100,7 +100,7 @@ def mirror(
     raise TryAgain(f"the mirrors of {len(todo)} signals kept changing")
 
 
-def first_mirror(holder: Holder, statuses: Statuses) -> Change:
+def first_mirror(holder: Holder, statuses: Statuses) -> Update:
     """Give the write that begins a mirror which nobody has touched yet.
 
     `statuses` must hold the whole audience: rows of others will never count.
@@ -208,13 +208,13 @@ def _is_entry(target: str, entry: object) -> bool:
     return is_agent_id(target) and isinstance(entry, dict) and str(entry.get("status")) in RANK
 
 
-def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Change:
+def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Update:
     # A count would begin again once its signal's writer has wiped the mirror, and who read the one
     # that was wiped would take the one that was put back for it.
     anew = {**values, "status_v": nonce()}
     if "status_v" not in item:
-        return Change(holder.location, anew, missing=("status_v",))
-    return Change(holder.location, anew, equals={"status_v": item["status_v"]})
+        return Update(holder.location, anew, missing=("status_v",))
+    return Update(holder.location, anew, equals={"status_v": item["status_v"]})
 
 
 def _row(holder: Holder, target: str) -> Location:

@@ -9,13 +9,13 @@ from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.ports import (
-    Change,
     Directory,
     Fate,
     Inboxes,
+    InboxMessage,
     Insert,
     Location,
-    Post,
+    Update,
     Write,
     Writes,
 )
@@ -90,17 +90,17 @@ class Notices:
         return mine + [notice for notice, ok in zip(taken, again, strict=True) if ok]
 
 
-def _reclaim(notice: Notice) -> Change:
+def _reclaim(notice: Notice) -> Update:
     """Give a write that succeeds if the same event claimed this before and did not tell."""
     same = {"event_id": notice.event_id}
-    return Change(Location(tables.PIPELINE, notice.claim), same, equals=same, missing=("told",))
+    return Update(Location(tables.PIPELINE, notice.claim), same, equals=same, missing=("told",))
 
 
-def _told(notice: Notice) -> Change:
-    return Change(Location(tables.PIPELINE, notice.claim), {"told": True})
+def _told(notice: Notice) -> Update:
+    return Update(Location(tables.PIPELINE, notice.claim), {"told": True})
 
 
-def _post(notice: Notice, now: float) -> Post:
+def _post(notice: Notice, now: float) -> InboxMessage:
     content = {
         "v": 1,
         "kind": "notice",
@@ -111,4 +111,4 @@ def _post(notice: Notice, now: float) -> Post:
         "record": {"table": notice.table, **notice.record.item()},
         "timestamp": int(now),
     }
-    return Post(notice.owner, plain_json(content))
+    return InboxMessage(notice.owner, plain_json(content))

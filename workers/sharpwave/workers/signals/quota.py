@@ -12,13 +12,13 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.ports import (
-    Change,
     Directory,
     Insert,
     Item,
     Location,
     Reads,
     TryAgain,
+    Update,
     Writes,
 )
 from sharpwave.workers.signals.audience import about
@@ -167,12 +167,12 @@ class Quotas:
         left = float(item["tokens_milli"]) / 1000
         return min(float(rate), left + max(0.0, float(refilled)))
 
-    def _spend(self, place: Location, item: Item | None, left: float) -> Insert | Change:
+    def _spend(self, place: Location, item: Item | None, left: float) -> Insert | Update:
         values = {"tokens_milli": int(left * 1000), "at_ms": int(self._clock() * 1000)}
         if item is None:
             return Insert(place.table, {**place.key.item(), **values, "rev": 1})
         values["rev"] = item["rev"] + 1
-        return Change(place, values, equals={"rev": item["rev"]})
+        return Update(place, values, equals={"rev": item["rev"]})
 
 
 class _Taken(NamedTuple):

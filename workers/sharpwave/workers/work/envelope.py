@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from msgspec import json as fast_json
 
 from sharpwave.schemas.numbers import Wire
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 #: Fill of one message in bytes, below the 64 KB that SQS bills as one request.
 MAX_FILL_BYTES = 60_000
@@ -81,14 +81,14 @@ def unpacked(content: bytes) -> dict[str, Wire]:
     return image
 
 
-def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Outgoing]:
+def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[WorkMessage]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
     for batch in _batches(entries, duty.limit):
         numbers = tuple([number for _, number in batch if number])
-        yield Outgoing(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
+        yield WorkMessage(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
 
 
-def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[Outgoing]:
+def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[WorkMessage]:
     """Give each entry of a group a message of its own."""
     alone = [Entry(ascii_json(entry), "") for entry in entries]
     return list(pack(duty._replace(limit=1), alone, moment_ms=time.time_ns() // 1_000_000))

@@ -9,7 +9,7 @@ MAX_DELAY_S = 900
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class WorkMessage:
     """One message for a work queue.
 
     Attributes:
@@ -32,5 +32,5 @@ FED_AGAIN = "reconcile-"
 StreamRecord = Mapping[str, Any]
 """A DynamoDB stream record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it."""
 
-Route = Callable[[str, Sequence[StreamRecord]], list[Outgoing]]
+Route = Callable[[str, Sequence[StreamRecord]], list[WorkMessage]]
 """Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, message, pack
-from sharpwave.workers.work.outgoing import Outgoing
+from sharpwave.workers.work.outgoing import WorkMessage
 
 
 class Periodic(NamedTuple):
@@ -22,14 +22,14 @@ FIGURES = Periodic(Duty("learn", "on_figures_tick", 1), None)
 ALL = (EXPIRY, SWEEP, FIGURES)
 
 
-def tick(periodic: Periodic, *, clock: Clock, **more: Any) -> Outgoing:
+def tick(periodic: Periodic, *, clock: Clock, **more: Any) -> WorkMessage:
     """Make one tick, with more for its handler to go on from where another one stopped."""
     nonce = Entry(ascii_json({"tick": secrets.token_hex(8), **more}), "")
     body = message(periodic.tick, [nonce], moment_ms=int(clock() * 1000))
-    return Outgoing(periodic.tick.queue, body, ())
+    return WorkMessage(periodic.tick.queue, body, ())
 
 
-def per_agent(periodic: Periodic, agents: Sequence[str], *, clock: Clock) -> list[Outgoing]:
+def per_agent(periodic: Periodic, agents: Sequence[str], *, clock: Clock) -> list[WorkMessage]:
     """Split a tick into messages for a few agents each."""
     assert periodic.share is not None
     now = clock()
