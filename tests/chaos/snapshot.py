@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.reconciling import scan
 from sharpwave.infra.operate.verdict import Verified
 from sharpwave.schemas import keys, queues

@@ -13,8 +13,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.reconciling import reconcile_tables
 from sharpwave.infra.provision import queue_setup
 from sharpwave.infra.provision.deployment import carry_out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
+from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS
 from sharpwave.workers.work.outgoing import WorkMessage

@@ -129,7 +129,7 @@ class _Part(NamedTuple):
 
 
 class _Items:
-    """`sharpwave.infra.operate.items.Items` over tables in memory, as far as an import needs it."""
+    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.errors import Misused
+from sharpwave.infra.mailbox import Letter, redrive_of
 from sharpwave.infra.operate.dead_letters import (
     Choice,
     fingerprint,
@@ -12,7 +13,6 @@ from sharpwave.infra.operate.dead_letters import (
     queue_of,
     reason_of,
 )
-from sharpwave.infra.operate.mailbox import Letter, redrive_of
 
 
 def letter(number: int, reason: str | None) -> Letter:

@@ -6,9 +6,9 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent, list_agents, remove_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.provision.deployment import destroy
 from sharpwave.infra.provision.queue_setup import attributes_of
 from sharpwave.schemas import keys

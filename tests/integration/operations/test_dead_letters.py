@@ -8,11 +8,11 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import parked
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.dead_letters import Choice, discard, list_groups, peek, redrive
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.times import iso_ms

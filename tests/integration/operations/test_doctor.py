@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.doctor import Ailment, examine, is_healthy
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.queues import pause
 from sharpwave.infra.provision.queue_setup import delete
 from sharpwave.schemas import keys

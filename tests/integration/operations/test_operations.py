@@ -8,10 +8,10 @@ import pytest
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import signals as signals_admin
 from sharpwave.infra.operate.agents import add_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.signal_search import Search
 from sharpwave.infra.operate.signals import Draft
 from sharpwave.infra.operate.trace import Life, trace

@@ -9,8 +9,8 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Misused
+from sharpwave.infra.items import Items
 from sharpwave.infra.operate import pattern_import
-from sharpwave.infra.operate.items import Items
 from sharpwave.infra.operate.pattern_import import Imported, import_patterns
 from sharpwave.infra.operate.patterns import known_versions, list_patterns, show_pattern
 from sharpwave.schemas import keys

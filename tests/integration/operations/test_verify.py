@@ -13,10 +13,10 @@ from typing import Any, Literal
 import pytest
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
+from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.infra.operate.pattern_import import import_patterns
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.verify import verify

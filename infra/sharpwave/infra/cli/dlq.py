@@ -9,8 +9,8 @@ from sharpwave.infra.cli.settings import confirm, deployment
 if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Subparsers
     from sharpwave.infra.connection import Deployment
+    from sharpwave.infra.mailbox import Letter
     from sharpwave.infra.operate.dead_letters import Choice
-    from sharpwave.infra.operate.mailbox import Letter
     from sharpwave.infra.operate.parked import Parked
 
 PARKED = "parked"

@@ -20,7 +20,7 @@ from sharpwave.infra.local import EmbeddedBackend
 from sharpwave.infra.local.environment import ensure_data
 from sharpwave.infra.local.ports import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.local.stack import Stack, StackOptions
-from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.pattern_import import Timing, import_patterns
 from sharpwave.infra.operate.verify import verify
 from sharpwave.infra.operate.workforce import worker_calls

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Depth, depth_of
 from sharpwave.infra.operate.giving_up import GivingUp
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Depth, depth_of
 from sharpwave.infra.provision import queue_setup
 from sharpwave.infra.provision.deployment import Provisioned, carry_out
 from sharpwave.infra.provision.steps import Action, Finding, Step

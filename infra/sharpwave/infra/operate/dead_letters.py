@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.infra.operate.giving_up import GivingUp
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
 from sharpwave.infra.provision import queue_setup
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES

@@ -9,9 +9,9 @@ from typing import Literal
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import OperationFailed, Unreachable, translated
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate import parked
 from sharpwave.infra.operate.agents import AgentView, list_agents
-from sharpwave.infra.operate.items import Item, Items
 from sharpwave.infra.operate.queues import QueueView, list_queues, paused_queues
 from sharpwave.infra.operate.workforce import is_silent, wanted
 from sharpwave.infra.provision.deployment import survey

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.mailbox import Letter
+from sharpwave.infra.mailbox import Letter
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message

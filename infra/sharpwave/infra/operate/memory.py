@@ -5,8 +5,8 @@ from itertools import islice
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import check_agent_id
-from sharpwave.infra.operate.items import Item, Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import MEMORY, STATE
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
-from sharpwave.infra.operate.items import Items
+from sharpwave.infra.items import Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key

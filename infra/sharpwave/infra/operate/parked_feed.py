@@ -3,7 +3,7 @@
 import time
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Items
+from sharpwave.infra.items import Items
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Misused
-from sharpwave.infra.operate.items import Item, Items, Write
+from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key

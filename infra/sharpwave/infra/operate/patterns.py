@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
-from sharpwave.infra.operate.items import Item, Items
+from sharpwave.infra.items import Item, Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Depth, depth_of, redrive_of
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Depth, depth_of, redrive_of
 from sharpwave.infra.provision import queue_setup
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES

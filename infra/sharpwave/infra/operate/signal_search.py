@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import known_agents
-from sharpwave.infra.operate.items import Item, Items
 from sharpwave.infra.provision.table_setup import describe
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import ulid_epoch_ms

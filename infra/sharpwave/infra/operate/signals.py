@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Letter, Mailbox
 from sharpwave.infra.operate.agents import check_agent_id
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
 from sharpwave.schemas import ids, keys, queues
 from sharpwave.schemas.faults import RecordRefused, validate
 from sharpwave.schemas.keys import Key

@@ -7,10 +7,10 @@ from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Letter
 from sharpwave.infra.operate import parked
 from sharpwave.infra.operate.dead_letters import peek, reason_of
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Letter
 from sharpwave.infra.operate.queues import QueueView, view_queue
 from sharpwave.infra.operate.signal_search import Search, find
 from sharpwave.schemas import keys

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.reconciling import scan
 from sharpwave.infra.operate.verdict import EXAMPLES, Evidence, Verified, judge
 from sharpwave.schemas import keys

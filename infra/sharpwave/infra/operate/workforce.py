@@ -7,7 +7,7 @@ from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
-from sharpwave.infra.operate.items import Items
+from sharpwave.infra.items import Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES

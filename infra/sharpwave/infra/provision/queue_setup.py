@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, code_of, translated
-from sharpwave.infra.operate.mailbox import Mailbox, redrive_of
+from sharpwave.infra.mailbox import Mailbox, redrive_of
 from sharpwave.infra.provision.steps import TAG, Difference, Finding, Step, tag_value
 from sharpwave.schemas.queues import DLQ_ATTRIBUTES, DLQ_SUFFIX, Queue
 

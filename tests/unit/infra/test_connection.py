@@ -15,7 +15,7 @@ from botocore.exceptions import (
 )
 
 from sharpwave.infra import errors
-from sharpwave.infra.connection import connect, is_local_url
+from sharpwave.infra.connection import check_endpoint, connect
 from sharpwave.infra.errors import Misused, translated
 
 LOCAL = "http://127.0.0.1:4566"
@@ -30,28 +30,10 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
 
 
-@pytest.mark.parametrize(
-    ("url", "verdict"),
-    [
-        ("http://localhost:4566", True),
-        ("http://127.0.0.1:4566", True),
-        ("http://127.9.9.9", True),
-        ("http://[::1]:4566", True),
-        ("http://localstack:4566", True),
-        ("http://sqs.us-east-1.localhost.localstack.cloud:4566", True),
-        ("https://dynamodb.eu-west-1.amazonaws.com", False),
-        ("http://10.0.0.7:4566", False),
-        ("https://localhost.example.com", False),
-    ],
-)
-def test_local_is_this_machine_and_its_containers(url: str, verdict: bool) -> None:
-    assert is_local_url(url) is verdict
-
-
 @pytest.mark.parametrize("url", ["127.0.0.1:4566", "ftp://localhost", "http://", ""])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(Misused, match="is no URL"):
-        is_local_url(url)
+        check_endpoint(url)
 
 
 @pytest.mark.parametrize("prefix", ["UPPER", "a_b", "p" * 21, "a b", "a\n"])
