@@ -20,7 +20,7 @@ from sharpwave.infra.local import open_backend
 from sharpwave.infra.local.child import Child
 from sharpwave.infra.local.stack import READY_WITHIN_S, StackNotReady, worker_argv
 from sharpwave.infra.operate.agents import Wishes, add_agent
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_id
 from sharpwave.schemas.numbers import item_to_wire

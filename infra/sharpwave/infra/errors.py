@@ -27,16 +27,17 @@ from botocore.exceptions import (
 
 from sharpwave.producers.connect import NOWHERE
 
+# SQS answers in two protocols, which name the same fault differently; emulators know either.
 _MISSING = frozenset(
-    {
+    [
         "ResourceNotFoundException",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "QueueDoesNotExist",
         "TableNotFoundException",
-    }
+        "QueueDoesNotExist",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    ]
 )
 _DENIED = frozenset(
-    {
+    [
         "AccessDenied",
         "AccessDeniedException",
         "ExpiredToken",
@@ -44,16 +45,14 @@ _DENIED = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "UnrecognizedClientException",
-    }
+    ]
 )
+_RECENTLY_DELETED = ("AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently")
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
-)
-_RECENTLY_DELETED = frozenset(
-    {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
 )
 
 

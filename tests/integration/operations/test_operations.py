@@ -10,11 +10,9 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.operate import signals as signals_admin
+from sharpwave.infra.operate import signals
 from sharpwave.infra.operate.agents import add_agent
-from sharpwave.infra.operate.signal_search import Search
-from sharpwave.infra.operate.signals import Draft
-from sharpwave.infra.operate.trace import Life, trace
+from sharpwave.infra.operate.trace import Life, Search, trace
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.keys import Key
@@ -30,15 +28,7 @@ def agents(deployment: Deployment) -> Deployment:
 
 
 def send(deployment: Deployment, **change: Any) -> dict[str, Any]:
-    draft = {
-        "source_agent": "market-hunter",
-        "signal_type": "WHALE",
-        "targets": list(TARGETS),
-        "data": {"count": 5},
-        "attributes": {},
-        **change,
-    }
-    return signals_admin.send(deployment, Draft(**draft))
+    return signals.send(deployment, "market-hunter", "WHALE", TARGETS, data={"count": 5}, **change)
 
 
 def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
@@ -82,10 +72,10 @@ def test_a_signal_sent_is_a_record_that_binds_its_source(agents: Deployment) -> 
 def test_looking_at_an_inbox_leaves_its_queue_alone(agents: Deployment) -> None:
     deliver(agents, send(agents), "risk-manager")
 
-    rows = signals_admin.peek(agents, "risk-manager", status="PENDING")
+    rows = signals.peek(agents, "risk-manager", status="PENDING")
 
     assert [row["signal_type"] for row in rows] == ["WHALE"]
-    assert signals_admin.peek(agents, "risk-manager", status="PROCESSED") == []
+    assert signals.peek(agents, "risk-manager", status="PROCESSED") == []
     assert Mailbox(agents, "inbox-risk-manager").depth() == (1, 0, 0)
 
 
@@ -152,9 +142,9 @@ def test_signals_with_one_id_are_told_apart_by_delivery(agents: Deployment) -> N
     rows = [deliver(agents, each, "risk-manager") for each in (signal, twin)]
 
     with pytest.raises(Conflict, match="2 signals have the id"):
-        signals_admin.acknowledge(agents, "risk-manager", signal["signal_id"])
+        signals.acknowledge(agents, "risk-manager", signal["signal_id"])
     chosen = delivery_id(signal_uid(twin["PK"], twin["SK"]), "risk-manager")
-    done = signals_admin.acknowledge(agents, "risk-manager", chosen)
+    done = signals.acknowledge(agents, "risk-manager", chosen)
 
     assert (done["PK"], done["SK"]) == rows[1]
     assert len(trace(agents, Search(signal_id=signal["signal_id"]))) == 2
@@ -164,9 +154,7 @@ def test_a_trace_tells_each_targets_state(agents: Deployment, sharpwave: Any) ->
     signal = send(agents)
     for target in TARGETS:
         deliver(agents, signal, target)
-    signals_admin.acknowledge(
-        agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001"
-    )
+    signals.acknowledge(agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001")
 
     life = told(agents, signal)
 

@@ -1,41 +1,13 @@
-"""`cost`."""
+"""`cost`, `synth`: what it takes to run this at AWS."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.command import Arguments, Command, deployment, option, prefix_of
 from sharpwave.infra.cli.output import Answer, table
-from sharpwave.infra.cli.settings import deployment
 
 if TYPE_CHECKING:
-    from sharpwave.infra.cli.command import Subparsers
     from sharpwave.infra.cost import Bill, Line, Measured, Payer, Plan, PriceFile
-
-
-def add(commands: "Subparsers") -> None:
-    """Declare the command."""
-    cost = command(commands, "cost", _cost, "say what the pipeline costs at list prices")
-    cost.add_argument("--signals-per-month", type=float, default=1e6, metavar="N")
-    cost.add_argument("--decisions-per-month", type=float, default=1e6, metavar="N")
-    cost.add_argument("--agents", type=int, default=5, metavar="N", help="default: 5")
-    cost.add_argument("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2")
-    cost.add_argument(
-        "--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"
-    )
-    cost.add_argument(
-        "--per-message",
-        type=float,
-        default=50.0,
-        metavar="N",
-        help="decisions of one ledger's"
-        " hour that share a message; 50 at load, 1 when they come one by one; default: 50",
-    )
-    cost.add_argument("--dax", choices=("none", "t3.small"), default="none")
-    cost.add_argument("--ttl-days", type=int, choices=(7, 90), default=90)
-    cost.add_argument("--profile", choices=("demo", "production"), default="demo")
-    cost.add_argument("--region", default="us-east-1", help="whose prices; default: us-east-1")
-    cost.add_argument(
-        "--measured", action="store_true", help="from the counters of the running deployment"
-    )
 
 
 def _cost(args: Arguments) -> Answer:
@@ -165,3 +137,63 @@ def _source(prices: "PriceFile") -> str:
 
 def _usd(value: float) -> str:
     return f"{value:.4f}" if value < 1 else f"{value:.2f}"
+
+
+def _synth(args: Arguments) -> Answer:
+    import json
+
+    from sharpwave.infra.connection import check_prefix
+    from sharpwave.infra.provision.template import template
+
+    prefix = prefix_of(args)
+    check_prefix(prefix)
+    made = template(prefix=prefix, agents=tuple(args.agent))
+    path = Path(args.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made, indent=2) + "\n")
+    count = len(made["Resources"])
+    return Answer({"template": str(path), "resources": count}, f"{path}: {count} resources")
+
+
+COMMANDS = (
+    Command(
+        "cost",
+        _cost,
+        "say what the pipeline costs at list prices",
+        [
+            option("--signals-per-month", type=float, default=1e6, metavar="N"),
+            option("--decisions-per-month", type=float, default=1e6, metavar="N"),
+            option("--agents", type=int, default=5, metavar="N", help="default: 5"),
+            option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+            option(
+                "--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"
+            ),
+            option(
+                "--per-message",
+                type=float,
+                default=50.0,
+                metavar="N",
+                help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
+                " come one by one; default: 50",
+            ),
+            option("--dax", choices=("none", "t3.small"), default="none"),
+            option("--ttl-days", type=int, choices=(7, 90), default=90),
+            option("--profile", choices=("demo", "production"), default="demo"),
+            option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
+            option(
+                "--measured",
+                action="store_true",
+                help="from the counters of the running deployment",
+            ),
+        ],
+    ),
+    Command(
+        "synth",
+        _synth,
+        "write tables and queues as a CloudFormation template",
+        [
+            option("--out", metavar="FILE", default="build/sharpwave.template.json"),
+            option("--agent", action="append", default=[], help="with this agent's inbox"),
+        ],
+    ),
+)

@@ -12,7 +12,7 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.local.processes import ProcessEvent
 from sharpwave.infra.local.stack import Stack
 from sharpwave.infra.mailbox import Mailbox
-from sharpwave.infra.operate.workforce import wanted
+from sharpwave.infra.operate.queues import wanted
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED
