@@ -1,5 +1,6 @@
 """One signal can be sent, seen, acknowledged and traced, and queues watched, by command."""
 
+import json
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import signals
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.trace import Life, Search, trace
+from sharpwave.producers.operations import receiving
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.keys import Key
@@ -124,6 +126,67 @@ def test_an_acknowledgement_is_final(agents: Deployment, sharpwave: Any) -> None
     assert (stored["status"], stored["reason"]) == ("FAILED", "no price")
     assert again[0] == 1
     assert "final" in again[1]["error"]
+
+
+def test_what_the_agent_said_meanwhile_is_never_rewritten(
+    agents: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    signals.acknowledge(agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001")
+    before = Items(agents).get("agent_signals", row)
+    monkeypatch.setattr(receiving, "is_acknowledged", lambda row: False)
+
+    with pytest.raises(Conflict, match="is PROCESSED already, which is final"):
+        signals.acknowledge(agents, "risk-manager", signal["signal_id"], status="FAILED")
+
+    assert Items(agents).get("agent_signals", row) == before
+
+
+def test_receiving_with_ack_drops_what_the_agent_ended_before(
+    agents: Deployment, sharpwave: Any
+) -> None:
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    sharpwave("ack", "risk-manager", signal["signal_id"], "--failed")
+
+    code, [arrival] = sharpwave("inbox", "risk-manager", "--receive", "--ack")
+
+    stored = Items(agents).get("agent_signals", row)
+    assert (code, arrival["acknowledged"], arrival["receives"]) == (0, True, 1)
+    assert arrival["message_id"]
+    assert stored is not None
+    assert stored["status"] == "FAILED"
+    assert Mailbox(agents, "inbox-risk-manager").depth().total == 0
+
+
+def test_a_look_into_the_queue_leaves_notices_and_what_cannot_be_read(
+    agents: Deployment, sharpwave: Any
+) -> None:
+    box = Mailbox(agents, "inbox-risk-manager")
+    notice = {"kind": "notice", "schema_version": 1, "notice_id": "n", "code": "quota"}
+    about = {"table": "agent_signals", "PK": "p", "SK": "s", "reasons": [], "event_id": "e"}
+    for body in (json.dumps({**notice, **about}), "no JSON"):
+        agents.sqs.send_message(QueueUrl=box.url, MessageBody=body)
+
+    code, seen = sharpwave("inbox", "risk-manager", "--receive")
+
+    assert code == 0
+    assert [each["acknowledged"] for each in seen] == [False] * len(seen)
+    assert box.depth().total == 2
+
+
+def test_a_dry_run_of_send_and_ack_writes_nothing(agents: Deployment, sharpwave: Any) -> None:
+    planned = sharpwave("send", "ann", "WHALE", "risk-manager", "--dry-run")[1]
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    before = Items(agents).get("agent_signals", row)
+
+    code, told = sharpwave("ack", "risk-manager", signal["signal_id"], "--dry-run")
+
+    assert Items(agents).get("agent_signals", Key(planned["PK"], planned["SK"])) is None
+    assert (code, told["status"]) == (0, "PROCESSED")
+    assert Items(agents).get("agent_signals", row) == before
 
 
 def test_a_delivery_that_never_was_cannot_be_acknowledged(
