@@ -13,7 +13,7 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import signals
 from sharpwave.infra.operate.agents import add_agent
-from sharpwave.infra.operate.trace import Life, Search, trace
+from sharpwave.infra.operate.trace import Life, trace
 from sharpwave.producers.operations import receiving
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.ids import delivery_id, signal_uid
@@ -58,7 +58,7 @@ def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
 
 
 def told(deployment: Deployment, signal: dict[str, Any], **search: Any) -> Life:
-    (life,) = trace(deployment, Search(signal_id=signal["signal_id"], **search))
+    (life,) = trace(deployment, signal["signal_id"], **search)
     return life
 
 
@@ -210,7 +210,7 @@ def test_signals_with_one_id_are_told_apart_by_delivery(agents: Deployment) -> N
     done = signals.acknowledge(agents, "risk-manager", chosen)
 
     assert (done["PK"], done["SK"]) == rows[1]
-    assert len(trace(agents, Search(signal_id=signal["signal_id"]))) == 2
+    assert len(trace(agents, signal["signal_id"])) == 2
 
 
 def test_a_trace_tells_each_targets_state(agents: Deployment, sharpwave: Any) -> None:
@@ -276,7 +276,7 @@ def test_rows_tell_the_story_of_a_signal_that_expired(agents: Deployment) -> Non
 
 def test_a_signal_that_is_nowhere_says_where_was_looked(agents: Deployment) -> None:
     with pytest.raises(Missing, match="a scan of 0 items"):
-        trace(agents, Search(signal_id="sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+        trace(agents, "sig_01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
 def test_queues_show_depth_and_a_pause_is_remembered(agents: Deployment, sharpwave: Any) -> None:

@@ -55,16 +55,14 @@ COMMANDS = (
         "schema export",
         _export,
         "give all JSON Schemas",
-        [option("--out", type=Path, metavar="DIR", help="write them as files there")],
+        option("--out", type=Path, metavar="DIR", help="write them as files there"),
         changes=True,
     ),
     Command(
         "schema check",
         _check,
         "say whether the pipeline would take a record",
-        [
-            option("table", metavar="TABLE", help="such as agent_decisions"),
-            option("file", metavar="FILE", help="plain or DynamoDB JSON; - for stdin"),
-        ],
+        option("table", metavar="TABLE", help="such as agent_decisions"),
+        option("file", metavar="FILE", help="plain or DynamoDB JSON; - for stdin"),
     ),
 )

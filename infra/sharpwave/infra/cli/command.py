@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from sharpwave.infra.cli.output import Answer, emit
@@ -41,15 +40,19 @@ def option(*names: str, **settings: Any) -> Option:
     return Option(names, settings)
 
 
+def flag(name: str, help: str = "") -> Option:
+    """Declare an option that is given or not."""
+    return option(name, action="store_true", help=help or None)
+
+
 AGENT, QUEUE = option("agent_id", metavar="AGENT"), option("queue", metavar="QUEUE")
 LIMIT = option("--limit", type=int, default=20)
 
 
-@dataclass(frozen=True)
 class Command:
     """One command.
 
-    Attributes:
+    Args:
         name: how it is called; `agents rm` is one of the family `agents`.
         handler: does it.
         summary: one line of help.
@@ -59,13 +62,19 @@ class Command:
         destroys: it cannot be undone, so it asks, unless --yes is given; it takes --dry-run too.
     """
 
-    name: str
-    handler: Handler
-    summary: str
-    options: Sequence[Option] = ()
-    either: Sequence[Option] = ()
-    changes: bool = False
-    destroys: bool = False
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        summary: str,
+        *options: Option,
+        either: Sequence[Option] = (),
+        changes: bool = False,
+        destroys: bool = False,
+    ) -> None:
+        self.family, _, self.name = name.rpartition(" ")
+        self.handler, self.summary, self.options, self.either = handler, summary, options, either
+        self.is_rehearsed, self.is_asked = changes or destroys, destroys
 
 
 class Parser(argparse.ArgumentParser):
@@ -91,18 +100,17 @@ def parser(commands: Iterable[Command]) -> Parser:
     add_common(root, is_root=True)
     families: dict[str, Subparsers] = {"": _group(root)}
     for command in commands:
-        family, _, name = command.name.rpartition(" ")
-        if family not in families:
-            summary = FAMILIES[family]
-            families[family] = _group(
-                families[""].add_parser(family, help=summary, description=summary)
-            )
-        made = families[family].add_parser(name, help=command.summary, description=command.summary)
+        if command.family not in families:
+            said = FAMILIES[command.family]
+            parent = families[""].add_parser(command.family, help=said, description=said)
+            families[command.family] = _group(parent)
+        said = command.summary
+        made = families[command.family].add_parser(command.name, help=said, description=said)
         made.set_defaults(handler=command.handler)
         add_common(made, is_root=False)
-        if command.changes or command.destroys:
+        if command.is_rehearsed:
             made.add_argument("--dry-run", action="store_true", help="only say what would be done")
-        if command.destroys:
+        if command.is_asked:
             made.add_argument("--yes", action="store_true", help="do not ask")
         for names, settings in command.options:
             made.add_argument(*names, **settings)

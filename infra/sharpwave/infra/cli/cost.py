@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import Arguments, Command, deployment, option, prefix_of
+from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, option, prefix_of
 from sharpwave.infra.cli.output import Answer, table
 
 if TYPE_CHECKING:
@@ -160,40 +160,30 @@ COMMANDS = (
         "cost",
         _cost,
         "say what the pipeline costs at list prices",
-        [
-            option("--signals-per-month", type=float, default=1e6, metavar="N"),
-            option("--decisions-per-month", type=float, default=1e6, metavar="N"),
-            option("--agents", type=int, default=5, metavar="N", help="default: 5"),
-            option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
-            option(
-                "--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"
-            ),
-            option(
-                "--per-message",
-                type=float,
-                default=50.0,
-                metavar="N",
-                help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
-                " come one by one; default: 50",
-            ),
-            option("--dax", choices=("none", "t3.small"), default="none"),
-            option("--ttl-days", type=int, choices=(7, 90), default=90),
-            option("--profile", choices=("demo", "production"), default="demo"),
-            option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
-            option(
-                "--measured",
-                action="store_true",
-                help="from the counters of the running deployment",
-            ),
-        ],
+        option("--signals-per-month", type=float, default=1e6, metavar="N"),
+        option("--decisions-per-month", type=float, default=1e6, metavar="N"),
+        option("--agents", type=int, default=5, metavar="N", help="default: 5"),
+        option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+        option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
+        option(
+            "--per-message",
+            type=float,
+            default=50.0,
+            metavar="N",
+            help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
+            " come one by one; default: 50",
+        ),
+        option("--dax", choices=("none", "t3.small"), default="none"),
+        option("--ttl-days", type=int, choices=(7, 90), default=90),
+        option("--profile", choices=("demo", "production"), default="demo"),
+        option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
+        flag("--measured", "from the counters of the running deployment"),
     ),
     Command(
         "synth",
         _synth,
         "write tables and queues as a CloudFormation template",
-        [
-            option("--out", metavar="FILE", default="build/sharpwave.template.json"),
-            option("--agent", action="append", default=[], help="with this agent's inbox"),
-        ],
+        option("--out", metavar="FILE", default="build/sharpwave.template.json"),
+        option("--agent", action="append", default=[], help="with this agent's inbox"),
     ),
 )

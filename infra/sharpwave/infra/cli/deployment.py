@@ -9,6 +9,7 @@ from sharpwave.infra.cli.command import (
     Command,
     confirm,
     deployment,
+    flag,
     option,
 )
 from sharpwave.infra.cli.output import Answer, table, when
@@ -154,12 +155,10 @@ COMMANDS = (
         "agents add",
         _add,
         "register an agent, make its inbox queue",
-        [
-            AGENT,
-            option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
-            option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
-            option("--signals-per-minute", type=int, metavar="N", help="its quota"),
-        ],
+        AGENT,
+        option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
+        option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
+        option("--signals-per-minute", type=int, metavar="N", help="its quota"),
         either=[
             option(
                 "--may-broadcast", action="store_true", default=None, help="may send to everyone"
@@ -173,17 +172,14 @@ COMMANDS = (
         "agents rm",
         _remove,
         "withdraw an agent's registration",
-        [
-            AGENT,
-            option("--purge", action="store_true", help="delete a queue that is not empty"),
-            option(
-                "--data",
-                action="store_true",
-                help="delete all items of its own, its signals too, in all five tables, which are"
-                " read whole; what rows, memories and audiences of others hold of it stays, and so"
-                " does the archive",
-            ),
-        ],
+        AGENT,
+        flag("--purge", "delete a queue that is not empty"),
+        flag(
+            "--data",
+            "delete all items of its own, its signals too, in all five tables, which are"
+            " read whole; what rows, memories and audiences of others hold of it stays, and so"
+            " does the archive",
+        ),
         destroys=True,
     ),
     Command("queues", _queues, "show how full every queue is"),
@@ -191,8 +187,9 @@ COMMANDS = (
         "pause",
         _pause,
         "stop workers from taking work",
-        [QUEUE, option("--reason", help="shown by `doctor`")],
+        QUEUE,
+        option("--reason", help="shown by `doctor`"),
         changes=True,
     ),
-    Command("resume", _resume, "let workers take work again", [QUEUE], changes=True),
+    Command("resume", _resume, "let workers take work again", QUEUE, changes=True),
 )

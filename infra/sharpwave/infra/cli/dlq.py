@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import LIMIT, Arguments, Command, confirm, deployment, option
+from sharpwave.infra.cli.command import LIMIT, Arguments, Command, confirm, deployment, flag, option
 from sharpwave.infra.cli.output import Answer, table, when
 from sharpwave.infra.operate import plural
 
@@ -147,21 +147,25 @@ _WHICH = (
 COMMANDS = (
     Command("dlq ls", _list, "list dead letters by queue and error, and parked records by owner"),
     Command(
-        "dlq show", _show, "show dead letters of a queue, or parked records", [_ANY_QUEUE, LIMIT]
+        "dlq show", _show, "show dead letters of a queue, or parked records", _ANY_QUEUE, LIMIT
     ),
     Command(
         "dlq redrive",
         _redrive,
         "send them back where they failed",
-        [_ANY_QUEUE, *_WHICH, option("--max-per-second", type=float, metavar="N")],
+        _ANY_QUEUE,
+        *_WHICH,
+        option("--max-per-second", type=float, metavar="N"),
         changes=True,
     ),
-    Command("dlq retry", _retry, "hand parked records in again", _WHICH, changes=True),
+    Command("dlq retry", _retry, "hand parked records in again", *_WHICH, changes=True),
     Command(
         "dlq discard",
         _discard,
         "delete them for good",
-        [_ANY_QUEUE, *_WHICH, option("--all", action="store_true", help="without --id or --error")],
+        _ANY_QUEUE,
+        *_WHICH,
+        flag("--all", "without --id or --error"),
         destroys=True,
     ),
 )

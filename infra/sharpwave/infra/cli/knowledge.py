@@ -114,40 +114,34 @@ COMMANDS = (
         "patterns ls",
         _list,
         "list patterns, the most confident first",
-        [
-            option("--agent", help="only this agent's"),
-            option("--domain", help="only of this domain"),
-        ],
+        option("--agent", help="only this agent's"),
+        option("--domain", help="only of this domain"),
     ),
     Command(
         "patterns show",
         _show,
         "show a pattern with its versions",
-        [
-            option("pattern_id", metavar="PATTERN"),
-            option("--owner", help="an agent or shared#<domain>, if names repeat"),
-        ],
+        option("pattern_id", metavar="PATTERN"),
+        option("--owner", help="an agent or shared#<domain>, if names repeat"),
     ),
     Command(
         "patterns import",
         _import,
         "import definitions from JSON",
-        [option("file", metavar="FILE", type=Path)],
+        option("file", metavar="FILE", type=Path),
         changes=True,
     ),
     Command(
         "memory recall",
         _recall,
         "read an agent's memory, newest first",
-        [
-            AGENT,
-            option(
-                "--kind",
-                action="append",
-                metavar="KIND",
-                help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
-            ),
-            option("--limit", type=int, default=20, help="of each kind"),
-        ],
+        AGENT,
+        option(
+            "--kind",
+            action="append",
+            metavar="KIND",
+            help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
+        ),
+        option("--limit", type=int, default=20, help="of each kind"),
     ),
 )

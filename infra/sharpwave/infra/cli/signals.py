@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import AGENT, LIMIT, Arguments, Command, deployment, option
+from sharpwave.infra.cli.command import AGENT, LIMIT, Arguments, Command, deployment, flag, option
 from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
@@ -134,15 +134,15 @@ def _ack(args: Arguments) -> Answer:
 
 
 def _trace(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.trace import Search, trace
+    from sharpwave.infra.operate.trace import trace
 
-    search = Search(
-        signal_id=args.signal_id,
+    lives = trace(
+        deployment(args),
+        args.signal_id,
         signal_type=args.type,
         source_agent=args.source,
         may_scan=args.scan,
     )
-    lives = trace(deployment(args), search)
     data = [{**vars(life), "verdict": life.verdict} for life in lives]
     return Answer(data, "\n\n".join(map(_story, lives)))
 
@@ -180,64 +180,48 @@ COMMANDS = (
         "send",
         _send,
         "send a signal in an agent's name",
-        [
-            option("source", metavar="SOURCE", help="the sending agent"),
-            option("type", metavar="TYPE", help="such as WHALE_ACTIVITY"),
-            option("targets", metavar="TARGET", nargs="+", help="agents, '*' or @subscribers"),
-            option("--data", default="{}", help="a JSON object, or - for standard input"),
-            option("--severity"),
-            option("--confidence", help="0 to 1"),
-            option("--recommended-action"),
-            option("--correlation-id"),
-            option("--ttl", type=int, default=86_400, metavar="SECONDS"),
-            option(
-                "--compatible",
-                action="store_true",
-                help="use the key signal#TYPE, which binds no writer",
-            ),
-        ],
+        option("source", metavar="SOURCE", help="the sending agent"),
+        option("type", metavar="TYPE", help="such as WHALE_ACTIVITY"),
+        option("targets", metavar="TARGET", nargs="+", help="agents, '*' or @subscribers"),
+        option("--data", default="{}", help="a JSON object, or - for standard input"),
+        option("--severity"),
+        option("--confidence", help="0 to 1"),
+        option("--recommended-action"),
+        option("--correlation-id"),
+        option("--ttl", type=int, default=86_400, metavar="SECONDS"),
+        flag("--compatible", "use the key signal#TYPE, which binds no writer"),
         changes=True,
     ),
     Command(
         "inbox",
         _inbox,
         "show an agent's deliveries",
-        [
-            AGENT,
-            option("--status", help="only rows with this status, such as PENDING"),
-            LIMIT,
-            option(
-                "--receive",
-                action="store_true",
-                help="take up to 10 messages from the queue for a minute",
-            ),
-            option("--payload", action="store_true", help="show what the signals say too"),
-            option("--ack", action="store_true", help="with --receive: end them as PROCESSED"),
-        ],
+        AGENT,
+        option("--status", help="only rows with this status, such as PENDING"),
+        LIMIT,
+        flag("--receive", "take up to 10 messages from the queue for a minute"),
+        flag("--payload", "show what the signals say too"),
+        flag("--ack", "with --receive: end them as PROCESSED"),
         changes=True,
     ),
     Command(
         "ack",
         _ack,
         "acknowledge a delivery on its row",
-        [
-            AGENT,
-            option("signal_id", metavar="SIGNAL_ID", help="or a delivery id"),
-            option("--failed", action="store_true", help="end it as FAILED"),
-            option("--reason"),
-            option("--decision-id"),
-        ],
+        AGENT,
+        option("signal_id", metavar="SIGNAL_ID", help="or a delivery id"),
+        flag("--failed", "end it as FAILED"),
+        option("--reason"),
+        option("--decision-id"),
         changes=True,
     ),
     Command(
         "trace",
         _trace,
         "tell the life of a signal",
-        [
-            option("signal_id", metavar="SIGNAL_ID"),
-            option("--type", help="look in the partitions of this signal type"),
-            option("--source", metavar="AGENT", help="with --type: only of this agent"),
-            option("--scan", action="store_true", help="read the whole table if need be"),
-        ],
+        option("signal_id", metavar="SIGNAL_ID"),
+        option("--type", help="look in the partitions of this signal type"),
+        option("--source", metavar="AGENT", help="with --type: only of this agent"),
+        flag("--scan", "read the whole table if need be"),
     ),
 )

@@ -102,7 +102,9 @@ def list_patterns(
         row = items.get(MEMORY, _key(newest)) or {}
         name, owner = newest.definition.pattern_id, newest.owner
         views.append(PatternView(pattern_id=name, owner=owner, row=row, versions=tuple(found)))
-    return sorted(views, key=_rank)
+    return sorted(
+        views, key=lambda v: (-float(v.row.get("confidence") or 0), v.owner, v.pattern_id)
+    )
 
 
 def show_pattern(deployment: Deployment, pattern_id: str, owner: str | None = None) -> PatternView:
@@ -130,10 +132,6 @@ def known_versions(items: Items) -> Iterable[PatternVersion]:
     for entry in items.query(PIPELINE, keys.KNOWN_PATTERNS_PK):
         with suppress(ValidationError):
             yield PatternVersion.read(entry["version"])
-
-
-def _rank(view: PatternView) -> tuple[float, str, str]:
-    return (-float(view.row.get("confidence") or 0), view.owner, view.pattern_id)
 
 
 def read_definitions(path: Path) -> list[PatternDefinition]:

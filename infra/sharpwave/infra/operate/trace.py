@@ -1,6 +1,6 @@
 """The life of one signal: found by its id, then put together from the tables and queues."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -39,16 +39,6 @@ NEAR_S = 600
 SMALL_BYTES = 16_000_000
 #: What a read unit pays for; a scan is eventually consistent and pays half.
 _UNIT_BYTES = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """What is known of the signal looked for."""
-
-    signal_id: str
-    signal_type: str | None = None
-    source_agent: str | None = None
-    may_scan: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,52 +89,54 @@ class Life:
         return f"open: {', '.join(open_ones)}" if open_ones else "every delivery has ended"
 
 
-def trace(deployment: Deployment, search: Search) -> list[Life]:
-    """Tell the life of every signal with an id.
+def trace(
+    deployment: Deployment,
+    signal_id: str,
+    *,
+    signal_type: str | None = None,
+    source_agent: str | None = None,
+    may_scan: bool = False,
+) -> list[Life]:
+    """Tell the life of every signal with an id; several writers may use the same one.
+
+    Args:
+        deployment: where.
+        signal_id: which.
+        signal_type: look only in the partitions of this type,
+        source_agent: and there only for this writer's.
+        may_scan: read the whole table if need be, however large.
 
     Raises:
         Missing: no signal with the id was found; says where was looked.
     """
-    found, how = find(deployment, search)
-    if not found:
-        raise Missing(f"signal {search.signal_id} was not found: {how}")
-    return [_life(deployment, key, how) for key in found]
-
-
-def find(deployment: Deployment, search: Search) -> tuple[Sequence[Key], str]:
-    """Find the primary keys of the signals with an id, and say how; writers may use the same id.
-
-    An id made by the SDK carries its time, so each known agent's inbox is read for those minutes
-    only. A given type narrows it to that type's partitions. Else the table is scanned, if it is
-    small or `may_scan` is set.
-    """
-    items, wanted = Items(deployment), search.signal_id
+    items = Items(deployment)
     agents = [entry["agent_id"] for entry in known_agents(items)]
-    epoch_ms = ulid_epoch_ms(wanted.removeprefix("sig_"))
+    # An id made by the SDK carries its time, so only those minutes have to be read.
+    epoch_ms = ulid_epoch_ms(signal_id.removeprefix("sig_"))
     window = None
     if epoch_ms is not None:
         window = bound(epoch_ms / 1000 - NEAR_S), bound(epoch_ms / 1000 + NEAR_S)
-    if search.signal_type is not None:
-        sources = [search.source_agent] if search.source_agent else agents
+    found: set[Key] = set()
+    how = ""
+    if signal_type is not None:
         # Both forms of the key: a sender in compatible mode is in the type's own partition.
-        partitions = [keys.signal_pk(search.signal_type, source) for source in (None, *sources)]
-        read = [item for pk in partitions for item in items.query(SIGNALS, pk, between=window)]
-        found = [
-            Key(item["PK"], item["SK"])
-            for item in read
-            if item.get("signal_id") == wanted
-            and search.source_agent in (None, item.get("source_agent"))
-        ]
-        how = f"{len(read)} signals of type {search.signal_type} in {len(partitions)} partitions"
-        return found, how
-    if window is not None:
-        pks = map(keys.inbox_pk, agents)
-        rows = [row for pk in pks for row in items.query(SIGNALS, pk, between=window)]
-        signals = {_signal_of(row) for row in rows if row.get("signal_id") == wanted}
-        if signals:
-            how = f"{len(rows)} inbox rows of {len(agents)} agents around the time in its id"
-            return sorted(signals), how
-    return _scanned(deployment, search)
+        sources = [source_agent] if source_agent else agents
+        pks = [keys.signal_pk(signal_type, source) for source in (None, *sources)]
+        read = [item for pk in pks for item in items.query(SIGNALS, pk, between=window)]
+        named = (item for item in read if item.get("signal_id") == signal_id)
+        by = (item for item in named if source_agent in (None, item.get("source_agent")))
+        found = set(map(_signal_of, by))
+        how = f"{len(read)} signals of type {signal_type} in {len(pks)} partitions"
+    elif window is not None:
+        pks = [keys.inbox_pk(agent) for agent in agents]
+        read = [row for pk in pks for row in items.query(SIGNALS, pk, between=window)]
+        found = {_signal_of(row) for row in read if row.get("signal_id") == signal_id}
+        how = f"{len(read)} inbox rows of {len(agents)} agents around the time in its id"
+    if not found and signal_type is None:
+        found, how = _scanned(deployment, signal_id, may_scan=may_scan)
+    if not found:
+        raise Missing(f"signal {signal_id} was not found: {how}")
+    return [_life(deployment, key, how) for key in sorted(found)]
 
 
 def _signal_of(item: Item) -> Key:
@@ -154,9 +146,9 @@ def _signal_of(item: Item) -> Key:
     return Key(item["PK"], item["SK"])
 
 
-def _scanned(deployment: Deployment, search: Search) -> tuple[Sequence[Key], str]:
+def _scanned(deployment: Deployment, signal_id: str, *, may_scan: bool) -> tuple[set[Key], str]:
     size = int((describe(deployment, deployment.name(SIGNALS)) or {}).get("TableSizeBytes", 0))
-    if size > SMALL_BYTES and not search.may_scan:
+    if size > SMALL_BYTES and not may_scan:
         units = size // _UNIT_BYTES // 2
         return (
             (),
@@ -166,7 +158,7 @@ def _scanned(deployment: Deployment, search: Search) -> tuple[Sequence[Key], str
         SIGNALS,
         ConsistentRead=False,
         FilterExpression="signal_id = :id",
-        ExpressionAttributeValues={":id": {"S": search.signal_id}},
+        ExpressionAttributeValues={":id": {"S": signal_id}},
         ReturnConsumedCapacity="TOTAL",
     )
     found, read, spent = set[Key](), 0, 0.0
@@ -174,7 +166,7 @@ def _scanned(deployment: Deployment, search: Search) -> tuple[Sequence[Key], str
         found |= {_signal_of(item_from_wire(item)) for item in page["Items"]}
         read += page["ScannedCount"]
         spent += page.get("ConsumedCapacity", {}).get("CapacityUnits", 0.0)
-    return sorted(found), f"a scan of {read} items for {spent:g} read units"
+    return found, f"a scan of {read} items for {spent:g} read units"
 
 
 def _life(deployment: Deployment, key: Key, how: str) -> Life:
