@@ -150,10 +150,8 @@ def _scanned(deployment: Deployment, signal_id: str, *, may_scan: bool) -> tuple
     size = int((describe(deployment, deployment.name(SIGNALS)) or {}).get("TableSizeBytes", 0))
     if size > SMALL_BYTES and not may_scan:
         units = size // _UNIT_BYTES // 2
-        return (
-            (),
-            f"not in the inboxes; name its --type, or pay about {units} read units for --scan",
-        )
+        how = f"not in the inboxes; name its --type, or pay about {units} read units for --scan"
+        return set(), how
     pages = Items(deployment).scan_pages(
         SIGNALS,
         ConsistentRead=False,
