@@ -84,6 +84,7 @@ class Deployment:
 
     @property
     def _config(self) -> Config:
+        # Somebody waits at a terminal; workers and agents, which do not, have more patience.
         attempts = _LOCAL_ATTEMPTS if self.is_local else _ATTEMPTS
         retries: Any = {"mode": "standard", "total_max_attempts": attempts}
         return Config(connect_timeout=3, read_timeout=30, retries=retries)

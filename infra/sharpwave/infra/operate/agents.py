@@ -281,6 +281,7 @@ def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> 
         ProjectionExpression=", ".join(names),
     )
     count = 0
+    # `contains` also finds agents whose id begins alike; whose an item is, its key says.
     for page in pages:
         found = [item_from_wire(item) for item in page["Items"]]
         mine = [_key(item) for item in found if _is_own(item, table, agent_id)]

@@ -84,8 +84,10 @@ def peek(deployment: Deployment, queue: str, *, limit: int = 100) -> list[Receiv
         limit: most messages read.
     """
     box = Mailbox(deployment, queue + DLQ_SUFFIX)
+    # Asked first, so that an empty queue answers at once and not after a long poll.
     found = min(limit, box.depth().ready)
     held: list[Received] = []
+    # Held until all are read, or the first ones would come again before the last.
     try:
         for batch in box.drain(limit=found, hold_s=PEEK_HOLD_S):
             held += batch

@@ -52,6 +52,7 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
         return [_wrong("endpoint", str(error), mend)]
     structure = list(_structure(deployment))
     found += structure
+    # A missing table would make an error of each of these; its own line says what to do.
     if not any(ailment.level == "wrong" for ailment in structure):
         views = list_queues(deployment)
         found += [
@@ -164,6 +165,7 @@ def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
 
 
 def _processes(deployment: Deployment, views: list[QueueView], now: float) -> Iterator[Ailment]:
+    # DynamoDB deletes an expired row when it has time, which may be days later.
     beats = [
         beat
         for beat in Items(deployment).query(PIPELINE, keys.PRESENCE_PK)
@@ -181,11 +183,10 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
     for beat in beats:
         if beat not in living:
             yield _silent(beat, served, none_wanted, now)
-        if beat in living and beat.get("failing_shards"):
+        elif beat.get("failing_shards"):
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
-            yield _wrong(
-                "process", what, "read its log; it goes on by itself once the cause is gone"
-            )
+            mend = "read its log; it goes on by itself once the cause is gone"
+            yield _wrong("process", what, mend)
     for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
         why = ": it is scaled to 0" if queue in none_wanted else ""
         what = f"no worker takes from {queue}{why}"

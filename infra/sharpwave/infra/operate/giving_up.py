@@ -98,6 +98,7 @@ class GivingUp:
             return 0
         # What was sent, ended or acknowledged stays; the message only spoke of the rest.
         sent = {holder: Sent(denied=denied, audience=frozenset(denied))}
+        # The mirror decides, in one write: a worker that sends at this moment wins or loses there.
         known = mirror(sent, reads=self._reads, writes=self._writes).get(holder, denied)
         ended = [target for target in denied if known.get(target) == _DEAD]
         rows = (keys.inbox_row(name, signal, uid) for name in ended)

@@ -91,6 +91,7 @@ def pause(
     """
     _check_work_queue(queue)
     items, key = Items(deployment), keys.paused(queue)
+    # The first reason stays: who paused it before knows why, and resumes it.
     if items.get(PIPELINE, key):
         return False
     flag = {**key.item(), "queue": queue, "paused_at": int(time.time())}

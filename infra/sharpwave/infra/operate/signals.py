@@ -124,6 +124,7 @@ def receive(
     """
     agent = StandIn(deployment, agent_id)
     inbox = receiving.Inbox(agent.me)
+    # A wait of a second asks all of SQS's servers; a short poll may miss what is there.
     ask = receiving.Ask(wait_s, min(limit, receiving.MOST_AT_ONCE))
     seen = []
     for received in agent.run(receiving.receive(inbox, ask, HOLD_S)):
@@ -163,6 +164,7 @@ def acknowledge(
         Missing: the agent has no such row.
         Conflict: several rows have the id, or the delivery was acknowledged before.
     """
+    # A delivery id is the signal's uid and the target, so both kinds of id lead to the row.
     uid = signal_id.partition(".")[0]
     found = [
         row
