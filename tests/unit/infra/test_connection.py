@@ -1,5 +1,7 @@
 """A local endpoint gets test credentials; an operator's own never travel to one unasked."""
 
+import os
+
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -17,6 +19,8 @@ from botocore.exceptions import (
 from sharpwave.infra import errors
 from sharpwave.infra.connection import check_endpoint, connect
 from sharpwave.infra.errors import Misused, translated
+from sharpwave.producers.connect import local_defaults
+from sharpwave.workers import main
 
 LOCAL = "http://127.0.0.1:4566"
 
@@ -28,6 +32,32 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("http://127.0.0.1:4566", True),
+        ("http://127.9.9.9", True),
+        ("http://localhost:4566", True),
+        ("http://localstack:4566", True),
+        ("http://ministack:4566", True),
+        ("http://host.docker.internal:4566", True),
+        ("http://sqs.us-east-1.localhost.localstack.cloud:4566", True),
+        ("http://10.0.0.7:4566", False),
+        ("https://dynamodb.eu-west-1.amazonaws.com", False),
+    ],
+)
+def test_agents_workers_and_operators_agree_on_what_is_local(
+    url: str, verdict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+    assert bool(local_defaults(None)) is verdict
+    assert bool(main._local_credentials()) is verdict
+    assert connect(os.environ).is_local is verdict
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:4566", "ftp://localhost", "http://", ""])
