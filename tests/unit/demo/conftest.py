@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Self
+from types import SimpleNamespace
+from typing import Any, Self, cast
 
 import pytest
 
-from sharpwave.infra.demo.drafts import AGENTS
+from sharpwave.infra.demo.agents import AGENTS, market_hunter, react
 from sharpwave.infra.demo.market import Bar, MarketDay
-from sharpwave.infra.demo.ports import Pipeline
+from sharpwave.infra.demo.replay import Pipeline
+from sharpwave.infra.demo.scene import Claim, Scene
 from sharpwave.schemas import keys
-from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS
 from sharpwave.schemas.messages import SignalMessage, message_of
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow, PatternVersion
 from sharpwave.schemas.records import DecisionRecord, Outcome, SignalRecord
@@ -98,10 +99,10 @@ class Hub:
 
     def _audience(self, signal: SignalRecord) -> list[str]:
         targets = signal.target_agents
-        if targets not in ([EVERYONE], [SUBSCRIBERS]):
+        if targets not in (["*"], ["@subscribers"]):
             return targets
         others = [name for name in AGENTS if name != signal.source_agent]
-        everyone = targets == [EVERYONE]
+        everyone = targets == ["*"]
         return [n for n in others if everyone or signal.signal_type in self.subscriptions[n]]
 
 
@@ -109,9 +110,23 @@ class Hub:
 class FakeDelivery:
     message: SignalMessage
     agent: "FakeAgent"
+    is_settled: bool = False
+
+    @property
+    def signal_id(self) -> str:
+        return self.message.signal_id
+
+    @property
+    def signal_type(self) -> str:
+        return self.message.signal_type
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        return self.message.data
 
     def ack(self, *, reason: str | None = None) -> None:
-        self.agent.hub.processed[self.agent.name].append(self.message.signal_id)
+        self.is_settled = True
+        self.agent.hub.processed[self.agent.agent_id].append(self.message.signal_id)
 
     def decide(self, decision_type: str, /, **parts: Any) -> DecisionRecord:
         self.ack()
@@ -131,26 +146,26 @@ class Row:
 
 @dataclass
 class FakeAgent:
-    name: str
+    agent_id: str
     hub: Hub
 
     def register(self, *, subscriptions: Sequence[str], may_broadcast: bool) -> None:
-        self.hub.subscriptions[self.name] = subscriptions
+        self.hub.subscriptions[self.agent_id] = subscriptions
 
     def inbox(self, *, wait_s: int, until: Callable[[], bool]) -> Iterator[FakeDelivery]:
         while not until():
             try:
-                yield FakeDelivery(self.hub.inboxes[self.name].get(timeout=0.02), self)
+                yield FakeDelivery(self.hub.inboxes[self.agent_id].get(timeout=0.02), self)
             except queue.Empty:
                 continue
 
     def signal(self, signal_type: str, /, *, to: str | Sequence[str], **parts: Any) -> SignalRecord:
         name = f"sig_{next(self.hub.serial)}"
         sent = SignalRecord(
-            PK=keys.signal_pk(signal_type, self.name),
+            PK=keys.signal_pk(signal_type, self.agent_id),
             signal_id=name,
             signal_type=signal_type,
-            source_agent=self.name,
+            source_agent=self.agent_id,
             target_agents=[to] if isinstance(to, str) else list(to),
             **self._dated(name),
             **parts,
@@ -161,8 +176,8 @@ class FakeAgent:
     def decide(self, decision_type: str, /, **parts: Any) -> DecisionRecord:
         name = f"dec_{next(self.hub.serial)}"
         decision = DecisionRecord(
-            PK=keys.decision_pk(self.name, decision_type),
-            agent_id=self.name,
+            PK=keys.decision_pk(self.agent_id, decision_type),
+            agent_id=self.agent_id,
             decision_id=name,
             decision_type=decision_type,
             **self._dated(name),
@@ -181,16 +196,16 @@ class FakeAgent:
 
     def remember(self, memory_type: str, data: Mapping[str, Any], /, *, importance: float) -> None:
         if importance >= self.hub.keeps:
-            self.hub.facts[self.name].append(data)
+            self.hub.facts[self.agent_id].append(data)
 
     def get_signals_for_agent(self, *, status: str, limit: int) -> Sequence[Row]:
-        return [Row(name) for name in self.hub.processed[self.name]]
+        return [Row(name) for name in self.hub.processed[self.agent_id]]
 
     def recall(self, *, limit: int) -> Sequence[object]:
-        return self.hub.facts[self.name]
+        return self.hub.facts[self.agent_id]
 
     def patterns(self, *, domain: str) -> Sequence[PatternRow]:
-        mine = (None, self.name)
+        mine = (None, self.agent_id)
         return [self._row(one) for one in self.hub.definitions if one.agent_id in mine]
 
     def _row(self, definition: PatternDefinition) -> PatternRow:
@@ -225,6 +240,56 @@ class FakeAgent:
             "timestamp": int(now),
             "iso_timestamp": iso_ms(now),
         }
+
+
+@dataclass
+class Reaction:
+    """All that an agent does about one signal, or about one market day; written nowhere."""
+
+    agent_id: str
+    signal_type: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    signals: list[SimpleNamespace] = field(default_factory=list)
+    memory: SimpleNamespace | None = None
+    decision: SimpleNamespace | None = None
+    claim: Claim | None = None
+    reason: str | None = None
+
+    # What an agent has
+
+    def signal(self, signal_type: str, **fields: Any) -> None:
+        self.signals.append(SimpleNamespace(signal_type=signal_type, **fields))
+
+    def remember(self, memory_type: str, data: Mapping[str, Any], *, importance: float) -> None:
+        assert self.memory is None
+        self.memory = SimpleNamespace(data=data, importance=importance)
+
+    # What an agent or its delivery has
+
+    def decide(self, decision_type: str, **parts: Any) -> SimpleNamespace:
+        assert self.decision is None
+        self.decision = SimpleNamespace(decision_type=decision_type, **parts)
+        return self.decision
+
+    # What a delivery has
+
+    def ack(self, *, reason: str | None = None) -> None:
+        self.reason = reason
+
+
+def hunted(scene: Scene) -> Reaction:
+    """What the market-hunter does about a day."""
+    found: Any = Reaction(market_hunter.AGENT_ID)
+    _, found.claim = market_hunter.open_day(found, scene)
+    return cast(Reaction, found)
+
+
+def reacted(agent_id: str, signal_type: str, scene: Scene, data: Mapping[str, Any]) -> Reaction:
+    """What an agent does about a signal."""
+    found: Any = Reaction(agent_id, signal_type, data)
+    decided = react(found, found, scene)
+    found.claim = decided[1] if decided else None
+    return cast(Reaction, found)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.infra.demo.deliveries import Deliveries, Due, percentile
+from sharpwave.infra.demo.books import Deliveries, Due, percentile
 
 
 def test_a_delivery_is_due_then_delivered_then_processed() -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpwave.infra.demo.errors import MarketDataMissing
-from sharpwave.infra.demo.market import load, starting_at
+from sharpwave.infra.demo.market import MarketDataMissing, load, starting_at
 
 HEADER = "Date,Open,High,Low,Close,Adj Close,Volume\n"
 INDEX = (

@@ -7,38 +7,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.infra.demo.acting import audience
-from sharpwave.infra.demo.drafts import MARKET_HUNTER, Reaction, Scene
-from sharpwave.infra.demo.features import WINDOW, Market, features
-from sharpwave.infra.demo.hunting import hunt
-from sharpwave.infra.demo.market import MarketDay
-from sharpwave.infra.demo.outcomes import Rule
-from sharpwave.infra.demo.strategies import react
+from sharpwave.infra.demo.agents import audience
+from sharpwave.infra.demo.market import WINDOW, Market, MarketDay, features
+from sharpwave.infra.demo.scene import Claim, Scene
+from tests.unit.demo.conftest import Reaction, hunted, reacted
 
 History = Callable[[int, int], list[MarketDay]]
 
-RULES = [
-    Rule("rises", 1),
-    Rule("falls", 5),
-    Rule("drops", 5, 0.02),
-    Rule("moves", 1, 0.01),
-    Rule("nasdaq_leads", 1),
-    Rule("sp500_leads", 1),
-    Rule("beats_crude", 5),
+CLAIMS = [
+    Claim("rises", 1),
+    Claim("falls", 5),
+    Claim("drops", 5, 0.02),
+    Claim("moves", 1, 0.01),
+    Claim("nasdaq_leads", 1),
+    Claim("sp500_leads", 1),
+    Claim("beats_crude", 5),
 ]
 seeds = st.integers(0, 10_000)
 
 
-def reactions(scene: Scene) -> Iterator[tuple[str, Reaction]]:
+def reactions(scene: Scene) -> Iterator[Reaction]:
     """Everything the five agents do about one day, each signal delivered at once."""
-    waiting = [(MARKET_HUNTER, hunt(scene))]
+    waiting = [hunted(scene)]
     while waiting:
-        agent_id, reaction = waiting.pop()
-        yield agent_id, reaction
+        reaction = waiting.pop()
+        yield reaction
         for signal in reaction.signals:
             waiting += [
-                (target, react(target, signal.signal_type, scene, signal.data))
-                for target in audience(agent_id, signal)
+                reacted(target, signal.signal_type, scene, signal.data)
+                for target in audience(reaction.agent_id, signal.signal_type, signal.to)
             ]
 
 
@@ -65,15 +62,15 @@ def test_days_before_the_window_do_not_matter_either(
     assert features(history(5, other) + window) == features(window)
 
 
-@given(seed=seeds, rule=st.sampled_from(RULES), index=st.integers(0, 10))
+@given(seed=seeds, claim=st.sampled_from(CLAIMS), index=st.integers(0, 10))
 def test_an_outcome_is_unknown_until_its_horizon_and_never_changes_after(
-    history: History, seed: int, rule: Rule, index: int
+    history: History, seed: int, claim: Claim, index: int
 ) -> None:
     days = history(40, seed)
 
-    verdicts = [rule.verdict(days[:known], index) for known in range(index + 1, 41)]
+    verdicts = [claim.verdict(days[:known], index) for known in range(index + 1, 41)]
 
-    assert verdicts[: rule.horizon] == [None] * rule.horizon
+    assert verdicts[: claim.horizon] == [None] * claim.horizon
     known = [verdict for verdict in verdicts if verdict is not None]
     assert len(set(known)) <= 1
     assert verdicts[len(verdicts) - len(known) :] == known

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
-from sharpwave.infra.demo.decisions import Book
-from sharpwave.infra.demo.drafts import Choice
+from sharpwave.infra.demo.agents import PATTERNS
+from sharpwave.infra.demo.books import Decisions
 from sharpwave.infra.demo.market import Bar, MarketDay
-from sharpwave.infra.demo.outcomes import Claim, Rule
-from sharpwave.infra.demo.patterns import imported
+from sharpwave.infra.demo.scene import Claim
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.records import DecisionRecord
 
-WEEK = Rule("rises", horizon=5)
+WEEK = Claim("rises", horizon=5)
+MARKED = Claim("rises", horizon=5, mark=1)
 
 
 def market(*closes: float, wti: Sequence[float | None] = ()) -> list[MarketDay]:
@@ -41,12 +42,8 @@ def decided(number: int = 1, **inputs: float) -> DecisionRecord:
     )
 
 
-def choice(rule: Rule, mark: Rule | None = None) -> Choice:
-    return Choice(decision_type="RISK_ASSESSMENT", inputs={}, reasoning={}, rule=rule, mark=mark)
-
-
 @pytest.mark.parametrize(
-    ("claim", "threshold", "closes", "success"),
+    ("what", "threshold", "closes", "success"),
     [
         ("rises", 0.0, (100, 101), True),
         ("rises", 0.0, (100, 100), False),
@@ -60,9 +57,9 @@ def choice(rule: Rule, mark: Rule | None = None) -> Choice:
     ],
 )
 def test_a_claim_holds_or_not(
-    claim: Claim, threshold: float, closes: tuple[float, ...], success: bool
+    what: Any, threshold: float, closes: tuple[float, ...], success: bool
 ) -> None:
-    verdict = Rule(claim, 1, threshold).verdict(market(*closes), 0)
+    verdict = Claim(what, 1, threshold).verdict(market(*closes), 0)
 
     assert verdict is not None
     assert verdict.success is success
@@ -70,7 +67,7 @@ def test_a_claim_holds_or_not(
 
 
 def test_a_drop_counts_at_any_close_within_the_horizon() -> None:
-    verdict = Rule("drops", 3, 0.02).verdict(market(100, 97, 104, 105), 0)
+    verdict = Claim("drops", 3, 0.02).verdict(market(100, 97, 104, 105), 0)
 
     assert verdict is not None
     assert verdict.success
@@ -78,16 +75,16 @@ def test_a_drop_counts_at_any_close_within_the_horizon() -> None:
 
 def test_crude_is_judged_at_its_first_quote_from_the_horizon_on() -> None:
     days = market(100, 101, 103, 90, wti=[50.0, None, 51.0, 99.0])
-    rule = Rule("beats_crude", 1)
+    claim = Claim("beats_crude", 1)
 
-    assert rule.verdict(days[:2], 0) is None
-    assert rule.verdict(days[:3], 0) == rule.verdict(days, 0)
-    assert rule.verdict(days, 0).move == pytest.approx(0.01)  # type: ignore[union-attr]
+    assert claim.verdict(days[:2], 0) is None
+    assert claim.verdict(days[:3], 0) == claim.verdict(days, 0)
+    assert claim.verdict(days, 0).move == pytest.approx(0.01)  # type: ignore[union-attr]
 
 
 def test_a_decision_is_resolved_once_its_horizon_has_passed() -> None:
-    book, days = Book(), market(100, 100, 100, 100, 100, 101, 90)
-    book.add(decided(), choice(WEEK), 0)
+    book, days = Decisions(), market(100, 100, 100, 100, 100, 101, 90)
+    book.add(decided(), WEEK, 0)
 
     assert book.resolve(days[:5]) == []
     assert [step.verdict.success for step in book.resolve(days[:6])] == [True]
@@ -95,8 +92,8 @@ def test_a_decision_is_resolved_once_its_horizon_has_passed() -> None:
 
 
 def test_an_early_mark_that_proves_wrong_is_corrected() -> None:
-    book, days = Book(), market(100, 101, 100, 100, 100, 99)
-    book.add(decided(), choice(WEEK, mark=Rule("rises", 1)), 0)
+    book, days = Decisions(), market(100, 101, 100, 100, 100, 99)
+    book.add(decided(), MARKED, 0)
 
     early, late = book.resolve(days[:2]), book.resolve(days)
 
@@ -105,8 +102,8 @@ def test_an_early_mark_that_proves_wrong_is_corrected() -> None:
 
 
 def test_an_early_mark_that_proves_right_stands() -> None:
-    book, days = Book(), market(100, 101, 100, 100, 100, 102)
-    book.add(decided(), choice(WEEK, mark=Rule("rises", 1)), 0)
+    book, days = Decisions(), market(100, 101, 100, 100, 100, 102)
+    book.add(decided(), MARKED, 0)
 
     assert len(book.resolve(days[:2])) == 1
     assert book.resolve(days) == []
@@ -114,8 +111,8 @@ def test_an_early_mark_that_proves_right_stands() -> None:
 
 
 def test_a_mark_and_a_correction_of_one_moment_come_in_this_order() -> None:
-    book = Book()
-    book.add(decided(), choice(WEEK, mark=Rule("rises", 1)), 0)
+    book = Decisions()
+    book.add(decided(), MARKED, 0)
 
     found = book.resolve(market(100, 101, 100, 100, 100, 99))
 
@@ -124,17 +121,17 @@ def test_a_mark_and_a_correction_of_one_moment_come_in_this_order() -> None:
 
 @pytest.fixture
 def turbulence() -> PatternDefinition:
-    return next(one for one in imported() if one.pattern_id == "pattern_turbulence_persists")
+    return next(one for one in PATTERNS if one.pattern_id == "pattern_turbulence_persists")
 
 
 def test_what_a_pattern_must_count_follows_from_the_book_alone(
     turbulence: PatternDefinition,
 ) -> None:
-    book = Book()
-    book.add(decided(1, volatility_ratio=1.3), choice(Rule("rises", 1)), 0)
-    book.add(decided(2, volatility_ratio=1.3), choice(Rule("falls", 1)), 0)
-    book.add(decided(3, volatility_ratio=0.9), choice(Rule("rises", 1)), 0)
-    book.add(decided(4, volatility_ratio=1.3), choice(WEEK), 0)
+    book = Decisions()
+    book.add(decided(1, volatility_ratio=1.3), Claim("rises", 1), 0)
+    book.add(decided(2, volatility_ratio=1.3), Claim("falls", 1), 0)
+    book.add(decided(3, volatility_ratio=0.9), Claim("rises", 1), 0)
+    book.add(decided(4, volatility_ratio=1.3), WEEK, 0)
 
     book.resolve(market(100, 101))
 

@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.demo.drafts import AGENTS, READY_CHECK, RISK_MANAGER
-from sharpwave.infra.demo.errors import AgentFailed, PipelineNotReady
-from sharpwave.infra.demo.features import WINDOW
-from sharpwave.infra.demo.hunting import NASDAQ_MOVES_MORE
-from sharpwave.infra.demo.market import MarketDay
-from sharpwave.infra.demo.progress import Outcome, Progress
+from sharpwave.infra.demo.agents import AGENTS
+from sharpwave.infra.demo.agents.market_hunter import NASDAQ_MOVES_MORE
+from sharpwave.infra.demo.agents.risk_manager import AGENT_ID as RISK_MANAGER
+from sharpwave.infra.demo.market import WINDOW, MarketDay
+from sharpwave.infra.demo.replay import (
+    READY_CHECK,
+    AgentFailed,
+    Outcome,
+    PipelineNotReady,
+    Progress,
+    Replay,
+    RollCall,
+)
 from sharpwave.infra.demo.report import Verification, is_ok
-from sharpwave.infra.demo.roll_call import RollCall
-from sharpwave.infra.demo.run import replay
 from sharpwave.schemas.records import SignalRecord
 
 DAYS = 15
@@ -29,15 +34,10 @@ def days(history: Callable[[int, int], list[MarketDay]]) -> list[MarketDay]:
 
 def replayed(hub: Any, days: list[MarketDay], **limits: float) -> tuple[Outcome, list[Progress]]:
     seen: list[Progress] = []
-    outcome = replay(
-        days,
-        agents=hub.agents(),
-        pipeline=hub.pipeline(),
-        observe=seen.append,
-        count=DAYS,
-        **{"deadline_s": 20.0, "settle_s": 20.0, **limits},
+    made = Replay(
+        days, agents=hub.agents(), pipeline=hub.pipeline(), observe=seen.append, count=DAYS
     )
-    return outcome, seen
+    return made.run(**{"deadline_s": 20.0, "settle_s": 20.0, **limits}), seen
 
 
 def but_for(number: int, copies: int) -> Callable[[SignalRecord, str], int]:

@@ -9,14 +9,35 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sharpwave.infra.demo.knowledge import Sample, Standing
-from sharpwave.infra.demo.picture import draw, lines
-from sharpwave.infra.demo.progress import Outcome, Progress
-from sharpwave.infra.demo.report import Verification, build, is_ok, to_text
-from sharpwave.infra.demo.show import Show
+from sharpwave.infra.demo.books import Sample
+from sharpwave.infra.demo.replay import Outcome, Progress
+from sharpwave.infra.demo.report import Show, Verification, build, draw, is_ok, lines, to_text
+from sharpwave.schemas.patterns import PatternRow
 
-STANDING = Standing("pattern_buy_the_dip", 4, 3, 0.75, (0.412345, 0.9), 0.61234, 0.5)
-UNTRIED = Standing("pattern_whale_pump", 0, 0, None, None, None, None)
+
+def stored(pattern_id: str, **figures: Any) -> PatternRow:
+    return PatternRow(
+        PK="pk",
+        SK="sk",
+        pattern_id=pattern_id,
+        decision_type="TRADE_ENTRY",
+        version=1,
+        learned_at=0,
+        effective_from=0,
+        **figures,
+    )
+
+
+STANDING = stored(
+    "pattern_buy_the_dip",
+    sample_size=4,
+    successes=3,
+    success_rate=0.75,
+    interval=[0.412345, 0.9],
+    confidence=0.61234,
+    base_rate=0.5,
+)
+UNTRIED = stored("pattern_whale_pump")
 OUTCOME = Outcome(
     first_day="2018-01-02",
     last_day="2018-12-31",
@@ -130,7 +151,7 @@ def test_a_picture_of_nothing_is_still_a_picture(tmp_path: Path) -> None:
 
 
 def test_a_line_begins_with_the_first_outcome() -> None:
-    untried = replace(STANDING, n=0, successes=0, confidence=0.42)
+    untried = stored("pattern_buy_the_dip", confidence=0.42)
 
     found = lines([Sample("2018-07-01", untried), Sample("2018-06-01", STANDING)])
 
@@ -138,7 +159,7 @@ def test_a_line_begins_with_the_first_outcome() -> None:
 
 
 def test_of_one_day_the_latest_sample_is_drawn() -> None:
-    again = replace(STANDING, confidence=0.9)
+    again = STANDING.model_copy(update={"confidence": 0.9})
 
     found = lines([Sample("2018-06-01", STANDING), Sample("2018-06-01", again)])
 

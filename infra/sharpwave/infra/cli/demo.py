@@ -29,17 +29,15 @@ def _demo(args: Arguments) -> Answer:
     need("demo")
     from rich.console import Console
 
-    from sharpwave.infra.demo.report import to_text
-    from sharpwave.infra.demo.show import Show
-    from sharpwave.infra.demo.showcase import Wishes, run
+    from sharpwave.infra.demo.report import Show, to_text
+    from sharpwave.infra.demo.showcase import run
 
     days = DEFAULT_DAYS if args.days is None else _days(args.days)
     console = Console(stderr=args.json)
     enough = max(DEFAULT_DEADLINE_S, DEADLINE_S_PER_DAY * (days or EVERY_DAY))
     deadline = args.deadline or (DEFAULT_DEADLINE_S if args.days is None else enough)
-    wishes = Wishes(days=days, deadline_s=deadline, folder=Path(args.folder))
     with Show(console) as show:
-        report = run(wishes, show)
+        report = run(days=days, deadline_s=deadline, folder=Path(args.folder), observe=show)
     if not args.json:
         console.print(to_text(report))
     return Answer(report, ok=report["ok"])
