@@ -156,7 +156,7 @@ def _expected_audience(signal: Item, book: Book) -> set[str]:
 
 
 def _frozen_audience(world: World, uid: str) -> set[str] | None:
-    items = list(world.tables.query(tables.PIPELINE, keys.audience(uid).pk))
+    items = list(world.tables.query(tables.PIPELINE, keys.audience_pk(uid)))
     if not items:
         return None
     return {target for item in items for target in item.get("targets", ())}
@@ -164,7 +164,7 @@ def _frozen_audience(world: World, uid: str) -> set[str] | None:
 
 def _mirror(world: World, key: keys.Key) -> dict[str, dict[str, Any]]:
     uid, found = signal_uid(*key), Location(tables.SIGNALS, key)
-    items = [*world.tables.query(tables.PIPELINE, keys.audience(uid).pk)]
+    items = [*world.tables.query(tables.PIPELINE, keys.audience_pk(uid))]
     items += world.tables.get([found]).values()
     merged: dict[str, dict[str, Any]] = defaultdict(dict)
     for item in items:

@@ -36,7 +36,7 @@ def counts(world: World, book: Book) -> Iterator[str]:
 
 
 def _versions(world: World) -> list[PatternVersion]:
-    items = world.tables.query(tables.PIPELINE, keys.known_pattern("").pk)
+    items = world.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
     return [PatternVersion.read(item["version"]) for item in items]
 
 
