@@ -72,7 +72,7 @@ def _plan(args: Arguments) -> "Plan":
 def _answer_planned(plan: "Plan", prices: "PriceFile") -> Answer:
     from dataclasses import asdict
 
-    from sharpwave.infra.cost import alternatives, decisions, month, priced, signals, verdicts
+    from sharpwave.infra.cost import alternatives, budgets, decisions, month, priced, signals
 
     flow = plan.for_its_decisions()
     bills = {
@@ -81,17 +81,17 @@ def _answer_planned(plan: "Plan", prices: "PriceFile") -> Answer:
         "month": month(plan, prices),
     }
     options = alternatives(plan, prices)
-    budgets = verdicts(flow, bills["per_million_signals"])
+    judged = budgets(flow, bills["per_million_signals"])
     data = {
         **_prices(prices),
         "plan": asdict(plan),
         **{name: bill.as_json() for name, bill in bills.items()},
         "options": [{**_option(each), "usd": round(bill.total, 2)} for each, bill in options],
-        "budgets": budgets,
+        "budgets": judged,
     }
     rows = [(*_option(each).values(), f"{bill.total:.2f}") for each, bill in options]
     headers = ("PROFILE", "DAX", "DAYS KEPT", "USD A MONTH")
-    kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in budgets]
+    kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in judged]
     text = [
         *(_shown(name.replace("_", " "), _gathered(bill)) for name, bill in bills.items()),
         "the same month otherwise\n" + table(headers, rows, empty=""),
@@ -115,6 +115,11 @@ def _answer_measured(
         **found.as_json(),
     }
     text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
+    if found.untold_calls:
+        text.append(
+            f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
+            " they stand on no bill"
+        )
     return Answer(data, "\n\n".join([*text, _source(prices)]))
 
 

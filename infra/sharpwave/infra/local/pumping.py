@@ -4,8 +4,8 @@ import signal
 import threading
 
 from sharpwave.workers import logs
-from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.main import build_pump, clients
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.settings import Settings
 
 
@@ -16,6 +16,6 @@ def run_pump() -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    meter = CallMeter(prefix=settings.prefix)
+    meter = Meter(prefix=settings.prefix)
     build_pump(settings, clients(meter), stop=stop, meter=meter).run()
     return 0

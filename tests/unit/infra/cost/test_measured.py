@@ -70,6 +70,15 @@ def test_every_unit_used_stands_on_exactly_one_bill() -> None:
     assert billed == pytest.approx(units)
 
 
+def test_calls_that_told_no_capacity_are_named_and_stand_on_no_bill() -> None:
+    used = {"deliver": {"write:row": (2, 0.0), "untold:row": (2, 0.0)}}
+
+    found = measured(Usage(used=used, cpu_s={}), PRICES)
+
+    assert found.untold_calls == found.as_json()["untold_calls"] == 2
+    assert lines(found.background) == {}
+
+
 def test_a_run_without_decisions_has_no_price_for_them() -> None:
     idle = Usage(used={"pump": {"new:signal": (1, 0.0)}}, cpu_s={})
 

@@ -21,7 +21,7 @@ from sharpwave.infra.demo.agents import (
 from sharpwave.infra.demo.agents.market_hunter import NASDAQ_MOVES_MORE
 from sharpwave.infra.demo.market import WINDOW, Features, MarketDay, features
 from sharpwave.infra.demo.scene import Scene
-from tests.unit.demo.conftest import Reaction, hunted, reacted
+from tests.unit.infra.demo.conftest import Reaction, hunted, reacted
 
 MARKET_HUNTER, RISK_MANAGER = market_hunter.AGENT_ID, risk_manager.AGENT_ID
 LORE = {one.pattern_id: one for one in PATTERNS}

@@ -1,12 +1,12 @@
-"""What single calls consume, from their request and reply."""
+"""What single calls of DynamoDB consume, by the sizes in their request and reply."""
 
 from typing import Any
 
-import pytest
-
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire, to_wire
-from sharpwave.workers.metering import Charge, Names, charges, reported
+from sharpwave.workers.meter import Names
+from tests.cost.charges import charges
+from tests.cost.sizes import Charge
 
 NAMES = Names("demo")
 ROW_KEY = keys.Key("agent:risk#inbox", "2026-01-01T00:00:00.000Z#uid")
@@ -205,93 +205,3 @@ def test_a_query_is_rounded_as_a_whole_and_half_price_when_not_strong() -> None:
     used = charged("dynamodb.Query", request, {"Items": [ROW] * 30})
 
     assert used == {"read:row": (30, 0.5)}
-
-
-def test_messages_are_billed_by_64_kilobytes_of_a_whole_call() -> None:
-    url = "http://localhost/000000000000/demo-deliver"
-    entries = [{"Id": str(number), "MessageBody": "x" * 10_000} for number in range(10)]
-    messages = [{"Body": "x"}] * 10
-
-    assert charged("sqs.SendMessageBatch", {"QueueUrl": url, "Entries": entries}) == {
-        "send:deliver": (10, 2)
-    }
-    assert charged("sqs.ReceiveMessage", {"QueueUrl": url}, {"Messages": messages}) == {
-        "receive:deliver": (10, 1)
-    }
-    assert charged("sqs.DeleteMessageBatch", {"QueueUrl": url, "Entries": entries}) == {
-        "delete:deliver": (10, 1)
-    }
-
-
-def test_a_receive_that_brings_nothing_is_a_poll() -> None:
-    used = charged("sqs.ReceiveMessage", {"QueueUrl": "http://q/0/demo-inbox-risk"})
-
-    assert used == {"poll:inbox": (0, 1)}
-
-
-@pytest.mark.parametrize(
-    ("name", "queue"),
-    [
-        ("demo-learn", "learn"),
-        ("demo-learn_dlq", "dlq"),
-        ("demo-inbox-learn", "inbox"),
-        ("demo-inbox-risk_dlq", "dlq"),
-        ("foreign", "other"),
-    ],
-)
-def test_queues_are_named_by_their_duty(name: str, queue: str) -> None:
-    assert NAMES.queue(f"http://localhost/0/{name}") == queue
-
-
-def test_a_stream_read_counts_the_records_that_are_new() -> None:
-    image = {"Keys": key(SIGNAL)}
-    changes = [{"eventName": name, "dynamodb": image} for name in ("INSERT", "INSERT", "MODIFY")]
-
-    used = charged("dynamodbstreams.GetRecords", {}, {"Records": changes})
-
-    assert used == {"stream:records": (3, 1), "new:signal": (2, 0)}
-
-
-def test_what_dynamodb_reports_goes_before_what_sizes_say() -> None:
-    reply = {
-        "ConsumedCapacity": {
-            "TableName": DECISIONS,
-            "CapacityUnits": 9.0,
-            "Table": {"CapacityUnits": 5.0},
-            "GlobalSecondaryIndexes": {"by_id": {"CapacityUnits": 4.0}},
-        }
-    }
-
-    found = reported("dynamodb.PutItem", {"TableName": DECISIONS, "Item": DECISION}, reply, NAMES)
-
-    assert found == [Charge("write:decision", 1, 5.0), Charge("index:decision", 1, 4.0)]
-
-
-def test_a_reply_without_capacity_reports_nothing() -> None:
-    request = {"TableName": DECISIONS, "Item": DECISION}
-
-    assert reported("dynamodb.PutItem", request, FAILED, NAMES) is None
-
-
-def test_keys_of_every_table_have_a_family() -> None:
-    known = {
-        "decision": keys.Key("agent:a#decision#T", "s"),
-        "row": keys.Key(keys.inbox_pk("a"), "s"),
-        "signal": keys.Key(keys.signal_pk("T"), "s"),
-        "state": keys.current_state("a"),
-        "registration": keys.registration("a"),
-        "memory": keys.Key(keys.memory_pk("a", "NOTE"), "s"),
-        "fact": keys.fact("a", "NOTE", "s"),
-        "episode": keys.episode("a", "T", "2026-01-01"),
-        "pattern": keys.shared_pattern_copy("a", "b", "p"),
-        "slot": keys.ledger_slot("base:a:T", "2026-01-01", "14"),
-        "head": keys.ledger_head("base:a:T", "2026-01-01"),
-        "checkpoint": keys.checkpoint("t", "s"),
-        "audience": keys.audience("uid"),
-        "workers": keys.presence("w"),
-        "other": keys.Key("made up", "s"),
-    }
-
-    assert {keys.family(*place): family for family, place in known.items()} == {
-        family: family for family in known
-    }

@@ -1,15 +1,15 @@
-"""Read units of DynamoDB's reads and of its streams."""
+"""Read units of DynamoDB's reads."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sharpwave.workers.metering.names import Charge, Names
-from sharpwave.workers.metering.sizes import (
+from sharpwave.infra.cost.flow import read_units
+from sharpwave.workers.meter import Names
+from tests.cost.sizes import (
     TRANSACTIONAL,
+    Charge,
     item_read_units,
     items_read_units,
-    read_units,
 )
 
 Request = Mapping[str, Any]
@@ -48,16 +48,3 @@ def page(request: Request, reply: Request, names: Names) -> Iterator[Charge]:
     items = reply.get("Items", ())
     units = items_read_units(items, consistent=bool(request.get("ConsistentRead")))
     yield Charge(f"read:{names.partition(request)}", len(items), units)
-
-
-def records(_: Request, reply: Request, names: Names) -> Iterator[Charge]:
-    """Charge a GetRecords, and count what it brought by kind of item."""
-    found = reply.get("Records", ())
-    yield Charge("stream:records", len(found), 1)
-    inserted = Counter(
-        names.item(record["dynamodb"]["Keys"])
-        for record in found
-        if record.get("eventName") == "INSERT"
-    )
-    for thing, count in inserted.items():
-        yield Charge(f"new:{thing}", count, 0)

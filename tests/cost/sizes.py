@@ -1,37 +1,38 @@
-"""Capacity by item size, as DynamoDB and SQS bill it. Pure functions.
+"""Capacity by item size, as DynamoDB bills it. Pure functions.
 
-Source: AWS, "DynamoDB on-demand capacity mode", read and write request units; "Amazon SQS
-pricing", every 64 KB of payload is one request.
+Source: AWS, "DynamoDB on-demand capacity mode", read and write request units.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import json as fast_json
 
+from sharpwave.infra.cost.flow import READ_BLOCK, WRITE_BLOCK, read_units, write_units
 from sharpwave.schemas.numbers import Wire, wire_size
 from sharpwave.schemas.tables import Index
 
-WRITE_BLOCK, READ_BLOCK, PAYLOAD_BLOCK = 1024, 4096, 64 * 1024
 #: A transaction prepares and commits, and is billed for both.
 TRANSACTIONAL = 2
 
 Item = Mapping[str, Wire]
 
 
-def write_units(size: int) -> int:
-    """Give the write units of an item of `size` bytes; at least one."""
-    return _blocks(size, WRITE_BLOCK)
+class Charge(NamedTuple):
+    """What one call, or one part of it, consumes.
 
+    Attributes:
+        what: verb and thing, such as `write:row`.
+        number: items.
+        units: write units or read units.
+        guessed: the item that was changed was not seen, so that `units` are the least it can be;
+            None where nothing had to be seen.
+    """
 
-def read_units(size: int, *, consistent: bool) -> float:
-    """Give the read units of `size` bytes read at once; half of them if eventually consistent."""
-    return _blocks(size, READ_BLOCK) * (1.0 if consistent else 0.5)
-
-
-def payload_units(size: int) -> int:
-    """Give the requests that one SQS call with `size` bytes of payload is billed as."""
-    return _blocks(size, PAYLOAD_BLOCK)
+    what: str
+    number: int
+    units: float
+    guessed: bool | None = None
 
 
 def item_write_units(item: Item) -> int:
@@ -84,10 +85,6 @@ def _key_names(index: Index) -> tuple[str, ...]:
 
 def _keys(index: Index, item: Item) -> list[Wire]:
     return [item[name] for name in _key_names(index)]
-
-
-def _blocks(size: int, block: int) -> int:
-    return max(1, -(-size // block))
 
 
 def _bounded_size(item: Any, block: int) -> int:

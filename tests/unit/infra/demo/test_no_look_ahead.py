@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sharpwave.infra.demo.agents import audience
 from sharpwave.infra.demo.market import WINDOW, Market, MarketDay, features
 from sharpwave.infra.demo.scene import Claim, Scene
-from tests.unit.demo.conftest import Reaction, hunted, reacted
+from tests.unit.infra.demo.conftest import Reaction, hunted, reacted
 
 History = Callable[[int, int], list[MarketDay]]
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sharpwave.schemas.numbers import Wire
-from sharpwave.workers.metering.expressions import Statement, parse_statement, touched, updated
-from sharpwave.workers.metering.names import Charge, Names
-from sharpwave.workers.metering.sizes import (
+from sharpwave.workers.meter import Names
+from tests.cost.sizes import (
     TRANSACTIONAL,
+    Charge,
     entry,
     index_writes,
     item_write_units,
 )
+from tests.cost.statements import Statement, parse_statement, touched, updated
 
 Request = Mapping[str, Any]
 Item = Mapping[str, Wire]

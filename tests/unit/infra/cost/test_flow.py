@@ -11,12 +11,12 @@ from sharpwave.infra.cost import (
     Flow,
     Plan,
     alternatives,
+    budgets,
     decisions,
     load_prices,
     month,
     priced,
     signals,
-    verdicts,
 )
 
 PRICES = load_prices()
@@ -62,7 +62,7 @@ def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
 def test_a_million_small_signals_with_two_targets_stay_within_their_budget() -> None:
     bill = priced(signals(SMALL), PRICES)
 
-    assert verdicts(SMALL, bill)[0].kept, bill.total
+    assert budgets(SMALL, bill)[0].kept, bill.total
 
 
 def test_a_decision_pays_for_two_index_entries_and_one_more_for_its_outcome() -> None:
@@ -127,14 +127,14 @@ def test_every_choice_stands_side_by_side_once() -> None:
 
 def test_a_budget_is_kept_exactly_when_what_was_found_is_within_it() -> None:
     for flow in (SMALL, Flow(item_kb=4), replace(SMALL, per_message=1)):
-        for verdict in verdicts(flow, priced(signals(flow), PRICES)):
-            assert verdict.kept == (verdict.found <= verdict.limit)
+        for budget in budgets(flow, priced(signals(flow), PRICES)):
+            assert budget.kept == (budget.found <= budget.limit)
 
 
 def test_ungrouped_decisions_break_the_budget_of_a_ledger() -> None:
     bill = priced(signals(SMALL), PRICES)
 
-    grouped, singly = (verdicts(replace(SMALL, per_message=k), bill)[1] for k in (50, 1))
+    grouped, singly = (budgets(replace(SMALL, per_message=k), bill)[1] for k in (50, 1))
 
     assert grouped.kept
     assert not singly.kept

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sharpwave.infra.cost.flow import read_units, write_units
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.tables import DECISIONS, TABLES, Index
-from sharpwave.workers.metering import sizes
+from tests.cost import sizes
 
 SCALARS = (
     st.text(max_size=60)
@@ -53,29 +54,24 @@ INDEX = Index("by_a", "a", "b", include=("c",))
     ("size", "units"), [(0, 1), (1, 1), (1024, 1), (1025, 2), (2048, 2), (409_600, 400)]
 )
 def test_a_write_unit_is_one_kilobyte_begun(size: int, units: int) -> None:
-    assert sizes.write_units(size) == units
+    assert write_units(size) == units
 
 
 @pytest.mark.parametrize(("size", "units"), [(0, 1), (4096, 1), (4097, 2), (40_960, 10)])
 def test_a_read_unit_is_four_kilobytes_begun_and_half_of_it_if_not_strong(
     size: int, units: int
 ) -> None:
-    assert sizes.read_units(size, consistent=True) == units
-    assert sizes.read_units(size, consistent=False) == units / 2
-
-
-@pytest.mark.parametrize(("size", "units"), [(0, 1), (65_536, 1), (65_537, 2), (1_048_576, 16)])
-def test_a_billed_request_is_64_kilobytes_begun(size: int, units: int) -> None:
-    assert sizes.payload_units(size) == units
+    assert read_units(size, consistent=True) == units
+    assert read_units(size, consistent=False) == units / 2
 
 
 @settings(max_examples=60)
 @given(BULKY)
 def test_units_of_an_item_are_those_of_its_exact_size(item: dict[str, Any]) -> None:
     """The quick bound never decides otherwise than the exact size would."""
-    assert sizes.item_write_units(item) == sizes.write_units(wire_size(item))
+    assert sizes.item_write_units(item) == write_units(wire_size(item))
     for strong in (True, False):
-        exact = sizes.read_units(wire_size(item), consistent=strong)
+        exact = read_units(wire_size(item), consistent=strong)
         assert sizes.item_read_units(item, consistent=strong) == exact
 
 

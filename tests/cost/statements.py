@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec import json as fast_json
 
+from sharpwave.infra.cost.flow import WRITE_BLOCK
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
-from sharpwave.workers.metering.sizes import WRITE_BLOCK
 
 _CLAUSE = re.compile(r"\b(SET|REMOVE|ADD|DELETE)\b", re.IGNORECASE)
 _PAIR = re.compile(r"(?<![\w.\]])(#?\w+)\s*=\s*(:\w+)\s*(?=,|$)")
