@@ -16,7 +16,7 @@ from typing import Any
 
 from sharpwave.infra.connection import connect
 from sharpwave.infra.local import open_backend
-from sharpwave.infra.local.child import Child
+from sharpwave.infra.local.processes import Child
 from sharpwave.infra.local.stack import READY_WITHIN_S, StackNotReady, worker_argv
 from sharpwave.infra.operate.agents import Wishes, add_agent
 from sharpwave.infra.operate.items import Items

@@ -60,8 +60,14 @@ def _add_archive(target: "Parser") -> None:
 
 def _up(args: Arguments) -> Answer:
     need("local")
-    from sharpwave.infra.local.stack import Stack, StackOptions, set_aside
-    from sharpwave.infra.local.upkeep import Upkeep, tell, until_signalled
+    from sharpwave.infra.local.stack import (
+        Stack,
+        StackOptions,
+        Upkeep,
+        set_aside,
+        tell,
+        until_signalled,
+    )
 
     folder = Path(args.folder or ".sharpwave")
     if not args.state and args.backend != "external":
@@ -129,7 +135,7 @@ def _announce(args: Arguments, stack: "Stack") -> None:
 
 def _pump(args: Arguments) -> Answer:
     need("workers")
-    from sharpwave.infra.local.pumping import run_pump
+    from sharpwave.infra.local.stack import run_pump
 
     _pass_on(args)
     deployment(args).check()

@@ -12,8 +12,8 @@ from sharpwave.infra.demo.market import load
 from sharpwave.infra.demo.replay import Pipeline, Progress, Replay
 from sharpwave.infra.demo.report import Verification, build, draw
 from sharpwave.infra.local import EmbeddedBackend
+from sharpwave.infra.local.backend import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.local.environment import ensure_data
-from sharpwave.infra.local.ports import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.local.stack import Stack, StackOptions
 from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.pattern_import import Timing, import_patterns

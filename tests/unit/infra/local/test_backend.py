@@ -9,8 +9,14 @@ from typing import ClassVar
 
 import pytest
 
-from sharpwave.infra.local.errors import BackendDown, PortTaken
-from sharpwave.infra.local.server import HOST, LocalServer, answers, free_port
+from sharpwave.infra.local.backend import (
+    HOST,
+    BackendDown,
+    LocalServer,
+    PortTaken,
+    answers,
+    free_port,
+)
 
 ECHO = """
 import http.server, json, os, sys

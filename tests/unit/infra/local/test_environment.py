@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sharpwave.infra.local import environment
-from sharpwave.infra.local.errors import EnvironmentUnavailable
+from sharpwave.infra.local.backend import EnvironmentUnavailable
 
 PINS = {
     "ministack": "ministack==1.5.33",
@@ -17,7 +17,7 @@ PINS = {
     "arch": "arch==8.0.0",
     "localstack": "localstack-core==4.14.0",
 }
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def works() -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.local.container import IMAGE, PROMPT_STREAMS
 from sharpwave.infra.local.environment import ensure
+from sharpwave.infra.local.localstack import IMAGE, PROMPT_STREAMS
 from sharpwave.workers.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 STAND_INS = ["localstack", "floci"]
 WORKERS = ["deliver", "status", "promote", "learn", "archive"]
 READ_YAML = "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)"

@@ -16,7 +16,7 @@ from sharpwave.infra.local import (
     PairedBackend,
     open_backend,
 )
-from sharpwave.infra.local.server import HOST, free_port
+from sharpwave.infra.local.backend import HOST, free_port
 
 
 @pytest.mark.parametrize(
