@@ -130,7 +130,10 @@ def _summary(report: Mapping[str, Any]) -> Table:
 
 def _price(cost: Mapping[str, Any]) -> str:
     bills = {"signals": cost["per_million_signals"], "decisions": cost["per_million_decisions"]}
-    return ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
+    said = ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
+    untold = cost.get("untold_calls")
+    # No bill of AWS: an emulator rates reads and batches as it likes, or not at all.
+    return f"{said}, as the emulator told it" + (f" ({untold:,} calls untold)" if untold else "")
 
 
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
