@@ -4,8 +4,8 @@ The meter only looks. DynamoDB says what a call consumed where its caller asked 
 (`ReturnConsumedCapacity`); SQS bills by the payload, which request and reply show; S3 and streams
 bill by the call. A call of DynamoDB whose reply says nothing is counted as `untold`, at no units.
 
-An emulator says what it likes: ministack rates single writes as AWS does, but each read and each
-statement of a batch as one unit or half of it, whatever the size.
+An emulator says what it likes: ministack rates single writes as AWS does, each query and each
+statement of a batch as one unit or half of it, whatever the size, and batch reads not at all.
 """
 
 import logging

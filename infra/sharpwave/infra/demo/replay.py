@@ -249,11 +249,8 @@ class Replay:
         self.observe(Progress(phase="getting ready", records=self.written))
         with self._receiving():
             since = self._get_ready()
-            began, by_agents, by_workers = (
-                time.monotonic(),
-                pipeline.agent_calls(),
-                pipeline.worker_calls(),
-            )
+            began, by_agents = time.monotonic(), pipeline.agent_calls()
+            by_workers = pipeline.worker_calls()
             self._walk(deadline)
             self._drain(deadline + settle_s)
             # The reads for the comparison are neither the agents' work nor its time.
@@ -332,6 +329,7 @@ class Replay:
         scene = self._scene(agent_id, index)
         self._note(react(self.watched[agent_id], delivery, scene), index)
         if not delivery.is_settled:
+            # Here and not at the end of the block: the book must not say it before the row does.
             delivery.ack()
         self.deliveries.acknowledged(delivery.signal_id, agent_id)
 
@@ -430,24 +428,22 @@ class Replay:
         self._write_outcomes(self.done)
 
     def _settle(self, since: float, deadline: float) -> None:
-        """Wait until the pipeline's figures equal our own."""
+        """Read back what the pipeline stored until it equals our own books."""
+        agents = self.agents
         while True:
             self._check()
-            self._read_back()
+            self.patterns.recall(agents, self._last_day)
+            self.promoted = sum(len(one.recall(limit=_EVERYTHING)) for one in agents.values())
+            if self.processed < self.deliveries.due:
+                self.processed = sum(
+                    self.deliveries.is_due(row.signal_id, agent_id)
+                    for agent_id, agent in agents.items()
+                    for row in agent.get_signals_for_agent(status="PROCESSED", limit=_EVERYTHING)
+                )
             self._report("settling")
             if not self._disagreements(since) or time.monotonic() > deadline:
                 return
             threading.Event().wait(PACE_S)
-
-    def _read_back(self) -> None:
-        self.patterns.recall(self.agents, self._last_day)
-        self.promoted = sum(len(one.recall(limit=_EVERYTHING)) for one in self.agents.values())
-        if self.processed < self.deliveries.due:
-            self.processed = sum(
-                self.deliveries.is_due(row.signal_id, agent_id)
-                for agent_id, agent in self.agents.items()
-                for row in agent.get_signals_for_agent(status="PROCESSED", limit=_EVERYTHING)
-            )
 
     def _disagreements(self, since: float) -> list[str]:
         """Say in words where the pipeline and our own books differ."""
