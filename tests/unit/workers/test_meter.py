@@ -287,3 +287,55 @@ def test_a_billed_request_is_64_kilobytes_begun(size: int, units: int) -> None:
     request = {"QueueUrl": "http://q/0/demo-deliver", "MessageBody": "x" * size}
 
     assert charged("sqs.SendMessage", request) == {"send:deliver": (1, units)}
+
+
+def test_a_read_of_one_item_and_one_that_scans_are_told_as_reads() -> None:
+    found = charged(
+        "dynamodb.GetItem",
+        {"TableName": SIGNALS, "Key": KEY},
+        {"Item": ROW, "ConsumedCapacity": told(SIGNALS, 1.0)},
+    )
+    scanned = charged(
+        "dynamodb.Scan",
+        {"TableName": SIGNALS},
+        {"Items": [ROW] * 4, "ConsumedCapacity": told(SIGNALS, 2.5)},
+    )
+
+    assert found == {"read:row": (1, 1.0)}
+    assert scanned == {"read:row": (4, 2.5)}
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"),
+    [("PutObject", "put:archive"), ("ListObjectsV2", "put:archive"), ("GetObject", "get:archive")],
+)
+def test_the_archive_is_billed_by_the_request(operation: str, what: str) -> None:
+    assert charged(f"s3.{operation}", {}) == {what: (1, 1)}
+    assert charged(f"s3.{operation}", {}, {"Error": {"Code": "NoSuchKey"}}) == {}
+
+
+def test_a_change_of_visibility_is_a_request() -> None:
+    request = {"QueueUrl": "http://q/0/demo-deliver", "Entries": [{}, {}]}
+
+    assert charged("sqs.ChangeMessageVisibilityBatch", request) == {"hide:deliver": (2, 1)}
+
+
+def test_a_statement_whose_key_is_not_seen_is_still_counted() -> None:
+    request = {"Statements": [{"Statement": 'SELECT * FROM "demo-pipeline"'}]}
+    reply = {
+        "Responses": [{}],
+        "ConsumedCapacity": [{"TableName": "demo-pipeline", "CapacityUnits": 0.5}],
+    }
+
+    used = charged("dynamodb.BatchExecuteStatement", request, reply)
+
+    assert used == {"read:other": (1, 0.5)}
+
+
+def test_a_batch_of_puts_and_removals_is_told_as_writes() -> None:
+    writes = [{"PutRequest": {"Item": SIGNAL}}, {"DeleteRequest": {"Key": KEY}}]
+    reply = {"ConsumedCapacity": [told(SIGNALS, 4.0)]}
+
+    used = charged("dynamodb.BatchWriteItem", {"RequestItems": {SIGNALS: writes}}, reply)
+
+    assert used == {"write:signal": (1, 2.0), "write:row": (1, 2.0)}

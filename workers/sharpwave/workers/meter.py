@@ -266,18 +266,18 @@ def _about(name: str, request: Request, reply: Request, names: Names) -> Iterato
                     yield Charge(f"read:{names.item(asked['Keys'][0])}", count, 0, each)
         case "BatchWriteItem":
             for each, writes in request["RequestItems"].items():
-                keyed = (one.get("PutRequest") or one["DeleteRequest"] for one in writes)
-                for one in keyed:
-                    yield Charge(f"write:{names.item(one.get('Item') or one['Key'])}", 1, 0, each)
+                for one in writes:
+                    key = (
+                        one["PutRequest"]["Item"]
+                        if "PutRequest" in one
+                        else one["DeleteRequest"]["Key"]
+                    )
+                    yield Charge(f"write:{names.item(key)}", 1, 0, each)
         case "TransactWriteItems":
             for part in request["TransactItems"]:
                 ((_, one),) = part.items()
                 key = one.get("Key") or one["Item"]
                 yield Charge(f"write:{names.item(key)}", 1, 0, one["TableName"])
-        case "TransactGetItems":
-            for part in request["TransactItems"]:
-                one = part["Get"]
-                yield Charge(f"read:{names.item(one['Key'])}", 1, 0, one["TableName"])
         case "BatchExecuteStatement":
             answers = reply.get("Responses", ())
             for one, answer in zip(request["Statements"], answers, strict=False):
