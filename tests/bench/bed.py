@@ -17,7 +17,7 @@ from typing import Any
 from sharpwave.infra.connection import connect
 from sharpwave.infra.items import Items
 from sharpwave.infra.local import open_backend
-from sharpwave.infra.local.child import Child
+from sharpwave.infra.local.processes import Child
 from sharpwave.infra.local.stack import READY_WITHIN_S, StackNotReady, worker_argv
 from sharpwave.infra.operate.agents import Wishes, add_agent
 from sharpwave.infra.provision.structure import provision

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpwave.infra.errors import OperationFailed
-from sharpwave.infra.local.child import Child, tail
+from sharpwave.infra.local.processes import Child, tail
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PATIENCE_S = 120.0

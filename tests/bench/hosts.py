@@ -55,7 +55,7 @@ def build_dramatiq_sqs() -> dramatiq.Broker:
 
 def pump() -> int:
     """Run a pump whose router is changed as the variables say."""
-    from sharpwave.infra.local.pumping import run_pump
+    from sharpwave.infra.local.stack import run_pump
 
     whole = main.build_router
     main.build_router = lambda settings: _changed(whole(settings))

@@ -26,7 +26,7 @@ from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence
@@ -73,7 +73,7 @@ class Clients(NamedTuple):
     s3: Any
 
 
-def clients(meter: CallMeter | None = None) -> Clients:
+def clients(meter: Meter | None = None) -> Clients:
     """Make the clients from AWS's own environment variables.
 
     A local endpoint gets the emulators' credentials when none are set.
@@ -90,7 +90,7 @@ def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
     settings = Settings()
     logs.set_up(settings.log)
-    meter = CallMeter(prefix=settings.prefix)
+    meter = Meter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
     broker = SQSBroker(
@@ -190,9 +190,7 @@ def build_router(settings: Settings) -> Router:
     )
 
 
-def build_pump(
-    settings: Settings, made: Clients, *, stop: threading.Event, meter: CallMeter
-) -> Pump:
+def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> Pump:
     """Put a pump together; setting `stop` ends it after the page in hand."""
     parking, route = build_ports(settings, made).parking, build_router(settings)
     sender = _build_sender(settings, made, parking, stop)
@@ -269,7 +267,8 @@ def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wi
     """Read a whole table, in typed form."""
     pages = made.dynamodb.get_paginator("scan")
     name = tables.physical(table, settings.prefix)
-    for page in pages.paginate(TableName=name, ConsistentRead=True):
+    ask = {"ConsistentRead": True, "ReturnConsumedCapacity": "INDEXES"}
+    for page in pages.paginate(TableName=name, **ask):
         yield from page["Items"]
 
 
@@ -292,9 +291,7 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     return Refusal(table, key, record["eventID"], [fault], image)
 
 
-def _write_progress(
-    progress: Progress, settings: Settings, made: Clients, meter: CallMeter
-) -> None:
+def _write_progress(progress: Progress, settings: Settings, made: Clients, meter: Meter) -> None:
     row = {
         **keys.presence(f"pump:{progress.table}").item(),
         "records": progress.records,
@@ -308,7 +305,7 @@ def _write_progress(
         "cpu_s": round(time.process_time(), 2),
     }
     name = tables.physical(tables.PIPELINE, settings.prefix)
-    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row))
+    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row), ReturnConsumedCapacity="INDEXES")
 
 
 def _client(service: str) -> Any:

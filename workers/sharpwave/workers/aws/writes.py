@@ -60,7 +60,9 @@ class BatchedWrites:
     ) -> list[int]:
         statements = [statement(writes[index], self._prefix) for index in part]
         with calling("BatchExecuteStatement"):
-            reply = self._client.batch_execute_statement(Statements=statements)
+            reply = self._client.batch_execute_statement(
+                Statements=statements, ReturnConsumedCapacity="INDEXES"
+            )
         again = []
         for index, response in zip(part, reply["Responses"], strict=True):
             code = response.get("Error", {}).get("Code")
@@ -145,6 +147,7 @@ def put_request(write: Insert, prefix: str) -> dict[str, Any]:
         "TableName": tables.physical(write.table, prefix),
         "Item": item_to_wire(write.item),
         "ConditionExpression": "attribute_not_exists(PK)",
+        "ReturnConsumedCapacity": "INDEXES",
     }
 
 
@@ -158,6 +161,7 @@ def delete_request(write: Delete, prefix: str) -> dict[str, Any]:
         "TableName": tables.physical(write.location.table, prefix),
         "Key": write.location.key.wire(),
         "ConditionExpression": " AND ".join(tests),
+        "ReturnConsumedCapacity": "INDEXES",
     }
     if names:
         request["ExpressionAttributeNames"] = names
@@ -184,6 +188,7 @@ def update_request(write: Update, prefix: str) -> dict[str, Any]:
         "ConditionExpression": " AND ".join(tests),
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
+        "ReturnConsumedCapacity": "INDEXES",
     }
 
 
