@@ -500,8 +500,11 @@ def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) 
         for target in plan.audience
         if statuses.get(target) == _EXPIRED
     ]
-    # One delivery tells for all of a signal's chunks, so what led to this is the signal itself.
-    events = {holder.signal: f"{holder.signal.pk}|{holder.signal.sk}" for holder, _ in expired}
+    # Of a signal's chunks the first one tells. The others must not take its claim for that of an
+    # attempt of their own that died, for it may be telling just now.
+    events = {
+        holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
+    }
     untold = tell_of_expiry(expired, events, ports.notices)
     for plan, _ in marked:
         plan.untold = plan.holder.signal in untold
