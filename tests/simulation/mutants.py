@@ -19,7 +19,7 @@ from tests.simulation.weather import Weather, draw
 
 from sharpwave.infra import verdict
 from sharpwave.schemas import faults, keys, tables, times
-from sharpwave.workers import actors, deliver, expiry, mirror, promote, quota
+from sharpwave.workers import acknowledge, actors, deliver, expiry, mirror, promote, quota
 from sharpwave.workers import refused as refusing
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.learning import catalogue, learn, publish, slots, statistics
@@ -308,6 +308,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "deleted-stays-gone": Mutant(
+        7,
+        "a row that its agent deletes while it is open is not put back",
+        _changed(acknowledge, "_put_back", lambda *_: {}),
+        ("rows",),
     ),
     "digits-name-agents": Mutant(
         7,

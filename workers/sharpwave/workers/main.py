@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ from sharpwave.workers.quota import Quotas
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.refused import RefusedBefore
 from sharpwave.workers.router import MAX_PARKED_IMAGE, Router
-from sharpwave.workers.settings import Settings
+from sharpwave.workers.settings import Misconfigured, Settings
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,12 @@ def clients(meter: CallMeter | None = None) -> Clients:
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    settings = Settings()
+    try:
+        settings = Settings.read()
+    except Misconfigured as error:
+        # Of what else is raised here, Dramatiq prints the trace and ends with 1.
+        print(f"sharpwave: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from error
     logs.set_up(settings.log)
     meter = CallMeter(prefix=settings.prefix)
     made = clients(meter)
