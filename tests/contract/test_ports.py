@@ -21,6 +21,7 @@ from sharpwave.schemas.keys import Key
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.learning.slots import Bucket, Slots
 from sharpwave.workers.outgoing import Outgoing
 from sharpwave.workers.ports import (
@@ -45,7 +46,7 @@ from sharpwave.workers.testing.records import decision
 TABLE = tables.PIPELINE
 ON_MOTO = os.environ.get("SHARPWAVE_TEST_BACKEND", "").startswith("moto")
 # moto's BatchExecuteStatement ignores conditions, which is why there are two adapters.
-ADAPTERS = ["memory", "single"] if ON_MOTO else ["memory", "batched", "single"]
+ADAPTERS = ["memory", "shared", "single"] if ON_MOTO else ["memory", "shared", "batched", "single"]
 
 
 class Ports(NamedTuple):
@@ -112,9 +113,11 @@ def real(backend: Backend) -> Iterator[Ports]:
 
 @pytest.fixture(params=ADAPTERS)
 def ports(request: pytest.FixtureRequest) -> Ports:
-    if request.param == "memory":
+    if request.param in ("memory", "shared"):
         store = MemoryTables(VirtualClock())
-        return Ports(store, store, store, MemoryInboxes())
+        writes = SharedWrites(store, linger_s=0.001, threads=8)
+        is_shared = request.param == "shared"
+        return Ports(store, writes if is_shared else store, store, MemoryInboxes())
     real: Ports = request.getfixturevalue("real")
     if request.param == "batched":
         return real

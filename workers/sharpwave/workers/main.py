@@ -31,6 +31,7 @@ from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.deliver import Delivery
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import ascii_json
+from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.lambda_handler import Handler, make_handler
 from sharpwave.workers.learning.catalogue import Catalogue
 from sharpwave.workers.notices import Notices
@@ -152,6 +153,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     delivery = Delivery(
         reads=reads,
         writes=writes,
+        # Sooner than acknowledgements, which have to look twice at a mirror that is not begun.
+        marks=SharedWrites(writes, linger_s=settings.linger_s / 4, threads=settings.threads),
         inboxes=inboxes,
         queues=work,
         directory=agents,
