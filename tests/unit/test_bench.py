@@ -76,15 +76,13 @@ def test_the_pace_is_what_boto3_costs_with_nothing_sent() -> None:
     assert 10 < (row.figures["us_per_call"] or 0) < 100_000
 
 
-def test_a_watch_gives_rate_and_cost_of_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter([0.0, 0.0, 10.0, 10.0, 11.0, 11.0, 12.0, 12.0, 40.0, 40.0])
-    monkeypatch.setattr("sharpwave.infra.bench.bed.time.monotonic", lambda: next(moments))
-    counts, costs = iter([0, 10, 50, 100]), iter([5.0, 6.0, 8.0, 99.0])
-    watch = Watch(lambda: next(counts), spent=lambda: next(costs), every_s=0.0)
+def test_a_watch_gives_rate_and_cost_of_the_middle() -> None:
+    watch = Watch(iter((0, 100)).__next__, spent=lambda: 1.0, every_s=0.0)
 
+    assert (watch.rate(100), watch.cost(100)) == (None, None)
     assert watch.until(100, quiet_s=30.0) == 100
+    watch.seen = [(0.0, 0, 5.0), (10.0, 10, 6.0), (11.0, 50, 8.0), (12.0, 100, 99.0)]
     assert (watch.rate(100), watch.cost(100)) == (40.0, 0.05)
-    assert (Watch(lambda: 0).rate(1), Watch(lambda: 0).cost(1)) == (None, None)
 
 
 def test_the_stub_decides_statements_as_a_table_does() -> None:

@@ -80,16 +80,20 @@ def _over_http(signals: int, targets: int) -> dict[str, Any]:
     argv = worker_argv(WORK, processes=1, threads=THREADS)
     argv[argv.index("sharpwave.workers.main:build")] = f"{hosts.__name__}:build_pinned"
     with stub(_on_core(0)) as endpoint:
-        _fill(endpoint, backlog)
+        before = _fill(endpoint, backlog)
         env = local_environment({"AWS_ENDPOINT_URL": endpoint, **_on_core(-1)})
         with running(argv, env=env, grace_s=8.0) as (worker, _):
             watch = Watch(lambda: _arrived(endpoint), spent=lambda: cpu_s(worker))
             watch.until(backlog.deliveries, quiet_s=QUIET_S)
             peak = peak_mb(worker)
-        calls = control(endpoint, "/_calls", {})["calls"]
+        after = control(endpoint, "/_calls", {})
         found = _deliveries(endpoint)
-    more = {"calls_per_signal": sum(calls.values()) / signals, "peak_mb": peak}
-    return {**figures(backlog, watch, found), **more}
+    return {
+        **figures(backlog, watch, found),
+        "stub_cpu_ms": 1000 * (after["cpu_s"] - before["cpu_s"]) / signals,
+        "calls_per_signal": sum(after["calls"].values()) / signals,
+        "peak_mb": peak,
+    }
 
 
 def _on_core(number: int) -> dict[str, str]:
@@ -104,15 +108,15 @@ def _registration(agent: str) -> dict[str, Any]:
     return {**keys.registration(agent).item(), **own}
 
 
-def _fill(endpoint: str, backlog: Backlog) -> None:
-    """Store a backlog, and who is registered."""
+def _fill(endpoint: str, backlog: Backlog) -> Any:
+    """Store a backlog, and who is registered; gives the stub's counters."""
     dead = json.dumps({"deadLetterTargetArn": f"{WORK}_dlq", "maxReceiveCount": "20"})
     control(endpoint, "/_create", {"queue": WORK, "settings": {"RedrivePolicy": dead}})
     for agent in AGENTS:
         control(endpoint, "/_create", {"queue": inbox(agent).name})
     stored = {tables.SIGNALS: backlog.items, tables.STATE: map(_registration, AGENTS)}
     wire = {table: list(map(item_to_wire, items)) for table, items in stored.items()}
-    control(endpoint, "/_fill", {"tables": wire, "queue": WORK, "bodies": backlog.bodies})
+    return control(endpoint, "/_fill", {"tables": wire, "queue": WORK, "bodies": backlog.bodies})
 
 
 def _arrived(endpoint: str) -> int:

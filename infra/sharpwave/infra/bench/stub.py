@@ -8,6 +8,7 @@ everything in memory and checks no signature: it is for measuring, and for nothi
 import asyncio
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import md5
@@ -86,7 +87,8 @@ class Service:
                 self._named(fields["queue"]).add(body)
         elif path == "/_bodies":
             return {"bodies": self._named(fields["queue"]).bodies()}
-        return {"calls": self.calls, "stored": {n: q.stored for n, q in self.queues.items()}}
+        stored = {name: queue.stored for name, queue in self.queues.items()}
+        return {"calls": self.calls, "stored": stored, "cpu_s": time.process_time()}
 
     def _create(self, fields: Fields) -> Answer:
         name = fields["QueueName"]
