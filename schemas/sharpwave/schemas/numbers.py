@@ -16,6 +16,8 @@ Wire = dict[str, Any]
 #: DynamoDB keeps this many significant digits. Source: AWS, "Supported data types", Number.
 MAX_DIGITS = 38
 _ABOVE_INTEGERS = 10**MAX_DIGITS
+# As tuples, the commonest first: these are asked of each value of every message.
+_NUMBERS, _MAPS = (int, float, Decimal), (dict, Mapping)
 _MAX_EXPONENT, _MIN_EXPONENT = 125, -130
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"-?\d{1,38}")
@@ -48,9 +50,9 @@ def to_wire(value: Any) -> Wire:
         return {"NULL": True}
     if isinstance(value, bool):
         return {"BOOL": value}
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, _NUMBERS):
         return {"N": number_text(value)}
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPS):
         return {"M": {_name(name): to_wire(part) for name, part in value.items()}}
     if isinstance(value, list | tuple):
         return {"L": [to_wire(part) for part in value]}
@@ -130,9 +132,9 @@ def plain_json(value: Any) -> str:
         return quoted(value)
     if value is None or isinstance(value, bool):
         return "null" if value is None else ("true" if value else "false")
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, _NUMBERS):
         return _json_number(number_text(value))
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPS):
         pairs = [f"{quoted(name)}:{plain_json(part)}" for name, part in value.items()]
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, bytes | bytearray):
