@@ -1,4 +1,4 @@
-"""Requests written at once say what botocore would have said, and everybody else sees them."""
+"""Bodies written and read at once are what botocore makes of them, and everybody else sees them."""
 
 import json
 from types import SimpleNamespace
@@ -61,16 +61,16 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 class Answered:
-    """A backend that gives its answers in turn, the last one for ever, and keeps its requests."""
+    """A backend that answers in turn, with the last status for ever, and keeps its requests."""
 
-    def __init__(self, *statuses: int) -> None:
-        self.statuses = [*(statuses or (200,))]
+    def __init__(self, *statuses: int, body: bytes = b"{}") -> None:
+        self.statuses, self.body = [*(statuses or (200,))], body
         self.sent: list[Any] = []
 
     def __call__(self, request: Any, **_: Any) -> AWSResponse:
         self.sent.append(request)
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        raw: Any = SimpleNamespace(stream=lambda: iter([b"{}"]))
+        raw: Any = SimpleNamespace(stream=lambda: iter([self.body]))
         headers: Any = {}
         return AWSResponse(request.url, status, headers, raw)
 
@@ -106,6 +106,37 @@ def test_a_request_is_what_botocore_makes_of_it(
     assert int(quick.sent[0].headers["Content-Length"]) == len(quick.sent[0].body)
 
 
+REFUSED = {"Code": "DuplicateItem", "Message": "no", "Item": {"PK": {"S": "é"}}}
+SENT = {"Id": "0", "MessageId": "m", "MD5OfMessageBody": "d"}
+FAILED = {"Id": "1", "Code": "c", "Message": "no", "SenderFault": True}
+REPLIES: list[tuple[str, str, dict[str, Any], bytes]] = [
+    (
+        "dynamodb",
+        "batch_execute_statement",
+        {"Statements": STATEMENTS},
+        json.dumps({"Responses": [{"TableName": "t"}, {}, {"Error": REFUSED}]}).encode(),
+    ),
+    (
+        "sqs",
+        "send_message_batch",
+        {"QueueUrl": URL, "Entries": []},
+        json.dumps({"Successful": [SENT], "Failed": [FAILED]}).encode(),
+    ),
+    ("sqs", "delete_message_batch", {"QueueUrl": URL, "Entries": []}, b""),
+    ("sqs", "send_message_batch", {"QueueUrl": URL, "Entries": []}, b"<html>"),
+]
+
+
+@pytest.mark.parametrize(("service", "operation", "request_", "body"), REPLIES)
+def test_a_reply_is_what_botocore_makes_of_it(
+    service: str, operation: str, request_: dict[str, Any], body: bytes
+) -> None:
+    plain = getattr(client(service, Answered(body=body)), operation)(**request_)
+    quick = getattr(written_at_once(client(service, Answered(body=body))), operation)(**request_)
+
+    assert quick == plain
+
+
 def test_a_retry_sends_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     answers = Answered(500, 200)
@@ -125,10 +156,11 @@ def test_half_of_a_surrogate_pair_is_left_to_botocore() -> None:
 
 
 def test_a_refused_call_raises_as_ever() -> None:
-    quick = written_at_once(client("dynamodb", Answered(400)))
+    body = b'{"__type": "com.amazonaws#ValidationException", "message": "no"}'
+    quick = written_at_once(client("dynamodb", Answered(400, body=body)))
 
-    with pytest.raises(ClientError):
-        quick.put_item(TableName="t", Item=ITEM)
+    with pytest.raises(ClientError, match=r"\(ValidationException\).*: no"):
+        quick.batch_execute_statement(Statements=STATEMENTS)
 
 
 @pytest.mark.parametrize("is_metered_first", [True, False])
