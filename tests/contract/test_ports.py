@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from sharpwave.infra.embedded import Backend
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.adapters.requests import written_at_once
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
@@ -93,9 +95,13 @@ def real(backend: Backend) -> Iterator[Ports]:
     """Tables of our own on the backend."""
     login = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     where = {"endpoint_url": backend.endpoint_url, "region_name": "us-east-1", **login}
-    session = boto3.session.Session()
-    dynamodb = session.client("dynamodb", **where)  # type: ignore[call-overload]
-    sqs = session.client("sqs", **where)  # type: ignore[call-overload]
+    session: Any = boto3.session.Session()
+    config = Config(parameter_validation=False)
+    # As workers have them.
+    dynamodb, sqs = (
+        written_at_once(session.client(service, config=config, **where))
+        for service in ("dynamodb", "sqs")
+    )
     prefix = f"c{uuid.uuid4().hex[:8]}"
     for table in tables.TABLES:
         dynamodb.create_table(**tables.create_request(table, prefix))

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.bench import budgets, pace, running
+from sharpwave.infra.bench.bed import Watch
 from sharpwave.infra.bench.figures import latency_figures, median_of_runs, quantile, ratio
 from sharpwave.infra.bench.pace import Pace
 from sharpwave.infra.bench.peers import Peer
 from sharpwave.infra.bench.rendering import BEGIN, END, to_markdown, write_into
 from sharpwave.infra.bench.results import OURS, Report, Row, summed
 from sharpwave.infra.bench.running import Wishes, run
+from sharpwave.infra.bench.stub_tables import Tables
 from sharpwave.infra.errors import Misused
+from sharpwave.workers.adapters.writes import statement
+from sharpwave.workers.ports import Change, Insert, Write
 
 
 def report(rows: Sequence[Row], **more: Any) -> Report:
@@ -70,6 +74,32 @@ def test_the_pace_is_what_boto3_costs_with_nothing_sent() -> None:
 
     assert row.runs == 3
     assert 10 < (row.figures["us_per_call"] or 0) < 100_000
+
+
+def test_a_watch_gives_rate_and_cost_of_the_middle() -> None:
+    watch = Watch(iter((0, 100)).__next__, spent=lambda: 1.0, every_s=0.0)
+
+    assert (watch.rate(100), watch.cost(100)) == (None, None)
+    assert watch.until(100, quiet_s=30.0) == 100
+    watch.seen = [(0.0, 0, 5.0), (10.0, 10, 6.0), (11.0, 50, 8.0), (12.0, 100, 99.0)]
+    assert (watch.rate(100), watch.cost(100)) == (40.0, 0.05)
+
+
+def test_the_stub_decides_statements_as_a_table_does() -> None:
+    table = Tables()
+    execute = table.actions["BatchExecuteStatement"]
+    row = Insert("agent_signals", {"PK": "p", "SK": "s", "status": "PENDING"})
+    change = Change(row.location, {"status": "DONE"}, equals={"status": "PENDING"})
+
+    writes: list[Write] = [change, row, row, change, change]
+    answers = [execute({"Statements": [statement(each, "")]})["Responses"] for each in writes]
+
+    codes = [answer.get("Error", {}).get("Code") for (answer,) in answers]
+    refused = "ConditionalCheckFailed"
+    assert codes == [refused, None, "DuplicateItem", None, refused]
+    keys = {"Keys": [{"PK": {"S": "p"}, "SK": {"S": "s"}}, {"PK": {"S": "p"}, "SK": {"S": "t"}}]}
+    found = table.actions["BatchGetItem"]({"RequestItems": {"agent_signals": keys}})["Responses"]
+    assert [item["status"] for item in found["agent_signals"]] == [{"S": "DONE"}]
 
 
 def test_what_was_not_measured_divides_into_nothing() -> None:

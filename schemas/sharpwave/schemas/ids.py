@@ -4,6 +4,7 @@ import os
 import re
 import time
 from base64 import b32encode
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated
 
@@ -100,6 +101,7 @@ def signal_id(*, epoch_ms: int | None = None) -> str:
     return f"sig_{ulid(epoch_ms=epoch_ms)}"
 
 
+@lru_cache(maxsize=4096)
 def signal_uid(pk: str, sk: str) -> str:
     """Derive a signal's identity from its primary key: 24 lower-case base32 characters.
 

@@ -75,7 +75,8 @@ class CallMeter:
                 context[_ASKED] = observing.ask_old_image(
                     model.name, params, sample=self._sample, names=self._names
                 )
-        context[_REQUEST] = params
+        # A copy, for whoever writes the request may use it up.
+        context[_REQUEST] = dict(params)
         context[_OPERATION] = f"{model.service_model.service_name}.{model.name}"
 
     def _settle(

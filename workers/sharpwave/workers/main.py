@@ -24,6 +24,7 @@ from sharpwave.workers import logs, ticks
 from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.adapters.archives import open_archive
 from sharpwave.workers.adapters.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.adapters.requests import written_at_once
 from sharpwave.workers.adapters.tables import TableLedger, TableReads
 from sharpwave.workers.adapters.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.archive import Archiving
@@ -80,11 +81,7 @@ def clients(meter: CallMeter | None = None) -> Clients:
 
     A local endpoint gets the emulators' credentials when none are set.
     """
-    session = boto3.session.Session(**_local_credentials())
-    made = (
-        session.client(name, config=_config())
-        for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
-    )
+    made = [_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
     return Clients(*(meter.watch(client) if meter else client for client in made))
 
 
@@ -322,7 +319,8 @@ def _write_progress(
 
 def _client(service: str) -> Any:
     session: Any = boto3.session.Session()
-    return session.client(service, config=_config(), **_local_credentials())
+    client = session.client(service, config=_config(), **_local_credentials())
+    return written_at_once(client) if service in ("dynamodb", "sqs") else client
 
 
 def _config() -> Config:
@@ -332,6 +330,8 @@ def _config() -> Config:
         connect_timeout=5,
         read_timeout=30,
         parameter_validation=False,
+        # Botocore would put it together anew for every request, twice.
+        user_agent=f"Boto3/{boto3.__version__} sharpwave",
     )
 
 

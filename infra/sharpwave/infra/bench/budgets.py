@@ -138,6 +138,16 @@ BUDGETS = (
         _ours("pipeline", "1 process", "signals_per_s"),
         _at_pace("pipeline", "1 process", "signals_per_s"),
     ),
+    *(
+        Budget(
+            "delivery",
+            f"worker's CPU ms for a signal with {targets}, over HTTP to a stub",
+            "lower",
+            0.4,
+            _ours("delivery", f"HTTP, {targets}", "worker_cpu_ms"),
+        )
+        for targets in ("1 target", "2 targets")
+    ),
     Budget(
         "scaling",
         "signals/s of two worker processes, times one, where cores are not the limit",

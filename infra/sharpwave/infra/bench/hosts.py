@@ -1,7 +1,8 @@
 """Worker and pump processes that differ from the real ones in one respect, chosen by variables.
 
 `BENCH_SINGLY` routes every record into a message of its own, `BENCH_BASE64` writes bodies as
-dramatiq-sqs reads them, `BENCH_LATENCY_S` makes every AWS call of a worker take longer by so much.
+dramatiq-sqs reads them, `BENCH_LATENCY_S` makes every AWS call of a worker take longer by so much,
+`BENCH_CORE` names the only core that it may use.
 """
 
 import os
@@ -15,11 +16,18 @@ from typing import Any
 
 import dramatiq
 
+from sharpwave.infra.bench.machine import pin
 from sharpwave.schemas import tables
 from sharpwave.workers import main
 from sharpwave.workers.actors import register
 from sharpwave.workers.outgoing import Outgoing, Route, StreamRecord
 from sharpwave.workers.settings import Settings
+
+
+def build_pinned() -> dramatiq.Broker:
+    """Build our worker on one core."""
+    pin()
+    return main.build()
 
 
 def build_slow() -> dramatiq.Broker:

@@ -134,13 +134,20 @@ def _times(at: int) -> dict[str, Any]:
     return {**moments, "schema_version": 1}
 
 
-def _record(number: int, new: dict[str, Any], old: dict[str, Any] | None = None) -> dict[str, Any]:
+def record(
+    number: int,
+    new: dict[str, Any],
+    old: dict[str, Any] | None = None,
+    *,
+    stored_at: int = _NOW + 60,
+) -> dict[str, Any]:
+    """Make the stream record of an item, new if there is no old one."""
     image = item_to_wire(new)
     change: dict[str, Any] = {
         "Keys": {"PK": image["PK"], "SK": image["SK"]},
         "NewImage": image,
         "SequenceNumber": str(10**20 + number),
-        "ApproximateCreationDateTime": datetime.fromtimestamp(_NOW + 60, UTC),
+        "ApproximateCreationDateTime": datetime.fromtimestamp(stored_at, UTC),
     }
     if old is not None:
         change["OldImage"] = item_to_wire(old)
@@ -149,17 +156,17 @@ def _record(number: int, new: dict[str, Any], old: dict[str, Any] | None = None)
 
 def _outcome(number: int) -> dict[str, Any]:
     old = _decision(number)
-    return _record(number, {**old, "outcome": {"success": True, "quality_score": 0.8}}, old)
+    return record(number, {**old, "outcome": {"success": True, "quality_score": 0.8}}, old)
 
 
 def _acknowledgement(number: int) -> dict[str, Any]:
     old = _row(number)
-    return _record(number, {**old, "status": "PROCESSED", "processed_at": _NOW + 1}, old)
+    return record(number, {**old, "status": "PROCESSED", "processed_at": _NOW + 1}, old)
 
 
 _KINDS: dict[str, tuple[str, Callable[[int], dict[str, Any]]]] = {
-    "signal": (tables.SIGNALS, lambda number: _record(number, _signal(number))),
-    "decision": (tables.DECISIONS, lambda number: _record(number, _decision(number))),
+    "signal": (tables.SIGNALS, lambda number: record(number, _signal(number))),
+    "decision": (tables.DECISIONS, lambda number: record(number, _decision(number))),
     "outcome": (tables.DECISIONS, _outcome),
     "acknowledgement": (tables.SIGNALS, _acknowledgement),
 }
