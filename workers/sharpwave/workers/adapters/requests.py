@@ -21,6 +21,8 @@ def written_at_once(client: Any) -> Any:
     backups have, are not written as these services want them. Binary attributes that a statement
     returns are base64 text, as in a stream that Lambda reads.
     """
+    if client.meta.service_model.resolved_protocol != "json":
+        return client  # a later botocore may speak another with these services
     client.meta.events.register_last("before-parameter-build", _write)
     client.meta.events.register_last("before-call", _put_in_place)
     for operation in _BATCHES:
