@@ -50,7 +50,12 @@ def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
 
 
 def test_a_rate_is_judged_as_measured_and_its_pace_decides_nothing() -> None:
-    row = Row(part="router", case="signal", who=OURS, figures={"records_per_s": 60_000.0})
+    rates = {"signal": 190_000.0, "outcome": 60_000.0}
+    rows = [
+        Row(part="router", case=case, who=OURS, figures={"records_per_s": rate})
+        for case, rate in rates.items()
+    ]
+    stock = Row(part="router", case="state", who="stock", figures={"records_per_s": 9.0})
     slow = Row(
         part="router",
         case=pace.CASE,
@@ -58,10 +63,11 @@ def test_a_rate_is_judged_as_measured_and_its_pace_decides_nothing() -> None:
         figures={"us_per_call": 2 * pace.BUDGETED_US},
     )
 
-    verdicts = budgets.judge([row, slow], ["router"])
+    verdicts = budgets.judge([*rows, stock, slow], ["router"])
 
     assert [(each.measured, each.met, each.at_pace) for each in verdicts] == [
-        (60_000.0, False, 120_000.0)
+        (60_000.0, False, 120_000.0),
+        (190_000.0, False, 380_000.0),
     ]
 
 
@@ -131,7 +137,7 @@ def test_a_budget_is_a_multiple_of_a_peer_in_the_same_case(
 def test_a_budget_without_its_figures_is_neither_met_nor_missed() -> None:
     verdicts = budgets.judge([], ["router"])
 
-    assert [(each.met, each.text) for each in verdicts] == [(None, "not measured")]
+    assert {(each.met, each.text) for each in verdicts} == {(None, "not measured")}
 
 
 def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(

@@ -44,7 +44,7 @@ class Backlog:
         named = [AGENTS[:targets]] * half + [AGENTS[2:][:targets]] * (signals - half)
         self.items = [signal(each, serial) for serial, each in enumerate(named)]
         route, moment = Router(), int(now())
-        records = [record(at, item, stored_at=moment) for at, item in enumerate(self.items)]
+        records = [record(at, None, item, stored_at=moment) for at, item in enumerate(self.items)]
         pages = [records[at : at + PAGE] for at in range(0, signals, PAGE)]
         messages = [message for page in pages for message in route(tables.SIGNALS, page)]
         self.bodies = [message.body for message in messages if message.queue == WORK]
