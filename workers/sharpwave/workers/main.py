@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
@@ -43,7 +46,7 @@ from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
-from sharpwave.workers.settings import Settings
+from sharpwave.workers.settings import Misconfigured, Settings
 from sharpwave.workers.signals.deliver import Delivery
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.notices import Notices
@@ -78,17 +81,18 @@ def clients(meter: Meter | None = None) -> Clients:
 
     A local endpoint gets the emulators' credentials when none are set.
     """
-    session = boto3.session.Session(**_local_credentials())
-    made = (
-        session.client(name, config=_config())
-        for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
-    )
+    made = [_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
     return Clients(*(meter.watch(client) if meter else client for client in made))
 
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    settings = Settings()
+    try:
+        settings = Settings.read()
+    except Misconfigured as error:
+        # Of what else is raised here, Dramatiq prints the trace and ends with 1.
+        print(f"sharpwave: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from error
     logs.set_up(settings.log)
     meter = Meter(prefix=settings.prefix)
     made = clients(meter)
@@ -146,6 +150,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     delivery = Delivery(
         reads=reads,
         writes=writes,
+        # Sooner than acknowledgements, which have to look twice at a mirror that is not begun.
+        marks=SharedWrites(writes, linger_s=settings.linger_s / 4, threads=settings.threads),
         inboxes=inboxes,
         queues=work,
         directory=agents,
@@ -310,7 +316,8 @@ def _write_progress(progress: Progress, settings: Settings, made: Clients, meter
 
 def _client(service: str) -> Any:
     session: Any = boto3.session.Session()
-    return session.client(service, config=_config(), **_local_credentials())
+    client = session.client(service, config=_config(), **_local_credentials())
+    return written_at_once(client) if service in ("dynamodb", "sqs") else client
 
 
 def _config() -> Config:
@@ -320,6 +327,8 @@ def _config() -> Config:
         connect_timeout=5,
         read_timeout=30,
         parameter_validation=False,
+        # Botocore would put it together anew for every request, twice.
+        user_agent=f"Boto3/{boto3.__version__} sharpwave",
     )
 
 

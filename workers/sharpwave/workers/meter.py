@@ -101,7 +101,9 @@ class Meter:
 
     def _remember(self, params: Request, model: Any, context: dict[str, Any], **_: Any) -> None:
         # The only event that shows the request as its caller wrote it.
-        context[_REQUEST] = f"{model.service_model.service_name}.{model.name}", params
+        # A copy, for whoever writes the request may use it up.
+        request = dict(params)
+        context[_REQUEST] = f"{model.service_model.service_name}.{model.name}", request
 
     def _settle(self, parsed: Request, context: Request, **_: Any) -> None:
         operation, request = context[_REQUEST]

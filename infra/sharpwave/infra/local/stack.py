@@ -298,7 +298,7 @@ def run_pump() -> int:
     from sharpwave.workers.meter import Meter
     from sharpwave.workers.settings import Settings
 
-    settings = Settings()
+    settings = Settings.read()
     logs.set_up(settings.log)
     meter = Meter(prefix=settings.prefix)
     made = clients(meter)
