@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TAKEN = "workers/aws/archive open_archive: raise ValueError"
-UNTAKEN = "workers/sqs/ack _attempt: except Exception"
+UNTAKEN = "workers/sqs/acknowledging _attempt: except Exception"
 TEST = """
 import pytest
 from tests.error_paths import ROOT, branches_taken, marked

@@ -10,9 +10,7 @@ import pytest
 from dramatiq.middleware import TimeLimit
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.pace import Pace
-from sharpwave.workers.sqs.slots import Crew, Slots
+from sharpwave.workers.sqs.holding import Crew, HeldSet, Prefetch, Received, Slots
 from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
@@ -22,8 +20,8 @@ Workers = Callable[..., dramatiq.Worker]
 SHORT: dict[str, Any] = {"visibility_timeout_s": 1, "hold_limit_s": 0.5}
 
 
-def held() -> Held:
-    return Held("h", "{}", 1, 0.0, 0.0, 0.0)
+def held() -> Received:
+    return Received("h", "{}", 1, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_what_fast_tasks_left_in_the_buffer_is_given_back_when_slow_ones_follow(
 
 def test_messages_given_back_do_not_pass_for_finished_ones() -> None:
     now = [0.0]
-    held_set, pace = HeldSet(), Pace(threads=2, visibility_s=60, clock=lambda: now[0])
+    held_set, pace = HeldSet(), Prefetch(threads=2, visibility_s=60, clock=lambda: now[0])
     slots = Slots(held_set, pace)
     waiting = [held() for _ in range(100)]
     slots.admit(waiting)
@@ -136,7 +134,7 @@ def crew_of(*held_by: int, threads: int = 8) -> tuple[Crew, list[Slots]]:
     """Make queues that share some threads, each with so many messages held."""
     crew, queues = Crew(threads), []
     for count in held_by:
-        slots = Slots(HeldSet(), Pace(threads=threads, visibility_s=60), crew)
+        slots = Slots(HeldSet(), Prefetch(threads=threads, visibility_s=60), crew)
         slots.admit([held() for _ in range(count)])
         queues.append(slots)
     return crew, queues
@@ -145,7 +143,7 @@ def crew_of(*held_by: int, threads: int = 8) -> tuple[Crew, list[Slots]]:
 def asked(slots: Slots, *, is_busy: bool = True) -> int:
     """Make a queue one that has messages, or not, and ask for what it may take."""
     slots._is_idle = not is_busy
-    return slots.take(threading.Event(), most=10, patience_s=0).count
+    return slots.take(threading.Event(), patience_s=0).count
 
 
 def test_queues_share_the_threads() -> None:
@@ -166,7 +164,7 @@ def test_a_queue_that_joins_is_not_held_up_by_a_poll_under_way() -> None:
     crew, [first] = crew_of(0)
     assert asked(first) == 8
 
-    second = Slots(HeldSet(), Pace(threads=8, visibility_s=60), crew)
+    second = Slots(HeldSet(), Prefetch(threads=8, visibility_s=60), crew)
 
     assert asked(second) == 8
 
@@ -215,9 +213,10 @@ def test_twelve_hours_are_never_exceeded(sqs: MemorySqs, broker_on: Brokers) -> 
     note: Any = lambda entry: timeouts.append(entry["VisibilityTimeout"])  # noqa: E731
     sqs.refuse("change_message_visibility_batch", note)
     broker = broker_on(visibility_timeout_s=600)
-    channel = broker._channel("work", threads=1)
+    broker.consume("work").close()
+    channel = broker._channels["work"]
     now = time.monotonic()
-    old = Held("h", "{}", 1, now - 43_200 + 100, 0.0, now + 100, began_at=now)
+    old = Received("h", "{}", 1, now - 43_200 + 100, 0.0, now + 100, began_at=now)
 
     channel._extend([old])
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpwave.workers.sqs import ClaimMissing, Poison, Unsendable
-from sharpwave.workers.sqs.body import Bodies
+from sharpwave.workers.sqs.bodies import Bodies
 
 JSON = st.recursive(
     st.none()

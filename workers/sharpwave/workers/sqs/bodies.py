@@ -14,16 +14,34 @@ import json
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from dramatiq import JSONEncoder, Message, get_encoder
 
-from sharpwave.workers.sqs.claims import ClaimStore
-from sharpwave.workers.sqs.errors import ClaimMissing, Poison, Unsendable
+from sharpwave.workers.sqs.errors import ClaimMissing, Poison, Unsendable, name_of
 
 _CLAIM = "sharpwave_claim"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+class ClaimStore(Protocol):
+    """Where bodies too large for SQS wait, for example an S3 bucket with a lifecycle rule.
+
+    Nothing deletes a body: a message may be delivered again at any time within
+    its retention, so let the store expire bodies after retention plus the
+    dead-letter queue's retention.
+    """
+
+    def put(self, body: str) -> str:
+        """Keep a body and return its reference, at most 1,024 characters."""
+
+    def get(self, reference: str) -> str:
+        """Return a body.
+
+        Raises:
+            ClaimMissing: there is none; any other error is taken as passing.
+        """
 
 
 class _Work(msgspec.Struct):
@@ -41,7 +59,6 @@ class _Claim(msgspec.Struct):
 
 _decode_work = msgspec.json.Decoder(_Work).decode
 _decode_claim = msgspec.json.Decoder(_Claim).decode
-_EVERYWHERE = "pass strings, numbers, booleans, lists and dicts"
 
 
 class Bodies:
@@ -65,26 +82,36 @@ class Bodies:
         self._claim_over_bytes = min(claim_over_bytes, max_bytes)
 
     def encode(self, message: Message[Any]) -> str:
-        """Return the ASCII body of a message.
+        """Return the body of a message: ASCII, so that its length is its size in bytes.
 
         Raises:
             Unsendable: an argument cannot be encoded, which is named, or the body is too large.
         """
-        encoder = get_encoder()
+        fields, encoder = message.asdict(), get_encoder()
         if type(encoder) is JSONEncoder:
-            body = _json(message)
+            try:
+                body = _ENCODER.encode(fields)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise Unsendable(
+                    f"{name_of(message)} is not JSON: {_trouble(fields) or error}; "
+                    "pass strings, numbers, booleans, lists and dicts"
+                ) from error
+            # Half of a surrogate pair has an escape, which nobody who reads JSON need accept.
+            if "\\ud" in body and (trouble := _trouble(fields)):
+                raise Unsendable(f"{name_of(message)} is not JSON: {trouble}")
         else:
             try:
-                body = b64encode(encoder.encode(message.asdict())).decode()
+                body = b64encode(encoder.encode(fields)).decode()
             except Exception as error:
+                kind = type(encoder).__name__
                 raise Unsendable(
-                    f"{_name(message)} cannot be encoded by {type(encoder).__name__}: {error}"
+                    f"{name_of(message)} cannot be encoded by {kind}: {error}"
                 ) from error
         if self._claims is not None and len(body) > self._claim_over_bytes:
             return _ENCODER.encode({_CLAIM: self._claims.put(body)})
         if len(body) > self._max_bytes:
             raise Unsendable(
-                f"{_name(message)} has a body of {len(body)} bytes, "
+                f"{name_of(message)} has a body of {len(body)} bytes, "
                 f"more than {self._max_bytes}; send a reference, or configure a ClaimStore"
             )
         return body
@@ -92,25 +119,30 @@ class Bodies:
     def decode(self, body: str, *, queue_name: str) -> Message[Any]:
         """Return the message in a body, as one of the queue it arrived on.
 
-        Dramatiq looks the consumer up by the message's queue name, so the name
-        in the body, which anyone may have written, is not used.
-
         Raises:
             Poison: no worker can ever run this body; says why.
             Exception: from the claim store, when it may answer later.
         """
         try:
             if _CLAIM in body[:24]:
-                body = self._claimed(body)
+                if self._claims is None:
+                    raise Poison("body is kept in a ClaimStore, and this worker has none")
+                body = self._claims.get(_decode_claim(body).sharpwave_claim)
             work = _read(body)
         except ClaimMissing as error:
             raise Poison(f"claimed body is gone: {error}") from error
         except (msgspec.MsgspecError, RecursionError) as error:
             raise Poison(f"body is not a work message: {error}") from error
-        if not _is_throws(work.options.get("throws")):
-            # JSON cannot carry exception classes, and Dramatiq gives what it finds to isinstance().
-            work.options.pop("throws", None)
+        if "throws" in work.options:
+            # Dramatiq gives what it finds to isinstance(), which raises for what JSON can carry.
+            throws = work.options["throws"]
+            kinds = throws if isinstance(throws, tuple) else (throws,)
+            if not all(
+                isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+            ):
+                del work.options["throws"]
         return Message(
+            # Dramatiq looks the consumer up by this, and anyone may have written the body's own.
             queue_name=queue_name,
             actor_name=work.actor_name,
             args=tuple(work.args),
@@ -119,53 +151,6 @@ class Bodies:
             message_id=work.message_id,
             message_timestamp=int(work.message_timestamp),
         )
-
-    def _claimed(self, text: str) -> str:
-        if self._claims is None:
-            raise Poison("body is kept in a ClaimStore, and this worker has none")
-        return self._claims.get(_decode_claim(text).sharpwave_claim)
-
-
-def _json(message: Message[Any]) -> str:
-    fields = message.asdict()
-    try:
-        body = _ENCODER.encode(fields)
-    except (TypeError, ValueError, RecursionError) as error:
-        trouble = _trouble(fields) or str(error)
-        raise Unsendable(f"{_name(message)} is not JSON: {trouble}; {_EVERYWHERE}") from error
-    # Half of a surrogate pair has an escape of its own, and nobody who reads JSON need accept it.
-    if "\\ud" in body and (trouble := _trouble(fields)):
-        raise Unsendable(f"{_name(message)} is not JSON: {trouble}")
-    return body
-
-
-def _trouble(fields: Mapping[str, Any]) -> str:
-    """Name the first value of a message that JSON cannot carry; empty if there is none."""
-    try:
-        return next(_troubles(fields, ""), "")
-    except RecursionError:
-        return "it is nested without end"
-
-
-def _troubles(value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, str):
-        if any("\ud800" <= char <= "\udfff" for char in value):
-            yield f"{path} holds half of a surrogate pair: {value!a}"
-    elif isinstance(value, Mapping):
-        for name, each in value.items():
-            inner = f"{path}[{name!a}]" if path else str(name)
-            if name is not None and not isinstance(name, str | int | float):
-                yield f"{path} has a key of type {type(name).__name__}"
-            yield from _troubles(name if isinstance(name, str | float) else "", f"key {inner}")
-            yield from _troubles(each, inner)
-    elif isinstance(value, list | tuple):
-        for number, each in enumerate(value):
-            yield from _troubles(each, f"{path}[{number}]")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            yield f"{path} is {value}"
-    elif value is not None and not isinstance(value, int):
-        yield f"{path} is of type {type(value).__name__}"
 
 
 def _read(body: str) -> _Work:
@@ -205,10 +190,30 @@ def _read(body: str) -> _Work:
             raise error from None
 
 
-def _is_throws(value: Any) -> bool:
-    kinds = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds)
+def _trouble(fields: Mapping[str, Any]) -> str:
+    """Name the first value of a message that JSON cannot carry; empty if there is none."""
+    try:
+        return next(_troubles(fields, ""), "")
+    except RecursionError:
+        return "it is nested without end"
 
 
-def _name(message: Message[Any]) -> str:
-    return f"{message.actor_name}({message.message_id})"
+def _troubles(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, str):
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            yield f"{path} holds half of a surrogate pair: {value!a}"
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            inner = f"{path}[{name!a}]" if path else str(name)
+            if name is not None and not isinstance(name, str | int | float):
+                yield f"{path} has a key of type {type(name).__name__}"
+            yield from _troubles(name if isinstance(name, str | float) else "", f"key {inner}")
+            yield from _troubles(each, inner)
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _troubles(each, f"{path}[{number}]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{path} is {value}"
+    elif value is not None and not isinstance(value, int):
+        yield f"{path} is of type {type(value).__name__}"

@@ -10,16 +10,14 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.pace import Pace
-from sharpwave.workers.sqs.slots import Slots
+from sharpwave.workers.sqs.holding import HeldSet, Prefetch, Received, Slots
 from tests.world.sqs import Latencies, MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 
 
 def held() -> Any:
-    return Held("h", "{}", 1, 0.0, 0.0, 0.0)
+    return Received("h", "{}", 1, 0.0, 0.0, 0.0)
 
 
 @pytest.fixture
@@ -230,7 +228,7 @@ def test_slow_tasks_are_left_to_other_workers(
 
 def test_the_store_covers_twice_what_is_under_way_and_one_batch() -> None:
     now = itertools.count(0.0, 0.02)
-    pace = Pace(threads=8, visibility_s=60, clock=lambda: next(now))
+    pace = Prefetch(threads=8, visibility_s=60, clock=lambda: next(now))
 
     for total in range(100, 20_001, 100):
         pace.finished(total)
@@ -241,7 +239,7 @@ def test_the_store_covers_twice_what_is_under_way_and_one_batch() -> None:
 
 def test_a_slow_rate_holds_one_second_of_work_beyond_the_threads() -> None:
     now = itertools.count(0.0, 1.0)
-    pace = Pace(threads=2, visibility_s=60, clock=lambda: next(now))
+    pace = Prefetch(threads=2, visibility_s=60, clock=lambda: next(now))
     assert pace.bound() == 2
 
     for total in range(4, 400, 4):
@@ -252,31 +250,31 @@ def test_a_slow_rate_holds_one_second_of_work_beyond_the_threads() -> None:
 
 def test_a_poller_waits_for_a_worthwhile_number_of_slots_but_not_for_long() -> None:
     held_set = HeldSet()
-    pace = Pace(threads=10, visibility_s=60)
+    pace = Prefetch(threads=10, visibility_s=60)
     slots = Slots(held_set, pace)
     slots.admit([held() for _ in range(8)])
     began = time.monotonic()
 
-    asked = slots.take(threading.Event(), most=10, patience_s=None)
+    asked = slots.take(threading.Event(), patience_s=None)
 
     assert asked.count == 2
     assert time.monotonic() - began >= 0.1
 
 
 def test_slots_are_not_promised_twice() -> None:
-    slots = Slots(HeldSet(), Pace(threads=10, visibility_s=60))
+    slots = Slots(HeldSet(), Prefetch(threads=10, visibility_s=60))
     stopping = threading.Event()
 
-    all_of_them = slots.take(stopping, most=10, patience_s=None)
+    all_of_them = slots.take(stopping, patience_s=None)
     assert all_of_them.count == 10
-    assert slots.take(stopping, most=10, patience_s=0).count == 0
+    assert slots.take(stopping, patience_s=0).count == 0
     slots.give_back(all_of_them, received=0)
-    assert slots.take(stopping, most=10, patience_s=0).count == 10
+    assert slots.take(stopping, patience_s=0).count == 10
 
 
 def test_deletes_that_lag_far_behind_hold_pollers_back() -> None:
     held_set = HeldSet()
-    slots = Slots(held_set, Pace(threads=10, visibility_s=60))
+    slots = Slots(held_set, Prefetch(threads=10, visibility_s=60))
     held_set.settling.update(held() for _ in range(1010))
 
-    assert slots.take(threading.Event(), most=10, patience_s=0).count == 0
+    assert slots.take(threading.Event(), patience_s=0).count == 0

@@ -409,7 +409,7 @@ def test_what_a_process_holds_is_begun_by_priority(
     eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sharpwave.workers.sqs.pace.Pace.bound", lambda self: 20)
+    monkeypatch.setattr("sharpwave.workers.sqs.holding.Prefetch.bound", lambda self: 20)
     broker, finish, ran = broker_on(), threading.Event(), list[str]()
 
     def act(name: str) -> None:

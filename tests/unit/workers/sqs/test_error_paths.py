@@ -12,28 +12,23 @@ import pytest
 from botocore.exceptions import ClientError
 from dramatiq.middleware import Middleware, SkipMessage
 
-from sharpwave.workers.sqs import QueueUnavailable, SQSBroker, Unsendable
-from sharpwave.workers.sqs.channel import Channel, ChannelOptions
-from sharpwave.workers.sqs.heartbeat import Heartbeat
-from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
-from sharpwave.workers.sqs.lifecycle import DieWithMaster
+from sharpwave.workers.sqs import DieWithMaster, QueueUnavailable, SQSBroker, Unsendable
+from sharpwave.workers.sqs.acknowledging import Channel, Lane
+from sharpwave.workers.sqs.holding import Crew, HeldSet, Lease, Received, Refusal
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.queues import Queues
-from sharpwave.workers.sqs.slots import Crew
 from tests.world.sqs import Latencies, MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
 
 
-def held(receives: int = 1) -> Held:
+def held(receives: int = 1) -> Received:
     now = time.monotonic()
-    return Held("no such handle", "{}", receives, now, now, now + 60)
+    return Received("no such handle", "{}", receives, now, now, now + 60)
 
 
 def channel_on(sqs: MemorySqs) -> Channel:
     queues = Queues(sqs)
-    options = ChannelOptions(lane=LaneOptions(linger_s=0.0, attempts=3))
     return Channel(
         sqs,
         queues,
@@ -41,7 +36,6 @@ def channel_on(sqs: MemorySqs) -> Channel:
         metrics=Metrics(),
         crew=Crew(1),
         recall=lambda waiting: (),
-        options=options,
     )
 
 
@@ -67,8 +61,8 @@ class Settling:
     """What a lane calls: notes what was done or given up; each step may raise first."""
 
     def __init__(self, **faults: list[Exception]) -> None:
-        self.done: list[Held] = []
-        self.given_up: list[tuple[Held, str]] = []
+        self.done: list[Received] = []
+        self.given_up: list[tuple[Received, str]] = []
         self.faults = faults
         self.refusals: list[bool] = []
 
@@ -78,19 +72,18 @@ class Settling:
             call=self._call,
             done=self._done,
             gave_up=self._gave_up,
-            retried=lambda count: None,
-            options=LaneOptions(linger_s=0.0, attempts=3),
+            metrics=Metrics(),
         )
 
-    def _call(self, batch: Sequence[Held]) -> Sequence[Refusal]:
+    def _call(self, batch: Sequence[Received]) -> Sequence[Refusal]:
         self._fail("call")
         return [Refusal(each, "Code", self.refusals.pop()) for each in batch if self.refusals]
 
-    def _done(self, batch: Sequence[Held]) -> None:
+    def _done(self, batch: Sequence[Received]) -> None:
         self._fail("done")
         self.done += batch
 
-    def _gave_up(self, message: Held, code: str) -> None:
+    def _gave_up(self, message: Received, code: str) -> None:
         self._fail("gave_up")
         self.given_up.append((message, code))
 
@@ -169,29 +162,29 @@ def test_a_consumer_without_its_first_poller_is_not_taken_for_one(
     assert broker.consume("work").pollers == 1
 
 
-def test_a_heartbeat_without_a_thread_gets_one_with_the_next_receive(
+def test_a_lease_without_a_thread_gets_one_with_the_next_receive(
     no_threads: Callable[[int], None], eventually: Eventually
 ) -> None:
     beats, kept = list[int](), HeldSet()
     kept.admit([held()])
 
-    def extend(batch: Sequence[Held]) -> Sequence[Refusal]:
+    def extend(batch: Sequence[Received]) -> Sequence[Refusal]:
         beats.append(len(batch))
         if len(beats) == 1:
             raise ValueError("broken")
         return ()
 
-    heartbeat = Heartbeat(
+    lease = Lease(
         kept, extend=extend, given_back=lambda _: None, visibility_s=0.2, metrics=Metrics()
     )
     no_threads(1)
     with pytest.raises(RuntimeError, match="start new thread"):
-        heartbeat.start("heartbeat")
+        lease.start("lease")
 
-    heartbeat.start("heartbeat")
+    lease.start("lease")
 
-    eventually(lambda: len(beats) >= 2, "it beats again after a beat that failed")
-    heartbeat.stop()
+    eventually(lambda: len(beats) >= 2, "it renews again after a try that failed")
+    lease.stop()
 
 
 def test_what_cannot_be_given_back_comes_back_by_itself_and_is_forgotten(

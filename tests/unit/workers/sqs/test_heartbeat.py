@@ -10,11 +10,8 @@ import pytest
 from dramatiq.middleware import TimeLimit
 
 from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.heartbeat import Heartbeat
-from sharpwave.workers.sqs.held import Held, HeldSet
-from sharpwave.workers.sqs.lane import Refusal
+from sharpwave.workers.sqs.holding import HeldSet, Lease, Prefetch, Received, Refusal
 from sharpwave.workers.sqs.metrics import Metrics
-from sharpwave.workers.sqs.pace import Pace
 from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
@@ -64,7 +61,7 @@ def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back
     sqs: MemorySqs, long_task: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds = [4]
-    monkeypatch.setattr(Pace, "bound", lambda self: bounds[0])
+    monkeypatch.setattr(Prefetch, "bound", lambda self: bounds[0])
     broker, starts, finish = long_task(waiting=3)
     eventually(lambda: broker.snapshot("work").in_flight == 4, "the others wait")
     bounds[0] = 1
@@ -97,7 +94,7 @@ def test_a_dead_workers_message_comes_back_within_the_visibility_timeout(
     sqs: MemorySqs, long_task: Any, eventually: Eventually
 ) -> None:
     broker, starts, _ = long_task(threads=2)
-    broker._channels["work"]._heartbeat.stop()
+    broker._channels["work"].lease.stop()
 
     eventually(lambda: len(starts) == 2, "another thread took it over")
     assert starts[1] - starts[0] < 1.5
@@ -108,19 +105,19 @@ def test_a_dead_workers_message_comes_back_within_the_visibility_timeout(
 
 def beat(held_set: Any, extend: Any, given_back: Any = None) -> Any:
     returned: list[Any] = []
-    Heartbeat(
+    Lease(
         held_set,
         extend=extend,
         given_back=given_back or returned.append,
         visibility_s=30,
         metrics=Metrics(),
-    ).beat()
+    ).renew()
     return returned
 
 
 def due(**fields: Any) -> Any:
     now = time.monotonic()
-    return Held("h", "{}", 1, now - 20, now - 1, now + 100, **fields)
+    return Received("h", "{}", 1, now - 20, now - 1, now + 100, **fields)
 
 
 def holding(*messages: Any) -> Any:

@@ -8,7 +8,7 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.pace import Pace
+from sharpwave.workers.sqs.holding import Prefetch
 from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
@@ -19,7 +19,7 @@ def busy(
     broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch, eventually: Eventually
 ) -> Iterator[Any]:
     """Start one thread on the first of many messages, with up to 19 waiting for it."""
-    monkeypatch.setattr(Pace, "bound", lambda self: 20)
+    monkeypatch.setattr(Prefetch, "bound", lambda self: 20)
     started: list[Any] = []
 
     def start(count: Any = 30) -> Any:

@@ -8,10 +8,10 @@ import dramatiq
 import pytest
 from dramatiq.middleware import TimeLimit
 
-from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs import lane as lane_module
-from sharpwave.workers.sqs.held import Held
-from sharpwave.workers.sqs.lane import Lane, LaneOptions, Refusal
+from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, acknowledging
+from sharpwave.workers.sqs.acknowledging import Lane
+from sharpwave.workers.sqs.holding import Received, Refusal
+from sharpwave.workers.sqs.metrics import Metrics
 from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
@@ -133,10 +133,11 @@ def test_retries_and_new_messages_share_batches_of_ten_at_most(
     eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("random.uniform", lambda least, most: 0.0)
+    monkeypatch.setattr(acknowledging, "_MOST_CALLS", 1)
     sizes: list[int] = []
-    done: set[Held] = set()
+    done: set[Received] = set()
 
-    def refuse_once(batch: Sequence[Held]) -> Sequence[Refusal]:
+    def refuse_once(batch: Sequence[Received]) -> Sequence[Refusal]:
         sizes.append(len(batch))
         return [Refusal(held, "InternalError", False) for held in batch if not held.attempts]
 
@@ -145,12 +146,11 @@ def test_retries_and_new_messages_share_batches_of_ten_at_most(
         call=refuse_once,
         done=done.update,
         gave_up=lambda held, code: pytest.fail(code),
-        retried=lambda count: None,
-        options=LaneOptions(most_calls=1),
+        metrics=Metrics(),
     )
 
     for _ in range(25):
-        lane.put(Held("h", "{}", 1, 0.0, 0.0, 0.0))
+        lane.put(Received("h", "{}", 1, 0.0, 0.0, 0.0))
 
     eventually(lambda: len(done) == 25, "all are settled at the second try")
     lane.close()
@@ -166,7 +166,7 @@ def test_a_delete_is_tried_for_as_long_as_its_handle_lives(
     code: str,
 ) -> None:
     # As many tries as ten minutes bring, in the time of a test.
-    monkeypatch.setattr(lane_module, "_LAST_RETRY_S", 0.01)
+    monkeypatch.setattr(acknowledging, "_LAST_RETRY_S", 0.01)
     sqs.fail("delete_message_batch", code=code, times=300)
 
     broker, ran = counted(sqs, 60)
@@ -180,7 +180,7 @@ def test_a_delete_is_tried_for_as_long_as_its_handle_lives(
 def test_a_delete_is_given_up_when_sqs_has_given_the_message_up(
     sqs: MemorySqs, counted: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sharpwave.workers.sqs.held.MOST_HIDDEN_S", 0.5)
+    monkeypatch.setattr("sharpwave.workers.sqs.holding.MOST_HIDDEN_S", 0.5)
     sqs.fail("delete_message_batch", code="ExpiredToken", times=1000)
 
     broker, _ = counted(sqs, 1)
