@@ -1,6 +1,6 @@
-"""Polling adapts to the load, holds what threads can use, and survives every error of SQS."""
+"""Polling adapts to the load and survives SQS; what cannot run does not hold up what can."""
 
-import itertools
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -9,15 +9,13 @@ from typing import Any
 import dramatiq
 import pytest
 
-from sharpwave.workers.sqs import SQSBroker
-from sharpwave.workers.sqs.holding import HeldSet, Prefetch, Received, Slots
+from sharpwave.workers.main import worth_retrying
+from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries
 from tests.world.sqs import Latencies, MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
-
-
-def held() -> Any:
-    return Received("h", "{}", 1, 0.0, 0.0, 0.0)
+Brokers = Callable[..., SQSBroker]
+Workers = Callable[..., dramatiq.Worker]
 
 
 @pytest.fixture
@@ -223,58 +221,228 @@ def test_slow_tasks_are_left_to_other_workers(
     finish.set()
 
 
-# The arithmetic of slots.
+# What no worker can run goes to the dead letters with the reason, and good work flows on.
 
 
-def test_the_store_covers_twice_what_is_under_way_and_one_batch() -> None:
-    now = itertools.count(0.0, 0.02)
-    pace = Prefetch(threads=8, visibility_s=60, clock=lambda: next(now))
+@pytest.fixture
+def good_work(broker_on: Callable[..., SQSBroker], work_on: Callable[..., dramatiq.Worker]) -> Any:
+    """Start a worker whose actor notes what it was given."""
 
-    for total in range(100, 20_001, 100):
-        pace.finished(total)
-        pace.received(0.010)
+    def start(**options: Any) -> Any:
+        broker = broker_on(**options)
+        ran: list[Any] = []
 
-    assert 110 <= pace.bound() <= 8 + 10 + 2 * 5000 * 0.010
+        @dramatiq.actor(broker=broker, queue_name="work")
+        def act(n: Any) -> None:
+            ran.append(n)
 
+        work_on(broker)
+        return broker, act, ran
 
-def test_a_slow_rate_holds_one_second_of_work_beyond_the_threads() -> None:
-    now = itertools.count(0.0, 1.0)
-    pace = Prefetch(threads=2, visibility_s=60, clock=lambda: next(now))
-    assert pace.bound() == 2
-
-    for total in range(4, 400, 4):
-        pace.finished(total)
-
-    assert pace.bound() in (5, 6)
+    return start
 
 
-def test_a_poller_waits_for_a_worthwhile_number_of_slots_but_not_for_long() -> None:
-    held_set = HeldSet()
-    pace = Prefetch(threads=10, visibility_s=60)
-    slots = Slots(held_set, pace)
-    slots.admit([held() for _ in range(8)])
-    began = time.monotonic()
-
-    asked = slots.take(threading.Event(), patience_s=None)
-
-    assert asked.count == 2
-    assert time.monotonic() - began >= 0.1
+def put(sqs: MemorySqs, body: Any, **fields: Any) -> None:
+    sqs.send_message(QueueUrl="memory://sqs/work", MessageBody=body, **fields)
 
 
-def test_slots_are_not_promised_twice() -> None:
-    slots = Slots(HeldSet(), Prefetch(threads=10, visibility_s=60))
-    stopping = threading.Event()
-
-    all_of_them = slots.take(stopping, patience_s=None)
-    assert all_of_them.count == 10
-    assert slots.take(stopping, patience_s=0).count == 0
-    slots.give_back(all_of_them, received=0)
-    assert slots.take(stopping, patience_s=0).count == 10
+def reasons(sqs: MemorySqs) -> Any:
+    return {s.attributes["dead_letter_reason"]["StringValue"] for s in sqs.messages("work_dlq")}
 
 
-def test_deletes_that_lag_far_behind_hold_pollers_back() -> None:
-    held_set = HeldSet()
-    slots = Slots(held_set, Prefetch(threads=10, visibility_s=60))
-    held_set.settling.update(held() for _ in range(1010))
+def test_poison_is_dead_with_its_body_and_good_messages_run(
+    sqs: MemorySqs, good_work: Any, eventually: Eventually
+) -> None:
+    _, act, ran = good_work()
 
-    assert slots.take(threading.Event(), patience_s=0).count == 0
+    for n in range(20):
+        put(sqs, f"not a message {n}")
+        act.send(n)
+
+    eventually(lambda: not sqs.messages("work"), "the queue is empty")
+    assert sorted(ran) == list(range(20))
+    assert {s.body for s in sqs.messages("work_dlq")} == {f"not a message {n}" for n in range(20)}
+    assert reasons(sqs) == {"body is neither JSON nor base64 of JSON"}
+
+
+def test_attributes_of_the_sender_survive_beside_the_reason(
+    sqs: MemorySqs, good_work: Any, eventually: Eventually
+) -> None:
+    good_work()
+    trace = {"DataType": "String", "StringValue": "00-abc-def-01"}
+
+    put(sqs, "junk", MessageAttributes={"traceparent": trace})
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    [stored] = sqs.messages("work_dlq")
+    assert stored.attributes["traceparent"] == trace
+
+
+def test_poison_is_not_deleted_before_its_copy_is_accepted(
+    sqs: MemorySqs, good_work: Any, eventually: Eventually
+) -> None:
+    sqs.fail("send_message_batch", code="ServiceUnavailable", times=3)
+    good_work()
+
+    put(sqs, "junk")
+
+    eventually(lambda: sqs.messages("work_dlq"), "the copy was accepted at last")
+    eventually(lambda: not sqs.messages("work"), "the original is deleted")
+    assert len(sqs.messages("work_dlq")) == 1
+
+
+def test_poison_without_a_dead_letter_queue_is_kept(
+    sqs: MemorySqs, good_work: Any, eventually: Eventually
+) -> None:
+    sqs.add_queue("lonely-work", dlq=False)
+    broker, _, _ = good_work(queue_prefix="lonely")
+
+    sqs.send_message(QueueUrl="memory://sqs/lonely-work", MessageBody="junk")
+
+    eventually(lambda: broker.snapshot("work").counts.given_back, "it was given back")
+    assert [s.body for s in sqs.messages("lonely-work")] == ["junk"]
+
+
+def test_a_message_a_middleware_rejects_is_dead(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    class Reject(dramatiq.Middleware):
+        def before_process_message(self, broker: Any, message: Any) -> None:
+            message.fail()
+
+    broker = broker_on(middleware=[Reject()])
+    act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda: None)
+
+    act.send()
+    work_on(broker)
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    assert reasons(sqs) == {"rejected by a middleware"}
+
+
+def test_a_claim_store_that_fails_delays_the_message_and_does_not_kill_it(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    class Flaky:
+        body = ""
+        gets = 0
+
+        def put(self, body: Any) -> Any:
+            self.body = body
+            return "ref"
+
+        def get(self, reference: Any) -> Any:
+            self.gets += 1
+            if self.gets == 1:
+                raise OSError("store is down")
+            return self.body
+
+    broker = broker_on(claims=Flaky(), claim_over_bytes=10)
+    ran: list[Any] = []
+    act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(ran.append)
+
+    act.send("x" * 100)
+    work_on(broker)
+
+    eventually(lambda: ran == ["x" * 100], "the message ran once the store answered")
+    assert not sqs.messages("work_dlq")
+
+
+# Workers of different versions share a queue: what one does not know is left to the others.
+
+
+NEW = json.dumps({"actor_name": "on_new_things", "message_id": "1", "args": [7]})
+
+
+@pytest.fixture
+def old_worker(broker_on: Brokers, work_on: Workers) -> Callable[..., SQSBroker]:
+    """Start a worker that has no actor of the name in `NEW`."""
+
+    def start(**retries: Any) -> SQSBroker:
+        broker = broker_on(middleware=[VisibilityRetries(**{"min_backoff": 0, **retries})])
+        dramatiq.actor(actor_name="on_things", broker=broker, queue_name="work")(lambda: None)
+        work_on(broker)
+        return broker
+
+    return start
+
+
+def test_a_message_for_an_unknown_actor_stays_in_its_queue(
+    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+) -> None:
+    broker = old_worker(min_backoff=60_000)
+
+    put(sqs, NEW)
+
+    eventually(lambda: broker.snapshot("work").counts.given_back, "it was given back")
+    assert [(s.body, s.receives) for s in sqs.messages("work")] == [(NEW, 1)]
+    assert not sqs.messages("work_dlq")
+    assert broker.snapshot("work").counts.poison == 0
+
+
+def test_a_newer_worker_takes_what_an_older_one_gave_back(
+    sqs: MemorySqs,
+    old_worker: Any,
+    broker_on: Brokers,
+    work_on: Workers,
+    eventually: Eventually,
+) -> None:
+    old = old_worker(max_retries=None)
+    put(sqs, NEW)
+    eventually(lambda: old.snapshot("work").counts.given_back, "the older one had it first")
+    newer, ran = broker_on(), list[int]()
+    dramatiq.actor(actor_name="on_new_things", broker=newer, queue_name="work")(ran.append)
+
+    work_on(newer)
+
+    eventually(lambda: ran == [7], "the newer one ran it")
+    assert not sqs.messages("work_dlq")
+
+
+def test_what_nobody_knows_ends_among_the_dead_letters_with_the_reason(
+    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+) -> None:
+    old_worker(max_retries=3)
+
+    put(sqs, NEW)
+
+    eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
+    [stored] = sqs.messages("work_dlq")
+    reason = stored.attributes["dead_letter_reason"]["StringValue"]
+    assert reason == (
+        "retries exceeded (4 receives): UnknownActor: no actor 'on_new_things' in this worker"
+    )
+    eventually(lambda: not sqs.messages("work"), "the original is deleted")
+
+
+def test_the_redrive_policy_has_the_last_word(
+    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+) -> None:
+    old_worker(max_retries=None)
+
+    put(sqs, NEW)
+
+    eventually(lambda: sqs.messages("work_dlq"), "SQS moved it")
+
+
+def test_options_of_an_unknown_message_that_nobody_can_read_only_delay_it(
+    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+) -> None:
+    broker = old_worker()
+
+    put(sqs, json.dumps({**json.loads(NEW), "options": {"min_backoff": "soon"}}))
+
+    eventually(lambda: broker.snapshot("work").counts.given_back, "it was given back")
+    assert not sqs.messages("work_dlq")
+
+
+def test_this_product_waits_for_a_newer_worker_as_long_as_for_the_world() -> None:
+    assert worth_retrying(17, UnknownActor("on_new_things"))
+    assert not worth_retrying(18, UnknownActor("on_new_things"))
+    assert not worth_retrying(4, ValueError())

@@ -347,6 +347,7 @@ class Channel:
         return refusals
 
     def _delete_lost(self, received: Received, code: str) -> None:
+        # It comes again although it is done: here actors must be idempotent.
         self.held.forget([received])
         self.metrics.add(deletes_lost=1)
         log.warning("delete lost", extra={"sqs_id": received.sqs_id, "code": code})
@@ -419,7 +420,7 @@ def _copy_of(received: Received, queue: Queue, dead_letters: Queue) -> Mapping[s
     """Return the entry that sends a message to the dead letters as it came, with the reason."""
 
     def text(value: str) -> Mapping[str, str]:
-        # SQS refuses the whole message for a character that XML does not know.
+        # SQS refuses a message for one control character.
         legal = "".join(c if c.isprintable() and c <= "\uffef" else " " for c in value)
         cut = legal.encode()[:_REASON_BYTES].decode(errors="ignore")
         return {"DataType": "String", "StringValue": cut or "unknown"}

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 _CLOSE_S = 5.0
 _JOIN_INTERVAL_S = 0.05
 _EMPTY_LOOKS = 3
-# Sixteen calls of each lane of a busy queue, and those of threads that send.
+# For acknowledgements, up to sixteen calls a lane, and for threads that send.
 _CONNECTIONS_BESIDE_POLLERS = 40
 
 
@@ -286,7 +286,7 @@ class SQSBroker(Broker):
         for 30 s): its default of ten minutes ends in SIGKILL, and then the running
         messages come back only when their visibility runs out.
         """
-        # Consumers first: what they still put into the work queue would be missed below.
+        # Consumers first, as they fill the work queue.
         for consumer in list(self._consumers.values()):
             consumer.drain()
         for item in iter_queue(worker.work_queue):  # type: ignore[no-untyped-call]

@@ -162,7 +162,7 @@ class Lease:
         self._stopping.set()
 
     def _run(self) -> None:
-        # Eight looks a timeout: due at half of it, a message has three eighths left for retries.
+        # Eight looks a timeout: a message that is due at half of it has three eighths in hand.
         tick_s = min(5.0, max(0.02, self._visibility_s / 8))
         while not self._stopping.wait(tick_s):
             try:

@@ -184,7 +184,7 @@ class VisibilityRetries(Middleware):
         message.options["traceback"] = traceback.format_exc(limit=30)
         message.options["requeue_timestamp"] = int(time.time() * 1000)
         if isinstance(verdict, DeadLetter):
-            # Before anybody is told: with it Results and groups take the message for failed.
+            # To Dramatiq only this is a failure: the message is rejected, not acknowledged.
             message.fail()
             message.verdict = (
                 self._exhausted(broker, message, verdict) if verdict.is_exhausted else verdict
@@ -209,8 +209,8 @@ class VisibilityRetries(Middleware):
         try:
             return self._judge(broker, message, exception)
         except Exception as error:
-            # Options that cannot be read, or a predicate that raises. Raised further, it would
-            # end as an acknowledgement, so the message is kept, but not for ever.
+            # Options that cannot be read, or a predicate that raises: nobody said that the message
+            # is dead, so it is kept, but not for ever.
             log.error("not judged", extra={"message_id": message.message_id, "error": _text(error)})
             if message.retries >= (self._defaults["max_retries"] or _MAX_RETRIES):
                 return DeadLetter(f"its options cannot be used: {_text(exception)}")

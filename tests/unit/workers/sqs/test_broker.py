@@ -1,6 +1,7 @@
-"""A middleware that fails after an actor does not lose the message."""
+"""The broker between Dramatiq and its queues: settings, middleware, shutdown."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dramatiq
@@ -8,9 +9,36 @@ import pytest
 from dramatiq.middleware import SkipMessage
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
+from sharpwave.workers.sqs.holding import Prefetch
 from tests.world.sqs import MemorySqs
 
 Eventually = Callable[[Callable[[], Any], str], None]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bounds"),
+    [
+        ("visibility_timeout_s", 0, "between 1 and 43200"),
+        ("visibility_timeout_s", 43_201, "between 1 and 43200"),
+        ("hold_limit_s", -1, "0 or more"),
+        ("max_pollers", 0, "1 or more"),
+        ("max_body_bytes", 0, "1 or more"),
+        ("max_batch_bytes", 0, "1 or more"),
+        ("claim_over_bytes", -1, "0 or more"),
+    ],
+)
+def test_a_broker_refuses_nonsense(sqs: MemorySqs, name: str, value: Any, bounds: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be {bounds}"):
+        SQSBroker(client=sqs, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff"])
+def test_retries_refuse_nonsense(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1; it must be 0 or more"):
+        VisibilityRetries(**{name: -1})  # type: ignore[arg-type]
+
+
+# A middleware that fails after an actor does not lose the message.
 
 
 @pytest.fixture
@@ -208,3 +236,170 @@ def test_what_its_actor_raised_counts_and_not_the_hook_that_failed_with_it(
 
     eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
     assert reason(sqs) == "never retried: ValueError: bad"
+
+
+# A worker told to stop takes nothing more, gives back what waits, and settles the rest.
+
+
+@pytest.fixture
+def busy(
+    broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> Iterator[Any]:
+    """Start one thread on the first of many messages, with up to 19 waiting for it."""
+    monkeypatch.setattr(Prefetch, "bound", lambda self: 20)
+    started: list[Any] = []
+
+    def start(count: Any = 30) -> Any:
+        broker = broker_on()
+        began, finish, ran = threading.Event(), threading.Event(), []
+
+        @dramatiq.actor(broker=broker, queue_name="work")
+        def act(n: Any) -> None:
+            ran.append(n)
+            began.set()
+            finish.wait(20)
+
+        broker.enqueue_many([act.message(n) for n in range(count)])
+        worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
+        worker.start()
+        began.wait(5)
+        held = min(20, count)
+        eventually(lambda: broker.snapshot("work").in_flight == held, "the others wait")
+        stopper = threading.Thread(target=worker.stop)
+        started.append((stopper, finish))
+        return broker, worker, stopper, finish, ran
+
+    yield start
+    for stopper, finish in started:
+        finish.set()
+        if not stopper.ident:
+            stopper.start()
+        stopper.join(10)
+
+
+def ready(sqs: MemorySqs) -> Any:
+    return [stored for stored in sqs.messages("work") if stored.is_ready]
+
+
+def test_waiting_messages_are_visible_before_the_running_one_ends(
+    sqs: MemorySqs, busy: Any, eventually: Eventually
+) -> None:
+    _, worker, stopper, finish, ran = busy()
+
+    stopper.start()
+
+    eventually(lambda: len(ready(sqs)) == 29, "all but the running message are visible")
+    finish.set()
+    stopper.join(10)
+    assert worker.work_queue.unfinished_tasks == 0
+    assert len(ran) == 1
+    assert len(sqs.messages("work")) == 29
+
+
+def test_nothing_is_received_after_the_stop(
+    sqs: MemorySqs, busy: Any, eventually: Eventually
+) -> None:
+    broker, _, stopper, finish, _ = busy()
+    stopper.start()
+    eventually(lambda: len(ready(sqs)) == 29, "waiting messages are visible")
+
+    received = broker.snapshot("work").counts.received
+    finish.set()
+    stopper.join(10)
+
+    assert broker.snapshot("work").counts.received == received
+
+
+def test_messages_that_cannot_be_given_back_at_first_are_tried_again(
+    sqs: MemorySqs, busy: Any, eventually: Eventually
+) -> None:
+    tries = set()
+
+    def refuse_once(entry: Any) -> Any:
+        is_first = entry["ReceiptHandle"] not in tries
+        tries.add(entry["ReceiptHandle"])
+        return ("InternalError", False) if is_first and entry["VisibilityTimeout"] == 0 else None
+
+    _, _, stopper, finish, _ = busy()
+    sqs.refuse("change_message_visibility_batch", refuse_once)
+
+    stopper.start()
+
+    eventually(lambda: len(ready(sqs)) == 29, "all but the running message are visible")
+    finish.set()
+
+
+def test_acknowledgements_are_flushed_before_the_worker_ends(sqs: MemorySqs, busy: Any) -> None:
+    _, _, stopper, finish, _ = busy(count=1)
+
+    finish.set()
+    stopper.start()
+    stopper.join(10)
+
+    assert not sqs.messages("work")
+
+
+def test_a_task_cut_off_by_the_timeout_is_given_back_at_close(sqs: MemorySqs, busy: Any) -> None:
+    broker, worker, _, _, _ = busy(count=1)
+
+    worker.stop(timeout=50)
+    broker.close()
+
+    assert [stored.is_ready for stored in sqs.messages("work")] == [True]
+
+
+def test_closing_does_not_wait_for_the_long_poll(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    broker = broker_on()
+    broker.declare_queue("work")
+    worker = work_on(broker)
+    eventually(lambda: sqs.calls["receive_message"], "the long poll is under way")
+
+    def stop() -> None:
+        worker.stop()
+        broker.close()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    stopper.join(3)
+
+    assert not stopper.is_alive()
+
+
+def test_what_an_abandoned_long_poll_brings_is_visible_again(
+    sqs: MemorySqs,
+    broker_on: Callable[..., SQSBroker],
+    work_on: Callable[..., dramatiq.Worker],
+    eventually: Eventually,
+) -> None:
+    broker = broker_on()
+    act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda: None)
+    worker = work_on(broker)
+    eventually(lambda: sqs.calls["receive_message"], "the long poll is under way")
+    worker.stop()
+    broker.close()
+
+    act.send()
+
+    eventually(lambda: [s.receives for s in ready(sqs)] == [1], "it was received and given back")
+
+
+def test_a_paused_worker_keeps_what_it_holds_and_goes_on_after(
+    sqs: MemorySqs, busy: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.01)
+    broker, worker, _, finish, ran = busy(count=3)
+    pauser = threading.Thread(target=worker.pause)
+    pauser.start()
+
+    finish.set()
+    pauser.join(10)
+    worker.resume()
+
+    eventually(lambda: not sqs.messages("work"), "every message ran after the pause")
+    assert sorted(set(ran)) == [0, 1, 2]
+    assert not broker.snapshot("work").in_flight
