@@ -19,15 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from sharpwave.schemas.queues import is_final
-from sharpwave.workers.sqs.holding import (
-    Crew,
-    HeldSet,
-    Lease,
-    Prefetch,
-    Received,
-    Refusal,
-    Slots,
-)
+from sharpwave.workers.sqs.holding import Crew, HeldSet, Lease, Prefetch, Received, Refusal, Slots
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
 from sharpwave.workers.sqs.queues import BATCH, Queue, Queues, SqsClient, code_of, portions
 from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s

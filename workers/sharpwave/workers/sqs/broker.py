@@ -16,13 +16,7 @@ from typing import Any
 from dramatiq import Broker, Message, Worker
 from dramatiq.common import iter_queue
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import (
-    Middleware,
-    MiddlewareError,
-    Retries,
-    TimeLimit,
-    default_middleware,
-)
+from dramatiq.middleware import Middleware, MiddlewareError, Retries, TimeLimit, default_middleware
 
 from sharpwave.workers.sqs.acknowledging import Channel
 from sharpwave.workers.sqs.bodies import Bodies, ClaimStore

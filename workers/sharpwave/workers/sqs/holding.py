@@ -219,11 +219,7 @@ class Prefetch:
     """
 
     def __init__(
-        self,
-        *,
-        threads: int,
-        visibility_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, threads: int, visibility_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.threads = threads
         self._ahead_s = min(_AHEAD_S, visibility_s / 2)

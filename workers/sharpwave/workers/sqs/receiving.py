@@ -178,8 +178,7 @@ class SqsConsumer(Consumer):
                 errors += 1
                 metrics.add(receive_errors=1)
                 log.warning(
-                    "receive failed",
-                    extra={"queue": self._channel.queue.name, "error": str(error)},
+                    "receive failed", extra={"queue": self._channel.queue.name, "error": str(error)}
                 )
             finally:
                 slots.give_back(reserved, received=received)
