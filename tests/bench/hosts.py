@@ -43,7 +43,7 @@ def build_slow() -> dramatiq.Broker:
 def build_dramatiq_sqs() -> dramatiq.Broker:
     """Build a worker of our handlers on the broker of dramatiq-sqs."""
     sys.path.append(os.environ["BENCH_PACKAGES"])
-    settings, made = Settings(), main.clients()
+    settings, made = Settings.read(), main.clients()
     broker: Any = import_module("dramatiq_sqs").SQSBroker()
     name = tables.physical("deliver", settings.prefix)
     broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)

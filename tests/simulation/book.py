@@ -120,7 +120,7 @@ class Book:
         signals: the valid ones, as first written.
         arrivals: whatever reached an agent's queue.
         acknowledged: the ends that agents set on their rows by the rules.
-        dropped: rows that their agents deleted.
+        dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
         memories: the valid ones, as last written.
@@ -138,7 +138,7 @@ class Book:
     signals: dict[Key, Sent] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
-    dropped: set[Key] = field(default_factory=set)
+    dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
     memories: dict[Key, Item] = field(default_factory=dict)
@@ -161,3 +161,11 @@ class Book:
         """Give what an agent's registration says now."""
         held = self.agents.get(agent)
         return held[-1].manners if held else None
+
+    def was_absent(self, agent: str, since: Moment) -> bool:
+        """Say whether an agent was not registered at some moment from `since` on."""
+        standings = self.agents.get(agent, [])
+        before = [each for each in standings if each.since.order < since.order]
+        if not before or before[-1].manners is None:
+            return True
+        return any(each.manners is None for each in standings if each.since.order > since.order)

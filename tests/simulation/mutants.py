@@ -21,7 +21,7 @@ from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import catalogue, learn, publish, slots, statistics
 from sharpwave.workers.patterns import writers as writing
 from sharpwave.workers.ports import Delete, Location, TryAgain
-from sharpwave.workers.signals import deliver, expiry, mirror, quota
+from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals import refused as refusing
 from sharpwave.workers.signals.directory import RegisteredAgents
 from tests.simulation.histories import run
@@ -292,6 +292,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "deleted-stays-gone": Mutant(
+        7,
+        "a row that its agent deletes while it is open is not put back",
+        _changed(acknowledge, "_put_back", lambda *_: {}),
+        ("rows",),
     ),
     "digits-name-agents": Mutant(
         7,

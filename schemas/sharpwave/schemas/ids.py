@@ -13,8 +13,11 @@ AGENT_ID = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 TYPE_NAME = r"^[A-Z][A-Z0-9_]{0,62}$"
 RECORD_ID = r"^[A-Za-z0-9_-]{1,64}$"
 NAME_PREFIX = r"^[a-z0-9-]{0,20}$"
+ARCHIVE_URL = r"^(file:(//[^/]*)?/|s3://[^/])"
 #: What the patterns say, for people.
 IN_WORDS = {
+    NAME_PREFIX: "at most 20 of a-z, 0-9 and '-'",
+    ARCHIVE_URL: "file:///folder or s3://bucket/prefix",
     AGENT_ID: "1 to 40 of a-z, 0-9 and '-', not at either end",
     TYPE_NAME: "1 to 63 of A-Z, 0-9 and '_', starting with a letter",
     RECORD_ID: "1 to 64 of A-Z, a-z, 0-9, '_' and '-'",

@@ -82,7 +82,8 @@ def number_text(value: int | float | Decimal) -> str:
     if len("".join(map(str, exact.as_tuple().digits)).strip("0")) > MAX_DIGITS:
         raise UnstorableValue(f"{value} has more than {MAX_DIGITS} significant digits; round it")
     if exact and not _MIN_EXPONENT <= exact.adjusted() <= _MAX_EXPONENT:
-        raise UnstorableValue(f"{value} is outside 1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}")
+        within = f"1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}"
+        raise UnstorableValue(f"{value} is outside {within}; give one within, or leave it out")
     return str(value) if isinstance(value, int) else str(exact)
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
-from sharpwave.workers.settings import Settings
+from sharpwave.workers.settings import Misconfigured, Settings
 from sharpwave.workers.signals.deliver import Delivery
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.notices import Notices
@@ -89,7 +90,12 @@ def clients(meter: CallMeter | None = None) -> Clients:
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    settings = Settings()
+    try:
+        settings = Settings.read()
+    except Misconfigured as error:
+        # Of what else is raised here, Dramatiq prints the trace and ends with 1.
+        print(f"sharpwave: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from error
     logs.set_up(settings.log)
     meter = CallMeter(prefix=settings.prefix)
     made = clients(meter)

@@ -34,8 +34,8 @@ def add(commands: "Subparsers") -> None:
         "--data",
         action="store_true",
         help="delete all items of its own, its signals too, in all five tables, which are read"
-        " whole; what rows, memories and audiences of others hold of it stays, and so does the"
-        " archive",
+        " whole; what rows, memories and audiences of others hold of it stays, so do its counts"
+        " that patterns of a domain are held against, and so does the archive",
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from math import inf
 from typing import TYPE_CHECKING
 
 from sharpwave.infra.cli.command import Arguments
@@ -19,7 +20,7 @@ def deployment(args: Arguments) -> "Deployment":
 
 
 def number(name: str, default: float) -> float:
-    """Read a number from the environment.
+    """Read a number of seconds from the environment; `Settings` needs more than is installed here.
 
     Raises:
         Misused: the variable holds something else.
@@ -28,9 +29,12 @@ def number(name: str, default: float) -> float:
 
     text = os.environ.get(name)
     try:
-        return default if text is None else float(text)
-    except ValueError as error:
-        raise Misused(f"{name}={text!r} is no number") from error
+        found = default if text is None else float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < inf:
+        raise Misused(f"{name}: {text!r} is no number of seconds, 0 or more; mend or unset it")
+    return found
 
 
 def confirm(args: Arguments, question: str) -> None:

@@ -62,7 +62,10 @@ def _up(args: Arguments) -> Answer:
     need("local")
     from sharpwave.infra.local.stack import Stack, StackOptions, set_aside
     from sharpwave.infra.local.upkeep import Upkeep, tell, until_signalled
+    from sharpwave.workers.settings import Settings
 
+    # Pump and workers would start in vain again and again.
+    Settings.read()
     folder = Path(args.folder or ".sharpwave")
     if not args.state and args.backend != "external":
         set_aside(folder / "archive")
@@ -141,12 +144,14 @@ def _run(args: Arguments) -> Answer:
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.local.stack import worker_argv
     from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+    from sharpwave.workers.settings import Settings
 
     if args.queue not in WORK_QUEUE_NAMES:
         raise Misused(f"{args.queue!r} is no work queue; there are: {', '.join(WORK_QUEUE_NAMES)}")
     _pass_on(args)
     deployment(args).check()
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
+    Settings.read()
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
     os.execv(argv[0], argv)
 
@@ -239,4 +244,4 @@ def _figures(subject: str, report: "Report") -> tuple[object, ...]:
 def _archive(args: Arguments) -> str:
     from sharpwave.workers.settings import Settings
 
-    return args.archive or Settings().archive
+    return args.archive or Settings.read().archive

@@ -11,7 +11,7 @@ from sharpwave.workers.settings import Settings
 
 def run_pump() -> int:
     """Carry stream records to the queues until SIGINT or SIGTERM; then finish the page in hand."""
-    settings = Settings()
+    settings = Settings.read()
     logs.set_up(settings.log)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Misused
 from sharpwave.infra.operate.items import Items
 from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.reconciling import scan
@@ -47,7 +48,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
     """
     began = time.monotonic()
     archive = archive_at(deployment, archive_url)
-    known, event_ahead = known_patterns(deployment), Settings().event_ahead
+    known, event_ahead = known_patterns(deployment), Settings.read().event_ahead
     pause = _POLL_S
     with Recount(known.versions) as recount:
         for item in map(item_from_wire, scan(deployment, DECISIONS)):
@@ -88,9 +89,16 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
 
 
 def archive_at(deployment: Deployment, archive_url: str) -> FolderArchive | S3Archive:
-    """Open the archive of a deployment."""
+    """Open the archive of a deployment.
+
+    Raises:
+        Misused: the URL names none.
+    """
     s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
-    return open_archive(archive_url, s3=s3)
+    try:
+        return open_archive(archive_url, s3=s3)
+    except ValueError as error:
+        raise Misused(str(error)) from error
 
 
 def known_patterns(deployment: Deployment) -> Known:
