@@ -21,7 +21,7 @@ from sharpwave.schemas.keys import Key
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.patterns.slots import Bucket, Slots
+from sharpwave.workers.patterns.ledger import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
     Delete,

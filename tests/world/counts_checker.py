@@ -8,9 +8,9 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, boundaries
-from sharpwave.workers.patterns.counts import Counts, fold, total
+from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.patterns.learn import contributions
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.ledger import fold
 from sharpwave.workers.work.envelope import image_of
 from tests.world.book import Book
 from tests.world.world import World

@@ -327,6 +327,30 @@ def ledger_total(subject: str) -> Key:
     return Key(ledger_pk(subject), "T")
 
 
+def ledger_heads_span(subject: str, day: str = "") -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of the counts of a ledger's slots, or a day's."""
+    return ledger_pk(subject), f"H#{day}", f"H#{day}~"
+
+
+def ledger_days_span(subject: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of a ledger's counts by day."""
+    return ledger_pk(subject), "D#", "D#~"
+
+
+def ledger_subject(pk: str) -> str | None:
+    """Give the subject of the ledger that a partition is, or None if it is no ledger's."""
+    return pk.removeprefix("ledger#") if pk.startswith("ledger#") else None
+
+
+def split_ledger_sk(sk: str) -> tuple[str, str]:
+    """Give what a ledger's sort key is of and its day, "" for a total.
+
+    `L` is a slot's set, `H` the counts of a slot, `D` those of a day and `T` those of all days.
+    """
+    kind, _, rest = sk.partition("#")
+    return kind, rest.partition("#")[0]
+
+
 def changed(subject: str, day: str) -> Key:
     """Give the key of the mark that a ledger's day changed since it was last published."""
     return Key(f"changed#{_shard_of(subject, CHANGED_SHARDS)}", f"{subject}|{day}")

@@ -24,8 +24,7 @@ from sharpwave.schemas.numbers import Wire, parse_json, plain_json
 from sharpwave.schemas.ownership import RESERVED
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.actors import handlers, register
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.ports import TryAgain
 from tests.world import World

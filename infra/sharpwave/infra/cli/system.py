@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sharpwave.infra.cli.command import Parser, Subparsers
     from sharpwave.infra.local import Backend
     from sharpwave.infra.local.stack import Stack
-    from sharpwave.workers.patterns.statistics import Report
+    from sharpwave.workers.patterns.statistics import Figures
 
 
 def add(commands: "Subparsers") -> None:
@@ -234,11 +234,11 @@ def _replay(args: Arguments) -> Answer:
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
 
 
-def _figures(subject: str, report: "Report") -> tuple[object, ...]:
-    low, high = report.interval
-    rate = "" if report.rate is None else f"{report.rate:.3f}"
+def _figures(subject: str, found: "Figures") -> tuple[object, ...]:
+    low, high = found.interval
+    rate = "" if found.rate is None else f"{found.rate:.3f}"
     bounds = f"{low:.3f}", f"{high:.3f}"
-    return subject, report.n, rate, *bounds, f"{report.confidence:.3f}", report.as_of
+    return subject, found.n, rate, *bounds, f"{found.confidence:.3f}", found.as_of
 
 
 def _archive(args: Arguments) -> str:

@@ -17,8 +17,7 @@ from sharpwave.workers.metering.sizes import (
     read_units,
     write_units,
 )
-from sharpwave.workers.patterns.elements import ELEMENT_BYTES
-from sharpwave.workers.patterns.slots import CLOSE_AT
+from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
 from sharpwave.workers.router.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000

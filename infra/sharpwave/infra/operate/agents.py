@@ -308,7 +308,7 @@ def _stays(key: keys.Key, agent_id: str, kept: Mapping[str, str]) -> bool:
     if key.pk in keys.changed_pks():
         return keys.split_changed(key.sk)[0] in kept
     is_listed = any(key == keys.writer(each, agent_id) for each in kept.values())
-    return is_listed or key.pk.removeprefix(keys.ledger_pk("")) in kept
+    return is_listed or keys.ledger_subject(key.pk) in kept
 
 
 def _key(item: Item) -> keys.Key:

@@ -8,8 +8,8 @@ from sharpwave.infra.cli.output import plural
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import DLQ_SUFFIX
 from sharpwave.schemas.tables import DECISIONS
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.recount import Damage, Days
+from sharpwave.workers.patterns.counts import Counts, Days, total
+from sharpwave.workers.patterns.recount import Damage
 
 Ledgers = Mapping[str, Days]
 

@@ -23,9 +23,9 @@ from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
-from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.counts import Counts, Days, total
 from sharpwave.workers.patterns.publish import attributes
-from sharpwave.workers.patterns.recount import Days, Recount, figures
+from sharpwave.workers.patterns.recount import Recount, figures
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
 
@@ -140,9 +140,8 @@ def stored_ledgers(deployment: Deployment) -> Stored:
     stored = Stored()
     for page in Items(deployment).pages("scan", PIPELINE, request):
         for row in map(item_from_wire, page["Items"]):
-            subject, counts = row["PK"].removeprefix(keys.ledger_pk("")), Counts.from_row(row["c"])
-            kind, _, rest = row["SK"].partition("#")
-            day = rest.partition("#")[0]
+            subject = keys.ledger_subject(row["PK"]) or ""
+            (kind, day), counts = keys.split_ledger_sk(row["SK"]), Counts.from_row(row["c"])
             if kind == "H":
                 days = stored.counts.setdefault(subject, {})
                 days[day] = days.get(day, Counts()) + counts

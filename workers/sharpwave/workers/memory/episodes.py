@@ -28,8 +28,7 @@ from sharpwave.schemas.times import (
 )
 from sharpwave.workers.memory.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
-from sharpwave.workers.patterns.counts import Counts
-from sharpwave.workers.patterns.publish import base_day
+from sharpwave.workers.patterns.counts import Counts, base_day
 from sharpwave.workers.ports import Insert, Item, Location, Reads, TryAgain, Update, Write, Writes
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.signals.refused import RefusedBefore
