@@ -1,4 +1,8 @@
-"""Every partition key and sort key. Nobody else formats or parses one."""
+"""Every partition key and sort key. Nobody else formats or parses one.
+
+`*_pk` gives a partition, `*_sk` a sort key, a plain noun a whole key, `*_span` a partition and the
+bounds of a part of it (`after` exclusive), and `split_*` takes apart what the noun put together.
+"""
 
 from hashlib import blake2b
 from typing import Literal, NamedTuple
@@ -32,10 +36,10 @@ PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
 CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 
-Kind = Literal["decision", "signal", "row", "state", "registration", "memory"]
+Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory"]
 
-
-#: The family of keys that have none.
+#: The family of keys that have none. Families are written into counters that others read, so their
+#: names stay: an inbox row is a `row` there.
 OTHER = "other"
 _AGENT_FAMILIES = {
     "inbox": "row",
@@ -68,15 +72,26 @@ def decision_pk(agent_id: str, decision_type: str) -> str:
     return f"agent:{agent_id}#decision#{decision_type}"
 
 
+def split_decision_pk(pk: str) -> tuple[str, str]:
+    """Give the agent and the type that the partition of a sound decision names."""
+    return owner_of(pk) or "", pk.rpartition("#")[2]
+
+
 def dated_sk(iso_timestamp: str, record_id: str) -> str:
     """Give the sort key of a record that has a time and an id."""
     return f"{iso_timestamp}#{record_id}"
 
 
+def time_and_id(sk: str) -> tuple[str, str]:
+    """Split the sort key of a sound record or inbox row into its ISO time and its id or uid."""
+    iso, _, name = sk.partition("#")
+    return iso, name
+
+
 def split_dated_sk(sk: str) -> tuple[str, str] | None:
     """Split a dated sort key into its ISO time and id, or None if it is not one."""
-    iso, mark, record_id = sk.partition("#")
-    return (iso, record_id) if mark and is_iso(iso) and is_record_id(record_id) else None
+    iso, _, name = sk.partition("#")
+    return (iso, name) if is_iso(iso) and is_record_id(name) else None
 
 
 # -- signals and inbox rows ----------------------------------------------------------------------
@@ -105,7 +120,7 @@ def inbox_sk(iso_timestamp: str, uid: str) -> str:
 
 def inbox_row(target: str, signal: Key, uid: str) -> Key:
     """Give the key of the row that stands for one signal at one target."""
-    return Key(inbox_pk(target), inbox_sk(signal.sk.partition("#")[0], uid))
+    return Key(inbox_pk(target), inbox_sk(time_and_id(signal.sk)[0], uid))
 
 
 # -- agent state ---------------------------------------------------------------------------------
@@ -131,6 +146,11 @@ def saved_state(agent_id: str, kind: Literal["CHECKPOINT", "BACKUP"], iso_timest
     return Key(state_pk(agent_id), f"{kind}#{iso_timestamp}")
 
 
+def state_type(sk: str) -> str:
+    """Give what a sort key of state says it is: `CURRENT`, `CHECKPOINT` or `BACKUP`."""
+    return sk.partition("#")[0]
+
+
 def memory_pk(agent_id: str, memory_type: str) -> str:
     """Give the partition of one agent's short-term memory of one type."""
     return f"agent:{agent_id}#memory#{memory_type}"
@@ -147,6 +167,11 @@ def pattern_pk(agent_id: str) -> str:
 def shared_pattern_pk(domain: str) -> str:
     """Give the partition of the patterns shared in one domain."""
     return f"shared#pattern#{domain}"
+
+
+def shared_owner(domain: str) -> str:
+    """Name who owns the patterns of a domain, as ledgers and copies do."""
+    return f"shared#{domain}"
 
 
 def pattern_version_sk(pattern_id: str, version: int) -> str:
@@ -387,7 +412,7 @@ def split_base_subject(subject: str) -> tuple[str, str, int] | None:
 
 
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
-    """Name the ledger of one version of a pattern; `owner` is an agent or `shared#<domain>`."""
+    """Name the ledger of one version of a pattern; `owner` is an agent or `shared_owner`."""
     return f"pattern:{owner}:{pattern_id}@{version}"
 
 
@@ -422,8 +447,13 @@ def wanted_workers(queue: str) -> Key:
 
 
 def presence(process: str) -> Key:
-    """Give the key of the sign of life of a worker process or a pump."""
+    """Give the key of the sign of life of a worker process."""
     return Key(PRESENCE_PK, process)
+
+
+def pump_presence(table: str) -> Key:
+    """Give the key of the sign of life of the pump of a table."""
+    return presence(f"pump:{table}")
 
 
 # -- parsing -------------------------------------------------------------------------------------
@@ -450,7 +480,7 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water") or pk.startswith("shared#writers#"):
+    if head in ("agents", "rate", "low_water") or pk.startswith(_WRITERS):
         return sk == agent_id
     if head in ("notice", "sources"):
         return rest.partition("#")[0] == agent_id
@@ -492,7 +522,7 @@ def _decision(pk: str, sk: str) -> Parsed | None:
 def _signal(pk: str, sk: str) -> Parsed | None:
     if pk.startswith("agent:"):
         owner = owner_of(pk)
-        return Parsed("row", owner, None) if owner and pk == inbox_pk(owner) else None
+        return Parsed("inbox_row", owner, None) if owner and pk == inbox_pk(owner) else None
     parts = pk.split("#")
     if parts[0] != "signal" or len(parts) not in (2, 3) or not is_type_name(parts[1]):
         return None
@@ -508,7 +538,7 @@ def _state(pk: str, sk: str) -> Parsed | None:
     if pk == state_pk(owner):
         if sk == REGISTRATION:
             return Parsed("registration", owner, None)
-        name = sk.partition("#")[0]
+        name = state_type(sk)
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
     name = pk.removeprefix(f"agent:{owner}#memory#")

@@ -14,7 +14,7 @@ from sharpwave.schemas.status import ACKNOWLEDGED
 WORKER: Mapping[Kind, frozenset[str]] = {
     "decision": frozenset({"promoted_at", "is_stm"}),
     "signal": frozenset({"processing_status", "status_v", "audience_chunks"}),
-    "row": frozenset(
+    "inbox_row": frozenset(
         {"signal_pk", "signal_sk", "signal_id", "signal_type", "source_agent", "timestamp"}
         | {
             "provenance",
@@ -60,10 +60,10 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
         return Verdict.REMOVED
     if old is None:
         return Verdict.INSERTED
-    if kind == "row" and _is_stamp_of_this(old, new):
+    if kind == "inbox_row" and _is_stamp_of_this(old, new):
         return Verdict.ECHO
     mine = WORKER[kind]
-    if kind == "row":
+    if kind == "inbox_row":
         # Written once and never changed by a worker without its stamp.
         wiped = any(old.get(name) != new.get(name) for name in mine)
     else:

@@ -74,7 +74,7 @@ class PatternVersion(BaseModel):
     @property
     def owner(self) -> str:
         """Name who owns the pattern: an agent, or `shared#<domain>`."""
-        return self.definition.agent_id or f"shared#{self.definition.domain}"
+        return self.definition.agent_id or keys.shared_owner(self.definition.domain)
 
     @property
     def subject(self) -> str:

@@ -204,8 +204,7 @@ class StateRecord(Record):
 
     @model_validator(mode="after")
     def _key_fits(self) -> Self:
-        name = self.SK.partition("#")[0]
-        if self.PK != keys.state_pk(self.agent_id) or name != self.state_type:
+        if self.PK != keys.state_pk(self.agent_id) or keys.state_type(self.SK) != self.state_type:
             raise ValueError(
                 f"the key does not fit; expected PK {keys.state_pk(self.agent_id)!r}"
                 f" and an SK that starts with {self.state_type!r}"

@@ -76,7 +76,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
                 depths=depths,
-                pump=Items(deployment).get(PIPELINE, keys.presence(f"pump:{DECISIONS}")),
+                pump=Items(deployment).get(PIPELINE, keys.pump_presence(DECISIONS)),
                 unpublished=unpublished,
                 now=time.time(),
             )

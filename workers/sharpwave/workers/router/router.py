@@ -74,7 +74,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
-            "row": self._row,
+            "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
             "state": self._checked,
@@ -326,7 +326,7 @@ def _was_delivered(record: Record, row: Image) -> bool:
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
     """Give the worker's attributes of a row that its agent removed or wrote over."""
-    names = WORKER["row"] - {"worker_rev"}
+    names = WORKER["inbox_row"] - {"worker_rev"}
     lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
     if "chunk" in new.keys() - old.keys():
         lost["chunk"] = {"NULL": True}
