@@ -2,11 +2,9 @@
 
 from sharpwave.producers.agent import Agent
 from sharpwave.producers.async_agent import AsyncAgent
-from sharpwave.producers.async_delivery import AsyncDelivery
-from sharpwave.producers.delivery import Delivery
+from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
-from sharpwave.producers.operations.inbox_rows import SignalView
-from sharpwave.producers.operations.signals import Draft
+from sharpwave.producers.operations.signals import Draft, SignalView
 
 __all__ = [
     "Agent",

@@ -8,14 +8,14 @@ from typing import Any, Self
 import boto3
 
 from sharpwave.producers import connect, operations
+from sharpwave.producers.call import Identity, log
 from sharpwave.producers.dax import DaxRoute, connector
-from sharpwave.producers.delivery import Delivery
+from sharpwave.producers.deliveries import Delivery
+from sharpwave.producers.drivers import Driver, Surface, method
 from sharpwave.producers.errors import AgentError
-from sharpwave.producers.heartbeat import Heartbeat
-from sharpwave.producers.identity import Identity, log
-from sharpwave.producers.operations import receiving, settling
-from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received, Until
-from sharpwave.producers.sync_driver import Driver, Surface, method
+from sharpwave.producers.leases import Renewals
+from sharpwave.producers.operations import receiving
+from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 
@@ -35,8 +35,8 @@ class Agent(Surface[Identity]):
 
     register = method(operations.registration.register)
     decide = method(operations.decisions.decide)
-    record_outcome = method(operations.outcomes.record_outcome)
-    correct_outcome = method(operations.outcomes.correct_outcome)
+    record_outcome = method(operations.decisions.record_outcome)
+    correct_outcome = method(operations.decisions.correct_outcome)
     decision = method(operations.decisions.decision)
     decisions = method(operations.decisions.decisions)
     recent = method(operations.decisions.recent)
@@ -44,13 +44,13 @@ class Agent(Surface[Identity]):
     signal = method(operations.signals.signal)
     signal_many = method(operations.signals.signal_many)
     signal_status = method(operations.signals.signal_status)
-    get_signals_for_agent = method(operations.inbox_rows.get_signals_for_agent)
+    get_signals_for_agent = method(operations.signals.get_signals_for_agent)
     remember = method(operations.memory.remember)
     memories = method(operations.memory.memories)
     touch = method(operations.memory.touch)
     recall = method(operations.memory.recall)
     episodes = method(operations.memory.episodes)
-    patterns = method(operations.patterns.patterns)
+    patterns = method(operations.memory.patterns)
     state = method(operations.state.state)
     save_state = method(operations.state.save_state)
     checkpoint = method(operations.state.checkpoint)
@@ -108,7 +108,7 @@ class Agent(Surface[Identity]):
             }
         super().__init__(me, Driver(clients, dax))
         self._inbox = Inbox(me, on_notice)
-        self._heartbeat = Heartbeat(self._driver)
+        self._renewals = Renewals(self._driver)
 
     @property
     def agent_id(self) -> str:
@@ -151,14 +151,14 @@ class Agent(Surface[Identity]):
             QueueMissing: the agent has no queue.
         """
         polling = Polling(self._subject, wait_s=wait_s, limit=limit, until=until)
-        waiting: deque[Received] = deque()
+        waiting: deque[Lease] = deque()
         try:
             while (ask := polling.next()) is not None:
                 waiting += self._driver.run(
                     receiving.receive(self._inbox, ask, visibility_timeout_s)
                 )
-                polling.received(len(waiting))
-                self._heartbeat.hold(waiting)
+                polling.answered(len(waiting))
+                self._renewals.hold(waiting)
                 while waiting and not polling.is_over():
                     delivery = self._admit(waiting)
                     if delivery is not None:
@@ -171,7 +171,7 @@ class Agent(Surface[Identity]):
 
     def close(self) -> None:
         """Stop renewing deliveries and close the connections."""
-        self._heartbeat.stop()
+        self._renewals.stop()
         self._driver.close()
 
     def __enter__(self) -> Self:
@@ -182,13 +182,14 @@ class Agent(Surface[Identity]):
     ) -> None:
         self.close()
 
-    def _admit(self, waiting: deque[Received]) -> Delivery | None:
-        handling = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+    def _admit(self, waiting: deque[Lease]) -> Delivery | None:
+        received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+        # Only now: what fails on the way is given back with the rest.
         waiting.popleft()
-        return Delivery(handling, self._driver) if handling else None
+        return Delivery(received, self._driver) if received else None
 
-    def _give_back(self, waiting: deque[Received]) -> None:
+    def _give_back(self, waiting: deque[Lease]) -> None:
         try:
-            self._driver.run(settling.give_back(list(waiting)))
+            self._driver.run(receiving.give_back(list(waiting)))
         except AgentError as error:
             log.warning("give_back_failed: %s", error)

@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from sharpwave.producers import connect, operations
-from sharpwave.producers.async_delivery import AsyncDelivery
-from sharpwave.producers.async_driver import AsyncDriver, AsyncSurface, method
-from sharpwave.producers.async_heartbeat import AsyncHeartbeat
+from sharpwave.producers.call import Identity, log
 from sharpwave.producers.dax import DaxRoute, connector
+from sharpwave.producers.deliveries import AsyncDelivery
+from sharpwave.producers.drivers import AsyncDriver, AsyncSurface, async_method
 from sharpwave.producers.errors import AgentError, ExtraMissing
-from sharpwave.producers.identity import Identity, log
-from sharpwave.producers.operations import receiving, settling
-from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received, Until
+from sharpwave.producers.leases import AsyncRenewals
+from sharpwave.producers.operations import receiving
+from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 
@@ -31,28 +31,28 @@ class AsyncAgent(AsyncSurface[Identity]):
         ...             await delivery.decide("RISK_ASSESSMENT", context=dict(delivery.data))
     """
 
-    register = method(operations.registration.register)
-    decide = method(operations.decisions.decide)
-    record_outcome = method(operations.outcomes.record_outcome)
-    correct_outcome = method(operations.outcomes.correct_outcome)
-    decision = method(operations.decisions.decision)
-    decisions = method(operations.decisions.decisions)
-    recent = method(operations.decisions.recent)
-    chain = method(operations.decisions.chain)
-    signal = method(operations.signals.signal)
-    signal_many = method(operations.signals.signal_many)
-    signal_status = method(operations.signals.signal_status)
-    get_signals_for_agent = method(operations.inbox_rows.get_signals_for_agent)
-    remember = method(operations.memory.remember)
-    memories = method(operations.memory.memories)
-    touch = method(operations.memory.touch)
-    recall = method(operations.memory.recall)
-    episodes = method(operations.memory.episodes)
-    patterns = method(operations.patterns.patterns)
-    state = method(operations.state.state)
-    save_state = method(operations.state.save_state)
-    checkpoint = method(operations.state.checkpoint)
-    checkpoints = method(operations.state.checkpoints)
+    register = async_method(operations.registration.register)
+    decide = async_method(operations.decisions.decide)
+    record_outcome = async_method(operations.decisions.record_outcome)
+    correct_outcome = async_method(operations.decisions.correct_outcome)
+    decision = async_method(operations.decisions.decision)
+    decisions = async_method(operations.decisions.decisions)
+    recent = async_method(operations.decisions.recent)
+    chain = async_method(operations.decisions.chain)
+    signal = async_method(operations.signals.signal)
+    signal_many = async_method(operations.signals.signal_many)
+    signal_status = async_method(operations.signals.signal_status)
+    get_signals_for_agent = async_method(operations.signals.get_signals_for_agent)
+    remember = async_method(operations.memory.remember)
+    memories = async_method(operations.memory.memories)
+    touch = async_method(operations.memory.touch)
+    recall = async_method(operations.memory.recall)
+    episodes = async_method(operations.memory.episodes)
+    patterns = async_method(operations.memory.patterns)
+    state = async_method(operations.state.state)
+    save_state = async_method(operations.state.save_state)
+    checkpoint = async_method(operations.state.checkpoint)
+    checkpoints = async_method(operations.state.checkpoints)
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class AsyncAgent(AsyncSurface[Identity]):
             opener = connector(dax_endpoint, **self._arguments)
             self._dax = DaxRoute(opener, self._subject.counters)
         self._inbox = Inbox(self._subject, on_notice)
-        self._heartbeat: AsyncHeartbeat | None = None
+        self._renewals: AsyncRenewals | None = None
         self._open = AsyncExitStack()
 
     @property
@@ -129,17 +129,17 @@ class AsyncAgent(AsyncSurface[Identity]):
         Raises:
             QueueMissing: the agent has no queue.
         """
-        driver, heartbeat = self._driven(), self._heartbeat
-        assert heartbeat is not None
+        driver, renewals = self._driven(), self._renewals
+        assert renewals is not None
         polling = Polling(self._subject, wait_s=wait_s, limit=limit, until=until)
-        waiting: deque[Received] = deque()
+        waiting: deque[Lease] = deque()
         try:
             while (ask := polling.next()) is not None:
                 waiting += await driver.run(
                     receiving.receive(self._inbox, ask, visibility_timeout_s)
                 )
-                polling.received(len(waiting))
-                heartbeat.hold(waiting)
+                polling.answered(len(waiting))
+                renewals.hold(waiting)
                 while waiting and not polling.is_over():
                     delivery = await self._admit(waiting)
                     if delivery is not None:
@@ -164,8 +164,8 @@ class AsyncAgent(AsyncSurface[Identity]):
                 for service in ("dynamodb", "sqs")
             }
         self._driver = AsyncDriver(clients, self._dax)
-        self._heartbeat = AsyncHeartbeat(self._driver)
-        self._open.push_async_callback(self._heartbeat.stop)
+        self._renewals = AsyncRenewals(self._driver)
+        self._open.push_async_callback(self._renewals.stop)
         return self
 
     async def __aexit__(
@@ -176,15 +176,16 @@ class AsyncAgent(AsyncSurface[Identity]):
         if self._dax is not None:
             self._dax.close()
 
-    async def _admit(self, waiting: deque[Received]) -> AsyncDelivery | None:
+    async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
         driver = self._driven()
-        handling = await driver.run(receiving.admit(self._inbox, waiting[0]))
+        received = await driver.run(receiving.admit(self._inbox, waiting[0]))
+        # Only now: what fails on the way is given back with the rest.
         waiting.popleft()
-        return AsyncDelivery(handling, driver) if handling else None
+        return AsyncDelivery(received, driver) if received else None
 
-    async def _give_back(self, waiting: deque[Received]) -> None:
+    async def _give_back(self, waiting: deque[Lease]) -> None:
         try:
-            await self._driven().run(settling.give_back(list(waiting)))
+            await self._driven().run(receiving.give_back(list(waiting)))
         except AgentError as error:
             log.warning("give_back_failed: %s", error)
 

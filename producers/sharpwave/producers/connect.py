@@ -62,7 +62,13 @@ def local_defaults(endpoint_url: str | None) -> dict[str, str]:
         endpoint_url: the endpoint given in code; AWS_ENDPOINT_URL and profiles count as well.
     """
     core = botocore.session.get_session()
-    if not is_local(endpoint_url or _configured_endpoint(core)):
+    url = endpoint_url
+    if not url:
+        provider = ConfiguredEndpointProvider(
+            full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="sqs"
+        )
+        url = provider.provide()
+    if not is_local(url):
         return {}
     # An emulator has no instance role, and asking for one takes seconds to fail.
     core.get_component("credential_provider").remove("iam-role")
@@ -81,11 +87,3 @@ def is_local(url: str | None) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host in _LOCAL_NAMES or host.endswith(".localhost")
-
-
-def _configured_endpoint(core: botocore.session.Session) -> str | None:
-    provider = ConfiguredEndpointProvider(
-        full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="sqs"
-    )
-    url: str | None = provider.provide()
-    return url

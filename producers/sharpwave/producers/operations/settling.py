@@ -1,11 +1,11 @@
 """Ending a delivery: the agent's own row first, the queue's message after."""
 
 from base64 import b32encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from sharpwave.producers.call import Call, Operation, Pause
+from sharpwave.producers.call import Call, Operation, Pause, log
 from sharpwave.producers.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -14,15 +14,13 @@ from sharpwave.producers.errors import (
     RecordMissing,
     Throttled,
 )
-from sharpwave.producers.identity import log
 from sharpwave.producers.operations import decisions, storage
 from sharpwave.producers.operations.decisions import Parent
-from sharpwave.producers.operations.receiving import Handling, Received, discard
+from sharpwave.producers.operations.receiving import Received, discard, give_back
 from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault, RecordRefused
 from sharpwave.schemas.numbers import Wire, item_to_wire
-from sharpwave.schemas.queues import is_final
 from sharpwave.schemas.records import DecisionRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import iso_ms
@@ -33,7 +31,7 @@ _MAX_REASON = 1024
 
 
 def ack(
-    handling: Handling,
+    received: Received,
     /,
     *,
     decision: DecisionRecord | str | None = None,
@@ -49,31 +47,31 @@ def ack(
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
     decision_id = decision.decision_id if isinstance(decision, DecisionRecord) else decision
-    yield from _settle(handling, "PROCESSED", decision_id=decision_id, reason=reason)
+    yield from _settle(received, "PROCESSED", decision_id=decision_id, reason=reason)
 
 
-def fail(handling: Handling, /, reason: str) -> Operation[None]:
+def fail(received: Received, /, reason: str) -> Operation[None]:
     """Say that the signal cannot be worked. This is final: to try again, leave the message.
 
     Raises:
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
-    yield from _settle(handling, "FAILED", reason=reason)
+    yield from _settle(received, "FAILED", reason=reason)
 
 
-def release(handling: Handling, /) -> Operation[None]:
+def release(received: Received, /) -> Operation[None]:
     """Give the delivery back: it is handed out again at once.
 
     Raises:
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
-    _check_open(handling)
-    yield from give_back([handling.received])
-    handling.settled = "given back"
+    _check_open(received)
+    yield from give_back([received.lease])
+    received.settled = "given back"
 
 
 def decide(
-    handling: Handling,
+    received: Received,
     /,
     decision_type: str,
     *,
@@ -97,8 +95,8 @@ def decide(
         RecordMissing: the delivery's row is gone, a week after it expired.
         RecordRefused: the decision breaks its schema; nothing was sent.
     """
-    _check_open(handling)
-    me, moment = handling.me, handling.me.now()
+    _check_open(received)
+    me, moment = received.me, received.me.now()
     described = {
         "context": context,
         "reasoning": reasoning,
@@ -106,14 +104,14 @@ def decide(
         "outcome": outcome,
         "event_time": event_time,
         "agent_version": agent_version,
-        "caused_by": handling.message.delivery_id,
+        "caused_by": received.message.delivery_id,
         **(yield from decisions.lineage(me, parent)),
     }
-    decision_id = decision_id_of(handling.message.delivery_id)
+    decision_id = decision_id_of(received.message.delivery_id)
     record, wire = decisions.draft(me, decision_type, decision_id, moment, described, ttl_s)
-    if not (yield from _commit(handling, record, wire)):
-        record = yield from _existing(handling, decision_type)
-    yield from _finish(handling, "acknowledged")
+    if not (yield from _commit(received, record, wire)):
+        record = yield from _existing(received, decision_type)
+    yield from _finish(received, "acknowledged")
     return record
 
 
@@ -123,79 +121,43 @@ def decision_id_of(delivery_id: str) -> str:
     return f"dec_{b32encode(digest).decode().lower()}"
 
 
-def give_back(received: Sequence[Received]) -> Operation[None]:
-    """Make messages visible to others at once."""
-    for message in received:
-        message.held = False
-    if received:
-        yield _visibility(received, [0] * len(received))
-
-
-def extend(received: Sequence[Received]) -> Operation[list[Received]]:
-    """Keep messages invisible for another visibility timeout; at most 10, all of one queue.
-
-    A message that is gone, or was held for 12 hours, is no longer held.
-
-    Returns:
-        Those that SQS did not renew now but may later.
-    """
-    reply = yield _visibility(received, [message.visibility_timeout_s for message in received])
-    again: list[Received] = []
-    for refused in reply.get("Failed", []):
-        message = received[int(refused["Id"])]
-        if is_final(refused):
-            message.held = False
-        else:
-            again.append(message)
-    return again
-
-
-def _visibility(received: Sequence[Received], timeouts: Sequence[int]) -> Call:
-    entries = [
-        {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": timeout}
-        for number, (message, timeout) in enumerate(zip(received, timeouts, strict=True))
-    ]
-    params = {"QueueUrl": received[0].url, "Entries": entries}
-    return Call("sqs", "change_message_visibility_batch", params)
-
-
-def _check_open(handling: Handling) -> None:
-    if handling.settled:
-        delivery = handling.message.delivery_id
-        raise AlreadySettled(f"{delivery} is {handling.settled} already; settle a delivery once")
+def _check_open(received: Received) -> None:
+    if received.settled:
+        delivery = received.message.delivery_id
+        raise AlreadySettled(f"{delivery} is {received.settled} already; settle a delivery once")
 
 
 def _settle(
-    handling: Handling, status: str, *, decision_id: str | None = None, reason: str | None = None
+    received: Received, status: str, *, decision_id: str | None = None, reason: str | None = None
 ) -> Operation[None]:
-    _check_open(handling)
+    _check_open(received)
     if reason is not None and not 0 < len(reason) <= _MAX_REASON:
         text = f"{len(reason)} characters; write 1 to {_MAX_REASON}"
         raise RecordRefused([Fault("reason_length", "reason", text)])
     try:
-        change = _row_change(handling, status, handling.me.now(), decision_id, reason)
+        change = _row_change(received, status, received.me.now(), decision_id, reason)
         yield Call("dynamodb", "update_item", change)
     except ConditionFailed as met:
         if not met.item:
-            log.warning("row_gone: %s", handling.message.delivery_id)
-    yield from _finish(handling, "acknowledged" if status == "PROCESSED" else "failed")
+            log.warning("row_gone: %s", received.message.delivery_id)
+    yield from _finish(received, "acknowledged" if status == "PROCESSED" else "failed")
 
 
-def _finish(handling: Handling, how: str) -> Operation[None]:
-    handling.settled = how
-    yield from discard(handling.received)
+def _finish(received: Received, how: str) -> Operation[None]:
+    received.settled = how
+    yield from discard(received.lease)
 
 
 def _row_change(
-    handling: Handling, status: str, moment: int, decision_id: str | None, reason: str | None
+    received: Received, status: str, moment: int, decision_id: str | None, reason: str | None
 ) -> Item:
     """Set the agent's own row, unless it says PROCESSED already, and never make a new one."""
     given = {"status": status, "processed_at": moment, "decision_id": decision_id, "reason": reason}
     values = storage.without_none(given)
     sets = ", ".join(f"#{name} = :{name}" for name in values)
     return {
-        "TableName": handling.me.table(SIGNALS),
-        "Key": handling.row.wire(),
+        "TableName": received.me.table(SIGNALS),
+        "Key": received.row.wire(),
         "UpdateExpression": f"SET {sets}",
         "ConditionExpression": "attribute_exists(PK) AND #status <> :processed",
         "ExpressionAttributeNames": {f"#{name}": name for name in values},
@@ -207,15 +169,15 @@ def _row_change(
 
 
 def _commit(
-    handling: Handling, record: DecisionRecord, wire: Mapping[str, Wire]
+    received: Received, record: DecisionRecord, wire: Mapping[str, Wire]
 ) -> Operation[bool]:
     """Store the decision and the acknowledgement together; say whether this call did."""
     put = {
-        "TableName": handling.me.table(DECISIONS),
+        "TableName": received.me.table(DECISIONS),
         "Item": dict(wire),
         "ConditionExpression": "attribute_not_exists(PK)",
     }
-    row = _row_change(handling, "PROCESSED", record.timestamp, record.decision_id, None)
+    row = _row_change(received, "PROCESSED", record.timestamp, record.decision_id, None)
     parts = {"TransactItems": [{"Put": put}, {"Update": row}]}
     for attempt in range(_ATTEMPTS):
         try:
@@ -228,15 +190,15 @@ def _commit(
                 raise InvalidRequest(str(refused)) from refused
         yield Pause(_FIRST_PAUSE_S * 2**attempt)
     raise Throttled(
-        f"{handling.message.delivery_id} met other writers {_ATTEMPTS} times; leave it and it is "
+        f"{received.message.delivery_id} met other writers {_ATTEMPTS} times; leave it and it is "
         "handed out again"
     )
 
 
-def _existing(handling: Handling, decision_type: str) -> Operation[DecisionRecord]:
+def _existing(received: Received, decision_type: str) -> Operation[DecisionRecord]:
     """Read the decision that a delivery led to before."""
-    me, delivery = handling.me, handling.message.delivery_id
-    row = yield from storage.read(me.table(SIGNALS), handling.row)
+    me, delivery = received.me, received.message.delivery_id
+    row = yield from storage.read(me.table(SIGNALS), received.row)
     if row is None:
         raise RecordMissing(f"the row of {delivery} is gone; nothing can be acknowledged any more")
     if row.get("status") != "PROCESSED":
