@@ -207,10 +207,10 @@ def members_by_the_last_answer() -> Iterator[None]:
 def no_content_in_rank() -> Iterator[None]:
     """Let the greatest revision of any content stand."""
 
-    def outranks(one: bytes, other: bytes) -> bool:
+    def supersedes(one: bytes, other: bytes) -> bool:
         return (one[-5:], one) > (other[-5:], other)
 
-    with patch.object(ledger, "outranks", outranks):
+    with patch.object(ledger, "supersedes", supersedes):
         yield
 
 

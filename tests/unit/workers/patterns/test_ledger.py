@@ -21,9 +21,9 @@ from sharpwave.workers.patterns.ledger import (
     Outcome,
     element_of,
     fold,
-    outranks,
     slot_of,
     standing_of,
+    supersedes,
 )
 
 PK = "agent:market-hunter#decision#SOURCE_SELECTION"
@@ -219,7 +219,7 @@ def test_one_element_of_a_decision_outranks_every_other(chance: Random) -> None:
         for _ in range(6)
     }
 
-    best = [each for each in elements if all(outranks(each, o) for o in elements - {each})]
+    best = [each for each in elements if all(supersedes(each, o) for o in elements - {each})]
 
     assert len(best) == 1
     assert best[0][8:11] == min(each[8:11] for each in elements)

@@ -28,7 +28,7 @@ def content_digest(decision: Mapping[str, Any]) -> bytes:
     number is written and the order of a set do not matter.
 
     Of one key in one ledger's day the content of the smallest digest counts, and no other; see
-    `ledger.outranks`.
+    `ledger.supersedes`.
 
     Args:
         decision: plain attributes, as `item_from_wire` gives them.

@@ -10,8 +10,8 @@ One decision state is a 20-byte element.
     bytes 18-19  quality x 10^4, big-endian; 65535 when there is none
 
 Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing. Of two
-elements of one decision one supersedes the other, in one order that everybody shares (`outranks`),
-so what a set says never depends on which of the superseded ones it still holds.
+elements of one decision one `supersedes` the other, in one order that everybody shares, so what a
+set says never depends on which of the superseded ones it still holds.
 
 A day's elements lie in slots. A decision's states lie in one slot, whatever races: the first on its
 path that was open when its first state came. A slot that is closed never takes another decision,
@@ -202,7 +202,7 @@ def element_of(state: DecisionState) -> Element:
     )
 
 
-def outranks(element: bytes, other: bytes) -> bool:
+def supersedes(element: bytes, other: bytes) -> bool:
     """Say which of two elements of one decision stands.
 
     A key is written once. If it was written again with other content, the smallest digest stands,
@@ -228,13 +228,13 @@ def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
         if len(element) != ELEMENT_BYTES:
             Element.decode(element)
         held = standing.get(element[:KEY_BYTES])
-        if held is None or outranks(element, held):
+        if held is None or supersedes(element, held):
             standing[element[:KEY_BYTES]] = element
     return standing
 
 
 def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
-    """Count a ledger set: of each decision the element that outranks its others stands.
+    """Count a ledger set: of each decision the element that supersedes its others stands.
 
     Depends on the set of elements alone, never on order or repetition, and not on elements that
     others supersede.
@@ -349,7 +349,7 @@ class Slots:
             done, slot = self.ledger.add(place, elements, below=FULL_AT, is_open=False)
             superseded = slot.elements - set(standing_of(slot.elements).values())
             if len(superseded) > MOST_SUPERSEDED:
-                # What outranks them stays, so neither counts nor membership change.
+                # What supersedes them stays, so neither counts nor membership change.
                 self.ledger.discard(place, superseded)
             if done:
                 return slot
