@@ -165,7 +165,7 @@ def _old_list() -> AbstractContextManager[object]:
 
     def _known_until(self: Any, timestamp: int) -> Any:
         if self._known.until < 0 or self._clock() - getattr(self, "read_at", 0.0) > 600:
-            self._known = self._read(until=1)
+            self._known = catalogue.listed(self._reads, until=1)
             self.read_at = self._clock()
         return self._known
 
