@@ -1,7 +1,6 @@
 """What an agent imports: `Agent`, `AsyncAgent`, and the errors they raise."""
 
-from sharpwave.producers.agent import Agent
-from sharpwave.producers.async_agent import AsyncAgent
+from sharpwave.producers.agent import Agent, AsyncAgent
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
 from sharpwave.producers.operations.signals import Draft, SignalView

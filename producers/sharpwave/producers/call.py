@@ -155,6 +155,7 @@ def translate(error: Exception, call: Call) -> errors.AgentError:
         translated = errors.AccessDenied(f"{call.target}: {error}; configure AWS credentials")
     else:
         translated = errors.InvalidRequest(f"{call.target}: {error}")
+    # It is thrown into the operation and not raised here, so `from` cannot say it.
     translated.__cause__ = error
     return translated
 
@@ -163,6 +164,7 @@ def _service_error(error: ClientError, call: Call) -> errors.AgentError:
     response: dict[str, Any] = dict(error.response)
     fault = response.get("Error", {})
     code, text = fault.get("Code", ""), f"{call.target}: {fault.get('Message', error)}"
+    # The item that was in the way comes along where ALL_OLD was asked for.
     if code == "ConditionalCheckFailedException":
         return errors.ConditionFailed(text, item=response.get("Item"))
     if code == "TransactionCanceledException":
@@ -178,6 +180,7 @@ def _service_error(error: ClientError, call: Call) -> errors.AgentError:
         return errors.AccessDenied(f"{text}; check the agent's credentials and policy")
     if code in _THROTTLED:
         return errors.Throttled(f"{text}; write or read less at a time, or try again later")
+    # What AWS blames on the request it will blame again; all else may pass.
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
     if status < 500 and code not in _PASSING:
         return errors.InvalidRequest(f"{code}: {text}")

@@ -42,6 +42,7 @@ class DaxRoute:
 
     def read(self, call: Call) -> Reply | None:
         """Answer from DAX, or give None where DynamoDB is to be asked."""
+        # A cluster that hangs costs its timeout at each read, so it is not asked for a while.
         if self._clock() < self._open_until:
             self._counters["dax_fallbacks"] += 1
             return None

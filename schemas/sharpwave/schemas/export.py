@@ -141,6 +141,7 @@ def write(folder: Path) -> list[str]:
     return written
 
 
+# Models read Decimal from text too; agents in any language must write numbers.
 class _Plain(GenerateJsonSchema):
     """Numbers as JSON numbers, and no title that only repeats an attribute's name."""
 

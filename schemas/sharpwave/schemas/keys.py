@@ -31,6 +31,7 @@ KNOWN_AGENTS_PK, KNOWN_PATTERNS_PK, DUE_MINUTES_PK = "agents", "patterns", "due"
 PAUSED_PK, WANTED_PK, PRESENCE_PK = "paused", "wanted", "workers"
 
 #: Over how many partitions records of the whole fleet are spread.
+#: A partition takes 1,000 writes a second. The numbers are part of the keys: never change them.
 PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 
 MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
@@ -115,6 +116,7 @@ def inbox_pk(target: str) -> str:
 
 def inbox_sk(iso_timestamp: str, uid: str) -> str:
     """Give the sort key of an inbox row: the signal's time to the millisecond, then its uid."""
+    # One precision for all, for text of several does not sort by time: "00Z" is after "00.5Z".
     return f"{iso_ms_of(iso_timestamp)}#{uid}"
 
 
@@ -307,6 +309,8 @@ def judged() -> Key:
 
 def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     """Give the key of a refused record; the refused records of one partition lie together."""
+    # A sort key holds 1,024 bytes, and a refused record's own keys may be as long as they like. The
+    # end is kept, for the event's id makes it unique.
     return Key(_parked_pk(table, pk), f"{pk}|{sk}|{event_id}"[-1000:])
 
 
@@ -383,6 +387,7 @@ def changed(subject: str, day: str) -> Key:
 
 def split_changed(sk: str) -> tuple[str, str]:
     """Give the ledger's subject and the day that the sort key of a mark names."""
+    # From the right, where a day holds no bar.
     subject, _, day = sk.rpartition("|")
     return subject, day
 
@@ -465,6 +470,7 @@ def owner_of(pk: str) -> str | None:
         agent = pk[6:].partition("#")[0]
         return agent if is_agent_id(agent) else None
     if pk.startswith("signal#"):
+        # Digits are a shard of the compatible form, which binds nobody; see `signal_pk`.
         agent = pk.rpartition("#")[2]
         is_one = is_agent_id(agent) and not is_shard(agent) and pk.count("#") == 2
         return agent if is_one else None
@@ -547,4 +553,5 @@ def _state(pk: str, sk: str) -> Parsed | None:
 
 
 def _shard_of(text: str, shards: int) -> int:
+    # Python's own hash differs from process to process.
     return blake2b(text.encode(), digest_size=2).digest()[0] % shards

@@ -60,6 +60,7 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
         return Verdict.REMOVED
     if old is None:
         return Verdict.INSERTED
+    # First of all: a worker's write to a row changes names that agents may change too.
     if kind == "inbox_row" and _is_stamp_of_this(old, new):
         return Verdict.ECHO
     mine = WORKER[kind]
@@ -67,6 +68,8 @@ def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] 
         # Written once and never changed by a worker without its stamp.
         wiped = any(old.get(name) != new.get(name) for name in mine)
     else:
+        # A worker may change its attributes of these without a stamp; only their loss tells that an
+        # agent put the whole record anew.
         wiped = any(name in old and name not in new for name in mine - IGNORED)
     changed = bool(changed_names(kind, old, new))
     if wiped:

@@ -110,6 +110,7 @@ class PatternVersion(BaseModel):
 
     def covers(self, moment: int) -> bool:
         """Say whether the version is in effect at an epoch second."""
+        # Half open, so that a version and the one that follows it share no decision.
         end = self.effective_to
         return self.effective_from <= moment and (end is None or moment < end)
 

@@ -108,6 +108,7 @@ def lineage(me: Identity, parent: Parent | None) -> Operation[dict[str, str | No
         return {}
     known = parent if isinstance(parent, DecisionRecord) else (yield from decision(me, parent))
     if known is None:
+        # The index may not show it yet; the link stays true, only the chain's root is not known.
         return {"parent_decision_id": str(parent)}
     root = known.root_decision_id or known.parent_decision_id or known.decision_id
     return {"parent_decision_id": known.decision_id, "root_decision_id": root}
@@ -193,6 +194,7 @@ def decision(me: Identity, /, decision_id: str) -> Operation[DecisionRecord | No
     the agent's own decision comes first, then the newest.
     """
     table, day_ago = me.table(DECISIONS), me.now() - DAY_S
+    # An id of our own making tells its time, and with it whether a cache may answer.
     made_ms = ids.ulid_epoch_ms(decision_id.removeprefix("dec_"))
     request = storage.query(table, ("decision_id", decision_id), index="by_id")
     is_new = made_ms is not None and made_ms >= day_ago * 1000
@@ -276,6 +278,7 @@ def record_outcome(
         RecordRefused: the outcome breaks the schema; nothing was sent.
     """
     key, outcome = _key_of(decision), _outcome(success, quality_score, details)
+    # Raw writers may send a pending outcome as null.
     open_still = "attribute_not_exists(#o) OR attribute_type(#o, :null)"
     update = _update(me, key, "SET #o = :o", f"attribute_exists(PK) AND ({open_still})")
     update["ExpressionAttributeNames"] = {"#o": "outcome"}
@@ -367,6 +370,7 @@ def _outcome(success: bool, quality_score: float | None, details: dict[str, Any]
 
 def _stored(me: Identity, key: keys.Key, met: ConditionFailed) -> Operation[Item]:
     """Give the decision a refused write met."""
+    # Where the refusal did not bring the item along, it is read.
     item = item_from_wire(met.item) or (yield from storage.read(me.table(DECISIONS), key))
     if not item:
         raise _missing(key)

@@ -95,6 +95,7 @@ class Polling:
         remaining_s = self._until - self._me.clock()
         if self.is_over() or (self._drained and self._wait_s == 0):
             return None
+        # Rounded up, or the last fraction of a second would be spent asking without a pause.
         wait_s = min(self._wait_s, math.ceil(min(remaining_s, LONGEST_WAIT_S)))
         return Ask(wait_s, int(min(self._left, MOST_AT_ONCE)))
 
@@ -128,6 +129,7 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
         "MaxNumberOfMessages": ask.at_most,
         "WaitTimeSeconds": ask.wait_s,
         "VisibilityTimeout": visibility_timeout_s,
+        # Not asked for, it is not given.
         "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
     }
     reply = yield Call("sqs", "receive_message", params)
@@ -156,7 +158,7 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
         return None
     if not isinstance(message, SignalMessage):
         if message is None:
-            # Of a newer release; what must reach older agents has a kind that they know.
+            # Of a newer release, and not for this one.
             inbox.me.counters["skipped"] += 1
         else:
             inbox.notices.append(message)
@@ -195,6 +197,7 @@ def is_acknowledged(row: Item) -> bool:
 
 
 def _leave(inbox: Inbox, lease: Lease, why: str) -> None:
+    # Renewed no more, it comes again until the queue's redrive takes it to the dead letters.
     lease.held = False
     inbox.me.counters["undecodable"] += 1
     log.error("undecodable in %s: %s", inbox.me.inbox_name, why[:500])
@@ -231,7 +234,7 @@ def extend(leases: Sequence[Lease]) -> Operation[list[Lease]]:
     for refused in reply.get("Failed", []):
         lease = leases[int(refused["Id"])]
         if is_final(refused):
-            # Nobody can renew it any more, so it will come again whatever is done here.
+            # It is gone, or was held for 12 hours: asking again changes nothing.
             lease.held = False
         else:
             again.append(lease)

@@ -25,6 +25,7 @@ from sharpwave.schemas.records import DecisionRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import iso_ms
 
+#: A transaction that meets another writer fails at once, so the first pause is short: 5 s in all.
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.02
 _TRANSIENT = frozenset({"None", "TransactionConflict", "ThrottlingError"})
 _MAX_REASON = 1024
@@ -107,6 +108,7 @@ def decide(
         "caused_by": received.message.delivery_id,
         **(yield from decisions.lineage(me, parent)),
     }
+    # All who handle this delivery make the same id; whose acknowledgement is in the row won.
     decision_id = decision_id_of(received.message.delivery_id)
     record, wire = decisions.draft(me, decision_type, decision_id, moment, described, ttl_s)
     if not (yield from _commit(received, record, wire)):
@@ -134,10 +136,13 @@ def _settle(
     if reason is not None and not 0 < len(reason) <= _MAX_REASON:
         text = f"{len(reason)} characters; write 1 to {_MAX_REASON}"
         raise RecordRefused([Fault("reason_length", "reason", text)])
+    # The row first: a message that is deleted before its row is written would be lost if the agent
+    # died in between; one that comes again meets a row that says what became of it.
     try:
         change = _row_change(received, status, received.me.now(), decision_id, reason)
         yield Call("dynamodb", "update_item", change)
     except ConditionFailed as met:
+        # Or it is PROCESSED already: whoever came first decided, and this message can go too.
         if not met.item:
             log.warning("row_gone: %s", received.message.delivery_id)
     yield from _finish(received, "acknowledged" if status == "PROCESSED" else "failed")
@@ -184,6 +189,8 @@ def _commit(
             yield Call("dynamodb", "transact_write_items", parts)
             return True
         except ConditionFailed as refused:
+            # The decision or the acknowledgement is there already: another handler's, or our own
+            # whose answer was lost.
             if "ConditionalCheckFailed" in refused.reasons:
                 return False
             if not refused.reasons or not set(refused.reasons) <= _TRANSIENT:
@@ -206,6 +213,7 @@ def _existing(received: Received, decision_type: str) -> Operation[DecisionRecor
     decision_id, moment = row.get("decision_id"), row.get("processed_at")
     if decision_id is None or moment is None:
         raise AlreadySettled(f"{delivery} was acknowledged without a decision; nothing was stored")
+    # The acknowledgement's time is the decision's, so its key is known without an index.
     pk = keys.decision_pk(me.agent_id, decision_type)
     key = keys.Key(pk, keys.dated_sk(iso_ms(moment), decision_id))
     item = yield from storage.read(me.table(DECISIONS), key)

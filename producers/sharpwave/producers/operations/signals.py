@@ -130,6 +130,7 @@ def _record(me: Identity, draft: Draft) -> tuple[SignalRecord, dict[str, Wire]]:
             "schema_version": 1,
             "signal_id": signal_id,
             "source_agent": me.agent_id,
+            # Named twice is sent once; the order stays the sender's.
             "target_agents": [to] if isinstance(to, str) else list(dict.fromkeys(to)),
             "timestamp": timestamp,
             "iso_timestamp": iso,

@@ -60,6 +60,7 @@ def save_state(
         }
     )
     record, wire = storage.checked("state", StateRecord, item, now=me.now())
+    # The version is checked by the write itself; the read above only carries over what is kept.
     condition: Item = {"ConditionExpression": "attribute_not_exists(PK)"}
     if expected_version:
         condition = {

@@ -109,6 +109,7 @@ def checked(kind: Kind, model: type[R], item: Item, *, now: float) -> tuple[R, d
         raise RecordRefused([unstorable(error)]) from error
     # Validated as it will read back, so that what is returned equals what is read later.
     record = validate(kind, item_from_wire(wire), stored_at=now)
+    # `kind` and `model` are given together by each caller.
     assert isinstance(record, model)
     depth = max(wire_depth(value) for value in wire.values())
     if depth > MAX_DEPTH:
@@ -192,6 +193,7 @@ def select(
     """
     params, kept, page = {**request}, list[P](), max(limit, _SMALLEST_PAGE)
     while len(kept) < limit:
+        # A page also ends at 1 MB, and one that holds nothing may still have a next one.
         params["Limit"] = min(page, _LARGEST_PAGE)
         reply = yield Call("dynamodb", "query", {**params}, recent)
         items = [item_from_wire(wire) for wire in reply["Items"]]
@@ -259,6 +261,7 @@ def fetch(table: str, keys: Iterable[Key], *, recent: bool = False) -> Operation
             reply = yield Call("dynamodb", "batch_get_item", {"RequestItems": todo}, recent)
             for item in map(item_from_wire, reply.get("Responses", {}).get(table, [])):
                 found[Key(item["PK"], item["SK"])] = item
+            # Under pressure, or beyond 16 MB, keys are left out of an answer that succeeds.
             todo = reply.get("UnprocessedKeys") or {}
             if not todo:
                 break
@@ -278,6 +281,7 @@ def put_all(table: str, wires: Iterable[Mapping[str, Wire]]) -> Operation[None]:
     for start in range(0, len(requests), _WRITTEN_AT_ONCE):
         todo: Reply = {table: requests[start : start + _WRITTEN_AT_ONCE]}
         for attempt in range(_ATTEMPTS):
+            # Takes no condition: only for keys that nobody else writes.
             reply = yield Call("dynamodb", "batch_write_item", {"RequestItems": todo})
             todo = reply.get("UnprocessedItems") or {}
             if not todo:
@@ -314,5 +318,6 @@ def query(
         "ScanIndexForward": not newest_first,
     }
     if index is not None:
+        # Global indexes know no strong reads; asking for one is an error.
         return {**request, "IndexName": index}
     return {**request, "ConsistentRead": consistent}

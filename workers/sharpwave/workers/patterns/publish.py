@@ -6,7 +6,7 @@ what exists. A mark goes last, and only if nobody has raised it since it was rea
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 from sharpwave.workers.ports import (
     Delete,
+    Item,
     Ledger,
     Location,
     Reads,
@@ -196,26 +197,13 @@ def _write_rows(
         totals = reads.get([Location(tables.PIPELINE, keys.ledger_total(each)) for each in base])
         everyone = total(Counts.from_row(row["c"]) for row in totals.values())
         figures = attributes(figures_of(version, summed_days_of(version.subject, reads), everyone))
-        updates = []
-        for place in places[version.subject]:
-            row = rows.get(place)
-            if row is None or row.get("version") != version.version:
-                continue
-            # An index key belongs only where the row is in the index.
-            values = {
-                name: value
-                for name, value in figures.items()
-                if name not in ("GSI1_SK", "GSI2_SK") or f"{name[:4]}_PK" in row
-            }
-            if all(row.get(name) == value for name, value in values.items()):
-                continue
-            revision = row.get("figures_rev")
-            values |= {"figures_rev": (revision or 0) + 1, "updated_at": int(clock())}
-            if revision is None:
-                updates.append(Update(place, values, missing=("figures_rev",)))
-            else:
-                updates.append(Update(place, values, equals={"figures_rev": revision}))
-        return updates
+        current = [(place, rows[place]) for place in places[version.subject] if place in rows]
+        updates = (
+            _update(place, row, figures, int(clock()))
+            for place, row in current
+            if row.get("version") == version.version
+        )
+        return [update for update in updates if update is not None]
 
     unsettled: set[str] = set()
     changes: list[Write] = []
@@ -230,6 +218,23 @@ def _write_rows(
     # Somebody else wrote the row, perhaps from older counts: the next tick will tell.
     unsettled |= {name for name, done in zip(subjects, verdicts, strict=True) if not done}
     return sum(verdicts), unsettled
+
+
+def _update(place: Location, row: Item, figures: Mapping[str, Any], moment: int) -> Update | None:
+    """Bring a row's figures up to date, unless somebody changes it meanwhile; None if they are."""
+    # An index key belongs only where the row is in the index.
+    values = {
+        name: value
+        for name, value in figures.items()
+        if name not in ("GSI1_SK", "GSI2_SK") or f"{name[:4]}_PK" in row
+    }
+    if all(row.get(name) == value for name, value in values.items()):
+        return None
+    revision = row.get("figures_rev")
+    values |= {"figures_rev": (revision or 0) + 1, "updated_at": moment}
+    if revision is None:
+        return Update(place, values, missing=("figures_rev",))
+    return Update(place, values, equals={"figures_rev": revision})
 
 
 def attributes(figures: Figures) -> dict[str, Any]:
@@ -253,5 +258,5 @@ def attributes(figures: Figures) -> dict[str, Any]:
 
 
 def _rounded(value: float) -> Decimal:
-    # The sum with 0 turns -0 into 0, which a table holds as one number and Decimal as two.
+    # `normalize` writes 20 as 2E+1; the sum with 0 writes it out again.
     return Decimal(repr(value)).quantize(_PLACES).normalize() + 0

@@ -176,13 +176,13 @@ def decayed(
     """
     if not half_life_days > 0:
         raise ValueError(f"a half-life of {half_life_days} days must be above 0")
-    # fsum, so that equal counts give identical floats in whatever order their days were read.
     later, age = date.fromisoformat(as_of).toordinal(), 0.0
     weights: dict[str, float] = {}
     for day in sorted((day for day in days if day <= as_of and days[day].n), reverse=True):
         ordinal = date.fromisoformat(day).toordinal()
         age += min(later - ordinal, half_life_days)
         weights[day], later = 2.0 ** (-age / half_life_days), ordinal
+    # In one order and summed exactly, so that equal counts give identical floats everywhere.
     return (
         math.fsum(weight * days[day].s for day, weight in weights.items()),
         math.fsum(weight * days[day].n for day, weight in weights.items()),
@@ -279,8 +279,8 @@ class Beta:
         if x >= 1:
             return 1.0, 0.0
         kernel = math.exp(self.log_kernel(x))
-        # The fraction converges on the near side of the mean only; the other tail is 1 less it,
-        # which costs no digits there, for it is the greater of the two.
+        # The fraction converges fast on one side of the mean only. The other tail, which is the
+        # greater one there, is 1 less it.
         if x < (self.a + 1) / (self.a + self.b + 2):
             lower = kernel * _continued_fraction(self.a, self.b, x) / self.a
             return lower, 1 - lower
