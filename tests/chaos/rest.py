@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED

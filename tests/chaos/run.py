@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpwave.infra.local import Backend, open_backend
-from sharpwave.infra.operate.pattern_import import import_patterns
+from sharpwave.infra.operate.patterns import import_patterns
 from sharpwave.infra.operate.verify import WAIT_S, verify
 from sharpwave.schemas.tables import SIGNALS
 from tests.chaos import book, checker, clocks, memory_checker, roster, snapshot

@@ -32,6 +32,7 @@ class Lease:
     receive_count: int
     url: str
     visibility_timeout_s: int
+    message_id: str = ""
     held: bool = True
 
 
@@ -140,6 +141,7 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
             receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
             url=url,
             visibility_timeout_s=visibility_timeout_s,
+            message_id=message.get("MessageId", ""),
         )
         for message in reply.get("Messages", [])
     ]

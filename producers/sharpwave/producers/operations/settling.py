@@ -3,9 +3,9 @@
 from base64 import b32encode
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
-from sharpwave.producers.call import Call, Operation, Pause, log
+from sharpwave.producers.call import Call, Identity, Operation, Pause, log
 from sharpwave.producers.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -29,6 +29,8 @@ from sharpwave.schemas.times import iso_ms
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.02
 _TRANSIENT = frozenset({"None", "TransactionConflict", "ThrottlingError"})
 _MAX_REASON = 1024
+
+Acknowledged = Literal["PROCESSED", "FAILED"]
 
 
 def ack(
@@ -129,18 +131,47 @@ def _check_open(received: Received) -> None:
         raise AlreadySettled(f"{delivery} is {received.settled} already; settle a delivery once")
 
 
-def _settle(
-    received: Received, status: str, *, decision_id: str | None = None, reason: str | None = None
-) -> Operation[None]:
-    _check_open(received)
+def acknowledge(
+    me: Identity,
+    row: keys.Key,
+    status: Acknowledged,
+    *,
+    decision_id: str | None = None,
+    reason: str | None = None,
+) -> Operation[Item]:
+    """Write an acknowledgement on a delivery's row; gives what was written.
+
+    Raises:
+        ConditionFailed: the row says PROCESSED already; or, without its item, it is gone.
+    """
     if reason is not None and not 0 < len(reason) <= _MAX_REASON:
         text = f"{len(reason)} characters; write 1 to {_MAX_REASON}"
         raise RecordRefused([Fault("reason_length", "reason", text)])
+    given = {
+        "status": status,
+        "processed_at": me.now(),
+        "decision_id": decision_id,
+        "reason": reason,
+    }
+    values = storage.without_none(given)
+    yield Call("dynamodb", "update_item", _row_change(me, row, values))
+    return values
+
+
+def _settle(
+    received: Received,
+    status: Acknowledged,
+    *,
+    decision_id: str | None = None,
+    reason: str | None = None,
+) -> Operation[None]:
+    _check_open(received)
     # The row first: a message that is deleted before its row is written would be lost if the agent
     # died in between; one that comes again meets a row that says what became of it.
     try:
-        change = _row_change(received, status, received.me.now(), decision_id, reason)
-        yield Call("dynamodb", "update_item", change)
+        yield from acknowledge(
+            received.me, received.row, status, decision_id=decision_id, reason=reason
+        )
     except ConditionFailed as met:
         # Or it is PROCESSED already: whoever came first decided, and this message can go too.
         if not met.item:
@@ -153,16 +184,12 @@ def _finish(received: Received, how: str) -> Operation[None]:
     yield from discard(received.lease)
 
 
-def _row_change(
-    received: Received, status: str, moment: int, decision_id: str | None, reason: str | None
-) -> Item:
+def _row_change(me: Identity, row: keys.Key, values: Item) -> Item:
     """Set the agent's own row, unless it says PROCESSED already, and never make a new one."""
-    given = {"status": status, "processed_at": moment, "decision_id": decision_id, "reason": reason}
-    values = storage.without_none(given)
     sets = ", ".join(f"#{name} = :{name}" for name in values)
     return {
-        "TableName": received.me.table(SIGNALS),
-        "Key": received.row.wire(),
+        "TableName": me.table(SIGNALS),
+        "Key": row.wire(),
         "UpdateExpression": f"SET {sets}",
         "ConditionExpression": "attribute_exists(PK) AND #status <> :processed",
         "ExpressionAttributeNames": {f"#{name}": name for name in values},
@@ -182,7 +209,12 @@ def _commit(
         "Item": dict(wire),
         "ConditionExpression": "attribute_not_exists(PK)",
     }
-    row = _row_change(received, "PROCESSED", record.timestamp, record.decision_id, None)
+    values = {
+        "status": "PROCESSED",
+        "processed_at": record.timestamp,
+        "decision_id": record.decision_id,
+    }
+    row = _row_change(received.me, received.row, values)
     parts = {"TransactItems": [{"Put": put}, {"Update": row}]}
     for attempt in range(_ATTEMPTS):
         try:
