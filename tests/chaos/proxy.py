@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from sharpwave.infra.local import Backend
+from sharpwave.infra.local.backend import LocalServer
 from sharpwave.infra.local.environment import ensure
-from sharpwave.infra.local.server import LocalServer
 from tests.chaos.weather import Rule, fired, total
 
 #: Pinned with hashes; remade by `echo microburst==0.10.0 | uv pip compile -` with the options

@@ -130,6 +130,7 @@ class Book:
         outages: agents whose queue did not answer for a time.
         crashes: processes that died.
         refusals: calls that were not answered.
+        repeats: pages and messages that were handed out again.
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
     """
@@ -148,6 +149,7 @@ class Book:
     outages: set[str] = field(default_factory=set)
     crashes: int = 0
     refusals: int = 0
+    repeats: int = 0
     delays: bool = False
     gaps: int = 0
     events: int = 0

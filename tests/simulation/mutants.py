@@ -156,6 +156,16 @@ def _nobody_is_told() -> AbstractContextManager[object]:
     return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
 
 
+def _chunks_tell_at_once() -> AbstractContextManager[object]:
+    """Let each chunk take another one's claim to tell for that of an attempt that died."""
+    whole: Any = expiry.tell_of_expiry
+
+    def tell(expired: Any, events: Any, notices: Any) -> Any:
+        return whole(expired, {signal: "|".join(signal) for signal in events}, notices)
+
+    return patch.object(deliver, "tell_of_expiry", tell)
+
+
 def _any_row_counts() -> AbstractContextManager[object]:
     return patch.object(mirror, "is_workers", lambda row, signal: True)
 
@@ -288,6 +298,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "nobody-told": Mutant(
         6, "the sender is not told that a delivery expired", _nobody_is_told, ("deadlines",)
+    ),
+    "chunks-tell-at-once": Mutant(
+        6,
+        "chunks that are too late tell the sender at once",
+        _chunks_tell_at_once,
+        ("delays",),
+        {**CALM, "nest_rate": 0.1},
     ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)

@@ -214,7 +214,7 @@ def test_the_days_of_an_hour_are_judged_by_one_list_of_versions(
     query = process.ports.reads.query
 
     def counted(table: str, pk: str, **span: Any) -> Any:
-        if pk == keys.known_pattern("").pk:
+        if pk == keys.KNOWN_PATTERNS_PK:
             lists.append(pk)
         return query(table, pk, **span)
 

@@ -93,7 +93,7 @@ def test_only_three_rooms_speak_to_aws() -> None:
 
 def test_handlers_know_the_world_by_its_ports_only() -> None:
     adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
-    edges = ("aws/", "pump/", "sqs/", "main", "router/lambda_handler", "metering/")
+    edges = ("aws/", "pump/", "sqs/", "main", "router/lambda_handler")
 
     for path in modules("workers"):
         if not name_of(path).startswith(edges):

@@ -24,9 +24,11 @@ from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.gather import SharedWrites
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence, show_presence
@@ -73,16 +75,12 @@ class Clients(NamedTuple):
     s3: Any
 
 
-def clients(meter: CallMeter | None = None) -> Clients:
+def clients(meter: Meter | None = None) -> Clients:
     """Make the clients from AWS's own environment variables.
 
     A local endpoint gets the emulators' credentials when none are set.
     """
-    session = boto3.session.Session(**_local_credentials())
-    made = (
-        session.client(name, config=_config())
-        for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
-    )
+    made = [_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
     return Clients(*(meter.watch(client) if meter else client for client in made))
 
 
@@ -95,7 +93,7 @@ def build() -> dramatiq.Broker:
         print(f"sharpwave: {error}", file=sys.stderr, flush=True)
         raise SystemExit(error.exit_code) from error
     logs.set_up(settings.log)
-    meter = CallMeter(prefix=settings.prefix)
+    meter = Meter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
     broker = SQSBroker(
@@ -151,6 +149,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     delivery = Delivery(
         reads=reads,
         writes=writes,
+        # Sooner than acknowledgements, which have to look twice at a mirror that is not begun.
+        marks=SharedWrites(writes, linger_s=settings.linger_s / 4, threads=settings.threads),
         inboxes=inboxes,
         queues=work,
         directory=agents,
@@ -195,9 +195,7 @@ def build_router(settings: Settings) -> Router:
     )
 
 
-def build_pump(
-    settings: Settings, made: Clients, *, stop: threading.Event, meter: CallMeter
-) -> Pump:
+def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> Pump:
     """Put a pump together; setting `stop` ends it after the page in hand."""
     parking, route = build_ports(settings, made).parking, build_router(settings)
     sender = _build_sender(settings, made, parking, stop)
@@ -285,7 +283,8 @@ def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wi
     """Read a whole table, in typed form."""
     pages = made.dynamodb.get_paginator("scan")
     name = tables.physical(table, settings.prefix)
-    for page in pages.paginate(TableName=name, ConsistentRead=True):
+    ask = {"ConsistentRead": True, "ReturnConsumedCapacity": "INDEXES"}
+    for page in pages.paginate(TableName=name, **ask):
         yield from page["Items"]
 
 
@@ -310,7 +309,8 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
 
 def _client(service: str) -> Any:
     session: Any = boto3.session.Session()
-    return session.client(service, config=_config(), **_local_credentials())
+    client = session.client(service, config=_config(), **_local_credentials())
+    return written_at_once(client) if service in ("dynamodb", "sqs") else client
 
 
 def _config() -> Config:
@@ -320,6 +320,8 @@ def _config() -> Config:
         connect_timeout=5,
         read_timeout=30,
         parameter_validation=False,
+        # Botocore would put it together anew for every request, twice.
+        user_agent=f"Boto3/{boto3.__version__} sharpwave",
     )
 
 

@@ -13,7 +13,7 @@ from dramatiq.middleware import Middleware
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import now
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import Location, Reads
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ KEPT_S = 3600
 
 
 def show_presence(
-    client: Any, process: keys.Key, meter: CallMeter, *, prefix: str, **says: object
+    client: Any, process: keys.Key, meter: Meter, *, prefix: str, **says: object
 ) -> None:
     """Write the row that shows that a process is alive, how it is and what it has used.
 
@@ -41,14 +41,18 @@ def show_presence(
         "cpu_s": round(time.process_time(), 2),
         **says,
     }
-    client.put_item(TableName=tables.physical(tables.PIPELINE, prefix), Item=item_to_wire(row))
+    client.put_item(
+        TableName=tables.physical(tables.PIPELINE, prefix),
+        Item=item_to_wire(row),
+        ReturnConsumedCapacity="INDEXES",
+    )
 
 
 class Presence(Middleware):
     """Shows a worker's presence every few seconds, and pauses it while its queue's flag is set."""
 
     def __init__(
-        self, client: Any, *, reads: Reads, meter: CallMeter, prefix: str, every_s: float
+        self, client: Any, *, reads: Reads, meter: Meter, prefix: str, every_s: float
     ) -> None:
         """Write through a low-level `dynamodb` client every `every_s` seconds."""
         self._client, self._reads, self._meter = client, reads, meter

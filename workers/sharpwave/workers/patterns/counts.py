@@ -11,14 +11,13 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import canonical_json
-from sharpwave.schemas.ownership import IGNORED, RESERVED, WORKER
+from sharpwave.schemas.ownership import agents_own
 from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.workers.ports import Location, Reads
 from sharpwave.workers.router.record import MUTABLE
 
 CONTENT_BYTES = 3
 QUALITY_SCALE = 10_000
-_NO_CONTENT = MUTABLE["decision"] | WORKER["decision"] | IGNORED
 
 
 def content_digest(decision: Mapping[str, Any]) -> bytes:
@@ -33,12 +32,8 @@ def content_digest(decision: Mapping[str, Any]) -> bytes:
     Args:
         decision: plain attributes, as `item_from_wire` gives them.
     """
-    content = {
-        name: value
-        for name, value in decision.items()
-        # A newer release's workers may write here; their attributes must not split a decision.
-        if name not in _NO_CONTENT and not name.startswith(RESERVED)
-    }
+    own = agents_own("decision", decision.keys() - MUTABLE["decision"])
+    content = {name: decision[name] for name in own}
     return blake2b(canonical_json(content).encode(), digest_size=CONTENT_BYTES).digest()
 
 
