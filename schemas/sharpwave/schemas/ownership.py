@@ -73,23 +73,16 @@ def change_of(
         return Change.INSERTED, frozenset()
     if kind == "row" and _is_stamp_of_this(old, new):
         return Change.ECHO, frozenset()
-    names = differing(old, new)
+    gone = old.keys() - new.keys()
+    names = gone | {name for name, value in new.items() if old.get(name) != value}
     if kind == "row":
         # Written once and never changed by a worker without its stamp.
         wiped = not names.isdisjoint(WORKER[kind])
     else:
-        wiped = not (names & WORKER[kind]) - IGNORED <= new.keys()
+        wiped = not gone & WORKER[kind] <= IGNORED
     if agents_own(kind, names):
         return Change.OVERWRITTEN if wiped else Change.AGENT, names
     return Change.WIPED if wiped else Change.ECHO, names
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Set[str]:
-    """Name the attributes that differ between two images."""
-    if old.items() <= new.items():
-        return new.keys() - old.keys()
-    changed = {name for name, value in new.items() if old.get(name) != value}
-    return changed | (old.keys() - new.keys())
 
 
 def agents_own(kind: Kind | None, names: Set[str]) -> set[str]:
