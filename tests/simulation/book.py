@@ -57,6 +57,8 @@ class Sent:
         at: when it was stored.
         deadlines: every deadline it had; only that may change.
         removed: whether its item is gone.
+        readings: what else it may be delivered as: `reconcile` found it changed, and nobody had
+            refused the change yet.
         sharded: whether its key is of the compatible form with a shard.
     """
 
@@ -65,6 +67,7 @@ class Sent:
     at: Moment
     deadlines: list[int]
     removed: bool = False
+    readings: list[Item] = field(default_factory=list)
     sharded: bool = False
 
     @property
@@ -133,6 +136,7 @@ class Book:
         repeats: pages and messages that were handed out again.
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
+        lost: signals that no stream told of, until `reconcile` finds them as they were written.
     """
 
     agents: dict[str, list[Standing]] = field(default_factory=lambda: defaultdict(list))
@@ -152,6 +156,7 @@ class Book:
     repeats: int = 0
     delays: bool = False
     gaps: int = 0
+    lost: set[Key] = field(default_factory=set)
     events: int = 0
 
     def moment(self, now: float) -> Moment:

@@ -400,6 +400,12 @@ MUTANTS: dict[str, Mutant] = {
         _changed(refusing.RefusedBefore, "holds", lambda self, table, image: False),
         ("gaps", "tampering", "days"),
     ),
+    "gap-stays": Mutant(
+        15,
+        "reconcile and sweeps take everything for refused",
+        _changed(refusing.RefusedBefore, "holds", lambda self, table, image: True),
+        ("gaps", "crowds"),
+    ),
     "other-content-counts": Mutant(
         15,
         "a rewritten key counts as it says last",

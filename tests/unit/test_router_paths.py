@@ -77,7 +77,8 @@ def test_whatever_an_attribute_holds_its_record_makes_the_same_work_either_way(
         other = {each: image[each] for each in image if each != name}
         other |= {} if value is None else {name: value}
         cases += [streamed(None, other), streamed(image, other), streamed(other, image)]
-        cases += [streamed(each, {**other, **UPDATES[0]}) for each in (image, other)]
+        for update in UPDATES[:2]:
+            cases += [streamed(each, {**other, **update}) for each in (image, other)]
         cases += [streamed(other, None, at=START + 9 * DAY_S, by_ttl=True)]
     ours = [Router()(table, [case]) for case in cases]
 

@@ -175,6 +175,28 @@ def test_a_chunk_that_its_agent_made_up_is_taken_back() -> None:
     assert entry["restore"]["attributes"] == {"chunk": {"NULL": True}}
 
 
+@pytest.mark.parametrize("before", ["PENDING", "PROCESSED"])
+def test_a_replacement_tells_how_it_acknowledged(before: str) -> None:
+    """Whoever takes the row for none of a worker's writes over it, and asks nobody."""
+    end = {"status": "PROCESSED", "processed_at": 7, "decision_id": "d1"}
+    inbox = Inbox(status=before)
+    inbox.tables.put(tables.SIGNALS, {**ROW.item(), **end, "note": "mine"})
+
+    (entry,) = inbox.news()
+
+    assert item_from_wire(entry["restore"]["said"]) == end
+
+
+@pytest.mark.parametrize("status", ["PENDING", "DONE", "EXPIRED"])
+def test_a_replacement_that_acknowledges_nothing_says_nothing(status: str) -> None:
+    inbox = Inbox()
+    inbox.tables.put(tables.SIGNALS, {**ROW.item(), "status": status})
+
+    (entry,) = inbox.news()
+
+    assert "said" not in entry["restore"]
+
+
 def test_a_lost_stamp_of_an_expiry_is_renewed() -> None:
     end = stamped(ROW, {"status": "EXPIRED", "reason": "unacknowledged"})
 

@@ -429,7 +429,7 @@ def _move(entry: Mapping[str, Any]) -> Move:
 def _loss(entry: Mapping[str, Any]) -> Loss:
     content = entry["restore"]
     row = keys.Key(content["row_pk"], content["row_sk"])
-    return Loss(_holder(entry), row, content["attributes"])
+    return Loss(_holder(entry), row, content["attributes"], content.get("said", {}))
 
 
 def _gone(entry: Mapping[str, Any]) -> Gone:

@@ -216,6 +216,10 @@ class Router:
             if lost:
                 row = {"row_pk": record.pk, "row_sk": record.sk}
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
+                if legal and after in ACKNOWLEDGED and lost.keys() & _IDENTITY:
+                    # A delivery tried again takes such a row over before anybody reads it.
+                    names = sorted(new.keys() & {"status", *_ACKNOWLEDGEMENT})
+                    content["restore"]["said"] = {name: new[name] for name in names}
         yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:

@@ -39,9 +39,11 @@ from sharpwave.workers.signals.audience import (
     Late,
     Signal,
     admitted,
+    as_decided,
     freeze,
     head_of,
     is_resolved,
+    key_of,
     late_chunk,
     may_address,
     members,
@@ -135,7 +137,7 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         Unfinished: some inboxes did not take their messages, or their notices; all else is done.
         TryAgain: something did not answer; what was done is skipped at the next attempt.
     """
-    allowed, unheard = _admitted(signals, ports)
+    allowed, unheard = _admitted(as_decided(signals, reads=ports.reads), ports)
     items = [signal.item for signal in allowed]
     # Before the freeze: who finds an audience frozen finds the verdict on its signal too.
     within = ports.quotas.admit(items, directory=ports.directory)
@@ -145,7 +147,7 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         if audience.chunks:
             _send_chunks(audience, ports)
         else:
-            holder, held = Holder(_key(signal.item)), dict(signal.held)
+            holder, held = Holder(key_of(signal.item)), dict(signal.held)
             plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
     sent = _carry_out(plans, ports)
     _conclude(plans, unheard)
@@ -224,7 +226,7 @@ def _admitted(
     Returns:
         The signals, and the keys of those parked whose owners could not be told.
     """
-    distinct = {_key(signal.item): signal for signal in signals}
+    distinct = {key_of(signal.item): signal for signal in signals}
     sources = {each.item["source_agent"] for each in signals if is_resolved(each.item)}
     known = ports.directory.find(sources)
     doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
@@ -544,7 +546,7 @@ def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
 
 
 def _send_chunks(audience: Audience, ports: Delivery) -> None:
-    key, now_ms = _key(audience.signal), int(ports.clock() * 1000)
+    key, now_ms = key_of(audience.signal), int(ports.clock() * 1000)
     texts = [ascii_json({"key": key, "chunk": chunk}) for chunk in audience.chunks]
     ports.queues.send(
         [
@@ -557,12 +559,8 @@ def _send_chunks(audience: Audience, ports: Delivery) -> None:
     ports.writes.apply([Update(place, summary, missing=("audience_chunks",))])
 
 
-def _key(signal: Item) -> keys.Key:
-    return keys.Key(signal["PK"], signal["SK"])
-
-
 def _refusal(signal: Signal, fault: Fault) -> Refusal:
     item = signal.item
     image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
-    key = _key(item)
+    key = key_of(item)
     return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)
