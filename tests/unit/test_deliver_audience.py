@@ -360,6 +360,29 @@ def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     }
 
 
+@pytest.mark.parametrize("many", [1, CHUNK + 10], ids=["a few", "chunks"])
+@pytest.mark.parametrize("to", ["names", "*"])
+def test_an_audience_takes_nobody_from_a_signal_that_is_spoilt_and_mended(
+    to: str, many: int
+) -> None:
+    world = World()
+    names = [f"agent-{n:02d}" for n in range(many)]
+    world.register("ann", may_broadcast=True)
+    world.register(*names)
+    world.settle()
+    item = put(world, signal("ann", to=names if to == "names" else ["*"]))
+    world.settle()
+    world.clock.advance(100)
+    world.register("mallory")
+    deadline = int(world.clock()) + 5_000
+    for change in ({"target_agents": ["mallory"]}, {"ttl": "soon"}, {"ttl": deadline}):
+        world.tables.update(tables.SIGNALS, key_of(item), change)
+        world.settle()
+
+    assert mirrored(world, item).keys() == {*names}
+    assert "mallory" not in receivers(world)
+
+
 def test_of_chunks_that_come_too_late_at_once_one_tells_the_sender() -> None:
     world = World()
     crowd = [f"agent-{n}" for n in range(CHUNK + 1)]

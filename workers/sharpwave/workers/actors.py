@@ -37,7 +37,7 @@ from sharpwave.workers.learning.publish import Position, Publishing, publish
 from sharpwave.workers.learning.slots import Slots
 from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
-from sharpwave.workers.outgoing import MAX_DELAY_S
+from sharpwave.workers.outgoing import FED_AGAIN, MAX_DELAY_S
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -151,11 +151,7 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [
-            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
-            for entry in entries
-        ]
-        return deliver(signals, ports.delivery)
+        return deliver([_signal(entry) for entry in entries], ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
         return _for_each(
@@ -376,6 +372,12 @@ def _item(entry: Mapping[str, Any]) -> Item:
 
 def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
+
+
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    event_id = entry["event_id"]
+    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
 
 
 def _late(entry: Mapping[str, Any]) -> Late:
