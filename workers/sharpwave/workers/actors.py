@@ -29,7 +29,7 @@ from sharpwave.workers.deliver import (
 from sharpwave.workers.directory import RegisteredAgents
 from sharpwave.workers.envelope import Duty, Entry, ascii_json, image_of, pack, singles
 from sharpwave.workers.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
-from sharpwave.workers.expiry import Expiry, Partition
+from sharpwave.workers.expiry import Expired, Expiry, Partition, tell_of_expiry
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.learning.catalogue import Catalogue, Known
 from sharpwave.workers.learning.learn import learn
@@ -37,6 +37,7 @@ from sharpwave.workers.learning.publish import Position, Publishing, publish
 from sharpwave.workers.learning.slots import Slots
 from sharpwave.workers.learning.writers import Writers
 from sharpwave.workers.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.notices import Notices
 from sharpwave.workers.outgoing import FED_AGAIN, MAX_DELAY_S
 from sharpwave.workers.ports import (
     Item,
@@ -74,6 +75,7 @@ class Ports:
     queues: WorkQueues
     agents: RegisteredAgents
     parking: Parking
+    notices: Notices
     catalogue: Catalogue
     ledger: Ledger
     archiving: Archiving
@@ -170,9 +172,7 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 def _status_actors(ports: Ports) -> dict[str, Handler]:
     deadlines = ports.delivery.deadlines
     mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
-    expiry = Expiry(
-        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
-    )
+    expiry = Expiry(ports.reads, ports.writes, ports.queues, deadlines, ports.clock)
 
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
@@ -206,12 +206,17 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_expiry(entries: Entries) -> int:
         return sum(expiry.expire(_partition(entry)) for entry in entries)
 
+    def on_expired(entries: Entries) -> None:
+        expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
+        tell_of_expiry(expired, ports.notices)
+
     return {
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
+        "on_expired": on_expired,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
