@@ -153,17 +153,17 @@ def _told_each_time() -> AbstractContextManager[object]:
 
 
 def _nobody_is_told() -> AbstractContextManager[object]:
-    return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
+    return patch.object(actors, "tell_of_expiry", lambda *_, **__: None)
 
 
 def _chunks_tell_at_once() -> AbstractContextManager[object]:
     """Let each chunk take another one's claim to tell for that of an attempt that died."""
-    whole: Any = expiry.tell_of_expiry
+    whole: Any = expiry.telling
 
-    def tell(expired: Any, events: Any, notices: Any) -> Any:
-        return whole(expired, {signal: "|".join(signal) for signal in events}, notices)
+    def telling(expired: Any, events: Any, *, clock: Any) -> Any:
+        return whole(expired, {signal: "|".join(signal) for signal in events}, clock=clock)
 
-    return patch.object(deliver, "tell_of_expiry", tell)
+    return patch.object(deliver, "telling", telling)
 
 
 def _any_row_counts() -> AbstractContextManager[object]:

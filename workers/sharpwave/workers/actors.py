@@ -47,12 +47,13 @@ from sharpwave.workers.signals.deliver import (
     late_messages,
 )
 from sharpwave.workers.signals.directory import RegisteredAgents
-from sharpwave.workers.signals.expiry import Expiry, Partition
+from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of_expiry
 from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.refused import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.work.outgoing import MAX_DELAY_S
+from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Ports:
     queues: WorkQueues
     agents: RegisteredAgents
     parking: Parking
+    notices: Notices
     catalogue: Catalogue
     ledger: Ledger
     archiving: Archiving
@@ -151,11 +153,7 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [
-            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
-            for entry in entries
-        ]
-        return deliver(signals, ports.delivery)
+        return deliver([_signal(entry) for entry in entries], ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
         return _for_each(
@@ -174,9 +172,7 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 def _status_actors(ports: Ports) -> dict[str, Handler]:
     deadlines = ports.delivery.deadlines
     mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
-    expiry = Expiry(
-        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
-    )
+    expiry = Expiry(ports.reads, ports.writes, ports.queues, deadlines, ports.clock)
 
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
@@ -210,12 +206,17 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_expiry(entries: Entries) -> int:
         return sum(expiry.expire(_partition(entry)) for entry in entries)
 
+    def on_expired(entries: Entries) -> None:
+        expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
+        tell_of_expiry(expired, ports.notices)
+
     return {
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
+        "on_expired": on_expired,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
@@ -377,6 +378,12 @@ def _item(entry: Mapping[str, Any]) -> Item:
 
 def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
+
+
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    event_id = entry["event_id"]
+    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
 
 
 def _late(entry: Mapping[str, Any]) -> Late:

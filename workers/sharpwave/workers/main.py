@@ -155,7 +155,6 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         directory=agents,
         parking=parking,
-        notices=notices,
         quotas=quotas,
         clock=now,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
@@ -167,6 +166,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         agents=agents,
         parking=parking,
+        notices=notices,
         catalogue=Catalogue(
             reads=reads, writes=writes, clock=now, lifetime_s=settings.pattern_cache_s
         ),

@@ -188,7 +188,10 @@ class Router:
         elif faults:
             yield _refusal(record, faults)
         else:
-            yield DELIVER, "", _entry(record, _held(record))
+            # A record that is mended may have been admitted before it was spoilt.
+            mended = "" if change is Verdict.INSERTED else '"mended":true'
+            pairs = ",".join(filter(None, (_held(record), mended)))
+            yield DELIVER, "", _entry(record, pairs)
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new

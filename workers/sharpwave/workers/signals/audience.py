@@ -30,12 +30,16 @@ CLOCKS_APART_S = 60
 
 
 class Signal(NamedTuple):
-    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped."""
+    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped.
+
+    `is_seen_late` says that its item may have been admitted earlier, in other words.
+    """
 
     item: Item
     event_id: str
     stored_at: float
     held: Mapping[str, dict[str, Any]] = {}
+    is_seen_late: bool = False
 
 
 class Audience(NamedTuple):
@@ -106,19 +110,19 @@ def freeze(
 
 
 def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
-    """Give signals that are fed again as they were first decided on, as far as that shows.
+    """Give signals that are seen late as they were first decided on, as far as that shows.
 
     Their items say what they say by now, and it takes a while until a change is refused: it adds
     nobody to an audience that is frozen, nor to a mirror that was begun.
     """
-    fed = [key_of(each.item) for each in signals if each.event_id.startswith(FED_AGAIN)]
-    if not fed:
+    late = [key_of(each.item) for each in signals if each.is_seen_late]
+    if not late:
         return list(signals)
-    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in fed}
+    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
     found = reads.get([place for pair in places.values() for place in pair])
     return [
         each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
-        if each.event_id.startswith(FED_AGAIN)
+        if each.is_seen_late
         else each
         for each in signals
     ]

@@ -48,7 +48,7 @@ from sharpwave.workers.signals.audience import (
     may_address,
     members,
 )
-from sharpwave.workers.signals.expiry import Deadlines, Handed, tell_of_expiry
+from sharpwave.workers.signals.expiry import Deadlines, Handed, telling
 from sharpwave.workers.signals.mirror import (
     Holder,
     Sent,
@@ -58,7 +58,6 @@ from sharpwave.workers.signals.mirror import (
     mirror,
     row_status,
 )
-from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, message, pack
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -84,7 +83,6 @@ class Delivery:
     parking: Parking
     quotas: Quotas
     clock: Clock
-    notices: Notices
     table_name: str = tables.SIGNALS
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -119,7 +117,6 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
-    untold: bool = False
 
     def row_of(self, target: str) -> Location:
         """Say where a target's row is."""
@@ -319,7 +316,7 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
 
 def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
     """Ask for another attempt at what inboxes did not take, once all else is marked."""
-    failed = {plan.holder.signal for plan in plans if plan.failed or plan.untold}
+    failed = {plan.holder.signal for plan in plans if plan.failed}
     if failed or unheard:
         names = sorted({name for plan in plans for name in plan.failed})
         raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
@@ -504,7 +501,7 @@ def _note_deadlines(
 
 
 def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
-    """Tell the senders of what came too late to be sent."""
+    """Have the senders told of what came too late to be sent."""
     expired = [
         (plan.holder, target)
         for plan, statuses in marked
@@ -516,9 +513,8 @@ def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) 
     events = {
         holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
     }
-    untold = tell_of_expiry(expired, events, ports.notices)
-    for plan, _ in marked:
-        plan.untold = plan.holder.signal in untold
+    if expired:
+        ports.queues.send(telling(expired, events, clock=ports.clock))
 
 
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
