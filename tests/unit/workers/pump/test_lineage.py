@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.pump import CLOSED, TRIM_HORIZON
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Bench
+    from tests.unit.workers.pump.conftest import Bench
 
 Fault = Callable[[str], ClientError]
 

@@ -4,7 +4,7 @@
 from one history. Today's code must carry on from them, and must come to the same results when
 every one of them has more in it than today's code knows. After a release record them anew:
 
-    SHARPWAVE_RECORD_FORMS=1 .venv/bin/pytest tests/unit/compat/test_compat_forms.py
+    SHARPWAVE_RECORD_FORMS=1 .venv/bin/pytest tests/contract/test_forms.py
 """
 
 import json

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.pump import SendAbandoned
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Bench, Stop
+    from tests.unit.workers.pump.conftest import Bench, Stop
 
 Fault = Callable[[str], ClientError]
 

@@ -12,7 +12,7 @@ from sharpwave.schemas import examples, export, messages
 from sharpwave.schemas.faults import validate
 from sharpwave.schemas.numbers import parse_json
 
-FOLDER = Path(__file__).parents[2] / "schemas" / "json"
+FOLDER = Path(__file__).parents[3] / "schemas" / "json"
 MOMENT = 1_760_797_800
 
 #: The published examples, with what older agents write beside it.

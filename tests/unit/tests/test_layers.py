@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PORTIONS = ("schemas", "producers", "workers", "infra")
 AWS = {"boto3", "botocore", "aiobotocore", "amazondax"}
 

@@ -11,7 +11,7 @@ from sharpwave.infra.cli import FAMILIES
 from sharpwave.infra.cli.command import parser
 from sharpwave.workers.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").iterdir())
 COMMAND = re.compile(r"^ {4}(sharpwave .+?)(?:  +#.*|)$", re.MULTILINE)

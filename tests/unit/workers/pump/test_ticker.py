@@ -7,7 +7,7 @@ from sharpwave.workers.pump import Tick, Ticker
 from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Clock, Stop
+    from tests.unit.workers.pump.conftest import Clock, Stop
 
 
 class Journal:

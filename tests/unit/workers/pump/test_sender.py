@@ -16,7 +16,7 @@ from sharpwave.workers.pump.settings import SenderSettings
 from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Clock, Stop
+    from tests.unit.workers.pump.conftest import Clock, Stop
 
 Fault = Callable[[str], ClientError]
 Verdict = Callable[[str, str], dict[str, Any] | None]

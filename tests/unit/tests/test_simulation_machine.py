@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: One mutant of each part of the product; `python -m tests.simulation --mutants` tries all.
 MUTANTS = (
     "late-joiners-left-out",

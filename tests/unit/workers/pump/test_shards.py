@@ -10,7 +10,7 @@ from sharpwave.workers.pump.errors import StreamMissing
 from sharpwave.workers.pump.shards import Shard, StreamSource, orphans, ready
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import FakeStreams
+    from tests.unit.workers.pump.conftest import FakeStreams
 
 FAMILY = [Shard("a"), Shard("b", "a"), Shard("c", "a"), Shard("d", "c")]
 

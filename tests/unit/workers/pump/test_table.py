@@ -10,7 +10,7 @@ from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Bench, Crash
+    from tests.unit.workers.pump.conftest import Bench, Crash
 
 Fault = Callable[[str], ClientError]
 

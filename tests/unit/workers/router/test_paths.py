@@ -13,7 +13,7 @@ from sharpwave.workers.router.router import Router
 from tests.world.agents import Agents
 from tests.world.world import World
 
-DEPLOYMENT = Path(__file__).parents[2] / "docs" / "DEPLOYMENT.md"
+DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
 
 class LongWay(Router):

@@ -20,7 +20,7 @@ from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Bench, FakeStreams, Stop
+    from tests.unit.workers.pump.conftest import Bench, FakeStreams, Stop
 
 Fault = Callable[[str], ClientError]
 

@@ -12,7 +12,7 @@ from sharpwave.workers.pump.reader import Page, ShardReader
 from sharpwave.workers.pump.settings import PumpSettings
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Clock, FakeStreams
+    from tests.unit.workers.pump.conftest import Clock, FakeStreams
 
 Fault = Callable[[str], ClientError]
 

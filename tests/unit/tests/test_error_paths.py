@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TAKEN = "workers/aws/archive open_archive: raise ValueError"
 UNTAKEN = "workers/sqs/ack _attempt: except Exception"
 TEST = """
