@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,6 +35,7 @@ from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.work.envelope import Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world.waiting import eventually
 
 T = TypeVar("T")
 MakeWorld = Callable[[Stack], "World"]
@@ -208,13 +208,7 @@ class World:
 
     def eventually(self, holds: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
         """Wait until something holds, and give it."""
-        deadline = time.monotonic() + within_s
-        while not (found := holds()):
-            assert time.monotonic() < deadline, (
-                f"not within {within_s:g} s: {what}; the logs are in {self.stack.folder}"
-            )
-            threading.Event().wait(0.03)
-        return found
+        return eventually(holds, f"{what}; the logs are in {self.stack.folder}", within_s=within_s)
 
     def becomes(self, signal: keys.Key, **expected: str) -> None:
         """Wait for the statuses in a signal's mirror; names stand without this test's tag."""

@@ -63,7 +63,7 @@ class Answering(Stage):
             moment = int(self.scene.clock())
             end = {"status": "PROCESSED", "processed_at": moment}
             self.put(tables.SIGNALS, {**key.item(), **end})
-            self.book.acknowledged[key].append(end)
+            self.book.acknowledge(key, end, self.scene.clock())
 
     def drop_row(self) -> None:
         """Delete a row, acknowledged or not."""
@@ -99,7 +99,7 @@ class Answering(Stage):
         elif self.chance.random() < 0.5:
             end["decision_id"] = self.name("d")
         self.update(tables.SIGNALS, key, {**end, **more})
-        self.book.acknowledged[key].append(end)
+        self.book.acknowledge(key, end, self.scene.clock())
 
     def _some_row(self, *statuses: str) -> keys.Key | None:
         found = self.scene.tables.keys(tables.SIGNALS)

@@ -3,10 +3,12 @@
 import logging
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from random import Random
+from unittest.mock import patch
 
+from sharpwave.workers.patterns import slots
 from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
@@ -26,6 +28,7 @@ _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
 _LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
+_SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
 
 
 class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
@@ -63,7 +66,9 @@ def run(seed: int, weather: Weather | None = None) -> Report:
     scene = Scene(book)
     logging.disable(logging.CRITICAL)
     try:
-        with drawn_from(seed, scene.clock), _patience():
+        with drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
+            for name, limit in _SMALL_SLOTS.items() if drawn.small_slots else ():
+                stack.enter_context(patch.object(slots, name, limit))
             scheduler = Scheduler(scene, chance, drawn)
             found = list(_lived(scene, chance, drawn, scheduler))
     finally:
@@ -77,6 +82,13 @@ def run(seed: int, weather: Weather | None = None) -> Report:
         crashes=book.crashes,
         deliveries=len(book.arrivals),
     )
+
+
+def deaths(seed: int, weather: Weather, *, stride: int) -> Iterator[Report]:
+    """Live one history once for every so many calls, at which a process dies: before, or after."""
+    for call in range(1, run(seed, weather).calls + 1, stride):
+        for after in (False, True):
+            yield run(seed, replace(weather, death=(call, after)))
 
 
 @contextmanager

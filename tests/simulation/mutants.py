@@ -135,6 +135,19 @@ def _marked_before_sent() -> AbstractContextManager[object]:
     return patch.object(deliver, "_send", _send)
 
 
+def _never_marked() -> AbstractContextManager[object]:
+    """Leave out the mark."""
+    return patch.object(deliver, "_mark", lambda plans, ports: [(plan, {}) for plan in plans])
+
+
+def _acknowledged_is_open() -> AbstractContextManager[object]:
+    """Take an acknowledged row for one that was not sent yet."""
+    return _all(
+        patch.object(deliver, "_settled", lambda plans, ports: {}),
+        patch.object(deliver, "_marked", lambda plans, ports: {}),
+    )
+
+
 def _told_each_time() -> AbstractContextManager[object]:
     """Tell the sender at every sweep that its signal expired, claimed or not."""
     from sharpwave.workers.signals import notices
@@ -284,6 +297,14 @@ MUTANTS: dict[str, Mutant] = {
     "marked-before-sent": Mutant(
         6, "the mark comes before the effect", _marked_before_sent, ("signals",), STORMY
     ),
+    "never-marked": Mutant(6, "what was sent is never marked", _never_marked, ("signals",), CALM),
+    "acknowledged-is-open": Mutant(
+        6,
+        "what was acknowledged is sent again",
+        _acknowledged_is_open,
+        ("signals",),
+        {"crash_rate": 0.06, "replay_rate": 0.3},
+    ),
     "told-each-time": Mutant(
         6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
     ),
@@ -310,7 +331,7 @@ MUTANTS: dict[str, Mutant] = {
             patch.object(slots, "FULL_AT", 10**9),
         ),
         ("counting",),
-        {"burst": 4_000, "actions": 6},
+        {"burst": 4_000, "actions": 6, "small_slots": False},
     ),
     "any-event-time": Mutant(
         10,

@@ -1,7 +1,6 @@
 """A delivery is renewed at half its visibility timeout while somebody has it."""
 
 import asyncio
-from collections.abc import Callable
 from threading import Event, Thread
 from typing import Any
 
@@ -12,6 +11,7 @@ from sharpwave.producers.errors import Unreachable
 from sharpwave.producers.heartbeat import Heartbeat
 from sharpwave.producers.leases import Leases
 from sharpwave.producers.operations.receiving import Received
+from tests.world.waiting import eventually
 
 
 def received(timeout_s: int = 60, url: str = "http://q/a") -> Received:
@@ -114,9 +114,7 @@ def ever_due() -> Leases:
 
 
 @pytest.mark.parametrize("faults", FAULTS)
-def test_the_thread_renews_until_nothing_is_held(
-    faults: tuple[Exception, ...], eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_the_thread_renews_until_nothing_is_held(faults: tuple[Exception, ...]) -> None:
     driver = Driver(*faults)
     heartbeat = Heartbeat(driver, ever_due())  # type: ignore[arg-type]
     held = received(2)
@@ -125,7 +123,7 @@ def test_the_thread_renews_until_nothing_is_held(
     assert driver.enough.wait(10)
     held.held = False
 
-    eventually(lambda: heartbeat._thread is None)
+    eventually(lambda: heartbeat._thread is None, "the thread has ended")
 
 
 @pytest.mark.parametrize("faults", FAULTS)

@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 
 from sharpwave.workers.router.router import Router
-from tests.world.agents import Agents
-from tests.world.world import World
+from tests.simulation.book import Book
+from tests.simulation.histories import Crowd
+from tests.simulation.scene import Scene
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.weather import Weather
+from tests.world import World
 
 DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
@@ -25,12 +29,14 @@ class LongWay(Router):
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    made = World()
-    crowd = Agents(made, Random(5), count=4)
-    made.settle()
+    made, chance = Scene(Book()), Random(5)
+    themes = ("signals", "broadcasts", "tampering", "rows", "counting", "memory")
+    weather = Weather(themes=themes)
+    crowd, scheduler = Crowd(made, chance, weather), Scheduler(made, chance, weather)
+    crowd.begin()
     for _ in range(250):
-        crowd.act()
-        made.settle()
+        getattr(crowd, chance.choice(weather.acts))()
+        scheduler.drain()
         made.clock.advance(1.0)
     return made
 

@@ -16,15 +16,13 @@ from sharpwave.workers.sqs.lane import Refusal
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.pace import Pace
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
 def long_task(
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> Iterator[Any]:
     """Start a task that runs until the fixture's event is set; give its start times."""
     finish = threading.Event()
@@ -48,7 +46,7 @@ def long_task(
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually
+    sqs: MemorySqs, long_task: Any
 ) -> None:
     broker, starts, finish = long_task()
 
@@ -61,7 +59,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(
 
 
 def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, long_task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds = [4]
     monkeypatch.setattr(Pace, "bound", lambda self: bounds[0])
@@ -81,9 +79,7 @@ def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back
     assert len(starts) == 4
 
 
-def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(
-    long_task: Any, eventually: Eventually
-) -> None:
+def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(long_task: Any) -> None:
     # Nothing starts the middleware here, as if the task hung in a system call.
     limit = TimeLimit(time_limit=200)
 
@@ -94,7 +90,7 @@ def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(
 
 
 def test_a_dead_workers_message_comes_back_within_the_visibility_timeout(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually
+    sqs: MemorySqs, long_task: Any
 ) -> None:
     broker, starts, _ = long_task(threads=2)
     broker._channels["work"]._heartbeat.stop()

@@ -14,8 +14,8 @@ from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.pace import Pace
 from sharpwave.workers.sqs.slots import Crew, Slots
 from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
-Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
@@ -42,7 +42,6 @@ def test_a_task_within_the_time_limit_that_applies_runs_once(
     sqs: MemorySqs,
     broker_on: Brokers,
     work_on: Workers,
-    eventually: Eventually,
     middleware: Any,
     actor: Any,
     message: Any,
@@ -62,7 +61,7 @@ def test_a_task_within_the_time_limit_that_applies_runs_once(
 
 
 def test_slow_tasks_of_several_queues_run_once_each(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, ran = broker_on(**SHORT), list[tuple[str, int]]()
     names = ["one", "two", "three"]
@@ -87,7 +86,7 @@ def test_slow_tasks_of_several_queues_run_once_each(
 
 
 def test_what_fast_tasks_left_in_the_buffer_is_given_back_when_slow_ones_follow(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, finish, ran = broker_on(**SHORT), threading.Event(), list[int]()
 
@@ -189,7 +188,7 @@ def test_a_queue_that_is_closed_takes_no_part() -> None:
 
 
 def test_a_slot_that_one_queue_frees_is_another_ones(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, finish, ran = broker_on(), threading.Event(), list[str]()
     sqs.add_queue("slow")

@@ -9,8 +9,7 @@ from dramatiq.middleware import SkipMessage
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def failing_once(
 
 
 def test_a_failure_after_the_actor_makes_the_message_run_again(
-    sqs: MemorySqs, failing_once: Any, eventually: Eventually
+    sqs: MemorySqs, failing_once: Any
 ) -> None:
     _, ran, _ = failing_once("after_process_message")
 
@@ -49,7 +48,7 @@ def test_a_failure_after_the_actor_makes_the_message_run_again(
 
 
 def test_a_failure_elsewhere_is_only_logged(
-    sqs: MemorySqs, failing_once: Any, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    sqs: MemorySqs, failing_once: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, ran, _ = failing_once("before_ack")
 
@@ -62,7 +61,6 @@ def test_the_next_message_of_a_pipeline_is_never_lost(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     ran: list[Any] = []
@@ -90,7 +88,6 @@ def test_a_middleware_added_late_is_called(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     seen: list[Any] = []
@@ -114,7 +111,6 @@ def test_an_acknowledgement_cannot_be_skipped(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Skipping(dramatiq.Middleware):
         def before_ack(self, broker: Any, message: Any) -> None:
@@ -162,7 +158,7 @@ def reason(sqs: MemorySqs) -> str:
 
 
 def test_a_hook_that_always_fails_does_not_run_an_actor_for_ever(
-    sqs: MemorySqs, failing_always: Any, eventually: Eventually
+    sqs: MemorySqs, failing_always: Any
 ) -> None:
     ran = failing_always()
 
@@ -172,7 +168,7 @@ def test_a_hook_that_always_fails_does_not_run_an_actor_for_ever(
 
 
 def test_a_predicate_that_fails_does_not_run_an_actor_for_ever(
-    sqs: MemorySqs, failing_always: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, failing_always: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sharpwave.workers.sqs.retries.backoff_s", lambda *_, **__: 0.0)
 
@@ -190,7 +186,6 @@ def test_what_its_actor_raised_counts_and_not_the_hook_that_failed_with_it(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Failing(dramatiq.Middleware):
         def after_process_message(self, broker: Any, message: Any, **_: Any) -> None:

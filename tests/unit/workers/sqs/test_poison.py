@@ -8,8 +8,7 @@ import pytest
 
 from sharpwave.workers.sqs import SQSBroker
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -38,9 +37,7 @@ def reasons(sqs: MemorySqs) -> Any:
     return {s.attributes["dead_letter_reason"]["StringValue"] for s in sqs.messages("work_dlq")}
 
 
-def test_poison_is_dead_with_its_body_and_good_messages_run(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_is_dead_with_its_body_and_good_messages_run(sqs: MemorySqs, good_work: Any) -> None:
     _, act, ran = good_work()
 
     for n in range(20):
@@ -53,9 +50,7 @@ def test_poison_is_dead_with_its_body_and_good_messages_run(
     assert reasons(sqs) == {"body is neither JSON nor base64 of JSON"}
 
 
-def test_attributes_of_the_sender_survive_beside_the_reason(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_attributes_of_the_sender_survive_beside_the_reason(sqs: MemorySqs, good_work: Any) -> None:
     good_work()
     trace = {"DataType": "String", "StringValue": "00-abc-def-01"}
 
@@ -66,9 +61,7 @@ def test_attributes_of_the_sender_survive_beside_the_reason(
     assert stored.attributes["traceparent"] == trace
 
 
-def test_poison_is_not_deleted_before_its_copy_is_accepted(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_is_not_deleted_before_its_copy_is_accepted(sqs: MemorySqs, good_work: Any) -> None:
     sqs.fail("send_message_batch", code="ServiceUnavailable", times=3)
     good_work()
 
@@ -79,9 +72,7 @@ def test_poison_is_not_deleted_before_its_copy_is_accepted(
     assert len(sqs.messages("work_dlq")) == 1
 
 
-def test_poison_without_a_dead_letter_queue_is_kept(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_without_a_dead_letter_queue_is_kept(sqs: MemorySqs, good_work: Any) -> None:
     sqs.add_queue("lonely-work", dlq=False)
     broker, _, _ = good_work(queue_prefix="lonely")
 
@@ -95,7 +86,6 @@ def test_a_message_a_middleware_rejects_is_dead(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Reject(dramatiq.Middleware):
         def before_process_message(self, broker: Any, message: Any) -> None:
@@ -115,7 +105,6 @@ def test_a_claim_store_that_fails_delays_the_message_and_does_not_kill_it(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Flaky:
         body = ""

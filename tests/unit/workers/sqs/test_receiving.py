@@ -14,8 +14,7 @@ from sharpwave.workers.sqs.held import Held, HeldSet
 from sharpwave.workers.sqs.pace import Pace
 from sharpwave.workers.sqs.slots import Slots
 from tests.world.sqs import Latencies, MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 def held() -> Any:
@@ -36,7 +35,7 @@ def noop(broker_on: Callable[..., SQSBroker]) -> Any:
 
 
 def test_an_idle_queue_has_one_poller(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     broker, _, _ = noop()
 
@@ -47,7 +46,7 @@ def test_an_idle_queue_has_one_poller(
 
 
 def test_a_backlog_has_more_pollers_and_they_leave_when_it_is_gone(
-    noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     slow = MemorySqs(Latencies(receive=0.01, batch=0.005))
     slow.add_queue("work")
@@ -65,7 +64,6 @@ def test_throttling_never_reaches_dramatiq(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sqs.fail("receive_message", code="RequestThrottled", times=4)
@@ -80,7 +78,7 @@ def test_throttling_never_reaches_dramatiq(
 
 
 def test_a_message_whose_receive_was_lost_comes_again(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     sqs.lose_replies("receive_message")
     broker, act, ran = noop(visibility_timeout_s=1)
@@ -109,7 +107,6 @@ def test_the_idle_long_poll_is_20_s_whatever_the_workers_timeout(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits, receive = [], sqs.receive_message
@@ -132,7 +129,6 @@ def test_a_fifo_queue_keeps_the_order_of_a_group(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     sqs.add_queue("line.fifo")
     broker = broker_on(queue_places={"line": "line.fifo"})
@@ -147,7 +143,7 @@ def test_a_fifo_queue_keeps_the_order_of_a_group(
 
 
 def test_a_message_with_a_time_of_its_own_is_hidden_until_then(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     broker, act, ran = noop()
     now_ms = time.time() * 1000
@@ -169,7 +165,6 @@ def test_a_time_that_is_none_does_not_keep_a_message(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     caplog: pytest.LogCaptureFixture,
     eta: Any,
 ) -> None:
@@ -186,7 +181,6 @@ def test_a_fifo_group_has_one_message_under_way(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     sqs.add_queue("line.fifo")
     broker, finish = broker_on(queue_places={"line": "line.fifo"}), threading.Event()
@@ -210,7 +204,6 @@ def test_slow_tasks_are_left_to_other_workers(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker, finish = broker_on(), threading.Event()
     act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(

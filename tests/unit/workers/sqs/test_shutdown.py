@@ -10,14 +10,11 @@ import pytest
 from sharpwave.workers.sqs import SQSBroker
 from sharpwave.workers.sqs.pace import Pace
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
-def busy(
-    broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch, eventually: Eventually
-) -> Iterator[Any]:
+def busy(broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Start one thread on the first of many messages, with up to 19 waiting for it."""
     monkeypatch.setattr(Pace, "bound", lambda self: 20)
     started: list[Any] = []
@@ -54,7 +51,7 @@ def ready(sqs: MemorySqs) -> Any:
 
 
 def test_waiting_messages_are_visible_before_the_running_one_ends(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
+    sqs: MemorySqs, busy: Any
 ) -> None:
     _, worker, stopper, finish, ran = busy()
 
@@ -68,9 +65,7 @@ def test_waiting_messages_are_visible_before_the_running_one_ends(
     assert len(sqs.messages("work")) == 29
 
 
-def test_nothing_is_received_after_the_stop(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
-) -> None:
+def test_nothing_is_received_after_the_stop(sqs: MemorySqs, busy: Any) -> None:
     broker, _, stopper, finish, _ = busy()
     stopper.start()
     eventually(lambda: len(ready(sqs)) == 29, "waiting messages are visible")
@@ -83,7 +78,7 @@ def test_nothing_is_received_after_the_stop(
 
 
 def test_messages_that_cannot_be_given_back_at_first_are_tried_again(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
+    sqs: MemorySqs, busy: Any
 ) -> None:
     tries = set()
 
@@ -124,7 +119,6 @@ def test_closing_does_not_wait_for_the_long_poll(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     broker.declare_queue("work")
@@ -146,7 +140,6 @@ def test_what_an_abandoned_long_poll_brings_is_visible_again(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda: None)
@@ -161,7 +154,7 @@ def test_what_an_abandoned_long_poll_brings_is_visible_again(
 
 
 def test_a_paused_worker_keeps_what_it_holds_and_goes_on_after(
-    sqs: MemorySqs, busy: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, busy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.01)
     broker, worker, _, finish, ran = busy(count=3)

@@ -10,8 +10,8 @@ import pytest
 from sharpwave.workers.main import worth_retrying
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries
 from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
-Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
@@ -35,9 +35,7 @@ def old_worker(broker_on: Brokers, work_on: Workers) -> Callable[..., SQSBroker]
     return start
 
 
-def test_a_message_for_an_unknown_actor_stays_in_its_queue(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
-) -> None:
+def test_a_message_for_an_unknown_actor_stays_in_its_queue(sqs: MemorySqs, old_worker: Any) -> None:
     broker = old_worker(min_backoff=60_000)
 
     put(sqs, NEW)
@@ -53,7 +51,6 @@ def test_a_newer_worker_takes_what_an_older_one_gave_back(
     old_worker: Any,
     broker_on: Brokers,
     work_on: Workers,
-    eventually: Eventually,
 ) -> None:
     old = old_worker(max_retries=None)
     put(sqs, NEW)
@@ -68,7 +65,7 @@ def test_a_newer_worker_takes_what_an_older_one_gave_back(
 
 
 def test_what_nobody_knows_ends_among_the_dead_letters_with_the_reason(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+    sqs: MemorySqs, old_worker: Any
 ) -> None:
     old_worker(max_retries=3)
 
@@ -83,9 +80,7 @@ def test_what_nobody_knows_ends_among_the_dead_letters_with_the_reason(
     eventually(lambda: not sqs.messages("work"), "the original is deleted")
 
 
-def test_the_redrive_policy_has_the_last_word(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
-) -> None:
+def test_the_redrive_policy_has_the_last_word(sqs: MemorySqs, old_worker: Any) -> None:
     old_worker(max_retries=None)
 
     put(sqs, NEW)
@@ -94,7 +89,7 @@ def test_the_redrive_policy_has_the_last_word(
 
 
 def test_options_of_an_unknown_message_that_nobody_can_read_only_delay_it(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+    sqs: MemorySqs, old_worker: Any
 ) -> None:
     broker = old_worker()
 

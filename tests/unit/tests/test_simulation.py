@@ -16,6 +16,10 @@ ROOT = Path(__file__).parents[3]
 MUTANTS = (
     "late-joiners-left-out",
     "chunks-as-they-are-now",
+    "ack-first",
+    "marked-before-sent",
+    "never-marked",
+    "acknowledged-is-open",
     "found-is-sent",
     "list-of-old",
     "one-epoch",
@@ -41,6 +45,12 @@ def test_a_seed_gives_one_history_in_any_process() -> None:
 
     assert first.stdout == second.stdout
     assert "crashes" in first.stdout
+
+
+def test_a_death_at_many_calls_in_turn_breaks_no_promise() -> None:
+    done = machine("--seed", "3", "--deaths", "11")
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", MUTANTS)
