@@ -93,6 +93,9 @@ class Answering(Stage):
             return
         if row["status"] == "EXPIRED" and "reason" not in row:
             return
+        # Nor is it by the rules to lower what was said before the row was spoilt.
+        if any(_RANK[each["status"]] >= _RANK[status] for each in self.book.acknowledged[key]):
+            return
         end: Item = {"status": status, "processed_at": int(self.scene.clock())}
         if status == "FAILED":
             end["reason"] = "no use"

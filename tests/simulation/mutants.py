@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -72,18 +73,29 @@ def _changed(place: Any, name: str, value: Any) -> Break:
     return lambda: patch.object(place, name, value)
 
 
-def _chunks_read_again() -> AbstractContextManager[object]:
+@contextmanager
+def _chunks_read_again() -> Iterator[None]:
     """Let chunks read the signal's item as it is by now."""
-    whole = deliver.deliver_chunk
+    whole, admitted = deliver.deliver_chunk, vars(deliver)["admitted"]
+    # Handlers run abreast in threads, so what one reads is no other's.
+    mine = local()
 
     def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
         place = Location(tables.SIGNALS, signal)
-        found = ports.reads.get([place])
-        admitted: Any = vars(deliver)["admitted"]
-        with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
+        before, mine.item = getattr(mine, "item", None), ports.reads.get([place]).get(place)
+        try:
             return whole(signal, chunk, ports)
+        finally:
+            mine.item = before
 
-    return patch.object(actors, "deliver_chunk", deliver_chunk)
+    def as_it_is(head: Any) -> Any:
+        return getattr(mine, "item", None) or admitted(head)
+
+    with (
+        patch.object(deliver, "admitted", as_it_is),
+        patch.object(actors, "deliver_chunk", deliver_chunk),
+    ):
+        yield
 
 
 def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
