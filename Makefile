@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-localstack paths bench chaos lint up synth wheel lock clean
+.PHONY: help setup demo test test-localstack paths house bench chaos lint up synth wheel lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,9 +44,12 @@ test-localstack: setup  ## Run the tests that meet a backend on LocalStack; LOCA
 	@test $(LOCALSTACK) = localstack || $(BIN)/python -m sharpwave.infra.local localstack
 	@SHARPWAVE_TEST_BACKEND=$(LOCALSTACK) $(BIN)/pytest -q $(TESTS) $(ARGS)
 
-paths: setup  ## Run unit and contract tests; name each error path that none of them takes.
+paths: setup  ## Run unit and contract tests; name error paths none takes, count branches taken.
 	@$(BIN)/python -m sharpwave.infra.local ministack
 	@$(BIN)/python -m pytest -q $(ON_EVERY_CORE) -p tests.error_paths tests/unit tests/contract $(ARGS)
+
+house: setup  ## Count lines, rooms, arrows and comments, and how far a signal walks; ARGS="--json".
+	@$(BIN)/python -m tests.house $(ARGS)
 
 bench: setup  ## Measure router, broker and pipeline beside their peers; ARGS="--quick".
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -102,7 +102,7 @@ class Place:
             time.sleep(0.1)
 
     def _alive(self) -> set[str]:
-        rows = Items(self.deployment).query(PIPELINE, keys.heartbeat("").pk)
+        rows = Items(self.deployment).query(PIPELINE, keys.PRESENCE_PK)
         return {name for row in rows for name in (row["SK"], *row.get("queues", ()))}
 
     def url(self, queue: str) -> str:

@@ -69,7 +69,7 @@ class Quiet:
 
     def _checkpoints(self) -> Iterable[tuple[str, str]]:
         for table in STREAMED:
-            for row in self._items.query(PIPELINE, keys.checkpoint(table, "").pk):
+            for row in self._items.query(PIPELINE, keys.checkpoint_pk(table)):
                 yield f"{table} {row['SK']}", str(row["position"])
 
 

@@ -221,7 +221,7 @@ class Strikes:
 
 def checkpoints(items: Items) -> list[Item]:
     """Read where the pump stands in every shard."""
-    return [row for name in STREAMED for row in items.query(PIPELINE, keys.checkpoint(name, "").pk)]
+    return [row for name in STREAMED for row in items.query(PIPELINE, keys.checkpoint_pk(name))]
 
 
 def newest(deployment: Deployment) -> list[Item]:

@@ -274,7 +274,7 @@ def mirror(world: World, name: str) -> dict[str, Any]:
     key = key_of(SIGNALS[name])
     item = world.tables.items(tables.SIGNALS)[key]
     statuses = dict(item.get("processing_status", {}))
-    for chunk in world.tables.query(tables.PIPELINE, keys.audience(signal_uid(*key)).pk):
+    for chunk in world.tables.query(tables.PIPELINE, keys.audience_pk(signal_uid(*key))):
         statuses |= chunk.get("processing_status", {})
     return statuses
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def facts(world: World, agent: str) -> list[dict[str, Any]]:
-    return list(world.items.query(MEMORY, keys.fact(agent, "NOTE", "").pk))
+    return list(world.items.query(MEMORY, keys.fact_pk(agent)))
 
 
 def promote_after(world: World) -> float:

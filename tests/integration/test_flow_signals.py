@@ -74,7 +74,7 @@ def test_a_broadcast_goes_to_those_who_were_there_when_it_was_delivered(
     everyone = (hunter, *early, *late, latecomer)
     reached = {name for name in everyone if world.waiting(f"inbox-{name}")}
     # Who registered in the second of the signal, or before, and was listed late has a chunk.
-    stored = list(world.items.query(PIPELINE, keys.audience(signal_uid(*signal)).pk))
+    stored = list(world.items.query(PIPELINE, keys.audience_pk(signal_uid(*signal))))
     assert at_once <= reached <= set(members(stored) or ()) <= {*early, *late}
 
 

@@ -67,7 +67,7 @@ class Operating(Stage):
     def mix_versions(self) -> None:
         """From now on some messages and stored forms come from a newer release."""
         self.scene.touch_up = self._newer
-        for listed in self.scene.tables.query(tables.PIPELINE, keys.known_pattern("").pk):
+        for listed in self.scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK):
             content = json.loads(listed["version"])
             content["definition"]["since_next_release"] = content["since_next_release"] = [1]
             key = keys.Key(listed["PK"], listed["SK"])

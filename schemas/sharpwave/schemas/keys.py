@@ -22,6 +22,10 @@ class Key(NamedTuple):
         return {"PK": {"S": self.pk}, "SK": {"S": self.sk}}
 
 
+#: Partitions that list things of a whole deployment.
+KNOWN_AGENTS_PK, KNOWN_PATTERNS_PK, DUE_MINUTES_PK = "agents", "patterns", "due"
+PAUSED_PK, WANTED_PK, PRESENCE_PK = "paused", "wanted", "workers"
+
 #: Over how many partitions records of the whole fleet are spread.
 PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 
@@ -150,14 +154,24 @@ def pattern_version_sk(pattern_id: str, version: int) -> str:
     return f"{pattern_id}@{version}"
 
 
+def fact_pk(agent_id: str) -> str:
+    """Give the partition of one agent's facts."""
+    return f"agent:{agent_id}#fact"
+
+
 def fact(agent_id: str, memory_type: str, sk: str) -> Key:
     """Give the key of the fact that a short-term memory entry becomes."""
-    return Key(f"agent:{agent_id}#fact", f"{memory_type}#{sk}")
+    return Key(fact_pk(agent_id), f"{memory_type}#{sk}")
+
+
+def episode_pk(agent_id: str) -> str:
+    """Give the partition of one agent's episodes."""
+    return f"agent:{agent_id}#episode"
 
 
 def episode(agent_id: str, decision_type: str, day: str) -> Key:
     """Give the key of the summary of one agent's decisions of one type on one day."""
-    return Key(f"agent:{agent_id}#episode", f"{decision_type}#{day}")
+    return Key(episode_pk(agent_id), f"{decision_type}#{day}")
 
 
 def strategy_pk(agent_id: str) -> str:
@@ -165,9 +179,14 @@ def strategy_pk(agent_id: str) -> str:
     return f"agent:{agent_id}#strategy"
 
 
+def writers_pk(decision_type: str) -> str:
+    """Give the partition that lists the agents that wrote decisions of one type."""
+    return _WRITERS + decision_type
+
+
 def writer(decision_type: str, agent_id: str) -> Key:
     """Give the key of an entry in the list of agents that wrote decisions of one type."""
-    return Key(_WRITERS + decision_type, agent_id)
+    return Key(writers_pk(decision_type), agent_id)
 
 
 def episode_sources(agent_id: str, decision_type: str, day: str, hour: str) -> Key:
@@ -188,52 +207,72 @@ def shared_pattern_copy(reader: str, owner: str, pattern_id: str) -> Key:
 # -- pipeline ------------------------------------------------------------------------------------
 
 
+def checkpoint_pk(table: str) -> str:
+    """Give the partition of the positions of one table's readers."""
+    return f"checkpoint#{table}"
+
+
 def checkpoint(table: str, shard_id: str) -> Key:
     """Give the key of a reader's position in one shard."""
-    return Key(f"checkpoint#{table}", shard_id)
+    return Key(checkpoint_pk(table), shard_id)
+
+
+def audience_pk(uid: str) -> str:
+    """Give the partition of a signal's frozen audience: its head, its chunks, its quota verdict."""
+    return f"audience#{uid}"
 
 
 def audience(uid: str, chunk: int = 0) -> Key:
     """Give the key of one chunk of a signal's frozen audience."""
-    return Key(f"audience#{uid}", f"{chunk:05d}")
+    return Key(audience_pk(uid), f"{chunk:05d}")
 
 
 def late_chunk(uid: str, agent_id: str) -> Key:
     """Give the key of a chunk for one agent that registered in time and was listed late."""
-    return Key(f"audience#{uid}", f"late#{agent_id}")
+    return Key(audience_pk(uid), f"late#{agent_id}")
 
 
 def quota_verdict(uid: str) -> Key:
     """Give the key of what a source's quota said of one signal."""
-    return Key(f"audience#{uid}", "quota")
+    return Key(audience_pk(uid), "quota")
 
 
-def resolved(scope: str, stored_iso: str, uid: str) -> Key:
-    """Give the key of an entry in the list of signals whose audience is looked up.
+def resolved_pk(scope: str) -> str:
+    """Give the partition that lists signals whose audience is looked up.
 
     `scope` is a signal's type for its subscribers, or `*` for everyone.
     """
-    return Key(f"resolved#{scope}", f"{stored_iso}#{uid}")
+    return f"resolved#{scope}"
+
+
+def resolved(scope: str, stored_iso: str, uid: str) -> Key:
+    """Give the key of an entry in the list of signals whose audience is looked up."""
+    return Key(resolved_pk(scope), f"{stored_iso}#{uid}")
+
+
+def due_pk(minute: int, shard: int) -> str:
+    """Give a partition of the deliveries whose deadline falls into one minute since the epoch."""
+    return f"due#{minute}#{shard}"
 
 
 def due(minute: int, shard: int, entry: str) -> Key:
     """Give the key of deliveries whose deadline falls into one minute since the epoch."""
-    return Key(f"due#{minute}#{shard}", entry)
+    return Key(due_pk(minute, shard), entry)
 
 
 def due_minute(minute: int) -> Key:
     """Give the key of an entry in the list of minutes in which something falls due."""
-    return Key("due", str(minute))
+    return Key(DUE_MINUTES_PK, str(minute))
 
 
 def known_agent(agent_id: str) -> Key:
     """Give the key of an entry in the list of agents seen or registered."""
-    return Key("agents", agent_id)
+    return Key(KNOWN_AGENTS_PK, agent_id)
 
 
 def known_pattern(subject: str) -> Key:
     """Give the key of an entry in the list of pattern versions that count decisions."""
-    return Key("patterns", subject)
+    return Key(KNOWN_PATTERNS_PK, subject)
 
 
 def judged() -> Key:
@@ -243,8 +282,7 @@ def judged() -> Key:
 
 def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     """Give the key of a refused record; the refused records of one partition lie together."""
-    shard = _shard_of(pk, PARKED_SHARDS)
-    return Key(f"parked#{table}#{shard}", f"{pk}|{sk}|{event_id}"[-1000:])
+    return Key(_parked_pk(table, pk), f"{pk}|{sk}|{event_id}"[-1000:])
 
 
 def parked_span(table: str, pk: str, begins: str) -> tuple[str, str, str]:
@@ -252,7 +290,11 @@ def parked_span(table: str, pk: str, begins: str) -> tuple[str, str, str]:
 
     Keys too long for a record that could be valid are cut and may lie elsewhere.
     """
-    return parked(table, pk, "", "").pk, f"{pk}|{begins}", f"{pk}|{begins}~"
+    return _parked_pk(table, pk), f"{pk}|{begins}", f"{pk}|{begins}~"
+
+
+def _parked_pk(table: str, pk: str) -> str:
+    return f"parked#{table}#{_shard_of(pk, PARKED_SHARDS)}"
 
 
 def parked_pks(table: str) -> list[str]:
@@ -347,17 +389,17 @@ def notice_window(agent_id: str, code: str, minute: int) -> Key:
 
 def paused(queue: str) -> Key:
     """Give the key of the flag that pauses a work queue."""
-    return Key("paused", queue)
+    return Key(PAUSED_PK, queue)
 
 
 def wanted_workers(queue: str) -> Key:
     """Give the key of the number of worker instances an operator wants for a queue."""
-    return Key("wanted", queue)
+    return Key(WANTED_PK, queue)
 
 
-def heartbeat(worker: str) -> Key:
-    """Give the key of a worker process's heartbeat."""
-    return Key("workers", worker)
+def presence(process: str) -> Key:
+    """Give the key of the sign of life of a worker process or a pump."""
+    return Key(PRESENCE_PK, process)
 
 
 # -- parsing -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def wrong(deployment: Deployment) -> list[Ailment]:
 
 
 def beat(deployment: Deployment, name: str, *, age_s: float = 0, **attributes: Any) -> None:
-    row = {**keys.heartbeat(name).item(), "at": int(time.time() - age_s), **attributes}
+    row = {**keys.presence(name).item(), "at": int(time.time() - age_s), **attributes}
     Items(deployment).put("pipeline", row)
 
 

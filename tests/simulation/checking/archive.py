@@ -64,7 +64,7 @@ class _Without:
 
 def _verify(scene: Scene, parts: Any) -> verdict.Verified:
     """Compare ledgers and archive as `sharpwave verify` does."""
-    items = scene.tables.query(tables.PIPELINE, keys.known_pattern("").pk)
+    items = scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
     versions = [PatternVersion.read(item["version"]) for item in items]
     subjects = {
         key.pk.removeprefix(keys.ledger_pk(""))

@@ -144,7 +144,7 @@ def test_keys_of_the_pipeline_never_meet() -> None:
         keys.rate_bucket("ann"),
         keys.notice_window("ann", "odd", 1),
         keys.paused("deliver"),
-        keys.heartbeat("w"),
+        keys.presence("w"),
     ]
 
     assert len(set(made)) == len(made)

@@ -286,7 +286,7 @@ def test_a_mirror_that_speaks_of_a_stranger_is_found(run: Run) -> None:
 
 def test_a_mirror_in_parts_is_read_whole(run: Run) -> None:
     said = run.tables[SIGNALS][SIGNAL].pop("processing_status")
-    part = keys.Key(keys.audience(signal_uid(*SIGNAL)).pk, "abc#00000")
+    part = keys.Key(keys.audience_pk(signal_uid(*SIGNAL)), "abc#00000")
     run.tables[PIPELINE][part] = {"processing_status": said}
 
     assert run.found() == {}

@@ -288,7 +288,7 @@ def test_keys_of_every_table_have_a_family() -> None:
         "head": keys.ledger_head("base:a:T", "2026-01-01"),
         "checkpoint": keys.checkpoint("t", "s"),
         "audience": keys.audience("uid"),
-        "workers": keys.heartbeat("w"),
+        "workers": keys.presence("w"),
         "other": keys.Key("made up", "s"),
     }
 

@@ -297,7 +297,7 @@ def _write_progress(
     progress: Progress, settings: Settings, made: Clients, meter: CallMeter
 ) -> None:
     row = {
-        **keys.heartbeat(f"pump:{progress.table}").item(),
+        **keys.presence(f"pump:{progress.table}").item(),
         "records": progress.records,
         "open_shards": progress.open_shards,
         "failing_shards": progress.failing_shards,

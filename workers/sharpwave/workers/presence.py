@@ -73,7 +73,7 @@ class Presence(Middleware):
     def _write(self, worker: dramatiq.Worker) -> None:
         moment = int(now())
         row = {
-            **keys.heartbeat(f"{socket.gethostname()}:{os.getpid()}").item(),
+            **keys.presence(f"{socket.gethostname()}:{os.getpid()}").item(),
             "queues": self._queues(worker),
             "threads": worker.worker_threads,
             "started_at": self._started_at,

@@ -132,9 +132,7 @@ class Measured(NamedTuple):
 
 def usage_of(deployment: Deployment) -> Usage:
     """Sum what workers and pump reported within the last hour."""
-    rows = [
-        row for row in Items(deployment).query(PIPELINE, keys.heartbeat("").pk) if "used" in row
-    ]
+    rows = [row for row in Items(deployment).query(PIPELINE, keys.PRESENCE_PK) if "used" in row]
     pumps: dict[Any, dict[str, Any]] = {}
     for row in sorted((row for row in rows if "queues" not in row), key=lambda row: row["at"]):
         # A pump reports for all its tables in each of their rows.

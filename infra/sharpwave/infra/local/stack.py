@@ -173,7 +173,7 @@ class Stack:
 
     def missing(self) -> set[str]:
         """Name the parts that have not shown a sign of life yet."""
-        rows = Items(self.deployment).query(PIPELINE, keys.heartbeat("").pk)
+        rows = Items(self.deployment).query(PIPELINE, keys.PRESENCE_PK)
         alive: set[str] = set()
         for row in rows:
             name = str(row["SK"])

@@ -89,7 +89,7 @@ class Upkeep:
 
     def _streamed(self) -> int:
         items = Items(self._stack.deployment)
-        rows = (items.get(PIPELINE, keys.heartbeat(f"pump:{name}")) for name in STREAMED)
+        rows = (items.get(PIPELINE, keys.presence(f"pump:{name}")) for name in STREAMED)
         return sum(int(row["records"]) for row in rows if row)
 
 

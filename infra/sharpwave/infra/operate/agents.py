@@ -100,7 +100,7 @@ def list_agents(deployment: Deployment) -> list[AgentView]:
 
 def known_agents(items: Items) -> list[Item]:
     """Read the pipeline's list of agents ever registered, by `agent_id`."""
-    partition = keys.known_agent("a").pk
+    partition = keys.KNOWN_AGENTS_PK
     entries = items.query(PIPELINE, partition)
     return [{**entry, "agent_id": entry["SK"]} for entry in entries]
 

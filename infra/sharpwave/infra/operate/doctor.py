@@ -147,9 +147,7 @@ def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
     between = (f"{handed_out + 1:08d}", keys.due_minute(late).sk)
     if handed_out >= late:
         return
-    for first in itertools.islice(
-        items.query(PIPELINE, keys.due_minute(late).pk, between=between), 1
-    ):
+    for first in itertools.islice(items.query(PIPELINE, keys.DUE_MINUTES_PK, between=between), 1):
         minutes = (now - int(first["SK"]) * 60) / 60
         what = f"deliveries that fell due {minutes:.0f} minutes ago still wait to expire"
         mend = "sharpwave workers run status, and sharpwave pump for the ticks"
@@ -159,7 +157,7 @@ def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
 def _processes(deployment: Deployment, views: list[QueueView], now: float) -> Iterator[Ailment]:
     beats = [
         beat
-        for beat in Items(deployment).query(PIPELINE, keys.heartbeat("").pk)
+        for beat in Items(deployment).query(PIPELINE, keys.PRESENCE_PK)
         if not beat.get("draining") and beat.get("ttl", now) >= now
     ]
     living = [beat for beat in beats if not is_silent(beat, now)]

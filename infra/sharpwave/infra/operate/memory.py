@@ -39,8 +39,8 @@ def _kind(items: Items, agent_id: str, kind: str) -> Iterator[Item]:
     partition = {
         "patterns": keys.pattern_pk(agent_id),
         "shared": keys.shared_with_pk(agent_id),
-        "facts": keys.fact(agent_id, "", "").pk,
-        "episodes": keys.episode(agent_id, "", "").pk,
+        "facts": keys.fact_pk(agent_id),
+        "episodes": keys.episode_pk(agent_id),
         "strategies": keys.strategy_pk(agent_id),
     }[kind]
     found = items.query(MEMORY, partition, newest_first=True)

@@ -60,7 +60,7 @@ def known_versions(items: Items) -> Iterable[PatternVersion]:
 
     One that only a newer release can read is passed over; `verify` says that there is one.
     """
-    for entry in items.query(PIPELINE, keys.known_pattern("").pk):
+    for entry in items.query(PIPELINE, keys.KNOWN_PATTERNS_PK):
         with suppress(ValidationError):
             yield PatternVersion.read(entry["version"])
 

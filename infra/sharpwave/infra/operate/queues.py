@@ -39,7 +39,7 @@ def view_queue(deployment: Deployment, name: str) -> QueueView:
 
 def paused_queues(items: Items) -> dict[str, Item]:
     """Read which work queues are paused, with the flag of each."""
-    partition = keys.paused("deliver").pk
+    partition = keys.PAUSED_PK
     return {flag["SK"]: flag for flag in items.query(PIPELINE, partition)}
 
 

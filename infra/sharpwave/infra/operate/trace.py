@@ -91,7 +91,7 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     items = Items(deployment)
     uid = signal_uid(*key)
     record = items.get(SIGNALS, key)
-    stored = list(items.query(PIPELINE, keys.audience(uid).pk))
+    stored = list(items.query(PIPELINE, keys.audience_pk(uid)))
     mirror = _mirror(record, stored)
     names = _audience(record, stored)
     # A signal outlived by its rows has no list of targets any more, so all inboxes are asked.
@@ -139,7 +139,7 @@ def _mirror(record: Item | None, stored: list[Item]) -> dict[str, Any]:
 
 
 def _everyone(items: Items) -> list[str]:
-    return [entry["SK"] for entry in items.query(PIPELINE, keys.known_agent("a").pk)]
+    return [entry["SK"] for entry in items.query(PIPELINE, keys.KNOWN_AGENTS_PK)]
 
 
 def _provenance(key: Key, record: Item | None) -> str:

@@ -75,7 +75,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
                 depths=depths,
-                pump=Items(deployment).get(PIPELINE, keys.heartbeat(f"pump:{DECISIONS}")),
+                pump=Items(deployment).get(PIPELINE, keys.presence(f"pump:{DECISIONS}")),
                 unpublished=unpublished,
                 now=time.time(),
             )
@@ -164,7 +164,7 @@ def _unlisted(deployment: Deployment, ledgers: Mapping[str, Days]) -> list[str]:
         f"{agent} of {decision_type}"
         for decision_type, agents in sorted(writers.items())
         for agent in sorted(
-            agents - {row["SK"] for row in items.query(MEMORY, keys.writer(decision_type, "").pk)}
+            agents - {row["SK"] for row in items.query(MEMORY, keys.writers_pk(decision_type))}
         )
     ]
 

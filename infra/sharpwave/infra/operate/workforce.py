@@ -39,7 +39,7 @@ def is_silent(beat: Mapping[str, Any], now: float) -> bool:
 
 def list_workers(deployment: Deployment) -> list[WorkerView]:
     """List worker processes by name, with those that ended within the hour."""
-    rows = Items(deployment).query(PIPELINE, keys.heartbeat("").pk)
+    rows = Items(deployment).query(PIPELINE, keys.PRESENCE_PK)
     return [_view(row) for row in rows if "queues" in row]
 
 
@@ -70,7 +70,7 @@ def want(deployment: Deployment, wishes: dict[str, int], *, dry_run: bool = Fals
 
 def wanted(deployment: Deployment) -> dict[str, int]:
     """Read how many instances are wanted, for the queues an operator said so about."""
-    rows = Items(deployment).query(PIPELINE, keys.wanted_workers("").pk)
+    rows = Items(deployment).query(PIPELINE, keys.WANTED_PK)
     return {str(row["SK"]): int(row["instances"]) for row in rows}
 
 
@@ -90,7 +90,7 @@ def parse_wishes(words: Sequence[str]) -> dict[str, int]:
 
 
 def _rows(deployment: Deployment) -> list[dict[str, Any]]:
-    return list(Items(deployment).query(PIPELINE, keys.heartbeat("").pk))
+    return list(Items(deployment).query(PIPELINE, keys.PRESENCE_PK))
 
 
 def _view(row: dict[str, Any]) -> WorkerView:

@@ -221,7 +221,7 @@ def _writers(me: Identity, decision_type: str | None) -> Operation[list[str]]:
     """List the agents that ever wrote decisions of a type."""
     if decision_type is None:
         raise ValueError("decisions of everyone are read one type at a time; give a decision_type")
-    listed = ("PK", keys.writer(decision_type, "").pk)
+    listed = ("PK", keys.writers_pk(decision_type))
     request = storage.query(me.table(MEMORY), listed, newest_first=False)
     return (yield from storage.select(request, lambda item: str(item["SK"]), limit=_MAX_WRITERS))
 

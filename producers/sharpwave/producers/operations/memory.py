@@ -133,7 +133,7 @@ def recall(
 ) -> Operation[list[Item]]:
     """Read the facts that short-term memory became, newest first within a type."""
     prefix = keys.fact(me.agent_id, memory_type, "") if memory_type else None
-    pk = keys.fact(me.agent_id, "", "").pk
+    pk = keys.fact_pk(me.agent_id)
     return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
 
 
@@ -142,7 +142,7 @@ def episodes(
 ) -> Operation[list[Item]]:
     """Read the daily summaries of the agent's decisions, newest first within a type."""
     prefix = keys.episode(me.agent_id, decision_type, "") if decision_type else None
-    pk = keys.episode(me.agent_id, "", "").pk
+    pk = keys.episode_pk(me.agent_id)
     return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
 
 

@@ -48,7 +48,7 @@ def mirrored(world: World, item: Item) -> dict[str, Any]:
 
 
 def chunks(world: World, item: Item) -> list[Item]:
-    pk = keys.audience(signal_uid(*key_of(item))).pk
+    pk = keys.audience_pk(signal_uid(*key_of(item)))
     return [each for each in world.tables.query(tables.PIPELINE, pk) if "targets" in each]
 
 
@@ -104,7 +104,7 @@ def test_who_registered_before_is_in_the_audience_however_far_status_lags(
     assert [len(messages(world, agent)) for agent in receivers(world)] == [1] * len(
         receivers(world)
     )
-    stored = world.tables.query(tables.PIPELINE, keys.audience(signal_uid(*key_of(item))).pk)
+    stored = world.tables.query(tables.PIPELINE, keys.audience_pk(signal_uid(*key_of(item))))
     assert set(members(stored) or ()) == receivers(world)
 
     world.acknowledge(messages(world, "joiner")[0].row)

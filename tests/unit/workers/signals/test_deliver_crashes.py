@@ -85,7 +85,7 @@ def test_a_crash_at_any_call_leaves_out_nobody_who_registered_before(
 
     for call in range(1, len(faults.calls) + 1):
         world = joined(Faults(crash_at=call, after=after), deliver_first=deliver_first)
-        audience = world.tables.query(tables.PIPELINE, keys.audience(UID).pk)
+        audience = world.tables.query(tables.PIPELINE, keys.audience_pk(UID))
         assert members(audience) == ["bob", "eve"]
         for agent in ("bob", "eve"):
             received = {each.delivery_id for each in messages(world, agent)}

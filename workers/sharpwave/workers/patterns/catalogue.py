@@ -119,7 +119,7 @@ class Catalogue:
 def listed(reads: Reads, *, until: int = -1) -> Known:
     """Read the list of versions as it is now, to judge decisions up to `until`."""
     versions, unreadable = [], []
-    for item in reads.query(tables.PIPELINE, keys.known_pattern("").pk):
+    for item in reads.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK):
         try:
             versions += parse([item])
         except ValidationError:

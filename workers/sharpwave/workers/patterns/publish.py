@@ -249,7 +249,7 @@ def _write_rows(
     for version in versions:
         name = version.definition.decision_type
         if version.definition.agent_id is None and name not in writers:
-            listed = to.reads.query(tables.MEMORY, keys.writer(name, "").pk)
+            listed = to.reads.query(tables.MEMORY, keys.writers_pk(name))
             writers[name] = [entry["SK"] for entry in listed]
 
     def changes_of(version: PatternVersion) -> list[Update] | None:

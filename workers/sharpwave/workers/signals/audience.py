@@ -123,7 +123,7 @@ def missed(
         until = bound(listed[each.agent_id].at + CLOCKS_APART_S)
         for scope in (EVERYONE, *sorted(subscriptions)):
             # Streams tell time by the second: a signal of the same one counts as later.
-            after, pk = bound(each.stored_at), keys.resolved(scope, "", "").pk
+            after, pk = bound(each.stored_at), keys.resolved_pk(scope)
             for entry in reads.query(tables.PIPELINE, pk, after=after, until=until):
                 if entry["source"] != each.agent_id:
                     signal = keys.Key(entry["signal_pk"], entry["signal_sk"])
@@ -227,7 +227,7 @@ def _chunks(uid: str, targets: Sequence[str]) -> list[tuple[keys.Key, list[str]]
     if len(targets) <= CHUNK:
         return []
     digest = blake2b(",".join(targets).encode(), digest_size=6).hexdigest()
-    pk = keys.audience(uid).pk
+    pk = keys.audience_pk(uid)
     return [
         (keys.Key(pk, f"{digest}#{start // CHUNK:05d}"), list(targets[start : start + CHUNK]))
         for start in range(0, len(targets), CHUNK)

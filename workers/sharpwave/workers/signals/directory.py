@@ -74,7 +74,7 @@ class RegisteredAgents:
         return [item["SK"] for item in self._listed() if "writes" in item]
 
     def _listed(self) -> Iterator[Item]:
-        return self._reads.query(tables.PIPELINE, keys.known_agent("").pk)
+        return self._reads.query(tables.PIPELINE, keys.KNOWN_AGENTS_PK)
 
     def note(self, events: Mapping[str, str]) -> dict[str, Listed]:
         """Put agents on the list; safe to repeat.

@@ -91,7 +91,7 @@ class Partition(NamedTuple):
     @property
     def pk(self) -> str:
         """Give the partition key."""
-        return keys.due(self.minute, self.shard, "").pk
+        return keys.due_pk(self.minute, self.shard)
 
 
 class Deadlines:
@@ -208,7 +208,7 @@ class Expiry:
         latest = int((self.clock() - CLOCKS_APART_S) // 60)
         listed = self.reads.query(
             tables.PIPELINE,
-            keys.due_minute(latest).pk,
+            keys.DUE_MINUTES_PK,
             after=low.mark,
             until=keys.due_minute(latest).sk,
             limit=MINUTES_PER_TICK,

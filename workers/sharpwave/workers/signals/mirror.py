@@ -41,7 +41,7 @@ class Holder(NamedTuple):
         if self.chunk is None:
             return Location(tables.SIGNALS, self.signal)
         uid = signal_uid(*self.signal)
-        return Location(tables.PIPELINE, keys.Key(keys.audience(uid).pk, self.chunk))
+        return Location(tables.PIPELINE, keys.Key(keys.audience_pk(uid), self.chunk))
 
 
 class Sent(NamedTuple):
