@@ -9,7 +9,7 @@ import pytest
 
 from tests.house import cycles, measure, table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WHEEL = """
 [tool.hatch.build.targets.wheel]
 packages = ["workers/sharpwave"]

@@ -45,12 +45,35 @@ def own(path: Path) -> set[str]:
     return {part[1] for part in parts if part[0] == "sharpwave" and len(part) > 1}
 
 
+def within(name: str) -> set[str]:
+    """Name the modules of this project that a module of the workers imports."""
+    (path,) = (each for each in modules("workers") if name_of(each) == name)
+    return {each for each in imports(path) if each in NAMED}
+
+
+def needed(name: str) -> set[str]:
+    """Name all modules of the workers that one of them needs, by way of whatever it imports."""
+    found: set[str] = set()
+    todo = {name}
+    while todo:
+        found |= todo
+        todo = {NAMED[each] for at in todo for each in within(at)} - found
+    return found - {name}
+
+
 def offenders(portion: str, libraries: set[str], *, allowed: tuple[str, ...]) -> list[str]:
     return [
         name_of(path)
         for path in modules(portion)
         if roots(path) & libraries and not name_of(path).startswith(allowed)
     ]
+
+
+#: The workers' modules by their full names.
+NAMED = {
+    f"sharpwave.workers.{name_of(path)}".replace("/", ".").removesuffix(".__init__"): name_of(path)
+    for path in modules("workers")
+}
 
 
 def test_the_namespace_has_no_init_of_its_own() -> None:
@@ -93,12 +116,43 @@ def test_only_three_rooms_speak_to_aws() -> None:
 
 def test_handlers_know_the_world_by_its_ports_only() -> None:
     adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
-    edges = ("aws/", "pump/", "sqs/", "main", "router/lambda_handler", "metering/")
+    edges = ("aws/", "pump/", "sqs/", "main")
 
     for path in modules("workers"):
         if not name_of(path).startswith(edges):
             found = {name for name in imports(path) if name.startswith(tuple(adapters))}
             assert not found, path
+
+
+@pytest.mark.parametrize(
+    ("module", "rooms"),
+    [
+        ("router/lambda_handler", ("pump/",)),
+        ("signals/parking", ("pump/",)),
+        ("ports", ("router/", "signals/", "memory/", "patterns/", "aws/", "pump/", "sqs/")),
+    ],
+)
+def test_a_module_needs_nothing_of_some_rooms_on_any_way(
+    module: str, rooms: tuple[str, ...]
+) -> None:
+    assert {each for each in needed(module) if each.startswith(rooms)} == set()
+
+
+@pytest.mark.parametrize("room", ["sqs/", "work/"])
+def test_a_room_that_all_share_needs_no_other_room(room: str) -> None:
+    for path in modules("workers"):
+        if name_of(path).startswith(room):
+            assert {NAMED[each] for each in within(name_of(path))} <= {
+                name for name in NAMED.values() if name.startswith(room)
+            }, path
+
+
+def test_main_composes_and_nothing_else_does() -> None:
+    """It alone knows both the handlers and the adapters, and no worker's module needs it."""
+    users = {name: within(name) for name in NAMED.values()}
+
+    assert [name for name, used in users.items() if "sharpwave.workers.main" in used] == []
+    assert [name for name, used in users.items() if "sharpwave.workers.actors" in used] == ["main"]
 
 
 def test_only_main_and_settings_read_the_environment() -> None:
