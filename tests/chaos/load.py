@@ -24,6 +24,7 @@ from tests.chaos import clocks, drafts, roster
 from tests.chaos.history import History
 from tests.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, Draw, Plan
 from tests.chaos.system import CACHE_S, SKEW_S
+from tests.world import records
 
 WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
@@ -255,15 +256,12 @@ class Load:
         record_id = f"bad-{self._seed}-{number}"
         if self._has("bursts") and rng.random() < 0.5:
             kind = roster.DECISION_TYPES[0]
-            item = drafts.decision(
-                source, kind, record_id=record_id, moment=moment, mood="", event_time=_ABSURD_DAY
-            )
+            more: dict[str, Any] = {"context": {"mood": ""}, "event_time": _ABSURD_DAY}
+            item = records.decision(source, record_id, at=moment, kind=kind, **more)
             self._items.put(DECISIONS, item)
         else:
-            data = {"number": number}
-            item = drafts.signal(
-                source, "BAD_ONE", [], data, record_id=record_id, moment=moment, ttl_s=3600
-            )
+            more = {"data": {"number": number}, "ttl": int(moment) + 3600}
+            item = records.signal(source, record_id, to=[], at=moment, kind="BAD_ONE", **more)
             self._items.put(SIGNALS, {**item, "target_agents": "somebody"})
         self._wrote(source, "bad record", keys.Key(item["PK"], item["SK"]))
 
@@ -325,12 +323,12 @@ class Load:
         rng = random.Random(f"burst {self._seed}")
         moment = self._clock(name)()
         made = [
-            drafts.decision(
+            records.decision(
                 name,
-                roster.DECISION_TYPES[0],
-                record_id=f"burst-{self._seed}-{number}",
-                moment=moment + number / 1000,
-                mood=rng.choice(("calm", "wild")),
+                f"burst-{self._seed}-{number}",
+                at=moment + number / 1000,
+                kind=roster.DECISION_TYPES[0],
+                context={"mood": rng.choice(("calm", "wild"))},
                 event_time=_BURST_DAY,
                 outcome={"success": rng.random() < 0.5, "quality_score": 0.5},
             )

@@ -28,6 +28,7 @@ from sharpwave.schemas.tables import SIGNALS, physical
 from sharpwave.schemas.times import now
 from tests.chaos import clocks, drafts, roster
 from tests.chaos.history import History
+from tests.world import records
 
 _WAIT_S = 2
 #: Chance, at each of three points of a delivery, that the process dies: before the effect, between
@@ -120,14 +121,14 @@ class Reactor:
         """Send a signal on; whether it was, nobody learns if the process dies at it."""
         me, moment = self._agent.agent_id, time.time()
         others = [name for name in roster.AGENTS if name != me]
-        item = drafts.signal(
+        item = records.signal(
             me,
-            rng.choice(roster.SIGNAL_TYPES),
-            [rng.choice(others)],
-            {"after": delivery},
-            record_id=signal_id(epoch_ms=int(moment * 1000)),
-            moment=moment,
-            ttl_s=SIGNAL_TTL_S,
+            signal_id(epoch_ms=int(moment * 1000)),
+            kind=rng.choice(roster.SIGNAL_TYPES),
+            to=[rng.choice(others)],
+            at=moment,
+            data={"after": delivery},
+            ttl=int(moment) + SIGNAL_TTL_S,
         )
         said = {**drafts.noted(item), "began": moment}
         self._history.note(me, "intends", kind="signal", **said)

@@ -13,6 +13,7 @@ from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import decisions, inbox_rows, memory
 from sharpwave.producers.sync_driver import Driver
 from sharpwave.schemas import ids
+from tests.world import VirtualClock
 
 FAILURES = [
     ConnectionResetError("reset"),
@@ -40,16 +41,9 @@ class Store:
         self.name = "closed"
 
 
-class Moment:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def route() -> Callable[..., tuple[DaxRoute, Driver, Store, Counter[str]]]:
-    def route(failure: Exception | None = None, clock: Any = Moment()) -> Any:  # noqa: B008
+    def route(failure: Exception | None = None, clock: Any = VirtualClock(0.0)) -> Any:  # noqa: B008
         cluster, counters = Store("dax", failure), Counter[str]()
         dax = DaxRoute(lambda: cluster, counters, clock=clock)
         return dax, Driver({"dynamodb": Store("dynamodb")}, dax), cluster, counters
@@ -95,7 +89,7 @@ def test_a_failure_falls_back_to_dynamodb(route: Any, failure: Exception) -> Non
 
 
 def test_a_failing_cluster_is_left_alone_for_a_while(route: Any) -> None:
-    clock = Moment()
+    clock = VirtualClock(0.0)
     _, driver, cluster, _ = route(OSError("down"), clock)
 
     for _ in range(10):

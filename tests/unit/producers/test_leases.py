@@ -11,6 +11,7 @@ from sharpwave.producers.errors import Unreachable
 from sharpwave.producers.heartbeat import Heartbeat
 from sharpwave.producers.leases import Leases
 from sharpwave.producers.operations.receiving import Received
+from tests.world import VirtualClock
 from tests.world.waiting import eventually
 
 
@@ -18,22 +19,12 @@ def received(timeout_s: int = 60, url: str = "http://q/a") -> Received:
     return Received("", "receipt", 1, url, timeout_s)
 
 
-class Moment:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def moment() -> Moment:
-    return Moment()
+def moment() -> VirtualClock:
+    return VirtualClock(100.0)
 
 
-def test_a_renewal_is_due_at_half_the_timeout(moment: Moment) -> None:
+def test_a_renewal_is_due_at_half_the_timeout(moment: VirtualClock) -> None:
     leases, held = Leases(moment), received(60)
     leases.hold([held])
 
@@ -45,7 +36,7 @@ def test_a_renewal_is_due_at_half_the_timeout(moment: Moment) -> None:
     assert leases.take_due() == [held]
 
 
-def test_what_is_settled_or_dropped_is_renewed_no_more(moment: Moment) -> None:
+def test_what_is_settled_or_dropped_is_renewed_no_more(moment: VirtualClock) -> None:
     leases, settled, dropped = Leases(moment), received(), received()
     leases.hold([settled, dropped])
 
@@ -55,7 +46,7 @@ def test_what_is_settled_or_dropped_is_renewed_no_more(moment: Moment) -> None:
     assert leases.wait_s() is None
 
 
-def test_one_renewal_takes_ten_of_one_queue(moment: Moment) -> None:
+def test_one_renewal_takes_ten_of_one_queue(moment: VirtualClock) -> None:
     leases, held = Leases(moment), [received() for _ in range(12)]
     other = received(url="http://q/b")
     leases.hold([*held, other])
@@ -65,7 +56,7 @@ def test_one_renewal_takes_ten_of_one_queue(moment: Moment) -> None:
     assert [len(leases.take_due()) for _ in range(4)] == [10, 2, 1, 0]
 
 
-def test_a_renewal_that_failed_is_tried_again_before_the_timeout(moment: Moment) -> None:
+def test_a_renewal_that_failed_is_tried_again_before_the_timeout(moment: VirtualClock) -> None:
     leases, held = Leases(moment), received(60)
     leases.hold([held])
     moment.now += 30
@@ -146,7 +137,7 @@ def test_the_task_renews_until_nothing_is_held(faults: tuple[Exception, ...]) ->
     assert len(driver.renewed) >= 3
 
 
-def test_a_renewal_that_sqs_put_off_is_tried_before_the_timeout(moment: Moment) -> None:
+def test_a_renewal_that_sqs_put_off_is_tried_before_the_timeout(moment: VirtualClock) -> None:
     leases, held = Leases(moment), received(60)
     driver = Driver()
     driver.put_off = [held]

@@ -15,6 +15,7 @@ from sharpwave.schemas.messages import signal_body
 from sharpwave.schemas.numbers import from_wire
 from tests.chaos import crowd, drafts
 from tests.chaos.history import Event, History, read
+from tests.world.records import signal
 
 FAR, NEAR = 86_400, 5
 
@@ -93,15 +94,9 @@ class Fixture:
 
     def deliver(self, number: int, *, ttl_s: int = FAR) -> str:
         """Put a signal into the queue, with its row; gives the delivery's id."""
-        item = drafts.signal(
-            "scout",
-            "PRICE_MOVE",
-            ["plain-001"],
-            {"number": number},
-            record_id=f"s{number}",
-            moment=time.time(),
-            ttl_s=ttl_s,
-        )
+        now = time.time()
+        more: dict[str, Any] = {"data": {"number": number}, "ttl": int(now) + ttl_s}
+        item = signal("scout", f"s{number}", to=["plain-001"], at=now, kind="PRICE_MOVE", **more)
         body, _ = signal_body(item, "plain-001", "table")
         name: str = json.loads(body)["delivery_id"]
         self.queue.bodies[name] = body

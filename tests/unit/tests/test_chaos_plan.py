@@ -21,6 +21,7 @@ from tests.chaos.history import History, read
 from tests.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
 from tests.chaos.run import Report
 from tests.chaos.system import SKEW_S
+from tests.world import records
 
 BLOWS = {"kill", "freeze", "outage", "rewind", "twin", "reconcile", "trim"}
 
@@ -90,14 +91,12 @@ def test_a_content_is_known_by_its_token_whatever_the_order_of_its_keys() -> Non
     assert drafts.token({"a": 1}) != drafts.token({"a": 2})
 
 
-def test_every_record_that_a_draft_gives_is_valid() -> None:
+def test_every_record_that_tests_build_is_valid() -> None:
     moment = 1_800_000_000.25
-    signal = drafts.signal(
-        "scout", "PRICE_MOVE", ["keeper"], {"n": 1}, record_id="s1", moment=moment, ttl_s=60
-    )
-    decision = drafts.decision("scout", "TRADE", record_id="d1", moment=moment, mood="calm")
+    signal = records.signal("scout", to=["keeper"], at=moment, data={"n": 1}, ttl=1_800_000_060)
 
     assert SignalRecord.model_validate(signal).expires_at == 1_800_000_060
+    decision = records.decision(at=moment, outcome=records.outcome(True, 0.5))
     assert DecisionRecord.model_validate(decision).timestamp == 1_800_000_000
 
 

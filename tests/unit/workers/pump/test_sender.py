@@ -14,9 +14,10 @@ from sharpwave.workers.pump.errors import SendAbandoned
 from sharpwave.workers.pump.sender import Sender
 from sharpwave.workers.pump.settings import SenderSettings
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world import VirtualClock
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Clock, Stop
+    from tests.unit.workers.pump.conftest import Stop
 
 Fault = Callable[[str], ClientError]
 Verdict = Callable[[str, str], dict[str, Any] | None]
@@ -82,7 +83,7 @@ def refusals() -> Refusals:
 
 
 @pytest.fixture
-def stop(clock: "Clock", make_stop: type["Stop"]) -> "Stop":
+def stop(clock: VirtualClock, make_stop: type["Stop"]) -> "Stop":
     return make_stop(clock)
 
 
@@ -245,7 +246,7 @@ def test_one_oversized_message_is_found_and_parked_alone(refusals: Refusals, sto
 
 
 def test_a_stop_ends_the_retries_and_says_that_messages_are_left(
-    sqs: FakeSqs, refusals: Refusals, clock: "Clock", make_stop: type["Stop"]
+    sqs: FakeSqs, refusals: Refusals, clock: VirtualClock, make_stop: type["Stop"]
 ) -> None:
     sqs.verdict = lambda url, body: {"SenderFault": False, "Code": "ServiceUnavailable"}
     sender = make_sender(sqs, refusals, make_stop(clock, patience=3))

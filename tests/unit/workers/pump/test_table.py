@@ -8,9 +8,10 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from tests.world import Crash
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Bench, Crash
+    from tests.unit.workers.pump.conftest import Bench
 
 Fault = Callable[[str], ClientError]
 
@@ -27,7 +28,7 @@ class SavesFirst(TablePump):
         super()._hand_on(records)
 
 
-def die(crash: type["Crash"]) -> Callable[[], None]:
+def die(crash: type[Crash]) -> Callable[[], None]:
     def dies() -> None:
         raise crash
 
@@ -49,7 +50,7 @@ def test_records_reach_the_queues_and_the_position_follows(bench: "Bench") -> No
 
 
 def test_a_crash_between_send_and_checkpoint_sends_again(
-    bench: "Bench", crash: type["Crash"]
+    bench: "Bench", crash: type[Crash]
 ) -> None:
     bench.streams.add_shard("s")
     written = bench.streams.put("s", 3)
@@ -64,7 +65,7 @@ def test_a_crash_between_send_and_checkpoint_sends_again(
     assert bench.sent.numbers == written + written
 
 
-def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type["Crash"]) -> None:
+def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type[Crash]) -> None:
     bench.streams.add_shard("s")
     written = bench.streams.put("s", 3)
     bench.sent.before = die(crash)
@@ -79,7 +80,7 @@ def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type["Cras
 
 
 def test_control_saving_the_position_first_would_lose_the_page(
-    bench: "Bench", crash: type["Crash"]
+    bench: "Bench", crash: type[Crash]
 ) -> None:
     bench.streams.add_shard("s")
     bench.streams.put("s", 3)

@@ -5,15 +5,16 @@ from typing import TYPE_CHECKING
 
 from sharpwave.workers.pump import Tick, Ticker
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world import VirtualClock
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Clock, Stop
+    from tests.unit.workers.pump.conftest import Stop
 
 
 class Journal:
     """Remembers what was sent when; `takes_s` is how long each sending lasts."""
 
-    def __init__(self, clock: "Clock", *, takes_s: float = 0.0) -> None:
+    def __init__(self, clock: VirtualClock, *, takes_s: float = 0.0) -> None:
         self.sent: list[tuple[float, str]] = []
         self._clock = clock
         self._takes_s = takes_s
@@ -32,7 +33,7 @@ def tick(body: str, every_s: float) -> Tick:
     return Tick(lambda: WorkMessage("status", body, ()), every_s)
 
 
-def test_every_tick_keeps_its_own_interval(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_every_tick_keeps_its_own_interval(clock: VirtualClock, make_stop: type["Stop"]) -> None:
     journal = Journal(clock)
     stop = make_stop(clock, patience=8)
 
@@ -44,7 +45,7 @@ def test_every_tick_keeps_its_own_interval(clock: "Clock", make_stop: type["Stop
     assert journal.times("fold")[:3] == [0.0, 15.0, 30.0]
 
 
-def test_a_tick_is_built_anew_each_time(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_a_tick_is_built_anew_each_time(clock: VirtualClock, make_stop: type["Stop"]) -> None:
     journal = Journal(clock)
     made = iter("abc")
 
@@ -59,7 +60,7 @@ def test_a_tick_is_built_anew_each_time(clock: "Clock", make_stop: type["Stop"])
 
 
 def test_a_tick_that_fails_comes_again_and_holds_up_no_other(
-    clock: "Clock", make_stop: type["Stop"]
+    clock: VirtualClock, make_stop: type["Stop"]
 ) -> None:
     journal = Journal(clock)
     broken = Tick(lambda: [][0], 5.0)
@@ -75,7 +76,7 @@ def test_a_tick_that_fails_comes_again_and_holds_up_no_other(
 
 
 def test_ticks_missed_during_an_outage_are_not_caught_up(
-    clock: "Clock", make_stop: type["Stop"]
+    clock: VirtualClock, make_stop: type["Stop"]
 ) -> None:
     journal = Journal(clock, takes_s=60.0)
 
@@ -86,5 +87,7 @@ def test_ticks_missed_during_an_outage_are_not_caught_up(
     assert journal.times("expire") == [0.0, 65.0]
 
 
-def test_without_ticks_there_is_nothing_to_run(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_without_ticks_there_is_nothing_to_run(
+    clock: VirtualClock, make_stop: type["Stop"]
+) -> None:
     Ticker([], send=Journal(clock).send, stop=make_stop(clock), clock=clock).run()

@@ -15,21 +15,15 @@ from sharpwave.workers.ports import Item
 from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
 from sharpwave.workers.work.envelope import ascii_json, image_of
 from tests.world import MemoryTables, VirtualClock
-from tests.world.queues import MAX_BODY_BYTES
 from tests.world.records import decision, memory, outcome, signal
+from tests.world.routed import entries
 from tests.world.stores import START
 
 
 def routed(table: str, item: Item) -> list[tuple[str, Any]]:
     store = MemoryTables(VirtualClock())
     store.put(table, item)
-    found = []
-    for message in Router()(table, [store.streams[table][0].record]):
-        assert message.body.isascii()
-        assert len(message.body) <= MAX_BODY_BYTES
-        body = parse_json(message.body)
-        found += [(body["actor_name"], entry) for entry in body["kwargs"]["entries"]]
-    return found
+    return entries(Router()(table, [store.streams[table][0].record]))
 
 
 def levels(count: int) -> Any:

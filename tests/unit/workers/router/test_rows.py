@@ -6,12 +6,13 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
-from sharpwave.schemas.numbers import item_from_wire, parse_json
+from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location, Update
 from sharpwave.workers.router.router import Router
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
+from tests.world.routed import entries
 
 SIGNAL = key_of(signal(to=["bob"]))
 ROW = keys.inbox_row("bob", SIGNAL, signal_uid(*SIGNAL))
@@ -35,12 +36,9 @@ class Inbox:
     def news(self) -> list[Any]:
         """Give what follows from the last record; a row only ever concerns its mirror."""
         last = self.tables.streams[tables.SIGNALS][-1].record
-        found: list[Any] = []
-        for message in Router()(tables.SIGNALS, [last]):
-            body = parse_json(message.body)
-            assert body["actor_name"] == "on_rows_changed"
-            found += body["kwargs"]["entries"]
-        return found
+        found = entries(Router()(tables.SIGNALS, [last]))
+        assert {actor for actor, _ in found} <= {"on_rows_changed"}
+        return [entry for _, entry in found]
 
     def update(self, *, remove: tuple[str, ...] = (), **values: Any) -> list[Any]:
         self.tables.update(tables.SIGNALS, ROW, values, remove=remove)
