@@ -20,10 +20,10 @@ from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.records import SIGNAL_TTL_S, DecisionRecord, SignalRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import now
-from tests.chaos import clocks, drafts, roster
+from tests.chaos import drafts, roster
 from tests.chaos.history import History
-from tests.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, Draw, Plan
-from tests.chaos.system import CACHE_S, SKEW_S
+from tests.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, EARLY, NEAR_S, Draw, Plan, agent_clocks
+from tests.chaos.stack import CACHE_S, SKEW_S
 from tests.world import records
 
 WRITERS = 4
@@ -81,7 +81,7 @@ class Load:
     def __init__(self, deployment: Deployment, history: History, plan: Plan) -> None:
         self._deployment, self._history = deployment, history
         self._plan, self._scale, self._seed = plan, plan.scale, plan.seed
-        self._offsets = clocks.of_agents(plan)
+        self._offsets = agent_clocks(plan)
         self._agents = {
             name: Agent(
                 name, prefix=deployment.prefix, session=deployment.session, clock=self._clock(name)
@@ -376,8 +376,8 @@ class Load:
     def _writer(self, rng: random.Random) -> str:
         """Draw who writes; those far ahead of everybody else write early only."""
         names = [*roster.AGENTS, *(roster.STRANGERS if self._has("strangers") else ())]
-        if self.progress > clocks.EARLY:
-            names = [name for name in names if self._offsets[name] <= clocks.NEAR_S]
+        if self.progress > EARLY:
+            names = [name for name in names if self._offsets[name] <= NEAR_S]
         name: str = rng.choice(names)
         return name
 

@@ -26,8 +26,9 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.records import SIGNAL_TTL_S
 from sharpwave.schemas.tables import SIGNALS, physical
 from sharpwave.schemas.times import now
-from tests.chaos import clocks, drafts, roster
+from tests.chaos import drafts, roster
 from tests.chaos.history import History
+from tests.chaos.plan import NEAR_S, Offsets
 from tests.world import records
 
 _WAIT_S = 2
@@ -92,7 +93,7 @@ class Reactor:
         if draw < _FAILS:
             delivery.fail("no use")
             self._note("settled", name, status="FAILED")
-        elif draw < _DECIDES and self._off_s <= clocks.NEAR_S:
+        elif draw < _DECIDES and self._off_s <= NEAR_S:
             self._decide(delivery, rng)
         else:
             self._note("effect", name, kind="own")
@@ -153,7 +154,7 @@ class Receiver:
         is_careful: bool,
         dies: float,
         echoes: bool = False,
-        offsets: clocks.Offsets | None = None,
+        offsets: Offsets | None = None,
     ) -> None:
         self._history, self._visibility_s, self._is_careful = history, visibility_s, is_careful
         self._echoes, self._offsets = echoes, offsets or {}

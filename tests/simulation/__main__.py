@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.histories import Report, deaths, run
+from tests.simulation.histories import Lived, deaths, run
 from tests.simulation.weather import Weather
 
 _LOT = 20
@@ -86,7 +86,7 @@ def _many(seeds: range, jobs: int, keep: int) -> int:
     return 1 if failing else 0
 
 
-def reports(seeds: Sequence[int], jobs: int) -> Iterator[Report]:
+def reports(seeds: Sequence[int], jobs: int) -> Iterator[Lived]:
     """Run histories on some processes, in the order of their seeds."""
     if jobs <= 1:
         yield from map(run, seeds)

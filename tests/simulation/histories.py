@@ -36,7 +36,7 @@ class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Lived:
     """What came of a history.
 
     Attributes:
@@ -58,7 +58,7 @@ class Report:
     deliveries: int = 0
 
 
-def run(seed: int, weather: Weather | None = None) -> Report:
+def run(seed: int, weather: Weather | None = None) -> Lived:
     """Live one history to its end and check it."""
     chance = Random(seed)
     drawn = weather or draw(chance)
@@ -73,7 +73,7 @@ def run(seed: int, weather: Weather | None = None) -> Report:
             found = list(_lived(scene, chance, drawn, scheduler))
     finally:
         logging.disable(logging.NOTSET)
-    return Report(
+    return Lived(
         seed,
         drawn,
         found,
@@ -84,7 +84,7 @@ def run(seed: int, weather: Weather | None = None) -> Report:
     )
 
 
-def deaths(seed: int, weather: Weather, *, stride: int) -> Iterator[Report]:
+def deaths(seed: int, weather: Weather, *, stride: int) -> Iterator[Lived]:
     """Live one history once for every so many calls, at which a process dies: before, or after."""
     for call in range(1, run(seed, weather).calls + 1, stride):
         for after in (False, True):

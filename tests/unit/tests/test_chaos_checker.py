@@ -9,9 +9,9 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, SIGNALS, STATE
-from tests.chaos import book, roster
+from tests.chaos import roster
 from tests.chaos.checker import deliveries, results, tally
-from tests.chaos.history import Event
+from tests.chaos.history import Event, book_of
 from tests.chaos.run import judge
 from tests.chaos.snapshot import Snapshot
 
@@ -381,7 +381,7 @@ def test_results_are_told_in_the_terms_of_jepsen(run: Run) -> None:
     handed = {**run.handed().details, "delivery": delivery_id(signal_uid(*OTHER), "keeper")}
     run.events.append(Event(2.0, "keeper", "handed", handed))
 
-    told = book.of(run.events)
+    told = book_of(run.events)
     due = deliveries(told, run.end())
 
     assert results(told, due, []) == {

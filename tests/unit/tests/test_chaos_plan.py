@@ -14,19 +14,29 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.records import DecisionRecord, SignalRecord
 from sharpwave.workers.patterns.elements import DecisionState, Element, element_of
 from sharpwave.workers.ports import Location
-from tests.chaos import clocks, controls, drafts, report, weather
+from tests.chaos import controls, drafts, proxy, report
 from tests.chaos.__main__ import main
 from tests.chaos.checker import Violation
 from tests.chaos.history import History, read
-from tests.chaos.plan import DRAWS, FULL, PIPELINE_SERVICES, QUICK, Scale, make_plan
-from tests.chaos.run import Report
-from tests.chaos.system import SKEW_S
+from tests.chaos.plan import (
+    DRAWS,
+    FULL,
+    NEAR_S,
+    PIPELINE_SERVICES,
+    QUICK,
+    Scale,
+    agent_clocks,
+    make_plan,
+    worker_clocks,
+)
+from tests.chaos.run import Trial
+from tests.chaos.stack import SKEW_S
 from tests.world import records
 
 BLOWS = {"kill", "freeze", "outage", "rewind", "twin", "reconcile", "trim"}
 
 
-def a_report(**changed: Any) -> Report:
+def a_report(**changed: Any) -> Trial:
     values: dict[str, Any] = {
         "plan": make_plan(5, QUICK),
         "control": None,
@@ -44,7 +54,7 @@ def a_report(**changed: Any) -> Report:
         "results": dict.fromkeys(report.RESULTS, 20),
         "latency_ms": (120, 4500),
     }
-    return Report(**{**values, **changed})
+    return Trial(**{**values, **changed})
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:
@@ -71,16 +81,16 @@ def test_what_is_not_wished_for_does_not_happen() -> None:
 
 
 def test_clocks_are_wrong_by_the_seed_and_one_as_fast_as_may_be() -> None:
-    offsets = clocks.of_agents(make_plan(3, FULL))
+    offsets = agent_clocks(make_plan(3, FULL))
 
-    assert offsets == clocks.of_agents(make_plan(3, FULL))
+    assert offsets == agent_clocks(make_plan(3, FULL))
     assert max(offsets.values()) == FULL.ahead_s
-    assert sum(each > clocks.NEAR_S for each in offsets.values()) == 1
-    assert not any(clocks.of_agents(make_plan(3, FULL, draws=frozenset())).values())
+    assert sum(each > NEAR_S for each in offsets.values()) == 1
+    assert not any(agent_clocks(make_plan(3, FULL, draws=frozenset())).values())
 
 
 def test_workers_clocks_differ_by_less_than_workers_are_told() -> None:
-    drawn = [clocks.of_workers(make_plan(seed, FULL), PIPELINE_SERVICES) for seed in range(20)]
+    drawn = [worker_clocks(make_plan(seed, FULL), PIPELINE_SERVICES) for seed in range(20)]
 
     worst = max(max(each.values()) - min(each.values()) for each in drawn)
     assert 0 < worst < SKEW_S
@@ -102,7 +112,7 @@ def test_every_record_that_tests_build_is_valid() -> None:
 
 def test_a_queue_may_refuse_or_seem_missing_for_a_while() -> None:
     for is_missing in (True, False):
-        (rule,) = weather.refusal("chaos-inbox-plain-001", 4.0, is_missing=is_missing)
+        (rule,) = proxy.refusal("chaos-inbox-plain-001", 4.0, is_missing=is_missing)
 
         assert (rule["service"], rule["ttl_s"]) == ("sqs", 4.0)
         assert rule["resource"] == "chaos-inbox-plain-001"
@@ -121,7 +131,7 @@ def test_without_repeats_no_record_is_fed_again() -> None:
 
 
 def test_worse_weather_breaks_more_calls() -> None:
-    calm, rough = weather.rules(0.5), weather.rules(2.0)
+    calm, rough = proxy.rules(0.5), proxy.rules(2.0)
 
     assert all(a["probability"] < b["probability"] for a, b in zip(calm, rough, strict=True))
 
@@ -131,7 +141,7 @@ def test_the_proxy_s_statistics_are_summed_by_kind_of_fault() -> None:
     told += [("reset", 4), ("response:abort", 5)]
     stats = {"by_rule": [{"describe": what, "fired": count} for what, count in told]}
 
-    assert weather.fired(stats) == {
+    assert proxy.fired(stats) == {
         "late reply": 3,
         "InternalServerError": 3,
         "reset": 4,

@@ -14,21 +14,21 @@ from sharpwave.infra.local.stack import Stack, StackOptions
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.provision.deployment import provision
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
-from tests.chaos import clocks, roster
+from tests.chaos import roster
 from tests.chaos.controls import BUILDS, OFF_BY, OFF_CLOCK, Control
 from tests.chaos.history import History
-from tests.chaos.plan import CROWD, RECEIVERS, Plan
+from tests.chaos.plan import CROWD, RECEIVERS, WORKER_OFF_S, Plan, agent_clocks, worker_clocks
 
 _RECEIVERS_STAGE = 3
 #: Clocks of workers and operators differ by less than this.
-CACHE_S, SKEW_S = 0.5, 2 * clocks.WORKER_OFF_S + 0.5
+CACHE_S, SKEW_S = 0.5, 2 * WORKER_OFF_S + 0.5
 PROMOTE_AFTER_S = 3.0
 TICK_S = 4.0
 #: A careless agent must be caught in the act, so it dies more often.
 _CARELESS = ("--careless", "--dies", "0.005")
 
 
-class System(Stack):
+class StackUnderTest(Stack):
     """A stack with the agents' processes beside it.
 
     Args:
@@ -58,7 +58,7 @@ class System(Stack):
         )
         super().__init__(backend, options)
         self._faults, self._plan, self._control = faults, plan, control
-        self._offsets = clocks.of_agents(plan)
+        self._offsets = agent_clocks(plan)
 
     @property
     def agents(self) -> list[str]:
@@ -79,12 +79,12 @@ class System(Stack):
     def _behind_the_proxy(self, service: Service) -> Service:
         """Send a service of the pipeline through the proxy, in the build that the run wants."""
         env, build = {**service.env, **self._faults}, None
-        worker_clocks = clocks.of_workers(self._plan, WORK_QUEUE_NAMES)
+        offsets = worker_clocks(self._plan, WORK_QUEUE_NAMES)
         if self._control:
             build = BUILDS[self._control]
-        elif service.name in worker_clocks:
+        elif service.name in offsets:
             build = OFF_CLOCK
-            env[OFF_BY] = str(worker_clocks[service.name])
+            env[OFF_BY] = str(offsets[service.name])
         argv = [build if build and ":build" in word else word for word in service.argv]
         return replace(service, env=env, argv=argv)
 
