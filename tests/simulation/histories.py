@@ -1,8 +1,9 @@
 """One history: drawn from a seed, lived, brought to rest, and judged."""
 
 import logging
+import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -14,7 +15,6 @@ from tests.simulation.answering import Answering
 from tests.simulation.book import Book
 from tests.simulation.checking import violations
 from tests.simulation.deciding import Deciding
-from tests.simulation.entropy import drawn_from
 from tests.simulation.operating import Operating
 from tests.simulation.remembering import Remembering
 from tests.simulation.scene import Scene
@@ -66,7 +66,7 @@ def run(seed: int, weather: Weather | None = None) -> Lived:
     scene = Scene(book)
     logging.disable(logging.CRITICAL)
     try:
-        with drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
+        with _drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
             for name, limit in _SMALL_SLOTS.items() if drawn.small_slots else ():
                 stack.enter_context(patch.object(slots, name, limit))
             scheduler = Scheduler(scene, chance, drawn)
@@ -89,6 +89,28 @@ def deaths(seed: int, weather: Weather, *, stride: int) -> Iterator[Lived]:
     for call in range(1, run(seed, weather).calls + 1, stride):
         for after in (False, True):
             yield run(seed, replace(weather, death=(call, after)))
+
+
+@contextmanager
+def _drawn_from(seed: int, clock: Callable[[], float]) -> Iterator[None]:
+    """Let whatever the product draws from the machine follow a seed and a virtual clock."""
+    source = Random(f"entropy-{seed}")
+
+    def urandom(size: int) -> bytes:
+        return source.randbytes(size)
+
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        with (
+            patch("os.urandom", urandom),
+            patch("random._urandom", urandom),
+            patch("time.time", clock),
+            patch("time.time_ns", lambda: int(clock() * 1e9)),
+        ):
+            yield
+    finally:
+        random.setstate(state)
 
 
 @contextmanager

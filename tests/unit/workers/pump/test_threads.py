@@ -1,8 +1,8 @@
 """A pump's threads keep to themselves: what stops one table, queue or tick stops no other."""
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from botocore.exceptions import ClientError
@@ -18,6 +18,8 @@ from sharpwave.workers.pump import (
 )
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.unit.workers.pump.conftest import Bench, FakeStreams, Stop
@@ -25,35 +27,19 @@ if TYPE_CHECKING:
 Fault = Callable[[str], ClientError]
 
 
-class Queues:
-    """Refuses whatever is for the queue `status`."""
-
-    def __init__(self, refusal: ClientError) -> None:
-        self.refusal = refusal
-        self.accepted: list[str] = []
-        self.enough = threading.Event()
-
-    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[dict[str, str]]) -> Any:
-        if QueueUrl == "status":
-            raise self.refusal
-        self.accepted += [entry["MessageBody"] for entry in Entries]
-        if len(self.accepted) >= 2:
-            self.enough.set()
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
-
-
 def tick(queue: str) -> Tick:
     return Tick(lambda: WorkMessage(queue, queue, ()), 0.01)
 
 
 def test_a_tick_that_its_queue_refuses_holds_up_no_other(
-    streams: "FakeStreams", fault: Fault, caplog: pytest.LogCaptureFixture
+    streams: "FakeStreams", caplog: pytest.LogCaptureFixture
 ) -> None:
-    queues = Queues(fault("AWS.SimpleQueueService.NonExistentQueue"))
+    sqs = MemorySqs()
+    url = sqs.add_queue("learn")
     stop = threading.Event()
     sender = Sender(
-        queues,
-        queue_url=str,
+        sqs,
+        queue_url=lambda name: url.replace("learn", name),
         on_refused=lambda *_: None,
         stop=stop,
         settings=SenderSettings(backoff_base_s=0.001, backoff_cap_s=0.002),
@@ -71,11 +57,11 @@ def test_a_tick_that_its_queue_refuses_holds_up_no_other(
     )
 
     pump.start()
-    assert queues.enough.wait(10)
+    eventually(lambda: len(sqs.messages("learn")) >= 2, "the other tick is sent")
     pump.stop()
 
     assert pump.join(10)
-    assert set(queues.accepted) == {"learn"}
+    assert {each.body for each in sqs.messages("learn")} == {"learn"}
     assert [progress.table for progress in pump.progress()] == ["agent_signals"]
     assert "tick_not_sent" in caplog.messages
 
