@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sharpwave.infra.connection import connect
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import open_backend
 from sharpwave.infra.local.child import Child
 from sharpwave.infra.local.stack import READY_WITHIN_S, StackNotReady, worker_argv
 from sharpwave.infra.operate.agents import Wishes, add_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_id
 from sharpwave.schemas.numbers import item_to_wire

@@ -5,7 +5,7 @@ import random
 from hashlib import blake2b
 from typing import Any
 
-from sharpwave.infra.operate.items import Item
+from sharpwave.infra.items import Item
 from sharpwave.producers import Agent
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.records import DecisionRecord

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.pattern_import import Timing, import_patterns
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.patterns import Timing, import_patterns
 from sharpwave.producers import Agent
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend, open_backend
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.pattern_import import import_patterns
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.patterns import import_patterns
 from sharpwave.infra.operate.verify import WAIT_S, verify
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES

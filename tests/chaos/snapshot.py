@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.reconciling import scan
-from sharpwave.infra.operate.verdict import Verified
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.verify import Verified
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.numbers import item_from_wire, plain_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -79,7 +79,7 @@ def take(deployment: Deployment, verified: Verified, *, agents: Sequence[str]) -
 
 
 def _items(deployment: Deployment, table: str) -> list[Item]:
-    return [json.loads(plain_json(item_from_wire(item))) for item in scan(deployment, table)]
+    return [json.loads(plain_json(item_from_wire(item))) for item in Items(deployment).scan(table)]
 
 
 def _bodies(box: Mailbox) -> list[str]:

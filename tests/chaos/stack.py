@@ -12,7 +12,7 @@ from sharpwave.infra.local import Backend
 from sharpwave.infra.local.processes import Backoff, Service
 from sharpwave.infra.local.stack import Stack, StackOptions
 from sharpwave.infra.operate.agents import add_agent
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from tests.chaos import roster
 from tests.chaos.controls import BUILDS, OFF_BY, OFF_CLOCK, Control

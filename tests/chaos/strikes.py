@@ -13,11 +13,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.reconciling import reconcile_tables
-from sharpwave.infra.provision import queue_setup
-from sharpwave.infra.provision.deployment import carry_out
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.feed import reconcile_tables
+from sharpwave.infra.provision.structure import carry_out, queue_findings
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.tables import PIPELINE, STREAMED
 from tests.chaos import proxy
@@ -164,10 +163,10 @@ class Strikes:
     def _cut(self, strike: Strike) -> bool:
         """Delete an inbox queue with what is in it, and make it again."""
         deployment, queue = self._system.deployment, queues.inbox(strike.service)
-        queue_setup.delete(deployment, queue.name)
+        Mailbox(deployment, queue.name).drop()
         self._history.note(strike.service, "cut")
         self._over.wait(strike.seconds)
-        carry_out(list(queue_setup.queue_findings(deployment, queue)), dry_run=False)
+        carry_out(list(queue_findings(deployment, queue)), dry_run=False)
         return True
 
     def _gap(self, strike: Strike) -> bool:

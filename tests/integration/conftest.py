@@ -12,11 +12,11 @@ from uuid import uuid4
 import pytest
 
 from sharpwave.infra.cli import main
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import Stack, StackOptions
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.patterns import known_versions
 from sharpwave.producers import Agent
 from sharpwave.schemas import keys

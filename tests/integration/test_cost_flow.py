@@ -17,7 +17,7 @@ from sharpwave.infra.cost import Bill, Flow, load_prices, priced, signals
 from sharpwave.infra.cost.flow import decision_units
 from sharpwave.infra.local import Backend
 from sharpwave.infra.operate.agents import Wishes, add_agent
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
+from sharpwave.infra.mailbox import Mailbox, Received
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -63,7 +63,7 @@ def test_work_that_died_is_done_after_a_redrive(world: World, raw: Any) -> None:
     world.send([archived])
     reason = {"dead_letter_reason": {"DataType": "String", "StringValue": "OSError: disk 7"}}
     dead = Mailbox(world.deployment, "learn_dlq")
-    assert dead.send([Letter("", "", learned.body, reason, {})])
+    assert dead.send([Received("", "", learned.body, reason, {})])
 
     _, planned = world.sharpwave("dlq", "redrive", "learn", "--error", "disk", "--dry-run")
     assert planned["redriven"] == 1

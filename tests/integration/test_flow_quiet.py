@@ -7,8 +7,7 @@ from decimal import Decimal
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.provision.queue_setup import inbox_names
+from sharpwave.infra.mailbox import Mailbox, inbox_names
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import add_agent, remove_agent
-from sharpwave.infra.provision.queue_setup import delete
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
@@ -118,7 +118,7 @@ def test_an_agent_receives_only_from_sources_it_accepts(world: World) -> None:
 def test_a_removed_agent_gets_nothing_and_one_without_queue_gets_it_later(world: World) -> None:
     hunter, gone, queueless = (world.agent(name) for name in ("hunter", "gone", "queueless"))
     remove_agent(world.deployment, gone)
-    delete(world.deployment, f"inbox-{queueless}")
+    Mailbox(world.deployment, f"inbox-{queueless}").drop()
 
     signal = world.signal(hunter, [gone, queueless])
 

@@ -15,7 +15,7 @@ from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from sharpwave.infra.operate import verdict
+from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
@@ -213,18 +213,18 @@ def _decayed_by_calendar(days: Any, as_of: str, half_life_days: float = 14.0) ->
 
 def _one_way() -> AbstractContextManager[object]:
     """Let `verify` look only at what the archive holds."""
-    whole: Any = vars(verdict)["_days"]
+    whole: Any = vars(verify)["_days"]
 
-    def _days(evidence: verdict.Evidence) -> Iterator[Any]:
+    def _days(evidence: verify.Evidence) -> Iterator[Any]:
         for subject, day, stored, recounted in whole(evidence):
             if stored.n + stored.pending <= recounted.n + recounted.pending:
                 yield subject, day, stored, recounted
 
-    def judge(evidence: verdict.Evidence) -> Any:
+    def judge(evidence: verify.Evidence) -> Any:
         return judged(replace(evidence, unseen=0, unseen_keys=(), stored=0))
 
-    judged: Any = vars(verdict)["judge"]
-    return _all(patch.object(verdict, "_days", _days), patch.object(verdict, "judge", judge))
+    judged: Any = vars(verify)["judge"]
+    return _all(patch.object(verify, "_days", _days), patch.object(verify, "judge", judge))
 
 
 def _marks_stay() -> AbstractContextManager[object]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.infra.errors import Conflict, Misused
-from sharpwave.infra.operate import pattern_import
+from sharpwave.infra.operate import patterns
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
@@ -17,7 +17,7 @@ from tests.simulation.book import Listed
 from tests.simulation.scene import STREAMED
 from tests.simulation.stage import Stage
 
-#: An operator's clock may be off by as much: `pattern_import.Timing` allows for it.
+#: An operator's clock may be off by as much: `patterns.Timing` allows for it.
 _SKEW_S = 4
 
 
@@ -99,9 +99,9 @@ class Operating(Stage):
         now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
         definition = PatternDefinition.model_validate(content)
         items: Any = _Items(self.scene.tables)
-        timing = pattern_import.Timing()
+        timing = patterns.Timing()
         try:
-            done = pattern_import._settle(items, definition, timing, now, dry_run=False)
+            done = patterns._settle(items, definition, timing, now, dry_run=False)
         except Misused:
             return  # what a newer release imported, this one does not write over
         if done.change not in ("created", "new version"):
@@ -129,7 +129,7 @@ class _Part(NamedTuple):
 
 
 class _Items:
-    """`sharpwave.infra.operate.items.Items` over tables in memory, as far as an import needs it."""
+    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

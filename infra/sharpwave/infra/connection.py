@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -12,19 +11,18 @@ from botocore.config import Config
 
 from sharpwave.infra.errors import Misused, translated
 from sharpwave.schemas import ids, tables
+from sharpwave.schemas.endpoints import is_local
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
 LOCAL_REGION = "us-east-1"
-_LOCAL_NAMES = frozenset({"localhost", "localstack", "ministack", "host.docker.internal"})
-_ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL")
 _OWN_ENDPOINTS = {
     "dynamodb": "AWS_ENDPOINT_URL_DYNAMODB",
+    "sqs": "AWS_ENDPOINT_URL_SQS",
     "dynamodbstreams": "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
     "s3": "AWS_ENDPOINT_URL_S3",
-    "sqs": "AWS_ENDPOINT_URL_SQS",
 }
 #: An emulator is there or it is not; AWS may be busy for a moment.
 _LOCAL_ATTEMPTS, _ATTEMPTS = 2, 5
@@ -82,10 +80,11 @@ class Deployment:
 
     def endpoint(self, service: str) -> str | None:
         """Say where a service is, by its name in boto3; None is where AWS has it."""
-        return self.endpoint_url or self._endpoints.get(service)
+        return self.endpoint_url or self._endpoints.get(service) or None
 
     @property
     def _config(self) -> Config:
+        # Somebody waits at a terminal; workers and agents, which do not, have more patience.
         attempts = _LOCAL_ATTEMPTS if self.is_local else _ATTEMPTS
         retries: Any = {"mode": "standard", "total_max_attempts": attempts}
         return Config(connect_timeout=3, read_timeout=30, retries=retries)
@@ -119,16 +118,22 @@ def connect(
         Denied: there is no such profile.
     """
     check_prefix(prefix)
-    effective = endpoint_url or next((env[name] for name in _ENDPOINTS if env.get(name)), None)
-    is_local = effective is not None and is_local_url(effective)
+    common = env.get("AWS_ENDPOINT_URL") or None
+    # `env` need not be this process's own environment, in which botocore would look.
+    own = {service: env.get(name) or None for service, name in _OWN_ENDPOINTS.items()}
+    effective = endpoint_url or own["dynamodb"] or own["sqs"] or common
+    if effective is not None:
+        check_endpoint(effective)
+    at_home = is_local(effective)
     with translated("AWS's settings"):
-        session = boto3.Session(**_credentials(env)) if is_local else boto3.Session()
+        session = boto3.Session(**_local_settings(env)) if at_home else boto3.Session()
     return Deployment(
         session,
         prefix=prefix,
-        endpoint_url=endpoint_url or _single(env),
-        endpoints=_endpoints(env),
-        is_local=is_local,
+        # Where the tables or the queues have an endpoint of their own, none holds for all.
+        endpoint_url=endpoint_url or (None if own["dynamodb"] or own["sqs"] else common),
+        endpoints={service: url or common or "" for service, url in own.items()},
+        is_local=at_home,
     )
 
 
@@ -142,52 +147,30 @@ def check_prefix(prefix: str) -> None:
         raise Misused(f"prefix {prefix!r} cannot be used; take at most 20 of a-z, 0-9 and '-'")
 
 
-def is_local_url(url: str) -> bool:
-    """Say whether a URL is of this machine or its containers, and so of an emulator.
+def check_endpoint(url: str) -> None:
+    """Refuse what is no http or https URL; botocore would take it and fail later.
 
     Raises:
-        Misused: it is no http or https URL.
+        Misused: it is none.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Misused(f"endpoint {url!r} is no URL; write http://127.0.0.1:4566")
-    host = parts.hostname
-    if host in _LOCAL_NAMES or host.endswith((".localhost", ".localstack.cloud")):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
-def _credentials(env: Mapping[str, str]) -> dict[str, Any]:
+def _local_settings(env: Mapping[str, str]) -> dict[str, Any]:
+    """Give a session's settings for an emulator, which asks for some but looks at none."""
     region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or LOCAL_REGION
     if env.get("AWS_PROFILE"):
         return {"region_name": region, "profile_name": env["AWS_PROFILE"]}
-    if env.get("AWS_ACCESS_KEY_ID"):
-        return {
-            "region_name": region,
-            "aws_access_key_id": env["AWS_ACCESS_KEY_ID"],
-            "aws_secret_access_key": env.get("AWS_SECRET_ACCESS_KEY"),
-            "aws_session_token": env.get("AWS_SESSION_TOKEN"),
-        }
+    key, secret, token = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY"), None
+    if key:
+        token = env.get("AWS_SESSION_TOKEN")
+    else:
+        key = secret = "test"
     return {
         "region_name": region,
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
+        "aws_access_key_id": key,
+        "aws_secret_access_key": secret,
+        "aws_session_token": token,
     }
-
-
-def _single(env: Mapping[str, str]) -> str | None:
-    # Where one service has an endpoint of its own, none holds for all.
-    own = any(env.get(name) for name in _ENDPOINTS[:2])
-    return None if own else env.get("AWS_ENDPOINT_URL") or None
-
-
-def _endpoints(env: Mapping[str, str]) -> dict[str, str]:
-    # `env` need not be this process's own environment, in which botocore would look.
-    found = {
-        service: env.get(name) or env.get("AWS_ENDPOINT_URL")
-        for service, name in _OWN_ENDPOINTS.items()
-    }
-    return {service: url for service, url in found.items() if url}

@@ -27,16 +27,17 @@ from botocore.exceptions import (
 
 from sharpwave.producers.connect import NOWHERE
 
+# SQS answers in two protocols, which name the same fault differently; emulators know either.
 _MISSING = frozenset(
-    {
+    [
         "ResourceNotFoundException",
-        "AWS.SimpleQueueService.NonExistentQueue",
-        "QueueDoesNotExist",
         "TableNotFoundException",
-    }
+        "QueueDoesNotExist",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    ]
 )
 _DENIED = frozenset(
-    {
+    [
         "AccessDenied",
         "AccessDeniedException",
         "ExpiredToken",
@@ -44,16 +45,14 @@ _DENIED = frozenset(
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "UnrecognizedClientException",
-    }
+    ]
 )
+_RECENTLY_DELETED = ("AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently")
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
-)
-_RECENTLY_DELETED = frozenset(
-    {"AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently"}
 )
 
 
@@ -104,7 +103,17 @@ def translated(thing: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _of_client(thing, error) from error
+        code, said = code_of(error), error.response.get("Error", {}).get("Message", "")
+        if code in _MISSING:
+            text = f"{thing} does not exist; run `sharpwave provision`, or check the prefix"
+            raise Missing(text) from error
+        if code in _DENIED:
+            text = f"{thing}: {code}: {said}; check the credentials and their policy"
+            raise Denied(text) from error
+        if code in _RECENTLY_DELETED:
+            text = f"{thing} was deleted less than 60 s ago; try again in a minute"
+            raise Conflict(text) from error
+        raise Rejected(f"{thing}: {code}: {said}") from error
     except (ConnectionError, HTTPClientError) as error:
         raise Unreachable(
             f"{thing}: {error}; start it with `sharpwave up`, or fix the endpoint"
@@ -117,15 +126,3 @@ def translated(thing: str) -> Iterator[None]:
         ) from error
     except BotoCoreError as error:
         raise Rejected(f"{thing}: {error}") from error
-
-
-def _of_client(thing: str, error: ClientError) -> OperationFailed:
-    code = code_of(error)
-    text = str(error.response.get("Error", {}).get("Message", ""))
-    if code in _MISSING:
-        return Missing(f"{thing} does not exist; run `sharpwave provision`, or check the prefix")
-    if code in _DENIED:
-        return Denied(f"{thing}: {code}: {text}; check the credentials and their policy")
-    if code in _RECENTLY_DELETED:
-        return Conflict(f"{thing} was deleted less than 60 s ago; try again in a minute")
-    return Rejected(f"{thing}: {code}: {text}")

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import botocore.session
 from botocore.config import Config
@@ -12,6 +10,7 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import NoRegionError, ProfileNotFound
 
 from sharpwave.producers.errors import NotConfigured
+from sharpwave.schemas.endpoints import is_local
 
 #: Said wherever AWS's settings name no place at all. AWS_REGION is not heeded by botocore.
 NOWHERE = (
@@ -21,7 +20,6 @@ NOWHERE = (
 #: Idle long polls of several threads each hold a connection.
 _CONNECTIONS = 32
 _ATTEMPTS = 4
-_LOCAL_NAMES = ("localhost", "host.docker.internal", "localstack")
 
 
 @contextmanager
@@ -70,17 +68,6 @@ def local_defaults(endpoint_url: str | None) -> dict[str, str]:
     if core.get_credentials() is None:
         found |= {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     return found
-
-
-def is_local(url: str | None) -> bool:
-    """Say whether an endpoint is on this machine or in a container beside it."""
-    host = urlsplit(url).hostname if url else None
-    if host is None:
-        return False
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in _LOCAL_NAMES or host.endswith(".localhost")
 
 
 def _configured_endpoint(core: botocore.session.Session) -> str | None:

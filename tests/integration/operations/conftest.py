@@ -11,7 +11,7 @@ import pytest
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment, connect
 from sharpwave.infra.local import Backend
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 
 Command = Callable[..., tuple[int, Any]]
 

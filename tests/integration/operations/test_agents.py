@@ -6,11 +6,10 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox, attributes_of
 from sharpwave.infra.operate.agents import Wishes, add_agent, list_agents, remove_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.provision.deployment import destroy
-from sharpwave.infra.provision.queue_setup import attributes_of
+from sharpwave.infra.provision.structure import destroy
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.records import Registration
@@ -245,8 +244,7 @@ def _belongings(agent: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _all(items: Items, table: str) -> set[tuple[str, str]]:
-    pages = items.pages("scan", table, {"ConsistentRead": True})
-    return {(item["PK"]["S"], item["SK"]["S"]) for page in pages for item in page["Items"]}
+    return {(item["PK"]["S"], item["SK"]["S"]) for item in items.scan(table)}
 
 
 def _deliver(items: Items, name: str, target: str) -> tuple[keys.Key, keys.Key]:

@@ -8,11 +8,11 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
-from sharpwave.infra.operate import parked
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate import feed
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.dead_letters import Choice, discard, list_groups, peek, redrive
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.times import iso_ms
@@ -181,7 +181,7 @@ def test_a_record_that_was_refused_again_and_again_stands_there_once(
     assert sharpwave("dlq", "ls")[1]["parked"] == {"market-hunter": 1}
     assert sharpwave("dlq", "retry", "--id", "e1", "--id", "e3", "--dry-run")[1]["retried"] == 1
     assert sharpwave("dlq", "discard", "parked", "--id", "e3", "--yes")[1]["discarded"] == 1
-    assert list(parked.list_parked(deployment)) == []
+    assert list(feed.list_parked(deployment)) == []
 
 
 def test_a_parked_record_is_discarded_by_its_event(deployment: Deployment, sharpwave: Any) -> None:
@@ -190,7 +190,7 @@ def test_a_parked_record_is_discarded_by_its_event(deployment: Deployment, sharp
 
     assert sharpwave("dlq", "discard", "parked", "--id", "e1", "--yes")[1]["discarded"] == 1
 
-    assert [record.event_id for record in parked.list_parked(deployment)] == ["e2"]
+    assert [record.event_id for record in feed.list_parked(deployment)] == ["e2"]
 
 
 def test_a_retry_hands_records_over_and_forgets_them(deployment: Deployment) -> None:
@@ -199,28 +199,28 @@ def test_a_retry_hands_records_over_and_forgets_them(deployment: Deployment) -> 
     park(deployment, "e2", gone)
     fed: list[tuple[str, Key]] = []
 
-    def feed(table: str, record: Key) -> bool:
+    def into(table: str, record: Key) -> bool:
         fed.append((table, record))
         return record == here
 
-    result = parked.retry(deployment, parked.choose(deployment, ["e1", "e2"]), feed)
+    result = feed.retry(deployment, feed.choose(deployment, ["e1", "e2"]), into)
 
     assert result == (1, 1)
     assert fed == [("agent_decisions", here), ("agent_decisions", gone)]
-    assert list(parked.list_parked(deployment)) == []
+    assert list(feed.list_parked(deployment)) == []
 
 
 def test_a_record_that_could_not_be_handed_over_stays_parked(deployment: Deployment) -> None:
     park(deployment, "e1")
-    before = list(parked.list_parked(deployment))
+    before = list(feed.list_parked(deployment))
 
-    def feed(table: str, record: Key) -> bool:
+    def into(table: str, record: Key) -> bool:
         raise OSError("queue is down")
 
     with pytest.raises(OSError, match="queue is down"):
-        parked.retry(deployment, before, feed)
+        feed.retry(deployment, before, into)
 
-    assert list(parked.list_parked(deployment)) == before
+    assert list(feed.list_parked(deployment)) == before
 
 
 def test_a_mended_record_is_retried_by_command(deployment: Deployment, sharpwave: Any) -> None:
@@ -244,9 +244,9 @@ def test_a_mended_record_is_retried_by_command(deployment: Deployment, sharpwave
     assert dry == (0, {"retried": 1, "gone": 0, "dry_run": True})
     assert done == (0, {"retried": 1, "gone": 0, "dry_run": False})
     assert Mailbox(deployment, "learn").depth().ready == 1
-    assert list(parked.list_parked(deployment)) == []
+    assert list(feed.list_parked(deployment)) == []
 
 
 def test_an_unknown_event_is_missing(deployment: Deployment) -> None:
     with pytest.raises(Missing, match="no record is parked"):
-        parked.choose(deployment, ["e9"])
+        feed.choose(deployment, ["e9"])

@@ -3,9 +3,9 @@
 from uuid import uuid4
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.dead_letters import Choice, discard
-from sharpwave.infra.operate.items import Item, Items
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import signal_body

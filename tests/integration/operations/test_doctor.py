@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.doctor import Ailment, examine, is_healthy
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
 from sharpwave.infra.operate.queues import pause
-from sharpwave.infra.provision.queue_setup import delete
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.workers.signals.expiry import DUE_MARK
@@ -63,7 +62,7 @@ def test_a_table_that_lost_its_ttl_is_wrong(deployment: Deployment) -> None:
 
 def test_a_registered_agent_without_a_queue_is_wrong(deployment: Deployment) -> None:
     add_agent(deployment, "risk-manager")
-    delete(deployment, "inbox-risk-manager")
+    Mailbox(deployment, "inbox-risk-manager").drop()
 
     (found,) = wrong(deployment)
 

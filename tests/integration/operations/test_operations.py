@@ -1,5 +1,6 @@
 """One signal can be sent, seen, acknowledged and traced, and queues watched, by command."""
 
+import json
 import time
 from typing import Any
 
@@ -8,13 +9,12 @@ import pytest
 from sharpwave.infra.cli import main
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing
-from sharpwave.infra.operate import signals as signals_admin
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate import signals
 from sharpwave.infra.operate.agents import add_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.signal_search import Search
-from sharpwave.infra.operate.signals import Draft
 from sharpwave.infra.operate.trace import Life, trace
+from sharpwave.producers.operations import receiving
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.keys import Key
@@ -30,15 +30,7 @@ def agents(deployment: Deployment) -> Deployment:
 
 
 def send(deployment: Deployment, **change: Any) -> dict[str, Any]:
-    draft = {
-        "source_agent": "market-hunter",
-        "signal_type": "WHALE",
-        "targets": list(TARGETS),
-        "data": {"count": 5},
-        "attributes": {},
-        **change,
-    }
-    return signals_admin.send(deployment, Draft(**draft))
+    return signals.send(deployment, "market-hunter", "WHALE", TARGETS, data={"count": 5}, **change)
 
 
 def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
@@ -66,7 +58,7 @@ def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
 
 
 def told(deployment: Deployment, signal: dict[str, Any], **search: Any) -> Life:
-    (life,) = trace(deployment, Search(signal_id=signal["signal_id"], **search))
+    (life,) = trace(deployment, signal["signal_id"], **search)
     return life
 
 
@@ -82,10 +74,10 @@ def test_a_signal_sent_is_a_record_that_binds_its_source(agents: Deployment) -> 
 def test_looking_at_an_inbox_leaves_its_queue_alone(agents: Deployment) -> None:
     deliver(agents, send(agents), "risk-manager")
 
-    rows = signals_admin.peek(agents, "risk-manager", status="PENDING")
+    rows = signals.peek(agents, "risk-manager", status="PENDING")
 
     assert [row["signal_type"] for row in rows] == ["WHALE"]
-    assert signals_admin.peek(agents, "risk-manager", status="PROCESSED") == []
+    assert signals.peek(agents, "risk-manager", status="PROCESSED") == []
     assert Mailbox(agents, "inbox-risk-manager").depth() == (1, 0, 0)
 
 
@@ -136,6 +128,67 @@ def test_an_acknowledgement_is_final(agents: Deployment, sharpwave: Any) -> None
     assert "final" in again[1]["error"]
 
 
+def test_what_the_agent_said_meanwhile_is_never_rewritten(
+    agents: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    signals.acknowledge(agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001")
+    before = Items(agents).get("agent_signals", row)
+    monkeypatch.setattr(receiving, "is_acknowledged", lambda row: False)
+
+    with pytest.raises(Conflict, match="is PROCESSED already, which is final"):
+        signals.acknowledge(agents, "risk-manager", signal["signal_id"], status="FAILED")
+
+    assert Items(agents).get("agent_signals", row) == before
+
+
+def test_receiving_with_ack_drops_what_the_agent_ended_before(
+    agents: Deployment, sharpwave: Any
+) -> None:
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    sharpwave("ack", "risk-manager", signal["signal_id"], "--failed")
+
+    code, [arrival] = sharpwave("inbox", "risk-manager", "--receive", "--ack")
+
+    stored = Items(agents).get("agent_signals", row)
+    assert (code, arrival["acknowledged"], arrival["receives"]) == (0, True, 1)
+    assert arrival["message_id"]
+    assert stored is not None
+    assert stored["status"] == "FAILED"
+    assert Mailbox(agents, "inbox-risk-manager").depth().total == 0
+
+
+def test_a_look_into_the_queue_leaves_notices_and_what_cannot_be_read(
+    agents: Deployment, sharpwave: Any
+) -> None:
+    box = Mailbox(agents, "inbox-risk-manager")
+    notice = {"kind": "notice", "schema_version": 1, "notice_id": "n", "code": "quota"}
+    about = {"table": "agent_signals", "PK": "p", "SK": "s", "reasons": [], "event_id": "e"}
+    for body in (json.dumps({**notice, **about}), "no JSON"):
+        agents.sqs.send_message(QueueUrl=box.url, MessageBody=body)
+
+    code, seen = sharpwave("inbox", "risk-manager", "--receive")
+
+    assert code == 0
+    assert [each["acknowledged"] for each in seen] == [False] * len(seen)
+    assert box.depth().total == 2
+
+
+def test_a_dry_run_of_send_and_ack_writes_nothing(agents: Deployment, sharpwave: Any) -> None:
+    planned = sharpwave("send", "ann", "WHALE", "risk-manager", "--dry-run")[1]
+    signal = send(agents)
+    row = deliver(agents, signal, "risk-manager")
+    before = Items(agents).get("agent_signals", row)
+
+    code, told = sharpwave("ack", "risk-manager", signal["signal_id"], "--dry-run")
+
+    assert Items(agents).get("agent_signals", Key(planned["PK"], planned["SK"])) is None
+    assert (code, told["status"]) == (0, "PROCESSED")
+    assert Items(agents).get("agent_signals", row) == before
+
+
 def test_a_delivery_that_never_was_cannot_be_acknowledged(
     agents: Deployment, sharpwave: Any
 ) -> None:
@@ -152,21 +205,19 @@ def test_signals_with_one_id_are_told_apart_by_delivery(agents: Deployment) -> N
     rows = [deliver(agents, each, "risk-manager") for each in (signal, twin)]
 
     with pytest.raises(Conflict, match="2 signals have the id"):
-        signals_admin.acknowledge(agents, "risk-manager", signal["signal_id"])
+        signals.acknowledge(agents, "risk-manager", signal["signal_id"])
     chosen = delivery_id(signal_uid(twin["PK"], twin["SK"]), "risk-manager")
-    done = signals_admin.acknowledge(agents, "risk-manager", chosen)
+    done = signals.acknowledge(agents, "risk-manager", chosen)
 
     assert (done["PK"], done["SK"]) == rows[1]
-    assert len(trace(agents, Search(signal_id=signal["signal_id"]))) == 2
+    assert len(trace(agents, signal["signal_id"])) == 2
 
 
 def test_a_trace_tells_each_targets_state(agents: Deployment, sharpwave: Any) -> None:
     signal = send(agents)
     for target in TARGETS:
         deliver(agents, signal, target)
-    signals_admin.acknowledge(
-        agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001"
-    )
+    signals.acknowledge(agents, "risk-manager", signal["signal_id"], decision_id="dec_risk_001")
 
     life = told(agents, signal)
 
@@ -225,7 +276,7 @@ def test_rows_tell_the_story_of_a_signal_that_expired(agents: Deployment) -> Non
 
 def test_a_signal_that_is_nowhere_says_where_was_looked(agents: Deployment) -> None:
     with pytest.raises(Missing, match="a scan of 0 items"):
-        trace(agents, Search(signal_id="sig_01ARZ3NDEKTSV4RRFFQ69G5FAV"))
+        trace(agents, "sig_01ARZ3NDEKTSV4RRFFQ69G5FAV")
 
 
 def test_queues_show_depth_and_a_pause_is_remembered(agents: Deployment, sharpwave: Any) -> None:

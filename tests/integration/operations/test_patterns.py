@@ -9,10 +9,15 @@ import pytest
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Misused
-from sharpwave.infra.operate import pattern_import
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.pattern_import import Imported, import_patterns
-from sharpwave.infra.operate.patterns import known_versions, list_patterns, show_pattern
+from sharpwave.infra.items import Items
+from sharpwave.infra.operate import patterns
+from sharpwave.infra.operate.patterns import (
+    Imported,
+    import_patterns,
+    known_versions,
+    list_patterns,
+    show_pattern,
+)
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow
@@ -231,8 +236,8 @@ def test_a_version_that_workers_overtook_begins_later(
     if not is_new:
         put(deployment, pattern(5))
     judge_until(deployment, NOW + 3_700)
-    judged, seen = pattern_import._judged, iter([-1])
-    monkeypatch.setattr(pattern_import, "_judged", lambda items: next(seen, judged(items)))
+    judged, seen = patterns._judged, iter([-1])
+    monkeypatch.setattr(patterns, "_judged", lambda items: next(seen, judged(items)))
 
     done = put(deployment, pattern(9), now=NOW + 3_600)
 
@@ -244,9 +249,9 @@ def test_an_import_that_is_overtaken_again_and_again_says_so(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge_until(deployment, NOW + 3_700)
-    judged, seen = pattern_import._judged, iter(range(6))
+    judged, seen = patterns._judged, iter(range(6))
     late = lambda items: -1 if next(seen, 1) % 2 == 0 else judged(items)  # noqa: E731
-    monkeypatch.setattr(pattern_import, "_judged", late)
+    monkeypatch.setattr(patterns, "_judged", late)
 
     with pytest.raises(Conflict, match="workers are beyond its beginning; run it again"):
         put(deployment, pattern(), now=NOW)
@@ -257,7 +262,7 @@ def test_an_import_asks_for_figures_and_again_for_those_of_new_copies(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = iter(("first", "second"))
-    monkeypatch.setattr(pattern_import, "ulid", lambda: next(marks))
+    monkeypatch.setattr(patterns, "ulid", lambda: next(marks))
     put(deployment, pattern(shared_with=["risk-manager"]))
 
     mark = keys.changed("pattern:trade-executor:whale_pump@1", "2025-10-18")

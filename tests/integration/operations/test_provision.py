@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.mailbox import Mailbox, redrive_of
-from sharpwave.infra.provision.deployment import destroy, provision, survey
-from sharpwave.infra.provision.steps import Difference
+from sharpwave.infra.mailbox import Mailbox, redrive_of
+from sharpwave.infra.provision.structure import Difference, destroy, provision, survey
 from sharpwave.schemas import queues, tables
 
 

@@ -6,8 +6,7 @@ from uuid import uuid4
 import pytest
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.provision.deployment import survey
-from sharpwave.infra.provision.steps import Difference, Step
+from sharpwave.infra.provision.structure import Difference, Step, survey
 from sharpwave.infra.provision.template import template
 from sharpwave.schemas.queues import WORK_QUEUES
 from sharpwave.schemas.tables import TABLES

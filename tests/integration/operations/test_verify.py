@@ -13,11 +13,11 @@ from typing import Any, Literal
 import pytest
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
-from sharpwave.infra.operate.pattern_import import import_patterns
+from sharpwave.infra.mailbox import Mailbox, Received
+from sharpwave.infra.operate.patterns import import_patterns
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
@@ -220,7 +220,7 @@ def a_dead_letter(scene: Scene) -> None:
 
 
 def send(scene: Scene, queue: str) -> None:
-    assert Mailbox(scene.deployment, queue).send([Letter("", "", "{}", {}, {})])
+    assert Mailbox(scene.deployment, queue).send([Received("", "", "{}", {}, {})])
 
 
 def pump(scene: Scene, **more: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from sharpwave.infra.operate import verdict
+from sharpwave.infra.operate import verify
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternVersion
@@ -62,7 +62,7 @@ class _Without:
                 yield line
 
 
-def _verify(scene: Scene, parts: Any) -> verdict.Verified:
+def _verify(scene: Scene, parts: Any) -> verify.Verified:
     """Compare ledgers and archive as `sharpwave verify` does."""
     items = scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
     versions = [PatternVersion.read(item["version"]) for item in items]
@@ -76,7 +76,7 @@ def _verify(scene: Scene, parts: Any) -> verdict.Verified:
             if is_admissible("decision", item):
                 recount.note_stored(item)
         damages = recount.read(parts)
-        evidence = verdict.Evidence(
+        evidence = verify.Evidence(
             archive_url="memory",
             damages=damages,
             decisions=recount.decisions,
@@ -87,4 +87,4 @@ def _verify(scene: Scene, parts: Any) -> verdict.Verified:
             unseen=recount.unseen,
             unseen_keys=recount.unseen_keys(5),
         )
-    return verdict.judge(evidence)
+    return verify.judge(evidence)

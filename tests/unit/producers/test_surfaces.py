@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from sharpwave.producers import Agent, AsyncAgent, AsyncDelivery, Delivery, errors
 from sharpwave.producers.async_driver import AsyncDriver
 from sharpwave.producers.call import Call, Operation, Pause
-from sharpwave.producers.connect import is_local, local_defaults
+from sharpwave.producers.connect import local_defaults
 from sharpwave.producers.sync_driver import Driver
 
 Run = Callable[[Any, Any], Any]
@@ -155,23 +155,6 @@ def test_names_that_cannot_be_are_refused_at_once(arguments: Any, message: str) 
     for surface in (Agent, AsyncAgent):
         with pytest.raises(ValueError, match=message):
             surface(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://127.0.0.1:4566", True),
-        ("http://[::1]:4566", True),
-        ("http://localhost:4566", True),
-        ("http://sqs.us-east-1.localhost:4566", True),
-        ("http://localstack:4566", True),
-        ("https://sqs.eu-west-1.amazonaws.com", False),
-        ("http://10.0.0.8:4566", False),
-        (None, False),
-    ],
-)
-def test_only_this_machine_is_local(url: str | None, expected: bool) -> None:
-    assert is_local(url) is expected
 
 
 def test_a_local_backend_needs_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:

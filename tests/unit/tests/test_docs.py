@@ -2,13 +2,11 @@
 
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from sharpwave.infra.cli import FAMILIES
-from sharpwave.infra.cli.command import parser
+from sharpwave.infra.cli import whole
 from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -20,9 +18,7 @@ LINK = re.compile(r"\]\(([\w./-]+)(?:#[^)]*)?\)")
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_shown_is_one_that_the_command_line_takes(document: Path) -> None:
-    root, commands = parser()
-    for family in FAMILIES:
-        import_module(f"sharpwave.infra.cli.{family}").add(commands)
+    root = whole()
 
     for line in COMMAND.findall(document.read_text()):
         root.parse_args(shlex.split(line)[1:])

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import boto3
 import dramatiq
@@ -16,6 +15,7 @@ from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas.endpoints import is_local
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
 from sharpwave.schemas.times import now
@@ -57,7 +57,6 @@ from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 log = logging.getLogger(__name__)
 
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _CONNECTIONS = 64
 _LEDGERS_AT_ONCE = 8
 _MAX_BACKOFF_MS = 600_000
@@ -328,8 +327,7 @@ def _config() -> Config:
 
 
 def _local_credentials() -> dict[str, Any]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
-    if urlsplit(endpoint).hostname not in _LOCAL:
+    if not is_local(os.environ.get("AWS_ENDPOINT_URL")):
         return {}
     region = {"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
     if os.environ.get("AWS_ACCESS_KEY_ID"):

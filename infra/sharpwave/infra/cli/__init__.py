@@ -1,8 +1,7 @@
 """The command `sharpwave`.
 
-Each family of commands is a module of this package, named in `FAMILIES`, with a function
-`add(commands)` that declares its commands. Handlers import what they need when they run, so that
-help and completion stay quick.
+Each module named in `MODULES` holds some commands: their handlers, and at its end the table
+`COMMANDS` that declares them. The order of both is that of the help.
 """
 
 import os
@@ -15,21 +14,7 @@ from sharpwave.infra.cli import extras
 from sharpwave.infra.cli.command import Arguments, Parser, parser
 from sharpwave.infra.cli.output import emit, emit_error
 
-FAMILIES = (
-    "provisioning",
-    "agents",
-    "queues",
-    "signals",
-    "dlq",
-    "patterns",
-    "memory",
-    "health",
-    "schema",
-    "system",
-    "demo",
-    "cost",
-    "synth",
-)
+MODULES = ("deployment", "signals", "dlq", "knowledge", "checks", "system", "cost")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,10 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 if it succeeded, 1 if it failed or found a fault; misuse is 2.
     """
-    root, commands = parser()
-    for family in FAMILIES:
-        import_module(f"{__name__}.{family}").add(commands)
-    return obey(root, sys.argv[1:] if argv is None else argv)
+    return obey(whole(), sys.argv[1:] if argv is None else argv)
+
+
+def whole() -> Parser:
+    """Make the parser of all commands."""
+    modules = [import_module(f"{__name__}.{name}") for name in MODULES]
+    return parser(command for module in modules for command in module.COMMANDS)
 
 
 def obey(parser: Parser, words: Sequence[str]) -> int:

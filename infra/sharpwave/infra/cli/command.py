@@ -1,16 +1,80 @@
-"""How commands are declared: options that all have, and those that changing ones have."""
+"""How commands are declared, and what they share: common options, the deployment, a question."""
 
 import argparse
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from sharpwave.infra.cli.output import Answer, emit
 
 if TYPE_CHECKING:
+    from sharpwave.infra.connection import Deployment
+
     Subparsers = argparse._SubParsersAction["Parser"]
 
 Arguments = argparse.Namespace
+#: Imports what it needs when it runs, so that help and completion stay quick.
 Handler = Callable[[Arguments], Answer]
+
+#: What commands of two words have in common.
+FAMILIES = {
+    "agents": "register agents and their inbox queues",
+    "dlq": "look after dead letters and parked records",
+    "patterns": "import patterns and read what they are worth",
+    "memory": "read what agents remember",
+    "schema": "JSON Schemas of records and messages",
+    "workers": "run, list and scale worker processes",
+}
+
+
+class Option(NamedTuple):
+    """One argument of a command, as argparse takes it."""
+
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+def option(*names: str, **settings: Any) -> Option:
+    """Declare an argument; the parameters are those of argparse."""
+    return Option(names, settings)
+
+
+def flag(name: str, help: str = "") -> Option:
+    """Declare an option that is given or not."""
+    return option(name, action="store_true", help=help or None)
+
+
+AGENT, QUEUE = option("agent_id", metavar="AGENT"), option("queue", metavar="QUEUE")
+LIMIT = option("--limit", type=int, default=20)
+
+
+class Command:
+    """One command.
+
+    Args:
+        name: how it is called; `agents rm` is one of the family `agents`.
+        handler: does it.
+        summary: one line of help.
+        options: its own arguments.
+        either: options of which at most one may be given.
+        changes: it changes something, so it takes --dry-run.
+        destroys: it cannot be undone, so it asks, unless --yes is given; it takes --dry-run too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handler: Handler,
+        summary: str,
+        *options: Option,
+        either: Sequence[Option] = (),
+        changes: bool = False,
+        destroys: bool = False,
+    ) -> None:
+        self.family, _, self.name = name.rpartition(" ")
+        self.handler, self.summary, self.options, self.either = handler, summary, options, either
+        self.is_rehearsed, self.is_asked = changes or destroys, destroys
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,53 +91,37 @@ class Parser(argparse.ArgumentParser):
         raise Misused(f"{message}; see `{self.prog} --help`")
 
 
-def parser() -> tuple[Parser, "Subparsers"]:
-    """Make the parser of the whole command, without any subcommand yet."""
+def parser(commands: Iterable[Command]) -> Parser:
+    """Make the parser of the whole command line."""
     root = Parser(
         prog="sharpwave", description="Shared memory and signalling for fleets of agents."
     )
     root.add_argument("--version", action=_Version, nargs=0, help="say which release this is")
     add_common(root, is_root=True)
-    return root, group(root)
+    families: dict[str, Subparsers] = {"": _group(root)}
+    for command in commands:
+        if command.family not in families:
+            said = FAMILIES[command.family]
+            parent = families[""].add_parser(command.family, help=said, description=said)
+            families[command.family] = _group(parent)
+        said = command.summary
+        made = families[command.family].add_parser(command.name, help=said, description=said)
+        made.set_defaults(handler=command.handler)
+        add_common(made, is_root=False)
+        if command.is_rehearsed:
+            made.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        if command.is_asked:
+            made.add_argument("--yes", action="store_true", help="do not ask")
+        for names, settings in command.options:
+            made.add_argument(*names, **settings)
+        exclusive = made.add_mutually_exclusive_group() if command.either else made
+        for names, settings in command.either:
+            exclusive.add_argument(*names, **settings)
+    return root
 
 
-def group(parent: Parser) -> "Subparsers":
-    """Let a command have subcommands, one of which must be given."""
+def _group(parent: Parser) -> "Subparsers":
     return parent.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-
-
-def family(commands: "Subparsers", name: str, summary: str) -> "Subparsers":
-    """Declare a command that only has subcommands, such as `agents`."""
-    return group(commands.add_parser(name, help=summary, description=summary))
-
-
-def command(
-    commands: "Subparsers",
-    name: str,
-    handler: Handler,
-    summary: str,
-    *,
-    changes: bool = False,
-    destroys: bool = False,
-) -> Parser:
-    """Declare a command; gives its parser for options of its own.
-
-    Args:
-        commands: where it belongs.
-        name: how it is called.
-        handler: does it.
-        summary: one line of help.
-        changes: it changes something, so it takes --dry-run.
-        destroys: it cannot be undone, so it asks, unless --yes is given.
-    """
-    made = commands.add_parser(name, help=summary, description=summary)
-    made.set_defaults(handler=handler)
-    add_common(made, is_root=False)
-    if changes or destroys:
-        made.add_argument("--dry-run", action="store_true", help="only say what would be done")
-    if destroys:
-        made.add_argument("--yes", action="store_true", help="do not ask")
-    return made
 
 
 class _Version(argparse.Action):
@@ -105,3 +153,33 @@ def add_common(target: Parser, *, is_root: bool) -> None:
     options.add_argument(
         "--prefix", default=default(None), help="of all names; default: SHARPWAVE_PREFIX"
     )
+
+
+def prefix_of(args: Arguments) -> str:
+    """Give the prefix that the options, or else the environment, name."""
+    return os.environ.get("SHARPWAVE_PREFIX", "") if args.prefix is None else args.prefix
+
+
+def deployment(args: Arguments) -> "Deployment":
+    """Reach the deployment that the options and the environment name."""
+    from sharpwave.infra.connection import connect
+
+    return connect(os.environ, endpoint_url=args.endpoint_url, prefix=prefix_of(args))
+
+
+def confirm(args: Arguments, question: str) -> None:
+    """Ask before something that cannot be undone; --yes and --dry-run answer.
+
+    Raises:
+        Misused: nobody is there to ask.
+        NotConfirmed: the answer is no.
+    """
+    from sharpwave.infra.errors import Misused, NotConfirmed
+
+    if args.yes or args.dry_run:
+        return
+    if not sys.stdin.isatty():
+        raise Misused(f"{question} needs --yes where nobody can be asked")
+    print(f"{question} Type yes to go on: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() != "yes":
+        raise NotConfirmed("nothing was changed")

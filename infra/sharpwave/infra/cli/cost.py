@@ -1,51 +1,26 @@
-"""`cost`."""
+"""`cost`, `synth`: what it takes to run this at AWS."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import Arguments, command
+from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, option, prefix_of
 from sharpwave.infra.cli.output import Answer, table
-from sharpwave.infra.cli.settings import deployment
 
 if TYPE_CHECKING:
-    from sharpwave.infra.cli.command import Subparsers
-    from sharpwave.infra.cost import Bill, Line, Measured, Payer, Plan, PriceFile
-
-
-def add(commands: "Subparsers") -> None:
-    """Declare the command."""
-    cost = command(commands, "cost", _cost, "say what the pipeline costs at list prices")
-    cost.add_argument("--signals-per-month", type=float, default=1e6, metavar="N")
-    cost.add_argument("--decisions-per-month", type=float, default=1e6, metavar="N")
-    cost.add_argument("--agents", type=int, default=5, metavar="N", help="default: 5")
-    cost.add_argument("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2")
-    cost.add_argument(
-        "--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"
-    )
-    cost.add_argument(
-        "--per-message",
-        type=float,
-        default=50.0,
-        metavar="N",
-        help="decisions of one ledger's"
-        " hour that share a message; 50 at load, 1 when they come one by one; default: 50",
-    )
-    cost.add_argument("--dax", choices=("none", "t3.small"), default="none")
-    cost.add_argument("--ttl-days", type=int, choices=(7, 90), default=90)
-    cost.add_argument("--profile", choices=("demo", "production"), default="demo")
-    cost.add_argument("--region", default="us-east-1", help="whose prices; default: us-east-1")
-    cost.add_argument(
-        "--measured", action="store_true", help="from the counters of the running deployment"
-    )
+    from sharpwave.infra.cost import Bill, Line, Payer, Plan, PriceFile
 
 
 def _cost(args: Arguments) -> Answer:
-    from sharpwave.infra.cost import load_prices, measured, usage_of
+    from sharpwave.infra.cost import load_prices
 
     prices = load_prices(args.region)
-    if args.measured:
-        run = usage_of(deployment(args))
-        return _answer_measured(measured(run, prices), run.signals, run.decisions, prices)
-    return _answer_planned(_plan(args), prices)
+    facts, text = _measured(args, prices) if args.measured else _planned(_plan(args), prices)
+    source = (
+        f"list prices of {prices.region}, {prices.dated}, without free tier; not verified at their"
+        f" source: {', '.join(prices.unverified)}"
+    )
+    about = {"region": prices.region, "dated": prices.dated, "unverified": prices.unverified}
+    return Answer({**about, **facts}, "\n\n".join([*text, source]))
 
 
 def _plan(args: Arguments) -> "Plan":
@@ -69,7 +44,7 @@ def _plan(args: Arguments) -> "Plan":
     )
 
 
-def _answer_planned(plan: "Plan", prices: "PriceFile") -> Answer:
+def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
     from sharpwave.infra.cost import alternatives, decisions, month, priced, signals, verdicts
@@ -80,54 +55,52 @@ def _answer_planned(plan: "Plan", prices: "PriceFile") -> Answer:
         "per_million_decisions": priced(decisions(flow), prices),
         "month": month(plan, prices),
     }
-    options = alternatives(plan, prices)
+    options: list[tuple[dict[str, Any], float]] = [
+        ({"profile": each.profile, "dax": each.dax, "ttl_days": each.ttl_days}, bill.total)
+        for each, bill in alternatives(plan, prices)
+    ]
     budgets = verdicts(flow, bills["per_million_signals"])
-    data = {
-        **_prices(prices),
+    facts: dict[str, Any] = {
         "plan": asdict(plan),
         **{name: bill.as_json() for name, bill in bills.items()},
-        "options": [{**_option(each), "usd": round(bill.total, 2)} for each, bill in options],
+        "options": [{**choice, "usd": round(usd, 2)} for choice, usd in options],
         "budgets": budgets,
     }
-    rows = [(*_option(each).values(), f"{bill.total:.2f}") for each, bill in options]
+    rows = [(*choice.values(), f"{usd:.2f}") for choice, usd in options]
     headers = ("PROFILE", "DAX", "DAYS KEPT", "USD A MONTH")
     kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in budgets]
-    text = [
+    return facts, [
         *(_shown(name.replace("_", " "), _gathered(bill)) for name, bill in bills.items()),
         "the same month otherwise\n" + table(headers, rows, empty=""),
         "budgets\n" + table(("OF", "AT MOST", "FOUND", "KEPT"), kept, empty=""),
-        _source(prices),
     ]
-    return Answer(data, "\n\n".join(text))
 
 
-def _answer_measured(
-    found: "Measured", signals: int, decisions: int, prices: "PriceFile"
-) -> Answer:
+def _measured(args: Arguments, prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
+    from sharpwave.infra.cost import measured, usage_of
+
+    run = usage_of(deployment(args))
+    found = measured(run, prices)
     bills = {
-        f"per million signals, from {signals:,}": found.signals,
-        f"per million decisions, from {decisions:,}": found.decisions,
+        f"per million signals, from {run.signals:,}": found.signals,
+        f"per million decisions, from {run.decisions:,}": found.decisions,
         "everything beside them, so far": found.background,
     }
-    data = {
-        **_prices(prices),
-        "measured": {"signals": signals, "decisions": decisions},
-        **found.as_json(),
-    }
+    counts = {"signals": run.signals, "decisions": run.decisions}
     text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
-    return Answer(data, "\n\n".join([*text, _source(prices)]))
+    return {"measured": counts, **found.as_json()}, text
 
 
 def _shown(title: str, bill: "Bill") -> str:
-    rows: list[tuple[str, ...]] = [_row(line) for line in bill.lines if line.payer != "agents"]
+    def row(line: "Line", prefix: str = "") -> tuple[str, ...]:
+        amount = f"{line.quantity:.0f}" if line.quantity >= 100 else f"{line.quantity:.2f}"
+        return prefix + line.item, amount if line.unit else "", line.unit, _usd(line.usd)
+
+    # What agents pay for their own receives is no part of what the pipeline costs.
+    rows = [row(line) for line in bill.lines if line.payer != "agents"]
     rows.append(("in all", "", "", _usd(bill.total)))
-    rows += [_row(line, "beside: ") for line in bill.lines if line.payer == "agents"]
+    rows += [row(line, "beside: ") for line in bill.lines if line.payer == "agents"]
     return f"{title}\n" + table(("FOR", "QUANTITY", "UNIT", "USD"), rows, empty="")
-
-
-def _row(line: "Line", prefix: str = "") -> tuple[str, ...]:
-    amount = f"{line.quantity:.0f}" if line.quantity >= 100 else f"{line.quantity:.2f}"
-    return prefix + line.item, amount if line.unit else "", line.unit, _usd(line.usd)
 
 
 def _gathered(bill: "Bill") -> "Bill":
@@ -137,31 +110,65 @@ def _gathered(bill: "Bill") -> "Bill":
     lines: list[Line] = []
     for line in bill.lines:
         event, mark, _ = line.item.partition(": ")
+        payer: Payer = "agents" if line.payer == "agents" else "pipeline"
         if not mark or event not in ("signals", "decisions"):
             lines.append(line)
-        elif lines and (lines[-1].item, lines[-1].payer) == (event, _side(line)):
+        elif lines and (lines[-1].item, lines[-1].payer) == (event, payer):
             lines[-1] = lines[-1]._replace(usd=lines[-1].usd + line.usd)
         else:
-            lines.append(Line(event, _side(line), "", 0, line.usd))
+            lines.append(Line(event, payer, "", 0, line.usd))
     return Bill(lines)
-
-
-def _side(line: "Line") -> "Payer":
-    return "agents" if line.payer == "agents" else "pipeline"
-
-
-def _option(plan: "Plan") -> dict[str, Any]:
-    return {"profile": plan.profile, "dax": plan.dax, "ttl_days": plan.ttl_days}
-
-
-def _prices(prices: "PriceFile") -> dict[str, Any]:
-    return {"region": prices.region, "dated": prices.dated, "unverified": prices.unverified}
-
-
-def _source(prices: "PriceFile") -> str:
-    text = f"list prices of {prices.region}, {prices.dated}, without free tier"
-    return f"{text}; not verified at their source: {', '.join(prices.unverified)}"
 
 
 def _usd(value: float) -> str:
     return f"{value:.4f}" if value < 1 else f"{value:.2f}"
+
+
+def _synth(args: Arguments) -> Answer:
+    import json
+
+    from sharpwave.infra.connection import check_prefix
+    from sharpwave.infra.provision.template import template
+
+    prefix = prefix_of(args)
+    check_prefix(prefix)
+    made = template(prefix=prefix, agents=tuple(args.agent))
+    path = Path(args.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made, indent=2) + "\n")
+    count = len(made["Resources"])
+    return Answer({"template": str(path), "resources": count}, f"{path}: {count} resources")
+
+
+COMMANDS = (
+    Command(
+        "cost",
+        _cost,
+        "say what the pipeline costs at list prices",
+        option("--signals-per-month", type=float, default=1e6, metavar="N"),
+        option("--decisions-per-month", type=float, default=1e6, metavar="N"),
+        option("--agents", type=int, default=5, metavar="N", help="default: 5"),
+        option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+        option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
+        option(
+            "--per-message",
+            type=float,
+            default=50.0,
+            metavar="N",
+            help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
+            " come one by one; default: 50",
+        ),
+        option("--dax", choices=("none", "t3.small"), default="none"),
+        option("--ttl-days", type=int, choices=(7, 90), default=90),
+        option("--profile", choices=("demo", "production"), default="demo"),
+        option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
+        flag("--measured", "from the counters of the running deployment"),
+    ),
+    Command(
+        "synth",
+        _synth,
+        "write tables and queues as a CloudFormation template",
+        option("--out", metavar="FILE", default="build/sharpwave.template.json"),
+        option("--agent", action="append", default=[], help="with this agent's inbox"),
+    ),
+)

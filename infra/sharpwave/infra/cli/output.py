@@ -82,11 +82,6 @@ def when(epoch_s: float | int | None) -> str:
     return f"{datetime.fromtimestamp(float(epoch_s), UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def plural(number: int, noun: str) -> str:
-    """Write a number with its noun: 1 message, 2 messages."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return ""

@@ -1,61 +1,24 @@
-"""`up`, `pump`, `workers`, `reconcile`, `verify`, `replay`."""
+"""`up`, `pump`, `workers ...`, `reconcile`, `verify`, `replay`, `demo`."""
 
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharpwave.infra.cli.command import Arguments, command, family
+from sharpwave.infra.cli.command import QUEUE, Arguments, Command, deployment, option
 from sharpwave.infra.cli.extras import need
-from sharpwave.infra.cli.output import Answer, plural, table, when
-from sharpwave.infra.cli.settings import deployment
+from sharpwave.infra.cli.output import Answer, emit, table, when
+from sharpwave.infra.operate import plural
 
 if TYPE_CHECKING:
-    from sharpwave.infra.cli.command import Parser, Subparsers
     from sharpwave.infra.local import Backend
     from sharpwave.infra.local.stack import Stack
-    from sharpwave.workers.patterns.statistics import Report
 
-
-def add(commands: "Subparsers") -> None:
-    """Declare the commands."""
-    _add_up(commands)
-    command(commands, "pump", _pump, "carry stream records to the queues, in the foreground")
-    workers = family(commands, "workers", "run, list and scale worker processes")
-    running = command(workers, "run", _run, "run the workers of one queue, in the foreground")
-    running.add_argument("queue", metavar="QUEUE")
-    running.add_argument("--processes", type=int, default=1)
-    running.add_argument("--threads", type=int, default=8)
-    command(workers, "ls", _list, "list worker processes and their last sign of life")
-    scaling = command(
-        workers, "scale", _scale, "say how many instances `sharpwave up` runs", changes=True
-    )
-    scaling.add_argument("wishes", metavar="QUEUE=N", nargs="+")
-    mending = command(
-        commands, "reconcile", _reconcile, "feed tables to the pipeline again", changes=True
-    )
-    mending.add_argument("tables", metavar="TABLE", nargs="*", help="default: every streamed table")
-    checking = command(commands, "verify", _verify, "recount the archive and compare every ledger")
-    checking.add_argument("--wait", type=float, help="seconds to wait for quiet; default: 90")
-    _add_archive(checking)
-    looking = command(commands, "replay", _replay, "count patterns from the archive alone")
-    looking.add_argument("--until", metavar="DAY", help="as of this day or UTC time")
-    looking.add_argument("--patterns", metavar="FILE", help="count these instead of the known ones")
-    _add_archive(looking)
-
-
-def _add_up(commands: "Subparsers") -> None:
-    up = command(commands, "up", _up, "run the whole system here, until Ctrl-C")
-    up.add_argument("--port", type=int, help="of the endpoint; default: a free one")
-    up.add_argument("--backend", default="embedded", help="embedded, embedded+fauxqs, moto, ...")
-    up.add_argument("--agent", action="append", default=[], help="register this agent; repeatable")
-    up.add_argument("--state", metavar="DIR", help="keep tables and queues here between runs")
-    up.add_argument("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave")
-    up.add_argument("--threads", type=int, default=8, help="of each worker process")
-
-
-def _add_archive(target: "Parser") -> None:
-    target.add_argument("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
+DEFAULT_DAYS = 120
+#: With start, settling and verification the default demo stays below 90 s.
+DEFAULT_DEADLINE_S = 55.0
+DEADLINE_S_PER_DAY = 2.0
+EVERY_DAY = 5031
 
 
 def _up(args: Arguments) -> Answer:
@@ -106,8 +69,6 @@ def _backend(args: Arguments) -> "Backend":
 
 
 def _announce(args: Arguments, stack: "Stack") -> None:
-    from sharpwave.infra.cli.output import emit
-
     url = stack.backend.endpoint_url
     data = {
         "ready": True,
@@ -160,7 +121,7 @@ def _pass_on(args: Arguments) -> None:
 
 
 def _list(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.workforce import list_workers
+    from sharpwave.infra.operate.queues import list_workers
 
     views = list_workers(deployment(args))
     rows = [
@@ -179,7 +140,7 @@ def _list(args: Arguments) -> Answer:
 
 
 def _scale(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.workforce import parse_wishes, want
+    from sharpwave.infra.operate.queues import parse_wishes, want
 
     wishes = parse_wishes(args.wishes)
     want(deployment(args), wishes, dry_run=args.dry_run)
@@ -189,7 +150,7 @@ def _scale(args: Arguments) -> Answer:
 
 
 def _reconcile(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.reconciling import reconcile_tables
+    from sharpwave.infra.operate.feed import reconcile_tables
 
     counts = reconcile_tables(deployment(args), args.tables, dry_run=args.dry_run)
     done = "would be fed" if args.dry_run else "fed"
@@ -219,24 +180,116 @@ def _verify(args: Arguments) -> Answer:
 
 
 def _replay(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.pattern_import import read_definitions
+    from sharpwave.infra.operate.patterns import read_definitions
     from sharpwave.infra.operate.replay import replay
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
     found = replay(deployment(args), _archive(args), until=args.until, definitions=definitions)
-    rows = [_figures(subject, report) for subject, report in found.items()]
+    rows = [
+        (
+            subject,
+            report.n,
+            "" if report.rate is None else f"{report.rate:.3f}",
+            *(f"{bound:.3f}" for bound in report.interval),
+            f"{report.confidence:.3f}",
+            report.as_of,
+        )
+        for subject, report in found.items()
+    ]
     headers = ("PATTERN", "N", "RATE", "LOW", "HIGH", "CONFIDENCE", "AS OF")
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
-
-
-def _figures(subject: str, report: "Report") -> tuple[object, ...]:
-    low, high = report.interval
-    rate = "" if report.rate is None else f"{report.rate:.3f}"
-    bounds = f"{low:.3f}", f"{high:.3f}"
-    return subject, report.n, rate, *bounds, f"{report.confidence:.3f}", report.as_of
 
 
 def _archive(args: Arguments) -> str:
     from sharpwave.workers.settings import Settings
 
     return args.archive or Settings().archive
+
+
+def _demo(args: Arguments) -> Answer:
+    need("demo")
+    from rich.console import Console
+
+    from sharpwave.infra.demo.report import to_text
+    from sharpwave.infra.demo.show import Show
+    from sharpwave.infra.demo.showcase import Wishes, run
+    from sharpwave.infra.errors import Misused
+
+    days: int | None = DEFAULT_DAYS
+    if args.days is not None:
+        if args.days != "all" and not (args.days.isdigit() and int(args.days) >= 1):
+            text = f"--days {args.days} makes no sense; give a number of market days, or all"
+            raise Misused(text)
+        days = None if args.days == "all" else int(args.days)
+    console = Console(stderr=args.json)
+    enough = max(DEFAULT_DEADLINE_S, DEADLINE_S_PER_DAY * (days or EVERY_DAY))
+    deadline = args.deadline or (DEFAULT_DEADLINE_S if args.days is None else enough)
+    wishes = Wishes(days=days, deadline_s=deadline, folder=Path(args.folder))
+    with Show(console) as show:
+        report = run(wishes, show)
+    if not args.json:
+        console.print(to_text(report))
+    return Answer(report, ok=report["ok"])
+
+
+_ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
+COMMANDS = (
+    Command(
+        "up",
+        _up,
+        "run the whole system here, until Ctrl-C",
+        option("--port", type=int, help="of the endpoint; default: a free one"),
+        option("--backend", default="embedded", help="embedded, embedded+fauxqs, moto, ..."),
+        option("--agent", action="append", default=[], help="register this agent; repeatable"),
+        option("--state", metavar="DIR", help="keep tables and queues here between runs"),
+        option("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave"),
+        option("--threads", type=int, default=8, help="of each worker process"),
+    ),
+    Command("pump", _pump, "carry stream records to the queues, in the foreground"),
+    Command(
+        "workers run",
+        _run,
+        "run the workers of one queue, in the foreground",
+        QUEUE,
+        option("--processes", type=int, default=1),
+        option("--threads", type=int, default=8),
+    ),
+    Command("workers ls", _list, "list worker processes and their last sign of life"),
+    Command(
+        "workers scale",
+        _scale,
+        "say how many instances `sharpwave up` runs",
+        option("wishes", metavar="QUEUE=N", nargs="+"),
+        changes=True,
+    ),
+    Command(
+        "reconcile",
+        _reconcile,
+        "feed tables to the pipeline again",
+        option("tables", metavar="TABLE", nargs="*", help="default: every streamed table"),
+        changes=True,
+    ),
+    Command(
+        "verify",
+        _verify,
+        "recount the archive and compare every ledger",
+        option("--wait", type=float, help="seconds to wait for quiet; default: 90"),
+        _ARCHIVE,
+    ),
+    Command(
+        "replay",
+        _replay,
+        "count patterns from the archive alone",
+        option("--until", metavar="DAY", help="as of this day or UTC time"),
+        option("--patterns", metavar="FILE", help="count these instead of the known ones"),
+        _ARCHIVE,
+    ),
+    Command(
+        "demo",
+        _demo,
+        "replay real market history through the whole system",
+        option("--days", help=f"the latest market days, or all; default: {DEFAULT_DAYS}"),
+        option("--deadline", type=float, help="seconds after which no day is begun"),
+        option("--folder", default=".sharpwave/demo", help="for the picture"),
+    ),
+)

@@ -8,7 +8,7 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.cost.bill import Bill, Payer, Use, priced, scaled
 from sharpwave.infra.cost.flow import MILLION
 from sharpwave.infra.cost.prices import PriceFile
-from sharpwave.infra.operate.items import Items
+from sharpwave.infra.items import Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import PIPELINE
 

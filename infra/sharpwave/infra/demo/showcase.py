@@ -20,10 +20,10 @@ from sharpwave.infra.local import EmbeddedBackend
 from sharpwave.infra.local.environment import ensure_data
 from sharpwave.infra.local.ports import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.local.stack import Stack, StackOptions
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.pattern_import import Timing, import_patterns
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.patterns import Timing, import_patterns
+from sharpwave.infra.operate.queues import worker_calls
 from sharpwave.infra.operate.verify import verify
-from sharpwave.infra.operate.workforce import worker_calls
 from sharpwave.producers import Agent
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES

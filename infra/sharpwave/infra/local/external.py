@@ -7,17 +7,17 @@ from urllib.parse import urlsplit
 
 from sharpwave.infra.local.errors import BackendUnavailable
 from sharpwave.infra.local.ports import local_environment
+from sharpwave.schemas.endpoints import is_local
 
 CONNECT_S = 3.0
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class ExternalBackend:
     """Uses an endpoint that runs already; neither starts nor stops it.
 
     Args:
-        endpoint_url: such as `http://127.0.0.1:4566`. On the loopback interface the usual test
-            credentials are handed out; elsewhere the caller's own hold.
+        endpoint_url: such as `http://127.0.0.1:4566`. On this machine and in containers beside it
+            the usual test credentials are handed out; elsewhere the caller's own hold.
     """
 
     name = "external"
@@ -35,7 +35,7 @@ class ExternalBackend:
     @property
     def environment(self) -> dict[str, str]:
         """AWS's own variables for a process that shall use it; see `Backend`."""
-        if self._host in LOOPBACK:
+        if is_local(self.endpoint_url):
             return local_environment(self.endpoint_url)
         return {"AWS_ENDPOINT_URL": self.endpoint_url}
 

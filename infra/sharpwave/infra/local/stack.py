@@ -13,11 +13,11 @@ from typing import Literal, Self
 
 from sharpwave.infra.connection import Deployment, connect
 from sharpwave.infra.errors import OperationFailed
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
 from sharpwave.infra.operate.agents import Wishes, add_agent
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.provision.deployment import provision
+from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED

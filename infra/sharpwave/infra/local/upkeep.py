@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import TextIO
 
 from sharpwave.infra.errors import OperationFailed
+from sharpwave.infra.items import Items
 from sharpwave.infra.local.processes import ProcessEvent
 from sharpwave.infra.local.stack import Stack
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.workforce import wanted
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate.queues import wanted
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED

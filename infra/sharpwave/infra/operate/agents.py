@@ -1,26 +1,34 @@
-"""The agents of a deployment: their registrations and their inbox queues."""
+"""The agents of a deployment: their registrations, their inbox queues and what they remember."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
-from sharpwave.infra.operate.giving_up import GivingUp
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Depth, depth_of
-from sharpwave.infra.provision import queue_setup
-from sharpwave.infra.provision.deployment import Provisioned, carry_out
-from sharpwave.infra.provision.steps import Action, Finding, Step
+from sharpwave.infra.items import Item, Items
+from sharpwave.infra.mailbox import Depth, Mailbox, attributes_of, depth_of
+from sharpwave.infra.provision.structure import (
+    Finding,
+    Provisioned,
+    Step,
+    carry_out,
+    queue_findings,
+)
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import Registration
-from sharpwave.schemas.tables import PIPELINE, STATE, TABLES
+from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE, TABLES
+
+MEMORY_KINDS = ("recent", "patterns", "shared", "facts", "episodes", "strategies")
+#: Attributes by which the pipeline's items say of whose record they speak.
+_ABOUT = ("signal_pk", "record_pk")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,22 +94,62 @@ def add_agent(
         Misused: the id or a wish cannot be.
     """
     check_agent_id(agent_id)
-    findings: list[Finding] = list(queue_setup.queue_findings(deployment, queues.inbox(agent_id)))
+    items = Items(deployment)
     # The queue comes first: as soon as workers know the agent, they send to it.
-    findings += _registration_steps(Items(deployment), agent_id, wishes or Wishes())
+    findings: list[Finding] = list(queue_findings(deployment, queues.inbox(agent_id)))
+    found = items.get(STATE, keys.registration(agent_id))
+    wanted = _registration(agent_id, found, wishes or Wishes())
+    if wanted != found:
+        action: Any = "create" if found is None else "mend"
+        run = partial(items.put, STATE, wanted)
+        findings.append(Step(action, "agent", agent_id, "the registration", run))
+    known = items.get(PIPELINE, keys.known_agent(agent_id))
+    if known is None or known.get("registered") is False:
+        run = partial(_list, items, agent_id, registered=True)
+        what = "an entry in the workers' list"
+        findings.append(Step("create", "agent", agent_id, what, run))
     return carry_out(findings, dry_run=dry_run)
+
+
+def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
+    item = {
+        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
+        **keys.registration(agent_id).item(),
+        "agent_id": agent_id,
+        **wishes.attributes(),
+    }
+    try:
+        Registration.model_validate(item)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
+    return item
 
 
 def list_agents(deployment: Deployment) -> list[AgentView]:
     """List all agents ever registered or seen, and what their inbox queues hold, by id."""
     items = Items(deployment)
-    return [_view(deployment, items, entry) for entry in known_agents(items)]
+
+    def view(entry: Item) -> AgentView:
+        agent_id = entry["agent_id"]
+        inbox = queues.inbox(agent_id)
+        registration = items.get(STATE, keys.registration(agent_id))
+        return AgentView(
+            agent_id=agent_id,
+            registered=registration is not None,
+            removed=registration is None and entry.get("registered") is False,
+            registration=registration or {},
+            inbox=_depth(deployment, inbox.name),
+            dlq=_depth(deployment, inbox.dlq),
+        )
+
+    return [view(entry) for entry in known_agents(items)]
 
 
 def known_agents(items: Items) -> list[Item]:
     """Read the pipeline's list of agents ever registered, by `agent_id`."""
-    partition = keys.KNOWN_AGENTS_PK
-    entries = items.query(PIPELINE, partition)
+    entries = items.query(PIPELINE, keys.KNOWN_AGENTS_PK)
     return [{**entry, "agent_id": entry["SK"]} for entry in entries]
 
 
@@ -122,6 +170,9 @@ def remove_agent(
     Raises:
         Missing: no such agent is known, and `data` is not asked for.
     """
+    # Only the end of its deliveries needs the workers' extra; an agent is added without.
+    from sharpwave.infra.operate.giving_up import GivingUp
+
     check_agent_id(agent_id)
     items = Items(deployment)
     inbox = queues.inbox(agent_id)
@@ -134,9 +185,14 @@ def remove_agent(
     if registration or (entry and entry.get("registered") is not False):
         steps.append("withdraw the registration")
         if not dry_run:
-            _withdraw(items, agent_id)
+            items.delete(STATE, keys.registration(agent_id))
+            _list(items, agent_id, registered=False)
     # Only now: a worker that still wrote a row for it finds that the registration is gone.
-    closed = _close(deployment, agent_id, dry_run=dry_run)
+    giving_up = GivingUp(deployment)
+    if dry_run:
+        closed = sum(len(page) for page in giving_up.open_rows(agent_id))
+    else:
+        closed = giving_up.inbox(agent_id)
     if closed:
         steps.append(f"end {closed} open deliveries as agent_removed")
     deleted: dict[str, int] = {}
@@ -152,7 +208,7 @@ def remove_agent(
         if depth is not None:
             steps.append(f"delete queue {deployment.name(name)}")
             if not dry_run:
-                queue_setup.delete(deployment, name)
+                Mailbox(deployment, name).drop()
     return Removed(steps=tuple(steps), closed=closed, deleted=deleted)
 
 
@@ -173,40 +229,38 @@ def check_agent_id(agent_id: str) -> None:
         raise Misused(text)
 
 
-def _registration_steps(items: Items, agent_id: str, wishes: Wishes) -> Iterator[Step]:
-    found = items.get(STATE, keys.registration(agent_id))
-    wanted = _registration(agent_id, found, wishes)
-    if wanted != found:
-        run = partial(items.put, STATE, wanted)
-        action: Action = "create" if found is None else "mend"
-        yield Step(action, "agent", agent_id, "the registration", run)
-    entry = keys.known_agent(agent_id)
-    known = items.get(PIPELINE, entry)
-    if known is None or known.get("registered") is False:
-        run = partial(_list, items, agent_id, registered=True)
-        yield Step("create", "agent", agent_id, "an entry in the workers' list", run)
+def recall(
+    deployment: Deployment, agent_id: str, *, kinds: Sequence[str] = MEMORY_KINDS, limit: int = 20
+) -> dict[str, list[Item]]:
+    """Read what an agent remembers, newest first, at most `limit` of each kind.
+
+    `recent` is short-term memory; `shared` are copies of others' patterns.
+
+    Raises:
+        Misused: the agent's id or a kind cannot be.
+    """
+    check_agent_id(agent_id)
+    unknown = [kind for kind in kinds if kind not in MEMORY_KINDS]
+    if unknown:
+        raise Misused(f"{unknown[0]!r} is no kind of memory; there are {', '.join(MEMORY_KINDS)}")
+    items = Items(deployment)
+    return {kind: list(islice(_remembered(items, agent_id, kind), limit)) for kind in kinds}
 
 
-def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
-    key = keys.registration(agent_id)
-    item = {
-        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
-        **key.item(),
-        "agent_id": agent_id,
-        **wishes.attributes(),
-    }
-    try:
-        Registration.model_validate(item)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in detail["loc"])
-        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
-    return item
-
-
-def _withdraw(items: Items, agent_id: str) -> None:
-    items.delete(STATE, keys.registration(agent_id))
-    _list(items, agent_id, registered=False)
+def _remembered(items: Items, agent_id: str, kind: str) -> Iterator[Item]:
+    if kind == "recent":
+        partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
+        entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
+        return iter(sorted(entries, key=lambda entry: str(entry["SK"]), reverse=True))
+    partition = {
+        "patterns": keys.pattern_pk(agent_id),
+        "shared": keys.shared_with_pk(agent_id),
+        "facts": keys.fact_pk(agent_id),
+        "episodes": keys.episode_pk(agent_id),
+        "strategies": keys.strategy_pk(agent_id),
+    }[kind]
+    found = items.query(MEMORY, partition, newest_first=True)
+    return (item for item in found if item.get("memory_type") != "PATTERN_VERSION")
 
 
 def _list(items: Items, agent_id: str, *, registered: bool) -> None:
@@ -217,34 +271,24 @@ def _list(items: Items, agent_id: str, *, registered: bool) -> None:
         items.update(PIPELINE, entry, said)  # a worker put it there in between
 
 
-def _close(deployment: Deployment, agent_id: str, *, dry_run: bool) -> int:
-    giving_up = GivingUp(deployment)
-    if dry_run:
-        return sum(len(page) for page in giving_up.open_rows(agent_id))
-    return giving_up.inbox(agent_id)
-
-
 def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> int:
     """Delete what is an agent's own in one table, or count it; reads the whole table."""
-    where = " OR ".join(f"contains({name}, :agent)" for name in ("PK", "SK", *_ABOUT))
-    request = {
-        "ConsistentRead": True,
-        "FilterExpression": where,
-        "ExpressionAttributeValues": {":agent": {"S": agent_id}},
-        "ProjectionExpression": ", ".join(("PK", "SK", *_ABOUT)),
-    }
+    names = ("PK", "SK", *_ABOUT)
+    pages = items.scan_pages(
+        table,
+        FilterExpression=" OR ".join(f"contains({name}, :agent)" for name in names),
+        ExpressionAttributeValues={":agent": {"S": agent_id}},
+        ProjectionExpression=", ".join(names),
+    )
     count = 0
-    for page in items.pages("scan", table, request):
+    # `contains` also finds agents whose id begins alike; whose an item is, its key says.
+    for page in pages:
         found = [item_from_wire(item) for item in page["Items"]]
         mine = [_key(item) for item in found if _is_own(item, table, agent_id)]
         count += len(mine)
         if mine and not dry_run:
             items.delete_all(table, mine)
     return count
-
-
-#: Attributes by which the pipeline's items say of whose record they speak.
-_ABOUT = ("signal_pk", "record_pk")
 
 
 def _is_own(item: Item, table: str, agent_id: str) -> bool:
@@ -261,20 +305,6 @@ def _key(item: Item) -> keys.Key:
     return keys.Key(item["PK"], item["SK"])
 
 
-def _view(deployment: Deployment, items: Items, entry: Item) -> AgentView:
-    agent_id = entry["agent_id"]
-    inbox = queues.inbox(agent_id)
-    registration = items.get(STATE, keys.registration(agent_id))
-    return AgentView(
-        agent_id=agent_id,
-        registered=registration is not None,
-        removed=registration is None and entry.get("registered") is False,
-        registration=registration or {},
-        inbox=_depth(deployment, inbox.name),
-        dlq=_depth(deployment, inbox.dlq),
-    )
-
-
 def _depth(deployment: Deployment, name: str) -> Depth | None:
-    attributes = queue_setup.attributes_of(deployment, name)
+    attributes = attributes_of(deployment, name)
     return None if attributes is None else depth_of(attributes)

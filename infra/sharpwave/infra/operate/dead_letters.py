@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
-from sharpwave.infra.operate.giving_up import GivingUp
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
-from sharpwave.infra.provision import queue_setup
+from sharpwave.infra.mailbox import Mailbox, Received, attributes_of, inbox_names
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
 
 PEEK_HOLD_S = 30
+#: Longer than a look: what is passed over must not come again within one pass over the queue.
 _PASS_HOLD_S = 120
 _LABELS = ("dead_letter_reason", "dead_letter_queue", "dead_letter_receives")
 _VARIABLE = re.compile(
@@ -46,11 +45,11 @@ class Choice:
     error: str | None = None
     limit: int | None = None
 
-    def holds(self, letter: Letter) -> bool:
+    def holds(self, message: Received) -> bool:
         """Say whether a message is meant; `error` is looked for in its reason."""
-        if self.ids and letter.message_id not in self.ids:
+        if self.ids and message.message_id not in self.ids:
             return False
-        return self.error is None or self.error.lower() in reason_of(letter).lower()
+        return self.error is None or self.error.lower() in reason_of(message).lower()
 
 
 def queue_of(name: str) -> str:
@@ -60,7 +59,7 @@ def queue_of(name: str) -> str:
         Misused: no queue has such a name.
     """
     queue = name.removesuffix(DLQ_SUFFIX)
-    if queue in WORK_QUEUE_NAMES or is_agent_id(queue.removeprefix("inbox-")):
+    if queue in WORK_QUEUE_NAMES or is_agent_id(queue.removeprefix(INBOX_PREFIX)):
         return queue
     known = ", ".join(WORK_QUEUE_NAMES)
     raise Misused(f"{name!r} is no queue; there are {known}, and inbox-<agent_id>")
@@ -68,16 +67,15 @@ def queue_of(name: str) -> str:
 
 def list_groups(deployment: Deployment, *, limit: int = 1000) -> list[Group]:
     """Group the dead letters of every queue by error; reads at most `limit` of each queue."""
-    names = [*WORK_QUEUE_NAMES, *queue_setup.inbox_names(deployment)]
     return [
         group
-        for name in names
-        if queue_setup.attributes_of(deployment, name + DLQ_SUFFIX)
-        for group in group_letters(name, peek(deployment, name, limit=limit))
+        for name in [*WORK_QUEUE_NAMES, *inbox_names(deployment)]
+        if attributes_of(deployment, name + DLQ_SUFFIX)
+        for group in group_by_error(name, peek(deployment, name, limit=limit))
     ]
 
 
-def peek(deployment: Deployment, queue: str, *, limit: int = 100) -> list[Letter]:
+def peek(deployment: Deployment, queue: str, *, limit: int = 100) -> list[Received]:
     """Read dead letters and give them back at once; their receive count rises, nothing else.
 
     Args:
@@ -86,14 +84,16 @@ def peek(deployment: Deployment, queue: str, *, limit: int = 100) -> list[Letter
         limit: most messages read.
     """
     box = Mailbox(deployment, queue + DLQ_SUFFIX)
+    # Asked first, so that an empty queue answers at once and not after a long poll.
     found = min(limit, box.depth().ready)
-    letters: list[Letter] = []
+    held: list[Received] = []
+    # Held until all are read, or the first ones would come again before the last.
     try:
         for batch in box.drain(limit=found, hold_s=PEEK_HOLD_S):
-            letters += batch
+            held += batch
     finally:
-        box.release(letters)
-    return letters
+        box.release(held)
+    return held
 
 
 def redrive(
@@ -106,7 +106,7 @@ def redrive(
 ) -> int:
     """Send dead letters back to the queue they failed in; gives their number.
 
-    Bodies and attributes stay as they are, without the labels of the dead-letter queue. Letters
+    Bodies and attributes stay as they are, without the labels of the dead-letter queue. Those
     which die again meanwhile are left for the next call.
 
     Raises:
@@ -116,9 +116,10 @@ def redrive(
     source = Mailbox(deployment, queue + DLQ_SUFFIX)
     moved = 0
     for batch in _chosen(source, choice):
-        accepted = target.send([_unlabelled(letter) for letter in batch])
-        done = {letter.handle for letter in accepted}
-        source.delete([letter for letter in batch if letter.handle in done])
+        # Sent before deleted: a crash in between doubles a message, the other order loses it.
+        accepted = target.send([_unlabelled(message) for message in batch])
+        done = {message.handle for message in accepted}
+        source.delete([message for message in batch if message.handle in done])
         moved += len(accepted)
         if len(accepted) < len(batch):
             raise Rejected(f"queue {target.physical} refused messages after {moved} were redriven")
@@ -130,17 +131,21 @@ def redrive(
 def discard(deployment: Deployment, queue: str, choice: Choice) -> int:
     """Delete dead letters for good; gives their number.
 
-    The deliveries of an inbox's letters, and those that letters of `deliver` have left open, end
-    as FAILED, reason `dead_lettered`.
+    The deliveries of an inbox's dead letters, and those that dead letters of `deliver` have left
+    open, end as FAILED, reason `dead_lettered`.
     """
+    # Only what ends deliveries needs the workers' extra; looking and redriving do not.
+    from sharpwave.infra.operate.giving_up import GivingUp
+
     giving_up = GivingUp(deployment)
     source = Mailbox(deployment, queue + DLQ_SUFFIX)
     gone = 0
     for batch in _chosen(source, choice):
+        # Rows first: without its message nobody would know any more which delivery to end.
         if queue.startswith(INBOX_PREFIX):
-            giving_up.inbox_letters(batch)
+            giving_up.inbox_messages(batch)
         elif queue == "deliver":
-            giving_up.deliver_letters(batch)
+            giving_up.deliver_messages(batch)
         source.delete(batch)
         gone += len(batch)
     return gone
@@ -148,32 +153,31 @@ def discard(deployment: Deployment, queue: str, choice: Choice) -> int:
 
 def count(deployment: Deployment, queue: str, choice: Choice) -> int:
     """Count the dead letters that are meant, as a dry run does."""
-    source = Mailbox(deployment, queue + DLQ_SUFFIX)
-    found = peek(deployment, queue, limit=source.depth().ready)
-    meant = sum(choice.holds(letter) for letter in found)
+    ready = Mailbox(deployment, queue + DLQ_SUFFIX).depth().ready
+    meant = sum(choice.holds(message) for message in peek(deployment, queue, limit=ready))
     return meant if choice.limit is None else min(meant, choice.limit)
 
 
-def group_letters(queue: str, letters: Iterable[Letter]) -> list[Group]:
+def group_by_error(queue: str, messages: Iterable[Received]) -> list[Group]:
     """Group messages by what went wrong, the largest group first."""
-    groups: dict[str, list[Letter]] = defaultdict(list)
-    for letter in letters:
-        groups[fingerprint(reason_of(letter))].append(letter)
+    groups: dict[str, list[Received]] = defaultdict(list)
+    for message in messages:
+        groups[fingerprint(reason_of(message))].append(message)
     return [
         Group(
             queue=queue,
             error=error,
             count=len(members),
-            oldest_sent_at=min(letter.sent_at for letter in members),
+            oldest_sent_at=min(message.sent_at for message in members),
             example_id=members[0].message_id,
         )
         for error, members in sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     ]
 
 
-def reason_of(letter: Letter) -> str:
+def reason_of(message: Received) -> str:
     """Say why a message died; SQS itself gives no reason when it moves one."""
-    label = letter.attributes.get("dead_letter_reason", {})
+    label = message.attributes.get("dead_letter_reason", {})
     return str(label.get("StringValue") or "received too often without an end")
 
 
@@ -182,14 +186,16 @@ def fingerprint(reason: str) -> str:
     return _VARIABLE.sub("*", reason)
 
 
-def _chosen(source: Mailbox, choice: Choice) -> Iterator[list[Letter]]:
-    passed: list[Letter] = []
-    left = source.depth().ready if choice.limit is None else choice.limit
+def _chosen(source: Mailbox, choice: Choice) -> Iterator[list[Received]]:
+    passed: list[Received] = []
+    # As many as there were when it began: what dies again meanwhile would else go round for ever.
+    ready = source.depth().ready
+    left = ready if choice.limit is None else choice.limit
     try:
-        for batch in source.drain(limit=source.depth().ready, hold_s=_PASS_HOLD_S):
-            meant = [letter for letter in batch if choice.holds(letter)][:left]
-            kept = {letter.handle for letter in meant}
-            passed += [letter for letter in batch if letter.handle not in kept]
+        for batch in source.drain(limit=ready, hold_s=_PASS_HOLD_S):
+            meant = [message for message in batch if choice.holds(message)][:left]
+            kept = {message.handle for message in meant}
+            passed += [message for message in batch if message.handle not in kept]
             left -= len(meant)
             if meant:
                 yield meant
@@ -199,6 +205,6 @@ def _chosen(source: Mailbox, choice: Choice) -> Iterator[list[Letter]]:
         source.release(passed)
 
 
-def _unlabelled(letter: Letter) -> Letter:
-    kept = {name: value for name, value in letter.attributes.items() if name not in _LABELS}
-    return letter._replace(attributes=kept)
+def _unlabelled(message: Received) -> Received:
+    kept = {name: value for name, value in message.attributes.items() if name not in _LABELS}
+    return message._replace(attributes=kept)

@@ -1,23 +1,27 @@
 """What is wrong with a deployment, and the command that mends it."""
 
-import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Literal
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import OperationFailed, Unreachable, translated
-from sharpwave.infra.operate import parked
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import AgentView, list_agents
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.queues import QueueView, list_queues, paused_queues
-from sharpwave.infra.operate.workforce import is_silent, wanted
-from sharpwave.infra.provision.deployment import survey
-from sharpwave.infra.provision.steps import Step
+from sharpwave.infra.operate.feed import Parked, list_parked
+from sharpwave.infra.operate.queues import (
+    QueueView,
+    is_silent,
+    list_queues,
+    paused_queues,
+    wanted,
+)
+from sharpwave.infra.provision.structure import Step, survey
 from sharpwave.schemas import keys
-from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
 from sharpwave.workers.signals.expiry import DUE_MARK
 
@@ -48,6 +52,7 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
         return [_wrong("endpoint", str(error), mend)]
     structure = list(_structure(deployment))
     found += structure
+    # A missing table would make an error of each of these; its own line says what to do.
     if not any(ailment.level == "wrong" for ailment in structure):
         views = list_queues(deployment)
         found += [
@@ -56,9 +61,14 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
             *_parked(deployment),
             *_deadlines(deployment, moment),
             *_processes(deployment, views, moment),
-            *_pauses(deployment),
         ]
-    return found + list(_modes(deployment))
+        for queue, flag in paused_queues(Items(deployment)).items():
+            reason = f": {flag['reason']}" if flag.get("reason") else ""
+            found.append(_note("queue", f"{queue} is paused{reason}", f"sharpwave resume {queue}"))
+    if deployment.is_local:
+        what = "a local endpoint enforces no IAM: any agent can read and write as any other"
+        found.append(_note("isolation", what))
+    return found
 
 
 def is_healthy(found: list[Ailment]) -> bool:
@@ -106,33 +116,32 @@ def _structure(deployment: Deployment) -> Iterator[Ailment]:
 
 def _queues(views: list[QueueView]) -> Iterator[Ailment]:
     for view in views:
-        is_inbox = view.name not in WORK_QUEUE_NAMES
-        if is_inbox and not view.redrives:
-            agent = view.name.removeprefix("inbox-")
+        if view.name not in WORK_QUEUE_NAMES and not view.redrives:
+            agent = view.name.removeprefix(INBOX_PREFIX)
             what = f"{view.name} has no redrive to dead letters"
             yield _wrong("queue", what, f"sharpwave agents add {agent}")
         if view.dlq and view.dlq.total:
-            what = f"{view.name}_dlq holds {view.dlq.total} dead letters"
+            what = f"{view.name}{DLQ_SUFFIX} holds {view.dlq.total} dead letters"
             yield _wrong("dead letters", what, f"sharpwave dlq show {view.name}")
 
 
 def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment]:
-    for agent in agents:
-        if agent.registered and agent.inbox is None:
-            what = f"agent {agent.agent_id} is registered but has no inbox queue"
-            yield _wrong("agent", what, f"sharpwave agents add {agent.agent_id}")
-    registered = {agent.agent_id for agent in agents if agent.registered}
+    registered = {agent.agent_id: agent for agent in agents if agent.registered}
+    for name, agent in registered.items():
+        if agent.inbox is None:
+            what = f"agent {name} is registered but has no inbox queue"
+            yield _wrong("agent", what, f"sharpwave agents add {name}")
     for view in views:
-        owner = view.name.removeprefix("inbox-")
-        if view.name.startswith("inbox-") and owner not in registered:
+        owner = view.name.removeprefix(INBOX_PREFIX)
+        if view.name not in WORK_QUEUE_NAMES and owner not in registered:
             what = f"{view.name} belongs to no registered agent"
             remedy = f"sharpwave agents add {owner}, or sharpwave agents rm {owner} --purge"
             yield _note("agent", what, remedy)
 
 
 def _parked(deployment: Deployment) -> Iterator[Ailment]:
-    by_owner: dict[str, list[parked.Parked]] = {}
-    for record in parked.list_parked(deployment):
+    by_owner: dict[str, list[Parked]] = {}
+    for record in list_parked(deployment):
         by_owner.setdefault(record.owner or "nobody known", []).append(record)
     for owner, records in sorted(by_owner.items()):
         example = records[0].faults[0] if records[0].faults else "no reason given"
@@ -147,7 +156,8 @@ def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
     between = (f"{handed_out + 1:08d}", keys.due_minute(late).sk)
     if handed_out >= late:
         return
-    for first in itertools.islice(items.query(PIPELINE, keys.DUE_MINUTES_PK, between=between), 1):
+    # The oldest is enough: deadlines are handed out in order, so all later ones wait for it.
+    for first in islice(items.query(PIPELINE, keys.DUE_MINUTES_PK, between=between), 1):
         minutes = (now - int(first["SK"]) * 60) / 60
         what = f"deliveries that fell due {minutes:.0f} minutes ago still wait to expire"
         mend = "sharpwave workers run status, and sharpwave pump for the ticks"
@@ -155,6 +165,7 @@ def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:
 
 
 def _processes(deployment: Deployment, views: list[QueueView], now: float) -> Iterator[Ailment]:
+    # DynamoDB deletes an expired row when it has time, which may be days later.
     beats = [
         beat
         for beat in Items(deployment).query(PIPELINE, keys.PRESENCE_PK)
@@ -165,15 +176,17 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
     # Whatever `up` runs, it ends again what an operator scaled to nothing.
     none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
     if not living:
-        yield _idle(views)
+        waiting = sum(view.depth.total for view in views if view.depth)
+        what = f"no pump or worker reports, and {waiting} messages wait"
+        idle = _note("process", "no pump or worker reports", "sharpwave up")
+        yield _wrong("process", what, "sharpwave up") if waiting else idle
     for beat in beats:
         if beat not in living:
             yield _silent(beat, served, none_wanted, now)
-        if beat in living and beat.get("failing_shards"):
+        elif beat.get("failing_shards"):
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
-            yield _wrong(
-                "process", what, "read its log; it goes on by itself once the cause is gone"
-            )
+            mend = "read its log; it goes on by itself once the cause is gone"
+            yield _wrong("process", what, mend)
     for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
         why = ": it is scaled to 0" if queue in none_wanted else ""
         what = f"no worker takes from {queue}{why}"
@@ -184,14 +197,6 @@ def _serve(queue: str, none_wanted: set[str]) -> str:
     """Give the command that lets a worker take from a queue."""
     verb, number = ("scale", "=1") if queue in none_wanted else ("run", "")
     return f"sharpwave workers {verb} {queue}{number}"
-
-
-def _idle(views: list[QueueView]) -> Ailment:
-    waiting = sum(view.depth.total for view in views if view.depth)
-    if waiting:
-        what = f"no pump or worker reports, and {waiting} messages wait"
-        return _wrong("process", what, "sharpwave up")
-    return _note("process", "no pump or worker reports", "sharpwave up")
 
 
 def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> Ailment:
@@ -205,15 +210,3 @@ def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> 
     host, _, pid = name.rpartition(":")
     frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
     return _wrong("process", what, f"{again}; if it is frozen: {frozen}, and it is started again")
-
-
-def _pauses(deployment: Deployment) -> Iterator[Ailment]:
-    for queue, flag in paused_queues(Items(deployment)).items():
-        reason = f": {flag['reason']}" if flag.get("reason") else ""
-        yield _note("queue", f"{queue} is paused{reason}", f"sharpwave resume {queue}")
-
-
-def _modes(deployment: Deployment) -> Iterator[Ailment]:
-    if deployment.is_local:
-        what = "a local endpoint enforces no IAM: any agent can read and write as any other"
-        yield _note("isolation", what)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.mailbox import Letter
+from sharpwave.infra.mailbox import Received
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
@@ -30,23 +30,28 @@ class GivingUp:
         self._reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
         self._writes = SingleWrites(deployment.dynamodb, prefix=deployment.prefix)
 
-    def inbox_letters(self, letters: Iterable[Letter]) -> int:
+    def inbox_messages(self, messages: Iterable[Received]) -> int:
         """End the deliveries of inbox messages that are discarded.
 
         Returns:
             The number of rows that were still open.
         """
-        places = {_row(message) for letter in letters for message in _signals(letter)}
+        read = (_content(message) for message in messages)
+        places = {
+            Location(tables.SIGNALS, keys.Key(signal.row.PK, signal.row.SK))
+            for signal in read
+            if isinstance(signal, SignalMessage)
+        }
         rows = self._reads.get(sorted(places))
         return self._close([row for row in rows.values() if _is_open(row)], _DEAD)
 
-    def deliver_letters(self, letters: Iterable[Letter]) -> int:
+    def deliver_messages(self, messages: Iterable[Received]) -> int:
         """End the deliveries that discarded work messages of `deliver` have left open.
 
         Returns:
             The number of deliveries that end so.
         """
-        return sum(self._abandon(entry) for letter in letters for entry in _entries(letter))
+        return sum(self._abandon(entry) for message in messages for entry in _entries(message))
 
     def open_rows(self, agent_id: str) -> Iterator[list[Item]]:
         """Give the open rows of an agent's inbox, in pages."""
@@ -79,25 +84,25 @@ class GivingUp:
         # A delivery that has not begun its mirror yet finds the rows ended when it does.
         sent = {holder: Sent(settled=ends) for holder, ends in settled.items()}
         mirror(sent, reads=self._reads, writes=self._writes)
-        return self._end([_place(row) for row in rows], end)
+        places = [Location(tables.SIGNALS, keys.Key(row["PK"], row["SK"])) for row in rows]
+        return self._end(places, end)
 
     def _abandon(self, entry: Mapping[str, Any]) -> int:
         signal = keys.Key(*entry["key"])
-        chunk = entry.get("chunk")
-        if "agent" in entry:
-            chunk = keys.late_chunk(signal_uid(*signal), entry["agent"]).sk
+        uid = signal_uid(*signal)
+        # An agent that was listed late has a chunk of the audience to itself.
+        chunk = keys.late_chunk(uid, entry["agent"]).sk if "agent" in entry else entry.get("chunk")
         holder = Holder(signal, chunk)
         denied = dict.fromkeys(self._targets(holder, entry), _DEAD)
         if not denied:
             return 0
         # What was sent, ended or acknowledged stays; the message only spoke of the rest.
         sent = {holder: Sent(denied=denied, audience=frozenset(denied))}
+        # The mirror decides, in one write: a worker that sends at this moment wins or loses there.
         known = mirror(sent, reads=self._reads, writes=self._writes).get(holder, denied)
         ended = [target for target in denied if known.get(target) == _DEAD]
-        uid = signal_uid(*signal)
-        self._end(
-            [Location(tables.SIGNALS, keys.inbox_row(name, signal, uid)) for name in ended], _DEAD
-        )
+        rows = (keys.inbox_row(name, signal, uid) for name in ended)
+        self._end([Location(tables.SIGNALS, row) for row in rows], _DEAD)
         return len(ended)
 
     def _targets(self, holder: Holder, entry: Mapping[str, Any]) -> list[str]:
@@ -111,38 +116,30 @@ class GivingUp:
         return list(self._reads.get([place]).get(place, {}).get("targets", ()))
 
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
+        # Only what is still PENDING: an agent that acknowledges at this moment has the last word.
         changes = [
             Update(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
 
 
-def _entries(letter: Letter) -> list[dict[str, Any]]:
+def _content(message: Received) -> object:
     try:
-        content = parse_json(letter.body)
+        return parse_message(message.body)
+    except ValueError:
+        return None
+
+
+def _entries(message: Received) -> list[dict[str, Any]]:
+    try:
+        content = parse_json(message.body)
     except ValueError:
         return []  # poison: no worker of ours wrote it
     found = content.get("kwargs", {}).get("entries", ()) if isinstance(content, dict) else ()
     return [entry for entry in found if isinstance(entry, dict) and "key" in entry]
 
 
-def _signals(letter: Letter) -> list[SignalMessage]:
-    try:
-        message = parse_message(letter.body)
-    except ValueError:
-        return []
-    return [message] if isinstance(message, SignalMessage) else []
-
-
-def _row(message: SignalMessage) -> Location:
-    return Location(tables.SIGNALS, keys.Key(message.row.PK, message.row.SK))
-
-
-def _place(row: Item) -> Location:
-    return Location(tables.SIGNALS, keys.Key(row["PK"], row["SK"]))
-
-
 def _is_open(row: Item) -> bool:
-    signal = (str(row.get("signal_pk")), str(row.get("signal_sk")))
-    is_ours = str(row["SK"]).endswith(f"#{signal_uid(*signal)}")
-    return is_ours and row.get("status") == "PENDING"
+    # An agent may write into its own partition; only what its key was formed of is a delivery.
+    uid = signal_uid(str(row.get("signal_pk")), str(row.get("signal_sk")))
+    return str(row["SK"]).endswith(f"#{uid}") and row.get("status") == "PENDING"

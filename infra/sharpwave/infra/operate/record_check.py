@@ -6,27 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from sharpwave.infra.errors import Misused
-from sharpwave.schemas.faults import (
-    Fault,
-    RecordRefused,
-    kind_of,
-    too_deep,
-    too_large,
-    unknown_key,
-    unstorable,
-    validate,
-)
+from sharpwave.schemas.faults import Fault, kind_of, too_large, unknown_key, unstorable
 from sharpwave.schemas.numbers import (
     UnstorableValue,
     item_from_wire,
     item_to_wire,
     parse_json,
-    wire_depth,
     wire_size,
 )
-from sharpwave.schemas.records import MAX_DEPTH
 from sharpwave.schemas.tables import STREAMED
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
+from sharpwave.workers.router import admission
+from sharpwave.workers.work.envelope import ascii_json
 
 
 def read_record(text: str) -> dict[str, Any]:
@@ -75,18 +66,14 @@ def faults_of(
         return [Fault("row", "PK", "inbox rows are written by workers; agents only update them")]
     try:
         wire = item_to_wire(item)
-        depth = max(wire_depth(value) for value in wire.values())
-        if depth > MAX_DEPTH:
-            return [too_deep(depth)]
-        if (large := too_large(kind, wire_size(wire))) is not None:
-            return [large]
-        stored_at = time.time() if now is None else now
-        validate(kind, item, stored_at=stored_at, event_ahead=event_ahead)
     except UnstorableValue as error:
         return [unstorable(error)]
-    except RecordRefused as refused:
-        return refused.faults
-    return []
+    # The pipeline never sees what DynamoDB itself refuses, so only this looks at its limit.
+    if (large := too_large(kind, wire_size(wire))) is not None:
+        return [large]
+    stored_at = time.time() if now is None else now
+    text = ascii_json(wire)
+    return admission.faults_of(kind, wire, text=text, stored_at=stored_at, event_ahead=event_ahead)
 
 
 def read_text(path: str, stdin: Any) -> str:

@@ -39,32 +39,26 @@ def replay(
     """
     if until is not None and not is_event_time(until):
         raise Misused(f"{until!r} is no day and no UTC time; write 2008-10-10")
-    versions = _versions(deployment, definitions)
-    with Recount(versions, accepts=lambda decision: _is_before(decision, until)) as recount:
+
+    def is_meant(decision: Mapping[str, Any]) -> bool:
+        if until is None:
+            return True
+        if len(until) == len("2008-10-10"):
+            return day_and_hour(int(decision["timestamp"]), decision.get("event_time"))[0] <= until
+        return str(decision.get("event_time") or decision["iso_timestamp"]) <= until
+
+    versions: Sequence[PatternVersion]
+    if definitions is None:
+        known = known_patterns(deployment)
+        if known.unreadable:
+            raise Rejected("a newer release imported patterns here; replay with that one")
+        versions = known.versions
+    else:
+        versions = [
+            PatternVersion(definition=definition, version=1, effective_from=0, learned_at=0)
+            for definition in definitions
+        ]
+    with Recount(versions, accepts=is_meant) as recount:
         for damage in recount.read(archive_at(deployment, archive_url)):
             raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
         return figures(versions, recount.counts())
-
-
-def _versions(
-    deployment: Deployment, definitions: Sequence[PatternDefinition] | None
-) -> Sequence[PatternVersion]:
-    if definitions is not None:
-        return [_from_the_beginning(definition) for definition in definitions]
-    known = known_patterns(deployment)
-    if known.unreadable:
-        raise Rejected("a newer release imported patterns here; replay with that one")
-    return known.versions
-
-
-def _from_the_beginning(definition: PatternDefinition) -> PatternVersion:
-    return PatternVersion(definition=definition, version=1, effective_from=0, learned_at=0)
-
-
-def _is_before(decision: Mapping[str, Any], until: str | None) -> bool:
-    if until is None:
-        return True
-    moment = decision.get("event_time") or decision["iso_timestamp"]
-    if len(until) == len("2008-10-10"):
-        return day_and_hour(int(decision["timestamp"]), decision.get("event_time"))[0] <= until
-    return str(moment) <= until

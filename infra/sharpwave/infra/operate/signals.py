@@ -1,103 +1,96 @@
-"""Signals sent and inboxes read by hand, as an agent would."""
+"""What an agent does with signals, done by hand in its name: the SDK's operations do all of it."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, TypeVar
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
+from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import check_agent_id
-from sharpwave.infra.operate.items import Item, Items
-from sharpwave.infra.operate.mailbox import Letter, Mailbox
-from sharpwave.schemas import ids, keys, queues
-from sharpwave.schemas.faults import RecordRefused, validate
+from sharpwave.producers.call import Operation
+from sharpwave.producers.errors import ConditionFailed, RecordRefused
+from sharpwave.producers.identity import Identity
+from sharpwave.producers.operations import receiving, settling, signals
+from sharpwave.producers.operations.settling import Acknowledged
+from sharpwave.producers.sync_driver import Driver
+from sharpwave.schemas import ids, keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import AnyMessage, SignalMessage, parse_message
-from sharpwave.schemas.records import Acknowledgement
-from sharpwave.schemas.status import ACKNOWLEDGED
 from sharpwave.schemas.tables import SIGNALS
-from sharpwave.schemas.times import iso_ms
 
 HOLD_S = 60
 
-
-@dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A signal to send; `ttl_s` is its life in seconds."""
-
-    source_agent: str
-    signal_type: str
-    targets: Sequence[str]
-    data: Mapping[str, Any]
-    attributes: Mapping[str, Any]
-    ttl_s: int = 86_400
-    strict: bool = True
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """A message taken out of an inbox queue; `message` is None if it cannot be read."""
+class StandIn:
+    """An operator in an agent's place: the agent's operations, by the operator's clients.
 
-    letter: Letter
-    message: AnyMessage | None
-    acknowledged: bool = False
+    With `dry_run` an operation is prepared and checked, and its first request is not sent; each
+    that is run so has one only. With `strict` its signals lie under keys that bind the agent.
+    """
+
+    def __init__(
+        self, deployment: Deployment, agent_id: str, *, strict: bool = True, dry_run: bool = False
+    ) -> None:
+        check_agent_id(agent_id)
+        self.me = Identity(agent_id, deployment.prefix, strict)
+        self._dry_run = dry_run
+        self._driver = Driver({"dynamodb": deployment.dynamodb, "sqs": deployment.sqs})
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its result."""
+        if not self._dry_run:
+            return self._driver.run(operation)
+        next(operation)
+        try:
+            operation.send({})
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        raise AssertionError("an operation of one request asked for a second")
 
 
-def send(deployment: Deployment, draft: Draft, *, dry_run: bool = False) -> Item:
-    """Write a signal, and give the record.
+def send(
+    deployment: Deployment,
+    agent_id: str,
+    signal_type: str,
+    targets: Sequence[str],
+    *,
+    strict: bool = True,
+    dry_run: bool = False,
+    **described: Any,
+) -> Item:
+    """Send a signal, and give the record; `described` are the arguments of `Agent.signal`.
 
     Raises:
         Misused: the record breaks its schema; nothing was written.
     """
-    now = time.time()
-    item = record_of(draft, now)
+    agent = StandIn(deployment, agent_id, strict=strict, dry_run=dry_run)
     try:
-        validate("signal", item, stored_at=now)
+        sent = agent.run(signals.signal(agent.me, signal_type, to=targets, **described))
     except RecordRefused as refused:
         raise Misused(f"signal not sent: {refused}") from refused
-    if not dry_run and not Items(deployment).put_new(SIGNALS, item):
-        raise Conflict(f"signal {item['signal_id']} exists already; send it again for a new id")
-    return item
-
-
-def record_of(draft: Draft, now: float) -> Item:
-    """Build the record of a signal that is sent at epoch second `now`."""
-    iso, signal_id = iso_ms(now), ids.signal_id(epoch_ms=int(now * 1000))
-    source = draft.source_agent if draft.strict else None
-    return {
-        "PK": keys.signal_pk(draft.signal_type, source),
-        "SK": keys.dated_sk(iso, signal_id),
-        "schema_version": 1,
-        "signal_id": signal_id,
-        "signal_type": draft.signal_type,
-        "source_agent": draft.source_agent,
-        "target_agents": list(draft.targets),
-        "timestamp": int(now),
-        "iso_timestamp": iso,
-        "data": dict(draft.data),
-        **draft.attributes,
-        "ttl": int(now) + draft.ttl_s,
-    }
+    return sent.model_dump(exclude_unset=True)
 
 
 def peek(
     deployment: Deployment, agent_id: str, *, status: str | None = None, limit: int = 20
 ) -> list[Item]:
-    """Read an agent's inbox rows, newest first, without touching its queue.
+    """Read an agent's inbox rows as they are stored, newest first, without touching its queue.
 
     A look into the queue itself would count as a receive, and a few of those end in the dead
     letters.
     """
+    rows = _rows(deployment, agent_id)
+    return list(islice((row for row in rows if status in (None, row.get("status"))), limit))
+
+
+def _rows(deployment: Deployment, agent_id: str) -> Iterator[Item]:
     check_agent_id(agent_id)
-    rows: list[Item] = []
-    pk = keys.inbox_pk(agent_id)
-    for row in Items(deployment).query(SIGNALS, pk, newest_first=True):
-        if status in (None, row.get("status")):
-            rows.append(row)
-        if len(rows) == limit:
-            break
-    return rows
+    return Items(deployment).query(SIGNALS, keys.inbox_pk(agent_id), newest_first=True)
 
 
 def with_payloads(deployment: Deployment, rows: Sequence[Item]) -> list[Item]:
@@ -113,18 +106,44 @@ def with_payloads(deployment: Deployment, rows: Sequence[Item]) -> list[Item]:
     return [row if "data" in row else {**row, "data": payload(row)} for row in rows]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A message taken out of an inbox queue; `message` is None if it cannot be read."""
+
+    received: receiving.Received
+    message: AnyMessage | None
+    acknowledged: bool = False
+
+
 def receive(
     deployment: Deployment, agent_id: str, *, limit: int = 10, wait_s: int = 1, ack: bool = False
-) -> list[Arrival]:
-    """Take messages out of an agent's queue for a minute; with `ack`, end them as PROCESSED."""
-    check_agent_id(agent_id)
-    box = Mailbox(deployment, queues.inbox(agent_id).name)
-    arrivals = []
-    for letter in box.receive(limit=limit, hold_s=HOLD_S, wait_s=wait_s):
-        message = _read(letter)
-        done = ack and _settle(deployment, box, letter, message)
-        arrivals.append(Arrival(letter=letter, message=message, acknowledged=done))
-    return arrivals
+) -> list[Seen]:
+    """Take messages out of an agent's queue for a minute; with `ack`, end them as PROCESSED.
+
+    Without `ack` nothing is deleted, notices neither: `Agent.inbox` would take them from it.
+    """
+    agent = StandIn(deployment, agent_id)
+    inbox = receiving.Inbox(agent.me)
+    # A wait of a second asks all of SQS's servers; a short poll may miss what is there.
+    ask = receiving.Ask(wait_s, min(limit, receiving.MOST_AT_ONCE))
+    seen = []
+    for received in agent.run(receiving.receive(inbox, ask, HOLD_S)):
+        try:
+            message = parse_message(received.body)
+        except (ValueError, RecursionError):
+            message = None
+        done = ack and message is not None
+        if done and isinstance(message, SignalMessage):
+            # What the agent itself ended before is dropped, and what is not its own is left.
+            before = agent.me.counters["undecodable"]
+            handling = agent.run(receiving.admit(inbox, received))
+            if handling is not None:
+                agent.run(settling.ack(handling))
+            done = agent.me.counters["undecodable"] == before
+        elif done:
+            agent.run(receiving.discard(received))
+        seen.append(Seen(received=received, message=message, acknowledged=done))
+    return seen
 
 
 def acknowledge(
@@ -132,7 +151,7 @@ def acknowledge(
     agent_id: str,
     signal_id: str,
     *,
-    status: Literal["PROCESSED", "FAILED"] = "PROCESSED",
+    status: Acknowledged = "PROCESSED",
     reason: str | None = None,
     decision_id: str | None = None,
     dry_run: bool = False,
@@ -145,26 +164,11 @@ def acknowledge(
         Missing: the agent has no such row.
         Conflict: several rows have the id, or the delivery was acknowledged before.
     """
-    row = find_row(deployment, agent_id, signal_id)
-    if row.get("status") in ACKNOWLEDGED and row.get("processed_at") is not None:
-        raise Conflict(f"{signal_id} is {row['status']} already, which is final")
-    acknowledgement = Acknowledgement(
-        status=status, processed_at=int(time.time()), decision_id=decision_id, reason=reason
-    )
-    key = Key(row["PK"], row["SK"])
-    if not dry_run:
-        _write(deployment, key, acknowledgement)
-    return {**key.item(), **acknowledgement.model_dump(exclude_none=True)}
-
-
-def find_row(deployment: Deployment, agent_id: str, signal_id: str) -> Item:
-    """Find one inbox row of an agent by signal id or delivery id."""
-    check_agent_id(agent_id)
+    # A delivery id is the signal's uid and the target, so both kinds of id lead to the row.
     uid = signal_id.partition(".")[0]
-    rows = Items(deployment).query(SIGNALS, keys.inbox_pk(agent_id), newest_first=True)
     found = [
         row
-        for row in rows
+        for row in _rows(deployment, agent_id)
         if row.get("signal_id") == signal_id or row["SK"].partition("#")[2] == uid
     ]
     if not found:
@@ -172,30 +176,18 @@ def find_row(deployment: Deployment, agent_id: str, signal_id: str) -> Item:
     if len(found) > 1:
         names = ", ".join(ids.delivery_id(row["SK"].partition("#")[2], agent_id) for row in found)
         raise Conflict(f"{len(found)} signals have the id {signal_id}; name one of {names}")
-    return found[0]
-
-
-def _settle(
-    deployment: Deployment, box: Mailbox, letter: Letter, message: AnyMessage | None
-) -> bool:
-    if message is None:
-        return False
-    if isinstance(message, SignalMessage):
-        # The row first: a crash before the delete only brings the message once more.
-        done = Acknowledgement(status="PROCESSED", processed_at=int(time.time()))
-        _write(deployment, Key(message.row.PK, message.row.SK), done)
-    box.delete([letter])
-    return True
-
-
-def _write(deployment: Deployment, key: Key, acknowledgement: Acknowledgement) -> None:
-    values = acknowledgement.model_dump(exclude_none=True)
-    if not Items(deployment).update(SIGNALS, key, values):
-        raise Missing(f"row {key.pk} / {key.sk} is gone; its time to live has ended")
-
-
-def _read(letter: Letter) -> AnyMessage | None:
+    (row,) = found
+    if receiving.is_acknowledged(row):
+        raise Conflict(f"{signal_id} is {row['status']} already, which is final")
+    agent, key = StandIn(deployment, agent_id, dry_run=dry_run), Key(row["PK"], row["SK"])
+    end = settling.acknowledge(agent.me, key, status, decision_id=decision_id, reason=reason)
     try:
-        return parse_message(letter.body)
-    except ValueError:
-        return None
+        return {**key.item(), **agent.run(end)}
+    except ConditionFailed as met:
+        # The agent was faster than this look at its row.
+        if met.item:
+            raise Conflict(f"{signal_id} is PROCESSED already, which is final") from met
+        text = f"row {key.pk} / {key.sk} is gone; its time to live has ended"
+        raise Missing(text) from met
+    except RecordRefused as refused:
+        raise Misused(f"not acknowledged: {refused}") from refused

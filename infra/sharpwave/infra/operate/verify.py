@@ -1,19 +1,19 @@
 """Whether the stored counts agree with a recount of the archive, and if not, why not.
 
 What could make a wrong system pass is looked for too: an archive that is empty, damaged or of
-another deployment, records that neither side saw, and work that is still on its way.
+another deployment, records that neither side saw, and work that is still on its way. `verify`
+gathers the evidence; `judge` says what it means: each thing that is wrong, and its remedy.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.operate.items import Items
-from sharpwave.infra.operate.mailbox import Mailbox
-from sharpwave.infra.operate.reconciling import scan
-from sharpwave.infra.operate.verdict import EXAMPLES, Evidence, Verified, judge
+from sharpwave.infra.items import Items
+from sharpwave.infra.mailbox import Mailbox
+from sharpwave.infra.operate import plural
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion
@@ -24,9 +24,11 @@ from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.publish import attributes
-from sharpwave.workers.patterns.recount import Days, Recount, figures
+from sharpwave.workers.patterns.recount import Damage, Days, Recount, figures
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
+
+Ledgers = Mapping[str, Days]
 
 #: What counts and archives decisions.
 QUEUES = ("learn", "archive")
@@ -36,6 +38,114 @@ WAIT_S = 90.0
 #: Seconds for what no queue shows any more and is not done yet.
 _GRACE_S = 5.0
 _POLL_S, _LONGEST_POLL_S = 0.25, 4.0
+#: A pump that last reported longer ago than this, in seconds, is taken for dead.
+PUMP_SILENT_S = 30.0
+#: A stream that is read later than this, in seconds, is called late.
+PUMP_LATE_S = 10.0
+#: How many examples a finding names.
+EXAMPLES = 5
+
+#: Kinds of findings that may pass by themselves.
+_PASSING = frozenset({"pending", "pump_late", "unpublished", "unseen"})
+_RESTORE = "restore it from the bucket's versions or a backup"
+_ANOTHER = "--archive URL, or set SHARPWAVE_ARCHIVE as the workers of archive have it"
+_FED = f"sharpwave dlq redrive learn, then sharpwave reconcile {DECISIONS}"
+#: What is told of disagreeing days by their kind, and what mends it.
+_KINDS = {
+    "not_archived": (
+        "count decisions that the archive lacks",
+        "the archive is not all of it: sharpwave dlq redrive archive, or restore its parts",
+    ),
+    "not_counted": ("lack decisions that are archived", _FED),
+    "outcomes": ("count other outcomes than are archived", _FED),
+    "moved": (
+        "count decisions of other days",
+        "keep the archive and the ledgers, and report it: days are the decisions' own",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """One day of a ledger whose stored counts differ from the recount."""
+
+    subject: str
+    day: str
+    stored: Mapping[str, int]
+    recounted: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: its kind, what it is in plain words, and what mends it."""
+
+    kind: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was compared, and what was found."""
+
+    decisions: int
+    patterns_checked: int
+    ledgers_checked: int
+    disagreements: Sequence[Disagreement]
+    findings: Sequence[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Say whether everything that was written is counted, and counted right."""
+        return not self.findings and not self.disagreements
+
+    @property
+    def may_pass(self) -> bool:
+        """Say whether something of what was found is work that may only be on its way."""
+        return any(each.kind in _PASSING for each in self.findings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known about a deployment and its archive at one moment.
+
+    Attributes:
+        archive_url: where the archive is.
+        damages: parts of the archive that cannot be read.
+        decisions: decisions that are archived.
+        patterns: versions of patterns that count, or did.
+        unreadable: versions among them that this release cannot read.
+        recounted: counts by the archive.
+        ledgers: counts by the ledgers.
+        missummed: ledgers whose published sums are not those of their counts.
+        unlisted: writers whose decisions count, but who are on no list of writers.
+        misfigured: current patterns whose published figures are not those of the archive.
+        stored: admissible decisions in their table, before anything else was looked at.
+        unseen: those whose present state the archive does not hold.
+        unseen_keys: some of them.
+        depths: messages that queues and dead-letter queues hold.
+        pump: what the pump of the decisions' stream last reported, if there ever was one.
+        unpublished: ledger days that changed since figures were last published.
+        now: epoch seconds.
+    """
+
+    archive_url: str
+    damages: Sequence[Damage] = ()
+    decisions: int = 0
+    patterns: int = 0
+    unreadable: int = 0
+    recounted: Ledgers = field(default_factory=dict)
+    ledgers: Ledgers = field(default_factory=dict)
+    missummed: Sequence[str] = ()
+    unlisted: Sequence[str] = ()
+    misfigured: Sequence[str] = ()
+    stored: int = 0
+    unseen: int = 0
+    unseen_keys: Sequence[keys.Key] = ()
+    depths: Mapping[str, int] = field(default_factory=dict)
+    pump: Mapping[str, Any] | None = None
+    unpublished: int = 0
+    now: float = 0.0
 
 
 def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) -> Verified:
@@ -46,20 +156,21 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
     seconds; later looks read new parts of the archive only.
     """
     began = time.monotonic()
-    archive = archive_at(deployment, archive_url)
+    items, archive = Items(deployment), archive_at(deployment, archive_url)
     known, event_ahead = known_patterns(deployment), Settings().event_ahead
+    names = [*QUEUES, *(name + DLQ_SUFFIX for name in QUEUES)]
     pause = _POLL_S
     with Recount(known.versions) as recount:
-        for item in map(item_from_wire, scan(deployment, DECISIONS)):
+        for item in map(item_from_wire, items.scan(DECISIONS)):
             if is_admissible("decision", item, event_ahead=event_ahead):
                 recount.note_stored(item)
         while True:
             # Depths first: a message that leaves its queue afterwards has already had its effect.
-            depths = {name: Mailbox(deployment, name).depth().total for name in _queues()}
-            unpublished = _unpublished(deployment)
+            depths = {name: Mailbox(deployment, name).depth().total for name in names}
+            # Marks before sums: what is published meanwhile must not look missummed unmarked.
+            unpublished = sum(1 for pk in keys.changed_pks() for _ in items.query(PIPELINE, pk))
             damages = recount.read(archive)
-            recounted = recount.counts()
-            ledgers = stored_ledgers(deployment)
+            recounted, ledgers = recount.counts(), stored_ledgers(items)
             evidence = Evidence(
                 archive_url=archive_url,
                 damages=damages,
@@ -69,13 +180,13 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 recounted=recounted,
                 ledgers=ledgers.counts,
                 missummed=ledgers.missummed(),
-                unlisted=_unlisted(deployment, ledgers.counts),
-                misfigured=_misfigured(deployment, known.versions, recounted),
+                unlisted=_unlisted(items, ledgers.counts),
+                misfigured=_misfigured(items, known.versions, recounted),
                 stored=recount.stored,
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
                 depths=depths,
-                pump=Items(deployment).get(PIPELINE, keys.presence(f"pump:{DECISIONS}")),
+                pump=items.get(PIPELINE, keys.presence(f"pump:{DECISIONS}")),
                 unpublished=unpublished,
                 now=time.time(),
             )
@@ -122,41 +233,31 @@ class Stored:
         )
 
 
-def stored_ledgers(deployment: Deployment) -> Stored:
+def stored_ledgers(items: Items) -> Stored:
     """Read the counts of every ledger."""
-    request = {
-        "FilterExpression": "begins_with(PK, :ledger) AND attribute_exists(c)",
-        "ExpressionAttributeValues": {":ledger": {"S": keys.ledger_pk("")}},
-        "ConsistentRead": True,
-    }
+    # A scan: nothing lists the ledgers, and one that should not be there is on no list anyway.
+    found = items.scan(
+        PIPELINE,
+        FilterExpression="begins_with(PK, :ledger) AND attribute_exists(c)",
+        ExpressionAttributeValues={":ledger": {"S": keys.ledger_pk("")}},
+    )
     stored = Stored()
-    for page in Items(deployment).pages("scan", PIPELINE, request):
-        for row in map(item_from_wire, page["Items"]):
-            subject, counts = row["PK"].removeprefix(keys.ledger_pk("")), Counts.from_row(row["c"])
-            kind, _, rest = row["SK"].partition("#")
-            day = rest.partition("#")[0]
-            if kind == "H":
-                days = stored.counts.setdefault(subject, {})
-                days[day] = days.get(day, Counts()) + counts
-            elif kind == "D":
-                stored.days.setdefault(subject, {})[day] = counts
-            else:
-                stored.totals[subject] = counts
+    for row in map(item_from_wire, found):
+        subject, counts = row["PK"].removeprefix(keys.ledger_pk("")), Counts.from_row(row["c"])
+        kind, _, rest = row["SK"].partition("#")
+        day = rest.partition("#")[0]
+        if kind == "H":
+            days = stored.counts.setdefault(subject, {})
+            days[day] = days.get(day, Counts()) + counts
+        elif kind == "D":
+            stored.days.setdefault(subject, {})[day] = counts
+        else:
+            stored.totals[subject] = counts
     return stored
 
 
-def _queues() -> list[str]:
-    return [*QUEUES, *(name + DLQ_SUFFIX for name in QUEUES)]
-
-
-def _unpublished(deployment: Deployment) -> int:
-    items = Items(deployment)
-    return sum(1 for pk in keys.changed_pks() for _ in items.query(PIPELINE, pk))
-
-
-def _unlisted(deployment: Deployment, ledgers: Mapping[str, Days]) -> list[str]:
+def _unlisted(items: Items, ledgers: Ledgers) -> list[str]:
     """Name the writers whose decisions are counted, but who are on no list of writers."""
-    items = Items(deployment)
     writers: dict[str, set[str]] = {}
     for base in filter(None, map(keys.split_base_subject, ledgers)):
         writers.setdefault(base[1], set()).add(base[0])
@@ -169,11 +270,8 @@ def _unlisted(deployment: Deployment, ledgers: Mapping[str, Days]) -> list[str]:
     ]
 
 
-def _misfigured(
-    deployment: Deployment, versions: Sequence[PatternVersion], recounted: Mapping[str, Days]
-) -> list[str]:
+def _misfigured(items: Items, versions: Sequence[PatternVersion], recounted: Ledgers) -> list[str]:
     """Name the current patterns whose published figures are not those of the archive."""
-    items = Items(deployment)
     expected = figures(versions, recounted)
     wrong = []
     for version in versions:
@@ -186,3 +284,174 @@ def _misfigured(
         ):
             wrong.append(version.subject)
     return wrong
+
+
+def judge(evidence: Evidence) -> Verified:
+    """Say what evidence means."""
+    disagreements = [
+        Disagreement(subject=subject, day=day, stored=_shown(stored), recounted=_shown(recounted))
+        for subject, day, stored, recounted in _days(evidence)
+        if _comparable(stored) != recounted
+    ]
+    return Verified(
+        decisions=evidence.decisions,
+        patterns_checked=evidence.patterns,
+        ledgers_checked=len(evidence.recounted.keys() | evidence.ledgers.keys()),
+        disagreements=disagreements,
+        findings=[
+            *_on_its_way(evidence),
+            *_archive_faults(evidence, disagreements),
+            *_published(evidence),
+        ],
+    )
+
+
+def _on_its_way(evidence: Evidence) -> Iterator[Finding]:
+    """Name what may still be on its way, so that a comparison would mean nothing."""
+    for name, count in evidence.depths.items():
+        queue = name.removesuffix(DLQ_SUFFIX)
+        if count and queue != name:
+            what = f"{name} holds {plural(count, 'dead letter')}, which nobody counted or archived"
+            yield Finding("dead_letters", what, f"sharpwave dlq redrive {queue}")
+        elif count:
+            what = f"queue {name} still holds {plural(count, 'message')}, delayed ones included"
+            remedy = "wait until it is empty, or give --wait; sharpwave workers ls"
+            yield Finding("pending", what, remedy)
+    yield from _pump(evidence)
+    if evidence.unpublished:
+        what = f"{plural(evidence.unpublished, 'ledger day')} changed after figures were published"
+        remedy = "wait for the next tick; a pump and a worker of learn must run"
+        yield Finding("unpublished", what, remedy)
+
+
+def _pump(evidence: Evidence) -> Iterator[Finding]:
+    # Without a row no pump ever ran here: at AWS a mapping reads the stream, and says nothing.
+    report, pump = evidence.pump, f"the pump of {DECISIONS}"
+    if report is None:
+        return
+    silent_s, lag_s = evidence.now - float(report["at"]), float(report["lag_s"])
+    if silent_s > PUMP_SILENT_S:
+        what = f"{pump} last reported {silent_s:.0f} s ago"
+        yield Finding("pump_silent", what, "sharpwave up, or sharpwave pump")
+    elif lag_s > PUMP_LATE_S:
+        what = f"{pump} reads {lag_s:.0f} s behind its stream"
+        yield Finding("pump_late", what, "wait, and look at sharpwave doctor")
+    if report.get("failing_shards"):
+        what = f"{pump} fails on {report['failing_shards']} of {report['open_shards']} shards"
+        remedy = "read its log; it goes on by itself once the cause is gone"
+        yield Finding("pump_failing", what, remedy)
+
+
+def _archive_faults(evidence: Evidence, disagreements: Sequence[Disagreement]) -> Iterator[Finding]:
+    """Name what is wrong with the archive, or else with single days and records."""
+    for damage in evidence.damages[:EXAMPLES]:
+        what = f"part {damage.part} of the archive cannot be read: {damage.reason}"
+        yield Finding("damaged_archive", what, _RESTORE)
+    if len(evidence.damages) > EXAMPLES:
+        what = f"{len(evidence.damages) - EXAMPLES} more parts of the archive cannot be read"
+        yield Finding("damaged_archive", what, _RESTORE)
+    at = evidence.archive_url
+    # Nothing in common with the tables: every day and record would differ, for one cause.
+    if not evidence.decisions and (evidence.ledgers or evidence.stored):
+        what = (
+            f"nothing is archived at {at}, but there are {plural(len(evidence.ledgers), 'ledger')} "
+            f"and {plural(evidence.stored, 'decision')} in {DECISIONS}"
+        )
+        yield Finding("empty_archive", what, _ANOTHER)
+    elif (
+        evidence.decisions
+        and evidence.unseen == evidence.stored
+        and not any(
+            _comparable(stored) == recounted != Counts()
+            for _, _, stored, recounted in _days(evidence)
+        )
+    ):
+        what = (
+            f"the archive at {at} is another deployment's, or older than these tables: of its "
+            f"{plural(evidence.decisions, 'decision')} none is here"
+        )
+        yield Finding("foreign_archive", what, _ANOTHER)
+    else:
+        yield from _differences(evidence, disagreements)
+
+
+def _differences(evidence: Evidence, disagreements: Sequence[Disagreement]) -> Iterator[Finding]:
+    by_kind: dict[str, list[Disagreement]] = {}
+    for each in disagreements:
+        by_kind.setdefault(_kind_of(each, evidence), []).append(each)
+    for kind, (what, remedy) in _KINDS.items():
+        if found := by_kind.get(kind):
+            named = "; ".join(
+                f"{each.subject} on {each.day} has stored {_words(each.stored)}, "
+                f"recounted {_words(each.recounted)}"
+                for each in found[:EXAMPLES]
+            )
+            text = f"{plural(len(found), 'day')} of ledgers {what}: {named}"
+            yield Finding(kind, text + _more(len(found), EXAMPLES), remedy)
+    if evidence.unseen:
+        named = ", ".join(f"{key.pk} {key.sk}" for key in evidence.unseen_keys)
+        text = (
+            f"{plural(evidence.unseen, 'decision')} in {DECISIONS} never reached the archive as "
+            f"they are now: {named}{_more(evidence.unseen, len(evidence.unseen_keys))}"
+        )
+        yield Finding("unseen", text, f"sharpwave reconcile {DECISIONS}")
+
+
+def _published(evidence: Evidence) -> Iterator[Finding]:
+    """Name what readers are told otherwise than it is."""
+    if evidence.unreadable:
+        what = f"{plural(evidence.unreadable, 'pattern version')} cannot be read by this release"
+        remedy = "verify with the newer release that imported them; their decisions wait for it"
+        yield Finding("unreadable", what, remedy)
+    # What waits for the next tick is told as that, and need not be right before it.
+    missummed, misfigured = evidence.missummed, evidence.misfigured
+    if evidence.unpublished:
+        missummed = misfigured = ()
+    kinds = (
+        ("not_summed", "ledger", "published sums other than their counts", missummed),
+        ("unlisted", "writer", "decisions that count, and no base rate knows", evidence.unlisted),
+        ("misfigured", "pattern", "other figures than the archive gives", misfigured),
+    )
+    for kind, noun, what, names in kinds:
+        if names:
+            named = ", ".join(names[:EXAMPLES]) + _more(len(names), EXAMPLES)
+            text = f"{plural(len(names), noun)} with {what}: {named}"
+            yield Finding(kind, text, f"sharpwave reconcile {DECISIONS}")
+
+
+def _kind_of(each: Disagreement, evidence: Evidence) -> str:
+    ledger = total(evidence.ledgers.get(each.subject, {}).values())
+    # In sum the two agree, so what differs is only the day that something was counted on.
+    if _comparable(ledger) == total(evidence.recounted.get(each.subject, {}).values()):
+        return "moved"
+    stored, recounted = (side["n"] + side["pending"] for side in (each.stored, each.recounted))
+    if stored == recounted:
+        return "outcomes"
+    return "not_archived" if stored > recounted else "not_counted"
+
+
+def _days(evidence: Evidence) -> Iterator[tuple[str, str, Counts, Counts]]:
+    """Give every day of every ledger that either side has."""
+    for subject in sorted(evidence.recounted.keys() | evidence.ledgers.keys()):
+        stored = evidence.ledgers.get(subject, {})
+        recounted = evidence.recounted.get(subject, {})
+        for day in sorted(stored.keys() | recounted.keys()):
+            yield subject, day, stored.get(day, Counts()), recounted.get(day, Counts())
+
+
+def _words(counts: Mapping[str, int]) -> str:
+    return f"{counts['n']} with {counts['s']} successes and {counts['pending']} pending"
+
+
+def _more(count: int, named: int) -> str:
+    return f", and {count - named} more" if count > named else ""
+
+
+def _comparable(counts: Counts) -> Counts:
+    # How often a ledger was written is its own affair; the archive cannot know it.
+    return replace(counts, revision=0, units=0)
+
+
+def _shown(counts: Counts) -> dict[str, int]:
+    names = ("n", "s", "q_sum", "q_n", "applied", "applied_s", "pending")
+    return {name: getattr(counts, name) for name in names}

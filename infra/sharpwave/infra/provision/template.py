@@ -27,7 +27,10 @@ def template(*, prefix: str = "", agents: tuple[str, ...] = ()) -> dict[str, Any
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Sharpwave: tables and queues",
         "Resources": resources,
-        "Outputs": {f"{name}Arn": _output(name, body) for name, body in resources.items()},
+        "Outputs": {
+            f"{name}Arn": {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": body["Type"]}
+            for name, body in resources.items()
+        },
     }
 
 
@@ -62,10 +65,6 @@ def _queue(queue: Queue, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
         **tags,
     }
     yield _logical(queue.name), {"Type": "AWS::SQS::Queue", "Properties": properties}
-
-
-def _output(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    return {"Value": {"Fn::GetAtt": [name, "Arn"]}, "Description": body["Type"]}
 
 
 def _logical(name: str) -> str:

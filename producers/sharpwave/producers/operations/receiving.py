@@ -33,6 +33,7 @@ class Received:
     receive_count: int
     url: str
     visibility_timeout_s: int
+    message_id: str = ""
     held: bool = True
 
 
@@ -143,6 +144,7 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
             receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
             url=url,
             visibility_timeout_s=visibility_timeout_s,
+            message_id=message.get("MessageId", ""),
         )
         for message in reply.get("Messages", [])
     ]

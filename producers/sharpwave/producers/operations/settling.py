@@ -3,7 +3,7 @@
 from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 from sharpwave.producers.call import Call, Operation, Pause
 from sharpwave.producers.errors import (
@@ -14,7 +14,7 @@ from sharpwave.producers.errors import (
     RecordMissing,
     Throttled,
 )
-from sharpwave.producers.identity import log
+from sharpwave.producers.identity import Identity, log
 from sharpwave.producers.operations import decisions, storage
 from sharpwave.producers.operations.decisions import Parent
 from sharpwave.producers.operations.receiving import Handling, Received, discard
@@ -30,6 +30,8 @@ from sharpwave.schemas.times import iso_ms
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.02
 _TRANSIENT = frozenset({"None", "TransactionConflict", "ThrottlingError"})
 _MAX_REASON = 1024
+
+Acknowledged = Literal["PROCESSED", "FAILED"]
 
 
 def ack(
@@ -165,16 +167,45 @@ def _check_open(handling: Handling) -> None:
         raise AlreadySettled(f"{delivery} is {handling.settled} already; settle a delivery once")
 
 
-def _settle(
-    handling: Handling, status: str, *, decision_id: str | None = None, reason: str | None = None
-) -> Operation[None]:
-    _check_open(handling)
+def acknowledge(
+    me: Identity,
+    row: keys.Key,
+    status: Acknowledged,
+    *,
+    decision_id: str | None = None,
+    reason: str | None = None,
+) -> Operation[Item]:
+    """Write an acknowledgement on a delivery's row; gives what was written.
+
+    Raises:
+        ConditionFailed: the row says PROCESSED already; or, without its item, it is gone.
+    """
     if reason is not None and not 0 < len(reason) <= _MAX_REASON:
         text = f"{len(reason)} characters; write 1 to {_MAX_REASON}"
         raise RecordRefused([Fault("reason_length", "reason", text)])
+    given = {
+        "status": status,
+        "processed_at": me.now(),
+        "decision_id": decision_id,
+        "reason": reason,
+    }
+    values = storage.without_none(given)
+    yield Call("dynamodb", "update_item", _row_change(me, row, values))
+    return values
+
+
+def _settle(
+    handling: Handling,
+    status: Acknowledged,
+    *,
+    decision_id: str | None = None,
+    reason: str | None = None,
+) -> Operation[None]:
+    _check_open(handling)
     try:
-        change = _row_change(handling, status, handling.me.now(), decision_id, reason)
-        yield Call("dynamodb", "update_item", change)
+        yield from acknowledge(
+            handling.me, handling.row, status, decision_id=decision_id, reason=reason
+        )
     except ConditionFailed as met:
         if not met.item:
             log.warning("row_gone: %s", handling.message.delivery_id)
@@ -186,16 +217,12 @@ def _finish(handling: Handling, how: str) -> Operation[None]:
     yield from discard(handling.received)
 
 
-def _row_change(
-    handling: Handling, status: str, moment: int, decision_id: str | None, reason: str | None
-) -> Item:
+def _row_change(me: Identity, row: keys.Key, values: Item) -> Item:
     """Set the agent's own row, unless it says PROCESSED already, and never make a new one."""
-    given = {"status": status, "processed_at": moment, "decision_id": decision_id, "reason": reason}
-    values = storage.without_none(given)
     sets = ", ".join(f"#{name} = :{name}" for name in values)
     return {
-        "TableName": handling.me.table(SIGNALS),
-        "Key": handling.row.wire(),
+        "TableName": me.table(SIGNALS),
+        "Key": row.wire(),
         "UpdateExpression": f"SET {sets}",
         "ConditionExpression": "attribute_exists(PK) AND #status <> :processed",
         "ExpressionAttributeNames": {f"#{name}": name for name in values},
@@ -215,7 +242,12 @@ def _commit(
         "Item": dict(wire),
         "ConditionExpression": "attribute_not_exists(PK)",
     }
-    row = _row_change(handling, "PROCESSED", record.timestamp, record.decision_id, None)
+    values = {
+        "status": "PROCESSED",
+        "processed_at": record.timestamp,
+        "decision_id": record.decision_id,
+    }
+    row = _row_change(handling.me, handling.row, values)
     parts = {"TransactItems": [{"Put": put}, {"Update": row}]}
     for attempt in range(_ATTEMPTS):
         try:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from sharpwave.infra.cli.output import Answer, emit, plain, plural, table, when
+from sharpwave.infra.cli.output import Answer, emit, plain, table, when
+from sharpwave.infra.operate import plural
 from sharpwave.schemas.numbers import plain_json
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sharpwave.infra.errors import Misused
-from sharpwave.infra.operate.pattern_import import Timing, counted_hash, described, read_definitions
+from sharpwave.infra.operate.patterns import Timing, counted_hash, described, read_definitions
 from sharpwave.schemas.patterns import PatternDefinition
 
 PATTERN = PatternDefinition.model_validate(

@@ -5,32 +5,32 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.errors import Misused
+from sharpwave.infra.mailbox import Received, redrive_of
 from sharpwave.infra.operate.dead_letters import (
     Choice,
     fingerprint,
-    group_letters,
+    group_by_error,
     queue_of,
     reason_of,
 )
-from sharpwave.infra.operate.mailbox import Letter, redrive_of
 
 
-def letter(number: int, reason: str | None) -> Letter:
+def dead(number: int, reason: str | None) -> Received:
     attributes: dict[str, Any] = {}
     if reason:
         attributes["dead_letter_reason"] = {"DataType": "String", "StringValue": reason}
     system = {"SentTimestamp": str(1000 * number), "ApproximateReceiveCount": "20"}
-    return Letter(f"m{number}", f"h{number}", "{}", attributes, system)
+    return Received(f"m{number}", f"h{number}", "{}", attributes, system)
 
 
 def test_reasons_that_differ_in_ids_and_numbers_are_one_group() -> None:
     letters = [
-        letter(3, "table is throttled; retry after 1.5 s"),
-        letter(2, "table is throttled; retry after 20 s"),
-        letter(5, "no actor is named 'on_whale'"),
+        dead(3, "table is throttled; retry after 1.5 s"),
+        dead(2, "table is throttled; retry after 20 s"),
+        dead(5, "no actor is named 'on_whale'"),
     ]
 
-    groups = group_letters("deliver", letters)
+    groups = group_by_error("deliver", letters)
 
     assert [(group.error, group.count) for group in groups] == [
         ("table is throttled; retry after * s", 2),
@@ -40,8 +40,8 @@ def test_reasons_that_differ_in_ids_and_numbers_are_one_group() -> None:
     assert groups[0].example_id == "m3"
 
 
-def test_a_letter_that_sqs_moved_by_itself_has_a_reason_too() -> None:
-    assert "too often" in reason_of(letter(1, None))
+def test_one_that_sqs_moved_by_itself_has_a_reason_too() -> None:
+    assert "too often" in reason_of(dead(1, None))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_fingerprint_keeps_only_the_words(reason: str, shown: str) -> None:
 
 
 def test_a_choice_is_by_id_by_error_or_both() -> None:
-    throttled = letter(1, "Throttled by SQS")
+    throttled = dead(1, "Throttled by SQS")
 
     assert Choice().holds(throttled)
     assert Choice(error="throttled").holds(throttled)

@@ -1,4 +1,4 @@
-"""One SQS queue: its depth and its messages."""
+"""One SQS queue as an operator sees it: its attributes, its depth and its messages."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,13 +6,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Rejected, translated
+from sharpwave.infra.errors import Missing, Rejected, translated
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX
 
 #: Most messages one request carries. Source: AWS, "Amazon SQS message quotas", batch size.
 BATCH = 10
 #: Below the 256 KiB that older emulators allow for all bodies of a request.
 _BATCH_BYTES = 240_000
-_COUNTS = ("", "NotVisible", "Delayed")
 _FIELDS = ("DataType", "StringValue", "BinaryValue")
 
 
@@ -29,7 +29,7 @@ class Depth(NamedTuple):
         return sum(self)
 
 
-class Letter(NamedTuple):
+class Received(NamedTuple):
     """A message held for a while: its body, its attributes and how to give it back."""
 
     message_id: str
@@ -78,7 +78,7 @@ class Mailbox:
         """Read the numbers of messages."""
         return depth_of(self.attributes())
 
-    def receive(self, *, limit: int = BATCH, hold_s: int, wait_s: int = 0) -> list[Letter]:
+    def receive(self, *, limit: int = BATCH, hold_s: int, wait_s: int = 0) -> list[Received]:
         """Take up to `limit` messages, at most 10, out of sight for `hold_s` seconds."""
         with translated(self._thing):
             answer = self._client.receive_message(
@@ -89,63 +89,107 @@ class Mailbox:
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             )
-        return [_letter(message) for message in answer.get("Messages", [])]
+        return [
+            Received(
+                message["MessageId"],
+                message["ReceiptHandle"],
+                message["Body"],
+                message.get("MessageAttributes", {}),
+                message.get("Attributes", {}),
+            )
+            for message in answer.get("Messages", [])
+        ]
 
-    def drain(self, *, limit: int, hold_s: int) -> Iterator[list[Letter]]:
+    def drain(self, *, limit: int, hold_s: int) -> Iterator[list[Received]]:
         """Take messages in batches until the queue is empty or `limit` were taken."""
         left = limit
         # A short poll asks only some of SQS's servers and may find nothing in a full queue.
-        while left > 0 and (letters := self.receive(limit=left, hold_s=hold_s, wait_s=1)):
-            left -= len(letters)
-            yield letters
+        while left > 0 and (batch := self.receive(limit=left, hold_s=hold_s, wait_s=1)):
+            left -= len(batch)
+            yield batch
 
-    def send(self, letters: Sequence[Letter]) -> list[Letter]:
+    def send(self, messages: Sequence[Received]) -> list[Received]:
         """Send copies of up to 10 messages with body and attributes as they are.
 
         Returns:
             Those which SQS accepted.
         """
-        accepted: list[Letter] = []
-        for part in _portions(letters):
+        portions: list[list[Received]] = []
+        size = 0
+        for message in messages:
+            extent = len(message.body.encode())
+            # The limit of a request holds for all its bodies together, not for each.
+            if not portions or size + extent > _BATCH_BYTES:
+                portions.append([])
+                size = 0
+            portions[-1].append(message)
+            size += extent
+        accepted: list[Received] = []
+        for part in portions:
             entries = [
-                {"Id": str(number), "MessageBody": letter.body, **_extras(letter)}
-                for number, letter in enumerate(part)
+                {"Id": str(number), "MessageBody": message.body, **_extras(message)}
+                for number, message in enumerate(part)
             ]
             with translated(self._thing):
                 answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
             accepted += [part[int(done["Id"])] for done in answer.get("Successful", [])]
         return accepted
 
-    def delete(self, letters: Sequence[Letter]) -> None:
+    def delete(self, messages: Sequence[Received]) -> None:
         """Delete up to 10 held messages.
 
         Raises:
             Rejected: SQS did not delete all of them.
         """
-        if not letters:
+        if not messages:
             return
-        entries = _handles(letters)
+        entries = _handles(messages)
         with translated(self._thing):
             answer = self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        failed = answer.get("Failed", [])
-        if failed:
+        if failed := answer.get("Failed", []):
             reason = f"{failed[0].get('Code')}: {failed[0].get('Message', '')}"
             raise Rejected(f"{self._thing} kept {len(failed)} of {len(entries)}: {reason}")
 
-    def release(self, letters: Sequence[Letter]) -> None:
+    def release(self, messages: Sequence[Received]) -> None:
         """Make held messages visible again at once; one whose hold ran out already is."""
-        for start in range(0, len(letters), BATCH):
-            entries = _handles(letters[start : start + BATCH])
-            for entry in entries:
-                entry["VisibilityTimeout"] = 0
+        for start in range(0, len(messages), BATCH):
+            held = _handles(messages[start : start + BATCH])
+            entries = [{**entry, "VisibilityTimeout": 0} for entry in held]
             with translated(self._thing):
                 self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)
+
+    def drop(self) -> None:
+        """Delete the queue and what is in it; SQS keeps its name from reuse for a minute."""
+        with translated(self._thing):
+            self._client.delete_queue(QueueUrl=self.url)
+
+
+def attributes_of(deployment: Deployment, name: str) -> dict[str, str] | None:
+    """Read a queue's attributes; None if there is no such queue."""
+    try:
+        return Mailbox(deployment, name).attributes()
+    except Missing:
+        return None
+
+
+def inbox_names(deployment: Deployment) -> list[str]:
+    """List the logical names of all inbox queues that exist, without dead-letter queues, sorted."""
+    start = deployment.name(INBOX_PREFIX)
+    lead = len(start) - len(INBOX_PREFIX)
+    with translated("the list of queues"):
+        # Without a page size SQS answers with at most 1000 queues and no token for the others.
+        pages = deployment.sqs.get_paginator("list_queues").paginate(
+            QueueNamePrefix=start, PaginationConfig={"PageSize": 1000}
+        )
+        urls = [url for page in pages for url in page.get("QueueUrls", [])]
+    names = (url.rpartition("/")[2][lead:] for url in urls)
+    return sorted(name for name in names if not name.endswith(DLQ_SUFFIX))
 
 
 def depth_of(attributes: Mapping[str, str]) -> Depth:
     """Read the numbers of messages out of a queue's attributes."""
-    names = (f"ApproximateNumberOfMessages{kind}" for kind in _COUNTS)
-    return Depth(*(int(attributes.get(name, 0)) for name in names))
+    kinds = ("", "NotVisible", "Delayed")
+    return Depth(*(int(attributes.get(f"ApproximateNumberOfMessages{kind}", 0)) for kind in kinds))
 
 
 def redrive_of(attributes: Mapping[str, str]) -> tuple[str, int] | None:
@@ -156,47 +200,25 @@ def redrive_of(attributes: Mapping[str, str]) -> tuple[str, int] | None:
     return str(policy["deadLetterTargetArn"]), int(policy.get("maxReceiveCount", 0))
 
 
-def _letter(message: Mapping[str, Any]) -> Letter:
-    return Letter(
-        message["MessageId"],
-        message["ReceiptHandle"],
-        message["Body"],
-        message.get("MessageAttributes", {}),
-        message.get("Attributes", {}),
-    )
-
-
-def _portions(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
-    portion: list[Letter] = []
-    size = 0
-    for letter in letters:
-        extent = len(letter.body.encode())
-        if portion and size + extent > _BATCH_BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(letter)
-        size += extent
-    if portion:
-        yield portion
-
-
-def _extras(letter: Letter) -> dict[str, Any]:
+def _extras(message: Received) -> dict[str, Any]:
     extras: dict[str, Any] = {}
+    # An answer names empty lists beside the value, which a request may not hold.
     attributes = {
         name: {field: value[field] for field in _FIELDS if field in value}
-        for name, value in letter.attributes.items()
+        for name, value in message.attributes.items()
     }
     if attributes:
         extras["MessageAttributes"] = attributes
-    if letter.system.get("MessageGroupId"):
-        extras["MessageGroupId"] = letter.system["MessageGroupId"]
-    if letter.system.get("AWSTraceHeader"):
-        header = {"DataType": "String", "StringValue": letter.system["AWSTraceHeader"]}
+    if message.system.get("MessageGroupId"):
+        extras["MessageGroupId"] = message.system["MessageGroupId"]
+    if message.system.get("AWSTraceHeader"):
+        header = {"DataType": "String", "StringValue": message.system["AWSTraceHeader"]}
         extras["MessageSystemAttributes"] = {"AWSTraceHeader": header}
     return extras
 
 
-def _handles(letters: Sequence[Letter]) -> list[dict[str, Any]]:
+def _handles(messages: Sequence[Received]) -> list[dict[str, Any]]:
     return [
-        {"Id": str(number), "ReceiptHandle": letter.handle} for number, letter in enumerate(letters)
+        {"Id": str(number), "ReceiptHandle": message.handle}
+        for number, message in enumerate(messages)
     ]

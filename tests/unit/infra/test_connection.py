@@ -1,5 +1,7 @@
 """A local endpoint gets test credentials; an operator's own never travel to one unasked."""
 
+import os
+
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -15,8 +17,10 @@ from botocore.exceptions import (
 )
 
 from sharpwave.infra import errors
-from sharpwave.infra.connection import connect, is_local_url
+from sharpwave.infra.connection import check_endpoint, connect
 from sharpwave.infra.errors import Misused, translated
+from sharpwave.producers.connect import local_defaults
+from sharpwave.workers import main
 
 LOCAL = "http://127.0.0.1:4566"
 
@@ -33,25 +37,33 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[
 @pytest.mark.parametrize(
     ("url", "verdict"),
     [
-        ("http://localhost:4566", True),
         ("http://127.0.0.1:4566", True),
         ("http://127.9.9.9", True),
-        ("http://[::1]:4566", True),
+        ("http://localhost:4566", True),
         ("http://localstack:4566", True),
+        ("http://ministack:4566", True),
+        ("http://host.docker.internal:4566", True),
         ("http://sqs.us-east-1.localhost.localstack.cloud:4566", True),
-        ("https://dynamodb.eu-west-1.amazonaws.com", False),
         ("http://10.0.0.7:4566", False),
-        ("https://localhost.example.com", False),
+        ("https://dynamodb.eu-west-1.amazonaws.com", False),
     ],
 )
-def test_local_is_this_machine_and_its_containers(url: str, verdict: bool) -> None:
-    assert is_local_url(url) is verdict
+def test_agents_workers_and_operators_agree_on_what_is_local(
+    url: str, verdict: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+    assert bool(local_defaults(None)) is verdict
+    assert bool(main._local_credentials()) is verdict
+    assert connect(os.environ).is_local is verdict
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:4566", "ftp://localhost", "http://", ""])
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(Misused, match="is no URL"):
-        is_local_url(url)
+        check_endpoint(url)
 
 
 @pytest.mark.parametrize("prefix", ["UPPER", "a_b", "p" * 21, "a b", "a\n"])

@@ -1,6 +1,7 @@
 """A command that lacks an optional part names it at once, and nothing is started first."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from sharpwave.infra import cli
 from sharpwave.infra.cli import extras
 from sharpwave.workers import sqs
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PYPROJECT = Path(__file__).parents[4] / "pyproject.toml"
 #: Makes this Python one in which these modules are not installed.
 HIDDEN = """
 import sys
@@ -26,6 +27,21 @@ class Without:
         return None if hidden else self.finder.find_spec(name, path, target)
 sys.meta_path[:] = map(Without, sys.meta_path)
 """
+
+
+MAIN = "from sharpwave.infra.cli import main\nsys.exit(main())"
+#: Runs several commands, one after the other, and tells what each said, as JSON.
+MANY = """
+import contextlib, io, json
+from sharpwave.infra.cli import main
+said = []
+for line in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main([*line.split(), "--endpoint-url", "http://127.0.0.1:9"])
+    said.append([code, errors.getvalue()])
+print(json.dumps(said))
+"""
+BARE = "dramatiq,msgspec,pydantic_settings,rich,aiobotocore,amazondax,matplotlib"
 
 
 def run(program: str, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -62,11 +78,45 @@ def test_what_starts_processes_asks_for_its_extra_before_any_is_started(
 
 
 def test_what_is_missed_on_the_way_is_named_with_its_extra() -> None:
-    done = run("from sharpwave.infra.cli import main\nsys.exit(main())", "msgspec", "doctor")
+    done = run(MAIN, "msgspec", "doctor")
 
     [line] = done.stderr.splitlines()
     assert done.returncode == 1
     assert line.endswith("(msgspec) is not installed; run: pip install 'sharpwave[workers]'")
+
+
+def test_a_bare_install_names_the_extra_that_a_command_needs() -> None:
+    extras = {
+        "cost": "workers",
+        "verify": "workers",
+        "replay": "workers",
+        "reconcile": "workers",
+        "agents rm a": "workers",
+        "pump": "workers",
+        "workers run deliver": "workers",
+        "up": "local",
+        "demo": "demo",
+    }
+
+    done = run(MANY, BARE, *extras)
+
+    for (code, text), extra in zip(json.loads(done.stdout), extras.values(), strict=True):
+        [line] = text.splitlines()
+        assert code == 1
+        assert line.endswith(f"is not installed; run: pip install 'sharpwave[{extra}]'")
+
+
+def test_what_needs_no_worker_gets_on_with_it_on_a_bare_install() -> None:
+    commands = ["agents add a", "send a WHALE b", "inbox a --receive", "ack a sig_1"]
+    commands += ["dlq ls", "memory recall a"]
+
+    done = run(MANY, BARE, *commands)
+
+    for code, text in json.loads(done.stdout):
+        [line] = text.splitlines()
+        assert code == 1
+        assert "Could not connect" in line
+        assert "unexpected" not in line
 
 
 def test_a_broker_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, code_of, translated
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.numbers import item_from_wire, item_to_wire, to_wire
+from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire, to_wire
 
 #: Most requests of one call. Source: AWS, "BatchWriteItem", API reference.
 MAX_DELETES = 25
@@ -17,12 +17,8 @@ MAX_DELETES = 25
 PAUSE_S = 0.2
 
 Item = dict[str, Any]
-
-
-class Write(NamedTuple):
-    """One part of a transaction, such as `{"Put": ...}`, as DynamoDB takes it."""
-
-    request: dict[str, Any]
+#: One part of a transaction, such as `{"Put": ...}`, as DynamoDB takes it.
+Write = dict[str, Any]
 
 
 class Items:
@@ -61,32 +57,38 @@ class Items:
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ScanIndexForward": not newest_first,
-            "ConsistentRead": True,
         }
-        for page in self.pages("query", table, request):
+        for page in self._pages("query", table, request):
             yield from map(item_from_wire, page["Items"])
 
-    def pages(
+    def scan(self, table: str, **request: Any) -> Iterator[dict[str, Wire]]:
+        """Read a whole table in typed form; it is paid for whole, whatever a filter leaves."""
+        for page in self.scan_pages(table, **request):
+            yield from page["Items"]
+
+    def scan_pages(self, table: str, **request: Any) -> Iterator[dict[str, Any]]:
+        """Read a whole table as DynamoDB answers it, with what each page counted and cost."""
+        return self._pages("scan", table, request)
+
+    def _pages(
         self, operation: str, table: str, request: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        """Give the pages of a Query or a Scan as DynamoDB answers them."""
-        pages = self._client.get_paginator(operation).paginate(
-            TableName=self._name(table), **request
-        )
+        whole = {"TableName": self._name(table), "ConsistentRead": True, **request}
+        # Around the whole loop: each page is asked for only when the one before is used up.
         with translated(f"table {self._name(table)}"):
-            yield from pages
+            yield from self._client.get_paginator(operation).paginate(**whole)
 
     def put_new(self, table: str, item: Mapping[str, Any]) -> bool:
         """Put an item unless its key is taken; say whether it was put."""
-        return self._conditional("put_item", table, self._put(table, item, is_new=True))
+        return self._conditional("put_item", table, self.new(table, item)["Put"])
 
     def put(self, table: str, item: Mapping[str, Any]) -> None:
         """Put an item, whatever is there."""
-        self._conditional("put_item", table, self._put(table, item, is_new=False))
+        self._conditional("put_item", table, self.whole(table, item)["Put"])
 
     def update(self, table: str, key: Key, attributes: Mapping[str, Any]) -> bool:
         """Set attributes of an item that exists; say whether it does."""
-        request = self._update(table, key, attributes, condition="attribute_exists(PK)")
+        request = self.change(table, key, attributes)["Update"]
         return self._conditional("update_item", table, request)
 
     def delete(self, table: str, key: Key) -> bool:
@@ -105,6 +107,7 @@ class Items:
             part, todo = todo[:MAX_DELETES], todo[MAX_DELETES:]
             with translated(f"table {self._name(table)}"):
                 reply = self._client.batch_write_item(RequestItems={self._name(table): part})
+            # A batch is no transaction: under load DynamoDB does a part of it and says so.
             left = reply.get("UnprocessedItems", {}).get(self._name(table), [])
             if left:
                 time.sleep(PAUSE_S)
@@ -118,15 +121,26 @@ class Items:
         """
         with translated(thing):
             try:
-                self._client.transact_write_items(TransactItems=[write.request for write in writes])
+                self._client.transact_write_items(TransactItems=list(writes))
             except ClientError as error:
-                if not _lost_a_race(error):
+                if code_of(error) != "TransactionCanceledException":
+                    raise
+                # One code stands for every cause; only the parts' reasons tell a lost race
+                # from a throttle or a request that can never succeed.
+                answer: Any = error.response
+                reasons = {part.get("Code") for part in answer.get("CancellationReasons", [])}
+                if reasons - {None, "None", "ConditionalCheckFailed", "TransactionConflict"}:
                     raise
                 raise Conflict(f"{thing} was changed by somebody else; run it again") from error
 
     def new(self, table: str, item: Mapping[str, Any]) -> Write:
         """Give the write of an item whose key must be free."""
-        return Write({"Put": self._put(table, item, is_new=True)})
+        put = self.whole(table, item)["Put"]
+        return {"Put": {**put, "ConditionExpression": "attribute_not_exists(PK)"}}
+
+    def whole(self, table: str, item: Mapping[str, Any]) -> Write:
+        """Give the write of an item, whatever was there."""
+        return {"Put": {"TableName": self._name(table), "Item": item_to_wire(item)}}
 
     def change(
         self,
@@ -138,14 +152,29 @@ class Items:
         expected: Mapping[str, Any] | None = None,
     ) -> Write:
         """Give the change of an item that exists and whose attributes are as `expected`."""
-        request = self._update(
-            table, key, attributes, remove=remove, condition="attribute_exists(PK)"
-        )
-        for number, (name, value) in enumerate((expected or {}).items()):
-            request["ConditionExpression"] += f" AND #e{number} = :e{number}"
-            request["ExpressionAttributeNames"][f"#e{number}"] = name
-            request["ExpressionAttributeValues"][f":e{number}"] = to_wire(value)
-        return Write({"Update": request})
+        sets, held = dict(enumerate(attributes.items())), dict(enumerate((expected or {}).items()))
+        gone = dict(enumerate(remove))
+        expression = "SET " + ", ".join(f"#s{n} = :s{n}" for n in sets)
+        if gone:
+            expression += " REMOVE " + ", ".join(f"#r{n}" for n in gone)
+        # Without the condition an update of what is gone would make a torn item of it.
+        conditions = ["attribute_exists(PK)", *(f"#e{n} = :e{n}" for n in held)]
+        request = {
+            "TableName": self._name(table),
+            "Key": key.wire(),
+            "UpdateExpression": expression,
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": {
+                **{f"#s{n}": name for n, (name, _) in sets.items()},
+                **{f"#r{n}": name for n, name in gone.items()},
+                **{f"#e{n}": name for n, (name, _) in held.items()},
+            },
+            "ExpressionAttributeValues": {
+                **{f":s{n}": to_wire(value) for n, (_, value) in sets.items()},
+                **{f":e{n}": to_wire(value) for n, (_, value) in held.items()},
+            },
+        }
+        return {"Update": request}
 
     def below(self, table: str, key: Key, name: str, limit: int) -> Write:
         """Give the condition that an item's number is below `limit`, or is not there."""
@@ -156,40 +185,7 @@ class Items:
             "ExpressionAttributeNames": {"#n": name},
             "ExpressionAttributeValues": {":limit": to_wire(limit)},
         }
-        return Write({"ConditionCheck": check})
-
-    def whole(self, table: str, item: Mapping[str, Any]) -> Write:
-        """Give the write of an item, whatever was there."""
-        return Write({"Put": self._put(table, item, is_new=False)})
-
-    def _put(self, table: str, item: Mapping[str, Any], *, is_new: bool) -> dict[str, Any]:
-        condition = {"ConditionExpression": "attribute_not_exists(PK)"} if is_new else {}
-        return {"TableName": self._name(table), "Item": item_to_wire(item), **condition}
-
-    def _update(
-        self,
-        table: str,
-        key: Key,
-        attributes: Mapping[str, Any],
-        *,
-        remove: Sequence[str] = (),
-        condition: str,
-    ) -> dict[str, Any]:
-        names = {f"#s{n}": name for n, name in enumerate(attributes)}
-        names |= {f"#r{n}": name for n, name in enumerate(remove)}
-        expression = "SET " + ", ".join(f"#s{n} = :s{n}" for n in range(len(attributes)))
-        if remove:
-            expression += " REMOVE " + ", ".join(f"#r{n}" for n in range(len(remove)))
-        return {
-            "TableName": self._name(table),
-            "Key": key.wire(),
-            "UpdateExpression": expression,
-            "ExpressionAttributeNames": names,
-            "ExpressionAttributeValues": {
-                f":s{n}": to_wire(value) for n, value in enumerate(attributes.values())
-            },
-            "ConditionExpression": condition,
-        }
+        return {"ConditionCheck": check}
 
     def _conditional(self, operation: str, table: str, request: Mapping[str, Any]) -> bool:
         with translated(f"table {self._name(table)}"):
@@ -200,11 +196,3 @@ class Items:
                     raise
                 return False
         return True
-
-
-def _lost_a_race(error: ClientError) -> bool:
-    if code_of(error) != "TransactionCanceledException":
-        return False
-    answer: Any = error.response
-    codes = {reason.get("Code") for reason in answer.get("CancellationReasons", [])}
-    return codes <= {None, "None", "ConditionalCheckFailed", "TransactionConflict"}

@@ -1,17 +1,39 @@
-"""Records that the pipeline refused: why, and what becomes of them."""
+"""Records fed to the pipeline again: whole tables after a gap, and single ones that it refused."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Missing
-from sharpwave.infra.operate.items import Items
+from sharpwave.infra.errors import Missing, Misused
+from sharpwave.infra.items import Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key
+from sharpwave.schemas.numbers import Wire, item_to_wire
 from sharpwave.schemas.tables import PIPELINE, STREAMED
+
+
+def reconcile_tables(
+    deployment: Deployment, names: Sequence[str] = (), *, dry_run: bool = False
+) -> dict[str, int]:
+    """Feed every item of streamed tables to the router; gives how many, by table.
+
+    Safe at any time: what was handled before changes nothing, and what was refused is passed
+    over until its agent changes it; `dlq retry` hands it over all the same.
+
+    Raises:
+        Misused: a name is no streamed table.
+    """
+    wrong = [name for name in names if name not in STREAMED]
+    if wrong:
+        known = ", ".join(STREAMED)
+        raise Misused(f"{wrong[0]!r} is no streamed table; there are: {known}")
+    feed, items = _feeder(deployment, dry_run=dry_run), Items(deployment)
+    return {name: feed(name, items.scan(name), is_meant=False) for name in names or STREAMED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +69,14 @@ def list_parked(deployment: Deployment) -> Iterator[Parked]:
         for partition in keys.parked_pks(table):
             # Ordered by record: the refusals of one stand one after another.
             found = items.query(PIPELINE, partition)
-            yield from (parse(list(same)) for _, same in groupby(found, key=_record_of))
+            yield from (_parked(list(same)) for _, same in groupby(found, key=_record_of))
 
 
-def of_record(items: Items, table: str, record: Key) -> Parked | None:
+def parked_of(items: Items, table: str, record: Key) -> Parked | None:
     """Give what is parked of one record."""
     start = keys.parked(table, record.pk, record.sk, "")
     found = list(items.query(PIPELINE, start.pk, begins=start.sk))
-    return parse(found) if found else None
+    return _parked(found) if found else None
 
 
 def choose(deployment: Deployment, event_ids: Sequence[str]) -> list[Parked]:
@@ -78,16 +100,18 @@ def discard(deployment: Deployment, chosen: Sequence[Parked]) -> int:
     return sum(map(any, gone))
 
 
-def retry(deployment: Deployment, chosen: Sequence[Parked], feed: Feed) -> tuple[int, int]:
-    """Hand the records, as they are now, to the pipeline again.
+def retry(
+    deployment: Deployment, chosen: Sequence[Parked], feed: Feed | None = None
+) -> tuple[int, int]:
+    """Hand the records, as they are now, to the pipeline again, or to `feed`.
 
     One that is still at fault is parked anew. If a hand-over fails, its entry stays.
 
     Returns:
         How many were handed over, and how many no longer exist.
     """
-    items = Items(deployment)
-    handed = sum(_hand_over(items, parked, feed) for parked in chosen)
+    items, into = Items(deployment), feed or partial(_feed_one, deployment, _feeder(deployment))
+    handed = sum(_hand_over(items, parked, into) for parked in chosen)
     return handed, len(chosen) - handed
 
 
@@ -100,10 +124,47 @@ def _hand_over(items: Items, parked: Parked, feed: Feed) -> bool:
     try:
         return feed(parked.table, parked.record)
     except BaseException:
+        # New only: by now a worker may have parked it with a later reason, which counts.
         for entry in entries:
             if entry is not None:
                 items.put_new(PIPELINE, entry)
         raise
+
+
+def _feed_one(deployment: Deployment, feed: Callable[..., int], table: str, record: Key) -> bool:
+    item = Items(deployment).get(table, record)
+    if item is None:
+        return False
+    # Whoever asks for this record means it, though it is parked under another event too.
+    feed(table, [item_to_wire(item)], is_meant=True)
+    return True
+
+
+def _feeder(deployment: Deployment, *, dry_run: bool = False) -> Callable[..., int]:
+    """Give the way into the pipeline; what it takes is routed here, into the work queues."""
+    # Only those who feed need the workers' extra; others come here to read what is parked.
+    from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
+    from sharpwave.workers.aws.tables import TableReads
+    from sharpwave.workers.main import build_router
+    from sharpwave.workers.reconcile import reconcile
+    from sharpwave.workers.settings import Settings
+    from sharpwave.workers.signals.refused import RefusedBefore
+
+    route = build_router(Settings(prefix=deployment.prefix))
+    queues = SqsWorkQueues(deployment.sqs, urls=QueueUrls(deployment.sqs, prefix=deployment.prefix))
+    reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
+
+    def feed(table: str, items: Iterable[Mapping[str, Wire]], *, is_meant: bool) -> int:
+        return reconcile(
+            table,
+            items,
+            route=route,
+            send=(lambda _: None) if dry_run else queues.send,
+            now=time.time(),
+            refused=None if is_meant else RefusedBefore(reads),
+        )
+
+    return feed
 
 
 def _record_of(item: Mapping[str, Any]) -> Key:
@@ -115,7 +176,7 @@ def _age(item: Mapping[str, Any]) -> tuple[int, str]:
     return int(item.get("parked_at", 0)), str(item.get("words", {}).get("number", ""))
 
 
-def parse(entries: Sequence[Mapping[str, Any]]) -> Parked:
+def _parked(entries: Sequence[Mapping[str, Any]]) -> Parked:
     """Read the refusals of one record as the workers write them."""
     ordered = sorted(entries, key=_age)
     item = ordered[-1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.operate.verdict import EXAMPLES, Evidence, Verified, judge
+from sharpwave.infra.operate.verify import EXAMPLES, Evidence, Verified, judge
 from sharpwave.schemas.keys import Key
 from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.patterns.recount import Damage

@@ -5,13 +5,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.metadata import version
 
 import pytest
 
 from sharpwave.infra import cli
-from sharpwave.infra.cli import command, system
+from sharpwave.infra.cli import system
+from sharpwave.infra.cli.command import confirm
 from sharpwave.infra.cli.output import Answer
 from sharpwave.infra.errors import Missing, Misused
 
@@ -28,14 +28,7 @@ def leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]
             yield from leaves(child)
 
 
-def whole() -> argparse.ArgumentParser:
-    root, commands = command.parser()
-    for family in cli.FAMILIES:
-        import_module(f"sharpwave.infra.cli.{family}").add(commands)
-    return root
-
-
-LEAVES = list(leaves(whole()))
+LEAVES = list(leaves(cli.whole()))
 
 
 @pytest.fixture(autouse=True)
@@ -219,8 +212,6 @@ def test_options_may_stand_before_or_after_the_command(
 def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from sharpwave.infra.cli.settings import confirm
-
     with open("/dev/null") as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
 
@@ -239,4 +230,4 @@ def test_what_cannot_be_undone_is_not_done_where_nobody_can_be_asked(
     ],
 )
 def test_ctrl_c_says_what_becomes_of_tables_and_queues(argv: list[str], said: str) -> None:
-    assert system.end_of_state(whole().parse_args(["up", *argv])).endswith(said)
+    assert system.end_of_state(cli.whole().parse_args(["up", *argv])).endswith(said)

@@ -1,0 +1,195 @@
+"""`provision`, `destroy`, `agents ...`, `queues`, `pause`, `resume`."""
+
+from typing import TYPE_CHECKING
+
+from sharpwave.infra.cli.command import (
+    AGENT,
+    QUEUE,
+    Arguments,
+    Command,
+    confirm,
+    deployment,
+    flag,
+    option,
+)
+from sharpwave.infra.cli.output import Answer, table, when
+
+if TYPE_CHECKING:
+    from sharpwave.infra.provision.structure import Provisioned
+
+
+def _provision(args: Arguments) -> Answer:
+    from sharpwave.infra.provision.structure import provision
+
+    return _made(args, provision(deployment(args), dry_run=args.dry_run))
+
+
+def _made(args: Arguments, done: "Provisioned") -> Answer:
+    would = "would " if args.dry_run else ""
+    lines = [f"{would}{step.action} {step.kind} {step.name}: {step.what}" for step in done.steps]
+    for difference in done.differences:
+        label = "wrong" if difference.breaks else "differs"
+        lines.append(f"{label}: {difference.kind} {difference.name}: {difference.what}")
+    if not done.steps:
+        lines.append("nothing to do")
+    data = {
+        "steps": [step.view() for step in done.steps],
+        "differences": done.differences,
+        "dry_run": args.dry_run,
+    }
+    return Answer(data, "\n".join(lines), done.works)
+
+
+def _destroy(args: Arguments) -> Answer:
+    from sharpwave.infra.provision.structure import destroy
+
+    place = deployment(args)
+    planned = destroy(place, dry_run=True)
+    if planned.steps:
+        number = len(planned.steps)
+        confirm(args, f"Delete {number} tables and queues with all they hold at {place.place}?")
+    done = planned if args.dry_run or not planned.steps else destroy(place)
+    verb = "would delete" if args.dry_run else "deleted"
+    lines = [f"{verb} {step.kind} {step.name}, {step.what}" for step in done.steps]
+    lines += [f"kept {kept.kind} {kept.name}: {kept.why}" for kept in done.kept]
+    data = {"deleted": [step.view() for step in done.steps], "kept": done.kept}
+    return Answer({**data, "dry_run": args.dry_run}, "\n".join(lines) or "nothing to do")
+
+
+def _add(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.agents import Wishes, add_agent
+
+    wishes = Wishes(
+        subscriptions=args.subscribe,
+        may_broadcast=args.may_broadcast,
+        accepts_from=args.accept_from,
+        signals_per_minute=args.signals_per_minute,
+    )
+    return _made(args, add_agent(deployment(args), args.agent_id, wishes, dry_run=args.dry_run))
+
+
+def _list(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.agents import list_agents
+
+    agents = list_agents(deployment(args))
+    rows = [
+        (
+            agent.agent_id,
+            "yes" if agent.registered else "removed" if agent.removed else "not registered",
+            agent.inbox.ready if agent.inbox else "no queue",
+            agent.inbox.in_flight if agent.inbox else "",
+            agent.dlq.total if agent.dlq else "",
+            ",".join(agent.registration.get("subscriptions", ())),
+            agent.registration.get("may_broadcast", False),
+            when(agent.registration.get("registered_at")),
+        )
+        for agent in agents
+    ]
+    headers = ("AGENT", "REGISTERED", "READY", "IN FLIGHT", "DEAD", "SUBSCRIBES", "BROADCASTS")
+    empty = "no agent is registered; `sharpwave agents add AGENT` registers one"
+    return Answer(agents, table((*headers, "SINCE"), rows, empty=empty))
+
+
+def _remove(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.agents import remove_agent
+
+    place = deployment(args)
+    wanted = {"purge": args.purge, "data": args.data}
+    planned = remove_agent(place, args.agent_id, **wanted, dry_run=True)
+    if planned.steps and (args.purge or args.data):
+        what = ["its queue with all it holds"] if args.purge else []
+        what += [f"{sum(planned.deleted.values())} items of its own"] if args.data else []
+        confirm(args, f"Remove {args.agent_id}, {' and '.join(what)}?")
+    done = planned if args.dry_run else remove_agent(place, args.agent_id, **wanted)
+    lead = "would " if args.dry_run else "done: "
+    lines = [lead + step for step in done.steps]
+    lines += [f"kept: {done.kept_queue}"] if done.kept_queue else []
+    return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines) or "nothing to do")
+
+
+def _queues(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.queues import faulty, list_queues
+
+    views = list_queues(deployment(args))
+    rows = [
+        (
+            view.name,
+            view.depth.ready if view.depth else "missing",
+            view.depth.in_flight if view.depth else "",
+            view.depth.delayed if view.depth else "",
+            view.dlq.total if view.dlq else "missing",
+            view.redrives,
+            view.paused,
+        )
+        for view in views
+    ]
+    headers = ("QUEUE", "READY", "IN FLIGHT", "DELAYED", "DEAD", "REDRIVES", "PAUSED")
+    return Answer(views, table(headers, rows, empty="no queues"), ok=not list(faulty(views)))
+
+
+def _pause(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.queues import pause
+
+    place = deployment(args)
+    changed = pause(place, args.queue, reason=args.reason, dry_run=args.dry_run)
+    return _flagged(args, changed, "paused", "was paused already")
+
+
+def _resume(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.queues import resume
+
+    changed = resume(deployment(args), args.queue, dry_run=args.dry_run)
+    return _flagged(args, changed, "resumed", "was not paused")
+
+
+def _flagged(args: Arguments, changed: bool, done: str, otherwise: str) -> Answer:
+    text = otherwise if not changed else f"would be {done}" if args.dry_run else done
+    data = {"queue": args.queue, "changed": changed, "dry_run": args.dry_run}
+    return Answer(data, f"{args.queue} {text}")
+
+
+COMMANDS = (
+    Command("provision", _provision, "make and mend tables and work queues", changes=True),
+    Command("destroy", _destroy, "delete what was provisioned", destroys=True),
+    Command(
+        "agents add",
+        _add,
+        "register an agent, make its inbox queue",
+        AGENT,
+        option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
+        option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
+        option("--signals-per-minute", type=int, metavar="N", help="its quota"),
+        either=[
+            option(
+                "--may-broadcast", action="store_true", default=None, help="may send to everyone"
+            ),
+            option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
+        ],
+        changes=True,
+    ),
+    Command("agents ls", _list, "list agents and their inboxes"),
+    Command(
+        "agents rm",
+        _remove,
+        "withdraw an agent's registration",
+        AGENT,
+        flag("--purge", "delete a queue that is not empty"),
+        flag(
+            "--data",
+            "delete all items of its own, its signals too, in all five tables, which are"
+            " read whole; what rows, memories and audiences of others hold of it stays, and so"
+            " does the archive",
+        ),
+        destroys=True,
+    ),
+    Command("queues", _queues, "show how full every queue is"),
+    Command(
+        "pause",
+        _pause,
+        "stop workers from taking work",
+        QUEUE,
+        option("--reason", help="shown by `doctor`"),
+        changes=True,
+    ),
+    Command("resume", _resume, "let workers take work again", QUEUE, changes=True),
+)

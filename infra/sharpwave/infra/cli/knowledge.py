@@ -1,0 +1,147 @@
+"""`patterns ...`, `memory recall`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sharpwave.infra.cli.command import AGENT, Arguments, Command, deployment, option
+from sharpwave.infra.cli.output import Answer, table, when
+
+if TYPE_CHECKING:
+    from sharpwave.infra.operate.patterns import PatternView
+
+
+def _list(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.patterns import list_patterns
+
+    views = list_patterns(deployment(args), agent_id=args.agent, domain=args.domain)
+    rows = [
+        (
+            view.pattern_id,
+            view.owner,
+            view.versions[-1].version,
+            view.row.get("confidence"),
+            view.row.get("success_rate"),
+            view.row.get("sample_size", 0),
+            view.row.get("description"),
+        )
+        for view in views
+    ]
+    headers = ("PATTERN", "OWNER", "VERSION", "CONFIDENCE", "RATE", "N", "DESCRIPTION")
+    empty = "no patterns; `sharpwave patterns import FILE` imports some"
+    return Answer([_data(view) for view in views], table(headers, rows, empty=empty))
+
+
+def _show(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.patterns import show_pattern
+
+    view = show_pattern(deployment(args), args.pattern_id, args.owner)
+    row = view.row
+    lines = [f"{view.pattern_id} of {view.owner}: {row.get('description', '')}"]
+    lines += [
+        f"  {name:13} {row[name]}"
+        for name in ("confidence", "success_rate", "interval", "base_rate", "sample_size")
+        if row.get(name) is not None
+    ]
+    if row.get("shared_with"):
+        lines.append(f"  shared with   {', '.join(row['shared_with'])}")
+    versions = [
+        (version.version, when(version.effective_from), when(version.effective_to) or "now")
+        for version in view.versions
+    ]
+    lines.append(table(("VERSION", "FROM", "TO"), versions, empty=""))
+    return Answer(_data(view), "\n".join(lines))
+
+
+def _data(view: "PatternView") -> dict[str, Any]:
+    return {
+        "pattern_id": view.pattern_id,
+        "owner": view.owner,
+        "current": view.row,
+        "versions": [version.model_dump(mode="json") for version in view.versions],
+    }
+
+
+def _import(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.patterns import Timing, import_patterns, read_definitions
+
+    timing = Timing(
+        clock_skew_s=_number("SHARPWAVE_CLOCK_SKEW_S", 5),
+        cache_s=_number("SHARPWAVE_PATTERN_CACHE_S", 5),
+    )
+    definitions = read_definitions(args.file)
+    done = import_patterns(deployment(args), definitions, timing=timing, dry_run=args.dry_run)
+    rows = [
+        (one.pattern_id, one.owner, one.version, one.change, when(one.effective_from))
+        for one in done
+    ]
+    headers = ("PATTERN", "OWNER", "VERSION", "CHANGE", "COUNTS FROM")
+    text = table(headers, rows, empty="the file holds no definition")
+    return Answer({"patterns": done, "dry_run": args.dry_run}, text)
+
+
+def _number(name: str, default: float) -> float:
+    # Not by the workers' settings: an operator without their extra imports patterns too.
+    from sharpwave.infra.errors import Misused
+
+    text = os.environ.get(name)
+    try:
+        return default if text is None else float(text)
+    except ValueError as error:
+        raise Misused(f"{name}={text!r} is no number") from error
+
+
+def _recall(args: Arguments) -> Answer:
+    from sharpwave.infra.operate.agents import MEMORY_KINDS, recall
+    from sharpwave.schemas.numbers import plain_json
+
+    def gist(item: dict[str, Any]) -> str:
+        if "description" in item:
+            return str(item["description"])[:100]
+        hidden = ("PK", "SK", "schema_version", "memory_type", "agent_id")
+        shown = item.get("data") or {n: v for n, v in item.items() if n not in hidden}
+        return plain_json(shown)[:100]
+
+    kinds = args.kind or MEMORY_KINDS
+    found = recall(deployment(args), args.agent_id, kinds=kinds, limit=args.limit)
+    rows = [(kind, item["SK"], gist(item)) for kind, items in found.items() for item in items]
+    empty = f"{args.agent_id} remembers nothing"
+    return Answer(found, table(("KIND", "WHAT", "CONTENT"), rows, empty=empty))
+
+
+COMMANDS = (
+    Command(
+        "patterns ls",
+        _list,
+        "list patterns, the most confident first",
+        option("--agent", help="only this agent's"),
+        option("--domain", help="only of this domain"),
+    ),
+    Command(
+        "patterns show",
+        _show,
+        "show a pattern with its versions",
+        option("pattern_id", metavar="PATTERN"),
+        option("--owner", help="an agent or shared#<domain>, if names repeat"),
+    ),
+    Command(
+        "patterns import",
+        _import,
+        "import definitions from JSON",
+        option("file", metavar="FILE", type=Path),
+        changes=True,
+    ),
+    Command(
+        "memory recall",
+        _recall,
+        "read an agent's memory, newest first",
+        AGENT,
+        option(
+            "--kind",
+            action="append",
+            metavar="KIND",
+            help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
+        ),
+        option("--limit", type=int, default=20, help="of each kind"),
+    ),
+)
