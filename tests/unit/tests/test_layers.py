@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,17 +22,17 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT)).split("/", 3)[3].removesuffix(".py")
 
 
-def imports(path: Path, *, at_import: bool = False) -> Iterator[str]:
-    """Name what a module imports; with `at_import` only what importing it loads."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if at_import else list(ast.walk(tree))
-    for node in nodes:
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Name what a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path} imports relatively"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
 
 
 def roots(path: Path) -> set[str]:
