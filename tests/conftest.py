@@ -24,7 +24,7 @@ from sharpwave.infra.local import (
     NativeLocalStackBackend,
     open_backend,
 )
-from sharpwave.infra.local.node import ensure_node
+from sharpwave.infra.local.environment import ensure_node
 
 # How fast examples are made says how busy the machine is, and nothing of the subject.
 settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])

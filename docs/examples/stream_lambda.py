@@ -7,4 +7,4 @@ the package is `pip install '.[workers]' -t build` in a checkout with this file 
 from sharpwave.workers.main import build_handler, clients
 from sharpwave.workers.settings import Settings
 
-handler = build_handler(Settings(), clients())
+handler = build_handler(Settings.read(), clients())

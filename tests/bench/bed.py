@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from sharpwave.infra.connection import connect
 from sharpwave.infra.items import Items
 from sharpwave.infra.local import open_backend
-from sharpwave.infra.local.child import Child
+from sharpwave.infra.local.processes import Child
 from sharpwave.infra.local.stack import READY_WITHIN_S, StackNotReady, worker_argv
 from sharpwave.infra.operate.agents import Wishes, add_agent
 from sharpwave.infra.provision.structure import provision
@@ -27,6 +27,7 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.queues import INBOX_PREFIX
 from sharpwave.schemas.tables import PIPELINE, STREAMED
 from sharpwave.schemas.times import iso_ms
+from tests.bench.figures import ratio
 from tests.bench.peers import local_environment
 
 #: The embedded backend's tables, and queues faster than its own.
@@ -237,18 +238,31 @@ def _peak_kb(process: Path) -> float:
 
 
 class Watch:
-    """Notes how a count grows; `rate` is that of its middle, without start and end."""
+    """Notes how a count grows and what has been spent on it.
 
-    def __init__(self, count: Any, *, every_s: float = 0.2) -> None:
-        self._count, self._every_s = count, every_s
-        self.seen: list[tuple[float, int]] = []
+    Figures are of its middle, between a tenth and nine tenths of the total: without start and end.
+
+    Args:
+        count: gives the count.
+        spent: gives what was spent so far, if that is known.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[], int],
+        *,
+        spent: Callable[[], float | None] = lambda: None,
+        every_s: float = 0.2,
+    ) -> None:
+        self._count, self._spent, self._every_s = count, spent, every_s
+        self.seen: list[tuple[float, int, float | None]] = []
 
     def until(self, total: int, *, quiet_s: float) -> int:
         """Look until the total is reached, or nothing has changed for a while."""
         changed, last = time.monotonic(), -1
         while time.monotonic() - changed < quiet_s:
             now, number = time.monotonic(), self._count()
-            self.seen.append((now, number))
+            self.seen.append((now, number, self._spent()))
             if number != last:
                 changed, last = now, number
             if number >= total:
@@ -257,9 +271,15 @@ class Watch:
         return last
 
     def rate(self, total: int) -> float | None:
-        """Give the growth per second between a tenth and nine tenths of the total."""
+        """Give the growth per second."""
+        (began, low, _), (ended, high, _) = self._middle(total)
+        return ratio(high - low, ended - began)
+
+    def cost(self, total: int) -> float | None:
+        """Give what one more was worth."""
+        (_, low, before), (_, high, after) = self._middle(total)
+        return None if before is None or after is None else ratio(after - before, high - low)
+
+    def _middle(self, total: int) -> tuple[tuple[float, int, float | None], ...]:
         middle = [each for each in self.seen if 0.1 * total <= each[1] <= 0.9 * total]
-        if len(middle) < 2 or middle[-1][0] == middle[0][0]:
-            return None
-        (began, low), (ended, high) = middle[0], middle[-1]
-        return (high - low) / (ended - began)
+        return (middle[0], middle[-1]) if middle else ((0.0, 0, None), (0.0, 0, None))

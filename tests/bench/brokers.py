@@ -1,16 +1,11 @@
 """Brokers: ours beside dramatiq-sqs, Celery and taskiq, on one SQS with one set of latencies."""
 
-import json
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench import children
-from tests.bench.children import ContestantFailed, ask
+from tests.bench.children import ContestantFailed, ask, control, stub
 from tests.bench.figures import latency_figures
 from tests.bench.peers import TASKS, local_environment
 from tests.bench.results import OURS, Row, summed
@@ -99,7 +94,7 @@ QUICK = Sizes(
 def measure(sizes: Sizes, tell: Callable[[str], None]) -> Iterator[Row]:
     """Measure every contestant in every case, first without HTTP and then with it."""
     yield from _layer(MEMORY, [SHARPWAVE, DRAMATIQ_SQS], sizes, tell, {"layer": "memory"}, {})
-    with _service() as endpoint:
+    with stub() as endpoint:
         contestants = [SHARPWAVE, DRAMATIQ_SQS, CELERY, TASKIQ]
         orders = {"layer": "http", "endpoint": endpoint}
         env = {"AWS_ENDPOINT_URL": endpoint}
@@ -175,15 +170,15 @@ class _Measuring:
     def prepare(self) -> None:
         """Fill the queue once; every run begins with the same backlog."""
         if self._endpoint:
-            _control(self._endpoint, "/_latencies", {})
+            control(self._endpoint, "/_latencies", {})
             self._ask(mode="load", threads=1)
-            _control(self._endpoint, "/_snapshot", {"queue": self._orders["queue"]})
-            _control(self._endpoint, "/_latencies", OPERATIONS)
+            control(self._endpoint, "/_snapshot", {"queue": self._orders["queue"]})
+            control(self._endpoint, "/_latencies", OPERATIONS)
 
     def drain(self, load: Load) -> dict[str, Any]:
         """Measure the throughput of one load."""
         if self._endpoint:
-            _control(self._endpoint, "/_rewind", {"queue": self._orders["queue"]})
+            control(self._endpoint, "/_rewind", {"queue": self._orders["queue"]})
         times = {"warm_s": self._sizes.warm_s + 2 * load.task_s, "measure_s": self._sizes.measure_s}
         found = self._ask(mode="drain", threads=load.threads, task_s=load.task_s, **times)
         if self._part == MEMORY:
@@ -192,8 +187,8 @@ class _Measuring:
 
     def _create(self) -> None:
         if self._endpoint:
-            _control(self._endpoint, "/_create", {"queue": self._orders["queue"]})
-            _control(self._endpoint, "/_latencies", OPERATIONS)
+            control(self._endpoint, "/_create", {"queue": self._orders["queue"]})
+            control(self._endpoint, "/_latencies", OPERATIONS)
 
     def _ask(self, **orders: Any) -> dict[str, Any]:
         env = local_environment(self._env)
@@ -205,16 +200,3 @@ class _Measuring:
             )
         except ContestantFailed as error:
             raise ContestantFailed(f"{self.contestant.name}: {error}") from error
-
-
-@contextmanager
-def _service() -> Iterator[str]:
-    argv = [sys.executable, "-m", "tests.bench.sqs_server"]
-    with children.running(argv, env=local_environment()) as (child, log):
-        yield f"http://127.0.0.1:{children.first_line(log, child)['port']}"
-
-
-def _control(endpoint: str, path: str, fields: Mapping[str, Any]) -> None:
-    request = urllib.request.Request(endpoint + path, data=json.dumps(dict(fields)).encode())
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        answer.read()

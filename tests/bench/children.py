@@ -5,13 +5,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sharpwave.infra.errors import OperationFailed
-from sharpwave.infra.local.child import Child, tail
+from sharpwave.infra.local.processes import Child, tail
+from tests.bench.peers import local_environment
 
 SCRIPTS = Path(__file__).parent / "scripts"
 PATIENCE_S = 120.0
@@ -57,6 +59,21 @@ def ask(
                 f"{script} took longer than {patience_s:.0f} s; it said:\n{tail(log)}"
             ) from error
         return _findings(script, log)
+
+
+@contextmanager
+def stub(extra: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run the stub of AWS; gives its endpoint."""
+    argv = [sys.executable, "-m", "tests.bench.stub"]
+    with running(argv, env=local_environment(extra)) as (child, log):
+        yield f"http://127.0.0.1:{first_line(log, child)['port']}"
+
+
+def control(endpoint: str, path: str, fields: Mapping[str, Any]) -> Any:
+    """Set the stub up, or look at it; no AWS call."""
+    request = urllib.request.Request(endpoint + path, data=json.dumps(dict(fields)).encode())
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 def first_line(log: Path, child: Child, *, patience_s: float = 20.0) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _ours(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]
 @contextmanager
 def _floor(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     table = place.deployment.name("floor")
-    more = {"table": table, "queue": f"{table}-hop", "pump_wait_s": Settings().pump_wait_s}
+    more = {"table": table, "queue": f"{table}-hop", "pump_wait_s": Settings.read().pump_wait_s}
     place.deployment.dynamodb.create_table(
         TableName=table,
         BillingMode="PAY_PER_REQUEST",

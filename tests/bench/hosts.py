@@ -1,7 +1,8 @@
 """Worker and pump processes that differ from the real ones in one respect, chosen by variables.
 
 `BENCH_SINGLY` routes every record into a message of its own, `BENCH_BASE64` writes bodies as
-dramatiq-sqs reads them, `BENCH_LATENCY_S` makes every AWS call of a worker take longer by so much.
+dramatiq-sqs reads them, `BENCH_LATENCY_S` makes every AWS call of a worker take longer by so much,
+`BENCH_CORE` names the only core that it may use.
 """
 
 import os
@@ -20,6 +21,13 @@ from sharpwave.workers import main
 from sharpwave.workers.actors import register
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from tests.bench.machine import pin
+
+
+def build_pinned() -> dramatiq.Broker:
+    """Build our worker on one core."""
+    pin()
+    return main.build()
 
 
 def build_slow() -> dramatiq.Broker:
@@ -43,7 +51,7 @@ def build_slow() -> dramatiq.Broker:
 def build_dramatiq_sqs() -> dramatiq.Broker:
     """Build a worker of our handlers on the broker of dramatiq-sqs."""
     sys.path.append(os.environ["BENCH_PACKAGES"])
-    settings, made = Settings(), main.clients()
+    settings, made = Settings.read(), main.clients()
     broker: Any = import_module("dramatiq_sqs").SQSBroker()
     name = tables.physical("deliver", settings.prefix)
     broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)
@@ -55,7 +63,7 @@ def build_dramatiq_sqs() -> dramatiq.Broker:
 
 def pump() -> int:
     """Run a pump whose router is changed as the variables say."""
-    from sharpwave.infra.local.pumping import run_pump
+    from sharpwave.infra.local.stack import run_pump
 
     whole = main.build_router
     main.build_router = lambda settings: _changed(whole(settings))

@@ -27,6 +27,12 @@ def describe() -> dict[str, Any]:
     }
 
 
+def pin() -> None:
+    """Hold this process, and what it will start, to the core that `BENCH_CORE` names, if any."""
+    if core := os.environ.get("BENCH_CORE"):
+        os.sched_setaffinity(0, {int(core)})
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

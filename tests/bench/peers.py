@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sharpwave.infra.local.backend import BackendError
 from sharpwave.infra.local.environment import ensure, find_python
-from sharpwave.infra.local.errors import BackendError
 
 LOCKS = Path(__file__).parent / "locks"
 

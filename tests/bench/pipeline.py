@@ -81,14 +81,14 @@ def _run(ground: Bed, way: Way, signals: int) -> dict[str, Any]:
             "deliver", processes=way.processes, build=way.build, extra={**way.worker, **extra}
         )
         place.pump(way.pump)
-        watch, wanted = Watch(place.arrived), 2 * signals
+        watch, wanted = Watch(place.arrived, spent=lambda: cpu_s(worker)), 2 * signals
         watch.until(wanted, quiet_s=QUIET_S)
-        rate, peak, spent = watch.rate(wanted), peak_mb(worker), cpu_s(worker)
+        rate, cost, peak = watch.rate(wanted), watch.cost(wanted), peak_mb(worker)
         place.close()
         found = place.empty_inboxes()
     return {
         "signals_per_s": rate and rate / 2,
-        "worker_cpu_ms": spent and 1000 * spent / signals,
+        "worker_cpu_ms": cost and 2000 * cost,
         "peak_mb": peak,
         "lost": wanted - len(found),
         "doubled": found.total() - len(found),

@@ -13,6 +13,7 @@ TITLES = {
     "broker-http": "Broker, over HTTP",
     "e2e": "From a signal's write to its target's receive",
     "pipeline": "Pipeline, from a backlog",
+    "delivery": "Delivery, where the backend is not the limit",
     "scaling": "More worker processes, injected latencies",
     "scaling-calls": "API calls as load grows",
     "scaling-idle": "Processor time while idle",

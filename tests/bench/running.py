@@ -36,6 +36,12 @@ def _pipeline(quick: bool, tell: Tell) -> Iterator[Row]:
     return pipeline.measure(4_000, 1, tell) if quick else pipeline.measure(8_000, 2, tell)
 
 
+def _delivery(quick: bool, tell: Tell) -> Iterator[Row]:
+    from tests.bench import delivery
+
+    return delivery.measure(6_000, 1, tell) if quick else delivery.measure(20_000, 3, tell)
+
+
 def _scaling(quick: bool, tell: Tell) -> Iterator[Row]:
     from tests.bench import scaling
 
@@ -55,6 +61,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "broker": _broker,
     "e2e": _flows,
     "pipeline": _pipeline,
+    "delivery": _delivery,
     "scaling": _scaling,
     "promotion": _promotion,
 }

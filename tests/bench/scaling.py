@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sharpwave.infra.items import Items
-from sharpwave.infra.local.child import Child
+from sharpwave.infra.local.processes import Child
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from tests.bench.bed import Bed, Place, Watch, bed, cpu_s, signal

@@ -71,9 +71,13 @@ class Queue:
         self._wake()
         return stored.message_id
 
+    def bodies(self) -> list[str]:
+        """Give the bodies of the messages that wait now."""
+        return [stored.body for stored in self._ready]
+
     def snapshot(self) -> None:
         """Remember the bodies of the messages that wait now."""
-        self._kept = [stored.body for stored in self._ready]
+        self._kept = self.bodies()
 
     def rewind(self) -> None:
         """Hold the remembered messages again, as if never received, and nothing else."""

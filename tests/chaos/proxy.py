@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from sharpwave.infra.local import Backend
+from sharpwave.infra.local.backend import LocalServer
 from sharpwave.infra.local.environment import ensure
-from sharpwave.infra.local.server import LocalServer
 
 Rule = Mapping[str, Any]
 

@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from sharpwave.infra.local import Backend
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.patterns.slots import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
@@ -46,7 +49,7 @@ from tests.world.waiting import eventually
 TABLE = tables.PIPELINE
 ON_MOTO = os.environ.get("SHARPWAVE_TEST_BACKEND", "").startswith("moto")
 # moto's BatchExecuteStatement ignores conditions, which is why there are two adapters.
-ADAPTERS = ["memory", "single"] if ON_MOTO else ["memory", "batched", "single"]
+ADAPTERS = ["memory", "shared", "single"] if ON_MOTO else ["memory", "shared", "batched", "single"]
 
 
 class Ports(NamedTuple):
@@ -93,9 +96,13 @@ def real(backend: Backend) -> Iterator[Ports]:
     """Tables of our own on the backend."""
     login = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     where = {"endpoint_url": backend.endpoint_url, "region_name": "us-east-1", **login}
-    session = boto3.session.Session()
-    dynamodb = session.client("dynamodb", **where)  # type: ignore[call-overload]
-    sqs = session.client("sqs", **where)  # type: ignore[call-overload]
+    session: Any = boto3.session.Session()
+    config = Config(parameter_validation=False)
+    # As workers have them.
+    dynamodb, sqs = (
+        written_at_once(session.client(service, config=config, **where))
+        for service in ("dynamodb", "sqs")
+    )
     prefix = f"c{uuid.uuid4().hex[:8]}"
     for table in tables.TABLES:
         dynamodb.create_table(**tables.create_request(table, prefix))
@@ -113,9 +120,11 @@ def real(backend: Backend) -> Iterator[Ports]:
 
 @pytest.fixture(params=ADAPTERS)
 def ports(request: pytest.FixtureRequest) -> Ports:
-    if request.param == "memory":
+    if request.param in ("memory", "shared"):
         store = MemoryTables(VirtualClock())
-        return Ports(store, store, store, MemoryInboxes())
+        writes = SharedWrites(store, linger_s=0.001, threads=8)
+        is_shared = request.param == "shared"
+        return Ports(store, writes if is_shared else store, store, MemoryInboxes())
     real: Ports = request.getfixturevalue("real")
     if request.param == "batched":
         return real

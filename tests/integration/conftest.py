@@ -57,12 +57,18 @@ SETTINGS = {
 }
 
 
-class Borrowed:
+class Borrowed(Backend):
     """The session's backend for a stack that shall not stop it; endpoints may be overridden."""
+
+    endpoint_url = ""
 
     def __init__(self, backend: Backend) -> None:
         self.name, self.endpoint_url = backend.name, backend.endpoint_url
-        self.environment = dict(backend.environment)
+        self._variables = dict(backend.environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self._variables
 
     def start(self) -> Self:
         return self
@@ -74,11 +80,6 @@ class Borrowed:
 
     def alive(self) -> bool:
         return True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 class World:

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sharpwave.infra.local import Backend
-from sharpwave.infra.local.server import LocalServer
+from sharpwave.infra.local.backend import LocalServer
 
 KEY = {"PK": {"S": "a"}, "SK": {"S": "1"}}
 

@@ -1,4 +1,4 @@
-"""What the real handlers write, metered: the model of the flow and the budgets hold them to it."""
+"""What the real handlers write, rated by size: the model and the budgets hold them to it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_si
 from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.actors import handlers
-from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.main import build_ports, clients
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import Partition, due_minute
 from sharpwave.workers.work.outgoing import StreamRecord
+from tests.cost.estimate import Estimate
 from tests.world import records
 from tests.world.records import key_of
 
@@ -43,8 +44,10 @@ class Line:
     """Router and handlers on a backend, one message after the other, everything metered."""
 
     def __init__(self, prefix: str, archive: Path) -> None:
-        self.prefix, self.meter = prefix, CallMeter(prefix=prefix)
+        self.prefix, self.meter = prefix, Estimate(prefix=prefix)
         self.made = clients(self.meter)
+        self.told = Meter(prefix=prefix)
+        self.told.watch(self.made.dynamodb)
         settings = Settings(prefix=prefix, archive=archive.as_uri(), archive_linger_s=0)
         self._handlers = handlers(build_ports(settings, self.made))
         self._route = Router()
@@ -55,6 +58,7 @@ class Line:
             TableName=physical(table, self.prefix),
             Item=item_to_wire(item),
             ConditionExpression="attribute_not_exists(PK)",
+            ReturnConsumedCapacity="INDEXES",
         )
 
     def set(self, table: str, key: keys.Key, name: str, value: Any) -> None:
@@ -65,6 +69,7 @@ class Line:
             ConditionExpression="attribute_exists(PK)",
             ExpressionAttributeNames={"#n": name},
             ExpressionAttributeValues={":v": to_wire(value)},
+            ReturnConsumedCapacity="INDEXES",
         )
 
     def carry(self, table: str, *, expected: int) -> dict[str, float]:
@@ -218,6 +223,7 @@ def test_a_decisions_life_costs_what_the_model_says(
     for item in made:
         line.set(DECISIONS, key_of(item), "outcome", {"success": True, "quality_score": 1})
     agents = line.since(before)
+    told = {what: units for what, (_, units) in line.told.used().items()}
     line.carry(DECISIONS, expected=20)
 
     entries = [
@@ -228,6 +234,8 @@ def test_a_decisions_life_costs_what_the_model_says(
     life = decision_units(flow)
     assert agents["write:decision"] / 10 == life.put + life.outcome
     assert agents["index:decision"] / 10 == life.put_indexes + life.outcome_index
+    # Of single writes the emulator itself tells as much, and the meter adds it up.
+    assert {what: told[what] for what in agents} == agents
     assert promotion["write:decision"] / 10 == life.mark
     total = sum(agents.values()) + sum(
         units for what, units in promotion.items() if what.partition(":")[0] in ("write", "index")

@@ -21,8 +21,8 @@ from sharpwave.infra.local import (
     EnvironmentUnavailable,
     open_backend,
 )
+from sharpwave.infra.local.backend import answers
 from sharpwave.infra.local.environment import ensure, ensure_data
-from sharpwave.infra.local.server import answers
 from tests.world.waiting import eventually
 
 pytestmark = pytest.mark.longest

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sharpwave.infra.local import reaper
-from sharpwave.infra.local.child import Child
 from sharpwave.infra.local.processes import (
     Backoff,
+    Child,
     ProcessEvent,
     Service,
     ServiceUnknown,

@@ -70,7 +70,7 @@ class Answering(Stage):
         key = self._some_row("PENDING", "PROCESSED", "FAILED")
         if key and not self.book.gaps:
             self.scene.tables.remove(tables.SIGNALS, key)
-            self.book.dropped.add(key)
+            self.book.dropped[key] = self.book.moment(self.scene.clock())
 
     def forge_row(self) -> None:
         """Put a row where a worker's would be, or for a signal that is for somebody else."""

@@ -122,7 +122,7 @@ class Book:
         acknowledged: the ends that agents set on their rows by the rules.
         answered: when each row was first acknowledged, by the order of events.
         resent: deliveries that were sent although they had been acknowledged by then.
-        dropped: rows that their agents deleted.
+        dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
         memories: the valid ones, as last written.
@@ -132,6 +132,7 @@ class Book:
         outages: agents whose queue did not answer for a time.
         crashes: processes that died.
         refusals: calls that were not answered.
+        repeats: pages and messages that were handed out again.
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
     """
@@ -142,7 +143,7 @@ class Book:
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[Key, int] = field(default_factory=dict)
     resent: list[str] = field(default_factory=list)
-    dropped: set[Key] = field(default_factory=set)
+    dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
     memories: dict[Key, Item] = field(default_factory=dict)
@@ -152,6 +153,7 @@ class Book:
     outages: set[str] = field(default_factory=set)
     crashes: int = 0
     refusals: int = 0
+    repeats: int = 0
     delays: bool = False
     gaps: int = 0
     events: int = 0
@@ -170,3 +172,11 @@ class Book:
         """Give what an agent's registration says now."""
         held = self.agents.get(agent)
         return held[-1].manners if held else None
+
+    def was_absent(self, agent: str, since: Moment) -> bool:
+        """Say whether an agent was not registered at some moment from `since` on."""
+        standings = self.agents.get(agent, [])
+        before = [each for each in standings if each.since.order < since.order]
+        if not before or before[-1].manners is None:
+            return True
+        return any(each.manners is None for each in standings if each.since.order > since.order)

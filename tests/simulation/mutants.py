@@ -22,7 +22,7 @@ from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import catalogue, learn, publish, slots, statistics
 from sharpwave.workers.patterns import writers as writing
 from sharpwave.workers.ports import Delete, Location, TryAgain
-from sharpwave.workers.signals import deliver, expiry, mirror, quota
+from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals import refused as refusing
 from sharpwave.workers.signals.directory import RegisteredAgents
 from tests.simulation.histories import run
@@ -182,6 +182,16 @@ def _nobody_is_told() -> AbstractContextManager[object]:
     return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
 
 
+def _chunks_tell_at_once() -> AbstractContextManager[object]:
+    """Let each chunk take another one's claim to tell for that of an attempt that died."""
+    whole: Any = expiry.tell_of_expiry
+
+    def tell(expired: Any, events: Any, notices: Any) -> Any:
+        return whole(expired, {signal: "|".join(signal) for signal in events}, notices)
+
+    return patch.object(deliver, "tell_of_expiry", tell)
+
+
 def _any_row_counts() -> AbstractContextManager[object]:
     return patch.object(mirror, "is_workers", lambda row, signal: True)
 
@@ -323,8 +333,21 @@ MUTANTS: dict[str, Mutant] = {
     "nobody-told": Mutant(
         6, "the sender is not told that a delivery expired", _nobody_is_told, ("deadlines",)
     ),
+    "chunks-tell-at-once": Mutant(
+        6,
+        "chunks that are too late tell the sender at once",
+        _chunks_tell_at_once,
+        ("delays",),
+        {**CALM, "nest_rate": 0.1},
+    ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "deleted-stays-gone": Mutant(
+        7,
+        "a row that its agent deletes while it is open is not put back",
+        _changed(acknowledge, "_put_back", lambda *_: {}),
+        ("rows",),
     ),
     "digits-name-agents": Mutant(
         7,

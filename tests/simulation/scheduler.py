@@ -81,6 +81,7 @@ class Scheduler:
         pages, repeated = self.scene.unread(most=most), []
         if self._last and self._chance.random() < self.weather.replay_rate:
             repeated, self._last = self._last, []
+            self.scene.book.repeats += len(repeated)
         self._last = [*self._last, *pages][-20:]
         for table, page in [*repeated, *pages]:
             self.scene.feed(table, shuffled(page, self._chance))
@@ -117,6 +118,7 @@ class Scheduler:
     def _handle(self, held: Held, worker: Worker, step: Step | None = None) -> None:
         if not self.scene.queues.receive(held):
             return
+        self.scene.book.repeats += held.receives > 1
         self._arm(worker, held)
         if step is not None:
             worker.faults.step = step

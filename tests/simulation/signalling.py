@@ -40,6 +40,17 @@ class Signalling(Stage):
                 self.register(name)
         self._send(self.someone(), [*self.names, *crowd])
 
+    def send_to_many_too_late(self) -> None:
+        """Send a signal to many whose time is over before the pipeline comes to it."""
+        lifetime = self.chance.choice([2, 5, 20])
+        crowd = [f"crowd-{number:03d}" for number in range(self.chance.choice([51, 110, 160]))]
+        for name in crowd:
+            if self.book.standing(name) is None:
+                self.register(name)
+        self.scene.stalled["deliver"] = self.scene.clock() + lifetime + 10
+        self.book.delays = True
+        self._send(self.someone(), crowd, lifetime=lifetime)
+
     def broadcast(self) -> None:
         """Send a signal to everyone, or to those who asked for its type."""
         if self.chance.random() < 0.5:

@@ -16,6 +16,7 @@ THEMES: dict[str, tuple[str, ...]] = {
     "quotas": ("send_within_quota", "send_within_quota", "send_beyond_quota", "answer"),
     "outages": ("send", "send", "send_to_some", "break_inbox", "answer", "wait"),
     "deadlines": ("send_briefly", "send_briefly", "answer", "wait", "answer_late"),
+    "delays": ("send_to_many_too_late", "send_briefly", "answer", "wait"),
     "rows": ("send", "answer", "acknowledge_oddly", "spoil_row", "overwrite_row", "drop_row"),
     "forgeries": ("send", "forge_row", "forge_row", "answer", "send_to_some", "forge_row"),
     "counting": ("decide", "decide", "resolve", "resolve", "revise_badly", "edit_pattern"),

@@ -144,6 +144,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
     delivery = Delivery(
         reads=reads,
         writes=writes,
+        marks=writes,
         inboxes=inboxes,
         queues=queues,
         directory=agents,

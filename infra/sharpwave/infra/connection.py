@@ -144,7 +144,9 @@ def check_prefix(prefix: str) -> None:
         Misused: it has other characters, or is too long.
     """
     if re.fullmatch(ids.NAME_PREFIX, prefix) is None:
-        raise Misused(f"prefix {prefix!r} cannot be used; take at most 20 of a-z, 0-9 and '-'")
+        words = ids.IN_WORDS[ids.NAME_PREFIX]
+        text = f"prefix {prefix!r} cannot be used; take {words} for --prefix or SHARPWAVE_PREFIX"
+        raise Misused(text)
 
 
 def check_endpoint(url: str) -> None:

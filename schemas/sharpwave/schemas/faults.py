@@ -35,6 +35,7 @@ _KEY_SHAPES = {
 
 #: How pydantic's kinds of error read: its word for the limit stands in the error's context.
 _LIMITS = {
+    "greater_than": ("it is above", "gt"),
     "greater_than_equal": ("it is at least", "ge"),
     "less_than_equal": ("it is at most", "le"),
 }
@@ -52,6 +53,7 @@ _TYPES = {
     "int_type": "whole number",
     "int_parsing": "whole number",
     "int_from_float": "whole number",
+    "float_parsing": "number",
     "decimal_type": "number",
     "decimal_parsing": "number",
     "finite_number": "number that is finite",

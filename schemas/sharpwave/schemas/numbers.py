@@ -8,12 +8,16 @@ from collections.abc import Mapping, Set
 from datetime import date
 from datetime import time as datetime_time
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 Wire = dict[str, Any]
 
 #: DynamoDB keeps this many significant digits. Source: AWS, "Supported data types", Number.
 MAX_DIGITS = 38
+_ABOVE_INTEGERS = 10**MAX_DIGITS
+# As tuples, the commonest first: these are asked of each value of every message.
+_NUMBERS, _MAPS = (int, float, Decimal), (dict, Mapping)
 _MAX_EXPONENT, _MIN_EXPONENT = 125, -130
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"-?\d{1,38}")
@@ -46,9 +50,9 @@ def to_wire(value: Any) -> Wire:
         return {"NULL": True}
     if isinstance(value, bool):
         return {"BOOL": value}
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, _NUMBERS):
         return {"N": number_text(value)}
-    if isinstance(value, Mapping):
+    if isinstance(value, _MAPS):
         return {"M": {_name(name): to_wire(part) for name, part in value.items()}}
     if isinstance(value, list | tuple):
         return {"L": [to_wire(part) for part in value]}
@@ -74,6 +78,8 @@ def item_to_wire(item: Mapping[str, Any]) -> dict[str, Wire]:
 
 def number_text(value: int | float | Decimal) -> str:
     """Write a number as DynamoDB takes it; a float by its shortest exact representation."""
+    if isinstance(value, int) and -_ABOVE_INTEGERS < value < _ABOVE_INTEGERS:
+        return str(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise UnstorableValue(f"{value} is not a number DynamoDB can hold; leave it out instead")
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
@@ -82,7 +88,8 @@ def number_text(value: int | float | Decimal) -> str:
     if len("".join(map(str, exact.as_tuple().digits)).strip("0")) > MAX_DIGITS:
         raise UnstorableValue(f"{value} has more than {MAX_DIGITS} significant digits; round it")
     if exact and not _MIN_EXPONENT <= exact.adjusted() <= _MAX_EXPONENT:
-        raise UnstorableValue(f"{value} is outside 1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}")
+        within = f"1e{_MIN_EXPONENT} to 1e{_MAX_EXPONENT}"
+        raise UnstorableValue(f"{value} is outside {within}; give one within, or leave it out")
     return str(value) if isinstance(value, int) else str(exact)
 
 
@@ -123,18 +130,18 @@ def binary(content: bytes | str) -> bytes:
 def plain_json(value: Any) -> str:
     """Write Python values as ASCII JSON: all digits kept, binary as base64, sets sorted."""
     if isinstance(value, str):
-        return json.dumps(value)
+        return quoted(value)
     if value is None or isinstance(value, bool):
         return "null" if value is None else ("true" if value else "false")
-    if isinstance(value, int | float | Decimal):
+    if isinstance(value, _NUMBERS):
         return _json_number(number_text(value))
-    if isinstance(value, Mapping):
-        pairs = (f"{json.dumps(name)}:{plain_json(part)}" for name, part in value.items())
+    if isinstance(value, _MAPS):
+        pairs = [f"{quoted(name)}:{plain_json(part)}" for name, part in value.items()]
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, bytes | bytearray):
-        return json.dumps(base64.b64encode(value).decode())
+        return quoted(base64.b64encode(value).decode())
     parts = sorted(value, key=str) if isinstance(value, Set) else value
-    return "[" + ",".join(plain_json(part) for part in parts) + "]"
+    return "[" + ",".join([plain_json(part) for part in parts]) + "]"
 
 
 def parse_json(text: str | bytes) -> Any:

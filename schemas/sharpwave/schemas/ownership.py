@@ -37,6 +37,10 @@ WORKER: Mapping[Kind, frozenset[str]] = {
 RESERVED = "sharpwave_"
 #: Attributes raw writers of the first plan may send; accepted and without effect.
 IGNORED = frozenset({"GSI1_PK", "GSI1_SK", "GSI2_PK", "GSI2_SK", "GSI3_PK", "GSI3_SK", "is_stm"})
+_OTHERS: Mapping[Kind | None, frozenset[str]] = {
+    None: IGNORED,
+    **{kind: names | IGNORED for kind, names in WORKER.items()},
+}
 
 
 class Verdict(Enum):
@@ -54,24 +58,43 @@ class Verdict(Enum):
     REMOVED = "removed"
 
 
-def change_of(kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Verdict:
-    """Compare a record's images, in either typed or plain form."""
+def change_of(
+    kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+) -> tuple[Verdict, Set[str]]:
+    """Compare a record's images, in either typed or plain form.
+
+    Returns:
+        What happened, and the names of all attributes that differ, whoever owns them; none are
+        given where an image is missing, or a worker's stamp says whose write it was.
+    """
     if new is None:
-        return Verdict.REMOVED
+        return Verdict.REMOVED, frozenset()
     if old is None:
-        return Verdict.INSERTED
+        return Verdict.INSERTED, frozenset()
     if kind == "row" and _is_stamp_of_this(old, new):
-        return Verdict.ECHO
-    mine = WORKER[kind]
+        return Verdict.ECHO, frozenset()
+    names = differing(old, new)
     if kind == "row":
         # Written once and never changed by a worker without its stamp.
-        wiped = any(old.get(name) != new.get(name) for name in mine)
+        wiped = not names.isdisjoint(WORKER[kind])
     else:
-        wiped = any(name in old and name not in new for name in mine - IGNORED)
-    changed = bool(changed_names(kind, old, new))
-    if wiped:
-        return Verdict.OVERWRITTEN if changed else Verdict.WIPED
-    return Verdict.AGENT if changed else Verdict.ECHO
+        wiped = not (names & WORKER[kind]) - IGNORED <= new.keys()
+    if agents_own(kind, names):
+        return Verdict.OVERWRITTEN if wiped else Verdict.AGENT, names
+    return Verdict.WIPED if wiped else Verdict.ECHO, names
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Set[str]:
+    """Name the attributes that differ between two images."""
+    if old.items() <= new.items():
+        return new.keys() - old.keys()
+    changed = {name for name, value in new.items() if old.get(name) != value}
+    return changed | (old.keys() - new.keys())
+
+
+def agents_own(kind: Kind | None, names: Set[str]) -> set[str]:
+    """Give those names of attributes that are an agent's own, and count."""
+    return {name for name in names - _OTHERS[kind] if not name.startswith(RESERVED)}
 
 
 def digest_of(kind: Kind | None, image: Mapping[str, Wire], but: Set[str] = frozenset()) -> str:
@@ -79,22 +102,9 @@ def digest_of(kind: Kind | None, image: Mapping[str, Wire], but: Set[str] = froz
 
     `but` names attributes that do not count.
     """
-    others = IGNORED | but if kind is None else WORKER[kind] | IGNORED | but
-    own = {
-        name: value
-        for name, value in image.items()
-        if name not in others and not name.startswith(RESERVED)
-    }
+    own = {name: image[name] for name in agents_own(kind, image.keys() - but)}
     text = canonical_json(item_from_wire(own))
     return blake2b(text.encode(), digest_size=12).hexdigest()
-
-
-def changed_names(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
-    """Name the agent's attributes that differ between two images."""
-    names = (old.keys() | new.keys()) - WORKER[kind] - IGNORED
-    return {
-        name for name in names if old.get(name) != new.get(name) and not name.startswith(RESERVED)
-    }
 
 
 def stamped(row: Key, values: Mapping[str, Any], *, status: str | None = None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sharpwave.infra.operate.agents import Wishes, add_agent, list_agents, remov
 from sharpwave.infra.provision.structure import destroy
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.records import Registration
 
 
@@ -210,6 +211,18 @@ def test_an_agents_data_goes_as_a_whole_and_nobody_elses(
         assert (item["PK"], item["SK"]) in left[table]
 
 
+def test_data_that_patterns_of_a_newer_release_may_count_is_left_to_it(
+    deployment: Deployment,
+) -> None:
+    add_agent(deployment, "risk-manager")
+    entry = keys.known_pattern(keys.pattern_subject("shared#general", "p", 1)).item()
+    newer = '{"definition": {"decision_type": "TRADE", "op": "newer"}}'
+    Items(deployment).put("pipeline", {**entry, "version": newer})
+
+    with pytest.raises(Misused, match="remove its data with that one"):
+        remove_agent(deployment, "risk-manager", data=True, dry_run=True)
+
+
 TABLE_NAMES = ("agent_decisions", "agent_signals", "agent_memory_ltm", "agent_state", "pipeline")
 
 
@@ -229,12 +242,15 @@ def _belongings(agent: str) -> list[tuple[str, dict[str, Any]]]:
         ("pipeline", keys.rate_bucket(agent)),
         ("pipeline", keys.notice_window(agent, "immutable", 7)),
         ("pipeline", keys.ledger_day(keys.base_subject(agent, "TRADE"), "2025-10-18")),
-        ("pipeline", keys.known_pattern(keys.pattern_subject(agent, "p", 1))),
         ("pipeline", keys.changed(keys.base_subject(agent, "TRADE"), "2025-10-18")),
     ]
     about = {"signal_pk": signal.pk, "signal_sk": signal.sk}
+    definition = PatternDefinition(pattern_id="p", agent_id=agent, decision_type="TRADE")
+    pattern = PatternVersion(definition=definition, version=1, effective_from=1, learned_at=1)
+    listed = {**keys.known_pattern(pattern.subject).item(), "version": pattern.model_dump_json()}
     return [
         *((table, key.item()) for table, key in own),
+        ("pipeline", listed),
         ("pipeline", {**keys.audience(f"of-{agent}").item(), **about}),
         ("pipeline", {**keys.quota_verdict(f"of-{agent}").item(), **about}),
         ("pipeline", {**keys.resolved("*", "2025-10-18T14:30:00", f"of-{agent}").item(), **about}),

@@ -17,6 +17,7 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
 from sharpwave.infra.mailbox import Mailbox, Received
+from sharpwave.infra.operate.agents import remove_agent
 from sharpwave.infra.operate.patterns import import_patterns
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.verify import verify
@@ -383,3 +384,42 @@ def test_a_decision_about_a_future_that_is_allowed_must_have_been_seen_too(
     code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
 
     assert (code, [each["kind"] for each in found["findings"]]) == (1, ["unseen"])
+
+
+def test_a_pattern_of_everyone_is_held_against_an_agents_decisions_after_its_data_went(
+    deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend, sharpwave: Any
+) -> None:
+    scene = Scene(deployment, tmp_path / "archive", raw, writes_on(backend.name))
+    definitions = [PatternDefinition.model_validate(each) for each in DEFINITIONS]
+    import_patterns(deployment, definitions, now=time.time() - 10 * 86_400)
+    # A second version divides the base ledgers of its agent, and goes with its data.
+    again = {**DEFINITIONS[0], "conditions": None}
+    second = [PatternDefinition.model_validate(again)]
+    import_patterns(deployment, second, now=time.time() - 2 * 86_400)
+    for number in range(90):
+        is_hunters = number % 3 > 0
+        market = "down" if number % 2 == number // 45 else "up"
+        item = scene.decide(number, "hunter" if is_hunters else "trader", market)
+        success = number % 10 > 0 if is_hunters and market == "down" else number % 4 > 2
+        scene.write({**item, "outcome": {"success": success}})
+    scene.carry(*scene.decisions)
+    scene.publish()
+    shared = keys.Key("shared#pattern#general", "down")
+    before = scene.items.get(MEMORY, shared) or {}
+
+    planned = sharpwave("agents", "rm", "hunter", "--data", "--dry-run")[1]["deleted"]
+    done = remove_agent(deployment, "hunter", data=True)
+    last = scene.decide(90, "trader", "down")
+    scene.write(last)
+    scene.carry(last)
+    scene.publish()
+
+    after = scene.items.get(MEMORY, shared) or {}
+    for name in ("sample_size", "base_rate", "confidence", "interval"):
+        assert after[name] == before[name], name
+    assert after["unresolved"] == 1
+    assert done.deleted == planned
+    assert done.deleted["pipeline"] > 0
+    assert set(remove_agent(deployment, "hunter", data=True).deleted.values()) == {0}
+    found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")[1]["findings"]
+    assert {"misfigured", "unlisted", "not_summed"}.isdisjoint(each["kind"] for each in found)

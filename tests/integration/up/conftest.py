@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from sharpwave.infra.local.server import free_port
+from sharpwave.infra.local.backend import free_port
 
 PATIENCE_S = 30.0
 

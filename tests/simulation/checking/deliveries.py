@@ -61,7 +61,7 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
     if not end:
         # What removed the signal took along why it was not delivered.
         is_gone = sent.key not in seen.present
-        if not is_gone or (is_due and not _may_be_absent(book, sent, target)):
+        if not is_gone or (is_due and not book.was_absent(target, sent.at)):
             if _denied(book, sent, target):
                 return
             yield f"{_name(sent)} was never sent to {target}, and nothing says why"
@@ -78,7 +78,7 @@ def _is_true(
 ) -> bool:
     """Say whether a reason why nothing was sent can be true."""
     if reason == "unknown_target" or reason == "agent_removed":
-        return _may_be_absent(book, sent, target)
+        return book.was_absent(target, sent.at)
     if reason in ("not_accepted", "quota"):
         return _denied(book, sent, target) == reason
     if reason == "expired_before_delivery":
@@ -96,15 +96,6 @@ def _denied(book: Book, sent: Sent, target: str) -> str | None:
         if "signals_per_minute" in (standing.manners or {}):
             return "quota"
     return None
-
-
-def _may_be_absent(book: Book, sent: Sent, target: str) -> bool:
-    """Say whether a target was not registered at some time since the signal was stored."""
-    standings = book.agents.get(target, [])
-    before = [each for each in standings if each.since.order < sent.at.order]
-    if not before or before[-1].manners is None:
-        return True
-    return any(each.manners is None for each in standings if each.since.order > sent.at.order)
 
 
 def _content(sent: Sent, arrival: Arrival) -> Iterator[str]:

@@ -73,7 +73,7 @@ def _told_of_expiry(scene: Scene, notices: Counter[keys.Key]) -> Iterator[str]:
         if count and signal_uid(*key) not in expired and not is_late:
             yield f"{sent.owner} was told that {key.sk} expired, and nothing did"
         # Whoever claimed to tell may have died, or two may handle one message at a time.
-        if count > 2 + book.crashes + book.refusals:
+        if count > 1 + book.crashes + book.refusals + book.repeats:
             yield f"{sent.owner} was told {count} times that {key.sk} expired"
         if standing and sent.owner and not count and _reachable(scene, sent.owner):
             yield f"{sent.owner} was never told that {key.sk} expired"

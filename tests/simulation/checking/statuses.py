@@ -9,6 +9,8 @@ from tests.simulation.scene import Scene
 
 _RANK = {"EXPIRED": 1, "FAILED": 2, "PROCESSED": 3}
 _DETAILS = ("status", "reason", "decision_id", "processed_at")
+#: Why a delivery ended that its agent left open.
+_LEFT_OPEN = ("agent_removed", "unacknowledged")
 
 
 def statuses(scene: Scene) -> Iterator[str]:
@@ -37,8 +39,14 @@ def _delivery(seen: Seen, sent: Sent, target: str, *, mirror_is_there: bool) -> 
     ends = book.acknowledged.get(key, [])
     wanted = max((end["status"] for end in ends), key=_RANK.__getitem__, default=None)
     if row is None:
-        if arrivals and not (key in book.dropped and ends):
+        dropped = book.dropped.get(key)
+        # A row that was deleted while open is put back, unless its agent is removed by then.
+        is_removed = dropped is not None and book.was_absent(target, dropped)
+        if arrivals and not (is_removed or (dropped is not None and ends)):
             yield f"{name}: it was sent, and its row is gone"
+        reason = (entry or {}).get("reason", "agent_removed")
+        if arrivals and is_removed and not wanted and reason not in _LEFT_OPEN:
+            yield f"{name}: its agent deleted its row and is removed, the mirror says {entry}"
         if entry is not None and wanted and entry["status"] != wanted:
             yield f"{name}: its agent said {wanted}, the mirror says {entry['status']}"
     else:

@@ -7,7 +7,7 @@ import pytest
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.schemas.ownership import IGNORED, WORKER, Verdict, change_of, changed_names, stamped
+from sharpwave.schemas.ownership import IGNORED, WORKER, Verdict, agents_own, change_of, stamped
 
 KEY = Key("agent:bob#inbox", "2025-10-18T14:30:00.000Z#x")
 ROW = {**KEY.item(), "status": "PENDING", "signal_pk": "x"}
@@ -35,7 +35,7 @@ MIRRORED = {**SIGNAL, "processing_status": 3, "status_v": 4}
 def test_a_change_of_a_signal(
     old: dict[str, int] | None, new: dict[str, int] | None, change: Verdict
 ) -> None:
-    assert change_of("signal", old, new) is change
+    assert change_of("signal", old, new)[0] is change
 
 
 @pytest.mark.parametrize(
@@ -58,20 +58,18 @@ def test_a_change_of_a_signal(
 )
 def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Verdict) -> None:
     """A worker's write to a row carries a stamp of its own, which fits no other key or status."""
-    assert change_of("row", old, new) is change
-    assert change_of("row", item_to_wire(old), item_to_wire(new)) is change
+    assert change_of("row", old, new)[0] is change
+    assert change_of("row", item_to_wire(old), item_to_wire(new))[0] is change
 
 
 def test_what_a_raw_writer_leaves_out_again_of_the_ignored_is_no_loss() -> None:
     old = {"decision_id": 1, "is_stm": False, "GSI1_SK": 2}
 
-    assert change_of("decision", old, {"decision_id": 1}) is Verdict.ECHO
+    assert change_of("decision", old, {"decision_id": 1}) == (Verdict.ECHO, {"is_stm", "GSI1_SK"})
 
 
 @pytest.mark.parametrize("kind", sorted(WORKER))
 def test_nobody_owns_an_attribute_twice(kind: Kind) -> None:
     names = WORKER[kind] - IGNORED
 
-    for name in names:
-        assert changed_names(kind, {name: 1}, {name: 2}) == set()
-    assert changed_names(kind, {"own": 1}, {"own": 2}) == {"own"}
+    assert agents_own(kind, names | {"own"}) == {"own"}

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.errors import Misused
+from sharpwave.workers.aws.writes import statement
+from sharpwave.workers.ports import Insert, Update, Write
 from tests.bench import budgets, pace, running
+from tests.bench.bed import Watch
 from tests.bench.figures import latency_figures, median_of_runs, quantile, ratio
 from tests.bench.pace import Pace
 from tests.bench.peers import Peer
 from tests.bench.rendering import BEGIN, END, to_markdown, write_into
 from tests.bench.results import OURS, Report, Row, summed
 from tests.bench.running import Wishes, run
+from tests.bench.stub_tables import Tables
 
 
 def report(rows: Sequence[Row], **more: Any) -> Report:
@@ -46,7 +50,12 @@ def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
 
 
 def test_a_rate_is_judged_as_measured_and_its_pace_decides_nothing() -> None:
-    row = Row(part="router", case="signal", who=OURS, figures={"records_per_s": 60_000.0})
+    rates = {"signal": 190_000.0, "outcome": 60_000.0}
+    rows = [
+        Row(part="router", case=case, who=OURS, figures={"records_per_s": rate})
+        for case, rate in rates.items()
+    ]
+    stock = Row(part="router", case="state", who="stock", figures={"records_per_s": 9.0})
     slow = Row(
         part="router",
         case=pace.CASE,
@@ -54,10 +63,11 @@ def test_a_rate_is_judged_as_measured_and_its_pace_decides_nothing() -> None:
         figures={"us_per_call": 2 * pace.BUDGETED_US},
     )
 
-    verdicts = budgets.judge([row, slow], ["router"])
+    verdicts = budgets.judge([*rows, stock, slow], ["router"])
 
     assert [(each.measured, each.met, each.at_pace) for each in verdicts] == [
-        (60_000.0, False, 120_000.0)
+        (60_000.0, False, 120_000.0),
+        (190_000.0, False, 380_000.0),
     ]
 
 
@@ -70,6 +80,32 @@ def test_the_pace_is_what_boto3_costs_with_nothing_sent() -> None:
 
     assert row.runs == 3
     assert 10 < (row.figures["us_per_call"] or 0) < 100_000
+
+
+def test_a_watch_gives_rate_and_cost_of_the_middle() -> None:
+    watch = Watch(iter((0, 100)).__next__, spent=lambda: 1.0, every_s=0.0)
+
+    assert (watch.rate(100), watch.cost(100)) == (None, None)
+    assert watch.until(100, quiet_s=30.0) == 100
+    watch.seen = [(0.0, 0, 5.0), (10.0, 10, 6.0), (11.0, 50, 8.0), (12.0, 100, 99.0)]
+    assert (watch.rate(100), watch.cost(100)) == (40.0, 0.05)
+
+
+def test_the_stub_decides_statements_as_a_table_does() -> None:
+    table = Tables()
+    execute = table.actions["BatchExecuteStatement"]
+    row = Insert("agent_signals", {"PK": "p", "SK": "s", "status": "PENDING"})
+    change = Update(row.location, {"status": "DONE"}, equals={"status": "PENDING"})
+
+    writes: list[Write] = [change, row, row, change, change]
+    answers = [execute({"Statements": [statement(each, "")]})["Responses"] for each in writes]
+
+    codes = [answer.get("Error", {}).get("Code") for (answer,) in answers]
+    refused = "ConditionalCheckFailed"
+    assert codes == [refused, None, "DuplicateItem", None, refused]
+    keys = {"Keys": [{"PK": {"S": "p"}, "SK": {"S": "s"}}, {"PK": {"S": "p"}, "SK": {"S": "t"}}]}
+    found = table.actions["BatchGetItem"]({"RequestItems": {"agent_signals": keys}})["Responses"]
+    assert [item["status"] for item in found["agent_signals"]] == [{"S": "DONE"}]
 
 
 def test_what_was_not_measured_divides_into_nothing() -> None:
@@ -101,7 +137,7 @@ def test_a_budget_is_a_multiple_of_a_peer_in_the_same_case(
 def test_a_budget_without_its_figures_is_neither_met_nor_missed() -> None:
     verdicts = budgets.judge([], ["router"])
 
-    assert [(each.met, each.text) for each in verdicts] == [(None, "not measured")]
+    assert {(each.met, each.text) for each in verdicts} == {(None, "not measured")}
 
 
 def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.numbers import to_wire
-from sharpwave.workers.memory import episodes
+from sharpwave.schemas.numbers import item_to_wire, to_wire
+from sharpwave.workers.memory import episodes, promote
+from sharpwave.workers.patterns.catalogue import Known
+from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.patterns.slots import Slots
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
 from sharpwave.workers.signals import acknowledge
-from sharpwave.workers.signals.acknowledge import Loss
+from sharpwave.workers.signals.acknowledge import Gone, Loss
 from sharpwave.workers.signals.expiry import Deadlines, Handed
 from sharpwave.workers.signals.mirror import Holder
 from tests.world import MemoryTables, VirtualClock
@@ -29,9 +31,8 @@ class Contested:
         self.attempts = 0
 
     def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
-        return {
-            place: {**place.key.item(), "mark": "5", "rev": 3, "version": 1} for place in places
-        }
+        values = {"mark": "5", "rev": 3, "version": 1, "sources": {}, "c": Counts().to_row()}
+        return {place: {**place.key.item(), **values} for place in places}
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         self.attempts += 1
@@ -56,7 +57,27 @@ def merge_the_sources_of_an_hour(contested: Any) -> None:
     episodes._merge({Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}, to)
 
 
-@pytest.mark.parametrize("work", [merge_the_sources_of_an_hour, restore_a_row, add_to_a_slot])
+def refresh_a_day(contested: Any) -> None:
+    to: Any = SimpleNamespace(reads=contested, writes=contested, clock=VirtualClock())
+    episodes.refresh(episodes.Day("ann", "TRADE", "2025-10-18"), Known((), (), -1), to)
+
+
+def follow_an_entry(contested: Any) -> None:
+    key = keys.Key("agent:ann#memory#NOTE", "2025-10-18T14:30:00.000Z#m1")
+    entry = {**key.item(), "agent_id": "ann", "memory_type": "NOTE"}
+    promote._follow([promote.Shown(entry, "1")], {}, contested, contested)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        merge_the_sources_of_an_hour,
+        restore_a_row,
+        add_to_a_slot,
+        refresh_a_day,
+        follow_an_entry,
+    ],
+)
 def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
     contested = Contested()
 
@@ -64,6 +85,17 @@ def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
         work(contested)
 
     assert 1 < contested.attempts < 20
+
+
+def test_a_deleted_row_that_changes_while_it_is_put_back_is_left_to_the_next_attempt() -> None:
+    contested: Any = Contested()
+    ports: Any = SimpleNamespace(reads=contested, writes=contested)
+    image = item_to_wire({**ROW.item(), "status": "PENDING"})
+
+    with pytest.raises(TryAgain, match="rows changed while they were put back"):
+        acknowledge._put_back([Gone(HOLDER, ROW, image)], {}, ports)
+
+    assert contested.attempts == 1
 
 
 def test_a_worker_that_is_always_too_late_to_note_a_deadline_gives_its_work_back() -> None:

@@ -10,8 +10,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import now
-from sharpwave.workers.calls import CallMeter
 from sharpwave.workers.main import Clients, _keep, build_handler, build_pump, worth_retrying
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump
 from sharpwave.workers.router.lambda_handler import Handler
@@ -43,7 +43,7 @@ class Tables:
     def query(self, **_: Any) -> dict[str, Any]:
         return {"Items": []}
 
-    def batch_execute_statement(self, *, Statements: Sequence[Any]) -> dict[str, Any]:
+    def batch_execute_statement(self, *, Statements: Sequence[Any], **_: Any) -> dict[str, Any]:
         self.inserted += Statements
         return {"Responses": [{} for _ in Statements]}
 
@@ -90,7 +90,7 @@ def made(dynamodb: Tables, queues: MemorySqs) -> Clients:
 @pytest.fixture
 def hooks(made: Clients) -> Hooks:
     stop = threading.Event()
-    pump: Pump = build_pump(Settings(), made, stop=stop, meter=CallMeter())
+    pump: Pump = build_pump(Settings(), made, stop=stop, meter=Meter())
     return pump._tables[0]._hooks
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas.numbers import item_from_wire
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import Location
 from sharpwave.workers.presence import Presence
 
@@ -18,7 +18,7 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         self.fault: Exception | None = None
 
-    def put_item(self, *, TableName: str, Item: Any) -> None:
+    def put_item(self, *, TableName: str, Item: Any, **_: Any) -> None:
         if self.fault is not None:
             raise self.fault
         self.rows.append(item_from_wire(Item))
@@ -69,7 +69,7 @@ class Growing(dict[str, None]):
 
 def presence(table: Table, flags: Flags) -> Presence:
     reads: Any = flags
-    made = Presence(table, reads=reads, meter=CallMeter(), prefix="", every_s=0.0)
+    made = Presence(table, reads=reads, meter=Meter(), prefix="", every_s=0.0)
     wait = made._stop.wait
 
     def stop_when_told(seconds: float) -> bool:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Generic, TypeVar
 
-from sharpwave.workers.ports import TryAgain, Unfinished
+from sharpwave.workers.ports import Location, TryAgain, Unfinished, Write, Writes
 
 T = TypeVar("T")
 
 _PATIENCE_S = 1.0
+#: So many writes fill a call, and wait for no others.
+_ENOUGH = 20
 
 
 class Gatherer(Generic[T]):
@@ -114,3 +116,46 @@ class _Batch(Generic[T]):
         with self._handled:
             self._done = True
             self._handled.notify_all()
+
+
+class SharedWrites:
+    """`Writes` of several threads in one call, some moments later."""
+
+    def __init__(self, writes: Writes, *, linger_s: float, threads: int) -> None:
+        """Write through `writes`; `threads` is how many callers can wait at once."""
+        self._writes = writes
+        self._asked = Gatherer(
+            self._apply_all,
+            linger_s=linger_s,
+            threads=threads,
+            size=lambda asked: len(asked.writes),
+            max_size=_ENOUGH,
+        )
+
+    def apply(self, writes: Sequence[Write]) -> list[bool]:
+        """Apply writes to distinct items; say of each whether its condition held."""
+        asked = _Asked(writes)
+        self._asked.add([asked])
+        return asked.verdicts
+
+    def _apply_all(self, asked: Sequence["_Asked"]) -> None:
+        while asked:
+            together: list[_Asked] = []
+            later: list[_Asked] = []
+            places: set[Location] = set()
+            for each in asked:
+                mine = {write.location for write in each.writes}
+                # A call takes no two writes of one item.
+                (later if places & mine else together).append(each)
+                places |= mine
+            verdicts = iter(self._writes.apply([w for each in together for w in each.writes]))
+            for each in together:
+                each.verdicts = [next(verdicts) for _ in each.writes]
+            asked = later
+
+
+class _Asked:
+    """What one thread wants written, and what became of it."""
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self.writes, self.verdicts = writes, list[bool]()

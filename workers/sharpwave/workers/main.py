@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,9 +25,11 @@ from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.gather import SharedWrites
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
 from sharpwave.workers.presence import Presence
@@ -43,7 +46,7 @@ from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
-from sharpwave.workers.settings import Settings
+from sharpwave.workers.settings import Misconfigured, Settings
 from sharpwave.workers.signals.deliver import Delivery
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.notices import Notices
@@ -73,24 +76,25 @@ class Clients(NamedTuple):
     s3: Any
 
 
-def clients(meter: CallMeter | None = None) -> Clients:
+def clients(meter: Meter | None = None) -> Clients:
     """Make the clients from AWS's own environment variables.
 
     A local endpoint gets the emulators' credentials when none are set.
     """
-    session = boto3.session.Session(**_local_credentials())
-    made = (
-        session.client(name, config=_config())
-        for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")
-    )
+    made = [_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
     return Clients(*(meter.watch(client) if meter else client for client in made))
 
 
 def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
-    settings = Settings()
+    try:
+        settings = Settings.read()
+    except Misconfigured as error:
+        # Of what else is raised here, Dramatiq prints the trace and ends with 1.
+        print(f"sharpwave: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from error
     logs.set_up(settings.log)
-    meter = CallMeter(prefix=settings.prefix)
+    meter = Meter(prefix=settings.prefix)
     made = clients(meter)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
     broker = SQSBroker(
@@ -146,6 +150,8 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
     delivery = Delivery(
         reads=reads,
         writes=writes,
+        # Sooner than acknowledgements, which have to look twice at a mirror that is not begun.
+        marks=SharedWrites(writes, linger_s=settings.linger_s / 4, threads=settings.threads),
         inboxes=inboxes,
         queues=work,
         directory=agents,
@@ -190,9 +196,7 @@ def build_router(settings: Settings) -> Router:
     )
 
 
-def build_pump(
-    settings: Settings, made: Clients, *, stop: threading.Event, meter: CallMeter
-) -> Pump:
+def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> Pump:
     """Put a pump together; setting `stop` ends it after the page in hand."""
     parking, route = build_ports(settings, made).parking, build_router(settings)
     sender = _build_sender(settings, made, parking, stop)
@@ -269,7 +273,8 @@ def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wi
     """Read a whole table, in typed form."""
     pages = made.dynamodb.get_paginator("scan")
     name = tables.physical(table, settings.prefix)
-    for page in pages.paginate(TableName=name, ConsistentRead=True):
+    ask = {"ConsistentRead": True, "ReturnConsumedCapacity": "INDEXES"}
+    for page in pages.paginate(TableName=name, **ask):
         yield from page["Items"]
 
 
@@ -292,9 +297,7 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     return Refusal(table, key, record["eventID"], [fault], image)
 
 
-def _write_progress(
-    progress: Progress, settings: Settings, made: Clients, meter: CallMeter
-) -> None:
+def _write_progress(progress: Progress, settings: Settings, made: Clients, meter: Meter) -> None:
     row = {
         **keys.presence(f"pump:{progress.table}").item(),
         "records": progress.records,
@@ -308,12 +311,13 @@ def _write_progress(
         "cpu_s": round(time.process_time(), 2),
     }
     name = tables.physical(tables.PIPELINE, settings.prefix)
-    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row))
+    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row), ReturnConsumedCapacity="INDEXES")
 
 
 def _client(service: str) -> Any:
     session: Any = boto3.session.Session()
-    return session.client(service, config=_config(), **_local_credentials())
+    client = session.client(service, config=_config(), **_local_credentials())
+    return written_at_once(client) if service in ("dynamodb", "sqs") else client
 
 
 def _config() -> Config:
@@ -323,6 +327,8 @@ def _config() -> Config:
         connect_timeout=5,
         read_timeout=30,
         parameter_validation=False,
+        # Botocore would put it together anew for every request, twice.
+        user_agent=f"Boto3/{boto3.__version__} sharpwave",
     )
 
 

@@ -13,7 +13,7 @@ from dramatiq.middleware import Middleware
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import now
-from sharpwave.workers.calls import CallMeter
+from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import Location, Reads
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Presence(Middleware):
     """Writes a heartbeat row every few seconds, and pauses while the queue's flag is set."""
 
     def __init__(
-        self, client: Any, *, reads: Reads, meter: CallMeter, prefix: str, every_s: float
+        self, client: Any, *, reads: Reads, meter: Meter, prefix: str, every_s: float
     ) -> None:
         """Write through a low-level `dynamodb` client every `every_s` seconds."""
         self._client, self._reads, self._meter = client, reads, meter
@@ -86,7 +86,11 @@ class Presence(Middleware):
             "ttl": moment + KEPT_S,
         }
         try:
-            self._client.put_item(TableName=self._table, Item=item_to_wire(row))
+            self._client.put_item(
+                TableName=self._table,
+                Item=item_to_wire(row),
+                ReturnConsumedCapacity="INDEXES",
+            )
         except Exception:
             log.exception("heartbeat_not_written")
 

@@ -1,24 +1,47 @@
 """Settings of workers and pump: one frozen record, read once from `SHARPWAVE_*`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sharpwave.schemas.ids import NAME_PREFIX
+from sharpwave.schemas.faults import explained
+from sharpwave.schemas.ids import ARCHIVE_URL, IN_WORDS, NAME_PREFIX
+from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.times import DAY_S
+
+_PREFIX = "SHARPWAVE_"
+
+
+def _from_json(given: object) -> object:
+    try:
+        return parse_json(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise ValueError(f"{given!r:.80} is no JSON") from error
+
+
+#: Decoded by us, for pydantic's own decoding names neither the variable nor what it holds.
+_Ahead = Annotated[dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_from_json)]
+
+
+class Misconfigured(ValueError):
+    """A `SHARPWAVE_*` variable holds what it cannot; the text names it, the fault, the remedy."""
+
+    #: A command, or a worker, that ends of it was misused.
+    exit_code = 2
 
 
 class Settings(BaseSettings):
     """What a worker or a pump is told. AWS itself is told by AWS's own variables."""
 
-    model_config = SettingsConfigDict(env_prefix="SHARPWAVE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, allow_inf_nan=False)
 
     prefix: str = Field(default="", pattern=NAME_PREFIX, description="before every name at AWS")
     archive: str = Field(
         default=Path(".sharpwave/archive").resolve().as_uri(),
-        description="file:///folder or s3://bucket/prefix",
+        pattern=ARCHIVE_URL,
+        description=IN_WORDS[ARCHIVE_URL],
     )
     writes: Literal["batched", "single"] = Field(
         default="batched",
@@ -42,9 +65,10 @@ class Settings(BaseSettings):
     clock_skew_s: float = Field(
         default=5.0, ge=0, description="how much later than that a new pattern takes effect"
     )
-    event_ahead: dict[str, Annotated[int, Field(ge=0)]] = Field(
+    event_ahead: _Ahead = Field(
         default={},
-        description="seconds that event_time may lie ahead, by decision type; else a day",
+        description="seconds that event_time may lie ahead, by decision type, such as"
+        ' {"FORECAST": 2592000}; else a day',
     )
     registration_cache_s: float = Field(
         default=5.0, ge=0, description="how long a worker keeps a registration"
@@ -55,7 +79,9 @@ class Settings(BaseSettings):
     linger_s: float = Field(
         default=0.1, ge=0, description="in which acknowledgements share a write"
     )
-    pump_wait_s: float = Field(default=0.02, ge=0, description="after an empty page, under traffic")
+    pump_wait_s: float = Field(
+        default=0.02, ge=0, description="from one read of a stream to the next, under traffic"
+    )
     archive_linger_s: float = Field(
         default=1.0, ge=0, description="in which archived states share a part"
     )
@@ -70,3 +96,24 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(
         default=5.0, gt=0, description="how often a worker reports and looks for a pause"
     )
+
+    @classmethod
+    def read(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            Misconfigured: a variable holds what it cannot.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise Misconfigured(_told(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    faults = []
+    for _, where, message in explained(error):
+        name, _, within = where.partition(".")
+        place = f"{_PREFIX}{name.upper()}" + (f", {within}" if within else "")
+        faults.append(f"{place}: {message} ({Settings.model_fields[name].description})")
+    return f"{'; '.join(faults)}; mend or unset it"

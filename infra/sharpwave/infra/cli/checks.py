@@ -43,7 +43,7 @@ def _check(args: Arguments) -> Answer:
     from sharpwave.workers.settings import Settings
 
     record = read_record(read_text(args.file, sys.stdin))
-    faults = faults_of(args.table, record, event_ahead=Settings().event_ahead)
+    faults = faults_of(args.table, record, event_ahead=Settings.read().event_ahead)
     text = "\n".join(f"{fault.code}: {fault}" for fault in faults)
     text = text or f"{args.table} takes this record"
     return Answer({"ok": not faults, "faults": faults}, text, ok=not faults)

@@ -47,7 +47,7 @@ def _plan(args: Arguments) -> "Plan":
 def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
-    from sharpwave.infra.cost import alternatives, decisions, month, priced, signals, verdicts
+    from sharpwave.infra.cost import alternatives, budgets, decisions, month, priced, signals
 
     flow = plan.for_its_decisions()
     bills = {
@@ -59,16 +59,16 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
         ({"profile": each.profile, "dax": each.dax, "ttl_days": each.ttl_days}, bill.total)
         for each, bill in alternatives(plan, prices)
     ]
-    budgets = verdicts(flow, bills["per_million_signals"])
+    judged = budgets(flow, bills["per_million_signals"])
     facts: dict[str, Any] = {
         "plan": asdict(plan),
         **{name: bill.as_json() for name, bill in bills.items()},
         "options": [{**choice, "usd": round(usd, 2)} for choice, usd in options],
-        "budgets": budgets,
+        "budgets": judged,
     }
     rows = [(*choice.values(), f"{usd:.2f}") for choice, usd in options]
     headers = ("PROFILE", "DAX", "DAYS KEPT", "USD A MONTH")
-    kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in budgets]
+    kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in judged]
     return facts, [
         *(_shown(name.replace("_", " "), _gathered(bill)) for name, bill in bills.items()),
         "the same month otherwise\n" + table(headers, rows, empty=""),
@@ -88,6 +88,11 @@ def _measured(args: Arguments, prices: "PriceFile") -> tuple[dict[str, Any], lis
     }
     counts = {"signals": run.signals, "decisions": run.decisions}
     text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
+    if found.untold_calls:
+        text.append(
+            f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
+            " they stand on no bill"
+        )
     return {"measured": counts, **found.as_json()}, text
 
 

@@ -177,8 +177,8 @@ COMMANDS = (
         flag(
             "--data",
             "delete all items of its own, its signals too, in all five tables, which are"
-            " read whole; what rows, memories and audiences of others hold of it stays, and so"
-            " does the archive",
+            " read whole; what rows, memories and audiences of others hold of it stays, so do"
+            " its counts that patterns of a domain are held against, and so does the archive",
         ),
         destroys=True,
     ),

@@ -1,6 +1,7 @@
 """`patterns ...`, `memory recall`."""
 
 import os
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +87,12 @@ def _number(name: str, default: float) -> float:
 
     text = os.environ.get(name)
     try:
-        return default if text is None else float(text)
-    except ValueError as error:
-        raise Misused(f"{name}={text!r} is no number") from error
+        found = default if text is None else float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < inf:
+        raise Misused(f"{name}: {text!r} is no number of seconds, 0 or more; mend or unset it")
+    return found
 
 
 def _recall(args: Arguments) -> Answer:

@@ -23,9 +23,18 @@ EVERY_DAY = 5031
 
 def _up(args: Arguments) -> Answer:
     need("local")
-    from sharpwave.infra.local.stack import Stack, StackOptions, set_aside
-    from sharpwave.infra.local.upkeep import Upkeep, tell, until_signalled
+    from sharpwave.infra.local.stack import (
+        Stack,
+        StackOptions,
+        Upkeep,
+        set_aside,
+        tell,
+        until_signalled,
+    )
+    from sharpwave.workers.settings import Settings
 
+    # Pump and workers would start in vain again and again.
+    Settings.read()
     folder = Path(args.folder or ".sharpwave")
     if not args.state and args.backend != "external":
         set_aside(folder / "archive")
@@ -90,7 +99,7 @@ def _announce(args: Arguments, stack: "Stack") -> None:
 
 def _pump(args: Arguments) -> Answer:
     need("workers")
-    from sharpwave.infra.local.pumping import run_pump
+    from sharpwave.infra.local.stack import run_pump
 
     _pass_on(args)
     deployment(args).check()
@@ -102,12 +111,14 @@ def _run(args: Arguments) -> Answer:
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.local.stack import worker_argv
     from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+    from sharpwave.workers.settings import Settings
 
     if args.queue not in WORK_QUEUE_NAMES:
         raise Misused(f"{args.queue!r} is no work queue; there are: {', '.join(WORK_QUEUE_NAMES)}")
     _pass_on(args)
     deployment(args).check()
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
+    Settings.read()
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
     os.execv(argv[0], argv)
 
@@ -203,16 +214,15 @@ def _replay(args: Arguments) -> Answer:
 def _archive(args: Arguments) -> str:
     from sharpwave.workers.settings import Settings
 
-    return args.archive or Settings().archive
+    return args.archive or Settings.read().archive
 
 
 def _demo(args: Arguments) -> Answer:
     need("demo")
     from rich.console import Console
 
-    from sharpwave.infra.demo.report import to_text
-    from sharpwave.infra.demo.show import Show
-    from sharpwave.infra.demo.showcase import Wishes, run
+    from sharpwave.infra.demo.report import Show, to_text
+    from sharpwave.infra.demo.showcase import run
     from sharpwave.infra.errors import Misused
 
     days: int | None = DEFAULT_DAYS
@@ -224,9 +234,8 @@ def _demo(args: Arguments) -> Answer:
     console = Console(stderr=args.json)
     enough = max(DEFAULT_DEADLINE_S, DEADLINE_S_PER_DAY * (days or EVERY_DAY))
     deadline = args.deadline or (DEFAULT_DEADLINE_S if args.days is None else enough)
-    wishes = Wishes(days=days, deadline_s=deadline, folder=Path(args.folder))
     with Show(console) as show:
-        report = run(wishes, show)
+        report = run(days=days, deadline_s=deadline, folder=Path(args.folder), observe=show)
     if not args.json:
         console.print(to_text(report))
     return Answer(report, ok=report["ok"])

@@ -1,14 +1,13 @@
 """What the pipeline costs at list prices: from a model of its flow, or from measured counts."""
 
-from sharpwave.infra.cost.bill import Bill, Line, Payer, Use, priced
-from sharpwave.infra.cost.budgets import Verdict, verdicts
-from sharpwave.infra.cost.flow import Flow, decisions, signals
+from sharpwave.infra.cost.bill import Bill, Line, Payer, Price, PriceFile, Use, load_prices, priced
+from sharpwave.infra.cost.flow import Budget, Flow, budgets, decisions, signals
 from sharpwave.infra.cost.measured import Measured, Usage, measured, usage_of
 from sharpwave.infra.cost.month import Plan, alternatives, month
-from sharpwave.infra.cost.prices import Price, PriceFile, load_prices
 
 __all__ = [
     "Bill",
+    "Budget",
     "Flow",
     "Line",
     "Measured",
@@ -18,8 +17,8 @@ __all__ = [
     "PriceFile",
     "Usage",
     "Use",
-    "Verdict",
     "alternatives",
+    "budgets",
     "decisions",
     "load_prices",
     "measured",
@@ -27,5 +26,4 @@ __all__ = [
     "priced",
     "signals",
     "usage_of",
-    "verdicts",
 ]

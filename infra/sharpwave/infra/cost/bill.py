@@ -1,13 +1,65 @@
-"""Quantities and what they cost."""
+"""List prices, quantities, and what these cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Literal, NamedTuple
 
-from sharpwave.infra.cost.prices import PriceFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from sharpwave.infra.errors import Misused
 
 #: Who pays: the writer's own record, the pipeline, or the agents that receive and acknowledge.
 Payer = Literal["writer", "pipeline", "agents"]
+DEFAULT_REGION = "us-east-1"
+
+
+class Price(BaseModel):
+    """One list price: `usd` for `per` units; `verified` says that it was read at its source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    usd: float = Field(ge=0)
+    per: int = Field(ge=1)
+    unit: str
+    source: str = Field(pattern="^https://")
+    verified: bool
+
+    def of(self, quantity: float) -> float:
+        """Give what a quantity costs, in dollars."""
+        return self.usd * quantity / self.per
+
+
+class PriceFile(BaseModel):
+    """The prices of one region."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    region: str
+    currency: str = Field(pattern="^USD$")
+    dated: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    note: str
+    prices: Mapping[str, Price]
+
+    @property
+    def unverified(self) -> list[str]:
+        """Name the prices nobody has read at their source."""
+        return sorted(name for name, price in self.prices.items() if not price.verified)
+
+
+def load_prices(region: str = DEFAULT_REGION) -> PriceFile:
+    """Read the prices of a region.
+
+    Raises:
+        Misused: there is no price file for it.
+    """
+    folder = files("sharpwave.infra.cost")
+    path = folder / f"{region}.json"
+    if not path.is_file():
+        names = [each.name for each in folder.iterdir() if each.name.endswith(".json")]
+        known = sorted(name.removesuffix(".json") for name in names)
+        raise Misused(f"no prices are known for {region!r}; there are: {', '.join(known)}")
+    return PriceFile.model_validate_json(path.read_text())
 
 
 class Use(NamedTuple):

@@ -7,21 +7,16 @@ ratios that depend on traffic are fields of `Flow`, to be replaced by measured o
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sharpwave.infra.cost.bill import Payer, Use
+from sharpwave.infra.cost.bill import Bill, Payer, Use
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.memory.low_water import LOTS
-from sharpwave.workers.metering.sizes import (
-    PAYLOAD_BLOCK,
-    READ_BLOCK,
-    WRITE_BLOCK,
-    read_units,
-    write_units,
-)
+from sharpwave.workers.meter import PAYLOAD_BLOCK
 from sharpwave.workers.patterns.elements import ELEMENT_BYTES
 from sharpwave.workers.patterns.slots import CLOSE_AT
 from sharpwave.workers.router.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000
+WRITE_BLOCK, READ_BLOCK = 1024, 4096
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
@@ -70,6 +65,16 @@ class Flow:
     def bytes(self) -> int:
         """Give the item's size."""
         return round(self.item_kb * 1024)
+
+
+def write_units(size: int) -> int:
+    """Give the write units of an item of `size` bytes; at least one."""
+    return max(1, -(-size // WRITE_BLOCK))
+
+
+def read_units(size: int, *, consistent: bool) -> float:
+    """Give the read units of `size` bytes read at once; half of them if eventually consistent."""
+    return max(1, -(-size // READ_BLOCK)) * (1.0 if consistent else 0.5)
 
 
 def signals(flow: Flow) -> list[Use]:
@@ -274,3 +279,32 @@ def _compute(flow: Flow) -> list[Use]:
 
 def _use(item: str, price: str, each: float, payer: Payer = "pipeline") -> Use:
     return Use(item, payer, price, each * MILLION)
+
+
+class Budget(NamedTuple):
+    """A budget of the design: what it limits, the limit, and what was found."""
+
+    what: str
+    limit: float
+    found: float
+    kept: bool
+
+
+def budgets(flow: Flow, signals: Bill) -> list[Budget]:
+    """Judge the budgets for one kind of traffic, given the bill of its signals."""
+    life = sum(decision_units(flow)) + episode(flow).writes
+    each = f"write units of a decision in a ledger at {flow.per_message:g} a message"
+    return [
+        _judge(f"dollars of a million signals with {flow.targets} targets", 4.0, signals.total),
+        _judge(f"{each}, on average", 0.5, sum(ledger_units(flow)) / flow.per_message),
+        _judge(
+            f"{each}, when its slot is full",
+            0.5,
+            sum(ledger_units(flow, fill=1.0)) / flow.per_message,
+        ),
+        _judge(f"write units of a {flow.item_kb:g} KB decision's life", 8.0, life),
+    ]
+
+
+def _judge(what: str, limit: float, found: float) -> Budget:
+    return Budget(what, limit, round(found, 3), found <= limit)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.cost.bill import Bill, Payer, Use, priced, scaled
+from sharpwave.infra.cost.bill import Bill, Payer, PriceFile, Use, priced, scaled
 from sharpwave.infra.cost.flow import MILLION
-from sharpwave.infra.cost.prices import PriceFile
 from sharpwave.infra.items import Items
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import PIPELINE
@@ -104,6 +103,12 @@ class Usage:
         return sum(self.used.get(owner, {}).get(what, (0, 0.0))[0] for owner in owners)
 
     @property
+    def untold(self) -> int:
+        """Count the calls of DynamoDB that told no capacity."""
+        told = (used.items() for used in self.used.values())
+        return sum(n for each in told for what, (n, _) in each if what.startswith("untold:"))
+
+    @property
     def signals(self) -> int:
         """Count the signals: those new in the stream, else those marked delivered."""
         return self.count("new:signal", PUMP) or self.count("write:signal", "deliver")
@@ -115,11 +120,15 @@ class Usage:
 
 
 class Measured(NamedTuple):
-    """What a run's events cost by the million, and what was used beside them in all."""
+    """What a run's events cost by the million, and what was used beside them in all.
+
+    `untold_calls` of DynamoDB told no capacity, as on some emulators; they stand on no bill.
+    """
 
     signals: Bill | None
     decisions: Bill | None
     background: Bill
+    untold_calls: int
 
     def as_json(self) -> dict[str, Any]:
         """Give the bills as plain values."""
@@ -127,6 +136,7 @@ class Measured(NamedTuple):
             "per_million_signals": self.signals and self.signals.as_json(),
             "per_million_decisions": self.decisions and self.decisions.as_json(),
             "background": self.background.as_json(),
+            "untold_calls": self.untold_calls,
         }
 
 
@@ -150,6 +160,7 @@ def measured(usage: Usage, prices: PriceFile) -> Measured:
         _by_the_million(uses["signals"], usage.signals, prices),
         _by_the_million(uses["decisions"], usage.decisions, prices),
         priced(uses["background"], prices),
+        usage.untold,
     )
 
 

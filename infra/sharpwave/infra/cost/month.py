@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal, NamedTuple
 
-from sharpwave.infra.cost.bill import Bill, Use, priced, scaled
+from sharpwave.infra.cost.bill import Bill, PriceFile, Use, priced, scaled
 from sharpwave.infra.cost.flow import (
     GZIP_FACTOR,
     INDEX_ENTRIES,
@@ -21,7 +21,6 @@ from sharpwave.infra.cost.flow import (
     decisions,
     signals,
 )
-from sharpwave.infra.cost.prices import PriceFile
 from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 

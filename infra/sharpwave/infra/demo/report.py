@@ -1,17 +1,25 @@
-"""The report of a replay: one JSON object, and the same as text for people."""
+"""The report of a replay: one JSON object, the same as text for people, and two pictures.
 
-import json
+One picture moves while the replay runs, on a terminal; the other is kept as a PNG.
+"""
+
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from sharpwave.infra.demo.deliveries import percentile
-from sharpwave.infra.demo.knowledge import Standing
-from sharpwave.infra.demo.progress import Outcome
+from sharpwave.infra.demo.books import Sample, percentile
+from sharpwave.infra.demo.replay import Outcome, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,18 @@ def build(outcome: Outcome, verification: Verification, *, picture: str | None) 
         "events_per_s": _rounded(_ratio(outcome.events, outcome.seconds), 1),
         "api_calls": {"agents": outcome.agent_calls, "workers": outcome.worker_calls},
         "api_calls_per_event": _rounded(_ratio(calls, outcome.events), 2),
-        "patterns": [_pattern(standing) for standing in outcome.standings],
+        "patterns": [
+            {
+                "id": one.pattern_id,
+                "n": one.sample_size,
+                "successes": one.successes,
+                "rate": _rounded(one.success_rate, 4),
+                "interval": one.interval and [_rounded(bound, 4) for bound in one.interval],
+                "base_rate": _rounded(one.base_rate, 4),
+                "confidence": _rounded(one.confidence, 4),
+            }
+            for one in outcome.standings
+        ],
         "disagreements": list(outcome.disagreements),
         "verify": {
             "ok": verification.ok,
@@ -78,11 +97,6 @@ def is_ok(outcome: Outcome, verification: Verification) -> bool:
         and outcome.written == outcome.delivered == outcome.processed
         and not (outcome.lost or outcome.doubled or outcome.disagreements)
     )
-
-
-def to_json(report: Mapping[str, Any]) -> str:
-    """Write a report on one line."""
-    return json.dumps(report, allow_nan=False)
 
 
 def to_text(report: Mapping[str, Any]) -> RenderableType:
@@ -116,7 +130,10 @@ def _summary(report: Mapping[str, Any]) -> Table:
 
 def _price(cost: Mapping[str, Any]) -> str:
     bills = {"signals": cost["per_million_signals"], "decisions": cost["per_million_decisions"]}
-    return ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
+    said = ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
+    untold = cost.get("untold_calls")
+    # No bill of AWS: an emulator rates reads and batches as it likes, or not at all.
+    return f"{said}, as the emulator told it" + (f" ({untold:,} calls untold)" if untold else "")
 
 
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
@@ -127,7 +144,7 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
     for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
         low_high = row["interval"] if row["n"] else None
         table.add_row(
-            row["id"].removeprefix("pattern_").replace("_", " "),
+            _name(row["id"]),
             str(row["n"]),
             _share(row["rate"]),
             "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
@@ -151,19 +168,6 @@ def _verdict(report: Mapping[str, Any]) -> list[Text]:
     return [*lines, *([Text(f"picture: {report['picture']}")] if report["picture"] else [])]
 
 
-def _pattern(standing: Standing) -> dict[str, Any]:
-    interval = standing.interval
-    return {
-        "id": standing.pattern_id,
-        "n": standing.n,
-        "successes": standing.successes,
-        "rate": _rounded(standing.rate, 4),
-        "interval": None if interval is None else [round(bound, 4) for bound in interval],
-        "base_rate": _rounded(standing.base_rate, 4),
-        "confidence": _rounded(standing.confidence, 4),
-    }
-
-
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
@@ -172,5 +176,110 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+def _rounded(value: float | Decimal | None, digits: int) -> float | None:
+    return None if value is None else round(float(value), digits)
+
+
+class Show:
+    """Shows each `Progress` it is told, between entering and leaving a `with` block.
+
+    Where nobody watches a terminal it prints nothing, so it may be used either way.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Bar(
+            TextColumn("{task.description}", justify="left"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("getting ready", total=None)
+        self._live = Live(console=console, refresh_per_second=8, transient=True)
+        self._visible = console.is_terminal
+
+    def __enter__(self) -> Self:
+        if self._visible:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._visible:
+            self._live.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the latest counters."""
+        if not self._visible:
+            return
+        title = f"{progress.phase}  {progress.day or ''}".strip()
+        total = progress.total_days or None
+        self._bar.update(self._task, description=title, completed=progress.done_days, total=total)
+        counters = {
+            "due": progress.written,
+            "delivered": progress.delivered,
+            "processed": progress.processed,
+            **progress.records,
+            "p50": "-" if progress.p50_ms is None else f"{progress.p50_ms:.0f} ms",
+        }
+        table = Table(*counters, box=None, pad_edge=False)
+        for column in table.columns:
+            column.justify = "right"
+        table.add_row(*map(str, counters.values()))
+        gauges = Table(box=None, pad_edge=False, show_header=False)
+        for one in progress.standings:
+            if one.confidence is not None:
+                filled = round(float(one.confidence) * 20)
+                gauge = "█" * filled + "·" * (20 - filled)
+                gauges.add_row(
+                    _name(one.pattern_id),
+                    f"[cyan]{gauge}[/cyan]",
+                    f"{one.confidence:.2f}",
+                    f"n={one.sample_size}",
+                )
+        self._live.update(Group(self._bar, table, gauges))
+
+
+def draw(samples: Sequence[Sample], path: Path) -> Path:
+    """Write a PNG of how confidence in each pattern moved; its folder is made if absent.
+
+    Returns:
+        The absolute path.
+    """
+    # Only here: matplotlib takes a second to load. A canvas of its own keeps any display out.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 5.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for pattern_id, line in lines(samples).items():
+        label = _name(pattern_id)
+        axes.plot(*zip(*line, strict=True), label=label, linewidth=1.8, marker=".")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylabel("confidence: P(beats its base rate by 5 points)")
+    axes.set_title("What the market made of each pattern", loc="left")
+    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    axes.grid(alpha=0.25)
+    figure.autofmt_xdate()
+    if samples:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=120)
+    return target
+
+
+def lines(samples: Sequence[Sample]) -> dict[str, list[tuple[date, float]]]:
+    """Give each pattern's confidence by day, in order, from its first outcome on.
+
+    Of one day the latest sample holds.
+    """
+    points: dict[str, dict[date, float]] = defaultdict(dict)
+    for day, pattern in samples:
+        if pattern.sample_size and pattern.confidence is not None:
+            points[pattern.pattern_id][date.fromisoformat(day)] = float(pattern.confidence)
+    return {name: sorted(days.items()) for name, days in sorted(points.items())}
+
+
+def _name(pattern_id: str) -> str:
+    return pattern_id.removeprefix("pattern_").replace("_", " ")

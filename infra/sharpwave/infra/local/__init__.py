@@ -1,23 +1,22 @@
-"""Stand-ins for AWS on this machine, each chosen by name and used through one protocol."""
+"""Stand-ins for AWS on this machine, each chosen by name, and the whole system on one of them."""
 
 from sharpwave.infra.local.backend import (
-    EmbeddedBackend,
-    FauxqsBackend,
-    MotoBackend,
-    open_backend,
-)
-from sharpwave.infra.local.container import LocalStackBackend
-from sharpwave.infra.local.errors import (
+    Backend,
     BackendDown,
     BackendError,
     BackendUnavailable,
     EnvironmentUnavailable,
     PortTaken,
 )
-from sharpwave.infra.local.external import ExternalBackend
-from sharpwave.infra.local.localstack import NativeLocalStackBackend
-from sharpwave.infra.local.paired import PairedBackend
-from sharpwave.infra.local.ports import Backend
+from sharpwave.infra.local.emulators import (
+    EmbeddedBackend,
+    ExternalBackend,
+    FauxqsBackend,
+    MotoBackend,
+    PairedBackend,
+    open_backend,
+)
+from sharpwave.infra.local.localstack import LocalStackBackend, NativeLocalStackBackend
 
 __all__ = [
     "Backend",

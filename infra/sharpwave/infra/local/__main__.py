@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sharpwave.infra.local.environment import ensure
-from sharpwave.infra.local.errors import BackendError
+from sharpwave.infra.local.backend import BackendError
+from sharpwave.infra.local.environment import ensure, ensure_node
 from sharpwave.infra.local.localstack import NativeLocalStackBackend
-from sharpwave.infra.local.node import ensure_node
 
 TOOLS: Mapping[str, Callable[[], Path]] = {
     "ministack": partial(ensure, "ministack"),

@@ -1,10 +1,11 @@
-"""LocalStack without Docker: its own runtime, as a child process on a Python that can run it.
+"""LocalStack: in a container where a Docker engine answers, or without one as a child process.
 
-LocalStack is a gateway and providers in Python, over a server for Kinesis (for the streams of
-tables) and Amazon's DynamoDB Local (for the tables). The first two are installed from pinned locks.
-The last is under a licence that only a user can accept, so its place is taken by ministack unless
-SHARPWAVE_DYNAMODB_LOCAL names a folder where a user unpacked it. LocalStack itself is not changed:
-it finds in its library folder what it would download.
+Without Docker it is its own runtime on a Python that can run it: a gateway and providers in Python,
+over a server for Kinesis (for the streams of tables) and Amazon's DynamoDB Local (for the tables).
+The first two are installed from pinned locks. The last is under a licence that only a user can
+accept, so its place is taken by ministack unless SHARPWAVE_DYNAMODB_LOCAL names a folder where a
+user unpacked it. LocalStack itself is not changed: it finds in its library folder what it would
+download.
 """
 
 import os
@@ -12,19 +13,36 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sharpwave.infra.local.child import tail
-from sharpwave.infra.local.container import PROMPT_STREAMS, SERVICES
-from sharpwave.infra.local.environment import LOCKS, ensure, find_python
-from sharpwave.infra.local.errors import BackendDown, BackendUnavailable
-from sharpwave.infra.local.node import ensure_node, node_command
-from sharpwave.infra.local.ports import LOCAL_CREDENTIALS, REGION
-from sharpwave.infra.local.server import HOST, LocalServer
+from sharpwave.infra.local.backend import (
+    HOST,
+    LOCAL_CREDENTIALS,
+    REGION,
+    Backend,
+    BackendDown,
+    BackendUnavailable,
+    LocalServer,
+    free_port,
+)
+from sharpwave.infra.local.environment import LOCKS, ensure, ensure_node, find_python, node_command
+from sharpwave.infra.local.processes import tail
 
+if TYPE_CHECKING:
+    from testcontainers.community.localstack import LocalStackContainer
+
+IMAGE = "localstack/localstack:4.14.0"
+"""The last release that starts without an account token."""
+
+SERVICES = ("dynamodb", "dynamodbstreams", "sqs", "s3", "iam", "sts", "cloudwatch", "lambda")
+PROMPT_STREAMS = {"KINESIS_LATENCY": "0"}
+"""Without it a new table's stream takes half a second, and LocalStack drops what comes before."""
+
+EDGE_PORT = 4566
+READY_WITHIN_S = 180.0
 PYTHONS: Final = ("3.13", "3.12")
 """It is written for 3.12 and newer; what it depends on has no release for 3.14."""
 
@@ -50,6 +68,64 @@ for each; do
 done
 exec {java} "$@" -disableTelemetry
 """
+
+
+class LocalStackBackend(Backend):
+    """LocalStack by testcontainers, on this machine's engine, removed when stopped."""
+
+    name = "localstack"
+
+    def __init__(self) -> None:
+        self._container: LocalStackContainer | None = None
+
+    def alive(self) -> bool:
+        """Say whether its container runs."""
+        if self._container is None:
+            return False
+        container = self._container.get_wrapped_container()
+        container.reload()
+        return bool(container.status == "running")
+
+    def start(self) -> Self:
+        """Start the container and wait until it is ready; see `Backend`."""
+        if self._container is None:
+            container = self._prepare()
+            try:
+                container.start(timeout=READY_WITHIN_S)
+            except Exception as error:
+                container.stop()
+                raise BackendDown(self.name, f"did not start: {error}", log_tail="") from error
+            self._container = container
+        return self
+
+    def stop(self) -> None:
+        """Stop and remove the container."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
+
+    def _prepare(self) -> "LocalStackContainer":
+        try:
+            from testcontainers.community.localstack import LocalStackContainer
+            from testcontainers.core.docker_client import DockerClient
+        except ImportError as error:
+            raise BackendUnavailable(
+                self.name, f"{error.name} is not installed; pip install testcontainers"
+            ) from error
+        try:
+            DockerClient().client.ping()
+        except Exception as error:  # docker's own, or its HTTP library's
+            raise BackendUnavailable(
+                self.name, f"no Docker engine answers ({error}); start one"
+            ) from error
+        self._port = self._port or free_port()
+        container = LocalStackContainer(image=IMAGE, region_name=REGION)
+        container.with_services(*SERVICES)
+        for variable, value in PROMPT_STREAMS.items():
+            container.with_env(variable, value)
+        # Their type knows a bare port only, which Docker would open on every interface.
+        cast(dict[str, Any], container.ports)[str(EDGE_PORT)] = (HOST, self._port)
+        return container
 
 
 class NativeLocalStackBackend(LocalServer):

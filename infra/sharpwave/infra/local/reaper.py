@@ -1,6 +1,6 @@
 """Run one command, and leave nothing of it behind.
 
-Run as a script, `python -I -S reaper.py GRACE_S COMMAND...`, by `sharpwave.infra.local.child`.
+Run as a script, `python -I -S reaper.py GRACE_S COMMAND...`, by `sharpwave.infra.local.processes`.
 Standard input is the lifeline: whoever started it holds the other end, and the end of file says
 that they are gone, however they died. SIGTERM asks for the same in peace. Either way the command
 is asked to stop (SIGTERM), then it and all its descendants are killed, those in other sessions

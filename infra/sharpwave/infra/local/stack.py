@@ -1,22 +1,28 @@
-"""The whole system on this machine: backend, tables, queues, pump, a worker service per queue."""
+"""The whole system on this machine: backend, tables, queues, pump, a worker service per queue.
+
+`Stack` starts it and leaves nothing behind; `Upkeep` is `sharpwave up` while it runs.
+"""
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TextIO
 
 from sharpwave.infra.connection import Deployment, connect
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.items import Items
-from sharpwave.infra.local import Backend
+from sharpwave.infra.local.backend import Backend
 from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent
+from sharpwave.infra.operate.queues import wanted
 from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
@@ -26,6 +32,7 @@ WORKERS_STAGE, PUMP_STAGE = 1, 2
 #: Workers finish what they began; less than the time the supervisor waits before it kills.
 DRAIN_S, GRACE_S = 8.0, 12.0
 READY_WITHIN_S = 60.0
+UPKEEP_EVERY_S = 1.0
 #: After a lost call botocore tries again in tens of milliseconds, not in up to a second: what it
 #: does by default from 1.44 on. Source: AWS, "Updated default retry behavior for AWS SDKs".
 QUICK_RETRIES = {"AWS_NEW_RETRIES_2026": "true"}
@@ -91,12 +98,7 @@ class Stack:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the pump, drain the workers, stop the backend."""
         self._exit.close()
 
@@ -116,35 +118,40 @@ class Stack:
         self._provision(self.deployment)
         self.supervisor = Supervisor(self.services(), report=self._report, backoff=options.backoff)
         self._exit.enter_context(self.supervisor)
-        self._wait_ready()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while missing := self.missing():
+            if time.monotonic() > deadline:
+                raise StackNotReady(
+                    f"{', '.join(sorted(missing))} showed no sign of life in"
+                    f" {READY_WITHIN_S:.0f} s; read the logs in {self.folder}"
+                )
+            time.sleep(0.05)
+
+    def services(self) -> list[Service]:
+        """List the processes: one worker service per queue, and the pump."""
+        processes, threads = self.options.processes, self.options.threads
+        pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
+        return [
+            *(
+                self._service(
+                    name, worker_argv(name, processes=processes, threads=threads), WORKERS_STAGE
+                )
+                for name in WORK_QUEUE_NAMES
+            ),
+            # Started last and stopped first, so that the workers drain what it sent.
+            self._service("pump", pump, PUMP_STAGE),
+        ]
+
+    def _service(self, name: str, argv: Sequence[str], stage: int) -> Service:
+        log = self.folder / f"{name}.log"
+        return Service(
+            name=name, argv=argv, env=self.environment, log=log, grace_s=GRACE_S, stage=stage
+        )
 
     def _provision(self, deployment: Deployment) -> None:
         provision(deployment)
         for agent in self.options.agents:
             add_agent(deployment, agent, Wishes(may_broadcast=agent in self.options.broadcasters))
-
-    def services(self) -> list[Service]:
-        """List the processes: one worker service per queue, and the pump."""
-        workers = [
-            self._service(
-                name,
-                worker_argv(name, processes=self.options.processes, threads=self.options.threads),
-                WORKERS_STAGE,
-            )
-            for name in WORK_QUEUE_NAMES
-        ]
-        pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
-        return [*workers, self._service("pump", pump, PUMP_STAGE)]
-
-    def _service(self, name: str, argv: Sequence[str], stage: int) -> Service:
-        return Service(
-            name=name,
-            argv=argv,
-            env=self.environment,
-            log=self.folder / f"{name}.log",
-            grace_s=GRACE_S,
-            stage=stage,
-        )
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -161,16 +168,6 @@ class Stack:
             **options.settings,
         }
 
-    def _wait_ready(self) -> None:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while missing := self.missing():
-            if time.monotonic() > deadline:
-                raise StackNotReady(
-                    f"{', '.join(sorted(missing))} showed no sign of life in"
-                    f" {READY_WITHIN_S:.0f} s; read the logs in {self.folder}"
-                )
-            time.sleep(0.05)
-
     def missing(self) -> set[str]:
         """Name the parts that have not shown a sign of life yet."""
         rows = Items(self.deployment).query(PIPELINE, keys.PRESENCE_PK)
@@ -179,6 +176,75 @@ class Stack:
             name = str(row["SK"])
             alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
         return ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+
+
+class BackendDied(OperationFailed):
+    """What holds tables and queues ended while the system ran on it."""
+
+
+class Upkeep:
+    """Looks after a running stack until it is told to stop."""
+
+    def __init__(self, stack: Stack, *, screen: TextIO | None) -> None:
+        """Write the status line to `screen`, if there is one."""
+        self._stack, self._screen = stack, screen
+        self._records: int | None = None
+        self._at = time.monotonic()
+
+    def run(self, stop: threading.Event) -> None:
+        """Return once `stop` is set.
+
+        Raises:
+            BackendDied: the backend's process ended.
+        """
+        while not stop.wait(UPKEEP_EVERY_S):
+            self._look_at_backend()
+            try:
+                self._obey()
+                self._show()
+            except OperationFailed as error:
+                self._say(f"backend: {error}")
+
+    def _look_at_backend(self) -> None:
+        backend = self._stack.backend
+        # Who runs an external one starts it again, and then everything here goes on.
+        if backend.name == "external" or backend.alive():
+            return
+        self._stack.supervisor.kill()
+        # Nothing is started in its place: without tables every agent would talk to a system that
+        # forgot it, and a kill saved nothing even where a folder for the state was given.
+        raise BackendDied(
+            f"backend {backend.name!r} died, and what its tables and queues held since it began is"
+            f" gone; the archive and the logs are in {self._stack.folder}; run `sharpwave up` again"
+        )
+
+    def _obey(self) -> None:
+        supervisor = self._stack.supervisor
+        running: dict[str, int] = {}
+        for each in supervisor.status():
+            running[each.service] = running.get(each.service, 0) + 1
+        for queue, instances in wanted(self._stack.deployment).items():
+            if queue in WORK_QUEUE_NAMES and running.get(queue, 0) != instances:
+                supervisor.scale(queue, instances)
+
+    def _show(self) -> None:
+        if self._screen is None:
+            return
+        items = Items(self._stack.deployment)
+        rows = (items.get(PIPELINE, keys.presence(f"pump:{name}")) for name in STREAMED)
+        streamed, now = sum(int(row["records"]) for row in rows if row), time.monotonic()
+        before = streamed if self._records is None else self._records
+        rate = max(0.0, (streamed - before) / (now - self._at))
+        self._records, self._at = streamed, now
+        deployment = self._stack.deployment
+        waiting = {name: Mailbox(deployment, name).depth().total for name in WORK_QUEUE_NAMES}
+        depths = "  ".join(f"{name} {number}" for name, number in waiting.items())
+        self._say(f"{streamed:,} records  {rate:,.0f}/s   waiting: {depths}")
+
+    def _say(self, text: str) -> None:
+        if self._screen is not None:
+            self._screen.write(f"\r\033[K{text[:160]}")
+            self._screen.flush()
 
 
 def writes_on(backend: str) -> Literal["batched", "single"]:
@@ -207,3 +273,34 @@ def worker_argv(queue: str, *, processes: int, threads: int) -> list[str]:
     drain = ["--worker-shutdown-timeout", str(int(DRAIN_S * 1000))]
     build = ["dramatiq", "sharpwave.workers.main:build", "--queues", queue]
     return [sys.executable, "-m", *build, *counts, *drain]
+
+
+def until_signalled(work: Callable[[threading.Event], None]) -> None:
+    """Run `work` with an event that SIGINT and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    work(stop)
+
+
+def tell(change: ProcessEvent) -> None:
+    """Report a process that died, on the standard error output."""
+    if change.what == "died":
+        text = f"{change.service} died with exit code {change.exit_code}"
+        print(f"\n{text}; it starts again in {change.restart_in_s:.1f} s", file=sys.stderr)
+
+
+def run_pump() -> int:
+    """Carry stream records to the queues until SIGINT or SIGTERM; then finish the page in hand."""
+    # A stack runs the pump in a process of its own: only that one loads all this.
+    from sharpwave.workers import logs
+    from sharpwave.workers.main import build_pump, clients
+    from sharpwave.workers.meter import Meter
+    from sharpwave.workers.settings import Settings
+
+    settings = Settings.read()
+    logs.set_up(settings.log)
+    meter = Meter(prefix=settings.prefix)
+    made = clients(meter)
+    until_signalled(lambda stop: build_pump(settings, made, stop=stop, meter=meter).run())
+    return 0

@@ -23,8 +23,11 @@ from sharpwave.infra.provision.structure import (
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE, TABLES
+from sharpwave.workers.aws.tables import TableReads
+from sharpwave.workers.patterns.catalogue import listed
 
 MEMORY_KINDS = ("recent", "patterns", "shared", "facts", "episodes", "strategies")
 #: Attributes by which the pipeline's items say of whose record they speak.
@@ -164,11 +167,13 @@ def remove_agent(
     """Withdraw an agent's registration, and end what was under way to it.
 
     Workers stop delivering to it within their cache's lifetime. Its queue goes too if it is empty
-    or `purge` is given. Its records stay unless `data` is given. Safe to repeat; what workers
-    wrote meanwhile is then found.
+    or `purge` is given. Its records stay unless `data` is given; even then the base ledgers stay
+    that patterns of a domain are held against. Safe to repeat; what workers wrote meanwhile is
+    then found.
 
     Raises:
         Missing: no such agent is known, and `data` is not asked for.
+        Misused: what is to stay of the data can only a newer release tell.
     """
     # Only the end of its deliveries needs the workers' extra; an agent is added without.
     from sharpwave.infra.operate.giving_up import GivingUp
@@ -197,8 +202,9 @@ def remove_agent(
         steps.append(f"end {closed} open deliveries as agent_removed")
     deleted: dict[str, int] = {}
     if data:
+        stays = _kept_ledgers(deployment, items, agent_id, dry_run=dry_run)
         for table in TABLES:
-            deleted[table.name] = _delete_items(items, table.name, agent_id, dry_run=dry_run)
+            deleted[table.name] = _delete_items(items, table.name, agent_id, stays, dry_run=dry_run)
         steps += [f"delete {count} items of {name}" for name, count in deleted.items() if count]
     held = sum(depth.total for depth in depths if depth)
     if held and not purge:
@@ -271,7 +277,46 @@ def _list(items: Items, agent_id: str, *, registered: bool) -> None:
         items.update(PIPELINE, entry, said)  # a worker put it there in between
 
 
-def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> int:
+def _kept_ledgers(
+    deployment: Deployment, items: Items, agent_id: str, *, dry_run: bool
+) -> Mapping[str, str]:
+    """Give the base ledgers that stay when an agent's data goes, each with its decision type.
+
+    A pattern of a domain has counted the agent's decisions among all others', in sets that do not
+    say whose is which. Its base rate is that of all decisions less those it counted: without the
+    agent's share of the first, it would be that of nobody. The agent's own patterns, which go,
+    divide these ledgers, so the list of writers keeps where.
+    """
+    known = listed(TableReads(deployment.dynamodb, prefix=deployment.prefix))
+    if any(scope.agent_id in (None, agent_id) for scope in known.unreadable):
+        raise Misused(
+            f"a newer release imported patterns that may count {agent_id!r}; remove its data with"
+            " that one"
+        )
+    current: dict[str, list[PatternVersion]] = {}
+    for version in known.versions:
+        if version.definition.agent_id is None and version.effective_to is None:
+            current.setdefault(version.definition.decision_type, []).append(version)
+    kept: dict[str, str] = {}
+    for decision_type, versions in current.items():
+        entry = keys.writer(decision_type, agent_id)
+        found = items.get(MEMORY, entry)
+        if found is None:
+            continue
+        noted = found.get("epochs", [])
+        moments = {*boundaries(known.versions, agent_id, decision_type), *noted}
+        epochs = sorted(each for each in moments if any(one.covers(each) for one in versions))
+        # Before the patterns go, for then nothing else knows.
+        if epochs != noted and not dry_run:
+            items.update(MEMORY, entry, {"epochs": epochs})
+        subjects = (keys.base_subject(agent_id, decision_type, each) for each in epochs)
+        kept |= dict.fromkeys(subjects, decision_type)
+    return kept
+
+
+def _delete_items(
+    items: Items, table: str, agent_id: str, kept: Mapping[str, str], *, dry_run: bool
+) -> int:
     """Delete what is an agent's own in one table, or count it; reads the whole table."""
     names = ("PK", "SK", *_ABOUT)
     pages = items.scan_pages(
@@ -284,7 +329,8 @@ def _delete_items(items: Items, table: str, agent_id: str, *, dry_run: bool) -> 
     # `contains` also finds agents whose id begins alike; whose an item is, its key says.
     for page in pages:
         found = [item_from_wire(item) for item in page["Items"]]
-        mine = [_key(item) for item in found if _is_own(item, table, agent_id)]
+        own = (item for item in found if _is_own(item, table, agent_id))
+        mine = [key for key in map(_key, own) if not _stays(key, agent_id, kept)]
         count += len(mine)
         if mine and not dry_run:
             items.delete_all(table, mine)
@@ -299,6 +345,14 @@ def _is_own(item: Item, table: str, agent_id: str) -> bool:
     # Rows that other agents hold of its signals are theirs, and lie in another table.
     about = [str(item[name]) for name in _ABOUT if name in item] if table == PIPELINE else []
     return any(keys.owner_of(pk) == agent_id for pk in about)
+
+
+def _stays(key: keys.Key, agent_id: str, kept: Mapping[str, str]) -> bool:
+    """Say whether a key is of a ledger that is kept, of its mark, or of its place in a list."""
+    if key.pk in keys.changed_pks():
+        return keys.split_changed(key.sk)[0] in kept
+    is_listed = any(key == keys.writer(each, agent_id) for each in kept.values())
+    return is_listed or key.pk.removeprefix(keys.ledger_pk("")) in kept
 
 
 def _key(item: Item) -> keys.Key:

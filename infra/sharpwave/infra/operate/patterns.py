@@ -24,7 +24,7 @@ from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.numbers import UnstorableValue, item_to_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
 from sharpwave.schemas.tables import MEMORY, PIPELINE
 from sharpwave.schemas.times import bound
@@ -145,12 +145,17 @@ def read_definitions(path: Path) -> list[PatternDefinition]:
     except (OSError, ValueError) as error:
         raise Misused(f"{path} cannot be read as JSON: {error}") from error
     try:
-        return _DEFINITIONS.validate_python(content if isinstance(content, list) else [content])
+        found = _DEFINITIONS.validate_python(content if isinstance(content, list) else [content])
+        # A version is kept as an item, and not every number that compares fits into one.
+        item_to_wire({"definition": [each.model_dump(mode="json") for each in found]})
+    except UnstorableValue as error:
+        raise Misused(f"{path}: {error.where.replace('.', ' ', 1)}: {error.reason}") from error
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in detail["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise Misused(f"{path}: definition {where}: {detail['msg']}{more}") from error
+    return found
 
 
 def import_patterns(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import plural
@@ -157,7 +158,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
     """
     began = time.monotonic()
     items, archive = Items(deployment), archive_at(deployment, archive_url)
-    known, event_ahead = known_patterns(deployment), Settings().event_ahead
+    known, event_ahead = known_patterns(deployment), Settings.read().event_ahead
     names = [*QUEUES, *(name + DLQ_SUFFIX for name in QUEUES)]
     pause = _POLL_S
     with Recount(known.versions) as recount:
@@ -199,9 +200,16 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
 
 
 def archive_at(deployment: Deployment, archive_url: str) -> FolderArchive | S3Archive:
-    """Open the archive of a deployment."""
+    """Open the archive of a deployment.
+
+    Raises:
+        Misused: the URL names none.
+    """
     s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
-    return open_archive(archive_url, s3=s3)
+    try:
+        return open_archive(archive_url, s3=s3)
+    except ValueError as error:
+        raise Misused(str(error)) from error
 
 
 def known_patterns(deployment: Deployment) -> Known:

@@ -127,6 +127,7 @@ def test_the_release_is_told(argv: list[str], capsys: pytest.CaptureFixture[str]
         (["send", "a", "t", "b"], "signal not sent: signal_type"),
         (["memory", "recall", "a", "--kind", "dreams"], "is no kind of memory"),
         (["patterns", "import", "/nonexistent.json"], "cannot be read"),
+        (["verify", "--archive", "ftp://host"], "'ftp://host' cannot be opened; take file:///"),
     ],
 )
 def test_a_senseless_request_exits_with_2_and_says_why(

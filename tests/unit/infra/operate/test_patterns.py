@@ -19,6 +19,10 @@ PATTERN = PatternDefinition.model_validate(
 )
 
 
+def with_number(attribute: str) -> str:
+    return f'{{"pattern_id": "x", "decision_type": "T", {attribute}}}'
+
+
 @pytest.mark.parametrize(
     "change",
     [{"description": "whales"}, {"shared_with": ["risk-manager"]}, {"shards": 8}],
@@ -69,6 +73,19 @@ def test_a_file_holds_one_definition_or_a_list(tmp_path: Path) -> None:
         ('{"pattern_id": "x"}', "definition 0.decision_type: Field required"),
         ('[{"pattern_id": "x", "decision_type": "T", "confidence": 1}]', "0.confidence"),
         ("[1, 2]", r"\(and 1 more\)"),
+        (
+            with_number('"half_life_days": Infinity'),
+            "0.half_life_days: inf is not a number DynamoDB can hold; leave it out instead",
+        ),
+        (
+            with_number('"base_rate": 1e-300'),
+            "0.base_rate: 1e-300 is outside 1e-130 to 1e125; give one within, or leave it out",
+        ),
+        (with_number('"min_lift": 1e-200'), "0.min_lift: 1e-200 is outside"),
+        (
+            with_number('"conditions": [{"path": "context.x", "op": "lt", "value": 1e200}]'),
+            r"0.conditions.0.value: 1e\+200 is outside",
+        ),
     ],
 )
 def test_a_faulty_file_names_the_definition_and_the_attribute(

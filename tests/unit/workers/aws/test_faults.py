@@ -217,5 +217,5 @@ def test_a_bucket_that_refuses_is_tried_again_later() -> None:
     "url", ["", "/var/archive", "file:", "s3:///prefix", "https://bucket.s3.amazonaws.com"]
 )
 def test_an_archive_is_a_folder_or_a_bucket(url: str) -> None:
-    with pytest.raises(ValueError, match="neither file:///folder nor s3://bucket/prefix"):
+    with pytest.raises(ValueError, match="take file:///folder or s3://bucket/prefix"):
         open_archive(url)

@@ -200,6 +200,31 @@ def test_a_day_whose_only_decision_was_spoiled_after_it_was_counted_has_an_episo
     assert counts(episode(world)) == (0, 0, 1)
 
 
+def test_the_days_of_an_hour_are_judged_by_one_list_of_versions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in (14, 15, 16, 17):
+        item = decide(world, f"d{day}", event_time=f"2025-10-{day}T12:00:00Z")
+        stored = world.tables.items(tables.DECISIONS)[key_of(item)]
+        world.tables.put(tables.DECISIONS, {**stored, "context": {"market": "other"}})
+    world.settle()
+    world.clock.advance(DAY_S + LOT_S)
+    process = world.process()
+    lists: list[str] = []
+    query = process.ports.reads.query
+
+    def counted(table: str, pk: str, **span: Any) -> Any:
+        if pk == keys.KNOWN_PATTERNS_PK:
+            lists.append(pk)
+        return query(table, pk, **span)
+
+    monkeypatch.setattr(process.ports.reads, "query", counted)
+    sweep_decisions("ann", folding(process), promote_after_s=DAY_S)
+
+    assert counts(episode(world, "2025-10-15")) == (0, 0, 1)
+    assert len(lists) == 1
+
+
 def test_a_forged_index_entry_is_dropped(world: World) -> None:
     """Another agent's decision that claims to be ann's is in the index, but not in her days."""
     world.tables.put(tables.DECISIONS, {**decision("eve", "d1"), "agent_id": "ann"})

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from sharpwave.infra.cost.flow import write_units
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.metering.sizes import write_units
 from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.counts import total
 from sharpwave.workers.patterns.elements import DEEPEST, Element, Outcome

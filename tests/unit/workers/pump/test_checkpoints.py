@@ -16,10 +16,10 @@ class FakeTable:
     def __init__(self) -> None:
         self.items: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def put_item(self, *, TableName: str, Item: dict[str, Any]) -> None:
+    def put_item(self, *, TableName: str, Item: dict[str, Any], **_: Any) -> None:
         self.items[Item["PK"]["S"], Item["SK"]["S"]] = Item
 
-    def delete_item(self, *, TableName: str, Key: dict[str, Any]) -> None:
+    def delete_item(self, *, TableName: str, Key: dict[str, Any], **_: Any) -> None:
         self.items.pop((Key["PK"]["S"], Key["SK"]["S"]), None)
 
     def get_paginator(self, operation: str) -> "FakeTable":

@@ -1,5 +1,6 @@
 """Waits grow with failures and with idleness, and end with the first success or record."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,26 +31,29 @@ def test_a_backoff_never_passes_its_cap(failures: int) -> None:
     assert 0.0 <= backoff.next_s() <= 5.0
 
 
-def test_a_table_with_records_is_polled_at_once() -> None:
-    assert make_pace().after(3, now=0.0) == 0.0
+def test_a_table_with_a_full_page_is_read_again_at_once() -> None:
+    assert make_pace().after(3, began=0.0, now=0.004, is_full=True) == 0.0
 
 
-def test_an_empty_page_soon_after_traffic_costs_the_short_wait() -> None:
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_table_with_traffic_is_read_in_a_steady_beat(records: int) -> None:
     pace = make_pace()
-    pace.after(1, now=0.0)
+    pace.after(1, began=0.0, now=0.0)
 
-    assert pace.after(0, now=0.9) == 0.01
+    assert pace.after(records, began=0.5, now=0.5) == pytest.approx(0.01)
+    assert pace.after(records, began=0.51, now=0.513) == pytest.approx(0.007)
+    assert pace.after(records, began=0.52, now=0.55) == pytest.approx(0.005)
 
 
 def test_an_idle_table_backs_off_to_the_long_wait_and_comes_back() -> None:
     pace = make_pace()
-    pace.after(1, now=0.0)
+    pace.after(1, began=0.0, now=0.0)
 
-    idle = [pace.after(0, now=1.0 + i) for i in range(6)]
-    pace.after(1, now=10.0)
+    idle = [pace.after(0, began=1.0 + i, now=1.0 + i) for i in range(6)]
+    pace.after(1, began=10.0, now=10.0)
 
-    assert idle == [0.02, 0.04, 0.08, 0.16, 0.2, 0.2]
-    assert pace.after(0, now=10.1) == 0.01
+    assert idle == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
+    assert pace.after(0, began=10.1, now=10.1) == pytest.approx(0.01)
 
 
 def make_pace() -> Pace:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
 from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import SendAbandoned
@@ -65,9 +66,9 @@ def test_polls_follow_the_traffic(bench: "Bench", make_stop: type["Stop"]) -> No
 
     bench.pump.run(stop)
 
-    recent = [wait for wait in stop.waits if wait == 0.01]
+    recent = [wait for wait in stop.waits if wait == pytest.approx(0.01)]
     assert 95 <= len(recent) <= 102
-    assert stop.waits[-1] == 0.2
+    assert stop.waits[-1] == pytest.approx(0.2)
 
 
 def test_a_sign_of_life_comes_every_few_seconds_even_when_idle(

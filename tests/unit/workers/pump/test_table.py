@@ -122,7 +122,7 @@ def test_the_position_is_saved_seldom_while_busy(bench: "Bench") -> None:
     bench.pump.step()
     saves.clear()
 
-    for _ in range(100):
+    for _ in range(500):
         bench.streams.put("s")
         bench.pump.step()
         bench.clock.advance(0.01)

@@ -1,5 +1,6 @@
 """What the router makes of decisions: every admitted state is learned and archived, once."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -37,6 +38,19 @@ def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Str
         assert actors(found) == ["on_decisions", "on_archived"]
         assert found[1][1]["state"] == state
         assert found[0][1]["image"] == found[1][1]["image"]
+
+
+def test_a_revision_that_is_written_with_a_fraction_is_the_number_that_it_is(
+    streams: Streams,
+) -> None:
+    item = decision(outcome=outcome(True), outcome_rev=2)
+    streams.put(tables.DECISIONS, item)
+
+    changed = {**item, "outcome": outcome(False), "outcome_rev": Decimal("3.0")}
+    found = streams.put(tables.DECISIONS, changed)
+
+    assert actors(found) == ["on_decisions", "on_archived"]
+    assert found[1][1]["state"] == "revision"
 
 
 @pytest.mark.parametrize("revision", [None, 1, 2])

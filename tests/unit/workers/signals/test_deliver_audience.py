@@ -360,6 +360,30 @@ def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     }
 
 
+def test_of_chunks_that_come_too_late_at_once_one_tells_the_sender() -> None:
+    world = World()
+    crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
+    world.register("ann", *crowd)
+    world.settle()
+    put(world, signal("ann", to=crowd, ttl=int(world.clock()) + 10))
+    world.pump()
+    world.process().handle(world.queues.visible()[-1].body)
+    world.clock.advance(11)
+    first, second = (each.body for each in world.queues.visible() if "on_chunks" in each.body)
+    others = [lambda: world.process().handle(second)]
+
+    def step() -> None:
+        # The other chunk is handled while this one is telling, before it notes that it told.
+        if messages(world, "ann") and others:
+            others.pop()()
+
+    faults = Faults(step=step)
+    world.process(faults).handle(first)
+
+    assert not others
+    assert [each.code for each in messages(world, "ann")] == ["expired"]
+
+
 @pytest.mark.parametrize("size", [1, CHUNK + 1])
 @pytest.mark.parametrize(
     "change",

@@ -560,6 +560,31 @@ def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: Wor
     assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
 
 
+@pytest.mark.parametrize("write", ["minute", "entry", "mark"])
+def test_what_was_noted_and_not_marked_waits_at_its_deadline(world: World, write: str) -> None:
+    """The worker dies between the writes of one call; its message comes back hours later."""
+    sent = signal(name="s1", to=["bob"], at=world.clock(), ttl=int(world.clock()) + LIFETIME_S)
+    world.tables.put(tables.SIGNALS, sent)
+    world.pump()
+    (work,) = world.queues.visible()
+    world.queues.delete(work)
+    # Two reads, the row and the message come first.
+    faults = Faults(crash_at=5 + ["minute", "entry", "mark"].index(write))
+    with pytest.raises(Crash):
+        world.process(faults).handle(work.body)
+    later(world, HOUR_S)
+    sweep(world)
+    early = item(world, row_key(key_of(sent)))["status"]
+
+    world.process().handle(work.body)
+    for _ in range(3):
+        later(world, HOUR_S)
+        sweep(world)
+
+    assert early == "PENDING"
+    assert mirrored(world, key_of(sent)) == {"status": "EXPIRED", "reason": "unacknowledged"}
+
+
 def test_an_entry_that_was_written_too_late_is_written_again(world: World) -> None:
     """A worker froze for an hour between its choice of a minute and the write."""
     frozen = count(1)

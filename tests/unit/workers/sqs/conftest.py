@@ -11,11 +11,14 @@ from tests.world.sqs import MemorySqs
 
 
 @pytest.fixture
-def sqs() -> MemorySqs:
+def sqs() -> Iterator[MemorySqs]:
     """SQS with a queue `work` and its dead-letter queue `work_dlq`."""
     memory = MemorySqs()
     memory.add_queue("work")
-    return memory
+    yield memory
+    # A long poll outlives its worker, and what it received then would be settled in another test.
+    for name in memory._boxes:
+        memory.purge_queue(QueueUrl=f"memory://sqs/{name}")
 
 
 @pytest.fixture

@@ -42,8 +42,9 @@ def busy(broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch) -
     yield start
     for stopper, finish in started:
         finish.set()
-        if stopper.ident:
-            stopper.join(10)
+        if not stopper.ident:
+            stopper.start()
+        stopper.join(10)
 
 
 def ready(sqs: MemorySqs) -> Any:

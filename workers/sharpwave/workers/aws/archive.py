@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from sharpwave.schemas.ids import ARCHIVE_URL, IN_WORDS
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.aws.calls import calling
 from sharpwave.workers.ports import TryAgain
@@ -114,7 +115,7 @@ def open_archive(url: str, *, s3: Any = None) -> FolderArchive | S3Archive:
         return FolderArchive(Path(parts.path))
     if parts.scheme == "s3" and parts.netloc:
         return S3Archive(s3, bucket=parts.netloc, prefix=parts.path)
-    raise ValueError(f"archive {url!r} is neither file:///folder nor s3://bucket/prefix")
+    raise ValueError(f"archive {url!r} cannot be opened; take {IN_WORDS[ARCHIVE_URL]}")
 
 
 def part_name(day: str) -> str:

@@ -38,7 +38,9 @@ class TableReads:
         found: dict[Location, Item] = {}
         for attempt in range(ATTEMPTS):
             with calling("BatchGetItem"):
-                reply = self._client.batch_get_item(RequestItems=asked)
+                reply = self._client.batch_get_item(
+                    RequestItems=asked, ReturnConsumedCapacity="INDEXES"
+                )
             for name, items in reply["Responses"].items():
                 found |= {_place(logical[name], item): item_from_wire(item) for item in items}
             asked = reply.get("UnprocessedKeys") or {}
@@ -96,7 +98,7 @@ class TableReads:
         start: dict[str, Any] = {}
         while True:
             with calling(f"Query of {request['TableName']}"):
-                reply = self._client.query(**request, **start)
+                reply = self._client.query(**request, **start, ReturnConsumedCapacity="INDEXES")
             yield from map(item_from_wire, reply["Items"])
             if not reply.get("LastEvaluatedKey"):
                 return
@@ -160,6 +162,7 @@ class TableLedger:
             "UpdateExpression": expression,
             "ExpressionAttributeValues": item_to_wire(values),
             "ReturnValues": answer,
+            "ReturnConsumedCapacity": "INDEXES",
         }
         if condition is not None:
             request["ConditionExpression"] = condition

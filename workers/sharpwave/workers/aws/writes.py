@@ -5,6 +5,7 @@ statements fail each on its own; the single one serves backends that lack it.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,6 +19,8 @@ from sharpwave.workers.ports import CallRefused, Delete, Insert, TryAgain, Updat
 _STATEMENTS = 25
 #: Most characters of one statement; same source.
 _MAX_STATEMENT = 8192
+#: Texts kept; workers write few kinds of items.
+_TEXTS = 32
 _CONDITION_FAILED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 _WORTH_RETRYING = frozenset(
     {
@@ -41,14 +44,17 @@ class BatchedWrites:
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Apply writes to distinct items; say of each whether its condition held."""
         verdicts: list[bool | None] = [None] * len(writes)
-        long = [index for index, write in enumerate(writes) if _is_long(write)]
-        for index in long:
-            verdicts[index] = self._single.apply([writes[index]])[0]
-        todo = [index for index in range(len(writes)) if verdicts[index] is None]
+        statements = [statement(write, self._prefix) for write in writes]
+        todo = []
+        for index, each in enumerate(statements):
+            if len(each["Statement"]) > _MAX_STATEMENT:
+                verdicts[index] = self._single.apply([writes[index]])[0]
+            else:
+                todo.append(index)
         for attempt in range(ATTEMPTS):
             again: list[int] = []
             for part in slices(todo, _STATEMENTS):
-                again += self._batch(writes, part, verdicts)
+                again += self._batch(writes, statements, part, verdicts)
             if not again:
                 return [bool(verdict) for verdict in verdicts]
             todo = again
@@ -56,11 +62,17 @@ class BatchedWrites:
         raise TryAgain(f"{len(todo)} of {len(writes)} writes were throttled {ATTEMPTS} times")
 
     def _batch(
-        self, writes: Sequence[Write], part: Sequence[int], verdicts: list[bool | None]
+        self,
+        writes: Sequence[Write],
+        statements: Sequence[dict[str, Any]],
+        part: Sequence[int],
+        verdicts: list[bool | None],
     ) -> list[int]:
-        statements = [statement(writes[index], self._prefix) for index in part]
         with calling("BatchExecuteStatement"):
-            reply = self._client.batch_execute_statement(Statements=statements)
+            reply = self._client.batch_execute_statement(
+                Statements=[statements[index] for index in part],
+                ReturnConsumedCapacity="INDEXES",
+            )
         again = []
         for index, response in zip(part, reply["Responses"], strict=True):
             code = response.get("Error", {}).get("Code")
@@ -108,31 +120,43 @@ def statement(write: Write, prefix: str) -> dict[str, Any]:
     """Give a write as a PartiQL statement with parameters."""
     table = tables.physical(write.location.table, prefix)
     if isinstance(write, Insert):
-        fields = ", ".join(_quoted(name, "'") + ": ?" for name in write.item)
-        text = f'INSERT INTO "{table}" VALUE {{{fields}}}'
-        return {"Statement": text, "Parameters": [to_wire(part) for part in write.item.values()]}
-    tests = ["PK = ?", "SK = ?", *(f"{_quoted(name)} = ?" for name in write.equals)]
-    if isinstance(write, Delete):
-        text = f'DELETE FROM "{table}" WHERE {" AND ".join(tests)}'
+        text, values = _insertion(table, tuple(write.item)), [*write.item.values()]
+    elif isinstance(write, Delete):
+        text = _removal(table, tuple(write.equals))
         values = [*write.location.key, *write.equals.values()]
-        return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
-    sets = " ".join(f"SET {_quoted(name)} = ?" for name in write.set)
-    sets += "".join(f" REMOVE {_quoted(name)}" for name in write.remove)
-    tests += [f"{_quoted(name)} IS MISSING" for name in write.missing]
-    values = [*write.set.values(), *write.location.key, *write.equals.values()]
-    text = f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
+    else:
+        text = _change(table, tuple(write.set), write.remove, tuple(write.equals), write.missing)
+        values = [*write.set.values(), *write.location.key, *write.equals.values()]
     return {"Statement": text, "Parameters": [to_wire(value) for value in values]}
 
 
-def _is_long(write: Write) -> bool:
-    """Say whether a write may need a longer statement than is allowed."""
-    if isinstance(write, Insert):
-        names = list(write.item)
-    elif isinstance(write, Delete):
-        names = list(write.equals)
-    else:
-        names = [*write.set, *write.equals, *write.missing, *write.remove]
-    return sum(2 * len(name) + 20 for name in names) > _MAX_STATEMENT - 1024
+@lru_cache(_TEXTS)
+def _insertion(table: str, names: Sequence[str]) -> str:
+    fields = ", ".join(_quoted(name, "'") + ": ?" for name in names)
+    return f'INSERT INTO "{table}" VALUE {{{fields}}}'
+
+
+@lru_cache(_TEXTS)
+def _removal(table: str, equals: Sequence[str]) -> str:
+    return f'DELETE FROM "{table}" WHERE {" AND ".join(_tests(equals))}'
+
+
+@lru_cache(_TEXTS)
+def _change(
+    table: str,
+    names: Sequence[str],
+    removed: Sequence[str],
+    equals: Sequence[str],
+    missing: Sequence[str],
+) -> str:
+    sets = " ".join(f"SET {_quoted(name)} = ?" for name in names)
+    sets += "".join(f" REMOVE {_quoted(name)}" for name in removed)
+    tests = _tests(equals) + [f"{_quoted(name)} IS MISSING" for name in missing]
+    return f'UPDATE "{table}" {sets} WHERE {" AND ".join(tests)}'
+
+
+def _tests(equals: Sequence[str]) -> list[str]:
+    return ["PK = ?", "SK = ?", *(f"{_quoted(name)} = ?" for name in equals)]
 
 
 def _quoted(name: str, mark: str = '"') -> str:
@@ -145,6 +169,7 @@ def put_request(write: Insert, prefix: str) -> dict[str, Any]:
         "TableName": tables.physical(write.table, prefix),
         "Item": item_to_wire(write.item),
         "ConditionExpression": "attribute_not_exists(PK)",
+        "ReturnConsumedCapacity": "INDEXES",
     }
 
 
@@ -158,6 +183,7 @@ def delete_request(write: Delete, prefix: str) -> dict[str, Any]:
         "TableName": tables.physical(write.location.table, prefix),
         "Key": write.location.key.wire(),
         "ConditionExpression": " AND ".join(tests),
+        "ReturnConsumedCapacity": "INDEXES",
     }
     if names:
         request["ExpressionAttributeNames"] = names
@@ -184,6 +210,7 @@ def update_request(write: Update, prefix: str) -> dict[str, Any]:
         "ConditionExpression": " AND ".join(tests),
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
+        "ReturnConsumedCapacity": "INDEXES",
     }
 
 

@@ -111,8 +111,9 @@ def sweep_decisions(agent_id: str, to: Folding, *, promote_after_s: float) -> in
         for span, listed in sorted(spans.items()):
             days = set(_count_sources(span, (), to, until=bound(end)))
             # What a decision says now may be refused, and it may have been counted before that.
-            doubtful = [day for day in listed - days if _is_counted(day, to)]
-            changed += _refresh_all(sorted(days.union(doubtful)), to)
+            known = to.catalogue.fresh()
+            doubtful = [day for day in listed - days if _is_counted(day, known, to.reads)]
+            changed += _refresh_all(sorted(days.union(doubtful)), known, to)
         marking = _mark_all(agent_id, swept, end, to)
         for swept in marking:
             if not low.raise_to(bound(swept), at_once=True) or to.clock() - began > SWEEP_S:
@@ -140,7 +141,7 @@ def fold_decisions(decisions: Sequence[Item], to: Folding) -> int:
             spans.setdefault(_span(decision), []).append(decision)
     for span, given in sorted(spans.items(), key=lambda pair: pair[0]):
         _count_sources(span, given, to)
-    changed = _refresh_all(sorted(days), to)
+    changed = _refresh_all(sorted(days), to.catalogue.fresh(), to) if days else 0
     _mark_page(decisions, to)
     return changed
 
@@ -191,18 +192,14 @@ def refresh(day: Day, known: Known, to: Folding, *, folds: bool = False) -> bool
     raise TryAgain(f"the episode {day.place.key.sk} kept changing")
 
 
-def _refresh_all(days: Sequence[Day], to: Folding) -> int:
-    if not days:
-        return 0
-    known = to.catalogue.fresh()
+def _refresh_all(days: Sequence[Day], known: Known, to: Folding) -> int:
     return sum(refresh(day, known, to, folds=True) for day in days)
 
 
-def _is_counted(day: Day, to: Folding) -> bool:
-    known = to.catalogue.fresh()
+def _is_counted(day: Day, known: Known, reads: Reads) -> bool:
     if not known.is_readable(day.agent_id, day.decision_type):
         return True
-    counts = base_day(*day, known.versions, to.reads)
+    counts = base_day(*day, known.versions, reads)
     return counts.n + counts.pending > 0
 
 

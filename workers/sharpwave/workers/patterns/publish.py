@@ -134,7 +134,9 @@ def figures_of(version: PatternVersion, days: Mapping[str, Counts], base: Counts
 
 
 def base_subjects(
-    version: PatternVersion, versions: Sequence[PatternVersion], writers: Iterable[str]
+    version: PatternVersion,
+    versions: Sequence[PatternVersion],
+    writers: Mapping[str, Iterable[int]],
 ) -> list[str]:
     """Name the base ledgers that count every decision a version is held against.
 
@@ -144,13 +146,14 @@ def base_subjects(
     Args:
         version: the version.
         versions: all of them, for they divide the epochs.
-        writers: the agents that wrote decisions of its type.
+        writers: the agents that wrote decisions of its type, each with the epochs that versions
+            divided which are gone.
     """
     agent_id, decision_type = version.definition.agent_id, version.definition.decision_type
     return [
         keys.base_subject(each, decision_type, epoch)
-        for each in ([agent_id] if agent_id else writers)
-        for epoch in boundaries(versions, each, decision_type)
+        for each, kept in ({agent_id: ()} if agent_id else writers).items()
+        for epoch in sorted({*boundaries(versions, each, decision_type), *kept})
         if version.covers(epoch)
     ]
 
@@ -245,18 +248,18 @@ def _write_rows(
     places = {version.subject: _places(version) for version in versions}
     # Rows before counts: a row that somebody changes in between was changed with later ones.
     rows = to.reads.get([place for each in places.values() for place in each])
-    writers: dict[str, list[str]] = {}
+    writers: dict[str, dict[str, list[int]]] = {}
     for version in versions:
         name = version.definition.decision_type
         if version.definition.agent_id is None and name not in writers:
             listed = to.reads.query(tables.MEMORY, keys.writers_pk(name))
-            writers[name] = [entry["SK"] for entry in listed]
+            writers[name] = {entry["SK"]: entry.get("epochs", []) for entry in listed}
 
     def changes_of(version: PatternVersion) -> list[Update] | None:
         definition = version.definition
         if not known.is_readable(definition.agent_id, definition.decision_type):
             return None
-        base = base_subjects(version, known.versions, writers.get(definition.decision_type, ()))
+        base = base_subjects(version, known.versions, writers.get(definition.decision_type, {}))
         totals = to.reads.get([Location(tables.PIPELINE, keys.ledger_total(s)) for s in base])
         everyone = total(Counts.from_row(row["c"]) for row in totals.values())
         days = summed_days_of(version.subject, to.reads)

@@ -234,13 +234,13 @@ class Recount:
 
 def figures(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> dict[str, Report]:
     """Compute the figures of versions from a recount for them, by ledger subject."""
-    writers: dict[str, set[str]] = {}
+    writers: dict[str, dict[str, tuple[int, ...]]] = {}
     for base in filter(None, map(keys.split_base_subject, counts)):
         agent_id, decision_type, _ = base
-        writers.setdefault(decision_type, set()).add(agent_id)
+        writers.setdefault(decision_type, {})[agent_id] = ()
     result = {}
     for version in versions:
-        agents = writers.get(version.definition.decision_type, ())
+        agents = writers.get(version.definition.decision_type, {})
         bases = base_subjects(version, versions, agents)
         everyone = total(one for subject in bases for one in counts.get(subject, {}).values())
         result[version.subject] = figures_of(version, counts.get(version.subject, {}), everyone)

@@ -85,6 +85,7 @@ class DynamoCheckpoints:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table_name,
             ConsistentRead=True,
+            ReturnConsumedCapacity="INDEXES",
             KeyConditionExpression="PK = :pk",
             ExpressionAttributeValues={":pk": {"S": self._key(table, "shard")[0]}},
         )
@@ -99,6 +100,7 @@ class DynamoCheckpoints:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._dynamodb.put_item(
             TableName=self._table_name,
+            ReturnConsumedCapacity="INDEXES",
             Item={
                 **self._item_key(table, checkpoint.shard_id),
                 "shard_id": {"S": checkpoint.shard_id},
@@ -110,7 +112,11 @@ class DynamoCheckpoints:
 
     def forget(self, table: str, shard_id: str) -> None:
         """Remove the checkpoint of one shard; nothing happens without one."""
-        self._dynamodb.delete_item(TableName=self._table_name, Key=self._item_key(table, shard_id))
+        self._dynamodb.delete_item(
+            TableName=self._table_name,
+            Key=self._item_key(table, shard_id),
+            ReturnConsumedCapacity="INDEXES",
+        )
 
     def _item_key(self, table: str, shard_id: str) -> dict[str, dict[str, str]]:
         pk, sk = self._key(table, shard_id)

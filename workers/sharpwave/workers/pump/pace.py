@@ -37,10 +37,13 @@ class Backoff:
 
 
 class Pace:
-    """Polls at once under load, quickly after recent traffic, seldom when idle.
+    """Reads at once after a full page, in a steady beat after recent traffic, seldom when idle.
+
+    What is read a beat later is read together, which spares the read after every page. Where reads
+    are slow there is half a beat of rest between them, for others may be waiting for the backend.
 
     Args:
-        busy_wait_s: wait between polls while traffic is recent.
+        busy_wait_s: from one read to the next while traffic is recent.
         busy_for_s: how long traffic counts as recent.
         idle_wait_s: the wait that an idle table backs off to, doubling.
     """
@@ -52,12 +55,11 @@ class Pace:
         self._last_traffic = float("-inf")
         self._wait_s = busy_wait_s
 
-    def after(self, records: int, *, now: float) -> float:
-        """Seconds to wait after a pass that handled `records`; `now` is monotonic."""
+    def after(self, records: int, *, began: float, now: float, is_full: bool = False) -> float:
+        """Seconds to wait after a pass that handled `records`; both times are monotonic."""
         if records:
             self._last_traffic = now
             self._wait_s = self._busy_wait_s
-            return 0.0
-        if now - self._last_traffic >= self._busy_for_s:
+        elif now - self._last_traffic >= self._busy_for_s:
             self._wait_s = min(self._idle_wait_s, self._wait_s * 2)
-        return self._wait_s
+        return 0.0 if is_full else max(self._wait_s / 2, began + self._wait_s - now)

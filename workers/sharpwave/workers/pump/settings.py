@@ -11,8 +11,8 @@ class PumpSettings:
         page_limit: records per GetRecords, 1 to 1000.
         checkpoint_records: records after which the position is saved.
         checkpoint_every_s: most time an accepted position stays unsaved.
-        busy_wait_s: wait after an empty page while traffic is recent; below
-            0.2 only against a local backend, AWS allows 5 reads a second per shard.
+        busy_wait_s: from one read to the next while traffic is recent, unless pages are full;
+            below 0.2 only against a local backend, AWS allows 5 reads a second per shard.
         busy_for_s: how long traffic counts as recent.
         idle_wait_s: the wait an idle table backs off to.
         doubt_s: age from which a position is proved again before a page is believed.
@@ -26,7 +26,7 @@ class PumpSettings:
 
     page_limit: int = 1000
     checkpoint_records: int = 1000
-    checkpoint_every_s: float = 0.2
+    checkpoint_every_s: float = 1.0
     busy_wait_s: float = 0.01
     busy_for_s: float = 1.0
     idle_wait_s: float = 0.2

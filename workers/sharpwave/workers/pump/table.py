@@ -130,6 +130,7 @@ class TablePump:
         )
 
     def _pass(self, stop: threading.Event) -> float:
+        began = self._clock()
         try:
             handled = self.step(stop)
         except SendAbandoned as abandoned:
@@ -140,7 +141,8 @@ class TablePump:
             return self._backoff.next_s()
         self._backoff.reset()
         self._beat()
-        return self._pace.after(handled, now=self._clock())
+        is_full = handled >= self._settings.page_limit
+        return self._pace.after(handled, began=began, now=self._clock(), is_full=is_full)
 
     def _beat(self) -> None:
         if self._clock() < self._beat_at:

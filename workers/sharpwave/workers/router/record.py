@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ownership import changed_names
+from sharpwave.schemas.ownership import agents_own, differing
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
-from sharpwave.workers.router.admission import Image, faults_of, place_of
+from sharpwave.workers.router.admission import Image, faults_of, had_sound_outcome, place_of
 from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
 from sharpwave.workers.work.outgoing import StreamRecord
 
@@ -26,6 +26,7 @@ class Record(Struct, gc=False):
 
     table: str
     kind: keys.Kind | None
+    owner: str | None
     pk: str
     sk: str
     event_id: str
@@ -35,12 +36,14 @@ class Record(Struct, gc=False):
     old: Image | None
     new: Image | None
     by_ttl: bool
-    # Filled when first asked for: an entry's JSON, the agent's attributes that differ from the
-    # old image, and whether that was admitted.
+    event_ahead: EventAhead
+    # Which attributes differ between the images.
+    changed: Set[str] = frozenset()
+    # Filled when first asked for: an entry's JSON, what is wrong with the new image, and whether
+    # the old one was admitted.
     content: str = ""
-    changed: set[str] | None = None
+    faults: list[Fault] | None = None
     was_valid: bool | None = None
-    event_ahead: EventAhead = AS_A_RULE
 
 
 def read(
@@ -58,6 +61,7 @@ def read(
     return Record(
         table,
         None if parsed is None else parsed.kind,
+        None if parsed is None else parsed.owner,
         pk,
         sk,
         raw["eventID"],
@@ -67,7 +71,7 @@ def read(
         change.get("OldImage"),
         change.get("NewImage"),
         identity is not None and _SERVICE in identity.values(),
-        event_ahead=event_ahead,
+        event_ahead,
     )
 
 
@@ -77,34 +81,39 @@ def stored_at_of(raw: StreamRecord) -> float:
     return moment.timestamp() if isinstance(moment, datetime) else float(moment)
 
 
-def faults_in(record: Record) -> list[Fault]:
-    """List what is wrong with the new image."""
-    assert record.new is not None
-    text = content_of(record)
-    if is_packed(text):
-        text = ascii_json(record.new)
-    return _faults_of(record, record.new, text)
+def faults_in(record: Record, *, stored_at: float | None = None) -> list[Fault]:
+    """List what is wrong with the new image, as of when it was stored or `stored_at`."""
+    moment = _judged_at(record) if stored_at is None else stored_at
+    record.faults = _faults_of(record, record.new, content_of(record), moment)
+    return record.faults
 
 
 def was_valid(record: Record) -> bool:
     """Say whether the old image had been admitted."""
     if record.was_valid is None:
-        record.was_valid = record.old is not None and not _old_faults(record, record.old)
+        old = record.old
+        # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
+        record.was_valid = old is not None and (
+            _is_otherwise_new(record, old)
+            or not _faults_of(record, old, ascii_json(old), _judged_at(record))
+        )
     return record.was_valid
 
 
-def _old_faults(record: Record, old: Image) -> list[Fault]:
-    # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
-    return _faults_of(record, old, ascii_json(old))
+def _is_otherwise_new(record: Record, old: Image) -> bool:
+    """Say whether the old image is the new one, which has no fault, but for a sound outcome."""
+    is_same = record.kind == "decision" and record.faults == [] and record.changed <= OUTCOME
+    return is_same and had_sound_outcome(old)
 
 
-def _faults_of(record: Record, image: Image, text: str) -> list[Fault]:
+def _faults_of(record: Record, image: Image | None, text: str, stored_at: float) -> list[Fault]:
     assert record.kind is not None
+    assert image is not None
     return faults_of(
         record.kind,
         image,
-        text=text,
-        stored_at=_judged_at(record),
+        text=ascii_json(image) if is_packed(text) else text,
+        stored_at=stored_at,
         event_ahead=record.event_ahead,
     )
 
@@ -127,25 +136,15 @@ def _digits(image: Image, name: str) -> float | None:
     return float(text) if text.isdigit() else None
 
 
-def changed_in(record: Record) -> set[str]:
-    """Give the agent's attributes that differ between the images."""
-    assert record.old is not None
-    assert record.new is not None
-    assert record.kind is not None
-    if record.changed is None:
-        record.changed = changed_names(record.kind, record.old, record.new)
-    return record.changed
-
-
 def touches(record: Record, names: Set[str]) -> bool:
     """Say whether one of these attributes changed."""
-    return not names.isdisjoint(changed_in(record))
+    return not names.isdisjoint(record.changed)
 
 
 def forbidden(record: Record) -> list[Fault]:
     """List the changes of what does not change once written."""
     assert record.kind is not None
-    wrong = changed_in(record) - MUTABLE[record.kind]
+    wrong = agents_own(record.kind, record.changed - MUTABLE[record.kind])
     remedy = "write a new one" if record.kind == "signal" else "only outcome may change"
     return [
         Fault("immutable", name, f"a {record.kind} does not change once written; {remedy}")
@@ -168,12 +167,28 @@ def outcome_faults(record: Record) -> list[Fault]:
     return [Fault("outcome_rev", "outcome_rev", text)]
 
 
+def outcome_state(old: Image, new: Image) -> str:
+    """Say what a change of a decision's outcome alone makes of it: `resolution` or `revision`.
+
+    Gives nothing for every other change, and for one that needs a closer look.
+    """
+    names = differing(old, new)
+    if not names or not names <= OUTCOME or not _has_outcome(new):
+        return ""
+    if old.keys().isdisjoint(OUTCOME):
+        return "resolution"
+    if not _has_outcome(old) or not had_sound_outcome(old):
+        return ""
+    return "revision" if _revision(new) > _revision(old) else ""
+
+
 def _has_outcome(image: Image) -> bool:
     return "M" in image.get("outcome", {})
 
 
 def _revision(image: Image) -> int:
-    return int(image.get("outcome_rev", {}).get("N", 1))
+    # Not every backend writes a number as AWS does: it may be 2.0 or 2E+0.
+    return int(float(image.get("outcome_rev", {}).get("N", 1)))
 
 
 def decision_state(record: Record) -> str:
@@ -198,5 +213,12 @@ def content(
     event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
 ) -> str:
     """Give the JSON of an entry with an image."""
-    fields = {"event_id": event_id, "table": table, "key": (pk, sk), "stored_at": stored_at}
-    return with_image(fields, image)
+    return with_image(
+        {
+            "event_id": event_id,
+            "table": table,
+            "key": (pk, sk),
+            "stored_at": stored_at,
+            "image": image,
+        }
+    )

@@ -1,5 +1,6 @@
 """From stream records to work messages: a pure function of the records' images."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.ownership import WORKER, Verdict, change_of, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.memory.low_water import swept_within
-from sharpwave.workers.router.admission import Image, claimed_at, faults_of, is_sound, place_of
+from sharpwave.workers.router.admission import Image, claimed_at, is_sound, place_of
 from sharpwave.workers.router.record import (
     MUTABLE,
     OUTCOME,
@@ -23,6 +24,7 @@ from sharpwave.workers.router.record import (
     faults_in,
     forbidden,
     outcome_faults,
+    outcome_state,
     read,
     stored_at_of,
     touches,
@@ -101,33 +103,40 @@ class Router:
         return groups.packed(int(moment * 1000))
 
     def _take_new(
-        self, table: str, raw: StreamRecord, stored_at: float, now: float, groups: "_Groups"
+        self, table: str, raw: StreamRecord, stored_at: float, due_by: float, groups: "_Groups"
     ) -> bool:
-        """Route a new decision or signal that is sound; gives False for every other record.
+        """Route a new signal, decision or memory, or only an outcome, if it is sound.
 
-        Most records are such. What comes of one is what `_decision` and `_signal` make of it.
+        Most records are such. What comes of one is what `_signal`, `_decision` and `_memory` make
+        of it; gives False for every other record.
         """
         change = raw["dynamodb"]
-        image, pk = change.get("NewImage"), change["Keys"]["PK"]["S"]
-        place = None if table == tables.STATE else place_of(table, pk)
-        if image is None or change.get("OldImage") is not None or place is None:
+        old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]
+        place = place_of(table, pk)
+        if new is None or place is None or place.kind == "row":
             return False
-        if place.kind != "signal" and place.kind != "decision":
-            return False
-        sk = change["Keys"]["SK"]["S"]
-        text = content(raw["eventID"], table, pk, sk, stored_at, image)
+        kind, state = place.kind, "insert"
+        if old is not None:
+            state = outcome_state(old, new) if kind == "decision" else ""
+            if not state:
+                return False
+        text = content(raw["eventID"], table, pk, change["Keys"]["SK"]["S"], stored_at, new)
         if is_packed(text) or not is_sound(
-            place.kind, image, text=text, stored_at=stored_at, event_ahead=self._event_ahead
+            kind, new, text=text, stored_at=stored_at, event_ahead=self._event_ahead
         ):
             return False
-        number = change.get("SequenceNumber", "")
-        if place.kind == "signal":
-            groups.of(DELIVER).append(Entry(text, number))
+        entry = Entry(text, change.get("SequenceNumber", ""))
+        if kind == "signal":
+            groups[DELIVER, ""].append(entry)
+        elif kind == "memory":
+            groups.add(SEEN, place.owner or "", entry)
+            if "promoted_at" in new or self._is_to_promote(new, due_by):
+                groups[PROMOTE, ""].append(_numbered(entry))
         else:
-            groups.of(LEARN, pk).append(Entry(text, number))
-            groups.of(ARCHIVE).append(Entry(_more(text, '"state":"insert"'), number))
-            if self._is_to_fold(image, now):
-                groups.of(EPISODE).append(Entry(text, number))
+            groups[LEARN, pk].append(entry)
+            groups[ARCHIVE, ""].append(_more(entry, f'"state":"{state}"'))
+            if self._is_to_fold(new, due_by):
+                groups[EPISODE, ""].append(entry)
         return True
 
     def _work(self, record: Record) -> Iterable[Work]:
@@ -135,14 +144,13 @@ class Router:
             return _unknown(record)
         if record.old is None and record.new is not None:
             return self._routes[record.kind](record, Verdict.INSERTED)
-        change = change_of(record.kind, record.old, record.new)
+        change, record.changed = change_of(record.kind, record.old, record.new)
         return () if change is Verdict.ECHO else self._routes[record.kind](record, change)
 
     def _decision(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
-            if record.by_ttl and _is_unpromoted(record):
-                yield EPISODE, "", _removed(record)
+            yield from _removed(EPISODE, record)
             return
         faults = faults_in(record)
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
@@ -187,13 +195,13 @@ class Router:
         if old is None or record.by_ttl or not _was_delivered(record, old):
             return
         signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
-        content: dict[str, Any] = {"key": signal, "targets": [keys.owner_of(record.pk)]}
+        content: dict[str, Any] = {"key": signal, "targets": [record.owner]}
         chunk = _s(old, "chunk")
         if 0 < len(chunk) <= MAX_CHUNK_NAME:
             content["chunk"] = chunk
         if new is None:
-            content["gone"] = [record.pk, record.sk]
-            yield MIRROR, "", Entry(with_image(content, old), record.sequence_number)
+            content |= {"gone": [record.pk, record.sk], "image": old}
+            yield MIRROR, "", Entry(with_image(content), record.sequence_number)
             return
         before, after = _s(old, "status"), _s(new, "status")
         same = old.get("status") == new.get("status")
@@ -212,8 +220,7 @@ class Router:
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
-            if record.by_ttl and _is_unpromoted(record):
-                yield PROMOTE, "", _removed(record)
+            yield from _removed(PROMOTE, record)
             return
         faults = faults_in(record)
         if faults:
@@ -221,12 +228,11 @@ class Router:
             return
         if change is Verdict.INSERTED:
             # Who never registered is swept like everyone else, once it is on the list.
-            owner = keys.owner_of(record.pk) or ""
-            yield SEEN, owner, Entry(ascii_json({"agent": owner}), record.sequence_number)
+            yield SEEN, record.owner or "", _entry(record)
         # A fact follows its entry: what was promoted is looked at again whenever it changes.
         was_promoted = "promoted_at" in record.new or "promoted_at" in (record.old or {})
-        if was_promoted or self._is_important(record) or self._is_due(record.new, record.now):
-            yield PROMOTE, "", _numbered(record)
+        if was_promoted or self._is_to_promote(record.new, record.now):
+            yield PROMOTE, "", _numbered(_entry(record))
 
     def _registration(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
@@ -239,11 +245,11 @@ class Router:
         if faults:
             yield _refusal(record, faults)
 
-    def _is_important(self, record: Record) -> bool:
-        image = record.new or {}
+    def _is_to_promote(self, image: Image, now: float) -> bool:
         return (
             _n(image, "importance") >= self._importance
             or _n(image, "access_count") >= self._access_count
+            or self._is_due(image, now)
         )
 
     def _is_to_fold(self, image: Image, now: float) -> bool:
@@ -258,34 +264,27 @@ class Router:
         return has_ttl and _n(image, "ttl") - timestamp <= swept_within(self._promote_after_s)
 
 
-class _Groups:
+class _Groups(defaultdict[tuple[Duty, str], list[Entry]]):
     """Entries by who handles them and what they share, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[Duty, str], list[Entry]] = {}
-        self._seen: dict[str, Entry] = {}
-
-    def of(self, duty: Duty, group: str = "") -> list[Entry]:
-        """Give the entries of one group, to add to."""
-        entries = self._entries.get((duty, group))
-        if entries is None:
-            entries = self._entries[duty, group] = []
-        return entries
+        super().__init__(list)
+        self._seen: dict[str, str] = {}
 
     def add(self, duty: Duty, group: str, entry: Entry) -> None:
         """Add an entry; of one agent, that it was seen is told once."""
         if duty is SEEN:
-            self._seen.setdefault(group, entry)
+            self._seen.setdefault(group, entry.sequence_number)
         else:
-            self.of(duty, group).append(entry)
+            self[duty, group].append(entry)
 
     def packed(self, moment_ms: int) -> list[WorkMessage]:
         """Give the messages of all groups."""
         if self._seen:
-            self.of(SEEN).extend(self._seen.values())
+            self[SEEN, ""] = [Entry(f'{{"agent":"{n}"}}', at) for n, at in self._seen.items()]
         return [
             message
-            for (duty, _), entries in self._entries.items()
+            for (duty, _), entries in self.items()
             for message in pack(duty, entries, moment_ms=moment_ms)
         ]
 
@@ -294,34 +293,38 @@ def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
 
 
-def _numbered(record: Record, pair: str = "") -> Entry:
-    """Give an entry that says which record it comes from: of two states, which is the later."""
-    number = f'"number":"{record.sequence_number}"'
-    return _entry(record, f"{number},{pair}" if pair else number)
+def _numbered(entry: Entry, more: str = "") -> Entry:
+    """Say in an entry which record it comes from: of two states, which is the later."""
+    return _more(entry, f'"number":"{entry.sequence_number}"{more}')
 
 
-def _removed(record: Record) -> Entry:
-    """Give an entry of what time removed: whether it was ever refused, its table cannot tell."""
-    return _numbered(replace(record, new=record.old), '"removed":true')
+def _removed(duty: Duty, record: Record) -> Iterator[Work]:
+    """Give what time removed unpromoted: whether it was ever refused, its table cannot tell."""
+    old, kind = record.old, record.kind
+    if old is None or kind is None or not record.by_ttl or "promoted_at" in old:
+        return
+    gone = replace(record, new=old)
+    if not faults_in(gone, stored_at=claimed_at(kind, old) or 0.0):
+        yield duty, "", _numbered(_entry(gone), ',"removed":true')
 
 
 def _entry(record: Record, pair: str = "") -> Entry:
-    return Entry(_more(content_of(record), pair), record.sequence_number)
+    return _more(Entry(content_of(record), record.sequence_number), pair)
 
 
-def _more(content: str, pair: str) -> str:
-    """Add a JSON pair to an object, or nothing."""
-    return f"{content[:-1]},{pair}}}" if pair else content
+def _more(entry: Entry, pair: str) -> Entry:
+    """Add a JSON pair to an entry's object, or nothing."""
+    return Entry(f"{entry.text[:-1]},{pair}}}", entry.sequence_number) if pair else entry
 
 
 def _was_delivered(record: Record, row: Image) -> bool:
     """Say whether a worker wrote the row: its key holds the digest of the signal it names."""
     signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
-    place = keys.parse(tables.SIGNALS, *signal)
-    if place is None or place.kind != "signal":
+    place = place_of(tables.SIGNALS, signal.pk)
+    if place is None or place.kind != "signal" or keys.split_dated_sk(signal.sk) is None:
         return False
-    target = keys.owner_of(record.pk) or ""
-    return keys.inbox_row(target, signal, signal_uid(*signal)) == (record.pk, record.sk)
+    key = keys.inbox_row(record.owner or "", signal, signal_uid(*signal))
+    return key == (record.pk, record.sk)
 
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
@@ -351,14 +354,6 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
     }
 
 
-def _is_unpromoted(record: Record) -> bool:
-    old, kind = record.old, record.kind
-    if old is None or kind is None or "promoted_at" in old:
-        return False
-    moment, ahead = claimed_at(kind, old) or 0.0, record.event_ahead
-    return not faults_of(kind, old, text=ascii_json(old), stored_at=moment, event_ahead=ahead)
-
-
 def _held(record: Record) -> str:
     """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
     held = (record.old or {}).get("processing_status")
@@ -368,7 +363,7 @@ def _held(record: Record) -> str:
 
 def _key_entry(record: Record, pair: str = "") -> Entry:
     text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
-    return Entry(_more(text, pair), record.sequence_number)
+    return _more(Entry(text, record.sequence_number), pair)
 
 
 def _refusal(record: Record, faults: list[Fault]) -> Work:

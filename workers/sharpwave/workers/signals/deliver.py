@@ -71,10 +71,11 @@ _EXPIRED: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_deliv
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The ports that delivery works through."""
+    """The ports that delivery works through; `marks` may take its time to gather writes."""
 
     reads: Reads
     writes: Writes
+    marks: Writes
     inboxes: Inboxes
     queues: WorkQueues
     directory: Directory
@@ -310,7 +311,6 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
     _send(_insert_rows(plans, ports), ports)
     marked = _mark(plans, ports)
     _settle_rows(marked, ports)
-    _note_deadlines(marked, ports)
     _tell_of_expired(marked, ports)
     return sum(len(plan.sent) for plan in plans)
 
@@ -419,23 +419,30 @@ def _send(posts: Sequence[tuple[_Plan, InboxMessage]], ports: Delivery) -> None:
 
 
 def _mark(plans: Sequence[_Plan], ports: Delivery) -> list[tuple[_Plan, Statuses]]:
-    """Write the mirrors, and give the statuses that they hold now."""
+    """Write the mirrors, note deadlines, and give the statuses that the mirrors hold now.
+
+    What was sent and never marked may be noted: at its deadline it waits, for its message comes
+    again and marks it.
+    """
     fresh = [plan for plan in plans if not plan.found]
-    changes: list[Write] = [first_mirror(plan.holder, _first_statuses(plan)) for plan in fresh]
-    done = ports.writes.apply(changes) if changes else []
+    begun = [(plan, _first_statuses(plan)) for plan in fresh]
+    first: list[Write] = [first_mirror(plan.holder, statuses) for plan, statuses in begun]
+    done = _note_deadlines(begun, ports, first)
+    marked = [each for each, ok in zip(begun, done, strict=True) if ok]
     late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
     late += [plan for plan in plans if plan.found]
-    known: dict[Holder, Statuses] = {}
-    if late:
-        sent = {
-            plan.holder: Sent(
-                frozenset(plan.sent), plan.held, plan.denied, frozenset(plan.audience)
-            )
-            for plan in late
-        }
-        known = mirror(sent, reads=ports.reads, writes=ports.writes)
-        _mark_rows([plan for plan in late if plan.holder not in known], ports)
-    return [(plan, known.get(plan.holder) or _first_statuses(plan)) for plan in plans]
+    if not late:
+        return marked
+    sent = {
+        plan.holder: Sent(frozenset(plan.sent), plan.held, plan.denied, frozenset(plan.audience))
+        for plan in late
+    }
+    known = mirror(sent, reads=ports.reads, writes=ports.writes)
+    _mark_rows([plan for plan in late if plan.holder not in known], ports)
+    # Those too that another attempt marked and died before it noted them.
+    merged = [(plan, known.get(plan.holder) or _first_statuses(plan)) for plan in late]
+    _note_deadlines(merged, ports)
+    return [*marked, *merged]
 
 
 def _mark_rows(plans: Sequence[_Plan], ports: Delivery) -> None:
@@ -482,14 +489,16 @@ def _settle_rows(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> N
         ports.writes.apply(changes)
 
 
-def _note_deadlines(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
-    """Note when deliveries fall due, those too that an attempt marked and died before this."""
+def _note_deadlines(
+    marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery, beside: Sequence[Write] = ()
+) -> list[bool]:
+    """Note when deliveries fall due, and do other writes in the same call."""
     handed = [
         Handed(plan.holder, expires_at(plan.signal), targets)
         for plan, statuses in marked
         if (targets := [name for name in plan.audience if statuses.get(name) == _DELIVERED])
     ]
-    ports.deadlines.note(handed, writes=ports.writes, clock=ports.clock)
+    return ports.deadlines.note(handed, writes=ports.marks, clock=ports.clock, beside=beside)
 
 
 def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
@@ -500,8 +509,11 @@ def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) 
         for target in plan.audience
         if statuses.get(target) == _EXPIRED
     ]
-    # One delivery tells for all of a signal's chunks, so what led to this is the signal itself.
-    events = {holder.signal: f"{holder.signal.pk}|{holder.signal.sk}" for holder, _ in expired}
+    # Of a signal's chunks the first one tells. The others must not take its claim for that of an
+    # attempt of their own that died, for it may be telling just now.
+    events = {
+        holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
+    }
     untold = tell_of_expiry(expired, events, ports.notices)
     for plan, _ in marked:
         plan.untold = plan.holder.signal in untold

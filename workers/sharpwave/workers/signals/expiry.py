@@ -101,32 +101,51 @@ class Deadlines:
         """Start as a process that has noted nothing."""
         self._listed: frozenset[int] = frozenset()
 
-    def note(self, handed: Sequence[Handed], *, writes: Writes, clock: Clock) -> None:
-        """Note deliveries that were sent and marked; noting one again does no harm.
+    def note(
+        self,
+        handed: Sequence[Handed],
+        *,
+        writes: Writes,
+        clock: Clock,
+        beside: Sequence[Write] = (),
+    ) -> list[bool]:
+        """Note deliveries that were sent; noting one again does no harm.
 
         A worker may freeze between the choice of a minute and its write. Once that minute has
         come it may have been handled, so the entry is written again for a later one.
 
+        Args:
+            handed: deliveries; one that is not marked yet waits at its deadline until it is.
+            writes: takes the entries.
+            clock: the time in epoch seconds.
+            beside: marks of these deliveries, for the same call.
+
+        Returns:
+            What became of each write of `beside`.
+
         Raises:
             TryAgain: this worker kept being too late.
         """
+        verdicts: list[bool] = []
         rest = [each for each in handed if each.targets]
         for _ in range(_ROUNDS):
-            if not rest:
-                return
             begun = clock()
             by_minute: dict[int, list[Handed]] = {}
             for each in rest:
                 by_minute.setdefault(due_minute(each.deadline, begun), []).append(each)
-            self._write(by_minute, writes)
+            verdicts += self._write(by_minute, writes, beside[len(verdicts) :])
             done = clock()
             self._listed = frozenset(minute for minute in self._listed if minute * 60 > done)
             rest = [
                 each for minute, some in by_minute.items() if minute * 60 <= done for each in some
             ]
+            if not rest:
+                return verdicts
         raise TryAgain("deadlines passed faster than they could be noted")
 
-    def _write(self, by_minute: Mapping[int, Sequence[Handed]], writes: Writes) -> None:
+    def _write(
+        self, by_minute: Mapping[int, Sequence[Handed]], writes: Writes, beside: Sequence[Write]
+    ) -> list[bool]:
         """Write entries, and put their minutes on the list that ticks read, once per process."""
         fresh = by_minute.keys() - self._listed
         listed: list[Write] = [Insert(tables.PIPELINE, _listed(each)) for each in sorted(fresh)]
@@ -135,8 +154,10 @@ class Deadlines:
             for minute, some in by_minute.items()
             for start in range(0, len(some), _HOLDERS)
         ]
-        writes.apply([*listed, *entries])
+        everything = [*listed, *entries, *beside]
+        done = writes.apply(everything) if everything else []
         self._listed |= fresh
+        return done[len(everything) - len(beside) :]
 
 
 def due_minute(deadline: int, now: float) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec import json as fast_json
 
 from sharpwave.schemas.numbers import Wire
@@ -27,7 +28,7 @@ _encode = fast_json.Encoder().encode
 _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
-class Entry(NamedTuple):
+class Entry(Struct, frozen=True, gc=False):
     """One piece of work for an actor, as JSON text, and the stream record it came from."""
 
     text: str
@@ -48,12 +49,11 @@ def ascii_json(value: Any) -> str:
     return text if text.isascii() else _NON_ASCII.sub(_escape, text)
 
 
-def with_image(fields: dict[str, Any], image: Any) -> str:
-    """Write fields and an image, compressed when it is large, as JSON."""
-    fields["image"] = image
+def with_image(fields: dict[str, Any]) -> str:
+    """Write fields, one of which is an `image`, as JSON; a large image is compressed."""
     text = ascii_json(fields)
     if len(text) > MAX_FILL_BYTES:
-        del fields["image"]
+        image = fields.pop("image")
         text = ascii_json({**fields, "zimage": b64encode(packed(image)).decode()})
     return text
 
@@ -84,7 +84,7 @@ def unpacked(content: bytes) -> dict[str, Wire]:
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[WorkMessage]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
     for batch in _batches(entries, duty.limit):
-        numbers = tuple([number for _, number in batch if number])
+        numbers = tuple([each.sequence_number for each in batch if each.sequence_number])
         yield WorkMessage(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
 
 
@@ -94,17 +94,14 @@ def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[WorkMessag
     return list(pack(duty._replace(limit=1), alone, moment_ms=time.time_ns() // 1_000_000))
 
 
-def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
+def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
     """Write one Dramatiq message; its id is derived from its content.
 
     Of entries made from stream records, their numbers and the head of the first are enough.
     """
-    texts, numbers = [], []
-    for text, number in entries:
-        texts.append(text)
-        numbers.append(number or text)
-    work = ",".join(texts)
-    seed = f"{duty.actor}{work[:_HEAD]}{','.join(numbers)}".encode()
+    work = ",".join([each.text for each in entries])
+    numbers = ",".join([each.sequence_number or each.text for each in entries])
+    seed = f"{duty.actor}{work[:_HEAD]}{numbers}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()
     return (
         f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
@@ -115,11 +112,12 @@ def message(duty: Duty, entries: Iterable[Entry], *, moment_ms: int) -> str:
 
 def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
     start = fill = 0
-    for at, (text, _) in enumerate(entries):
-        if at > start and (at - start >= limit or fill + len(text) > MAX_FILL_BYTES):
+    for at, entry in enumerate(entries):
+        size = len(entry.text) + 1
+        fill += size
+        if at > start and (at - start >= limit or fill > MAX_FILL_BYTES + 1):
             yield entries[start:at]
-            start, fill = at, 0
-        fill += len(text) + 1
+            start, fill = at, size
     if entries:
         yield entries[start:]
 

@@ -1,0 +1,161 @@
+"""What an agent of the demo is shown, and what it may claim about the days that follow."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sharpwave.infra.demo.market import Features, MarketDay
+from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.records import DecisionRecord
+
+DOMAIN = "markets"
+#: A move of this size, or twice what was asked for, counts as a perfect or a hopeless call.
+FULL_MARKS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an agent sees: the day before, the day, and how many days into the history it is.
+
+    `trusted` are the patterns that have proved themselves so far, as the agent last recalled them.
+    """
+
+    yesterday: Features
+    today: Features
+    cycle: int
+    trusted: Mapping[str, PatternDefinition] = field(default_factory=dict)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Give what a decision records about its surroundings."""
+        market = {"trend": self.today.trend, "volatility": self.today.regime}
+        return {"market": market, "cycle": self.cycle, "trading_hours": "american"}
+
+    def reasoning(
+        self,
+        decision_type: str,
+        inputs: Mapping[str, Any],
+        *,
+        applied: Sequence[str] = (),
+        influenced: bool = False,
+        **reasons: Any,
+    ) -> dict[str, Any]:
+        """Give a decision's `reasoning`, with the trusted patterns that it falls under.
+
+        Args:
+            decision_type: the decision's.
+            inputs: the decision's.
+            applied: patterns that it was taken by, whether they are trusted or not.
+            influenced: without what the agent recalled it would have been another decision.
+            reasons: the agent's own.
+        """
+        facts = {"context": self.context, "inputs": inputs, "reasoning": reasons}
+        recalled = {
+            name
+            for name, pattern in self.trusted.items()
+            if pattern.decision_type == decision_type
+            and pattern.conditions is not None
+            and pattern.conditions.matches(facts)
+        }
+        patterns = sorted(recalled.union(applied))
+        return {**reasons, "patterns_applied": patterns, "memory_influenced": influenced}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a claim: `quality` is 0 to 1, `move` is what decided it, as a share."""
+
+    success: bool
+    quality: float
+    move: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a decision says about the S&P 500 over the next `horizon` trading days.
+
+    rises, falls: from close to close.
+    drops: at some close it lies more than `threshold` below.
+    moves: by more than `threshold` in either direction, from close to close.
+    nasdaq_leads, sp500_leads: that index moves more than the other, in either direction.
+    beats_crude: it returns more than crude, up to the first quote of crude from then on.
+
+    With `mark`, its verdict after so many days is recorded first, and corrected if it proves wrong.
+    """
+
+    what: Literal["rises", "falls", "drops", "moves", "nasdaq_leads", "sp500_leads", "beats_crude"]
+    horizon: int
+    threshold: float = 0.0
+    mark: int | None = None
+
+    def verdict(
+        self, days: Sequence[MarketDay], index: int, *, early: bool = False
+    ) -> Verdict | None:
+        """Judge the claim made on the day at `index`, knowing `days` and nothing later.
+
+        Returns:
+            None while the days known do not decide it; with `early` the verdict of its mark.
+        """
+        end = index + (self.mark if early and self.mark else self.horizon)
+        edge = self._edge(days, index, end) if end < len(days) else None
+        if edge is None:
+            return None
+        quality = min(1.0, max(0.0, 0.5 + edge / (2 * FULL_MARKS)))
+        return Verdict(edge > 0, round(quality, 4), round(edge, 6))
+
+    def _edge(self, days: Sequence[MarketDay], index: int, end: int) -> float | None:
+        """Give by how much the claim held; 0 or less if it did not."""
+        today, last = days[index], days[end]
+        move = last.sp500.close / today.sp500.close - 1
+        match self.what:
+            case "rises":
+                return move
+            case "falls":
+                return -move
+            case "drops":
+                lowest = min(day.sp500.close for day in days[index + 1 : end + 1])
+                return 1 - self.threshold - lowest / today.sp500.close
+            case "moves":
+                return abs(move) - self.threshold
+            case "beats_crude":
+                later = next((day for day in days[end:] if day.wti is not None), None)
+                if today.wti is None or later is None or later.wti is None:
+                    return None
+                return later.sp500.close / today.sp500.close - later.wti / today.wti
+        lead = abs(last.nasdaq.close / today.nasdaq.close - 1) - abs(move)
+        return lead if self.what == "nasdaq_leads" else -lead
+
+
+#: What a handler gives back when it decided: the record, and the claim that it is judged by.
+Decided = tuple[DecisionRecord, Claim]
+
+
+def known(**values: Any) -> dict[str, Any]:
+    """Leave out what is not known."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def lore(
+    pattern_id: str,
+    decision_type: str,
+    agent_id: str | None,
+    *conditions: tuple[str, str, Any],
+    shared_with: Sequence[str] = (),
+) -> PatternDefinition:
+    """Define a pattern of market lore, some of it true.
+
+    What it is worth shows only as decisions get their outcomes. Market regimes last for months:
+    half of the evidence is older than half a year.
+    """
+    listed = [{"path": path, "op": op, "value": value} for path, op, value in conditions]
+    return PatternDefinition.model_validate(
+        {
+            "pattern_id": pattern_id,
+            "agent_id": agent_id,
+            "domain": DOMAIN,
+            "decision_type": decision_type,
+            "conditions": listed or None,
+            "half_life_days": 180.0,
+            "shared_with": list(shared_with),
+        }
+    )

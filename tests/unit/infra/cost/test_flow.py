@@ -1,0 +1,140 @@
+"""The model of the flow, and a month of it."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpwave.infra.cost import (
+    Bill,
+    Flow,
+    Plan,
+    alternatives,
+    budgets,
+    decisions,
+    load_prices,
+    month,
+    priced,
+    signals,
+)
+
+PRICES = load_prices()
+SMALL = Flow(item_kb=0.8)
+FLOWS = st.builds(
+    Flow,
+    targets=st.integers(1, 50),
+    item_kb=st.floats(0.2, 100),
+    per_message=st.floats(1, 50),
+    full=st.floats(0.1, 1),
+)
+
+
+def quantities(bill: Bill) -> dict[str, float]:
+    return {line.item: line.quantity / 1_000_000 for line in bill.lines}
+
+
+def test_a_signal_costs_a_row_for_each_target_and_one_mirror() -> None:
+    each = quantities(priced(signals(Flow(item_kb=0.7, targets=3)), PRICES))
+
+    assert each["the agent's own write"] == 1
+    assert each["inbox rows"] == 3
+    assert each["mirror at delivery"] == 1
+    assert each["agents' acknowledgements"] == 3
+
+
+def test_a_mirror_that_makes_the_signal_larger_than_a_kilobyte_costs_twice() -> None:
+    each = quantities(priced(signals(Flow(item_kb=1.0)), PRICES))
+
+    assert each["the agent's own write"] == 1
+    assert each["mirror at delivery"] == 2
+
+
+def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
+    together, apart = (
+        priced(signals(replace(SMALL, mirrors_after_acks=rounds)), PRICES).total
+        for rounds in (1.0, 2.0)
+    )
+
+    assert apart - together > 0.625
+
+
+def test_a_million_small_signals_with_two_targets_stay_within_their_budget() -> None:
+    bill = priced(signals(SMALL), PRICES)
+
+    assert budgets(SMALL, bill)[0].kept, bill.total
+
+
+def test_a_decision_pays_for_two_index_entries_and_one_more_for_its_outcome() -> None:
+    each = quantities(priced(decisions(SMALL), PRICES))
+
+    assert each["index entries of the put"] == 2
+    assert each["index entry of the outcome"] == 1
+    assert each["mark of promotion"] == 1
+
+
+def test_grouping_decisions_is_what_makes_ledgers_cheap() -> None:
+    singly = quantities(priced(decisions(replace(SMALL, per_message=1)), PRICES))
+    grouped = quantities(priced(decisions(replace(SMALL, per_message=50)), PRICES))
+
+    assert singly["ledger"] > 20 * grouped["ledger"]
+
+
+@given(FLOWS)
+def test_more_targets_and_larger_records_never_cost_less(flow: Flow) -> None:
+    base = priced(signals(flow), PRICES).total
+
+    assert priced(signals(replace(flow, targets=flow.targets + 1)), PRICES).total > base
+    assert priced(signals(replace(flow, item_kb=flow.item_kb * 2)), PRICES).total >= base
+
+
+@given(FLOWS)
+def test_fuller_batches_never_cost_more(flow: Flow) -> None:
+    fuller = replace(flow, full=1.0)
+
+    for model in (signals, decisions):
+        assert priced(model(fuller), PRICES).total <= priced(model(flow), PRICES).total
+
+
+def test_a_month_without_traffic_costs_what_runs_and_polls() -> None:
+    idle = Plan(signals=0, decisions=0)
+
+    demo, production = (
+        month(replace(idle, profile=name), PRICES) for name in ("demo", "production")
+    )
+
+    assert 0 < demo.total < 1
+    assert {"tasks that always run", "interface endpoints", "keys"} <= quantities(production).keys()
+    assert production.total > 100 * demo.total
+
+
+def test_dax_and_retention_add_to_a_month_and_change_nothing_else() -> None:
+    plain = month(Plan(ttl_days=7), PRICES)
+    cached = month(Plan(ttl_days=7, dax="t3.small"), PRICES)
+    kept = month(Plan(ttl_days=90), PRICES)
+
+    assert cached.total - plain.total == pytest.approx(730 * 0.04)
+    changed = {line.item for line in kept.lines if line not in plain.lines}
+    assert changed == {"tables' storage", "tables' point-in-time recovery"}
+
+
+def test_every_choice_stands_side_by_side_once() -> None:
+    found = alternatives(Plan(), PRICES)
+
+    assert len({(plan.profile, plan.dax, plan.ttl_days) for plan, _ in found}) == len(found) == 8
+    assert {plan.signals for plan, _ in found} == {Plan().signals}
+
+
+def test_a_budget_is_kept_exactly_when_what_was_found_is_within_it() -> None:
+    for flow in (SMALL, Flow(item_kb=4), replace(SMALL, per_message=1)):
+        for budget in budgets(flow, priced(signals(flow), PRICES)):
+            assert budget.kept == (budget.found <= budget.limit)
+
+
+def test_ungrouped_decisions_break_the_budget_of_a_ledger() -> None:
+    bill = priced(signals(SMALL), PRICES)
+
+    grouped, singly = (budgets(replace(SMALL, per_message=k), bill)[1] for k in (50, 1))
+
+    assert grouped.kept
+    assert not singly.kept

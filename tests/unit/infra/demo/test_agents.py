@@ -1,0 +1,187 @@
+"""The agents send signals on what they saw, decide on what they were told, and come to rest."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from sharpwave.infra.demo.agents import (
+    AGENTS,
+    HANDLERS,
+    MAY_BROADCAST,
+    PATTERNS,
+    audience,
+    market_hunter,
+    portfolio_optimizer,
+    risk_manager,
+    sentiment_analyzer,
+)
+from sharpwave.infra.demo.agents.market_hunter import NASDAQ_MOVES_MORE
+from sharpwave.infra.demo.market import WINDOW, Features, MarketDay, features
+from sharpwave.infra.demo.scene import Scene
+from tests.unit.infra.demo.conftest import Reaction, hunted, reacted
+
+MARKET_HUNTER, RISK_MANAGER = market_hunter.AGENT_ID, risk_manager.AGENT_ID
+LORE = {one.pattern_id: one for one in PATTERNS}
+CLOSE = {
+    "return_1d": Decimal("0.001"),
+    "trend_20d": Decimal("0.01"),
+    "volatility_ratio": Decimal("1.1"),
+    "volume_ratio": Decimal("1.0"),
+    "oil_return_1d": Decimal("0.01"),
+}
+
+
+@pytest.fixture(scope="module")
+def calm(history: Callable[[int, int], list[MarketDay]]) -> Features:
+    return replace(
+        features(history(WINDOW, 7)),
+        return_1d=0.001,
+        usual_move=0.005,
+        trend="sideways",
+        regime="normal",
+        mood="neutral",
+        volume_ratio=1.0,
+        nasdaq_volume_ratio=1.0,
+        oil_return_1d=0.01,
+    )
+
+
+def named(reaction: Reaction) -> dict[str, Any]:
+    return {signal.signal_type: signal for signal in reaction.signals}
+
+
+@pytest.mark.parametrize(
+    ("activity", "trusted", "claim", "is_influenced"),
+    [
+        (0.0095, [], "sp500_leads", False),
+        (0.0095, [NASDAQ_MOVES_MORE], "nasdaq_leads", True),
+        (0.0095, ["pattern_whale_pump"], "sp500_leads", False),
+        (0.005, [NASDAQ_MOVES_MORE], "sp500_leads", False),
+        (0.02, [NASDAQ_MOVES_MORE], "nasdaq_leads", False),
+    ],
+    ids=["no memory", "memory decides", "another memory", "not near", "the same without it"],
+)
+def test_memory_influenced_a_choice_only_where_it_would_have_been_another_one(
+    calm: Features, activity: float, trusted: list[str], claim: str, is_influenced: bool
+) -> None:
+    today = replace(calm, sp500_activity=0.01, nasdaq_activity=activity)
+
+    found = hunted(Scene(calm, today, 1, {name: LORE[name] for name in trusted}))
+
+    assert found.claim is not None
+    assert found.claim.what == claim
+    assert found.decision is not None
+    assert found.decision.reasoning["memory_influenced"] is is_influenced
+
+
+def test_an_ordinary_day_only_tells_the_close(calm: Features) -> None:
+    found = hunted(Scene(calm, calm, 1))
+
+    assert list(named(found)) == ["MARKET_CLOSE"]
+    assert found.memory is None
+
+
+@pytest.mark.parametrize("name", ["volume_ratio", "nasdaq_volume_ratio"])
+def test_heavy_volume_on_either_index_is_whale_activity(calm: Features, name: str) -> None:
+    heavy = replace(calm, **{name: 1.6})  # type: ignore[arg-type]
+
+    whale = named(hunted(Scene(calm, heavy, 1)))["WHALE_ACTIVITY"]
+
+    assert whale.data["volume_ratio"] == 1.6
+    assert (whale.severity, whale.to) == ("high", [RISK_MANAGER, "trade-executor"])
+
+
+def test_a_volume_that_was_not_reported_is_no_whale(calm: Features) -> None:
+    silent = replace(calm, volume_ratio=None, nasdaq_volume_ratio=None)
+
+    assert "WHALE_ACTIVITY" not in named(hunted(Scene(calm, silent, 1)))
+
+
+def test_a_trend_is_told_when_it_begins_and_not_while_it_lasts(calm: Features) -> None:
+    bearish = replace(calm, trend="bearish", trend_20d=-0.04)
+
+    begun, lasting = hunted(Scene(calm, bearish, 1)), hunted(Scene(bearish, bearish, 2))
+
+    assert named(begun)["TREND_CHANGE"].data["trend"] == "bearish"
+    assert begun.memory is not None
+    assert begun.memory.importance >= 0.8
+    assert "TREND_CHANGE" not in named(lasting)
+
+
+def test_a_new_volatility_regime_is_told_by_the_risk_manager(calm: Features) -> None:
+    rough = replace(calm, regime="turbulent", volatility_ratio=1.4)
+
+    found = reacted(RISK_MANAGER, "MARKET_CLOSE", Scene(calm, rough, 1), CLOSE)
+
+    signal = named(found)["VOLATILITY_REGIME"]
+    assert signal.recommended_action == "REDUCE"
+    assert found.decision is not None
+    assert found.decision.inputs["volatility_ratio"] == CLOSE["volatility_ratio"]
+
+
+def test_a_shock_is_broadcast_by_an_agent_that_may(calm: Features) -> None:
+    shock = replace(calm, return_1d=-0.03)
+
+    found = reacted(sentiment_analyzer.AGENT_ID, "MARKET_CLOSE", Scene(calm, shock, 1), CLOSE)
+
+    stress = named(found)["MARKET_STRESS"]
+    assert stress.to == "*"
+    assert sentiment_analyzer.AGENT_ID in MAY_BROADCAST
+    told = audience(sentiment_analyzer.AGENT_ID, "MARKET_STRESS", stress.to)
+    assert set(told) == set(AGENTS) - {sentiment_analyzer.AGENT_ID}
+
+
+def test_without_a_quote_of_crude_nothing_is_allocated(calm: Features) -> None:
+    closed = replace(calm, oil_return_1d=None)
+
+    found = reacted(portfolio_optimizer.AGENT_ID, "MARKET_CLOSE", Scene(calm, closed, 1), CLOSE)
+
+    assert found.decision is None
+    assert found.reason == "crude was not quoted"
+
+
+def test_a_signal_nobody_has_a_use_for_is_only_acknowledged(calm: Features) -> None:
+    found = reacted(MARKET_HUNTER, "MARKET_STRESS", Scene(calm, calm, 1), {})
+
+    assert (found.decision, found.signals, found.memory) == (None, [], None)
+
+
+def test_no_chain_of_signals_comes_back_to_where_it_started(calm: Features) -> None:
+    rough = replace(
+        calm,
+        regime="turbulent",
+        trend="bearish",
+        mood="fear",
+        return_1d=-0.05,
+        volume_ratio=2.0,
+    )
+    scene = Scene(calm, rough, 1)
+    start = (MARKET_HUNTER, "start")
+    waiting = [(start, hunted(scene))]
+    paths: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {start: (start,)}
+
+    while waiting:
+        node, reaction = waiting.pop()
+        for signal in reaction.signals:
+            for target in audience(node[0], signal.signal_type, signal.to):
+                after = (target, signal.signal_type)
+                assert after not in paths[node], f"{after} sets itself off: {paths[node]}"
+                paths[after] = (*paths[node], after)
+                waiting.append((after, reacted(target, signal.signal_type, scene, signal.data)))
+
+    assert paths.keys() >= set(HANDLERS)
+
+
+def test_every_pattern_is_about_decisions_that_are_taken(calm: Features) -> None:
+    scene = Scene(calm, calm, 1)
+    found = [hunted(scene), *(reacted(name, "MARKET_CLOSE", scene, CLOSE) for name in AGENTS)]
+    taken = {(one.agent_id, one.decision.decision_type) for one in found if one.decision}
+
+    types = {decision_type for _, decision_type in taken}
+    assert 5 <= len(PATTERNS) <= 8
+    for pattern in PATTERNS:
+        assert pattern.decision_type in types
+        assert pattern.agent_id is None or (pattern.agent_id, pattern.decision_type) in taken
