@@ -147,7 +147,7 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
 
     A target that may be in an audience is due if anything is known of its delivery.
     """
-    rows = dict(end.kind(SIGNALS, "row"))
+    rows = dict(end.kind(SIGNALS, "inbox_row"))
     present = dict(end.kind(SIGNALS, "signal"))
     mirrors = _mirrors(present, end)
     dead = {delivery for _, _, delivery in _dead(end)}

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 
 from sharpwave.producers import Agent
-from sharpwave.producers.delivery import Delivery
+from sharpwave.producers.deliveries import Delivery
 from sharpwave.producers.errors import AgentError
 from sharpwave.schemas.ids import signal_id
 from sharpwave.schemas.messages import NoticeMessage

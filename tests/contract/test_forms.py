@@ -24,8 +24,7 @@ from sharpwave.schemas.numbers import Wire, parse_json, plain_json
 from sharpwave.schemas.ownership import RESERVED
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.actors import handlers, register
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.ports import TryAgain
 from tests.world import World
@@ -183,7 +182,7 @@ def newer(forms: Forms) -> Forms:
 def newer_item(table: str, item: Mapping[str, Wire]) -> dict[str, Wire]:
     """Add an attribute to what workers write, a figure to counts, and keys to a definition."""
     parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"]) if table in tables.STREAMED else ()
-    if parsed is None or (parsed and parsed.kind != "row"):
+    if parsed is None or (parsed and parsed.kind != "inbox_row"):
         return marked(item)
     new = {name: longer_row(value) for name, value in item.items()}
     if "version" in new and "S" in new["version"]:

@@ -24,7 +24,7 @@ from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
-from sharpwave.workers.patterns.slots import Bucket, Slots
+from sharpwave.workers.patterns.ledger import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
     Delete,

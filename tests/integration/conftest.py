@@ -29,8 +29,7 @@ from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.main import build_router
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.work.envelope import Entry, ascii_json, pack

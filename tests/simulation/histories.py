@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from unittest.mock import patch
 
-from sharpwave.workers.patterns import slots
+from sharpwave.workers.patterns import ledger
 from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
@@ -68,7 +68,7 @@ def run(seed: int, weather: Weather | None = None) -> Lived:
     try:
         with _drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
             for name, limit in _SMALL_SLOTS.items() if drawn.small_slots else ():
-                stack.enter_context(patch.object(slots, name, limit))
+                stack.enter_context(patch.object(ledger, name, limit))
             scheduler = Scheduler(scene, chance, drawn)
             found = list(_lived(scene, chance, drawn, scheduler))
     finally:

@@ -19,8 +19,7 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import catalogue, learn, publish, slots, statistics
-from sharpwave.workers.patterns import writers as writing
+from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
 from sharpwave.workers.ports import Delete, Location, TryAgain
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals import refused as refusing
@@ -201,7 +200,7 @@ def _old_list() -> AbstractContextManager[object]:
 
     def _known_until(self: Any, timestamp: int) -> Any:
         if self._known.until < 0 or self._clock() - getattr(self, "read_at", 0.0) > 600:
-            self._known = self._read(until=1)
+            self._known = catalogue.listed(self._reads, until=1)
             self.read_at = self._clock()
         return self._known
 
@@ -362,8 +361,8 @@ MUTANTS: dict[str, Mutant] = {
         9,
         "a slot never closes",
         lambda: _all(
-            patch.object(slots, "CLOSE_AT", 10**9),
-            patch.object(slots, "FULL_AT", 10**9),
+            patch.object(ledger, "CLOSE_AT", 10**9),
+            patch.object(ledger, "FULL_AT", 10**9),
         ),
         ("counting",),
         {"burst": 4_000, "actions": 6, "small_slots": False},
@@ -392,7 +391,7 @@ MUTANTS: dict[str, Mutant] = {
     "only-registered-count": Mutant(
         11,
         "a base rate leaves out who never registered",
-        _changed(writing.Writers, "note", lambda self, writers: None),
+        _changed(catalogue.Writers, "note", lambda self, writers: None),
         ("rates",),
     ),
     "verify-one-way": Mutant(
@@ -417,8 +416,8 @@ MUTANTS: dict[str, Mutant] = {
         14,
         "who never registered is not swept",
         lambda: _all(
-            patch.object(writing.Writers, "note", lambda self, writers: None),
-            patch.object(writing.Writers, "note_agents", lambda self, agent_ids: None),
+            patch.object(catalogue.Writers, "note", lambda self, writers: None),
+            patch.object(catalogue.Writers, "note_agents", lambda self, agent_ids: None),
         ),
         ("strangers",),
     ),

@@ -92,4 +92,4 @@ def _assert_valid(pipeline: Any) -> None:
             if kind in ("decision", "signal"):
                 faults.validate(kind, item, stored_at=now())
             else:
-                assert kind == "row", json.dumps(wire)
+                assert kind == "inbox_row", json.dumps(wire)

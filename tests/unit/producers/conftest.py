@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.producers.call import Call, Operation, Pause
-from sharpwave.producers.identity import Identity
+from sharpwave.producers.call import Call, Identity, Operation, Pause
 
 NOW = 1_800_000_000
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from sharpwave.producers.call import Identity
 from sharpwave.producers.errors import (
     ConditionFailed,
     OutcomeConflict,
     RecordRefused,
     StateConflict,
 )
-from sharpwave.producers.identity import Identity
-from sharpwave.producers.operations import decisions, memory, outcomes, registration, state
+from sharpwave.producers.operations import decisions, memory, registration, state
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
 
@@ -27,17 +27,17 @@ def stored(**attributes: Any) -> dict[str, Any]:
 def test_an_outcome_written_by_a_lost_try_counts(play: Play, me: Identity) -> None:
     met = ConditionFailed("met", item=stored(outcome={"success": True, "quality_score": 0.5}))
 
-    play(outcomes.record_outcome(me, KEY, success=True, quality_score=0.5), met)
+    play(decisions.record_outcome(me, KEY, success=True, quality_score=0.5), met)
 
     with pytest.raises(OutcomeConflict):
-        play(outcomes.record_outcome(me, KEY, success=False), met)
+        play(decisions.record_outcome(me, KEY, success=False), met)
 
 
 def test_a_correction_written_by_a_lost_try_counts(play: Play, me: Identity) -> None:
     before = {"Item": stored(outcome={"success": True})}
     met = ConditionFailed("met", item=stored(outcome={"success": False}, outcome_rev=2))
 
-    played = play(outcomes.correct_outcome(me, KEY, success=False), before, met)
+    played = play(decisions.correct_outcome(me, KEY, success=False), before, met)
 
     assert played.result == 2
     condition = played.calls[1].params["ConditionExpression"]
@@ -49,12 +49,12 @@ def test_a_correction_made_by_someone_else_is_a_conflict(play: Play, me: Identit
     met = ConditionFailed("met", item=stored(outcome={"success": True}, outcome_rev=5))
 
     with pytest.raises(OutcomeConflict, match="by someone else"):
-        play(outcomes.correct_outcome(me, KEY, success=False), before, met)
+        play(decisions.correct_outcome(me, KEY, success=False), before, met)
 
 
 def test_a_score_outside_its_range_is_refused_unsent(play: Play, me: Identity) -> None:
     with pytest.raises(RecordRefused, match=r"outcome\.quality_score"):
-        play(outcomes.record_outcome(me, KEY, success=True, quality_score=1.5))
+        play(decisions.record_outcome(me, KEY, success=True, quality_score=1.5))
 
 
 def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.producers.call import Call
+from sharpwave.producers.call import Call, Identity
 from sharpwave.producers.dax import DaxRoute, connector
-from sharpwave.producers.identity import Identity
-from sharpwave.producers.operations import decisions, inbox_rows, memory
-from sharpwave.producers.sync_driver import Driver
+from sharpwave.producers.drivers import Driver
+from sharpwave.producers.operations import decisions, memory, signals
 from sharpwave.schemas import ids
 from tests.world import VirtualClock
 
@@ -148,7 +147,7 @@ def test_recency_follows_from_what_is_asked_for(me: Identity) -> None:
     assert recency(decisions.decisions(me)) == [False]
     assert recency(memory.memories(me, "NOTE")) == [True]
     assert recency(memory.memories(me, "NOTE", consistent=True)) == [False]
-    assert recency(inbox_rows.get_signals_for_agent(me, since=day_ago)) == [False]
+    assert recency(signals.get_signals_for_agent(me, since=day_ago)) == [False]
 
 
 def test_an_id_tells_how_old_its_decision_is(me: Identity) -> None:

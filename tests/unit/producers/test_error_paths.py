@@ -9,14 +9,11 @@ import pytest
 
 from sharpwave.producers import Agent, AsyncAgent
 from sharpwave.producers import errors as err
-from sharpwave.producers.async_heartbeat import AsyncHeartbeat
-from sharpwave.producers.identity import Identity
+from sharpwave.producers.call import Identity
+from sharpwave.producers.leases import AsyncRenewals
 from sharpwave.producers.operations import (
     decisions,
-    inbox_rows,
     memory,
-    outcomes,
-    patterns,
     receiving,
     registration,
     settling,
@@ -24,7 +21,7 @@ from sharpwave.producers.operations import (
     state,
     storage,
 )
-from sharpwave.producers.operations.receiving import Ask, Handling, Inbox, Received
+from sharpwave.producers.operations.receiving import Ask, Inbox, Lease, Received
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.faults import RecordRefused
 from sharpwave.schemas.messages import SignalMessage
@@ -48,7 +45,7 @@ def page(*items: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def handling(me: Identity) -> Handling:
+def received(me: Identity) -> Received:
     signal = {
         "PK": "signal#WHALE#hunter",
         "SK": f"{iso_ms(NOW)}#sig_1",
@@ -60,7 +57,7 @@ def handling(me: Identity) -> Handling:
         "data": {},
     }
     message = SignalMessage.model_validate(messages.message_of(signal, "risk", "agent_signals"))
-    return Handling(me, Received("", "receipt", 1, "http://q/inbox-risk", 60), message)
+    return Received(me, Lease("", "receipt", 1, "http://q/inbox-risk", 60), message)
 
 
 def deep(levels: int) -> dict[str, Any]:
@@ -73,9 +70,9 @@ def deep(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("operation", "answers", "error", "text"),
     [
-        (lambda me: outcomes.correct_outcome(me, KEY, success=True), [item()], err.OutcomeConflict,
+        (lambda me: decisions.correct_outcome(me, KEY, success=True), [item()], err.OutcomeConflict,
          "no outcome to correct"),
-        (lambda me: outcomes.record_outcome(me, KEY, success=True, gain=float("nan")), [],
+        (lambda me: decisions.record_outcome(me, KEY, success=True, gain=float("nan")), [],
          RecordRefused, "not a number"),
         (lambda me: signals.signal_status(me, KEY), [{}], err.RecordMissing, "no signal"),
         (lambda me: state.checkpoint(me), [{}], err.RecordMissing, "no state to keep"),
@@ -116,22 +113,22 @@ def test_what_cannot_be_done_is_said_with_the_reason(
 )  # fmt: skip
 def test_a_delivery_that_others_ended_otherwise_says_how(
     play: Play,
-    handling: Handling,
+    received: Received,
     row: dict[str, Any],
     found: list[Any],
     error: type[Exception],
     text: str,
 ) -> None:
     with pytest.raises(error, match=text):
-        play(settling.decide(handling, "ASSESS"), CONDITION, item(**row), *found)
+        play(settling.decide(received, "ASSESS"), CONDITION, item(**row), *found)
 
-    assert handling.settled is None
+    assert received.settled is None
 
 
 def test_an_acknowledgement_without_a_row_deletes_the_message_and_says_so(
-    play: Play, handling: Handling, caplog: pytest.LogCaptureFixture
+    play: Play, received: Received, caplog: pytest.LogCaptureFixture
 ) -> None:
-    played = play(settling.ack(handling), err.ConditionFailed("met"), {})
+    played = play(settling.ack(received), err.ConditionFailed("met"), {})
 
     assert played.operations == ["update_item", "delete_message"]
     assert any(line.startswith("row_gone: ") for line in caplog.messages)
@@ -169,7 +166,7 @@ def test_a_pattern_that_cannot_be_read_fits_nothing(play: Play, me: Identity) ->
     odd = {**row, "SK": "p2", "pattern_id": "p2", "conditions": {"no such": "condition"}}
     asked = {"context": {"trend": "up"}}
 
-    found = play(patterns.patterns(me, matching=asked), page({**row, "version": "x"}, odd), page())
+    found = play(memory.patterns(me, matching=asked), page({**row, "version": "x"}, odd), page())
 
     assert found.result == []
     assert me.counters["unreadable"] == 1
@@ -188,7 +185,7 @@ def test_rows_are_shown_without_signals_that_may_not_be_read(play: Play, me: Ide
         "expires_at": NOW + 60,
     }
 
-    played = play(inbox_rows.get_signals_for_agent(me), page(row), err.AccessDenied("no"))
+    played = play(signals.get_signals_for_agent(me), page(row), err.AccessDenied("no"))
 
     assert [(view.signal_id, view.payload) for view in played.result] == [("sig_1", None)]
 
@@ -210,7 +207,7 @@ def agents() -> tuple[Agent, AsyncAgent]:
     agent, other = Agent("risk", endpoint_url=nowhere), AsyncAgent("risk", endpoint_url=nowhere)
     agent._driver.close()
     agent._driver, other._driver = Away(), AsyncAway()  # type: ignore[assignment]
-    other._heartbeat = AsyncHeartbeat(other._driver)  # type: ignore[arg-type]
+    other._renewals = AsyncRenewals(other._driver)  # type: ignore[arg-type]
     return agent, other
 
 

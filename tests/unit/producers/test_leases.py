@@ -6,17 +6,15 @@ from typing import Any
 
 import pytest
 
-from sharpwave.producers.async_heartbeat import AsyncHeartbeat
 from sharpwave.producers.errors import Unreachable
-from sharpwave.producers.heartbeat import Heartbeat
-from sharpwave.producers.leases import Leases
-from sharpwave.producers.operations.receiving import Received
+from sharpwave.producers.leases import AsyncRenewals, Leases, Renewals
+from sharpwave.producers.operations.receiving import Lease
 from tests.world import VirtualClock
 from tests.world.waiting import eventually
 
 
-def received(timeout_s: int = 60, url: str = "http://q/a") -> Received:
-    return Received("", "receipt", 1, url, timeout_s)
+def lease(timeout_s: int = 60, url: str = "http://q/a") -> Lease:
+    return Lease("", "receipt", 1, url, timeout_s)
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def moment() -> VirtualClock:
 
 
 def test_a_renewal_is_due_at_half_the_timeout(moment: VirtualClock) -> None:
-    leases, held = Leases(moment), received(60)
+    leases, held = Leases(moment), lease(60)
     leases.hold([held])
 
     moment.now += 29
@@ -37,7 +35,7 @@ def test_a_renewal_is_due_at_half_the_timeout(moment: VirtualClock) -> None:
 
 
 def test_what_is_settled_or_dropped_is_renewed_no_more(moment: VirtualClock) -> None:
-    leases, settled, dropped = Leases(moment), received(), received()
+    leases, settled, dropped = Leases(moment), lease(), lease()
     leases.hold([settled, dropped])
 
     settled.held = False
@@ -47,8 +45,8 @@ def test_what_is_settled_or_dropped_is_renewed_no_more(moment: VirtualClock) -> 
 
 
 def test_one_renewal_takes_ten_of_one_queue(moment: VirtualClock) -> None:
-    leases, held = Leases(moment), [received() for _ in range(12)]
-    other = received(url="http://q/b")
+    leases, held = Leases(moment), [lease() for _ in range(12)]
+    other = lease(url="http://q/b")
     leases.hold([*held, other])
 
     moment.now += 30
@@ -57,11 +55,12 @@ def test_one_renewal_takes_ten_of_one_queue(moment: VirtualClock) -> None:
 
 
 def test_a_renewal_that_failed_is_tried_again_before_the_timeout(moment: VirtualClock) -> None:
-    leases, held = Leases(moment), received(60)
+    leases, held = Leases(moment), lease(60)
     leases.hold([held])
     moment.now += 30
 
-    leases.retry(leases.take_due())
+    due = leases.take_due()
+    leases.renewed(due, again=due)
 
     assert leases.wait_s() == 7.5
 
@@ -71,10 +70,10 @@ class Driver:
 
     def __init__(self, *faults: Exception | None) -> None:
         self.renewed: list[Any] = []
-        self.put_off: list[Received] = []
+        self.put_off: list[Lease] = []
         self.enough, self._faults = Event(), [*faults]
 
-    def run(self, operation: Any) -> list[Received]:
+    def run(self, operation: Any) -> list[Lease]:
         self.renewed.append(next(operation).params)
         if len(self.renewed) == 3:
             self.enough.set()
@@ -86,7 +85,7 @@ class Driver:
 class AsyncDriver(Driver):
     """The same for tasks."""
 
-    async def run(self, operation: Any) -> list[Received]:  # type: ignore[override]
+    async def run(self, operation: Any) -> list[Lease]:  # type: ignore[override]
         await asyncio.sleep(0)
         return super().run(operation)
 
@@ -107,14 +106,14 @@ def ever_due() -> Leases:
 @pytest.mark.parametrize("faults", FAULTS)
 def test_the_thread_renews_until_nothing_is_held(faults: tuple[Exception, ...]) -> None:
     driver = Driver(*faults)
-    heartbeat = Heartbeat(driver, ever_due())  # type: ignore[arg-type]
-    held = received(2)
+    renewals = Renewals(driver, ever_due())  # type: ignore[arg-type]
+    held = lease(2)
 
-    heartbeat.hold([held])
+    renewals.hold([held])
     assert driver.enough.wait(10)
     held.held = False
 
-    eventually(lambda: heartbeat._thread is None, "the thread has ended")
+    eventually(lambda: renewals._thread is None, "the thread has ended")
 
 
 @pytest.mark.parametrize("faults", FAULTS)
@@ -122,15 +121,15 @@ def test_the_task_renews_until_nothing_is_held(faults: tuple[Exception, ...]) ->
     driver = AsyncDriver(*faults)
 
     async def work() -> None:
-        heartbeat = AsyncHeartbeat(driver, ever_due())  # type: ignore[arg-type]
-        held = received(2)
-        heartbeat.hold([held])
+        renewals = AsyncRenewals(driver, ever_due())  # type: ignore[arg-type]
+        held = lease(2)
+        renewals.hold([held])
         async with asyncio.timeout(10):
             while not driver.enough.is_set():
                 await asyncio.sleep(0)
             held.held = False
-            assert heartbeat._task is not None
-            await heartbeat._task
+            assert renewals._task is not None
+            await renewals._task
 
     asyncio.run(work())
 
@@ -138,13 +137,13 @@ def test_the_task_renews_until_nothing_is_held(faults: tuple[Exception, ...]) ->
 
 
 def test_a_renewal_that_sqs_put_off_is_tried_before_the_timeout(moment: VirtualClock) -> None:
-    leases, held = Leases(moment), received(60)
+    leases, held = Leases(moment), lease(60)
     driver = Driver()
     driver.put_off = [held]
     leases.hold([held])
     moment.now += 30
 
-    Heartbeat(driver, leases)._renew()  # type: ignore[arg-type]
+    Renewals(driver, leases)._renew()  # type: ignore[arg-type]
 
     assert leases.wait_s() == 7.5
 
@@ -152,26 +151,26 @@ def test_a_renewal_that_sqs_put_off_is_tried_before_the_timeout(moment: VirtualC
 def test_a_thread_that_cannot_be_started_is_started_at_the_next_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heartbeat, held = Heartbeat(Driver()), received()  # type: ignore[arg-type]
+    renewals, held = Renewals(Driver()), lease()  # type: ignore[arg-type]
     with monkeypatch.context() as busy:
         busy.setattr(Thread, "start", _no_thread)
         with pytest.raises(RuntimeError, match="start new thread"):
-            heartbeat.hold([held])
+            renewals.hold([held])
 
-    heartbeat.hold([received()])
+    renewals.hold([lease()])
 
-    assert heartbeat._thread is not None
-    heartbeat.stop()
+    assert renewals._thread is not None
+    renewals.stop()
 
 
 def _no_thread(thread: Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_a_stopped_heartbeat_leaves_no_thread() -> None:
-    heartbeat, held = Heartbeat(Driver()), received()  # type: ignore[arg-type]
-    heartbeat.hold([held])
+def test_a_stopped_renewals_leaves_no_thread() -> None:
+    renewals, held = Renewals(Driver()), lease()  # type: ignore[arg-type]
+    renewals.hold([held])
 
-    heartbeat.stop()
+    renewals.stop()
 
-    assert heartbeat._thread is None
+    assert renewals._thread is None

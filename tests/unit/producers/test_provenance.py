@@ -2,8 +2,8 @@
 
 import pytest
 
-from sharpwave.producers.identity import Identity
-from sharpwave.producers.operations.inbox_rows import SignalView, get_signals_for_agent
+from sharpwave.producers.call import Identity
+from sharpwave.producers.operations.signals import SignalView, get_signals_for_agent
 from sharpwave.schemas.numbers import item_to_wire
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from sharpwave.producers.call import Identity
 from sharpwave.producers.errors import Unreachable
-from sharpwave.producers.identity import Identity
-from sharpwave.producers.operations.receiving import Inbox, Polling, Received, admit
+from sharpwave.producers.operations.receiving import Inbox, Lease, Polling, admit
 from sharpwave.schemas import keys, messages
 from sharpwave.schemas.numbers import item_to_wire, plain_json
 
@@ -24,9 +24,9 @@ SIGNAL = {
 }
 
 
-def received(body: str | None = None, *, count: int = 1, **changed: Any) -> Received:
+def received(body: str | None = None, *, count: int = 1, **changed: Any) -> Lease:
     message = {**messages.message_of(SIGNAL, "risk", "agent_signals"), **changed}
-    return Received(body or plain_json(message), f"r{count}", count, "http://q/inbox-risk", 60)
+    return Lease(body or plain_json(message), f"r{count}", count, "http://q/inbox-risk", 60)
 
 
 def row(**attributes: Any) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def test_polling_stops_at_its_moment_and_never_waits_past_it() -> None:
 def test_polling_without_waiting_stops_at_an_empty_answer(me: Identity) -> None:
     polling = Polling(me, wait_s=0, limit=None, until=None)
 
-    polling.received(3)
+    polling.answered(3)
     more = polling.next()
-    polling.received(0)
+    polling.answered(0)
 
     assert more == (0, 10)
     assert polling.next() is None

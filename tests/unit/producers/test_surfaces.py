@@ -18,10 +18,9 @@ from botocore.exceptions import (
 )
 
 from sharpwave.producers import Agent, AsyncAgent, AsyncDelivery, Delivery, errors
-from sharpwave.producers.async_driver import AsyncDriver
 from sharpwave.producers.call import Call, Operation, Pause
 from sharpwave.producers.connect import local_defaults
-from sharpwave.producers.sync_driver import Driver
+from sharpwave.producers.drivers import AsyncDriver, Driver
 
 Run = Callable[[Any, Any], Any]
 

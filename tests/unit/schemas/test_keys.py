@@ -54,7 +54,7 @@ def test_an_agent_whose_name_has_more_than_digits_is_bound(agent: str) -> None:
 def test_a_rows_key_reads_back_and_sorts_by_time(agent: str, iso: str) -> None:
     row = keys.inbox_row(agent, Key("signal#T", f"{iso}#s1"), "uid")
 
-    assert keys.parse(tables.SIGNALS, *row) == Parsed("row", agent, None)
+    assert keys.parse(tables.SIGNALS, *row) == Parsed("inbox_row", agent, None)
     assert row.sk.startswith(iso)
 
 
@@ -185,3 +185,39 @@ def test_a_key_says_whose_item_it_is(key: keys.Key, *, is_own: bool) -> None:
     assert keys.is_agents("ann", key) is is_own
     assert not keys.is_agents("an", key)
     assert not keys.is_agents("ann-2", key)
+
+
+@given(AGENTS, TYPES, TIMES, RECORDS)
+def test_what_a_key_was_made_of_is_read_in_one_place(
+    agent: str, kind: str, iso: str, name: str
+) -> None:
+    subject, day = keys.base_subject(agent, kind), iso[:10]
+
+    assert keys.split_decision_pk(keys.decision_pk(agent, kind)) == (agent, kind)
+    assert keys.time_and_id(keys.dated_sk(iso, name)) == (iso, name)
+    assert keys.state_type(keys.saved_state(agent, "BACKUP", iso).sk) == "BACKUP"
+    assert keys.ledger_subject(keys.ledger_pk(subject)) == subject
+    assert keys.ledger_subject(keys.state_pk(agent)) is None
+    assert keys.split_ledger_sk(keys.ledger_slot(subject, day, f"{iso[:19]}#a").sk) == ("L", day)
+    assert keys.split_ledger_sk(keys.ledger_head(subject, day, iso[:13]).sk) == ("H", day)
+    assert keys.split_ledger_sk(keys.ledger_day(subject, day).sk) == ("D", day)
+    assert keys.split_ledger_sk(keys.ledger_total(subject).sk) == ("T", "")
+
+
+def test_a_span_holds_the_counts_it_names_and_no_others() -> None:
+    def held(span: tuple[str, str, str], key: Key) -> bool:
+        pk, after, until = span
+        return key.pk == pk and after < key.sk <= until
+
+    first, second = (keys.ledger_head("s", f"2025-10-1{day}", "2025-10-1T14") for day in "12")
+    day = keys.ledger_day("s", "2025-10-11")
+
+    assert held(keys.ledger_heads_span("s"), first)
+    assert held(keys.ledger_heads_span("s"), second)
+    assert held(keys.ledger_heads_span("s", "2025-10-11"), first)
+    assert not held(keys.ledger_heads_span("s", "2025-10-11"), second)
+    assert held(keys.ledger_days_span("s"), day)
+    for other in (day, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
+        assert not held(keys.ledger_heads_span("s"), other)
+    for other in (first, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
+        assert not held(keys.ledger_days_span("s"), other)

@@ -58,8 +58,8 @@ def test_a_change_of_a_signal(
 )
 def test_a_change_of_a_row(old: dict[str, Any], new: dict[str, Any], change: Verdict) -> None:
     """A worker's write to a row carries a stamp of its own, which fits no other key or status."""
-    assert change_of("row", old, new)[0] is change
-    assert change_of("row", item_to_wire(old), item_to_wire(new))[0] is change
+    assert change_of("inbox_row", old, new)[0] is change
+    assert change_of("inbox_row", item_to_wire(old), item_to_wire(new))[0] is change
 
 
 def test_what_a_raw_writer_leaves_out_again_of_the_ignored_is_no_loss() -> None:

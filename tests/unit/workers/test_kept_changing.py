@@ -12,7 +12,7 @@ from sharpwave.schemas.numbers import item_to_wire, to_wire
 from sharpwave.workers.memory import episodes, promote
 from sharpwave.workers.patterns.catalogue import Known
 from sharpwave.workers.patterns.counts import Counts
-from sharpwave.workers.patterns.slots import Slots
+from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
 from sharpwave.workers.signals import acknowledge
 from sharpwave.workers.signals.acknowledge import Gone, Loss

@@ -6,8 +6,7 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
-from sharpwave.workers.patterns.counts import total
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.counts import days_of, total
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.refused import RefusedBefore

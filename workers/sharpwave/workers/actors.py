@@ -6,6 +6,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import dramatiq
@@ -19,11 +20,10 @@ from sharpwave.workers.archive import Archiving
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.memory.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.memory.promote import Shown, promote, sweep_memories
-from sharpwave.workers.patterns.catalogue import Catalogue, Known
+from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.publish import Position, Publishing, publish
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.publish import Position, publish
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -281,7 +281,8 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)
-    publishing = Publishing(
+    publish_round = partial(
+        publish,
         catalogue=ports.catalogue,
         reads=ports.reads,
         writes=ports.writes,
@@ -319,7 +320,7 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
     def on_figures_tick(entries: Entries) -> int:
         begin = entries[0].get("begin") if entries else None
-        changed, following = publish(Position(*begin) if begin else Position(), publishing)
+        changed, following = publish_round(Position(*begin) if begin else Position())
         if following is not None:
             ports.queues.send([ticks.tick(ticks.FIGURES, clock=ports.clock, begin=following)])
         return changed

@@ -14,11 +14,9 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, epoch_of
 from sharpwave.workers.actors import Ports
 from sharpwave.workers.patterns import learn as learning
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.elements import content_digest
-from sharpwave.workers.patterns.publish import days_of
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
+from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave

@@ -11,17 +11,11 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.patterns import publish as publishing_module
-from sharpwave.workers.patterns.catalogue import Catalogue, Known
+from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.counts import base_day
 from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.publish import (
-    RANK_STEP,
-    Position,
-    Publishing,
-    base_day,
-    publish,
-)
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.work import ticks
 from tests.world import Crash, Faults, World
@@ -49,18 +43,16 @@ def add(world: World, **more: Any) -> PatternVersion:
     return version
 
 
-def publishing(world: World, **more: Any) -> Publishing:
+def ports_of(world: World, **more: Any) -> dict[str, Any]:
     ports = world.process().ports
-    return Publishing(
-        **{
-            "catalogue": ports.catalogue,
-            "reads": ports.reads,
-            "writes": ports.writes,
-            "ledger": ports.ledger,
-            "clock": world.clock,
-            **more,
-        }
-    )
+    return {
+        "catalogue": ports.catalogue,
+        "reads": ports.reads,
+        "writes": ports.writes,
+        "ledger": ports.ledger,
+        "clock": world.clock,
+        **more,
+    }
 
 
 def marks(world: World) -> list[keys.Key]:
@@ -248,9 +240,9 @@ def test_a_mark_raised_while_it_is_worked_on_stays(world: World) -> None:
         subject = keys.base_subject(agent_id, decision_type, int(START) - 10_000)
         world.tables.mark(Location(tables.PIPELINE, keys.changed(subject, day)))
 
-    publish(Position(), publishing(world, refresh=raise_again))
+    publish(Position(), **ports_of(world, refresh=raise_again))
     left = marks(world)
-    publish(Position(), publishing(world))
+    publish(Position(), **ports_of(world))
 
     assert [key.sk.partition("@")[0] for key in left] == ["base:ann:TRADE"]
     assert marks(world) == []
@@ -262,11 +254,11 @@ def test_a_mark_set_after_another_publisher_took_it_away_stays(world: World) -> 
     decide(world, ups="+")
 
     def overtaken(agent_id: str, decision_type: str, day: str, versions: object) -> None:
-        publish(Position(), publishing(world))
+        publish(Position(), **ports_of(world))
         world.clock.advance(1)
         decide(world, ups="-")
 
-    publish(Position(), publishing(world, refresh=overtaken))
+    publish(Position(), **ports_of(world, refresh=overtaken))
 
     assert marks(world)
 
@@ -280,7 +272,7 @@ def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(worl
         counts = base_day(agent_id, decision_type, day, known.versions, world.tables)
         told.append((agent_id, decision_type, day, counts.n, counts.s))
 
-    publish(Position(), publishing(world, refresh=refresh))
+    publish(Position(), **ports_of(world, refresh=refresh))
 
     assert told == [("ann", "TRADE", "2025-10-18", 3, 1)]
     assert row(world, version)["sample_size"] == 2
@@ -351,7 +343,7 @@ def test_a_publisher_that_was_frozen_takes_nothing_back(
 
     reads: Any = Frozen(world, family, meanwhile, times)
     catalogue = Catalogue(reads=reads, writes=world.tables, clock=world.clock, lifetime_s=5)
-    publish(Position(), publishing(world, reads=reads, catalogue=catalogue))
+    publish(Position(), **ports_of(world, reads=reads, catalogue=catalogue))
 
     assert reads.left <= 0
     found = row(world, version)
@@ -369,7 +361,7 @@ def test_marks_stay_when_somebody_else_changed_a_row(world: World) -> None:
         key = keys.Key(version.pk, "up")
         world.tables.update(tables.MEMORY, key, {"figures_rev": 9, "sample_size": 0})
 
-    publish(Position(), publishing(world, reads=Frozen(world, "pattern", meanwhile)))
+    publish(Position(), **ports_of(world, reads=Frozen(world, "pattern", meanwhile)))
     assert marks(world) != []
 
     figures_tick(world)
@@ -434,7 +426,7 @@ def test_a_closed_version_and_a_row_of_another_version_are_left_alone(world: Wor
     def run(version: PatternVersion) -> int:
         world.tables.mark(Location(tables.PIPELINE, keys.changed(version.subject, "2025-10-18")))
         world.tables.put(tables.PIPELINE, {**entry.item(), "version": version.model_dump_json()})
-        return publish(Position(), publishing(world))[0]
+        return publish(Position(), **ports_of(world))[0]
 
     assert run(closed) == 0
     world.tables.update(tables.MEMORY, key, {"version": 2})
@@ -458,7 +450,7 @@ def test_of_two_that_publish_at_once_one_writes(world: World) -> None:
             found = world.tables.get(locations)
             if not self.is_done and any(place.table == tables.MEMORY for place in locations):
                 self.is_done = True
-                publish(Position(), publishing(world))
+                publish(Position(), **ports_of(world))
             return found
 
         def query(self, *args: Any, **named: Any) -> Any:
@@ -467,7 +459,7 @@ def test_of_two_that_publish_at_once_one_writes(world: World) -> None:
         def by_agent(self, *args: Any, **named: Any) -> Any:
             return world.tables.by_agent(*args, **named)
 
-    late, _ = publish(Position(), publishing(world, reads=Late()))
+    late, _ = publish(Position(), **ports_of(world, reads=Late()))
 
     assert late == 0
     assert row(world, version)["figures_rev"] == 1

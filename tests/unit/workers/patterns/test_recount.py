@@ -1,6 +1,8 @@
 """A recount of archived states is the same in any order and number, and takes bounded memory."""
 
 import random
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,9 +13,8 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.archive import lines_of
-from sharpwave.workers.patterns.counts import Counts
-from sharpwave.workers.patterns.elements import content_digest
-from sharpwave.workers.patterns.recount import Days, Recount
+from sharpwave.workers.patterns.counts import Counts, Days, content_digest
+from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.ports import Item
 from tests.world import MemoryArchive
 from tests.world.records import decision, key_of, outcome
@@ -277,3 +278,12 @@ def peak_bytes(count: int) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def test_it_counts_without_the_code_that_it_checks() -> None:
+    code = "import sys, sharpwave.workers.patterns.recount; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    checked = {f"sharpwave.workers.patterns.{name}" for name in ("ledger", "learn", "publish")}
+    assert not checked & set(done.stdout.split())

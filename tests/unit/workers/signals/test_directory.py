@@ -3,7 +3,7 @@
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.signals.directory import RegisteredAgents
 from tests.world import Faults, World
 from tests.world.records import registration

@@ -76,7 +76,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
-            "row": self._row,
+            "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
             "state": self._checked,
@@ -113,7 +113,7 @@ class Router:
         change = raw["dynamodb"]
         old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]
         place = place_of(table, pk)
-        if new is None or place is None or place.kind == "row":
+        if new is None or place is None or place.kind == "inbox_row":
             return False
         kind, state = place.kind, "insert"
         if old is not None:
@@ -329,7 +329,7 @@ def _was_delivered(record: Record, row: Image) -> bool:
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
     """Give the worker's attributes of a row that its agent removed or wrote over."""
-    names = WORKER["row"] - {"worker_rev"}
+    names = WORKER["inbox_row"] - {"worker_rev"}
     lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
     if "chunk" in new.keys() - old.keys():
         lost["chunk"] = {"NULL": True}

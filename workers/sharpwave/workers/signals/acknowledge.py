@@ -312,7 +312,7 @@ def _replaced(each: Gone, image: Item, row: Item, end: Mapping[str, Any]) -> Upd
     """Make a row again of what an agent put in the place of one; its word on the end counts."""
     status = row.get("status")
     is_said = str(status) in ACKNOWLEDGED and outranks(status, end["status"])
-    own = {name: image[name] for name in WORKER["row"] & image.keys()}
+    own = {name: image[name] for name in WORKER["inbox_row"] & image.keys()}
     values = {**own, **({"status": status} if is_said else end)}
     return _guarded(each.row, stamped(each.row, values), row)
 

@@ -395,7 +395,7 @@ def tell_of_expiry(
 
 def _notice(signal: keys.Key, owner: str, names: Sequence[str], event_id: str) -> Notice:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    signal_id = signal.sk.partition("#")[2]
+    _, signal_id = keys.time_and_id(signal.sk)
     text = (
         f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
         f" `sharpwave trace {signal_id}` shows every target and reason"

@@ -11,11 +11,9 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.patterns import learn as learning
-from sharpwave.workers.patterns.counts import total
-from sharpwave.workers.patterns.elements import DEEPEST, Element, Outcome
-from sharpwave.workers.patterns.publish import days_of
-from sharpwave.workers.patterns.slots import Bucket, Slots, members_of
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.counts import days_of, total
+from sharpwave.workers.patterns.ledger import DEEPEST, Bucket, Element, Outcome, Slots, members_of
 from sharpwave.workers.ports import Item, Location, Slot
 from tests.world import World
 from tests.world.records import decision, outcome

@@ -15,12 +15,10 @@ from unittest.mock import patch
 import pytest
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.patterns import counts, elements, learn, slots
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.elements import KEY_BYTES, content_digest
-from sharpwave.workers.patterns.publish import days_of
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns import learn, ledger
+from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
+from sharpwave.workers.patterns.ledger import KEY_BYTES, Slots
 from sharpwave.workers.ports import Item, Slot
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
@@ -37,7 +35,7 @@ def small_slots() -> Iterator[None]:
     limits = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
     with ExitStack() as stack:
         for name, limit in limits.items():
-            stack.enter_context(patch.object(slots, name, limit))
+            stack.enter_context(patch.object(ledger, name, limit))
         yield
 
 
@@ -209,10 +207,10 @@ def members_by_the_last_answer() -> Iterator[None]:
 def no_content_in_rank() -> Iterator[None]:
     """Let the greatest revision of any content stand."""
 
-    def outranks(one: bytes, other: bytes) -> bool:
+    def supersedes(one: bytes, other: bytes) -> bool:
         return (one[-5:], one) > (other[-5:], other)
 
-    with patch.object(counts, "outranks", outranks), patch.object(elements, "outranks", outranks):
+    with patch.object(ledger, "supersedes", supersedes):
         yield
 
 
