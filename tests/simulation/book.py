@@ -123,6 +123,8 @@ class Book:
         signals: the valid ones, as first written.
         arrivals: whatever reached an agent's queue.
         acknowledged: the ends that agents set on their rows by the rules.
+        answered: when each row was first acknowledged, by the order of events.
+        resent: deliveries that were sent although they had been acknowledged by then.
         dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
@@ -143,6 +145,8 @@ class Book:
     signals: dict[Key, Sent] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    answered: dict[Key, int] = field(default_factory=dict)
+    resent: list[str] = field(default_factory=list)
     dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
@@ -158,6 +162,11 @@ class Book:
     gaps: int = 0
     lost: set[Key] = field(default_factory=set)
     events: int = 0
+
+    def acknowledge(self, row: Key, end: Item, now: float) -> None:
+        """Note how an agent ended the delivery of a row."""
+        self.acknowledged[row].append(end)
+        self.answered.setdefault(row, self.moment(now).order)
 
     def moment(self, now: float) -> Moment:
         """Give the present moment; no two are the same."""

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -71,18 +72,29 @@ def _changed(place: Any, name: str, value: Any) -> Break:
     return lambda: patch.object(place, name, value)
 
 
-def _chunks_read_again() -> AbstractContextManager[object]:
+@contextmanager
+def _chunks_read_again() -> Iterator[None]:
     """Let chunks read the signal's item as it is by now."""
-    whole = deliver.deliver_chunk
+    whole, admitted = deliver.deliver_chunk, vars(deliver)["admitted"]
+    # Handlers run abreast in threads, so what one reads is no other's.
+    mine = local()
 
     def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
         place = Location(tables.SIGNALS, signal)
-        found = ports.reads.get([place])
-        admitted: Any = vars(deliver)["admitted"]
-        with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
+        before, mine.item = getattr(mine, "item", None), ports.reads.get([place]).get(place)
+        try:
             return whole(signal, chunk, ports)
+        finally:
+            mine.item = before
 
-    return patch.object(actors, "deliver_chunk", deliver_chunk)
+    def as_it_is(head: Any) -> Any:
+        return getattr(mine, "item", None) or admitted(head)
+
+    with (
+        patch.object(deliver, "admitted", as_it_is),
+        patch.object(actors, "deliver_chunk", deliver_chunk),
+    ):
+        yield
 
 
 def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
@@ -132,6 +144,19 @@ def _marked_before_sent() -> AbstractContextManager[object]:
         whole(posts, ports)
 
     return patch.object(deliver, "_send", _send)
+
+
+def _never_marked() -> AbstractContextManager[object]:
+    """Leave out the mark."""
+    return patch.object(deliver, "_mark", lambda plans, ports: [(plan, {}) for plan in plans])
+
+
+def _acknowledged_is_open() -> AbstractContextManager[object]:
+    """Take an acknowledged row for one that was not sent yet."""
+    return _all(
+        patch.object(deliver, "_settled", lambda plans, ports: {}),
+        patch.object(deliver, "_marked", lambda plans, ports: {}),
+    )
 
 
 def _told_each_time() -> AbstractContextManager[object]:
@@ -293,6 +318,14 @@ MUTANTS: dict[str, Mutant] = {
     "marked-before-sent": Mutant(
         6, "the mark comes before the effect", _marked_before_sent, ("signals",), STORMY
     ),
+    "never-marked": Mutant(6, "what was sent is never marked", _never_marked, ("signals",), CALM),
+    "acknowledged-is-open": Mutant(
+        6,
+        "what was acknowledged is sent again",
+        _acknowledged_is_open,
+        ("signals",),
+        {"crash_rate": 0.06, "replay_rate": 0.3},
+    ),
     "told-each-time": Mutant(
         6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
     ),
@@ -332,7 +365,7 @@ MUTANTS: dict[str, Mutant] = {
             patch.object(ledger, "FULL_AT", 10**9),
         ),
         ("counting",),
-        {"burst": 4_000, "actions": 6},
+        {"burst": 4_000, "actions": 6, "small_slots": False},
     ),
     "any-event-time": Mutant(
         10,

@@ -40,6 +40,8 @@ def deliveries(scene: Scene, *, is_punctual: bool) -> Iterator[str]:
             if arrival.target not in may:
                 yield f"{_name(sent)} was sent to {arrival.target}, who is not in its audience"
             yield from _content(sent, arrival)
+    for again in book.resent:
+        yield f"{again} was sent although it was acknowledged"
     yield from _quotas(seen)
 
 
