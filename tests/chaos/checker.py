@@ -13,8 +13,7 @@ from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.queues import INBOX_PREFIX
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS
-from tests.chaos.book import Book, Written
-from tests.chaos.history import Event
+from tests.chaos.history import Book, Event, Written
 from tests.chaos.snapshot import Item, Snapshot
 
 Kind = Literal[
@@ -148,7 +147,7 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
 
     A target that may be in an audience is due if anything is known of its delivery.
     """
-    rows = dict(end.kind(SIGNALS, "row"))
+    rows = dict(end.kind(SIGNALS, "inbox_row"))
     present = dict(end.kind(SIGNALS, "signal"))
     mirrors = _mirrors(present, end)
     dead = {delivery for _, _, delivery in _dead(end)}

@@ -149,7 +149,6 @@ def build_ports(world: World, faults: Faults) -> Ports:
         queues=queues,
         directory=agents,
         parking=parking,
-        notices=notices,
         quotas=quotas,
         clock=clock,
     )
@@ -161,6 +160,7 @@ def build_ports(world: World, faults: Faults) -> Ports:
         queues=queues,
         agents=agents,
         parking=parking,
+        notices=notices,
         catalogue=Catalogue(reads=reads, writes=writes, clock=clock, lifetime_s=5.0),
         ledger=reads,
         archiving=Archiving(archive, linger_s=0.0, threads=1),

@@ -226,7 +226,7 @@ def send(scene: Scene, queue: str) -> None:
 
 def pump(scene: Scene, **more: Any) -> None:
     report = {"at": int(time.time()), "lag_s": 0, "open_shards": 1, "failing_shards": 0, **more}
-    scene.items.put(PIPELINE, {**keys.presence(f"pump:{DECISIONS}").item(), **report})
+    scene.items.put(PIPELINE, {**keys.pump_presence(DECISIONS).item(), **report})
 
 
 def a_troubled_pump(scene: Scene) -> None:

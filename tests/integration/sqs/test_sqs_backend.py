@@ -15,8 +15,7 @@ from sharpwave.workers.sqs.acknowledging import Channel
 from sharpwave.workers.sqs.holding import Crew, Received
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.queues import Queue, Queues
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -116,7 +115,7 @@ def test_a_failed_message_is_retried_where_it_lies(
 
 
 def test_a_task_longer_than_its_visibility_timeout_runs_once(
-    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str, eventually: Eventually
+    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
 ) -> None:
     queue("work")
     broker = SQSBroker(client=client, queue_prefix=prefix, visibility_timeout_s=2)

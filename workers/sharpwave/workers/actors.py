@@ -6,6 +6,7 @@ A message holds `entries`, made by the router or by a tick; see `envelope`.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import dramatiq
@@ -19,11 +20,10 @@ from sharpwave.workers.archive import Archiving
 from sharpwave.workers.gather import Gatherer
 from sharpwave.workers.memory.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
 from sharpwave.workers.memory.promote import Shown, promote, sweep_memories
-from sharpwave.workers.patterns.catalogue import Catalogue, Known
+from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.publish import Position, Publishing, publish
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.publish import Position, publish
 from sharpwave.workers.ports import (
     Item,
     Ledger,
@@ -47,12 +47,13 @@ from sharpwave.workers.signals.deliver import (
     late_messages,
 )
 from sharpwave.workers.signals.directory import RegisteredAgents
-from sharpwave.workers.signals.expiry import Expiry, Partition
+from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of_expiry
 from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.refused import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.work.outgoing import MAX_DELAY_S
+from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Ports:
     queues: WorkQueues
     agents: RegisteredAgents
     parking: Parking
+    notices: Notices
     catalogue: Catalogue
     ledger: Ledger
     archiving: Archiving
@@ -151,11 +153,7 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
 
 def _deliver_actors(ports: Ports) -> dict[str, Handler]:
     def on_signals(entries: Entries) -> int:
-        signals = [
-            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
-            for entry in entries
-        ]
-        return deliver(signals, ports.delivery)
+        return deliver([_signal(entry) for entry in entries], ports.delivery)
 
     def on_chunks(entries: Entries) -> int:
         return _for_each(
@@ -174,9 +172,7 @@ def _deliver_actors(ports: Ports) -> dict[str, Handler]:
 def _status_actors(ports: Ports) -> dict[str, Handler]:
     deadlines = ports.delivery.deadlines
     mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
-    expiry = Expiry(
-        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
-    )
+    expiry = Expiry(ports.reads, ports.writes, ports.queues, deadlines, ports.clock)
 
     def mirror_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
@@ -210,12 +206,17 @@ def _status_actors(ports: Ports) -> dict[str, Handler]:
     def on_expiry(entries: Entries) -> int:
         return sum(expiry.expire(_partition(entry)) for entry in entries)
 
+    def on_expired(entries: Entries) -> None:
+        expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
+        tell_of_expiry(expired, ports.notices)
+
     return {
         "on_rows_changed": changes.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
+        "on_expired": on_expired,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
@@ -281,7 +282,8 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
     slots = Slots(ports.ledger)
     writers = Writers(writes=ports.writes, clock=ports.clock)
-    publishing = Publishing(
+    publish_round = partial(
+        publish,
         catalogue=ports.catalogue,
         reads=ports.reads,
         writes=ports.writes,
@@ -319,7 +321,7 @@ def _learn_actors(ports: Ports) -> dict[str, Handler]:
 
     def on_figures_tick(entries: Entries) -> int:
         begin = entries[0].get("begin") if entries else None
-        changed, following = publish(Position(*begin) if begin else Position(), publishing)
+        changed, following = publish_round(Position(*begin) if begin else Position())
         if following is not None:
             ports.queues.send([ticks.tick(ticks.FIGURES, clock=ports.clock, begin=following)])
         return changed
@@ -378,6 +380,12 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    event_id = entry["event_id"]
+    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
+
+
 def _late(entry: Mapping[str, Any]) -> Late:
     # Who made entries without that moment had found that the agent registered in time.
     return Late(_key(entry), entry["agent"], entry.get("registered_at", 0))
@@ -428,7 +436,7 @@ def _move(entry: Mapping[str, Any]) -> Move:
 def _loss(entry: Mapping[str, Any]) -> Loss:
     content = entry["restore"]
     row = keys.Key(content["row_pk"], content["row_sk"])
-    return Loss(_holder(entry), row, content["attributes"])
+    return Loss(_holder(entry), row, content["attributes"], content.get("said", {}))
 
 
 def _gone(entry: Mapping[str, Any]) -> Gone:

@@ -4,7 +4,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.endpoints import is_local
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
+from sharpwave.schemas.numbers import Wire, parse_json
 from sharpwave.schemas.times import now
 from sharpwave.workers import logs
 from sharpwave.workers.actors import Ports, register
@@ -32,7 +31,7 @@ from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue
 from sharpwave.workers.ports import Parking, Refusal, TryAgain, Unfinished
-from sharpwave.workers.presence import Presence
+from sharpwave.workers.presence import Presence, show_presence
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
     Hooks,
@@ -156,7 +155,6 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         directory=agents,
         parking=parking,
-        notices=notices,
         quotas=quotas,
         clock=now,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
@@ -168,6 +166,7 @@ def build_ports(settings: Settings, made: Clients) -> Ports:
         queues=work,
         agents=agents,
         parking=parking,
+        notices=notices,
         catalogue=Catalogue(
             reads=reads, writes=writes, clock=now, lifetime_s=settings.pattern_cache_s
         ),
@@ -217,7 +216,18 @@ def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, mete
         _keep(parking, _unroutable(table, record, error))
 
     def on_progress(progress: Progress) -> None:
-        _write_progress(progress, settings, made, meter)
+        show_presence(
+            made.dynamodb,
+            keys.pump_presence(progress.table),
+            meter,
+            prefix=settings.prefix,
+            records=progress.records,
+            open_shards=progress.open_shards,
+            failing_shards=progress.failing_shards,
+            lag_s=progress.lag_s,
+            at=int(progress.at),
+            pid=os.getpid(),
+        )
 
     return Pump(
         {name: tables.physical(name, settings.prefix) for name in tables.STREAMED},
@@ -295,23 +305,6 @@ def _unroutable(table: str, record: StreamRecord, error: Exception) -> Refusal:
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = ascii_json(change.get("NewImage", {}))[:MAX_PARKED_IMAGE]
     return Refusal(table, key, record["eventID"], [fault], image)
-
-
-def _write_progress(progress: Progress, settings: Settings, made: Clients, meter: Meter) -> None:
-    row = {
-        **keys.presence(f"pump:{progress.table}").item(),
-        "records": progress.records,
-        "open_shards": progress.open_shards,
-        "failing_shards": progress.failing_shards,
-        "lag_s": progress.lag_s,
-        "at": int(progress.at),
-        "pid": os.getpid(),
-        "calls": meter.snapshot(),
-        "used": meter.used(),
-        "cpu_s": round(time.process_time(), 2),
-    }
-    name = tables.physical(tables.PIPELINE, settings.prefix)
-    made.dynamodb.put_item(TableName=name, Item=item_to_wire(row), ReturnConsumedCapacity="INDEXES")
 
 
 def _client(service: str) -> Any:

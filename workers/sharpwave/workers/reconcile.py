@@ -71,7 +71,7 @@ def _records(
     for item in items:
         parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"])
         kind = parsed.kind if parsed else None
-        if kind == "row":
+        if kind == "inbox_row":
             if item.get("status") not in _LEFT_BY_WORKERS:
                 claimed = _claim(kind, item, now)
                 yield _record(item, claimed, old={**item, "status": {"S": "PENDING"}})

@@ -11,8 +11,7 @@ from sharpwave.infra.cost.bill import Bill, Payer, Use
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.memory.low_water import LOTS
 from sharpwave.workers.meter import PAYLOAD_BLOCK
-from sharpwave.workers.patterns.elements import ELEMENT_BYTES
-from sharpwave.workers.patterns.slots import CLOSE_AT
+from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
 from sharpwave.workers.router.router import DELIVER, LEARN, MIRROR
 
 MILLION = 1_000_000

@@ -1,7 +1,5 @@
 """What unit tests of the SQS broker share: SQS in memory, a broker on it, and workers."""
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,21 +8,6 @@ import pytest
 
 from sharpwave.workers.sqs import SQSBroker
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
-
-
-@pytest.fixture
-def eventually() -> Eventually:
-    """Wait until a condition holds; fail after 10 s with its description."""
-
-    def wait(condition: Callable[[], Any], description: str) -> None:
-        until = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < until, f"never happened: {description}"
-            threading.Event().wait(0.005)
-
-    return wait
 
 
 @pytest.fixture

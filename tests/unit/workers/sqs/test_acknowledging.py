@@ -13,8 +13,7 @@ from sharpwave.workers.sqs.acknowledging import Lane
 from sharpwave.workers.sqs.holding import Received, Refusal
 from sharpwave.workers.sqs.metrics import Metrics
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -42,18 +41,14 @@ def is_done(sqs: MemorySqs, broker: SQSBroker) -> bool:
     return not sqs.messages("work") and not broker.snapshot("work").settling
 
 
-def test_every_message_runs_once_and_is_deleted(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_every_message_runs_once_and_is_deleted(sqs: MemorySqs, counted: Any) -> None:
     broker, ran = counted(sqs, 300)
 
     eventually(lambda: is_done(sqs, broker), "the queue is empty")
     assert ran == dict.fromkeys(range(300), 1)
 
 
-def test_receives_and_deletes_go_by_ten(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_receives_and_deletes_go_by_ten(sqs: MemorySqs, counted: Any) -> None:
     broker, _ = counted(sqs, 1000)
 
     eventually(lambda: is_done(sqs, broker), "the queue is empty")
@@ -63,9 +58,7 @@ def test_receives_and_deletes_go_by_ten(
     assert sqs.calls["delete_message_batch"] == counts.delete_calls
 
 
-def test_an_entry_that_fails_is_deleted_later_and_runs_once(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_an_entry_that_fails_is_deleted_later_and_runs_once(sqs: MemorySqs, counted: Any) -> None:
     tries: dict[Any, int] = {}
 
     def refuse(entry: Any) -> Any:
@@ -82,9 +75,7 @@ def test_an_entry_that_fails_is_deleted_later_and_runs_once(
     assert broker.snapshot("work").counts.ack_retries == 100
 
 
-def test_a_delete_call_that_fails_as_a_whole_is_tried_again(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_a_delete_call_that_fails_as_a_whole_is_tried_again(sqs: MemorySqs, counted: Any) -> None:
     sqs.fail("delete_message_batch", code="ServiceUnavailable", times=5)
 
     broker, ran = counted(sqs, 30)
@@ -93,9 +84,7 @@ def test_a_delete_call_that_fails_as_a_whole_is_tried_again(
     assert set(ran.values()) == {1}
 
 
-def test_a_delete_whose_reply_is_lost_does_no_harm(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_a_delete_whose_reply_is_lost_does_no_harm(sqs: MemorySqs, counted: Any) -> None:
     sqs.lose_replies("delete_message_batch", times=3)
 
     broker, ran = counted(sqs, 30)
@@ -104,9 +93,7 @@ def test_a_delete_whose_reply_is_lost_does_no_harm(
     assert set(ran.values()) == {1}
 
 
-def test_deletes_that_never_succeed_do_not_stall_the_queue(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
-) -> None:
+def test_deletes_that_never_succeed_do_not_stall_the_queue(sqs: MemorySqs, counted: Any) -> None:
     sqs.refuse("delete_message_batch", lambda entry: ("ReceiptHandleIsInvalid", True))
 
     broker, ran = counted(sqs, 200, threads=2)
@@ -117,7 +104,7 @@ def test_deletes_that_never_succeed_do_not_stall_the_queue(
 
 
 def test_a_slot_is_free_at_the_acknowledgement_and_not_at_the_delete(
-    sqs: MemorySqs, counted: Any, eventually: Eventually
+    sqs: MemorySqs, counted: Any
 ) -> None:
     sqs.refuse("delete_message_batch", lambda entry: ("InternalError", False))
 
@@ -130,7 +117,7 @@ def test_a_slot_is_free_at_the_acknowledgement_and_not_at_the_delete(
 
 
 def test_retries_and_new_messages_share_batches_of_ten_at_most(
-    eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("random.uniform", lambda least, most: 0.0)
     monkeypatch.setattr(acknowledging, "_MOST_CALLS", 1)
@@ -161,7 +148,6 @@ def test_retries_and_new_messages_share_batches_of_ten_at_most(
 def test_a_delete_is_tried_for_as_long_as_its_handle_lives(
     sqs: MemorySqs,
     counted: Any,
-    eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
 ) -> None:
@@ -178,7 +164,7 @@ def test_a_delete_is_tried_for_as_long_as_its_handle_lives(
 
 
 def test_a_delete_is_given_up_when_sqs_has_given_the_message_up(
-    sqs: MemorySqs, counted: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, counted: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sharpwave.workers.sqs.holding.MOST_HIDDEN_S", 0.5)
     sqs.fail("delete_message_batch", code="ExpiredToken", times=1000)
@@ -190,7 +176,7 @@ def test_a_delete_is_given_up_when_sqs_has_given_the_message_up(
 
 
 def test_what_waits_for_its_delete_stays_hidden_past_every_limit(
-    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any, eventually: Eventually
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any
 ) -> None:
     limits: Any = [TimeLimit(time_limit=1)]
     broker, ran = broker_on(visibility_timeout_s=1, hold_limit_s=0, middleware=limits), list[int]()
@@ -207,7 +193,7 @@ def test_what_waits_for_its_delete_stays_hidden_past_every_limit(
 
 
 def test_what_cannot_be_given_back_is_left_to_come_back_by_itself(
-    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any, eventually: Eventually
+    sqs: MemorySqs, broker_on: Callable[..., SQSBroker], work_on: Any
 ) -> None:
     retries = VisibilityRetries(min_backoff=600_000)
     broker, ran = broker_on(visibility_timeout_s=1, middleware=[retries]), list[int]()

@@ -11,8 +11,7 @@ from dramatiq.middleware import SkipMessage
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.holding import Prefetch
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def failing_once(
 
 
 def test_a_failure_after_the_actor_makes_the_message_run_again(
-    sqs: MemorySqs, failing_once: Any, eventually: Eventually
+    sqs: MemorySqs, failing_once: Any
 ) -> None:
     _, ran, _ = failing_once("after_process_message")
 
@@ -77,7 +76,7 @@ def test_a_failure_after_the_actor_makes_the_message_run_again(
 
 
 def test_a_failure_elsewhere_is_only_logged(
-    sqs: MemorySqs, failing_once: Any, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    sqs: MemorySqs, failing_once: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, ran, _ = failing_once("before_ack")
 
@@ -90,7 +89,6 @@ def test_the_next_message_of_a_pipeline_is_never_lost(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     ran: list[Any] = []
@@ -118,7 +116,6 @@ def test_a_middleware_added_late_is_called(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     seen: list[Any] = []
@@ -142,7 +139,6 @@ def test_an_acknowledgement_cannot_be_skipped(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Skipping(dramatiq.Middleware):
         def before_ack(self, broker: Any, message: Any) -> None:
@@ -190,7 +186,7 @@ def reason(sqs: MemorySqs) -> str:
 
 
 def test_a_hook_that_always_fails_does_not_run_an_actor_for_ever(
-    sqs: MemorySqs, failing_always: Any, eventually: Eventually
+    sqs: MemorySqs, failing_always: Any
 ) -> None:
     ran = failing_always()
 
@@ -200,7 +196,7 @@ def test_a_hook_that_always_fails_does_not_run_an_actor_for_ever(
 
 
 def test_a_predicate_that_fails_does_not_run_an_actor_for_ever(
-    sqs: MemorySqs, failing_always: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, failing_always: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sharpwave.workers.sqs.retries.backoff_s", lambda *_, **__: 0.0)
 
@@ -218,7 +214,6 @@ def test_what_its_actor_raised_counts_and_not_the_hook_that_failed_with_it(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Failing(dramatiq.Middleware):
         def after_process_message(self, broker: Any, message: Any, **_: Any) -> None:
@@ -242,9 +237,7 @@ def test_what_its_actor_raised_counts_and_not_the_hook_that_failed_with_it(
 
 
 @pytest.fixture
-def busy(
-    broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch, eventually: Eventually
-) -> Iterator[Any]:
+def busy(broker_on: Callable[..., SQSBroker], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Start one thread on the first of many messages, with up to 19 waiting for it."""
     monkeypatch.setattr(Prefetch, "bound", lambda self: 20)
     started: list[Any] = []
@@ -282,7 +275,7 @@ def ready(sqs: MemorySqs) -> Any:
 
 
 def test_waiting_messages_are_visible_before_the_running_one_ends(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
+    sqs: MemorySqs, busy: Any
 ) -> None:
     _, worker, stopper, finish, ran = busy()
 
@@ -296,9 +289,7 @@ def test_waiting_messages_are_visible_before_the_running_one_ends(
     assert len(sqs.messages("work")) == 29
 
 
-def test_nothing_is_received_after_the_stop(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
-) -> None:
+def test_nothing_is_received_after_the_stop(sqs: MemorySqs, busy: Any) -> None:
     broker, _, stopper, finish, _ = busy()
     stopper.start()
     eventually(lambda: len(ready(sqs)) == 29, "waiting messages are visible")
@@ -311,7 +302,7 @@ def test_nothing_is_received_after_the_stop(
 
 
 def test_messages_that_cannot_be_given_back_at_first_are_tried_again(
-    sqs: MemorySqs, busy: Any, eventually: Eventually
+    sqs: MemorySqs, busy: Any
 ) -> None:
     tries = set()
 
@@ -352,7 +343,6 @@ def test_closing_does_not_wait_for_the_long_poll(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     broker.declare_queue("work")
@@ -374,7 +364,6 @@ def test_what_an_abandoned_long_poll_brings_is_visible_again(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda: None)
@@ -389,7 +378,7 @@ def test_what_an_abandoned_long_poll_brings_is_visible_again(
 
 
 def test_a_paused_worker_keeps_what_it_holds_and_goes_on_after(
-    sqs: MemorySqs, busy: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, busy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.01)
     broker, worker, _, finish, ran = busy(count=3)

@@ -22,8 +22,8 @@ from dramatiq.results.backends import StubBackend
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
-Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
@@ -54,7 +54,7 @@ class Signals(Middleware):
 
 @pytest.fixture
 def attempts(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> Callable[..., tuple[list[Any], list[str]]]:
     """Let an actor fail so often; give the `retries` it saw each time, and what was heard."""
 
@@ -106,7 +106,7 @@ def test_a_retry_that_succeeds_is_never_heard_as_a_nack(attempts: Any) -> None:
 
 
 def test_a_middleware_cannot_skip_a_retry(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     class Stopping(Middleware):
         def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
@@ -176,7 +176,7 @@ def test_a_failure_is_a_result_after_the_last_attempt(results: Any, work_on: Wor
 
 
 def test_a_group_is_complete_when_the_last_of_its_retries_is(
-    results: Any, work_on: Workers, eventually: Eventually
+    results: Any, work_on: Workers
 ) -> None:
     broker, _ = results
     ran: list[int] = []
@@ -237,7 +237,7 @@ def prometheus(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_prometheus_counts_retries_as_retries_and_the_end_as_a_rejection(
-    sqs: MemorySqs, prometheus: Any, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, prometheus: Any, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker = broker_on(middleware=[prometheus, at_once()])
 
@@ -261,9 +261,7 @@ def test_prometheus_counts_retries_as_retries_and_the_end_as_a_rejection(
 
 
 @pytest.fixture
-def exhausting(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
-) -> Callable[..., list[Any]]:
+def exhausting(sqs: MemorySqs, broker_on: Brokers, work_on: Workers) -> Callable[..., list[Any]]:
     """Run an actor that always fails; give what the actor `told` was told."""
 
     def run(error: Any = None, message: Any = None, **options: Any) -> list[Any]:
@@ -320,7 +318,7 @@ def test_a_dead_letter_says_that_nobody_could_be_told(sqs: MemorySqs, exhausting
 
 
 def test_the_callback_of_a_failure_is_told_of_each_attempt(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, told = broker_on(middleware=[Callbacks(), at_once()]), list[Any]()
     dramatiq.actor(broker=broker, queue_name="work", actor_name="told")(
@@ -339,7 +337,7 @@ def test_the_callback_of_a_failure_is_told_of_each_attempt(
 
 
 def test_a_missing_actor_is_rejected_through_the_middleware(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     signals = Signals()
     backend: Any = StubBackend()
@@ -406,7 +404,6 @@ def test_what_a_process_holds_is_begun_by_priority(
     sqs: MemorySqs,
     broker_on: Brokers,
     work_on: Workers,
-    eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sharpwave.workers.sqs.holding.Prefetch.bound", lambda self: 20)
@@ -433,7 +430,7 @@ def test_what_a_process_holds_is_begun_by_priority(
 
 
 def test_an_actor_that_a_shutdown_interrupts_is_given_back_and_not_taken_again(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, ran = broker_on(middleware=[ShutdownNotifications(), at_once()]), list[int]()
 

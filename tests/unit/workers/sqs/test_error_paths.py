@@ -18,8 +18,7 @@ from sharpwave.workers.sqs.holding import Crew, HeldSet, Lease, Received, Refusa
 from sharpwave.workers.sqs.metrics import Metrics
 from sharpwave.workers.sqs.queues import Queues
 from tests.world.sqs import Latencies, MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 def held(receives: int = 1) -> Received:
@@ -93,7 +92,7 @@ class Settling:
 
 
 @pytest.mark.parametrize("step", ["call", "done", "gave_up"])
-def test_a_lane_outlives_whatever_its_steps_raise(step: str, eventually: Eventually) -> None:
+def test_a_lane_outlives_whatever_its_steps_raise(step: str) -> None:
     settling = Settling(**{step: [Exception("broken")]})
     settling.refusals = [True] if step == "gave_up" else []
     lane, first, second = settling.lane(), held(), held()
@@ -109,7 +108,7 @@ def test_a_lane_outlives_whatever_its_steps_raise(step: str, eventually: Eventua
 
 
 def test_a_lane_without_a_thread_gets_one_with_the_next_message(
-    no_threads: Callable[[int], None], eventually: Eventually
+    no_threads: Callable[[int], None],
 ) -> None:
     settling = Settling()
     lane, first, second = settling.lane(), held(), held()
@@ -126,7 +125,6 @@ def test_pollers_go_on_where_no_further_thread_can_be_started(
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
     monkeypatch: pytest.MonkeyPatch,
-    eventually: Eventually,
 ) -> None:
     slow = MemorySqs(Latencies(receive=0.01, batch=0.005))
     slow.add_queue("work")
@@ -163,7 +161,7 @@ def test_a_consumer_without_its_first_poller_is_not_taken_for_one(
 
 
 def test_a_lease_without_a_thread_gets_one_with_the_next_receive(
-    no_threads: Callable[[int], None], eventually: Eventually
+    no_threads: Callable[[int], None],
 ) -> None:
     beats, kept = list[int](), HeldSet()
     kept.admit([held()])
@@ -188,7 +186,7 @@ def test_a_lease_without_a_thread_gets_one_with_the_next_receive(
 
 
 def test_what_cannot_be_given_back_comes_back_by_itself_and_is_forgotten(
-    sqs: MemorySqs, eventually: Eventually, caplog: pytest.LogCaptureFixture
+    sqs: MemorySqs, caplog: pytest.LogCaptureFixture
 ) -> None:
     channel, message = channel_on(sqs), held()
     channel.held.admit([message])
@@ -217,7 +215,6 @@ def test_a_body_nested_beyond_any_parser_is_poison(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker = broker_on()
     dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(lambda n: None)

@@ -14,8 +14,8 @@ from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.holding import Crew, HeldSet, Lease, Prefetch, Received, Refusal, Slots
 from sharpwave.workers.sqs.metrics import Metrics
 from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
-Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
@@ -43,7 +43,6 @@ def test_a_task_within_the_time_limit_that_applies_runs_once(
     sqs: MemorySqs,
     broker_on: Brokers,
     work_on: Workers,
-    eventually: Eventually,
     middleware: Any,
     actor: Any,
     message: Any,
@@ -63,7 +62,7 @@ def test_a_task_within_the_time_limit_that_applies_runs_once(
 
 
 def test_slow_tasks_of_several_queues_run_once_each(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, ran = broker_on(**SHORT), list[tuple[str, int]]()
     names = ["one", "two", "three"]
@@ -88,7 +87,7 @@ def test_slow_tasks_of_several_queues_run_once_each(
 
 
 def test_what_fast_tasks_left_in_the_buffer_is_given_back_when_slow_ones_follow(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, finish, ran = broker_on(**SHORT), threading.Event(), list[int]()
 
@@ -190,7 +189,7 @@ def test_a_queue_that_is_closed_takes_no_part() -> None:
 
 
 def test_a_slot_that_one_queue_frees_is_another_ones(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, eventually: Eventually
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
 ) -> None:
     broker, finish, ran = broker_on(), threading.Event(), list[str]()
     sqs.add_queue("slow")
@@ -290,7 +289,6 @@ def test_deletes_that_lag_far_behind_hold_pollers_back() -> None:
 def long_task(
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> Iterator[Any]:
     """Start a task that runs until the fixture's event is set; give its start times."""
     finish = threading.Event()
@@ -314,7 +312,7 @@ def long_task(
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually
+    sqs: MemorySqs, long_task: Any
 ) -> None:
     broker, starts, finish = long_task()
 
@@ -327,7 +325,7 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(
 
 
 def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+    sqs: MemorySqs, long_task: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bounds = [4]
     monkeypatch.setattr(Prefetch, "bound", lambda self: bounds[0])
@@ -347,9 +345,7 @@ def test_messages_waiting_for_a_thread_are_kept_hidden_until_they_are_given_back
     assert len(starts) == 4
 
 
-def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(
-    long_task: Any, eventually: Eventually
-) -> None:
+def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(long_task: Any) -> None:
     # Nothing starts the middleware here, as if the task hung in a system call.
     limit = TimeLimit(time_limit=200)
 
@@ -360,7 +356,7 @@ def test_a_task_that_does_not_stop_at_its_limit_is_given_to_another_worker(
 
 
 def test_a_dead_workers_message_comes_back_within_the_visibility_timeout(
-    sqs: MemorySqs, long_task: Any, eventually: Eventually
+    sqs: MemorySqs, long_task: Any
 ) -> None:
     broker, starts, _ = long_task(threads=2)
     broker._channels["work"].lease.stop()

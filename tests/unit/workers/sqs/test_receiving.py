@@ -12,8 +12,8 @@ import pytest
 from sharpwave.workers.main import worth_retrying
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries
 from tests.world.sqs import Latencies, MemorySqs
+from tests.world.waiting import eventually
 
-Eventually = Callable[[Callable[[], Any], str], None]
 Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
@@ -32,7 +32,7 @@ def noop(broker_on: Callable[..., SQSBroker]) -> Any:
 
 
 def test_an_idle_queue_has_one_poller(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     broker, _, _ = noop()
 
@@ -43,7 +43,7 @@ def test_an_idle_queue_has_one_poller(
 
 
 def test_a_backlog_has_more_pollers_and_they_leave_when_it_is_gone(
-    noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     slow = MemorySqs(Latencies(receive=0.01, batch=0.005))
     slow.add_queue("work")
@@ -61,7 +61,6 @@ def test_throttling_never_reaches_dramatiq(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sqs.fail("receive_message", code="RequestThrottled", times=4)
@@ -76,7 +75,7 @@ def test_throttling_never_reaches_dramatiq(
 
 
 def test_a_message_whose_receive_was_lost_comes_again(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     sqs.lose_replies("receive_message")
     broker, act, ran = noop(visibility_timeout_s=1)
@@ -105,7 +104,6 @@ def test_the_idle_long_poll_is_20_s_whatever_the_workers_timeout(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits, receive = [], sqs.receive_message
@@ -128,7 +126,6 @@ def test_a_fifo_queue_keeps_the_order_of_a_group(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     sqs.add_queue("line.fifo")
     broker = broker_on(queue_places={"line": "line.fifo"})
@@ -143,7 +140,7 @@ def test_a_fifo_queue_keeps_the_order_of_a_group(
 
 
 def test_a_message_with_a_time_of_its_own_is_hidden_until_then(
-    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker], eventually: Eventually
+    sqs: MemorySqs, noop: Any, work_on: Callable[..., dramatiq.Worker]
 ) -> None:
     broker, act, ran = noop()
     now_ms = time.time() * 1000
@@ -165,7 +162,6 @@ def test_a_time_that_is_none_does_not_keep_a_message(
     sqs: MemorySqs,
     noop: Any,
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
     caplog: pytest.LogCaptureFixture,
     eta: Any,
 ) -> None:
@@ -182,7 +178,6 @@ def test_a_fifo_group_has_one_message_under_way(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     sqs.add_queue("line.fifo")
     broker, finish = broker_on(queue_places={"line": "line.fifo"}), threading.Event()
@@ -206,7 +201,6 @@ def test_slow_tasks_are_left_to_other_workers(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     broker, finish = broker_on(), threading.Event()
     act = dramatiq.actor(actor_name="act", broker=broker, queue_name="work")(
@@ -250,9 +244,7 @@ def reasons(sqs: MemorySqs) -> Any:
     return {s.attributes["dead_letter_reason"]["StringValue"] for s in sqs.messages("work_dlq")}
 
 
-def test_poison_is_dead_with_its_body_and_good_messages_run(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_is_dead_with_its_body_and_good_messages_run(sqs: MemorySqs, good_work: Any) -> None:
     _, act, ran = good_work()
 
     for n in range(20):
@@ -265,9 +257,7 @@ def test_poison_is_dead_with_its_body_and_good_messages_run(
     assert reasons(sqs) == {"body is neither JSON nor base64 of JSON"}
 
 
-def test_attributes_of_the_sender_survive_beside_the_reason(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_attributes_of_the_sender_survive_beside_the_reason(sqs: MemorySqs, good_work: Any) -> None:
     good_work()
     trace = {"DataType": "String", "StringValue": "00-abc-def-01"}
 
@@ -278,9 +268,7 @@ def test_attributes_of_the_sender_survive_beside_the_reason(
     assert stored.attributes["traceparent"] == trace
 
 
-def test_poison_is_not_deleted_before_its_copy_is_accepted(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_is_not_deleted_before_its_copy_is_accepted(sqs: MemorySqs, good_work: Any) -> None:
     sqs.fail("send_message_batch", code="ServiceUnavailable", times=3)
     good_work()
 
@@ -291,9 +279,7 @@ def test_poison_is_not_deleted_before_its_copy_is_accepted(
     assert len(sqs.messages("work_dlq")) == 1
 
 
-def test_poison_without_a_dead_letter_queue_is_kept(
-    sqs: MemorySqs, good_work: Any, eventually: Eventually
-) -> None:
+def test_poison_without_a_dead_letter_queue_is_kept(sqs: MemorySqs, good_work: Any) -> None:
     sqs.add_queue("lonely-work", dlq=False)
     broker, _, _ = good_work(queue_prefix="lonely")
 
@@ -307,7 +293,6 @@ def test_a_message_a_middleware_rejects_is_dead(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Reject(dramatiq.Middleware):
         def before_process_message(self, broker: Any, message: Any) -> None:
@@ -327,7 +312,6 @@ def test_a_claim_store_that_fails_delays_the_message_and_does_not_kill_it(
     sqs: MemorySqs,
     broker_on: Callable[..., SQSBroker],
     work_on: Callable[..., dramatiq.Worker],
-    eventually: Eventually,
 ) -> None:
     class Flaky:
         body = ""
@@ -373,9 +357,7 @@ def old_worker(broker_on: Brokers, work_on: Workers) -> Callable[..., SQSBroker]
     return start
 
 
-def test_a_message_for_an_unknown_actor_stays_in_its_queue(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
-) -> None:
+def test_a_message_for_an_unknown_actor_stays_in_its_queue(sqs: MemorySqs, old_worker: Any) -> None:
     broker = old_worker(min_backoff=60_000)
 
     put(sqs, NEW)
@@ -391,7 +373,6 @@ def test_a_newer_worker_takes_what_an_older_one_gave_back(
     old_worker: Any,
     broker_on: Brokers,
     work_on: Workers,
-    eventually: Eventually,
 ) -> None:
     old = old_worker(max_retries=None)
     put(sqs, NEW)
@@ -406,7 +387,7 @@ def test_a_newer_worker_takes_what_an_older_one_gave_back(
 
 
 def test_what_nobody_knows_ends_among_the_dead_letters_with_the_reason(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+    sqs: MemorySqs, old_worker: Any
 ) -> None:
     old_worker(max_retries=3)
 
@@ -421,9 +402,7 @@ def test_what_nobody_knows_ends_among_the_dead_letters_with_the_reason(
     eventually(lambda: not sqs.messages("work"), "the original is deleted")
 
 
-def test_the_redrive_policy_has_the_last_word(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
-) -> None:
+def test_the_redrive_policy_has_the_last_word(sqs: MemorySqs, old_worker: Any) -> None:
     old_worker(max_retries=None)
 
     put(sqs, NEW)
@@ -432,7 +411,7 @@ def test_the_redrive_policy_has_the_last_word(
 
 
 def test_options_of_an_unknown_message_that_nobody_can_read_only_delay_it(
-    sqs: MemorySqs, old_worker: Any, eventually: Eventually
+    sqs: MemorySqs, old_worker: Any
 ) -> None:
     broker = old_worker()
 

@@ -12,8 +12,7 @@ from dramatiq.middleware import Retries, Shutdown
 from sharpwave.workers.sqs import MiddlewareRefused, SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s
 from tests.world.sqs import MemorySqs
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 NOW = VisibilityRetries(max_retries=3, min_backoff=0)
 
@@ -44,9 +43,7 @@ def dead_letter(sqs: MemorySqs) -> Any:
     return {name: value["StringValue"] for name, value in stored.attributes.items()}
 
 
-def test_a_failed_message_runs_again_without_being_sent_again(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_failed_message_runs_again_without_being_sent_again(sqs: MemorySqs, failing: Any) -> None:
     runs = failing(OSError("a"), OSError("b"))
 
     eventually(lambda: not sqs.messages("work"), "the message succeeded")
@@ -55,9 +52,7 @@ def test_a_failed_message_runs_again_without_being_sent_again(
     assert not sqs.messages("work_dlq")
 
 
-def test_a_send_that_always_fails_cannot_lose_a_retry(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_send_that_always_fails_cannot_lose_a_retry(sqs: MemorySqs, failing: Any) -> None:
     runs = failing(OSError("a"))
     sqs.fail("send_message", code="RequestThrottled", times=100)
 
@@ -65,9 +60,7 @@ def test_a_send_that_always_fails_cannot_lose_a_retry(
     assert len(runs) == 2
 
 
-def test_a_message_waits_out_its_backoff_before_it_runs_again(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_message_waits_out_its_backoff_before_it_runs_again(sqs: MemorySqs, failing: Any) -> None:
     failing(OSError("a"), retries=VisibilityRetries(min_backoff=60_000))
 
     eventually(lambda: sqs.calls["change_message_visibility_batch"], "it was given back")
@@ -76,7 +69,7 @@ def test_a_message_waits_out_its_backoff_before_it_runs_again(
 
 
 def test_the_last_attempt_goes_to_the_dead_letters_with_the_reason(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
+    sqs: MemorySqs, failing: Any
 ) -> None:
     runs = failing(*[OSError("disk full")] * 9)
 
@@ -89,9 +82,7 @@ def test_the_last_attempt_goes_to_the_dead_letters_with_the_reason(
     }
 
 
-def test_a_dead_letter_has_the_body_as_it_was_received(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_dead_letter_has_the_body_as_it_was_received(sqs: MemorySqs, failing: Any) -> None:
     failing(ValueError("bad"), throws=(ValueError,))
 
     eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
@@ -101,7 +92,7 @@ def test_a_dead_letter_has_the_body_as_it_was_received(
 
 
 def test_an_exception_that_is_never_retried_is_dead_after_one_run(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
+    sqs: MemorySqs, failing: Any
 ) -> None:
     runs = failing(ValueError("bad"), throws=(ValueError,))
 
@@ -110,18 +101,14 @@ def test_an_exception_that_is_never_retried_is_dead_after_one_run(
     assert dead_letter(sqs)["dead_letter_reason"] == "never retried: ValueError: bad"
 
 
-def test_a_predicate_decides_instead_of_the_number_of_retries(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_predicate_decides_instead_of_the_number_of_retries(sqs: MemorySqs, failing: Any) -> None:
     failing(OSError("x"), OSError("y"), retry_when=lambda retries, error: retries < 1)
 
     eventually(lambda: sqs.messages("work_dlq"), "the message is dead")
     assert dead_letter(sqs)["dead_letter_reason"] == "not to be retried: OSError: y"
 
 
-def test_an_actor_chooses_its_delay_by_raising_retry(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_an_actor_chooses_its_delay_by_raising_retry(sqs: MemorySqs, failing: Any) -> None:
     runs = failing(Retry(delay=0), retries=VisibilityRetries(min_backoff=600_000))
 
     eventually(lambda: not sqs.messages("work"), "the message ran again at once")
@@ -129,7 +116,7 @@ def test_an_actor_chooses_its_delay_by_raising_retry(
 
 
 def test_a_message_interrupted_by_shutdown_is_given_back_at_once(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
+    sqs: MemorySqs, failing: Any
 ) -> None:
     runs = failing(Shutdown(), retries=VisibilityRetries(max_retries=0, min_backoff=600_000))
 
@@ -137,9 +124,7 @@ def test_a_message_interrupted_by_shutdown_is_given_back_at_once(
     assert len(runs) == 2
 
 
-def test_a_reason_that_sqs_would_refuse_is_made_fit(
-    sqs: MemorySqs, failing: Any, eventually: Eventually
-) -> None:
+def test_a_reason_that_sqs_would_refuse_is_made_fit(sqs: MemorySqs, failing: Any) -> None:
     failing(ValueError("nul\x00 emoji \U0001f600 " + "é" * 2000), throws=ValueError)
 
     eventually(lambda: sqs.messages("work_dlq"), "the message is dead")

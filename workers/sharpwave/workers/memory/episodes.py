@@ -28,8 +28,7 @@ from sharpwave.schemas.times import (
 )
 from sharpwave.workers.memory.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
-from sharpwave.workers.patterns.counts import Counts
-from sharpwave.workers.patterns.publish import base_day
+from sharpwave.workers.patterns.counts import Counts, base_day
 from sharpwave.workers.ports import Insert, Item, Location, Reads, TryAgain, Update, Write, Writes
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.signals.refused import RefusedBefore
@@ -326,15 +325,11 @@ def _mark_page(decisions: Sequence[Item], to: Folding) -> None:
 
 def _day(decision: Item) -> Day:
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
-    return Day(*_whose(decision), day)
+    return Day(*keys.split_decision_pk(decision["PK"]), day)
 
 
 def _span(decision: Item) -> Span:
-    return Span(*_whose(decision), decision["SK"][:_HOUR])
-
-
-def _whose(decision: Item) -> tuple[str, str]:
-    return keys.owner_of(decision["PK"]) or "", decision["PK"].rpartition("#")[2]
+    return Span(*keys.split_decision_pk(decision["PK"]), decision["SK"][:_HOUR])
 
 
 def _is_readable(entry: Item, agent_id: str) -> bool:

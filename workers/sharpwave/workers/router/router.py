@@ -76,7 +76,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
-            "row": self._row,
+            "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
             "state": self._checked,
@@ -113,7 +113,7 @@ class Router:
         change = raw["dynamodb"]
         old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]
         place = place_of(table, pk)
-        if new is None or place is None or place.kind == "row":
+        if new is None or place is None or place.kind == "inbox_row":
             return False
         kind, state = place.kind, "insert"
         if old is not None:
@@ -188,7 +188,10 @@ class Router:
         elif faults:
             yield _refusal(record, faults)
         else:
-            yield DELIVER, "", _entry(record, _held(record))
+            # A record that is mended may have been admitted before it was spoilt.
+            mended = "" if change is Verdict.INSERTED else '"mended":true'
+            pairs = ",".join(filter(None, (_held(record), mended)))
+            yield DELIVER, "", _entry(record, pairs)
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
@@ -216,6 +219,10 @@ class Router:
             if lost:
                 row = {"row_pk": record.pk, "row_sk": record.sk}
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
+                if legal and after in ACKNOWLEDGED and lost.keys() & _IDENTITY:
+                    # A delivery tried again takes such a row over before anybody reads it.
+                    names = sorted(new.keys() & {"status", *_ACKNOWLEDGEMENT})
+                    content["restore"]["said"] = {name: new[name] for name in names}
         yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
@@ -329,7 +336,7 @@ def _was_delivered(record: Record, row: Image) -> bool:
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
     """Give the worker's attributes of a row that its agent removed or wrote over."""
-    names = WORKER["row"] - {"worker_rev"}
+    names = WORKER["inbox_row"] - {"worker_rev"}
     lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
     if "chunk" in new.keys() - old.keys():
         lost["chunk"] = {"NULL": True}

@@ -19,6 +19,7 @@ from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
 from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Write, Writes
 from sharpwave.workers.signals.directory import Listed
+from sharpwave.workers.signals.mirror import is_begun, readable
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
 
@@ -29,12 +30,16 @@ CLOCKS_APART_S = 60
 
 
 class Signal(NamedTuple):
-    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped."""
+    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped.
+
+    `is_seen_late` says that its item may have been admitted earlier, in other words.
+    """
 
     item: Item
     event_id: str
     stored_at: float
     held: Mapping[str, dict[str, Any]] = {}
+    is_seen_late: bool = False
 
 
 class Audience(NamedTuple):
@@ -104,6 +109,25 @@ def freeze(
     ]
 
 
+def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
+    """Give signals that are seen late as they were first decided on, as far as that shows.
+
+    Their items say what they say by now, and it takes a while until a change is refused: it adds
+    nobody to an audience that is frozen, nor to a mirror that was begun.
+    """
+    late = [key_of(each.item) for each in signals if each.is_seen_late]
+    if not late:
+        return list(signals)
+    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
+    found = reads.get([place for pair in places.values() for place in pair])
+    return [
+        each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
+        if each.is_seen_late
+        else each
+        for each in signals
+    ]
+
+
 def missed(
     joined: Sequence[Joined], *, listed: Mapping[str, Listed], directory: Directory, reads: Reads
 ) -> Iterator[Late]:
@@ -151,6 +175,11 @@ def late_chunk(head: Item, agent_id: str) -> Insert:
     key = keys.late_chunk(signal_uid(*signal), agent_id)
     kept = {name: head[name] for name in ("signal_pk", "signal_sk", "ttl")}
     return Insert(tables.PIPELINE, {**key.item(), **kept, "targets": [agent_id]})
+
+
+def key_of(signal: Item) -> keys.Key:
+    """Give a signal's primary key."""
+    return keys.Key(signal["PK"], signal["SK"])
 
 
 def head_of(signal: keys.Key) -> Location:
@@ -232,6 +261,15 @@ def _chunks(uid: str, targets: Sequence[str]) -> list[tuple[keys.Key, list[str]]
         (keys.Key(pk, f"{digest}#{start // CHUNK:05d}"), list(targets[start : start + CHUNK]))
         for start in range(0, len(targets), CHUNK)
     ]
+
+
+def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
+    """Give a signal by its head, or else for whom its mirror was begun."""
+    if head is not None:
+        return admitted(head)
+    if stored is None or not is_begun(stored):
+        return fed
+    return {**fed, "target_agents": sorted(readable(stored["processing_status"]))}
 
 
 def _audience(head: Item) -> Audience:

@@ -39,14 +39,16 @@ from sharpwave.workers.signals.audience import (
     Late,
     Signal,
     admitted,
+    as_decided,
     freeze,
     head_of,
     is_resolved,
+    key_of,
     late_chunk,
     may_address,
     members,
 )
-from sharpwave.workers.signals.expiry import Deadlines, Handed, tell_of_expiry
+from sharpwave.workers.signals.expiry import Deadlines, Handed, telling
 from sharpwave.workers.signals.mirror import (
     Holder,
     Sent,
@@ -56,7 +58,6 @@ from sharpwave.workers.signals.mirror import (
     mirror,
     row_status,
 )
-from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, message, pack
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -82,7 +83,6 @@ class Delivery:
     parking: Parking
     quotas: Quotas
     clock: Clock
-    notices: Notices
     table_name: str = tables.SIGNALS
     deadlines: Deadlines = field(default_factory=Deadlines)
 
@@ -117,7 +117,6 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
-    untold: bool = False
 
     def row_of(self, target: str) -> Location:
         """Say where a target's row is."""
@@ -135,7 +134,7 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         Unfinished: some inboxes did not take their messages, or their notices; all else is done.
         TryAgain: something did not answer; what was done is skipped at the next attempt.
     """
-    allowed, unheard = _admitted(signals, ports)
+    allowed, unheard = _admitted(as_decided(signals, reads=ports.reads), ports)
     items = [signal.item for signal in allowed]
     # Before the freeze: who finds an audience frozen finds the verdict on its signal too.
     within = ports.quotas.admit(items, directory=ports.directory)
@@ -145,7 +144,7 @@ def deliver(signals: Sequence[Signal], ports: Delivery) -> int:
         if audience.chunks:
             _send_chunks(audience, ports)
         else:
-            holder, held = Holder(_key(signal.item)), dict(signal.held)
+            holder, held = Holder(key_of(signal.item)), dict(signal.held)
             plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
     sent = _carry_out(plans, ports)
     _conclude(plans, unheard)
@@ -224,7 +223,7 @@ def _admitted(
     Returns:
         The signals, and the keys of those parked whose owners could not be told.
     """
-    distinct = {_key(signal.item): signal for signal in signals}
+    distinct = {key_of(signal.item): signal for signal in signals}
     sources = {each.item["source_agent"] for each in signals if is_resolved(each.item)}
     known = ports.directory.find(sources)
     doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
@@ -317,7 +316,7 @@ def _carry_out(plans: Sequence[_Plan], ports: Delivery) -> int:
 
 def _conclude(plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> None:
     """Ask for another attempt at what inboxes did not take, once all else is marked."""
-    failed = {plan.holder.signal for plan in plans if plan.failed or plan.untold}
+    failed = {plan.holder.signal for plan in plans if plan.failed}
     if failed or unheard:
         names = sorted({name for plan in plans for name in plan.failed})
         raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
@@ -502,7 +501,7 @@ def _note_deadlines(
 
 
 def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) -> None:
-    """Tell the senders of what came too late to be sent."""
+    """Have the senders told of what came too late to be sent."""
     expired = [
         (plan.holder, target)
         for plan, statuses in marked
@@ -514,9 +513,8 @@ def _tell_of_expired(marked: Sequence[tuple[_Plan, Statuses]], ports: Delivery) 
     events = {
         holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
     }
-    untold = tell_of_expiry(expired, events, ports.notices)
-    for plan, _ in marked:
-        plan.untold = plan.holder.signal in untold
+    if expired:
+        ports.queues.send(telling(expired, events, clock=ports.clock))
 
 
 def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
@@ -544,7 +542,7 @@ def _row(plan: _Plan, target: str, ports: Delivery) -> tuple[Item, str]:
 
 
 def _send_chunks(audience: Audience, ports: Delivery) -> None:
-    key, now_ms = _key(audience.signal), int(ports.clock() * 1000)
+    key, now_ms = key_of(audience.signal), int(ports.clock() * 1000)
     texts = [ascii_json({"key": key, "chunk": chunk}) for chunk in audience.chunks]
     ports.queues.send(
         [
@@ -557,12 +555,8 @@ def _send_chunks(audience: Audience, ports: Delivery) -> None:
     ports.writes.apply([Update(place, summary, missing=("audience_chunks",))])
 
 
-def _key(signal: Item) -> keys.Key:
-    return keys.Key(signal["PK"], signal["SK"])
-
-
 def _refusal(signal: Signal, fault: Fault) -> Refusal:
     item = signal.item
     image = ascii_json({name: str(value)[:2000] for name, value in item.items()})
-    key = _key(item)
+    key = key_of(item)
     return Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)
