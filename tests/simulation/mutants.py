@@ -21,8 +21,9 @@ from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
 from sharpwave.workers.ports import Delete, Location, TryAgain
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
-from sharpwave.workers.signals import refused as refusing
+from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
+from sharpwave.workers.signals.refusals import RefusedBefore
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 from tests.world import world
@@ -73,16 +74,16 @@ def _changed(place: Any, name: str, value: Any) -> Break:
 
 def _chunks_read_again() -> AbstractContextManager[object]:
     """Let chunks read the signal's item as it is by now."""
-    whole = deliver.deliver_chunk
+    whole = Courier.deliver_chunk
 
-    def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
+    def deliver_chunk(self: Courier, signal: keys.Key, chunk: str) -> int:
         place = Location(tables.SIGNALS, signal)
-        found = ports.reads.get([place])
+        found = self.reads.get([place])
         admitted: Any = vars(deliver)["admitted"]
         with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
-            return whole(signal, chunk, ports)
+            return whole(self, signal, chunk)
 
-    return patch.object(actors, "deliver_chunk", deliver_chunk)
+    return patch.object(Courier, "deliver_chunk", deliver_chunk)
 
 
 def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
@@ -95,43 +96,43 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
 
 def _one_fails_all() -> AbstractContextManager[object]:
     """Let an inbox that does not answer fail all that is sent with it, before any mark."""
-    whole: Any = deliver._send
+    whole: Any = Courier._send
 
-    def _send(posts: Any, ports: Any) -> None:
-        whole(posts, ports)
+    def _send(self: Any, posts: Any) -> None:
+        whole(self, posts)
         if any(plan.failed for plan, _ in posts):
             raise TryAgain("an inbox did not answer")
 
-    return patch.object(deliver, "_send", _send)
+    return patch.object(Courier, "_send", _send)
 
 
 def _found_is_sent() -> AbstractContextManager[object]:
     """Take a row that is there for a message that was sent, and call it delivered."""
-    whole: Any = deliver._settled
+    whole: Any = Courier._settled
 
-    def _settled(plans: Any, ports: Any) -> Any:
-        result = whole(plans, ports)
+    def _settled(self: Any, plans: Any) -> Any:
+        result = whole(self, plans)
         for plan in plans:
             result.setdefault(plan.holder, set()).update(plan.found)
             plan.sent |= plan.found
         return result
 
-    return patch.object(deliver, "_settled", _settled)
+    return patch.object(Courier, "_settled", _settled)
 
 
 def _marked_before_sent() -> AbstractContextManager[object]:
     """Write the mark before the effect."""
-    whole: Any = deliver._send
+    whole: Any = Courier._send
 
-    def _send(posts: Any, ports: Any) -> None:
+    def _send(self: Any, posts: Any) -> None:
         for plan, post in posts:
             plan.sent.add(post.target)
-        deliver._mark(list({id(plan): plan for plan, _ in posts}.values()), ports)
+        self._mark(list({id(plan): plan for plan, _ in posts}.values()))
         for plan, post in posts:
             plan.sent.discard(post.target)
-        whole(posts, ports)
+        whole(self, posts)
 
-    return patch.object(deliver, "_send", _send)
+    return patch.object(Courier, "_send", _send)
 
 
 def _told_each_time() -> AbstractContextManager[object]:
@@ -397,7 +398,7 @@ MUTANTS: dict[str, Mutant] = {
     "refused-comes-back": Mutant(
         15,
         "what was refused is let in by sweeps and reconcile",
-        _changed(refusing.RefusedBefore, "holds", lambda self, table, image: False),
+        _changed(RefusedBefore, "holds", lambda self, table, image: False),
         ("gaps", "tampering", "days"),
     ),
     "other-content-counts": Mutant(

@@ -12,7 +12,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from sharpwave.workers.signals import deliver
+from sharpwave.workers.signals.deliver import Courier
 from tests.world.agents import Agents
 from tests.world.checker import violations
 from tests.world.faults import Crash, Faults
@@ -94,7 +94,7 @@ def test_no_history_breaks_an_invariant() -> None:
 
 
 def test_a_delivery_that_is_never_marked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_mark", lambda plans, ports: [(plan, {}) for plan in plans])
+    monkeypatch.setattr(Courier, "_mark", lambda self, plans: [(plan, {}) for plan in plans])
 
     # As many histories as it takes to find one, which is not made as short as can be.
     until_found = settings(

@@ -38,7 +38,7 @@ class Inbox:
         found: list[Any] = []
         for message in Router()(tables.SIGNALS, [last]):
             body = parse_json(message.body)
-            assert body["actor_name"] == "on_rows_changed"
+            assert body["actor_name"] == "on_acknowledgements"
             found += body["kwargs"]["entries"]
         return found
 

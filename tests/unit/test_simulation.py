@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers.signals import deliver
+from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.mirror import Statuses
 from tests.world.agents import Agents
 from tests.world.simulation import Weather, run
@@ -70,24 +70,24 @@ def test_acknowledging_a_message_before_its_effect_is_caught() -> None:
 
 
 def test_marking_a_delivery_before_its_effect_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def carry_out(plans: Sequence[Any], ports: deliver.Delivery) -> int:
-        posts = deliver._insert_rows(plans, ports)
+    def carry_out(courier: Courier, plans: Sequence[Any], unheard: Any = ()) -> int:
+        posts = courier._insert_rows(plans)
         for plan, post in posts:
             plan.sent.add(post.target)
-        deliver._mark(plans, ports)
-        ports.inboxes.send([post for _, post in posts])
+        courier._mark(plans)
+        courier.inboxes.send([post for _, post in posts])
         return len(posts)
 
-    monkeypatch.setattr(deliver, "_carry_out", carry_out)
+    monkeypatch.setattr(Courier, "_carry_out", carry_out)
 
     assert is_caught(Weather(crash_rate=0.1, workers=1))
 
 
 def test_delivering_without_a_mark_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deliver, "_mark", unmarked)
+    monkeypatch.setattr(Courier, "_mark", unmarked)
 
     assert is_caught(Weather.calm())
 
 
-def unmarked(plans: Sequence[Any], ports: deliver.Delivery) -> list[tuple[Any, Statuses]]:
+def unmarked(courier: Courier, plans: Sequence[Any]) -> list[tuple[Any, Statuses]]:
     return [(plan, {}) for plan in plans]

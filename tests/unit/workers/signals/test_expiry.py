@@ -13,8 +13,7 @@ from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers.ports import CallRefused, InboxMessage, Item, Location, Unfinished, Write
 from sharpwave.workers.signals import expiry
 from sharpwave.workers.signals.audience import Signal
-from sharpwave.workers.signals.deliver import deliver
-from sharpwave.workers.signals.expiry import Deadlines, Expiry, Handed, Partition
+from sharpwave.workers.signals.expiry import Deadline, Deadlines, Expiry, Partition
 from sharpwave.workers.signals.mirror import Holder
 from tests.world import Crash, Faults, MemoryTables, World
 from tests.world.records import key_of, signal
@@ -298,15 +297,15 @@ def test_one_delivery_that_cannot_expire_holds_up_no_other(
                 raise CallRefused("too large")
             return world.tables.apply(writes)
 
-    ports = world.process().ports
+    process = world.process()
     writes: Any = Refusing(world.clock)
     broken = Expiry(
-        ports.reads,
+        process.reads,
         writes,
-        ports.queues,
-        ports.delivery.notices,
-        ports.delivery.deadlines,
-        ports.clock,
+        process.queues,
+        process.courier.notices,
+        process.courier.deadlines,
+        process.clock,
     )
     with pytest.raises(CallRefused):
         broken.expire(Partition(noted(world)[0][0], 0))
@@ -555,7 +554,7 @@ def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: Wor
     key = send(world)
     forget_deadlines(world)
 
-    deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
+    world.process().courier.deliver([Signal(item(world, key), "e1", world.clock())])
 
     assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
 
@@ -593,9 +592,9 @@ def test_an_entry_that_was_written_too_late_is_written_again(world: World) -> No
         if next(frozen) == 1:
             world.clock.advance(HOUR_S)
 
-    handed = Handed(Holder(keys.Key("signal#ALERT", "x#1")), int(world.clock()), ["bob"])
+    deadline = Deadline(Holder(keys.Key("signal#ALERT", "x#1")), int(world.clock()), ["bob"])
     writes = Freezing(world, freeze)
-    Deadlines().note([handed], writes=writes, clock=world.clock)
+    Deadlines().note([deadline], writes=writes, clock=world.clock)
 
     assert max(minute for minute, _ in noted(world)) * 60 > world.clock()
 
