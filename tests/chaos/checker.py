@@ -13,8 +13,7 @@ from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.queues import INBOX_PREFIX
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS
-from tests.chaos.book import Book, Written
-from tests.chaos.history import Event
+from tests.chaos.history import Book, Event, Written
 from tests.chaos.snapshot import Item, Snapshot
 
 Kind = Literal[

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -72,18 +73,29 @@ def _changed(place: Any, name: str, value: Any) -> Break:
     return lambda: patch.object(place, name, value)
 
 
-def _chunks_read_again() -> AbstractContextManager[object]:
+@contextmanager
+def _chunks_read_again() -> Iterator[None]:
     """Let chunks read the signal's item as it is by now."""
-    whole = Courier.deliver_chunk
+    whole, admitted = Courier.deliver_chunk, vars(deliver)["admitted"]
+    # Handlers run abreast in threads, so what one reads is no other's.
+    mine = local()
 
     def deliver_chunk(self: Courier, signal: keys.Key, chunk: str) -> int:
         place = Location(tables.SIGNALS, signal)
-        found = self.reads.get([place])
-        admitted: Any = vars(deliver)["admitted"]
-        with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
+        before, mine.item = getattr(mine, "item", None), self.reads.get([place]).get(place)
+        try:
             return whole(self, signal, chunk)
+        finally:
+            mine.item = before
 
-    return patch.object(Courier, "deliver_chunk", deliver_chunk)
+    def as_it_is(head: Any) -> Any:
+        return getattr(mine, "item", None) or admitted(head)
+
+    with (
+        patch.object(deliver, "admitted", as_it_is),
+        patch.object(Courier, "deliver_chunk", deliver_chunk),
+    ):
+        yield
 
 
 def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
@@ -135,6 +147,19 @@ def _marked_before_sent() -> AbstractContextManager[object]:
     return patch.object(Courier, "_send", _send)
 
 
+def _never_marked() -> AbstractContextManager[object]:
+    """Leave out the mark."""
+    return patch.object(Courier, "_mark", lambda self, plans: [(plan, {}) for plan in plans])
+
+
+def _acknowledged_is_open() -> AbstractContextManager[object]:
+    """Take an acknowledged row for one that was not sent yet."""
+    return _all(
+        patch.object(Courier, "_settled", lambda self, plans: {}),
+        patch.object(Courier, "_marked", lambda self, plans: {}),
+    )
+
+
 def _told_each_time() -> AbstractContextManager[object]:
     """Tell the sender at every sweep that its signal expired, claimed or not."""
     from sharpwave.workers.signals import notices
@@ -154,17 +179,17 @@ def _told_each_time() -> AbstractContextManager[object]:
 
 
 def _nobody_is_told() -> AbstractContextManager[object]:
-    return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
+    return patch.object(actors, "tell_of_expiry", lambda *_, **__: None)
 
 
 def _chunks_tell_at_once() -> AbstractContextManager[object]:
     """Let each chunk take another one's claim to tell for that of an attempt that died."""
-    whole: Any = expiry.tell_of_expiry
+    whole: Any = expiry.telling
 
-    def tell(expired: Any, events: Any, notices: Any) -> Any:
-        return whole(expired, {signal: "|".join(signal) for signal in events}, notices)
+    def telling(expired: Any, events: Any, *, clock: Any) -> Any:
+        return whole(expired, {signal: "|".join(signal) for signal in events}, clock=clock)
 
-    return patch.object(deliver, "tell_of_expiry", tell)
+    return patch.object(deliver, "telling", telling)
 
 
 def _any_row_counts() -> AbstractContextManager[object]:
@@ -294,6 +319,14 @@ MUTANTS: dict[str, Mutant] = {
     "marked-before-sent": Mutant(
         6, "the mark comes before the effect", _marked_before_sent, ("signals",), STORMY
     ),
+    "never-marked": Mutant(6, "what was sent is never marked", _never_marked, ("signals",), CALM),
+    "acknowledged-is-open": Mutant(
+        6,
+        "what was acknowledged is sent again",
+        _acknowledged_is_open,
+        ("signals",),
+        {"crash_rate": 0.06, "replay_rate": 0.3},
+    ),
     "told-each-time": Mutant(
         6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
     ),
@@ -333,7 +366,7 @@ MUTANTS: dict[str, Mutant] = {
             patch.object(ledger, "FULL_AT", 10**9),
         ),
         ("counting",),
-        {"burst": 4_000, "actions": 6},
+        {"burst": 4_000, "actions": 6, "small_slots": False},
     ),
     "any-event-time": Mutant(
         10,
@@ -400,6 +433,12 @@ MUTANTS: dict[str, Mutant] = {
         "what was refused is let in by sweeps and reconcile",
         _changed(RefusedBefore, "holds", lambda self, table, image: False),
         ("gaps", "tampering", "days"),
+    ),
+    "gap-stays": Mutant(
+        15,
+        "reconcile and sweeps take everything for refused",
+        _changed(RefusedBefore, "holds", lambda self, table, image: True),
+        ("gaps", "crowds"),
     ),
     "other-content-counts": Mutant(
         15,

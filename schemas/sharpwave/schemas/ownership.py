@@ -81,25 +81,18 @@ def change_of(
     # First of all: a worker's write to a row changes names that agents may change too.
     if kind == "inbox_row" and _is_stamp_of_this(old, new):
         return Verdict.ECHO, frozenset()
-    names = differing(old, new)
+    gone = old.keys() - new.keys()
+    names = gone | {name for name, value in new.items() if old.get(name) != value}
     if kind == "inbox_row":
         # Written once and never changed by a worker without its stamp.
         wiped = not names.isdisjoint(WORKER[kind])
     else:
         # A worker may change its attributes of these without a stamp; only their loss tells that an
         # agent put the whole record anew.
-        wiped = not (names & WORKER[kind]) - IGNORED <= new.keys()
+        wiped = not gone & WORKER[kind] <= IGNORED
     if agents_own(kind, names):
         return Verdict.OVERWRITTEN if wiped else Verdict.AGENT, names
     return Verdict.WIPED if wiped else Verdict.ECHO, names
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Set[str]:
-    """Name the attributes that differ between two images."""
-    if old.items() <= new.items():
-        return new.keys() - old.keys()
-    changed = {name for name, value in new.items() if old.get(name) != value}
-    return changed | (old.keys() - new.keys())
 
 
 def agents_own(kind: Kind | None, names: Set[str]) -> set[str]:

@@ -13,8 +13,7 @@ import pytest
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, ack
 from sharpwave.workers.sqs.held import Held
 from sharpwave.workers.sqs.queues import Queue
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -114,7 +113,7 @@ def test_a_failed_message_is_retried_where_it_lies(
 
 
 def test_a_task_longer_than_its_visibility_timeout_runs_once(
-    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str, eventually: Eventually
+    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
 ) -> None:
     queue("work")
     broker = SQSBroker(client=client, queue_prefix=prefix, visibility_timeout_s=2)

@@ -6,7 +6,6 @@ import itertools
 import linecache
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from sharpwave.workers.ports import TryAgain
 from tests.world import MemoryArchive
 from tests.world.records import decision
 from tests.world.stores import START
+from tests.world.waiting import eventually
 
 PATIENCE_S = 10.0
 
@@ -77,13 +77,6 @@ class Callers:
         return self.results
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_a_message_goes_only_after_its_lines_were_written() -> None:
     gate = Gate()
     callers = Callers(Gatherer(gate, linger_s=60, threads=2), ["a", "b"])
@@ -132,7 +125,7 @@ def test_the_next_batch_gathers_while_one_is_written() -> None:
     assert gate.entered.wait(PATIENCE_S)
 
     second = Callers(gatherer, ["c", "d"])
-    wait_for(lambda: len(gate.batches) == 2)
+    eventually(lambda: len(gate.batches) == 2, "a second batch is written")
     gate.opened.set()
 
     assert first.join() | second.join() == dict.fromkeys("abcd")
@@ -173,9 +166,9 @@ def test_a_leader_that_is_stopped_while_it_waits_sends_the_others_away() -> None
     """Dramatiq raises its time limit inside a thread, wherever that is."""
     gatherer: Gatherer[str] = Gatherer(lambda pieces: None, linger_s=60, threads=3)
     leader = Callers(gatherer, ["a"])
-    wait_for(lambda: gatherer._batch.waiting == 1)
+    eventually(lambda: gatherer._batch.waiting == 1, "one waits")
     other = Callers(gatherer, ["b"])
-    wait_for(lambda: gatherer._batch.waiting == 2)
+    eventually(lambda: gatherer._batch.waiting == 2, "two wait")
 
     ident = ctypes.c_ulong(leader.threads[0].ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(TimeLimit))

@@ -8,6 +8,7 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import now
 from sharpwave.workers.aws.clients import Clients
 from sharpwave.workers.main import build_handler, build_pump, worth_retrying
@@ -19,6 +20,7 @@ from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.refusals import park_in_passing
 from tests.world.records import signal
+from tests.world.sqs import MemorySqs
 
 ARN = "arn:aws:dynamodb:us-east-1:1:table/agent_signals/stream/1"
 
@@ -48,24 +50,6 @@ class Tables:
         return {"Responses": [{} for _ in Statements]}
 
 
-class Queues:
-    """SQS: accepts everything, unless it refuses for good."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, dict[str, Any]]] = []
-        self.refuses = False
-
-    def get_queue_url(self, *, QueueName: str) -> dict[str, str]:
-        return {"QueueUrl": QueueName}
-
-    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:
-        if self.refuses:
-            fault = {"SenderFault": True, "Code": "InvalidMessageContents", "Message": "odd"}
-            return {"Failed": [{"Id": entry["Id"], **fault} for entry in Entries]}
-        self.sent += [(QueueUrl, parse_json(entry["MessageBody"])) for entry in Entries]
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
-
-
 def record(item: Mapping[str, Any]) -> dict[str, Any]:
     image = item_to_wire(item)
     change = {
@@ -88,8 +72,11 @@ def sent() -> dict[str, Any]:
 
 
 @pytest.fixture
-def queues() -> Queues:
-    return Queues()
+def queues() -> MemorySqs:
+    memory = MemorySqs()
+    for name in WORK_QUEUE_NAMES:
+        memory.add_queue(name)
+    return memory
 
 
 @pytest.fixture
@@ -98,7 +85,7 @@ def dynamodb(sent: dict[str, Any]) -> Tables:
 
 
 @pytest.fixture
-def made(dynamodb: Tables, queues: Queues) -> Clients:
+def made(dynamodb: Tables, queues: MemorySqs) -> Clients:
     return Clients(dynamodb, None, queues, None)
 
 
@@ -119,12 +106,11 @@ def parked(dynamodb: Tables) -> list[str]:
 
 
 def test_after_a_gap_the_table_is_read_and_its_signals_are_delivered(
-    hooks: Hooks, queues: Queues, sent: dict[str, Any], caplog: pytest.LogCaptureFixture
+    hooks: Hooks, queues: MemorySqs, sent: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     hooks.on_trimmed(tables.SIGNALS, "shard-1")
 
-    (queue, work), *_ = [each for each in queues.sent if each[0] == "deliver"]
-    assert queue == "deliver"
+    work = parse_json(queues.messages("deliver")[0].body)
     assert work["kwargs"]["entries"][0]["key"] == [sent["PK"], sent["SK"]]
     assert {"stream_trimmed", "reconciled"} <= set(caplog.messages)
 
@@ -145,13 +131,13 @@ def test_a_record_the_router_fails_on_is_parked_with_whatever_it_holds(
 def test_a_lambda_parks_what_fails_for_good_and_reports_nothing(
     handler: Handler,
     dynamodb: Tables,
-    queues: Queues,
+    queues: MemorySqs,
     sent: dict[str, Any],
     fault: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if fault == "queue":
-        queues.refuses = True
+        queues.refuse("send_message_batch", lambda _: ("InvalidMessageContents", True))
     else:
         monkeypatch.setattr(Router, "__call__", _fail)
 

@@ -381,6 +381,44 @@ def test_a_signal_changed_before_its_delivery_is_not_delivered_as_changed(
     assert sent(world) == []
 
 
+def test_a_lost_signal_whose_change_was_taken_back_is_delivered(world: World) -> None:
+    item = signal(to=["bob"], data={"n": 1})
+    key = world.tables.put(tables.SIGNALS, item)
+    world.unread()
+    for data in ({"n": 2}, item["data"]):
+        world.tables.update(tables.SIGNALS, key, {"data": data})
+        world.settle()
+
+    feed(world, tables.SIGNALS)
+
+    assert [each.data for each in sent(world)] == [{"n": 1}]
+
+
+@pytest.mark.parametrize("many", [1, 60], ids=["a few", "chunks"])
+@pytest.mark.parametrize("to", ["names", "*"])
+def test_an_audience_takes_nobody_from_a_change_that_is_read_before_it_is_refused(
+    world: World, to: str, many: int
+) -> None:
+    names = [f"agent-{n:02d}" for n in range(many)]
+    world.register("ann", may_broadcast=True)
+    world.register(*names)
+    world.settle()
+    listed = [*names, "nobody"] if to == "names" else ["*"]
+    key = world.tables.put(tables.SIGNALS, signal("ann", to=listed, data={"n": 1}))
+    world.settle()
+    world.clock.advance(100)
+    world.register("mallory")
+    change = {"target_agents": ["mallory"], "data": {"n": 2}}
+    world.tables.update(tables.SIGNALS, key, change)
+
+    feed(world, tables.SIGNALS)
+
+    held = [*world.tables.items(tables.SIGNALS).values()]
+    held += world.tables.items(tables.PIPELINE).values()
+    assert not any("mallory" in each.get("processing_status", ()) for each in held)
+    assert [len(sent(world, each)) for each in (*names, "mallory")] == [*[1] * many, 0]
+
+
 @pytest.mark.parametrize("changed", [{"inputs": {"n": 2}}, {"outcome": outcome(False)}])
 def test_words_that_stood_before_a_change_that_was_refused_and_taken_back_are_admitted(
     world: World, changed: Item

@@ -1,7 +1,5 @@
 """What fails of a group is tried again, and ends among the dead letters, without its neighbours."""
 
-import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
 DUTY = Duty("work", "on_things", 1)
 ENTRIES = [{"key": ["p", f"s{n}"]} for n in range(4)]
@@ -144,10 +143,7 @@ def test_the_broker_says_how_often_a_group_was_received() -> None:
     worker = dramatiq.Worker(broker, worker_timeout=20, worker_threads=1)
     worker.start()
     try:
-        until = time.monotonic() + 10
-        while sqs.messages("work"):
-            assert time.monotonic() < until, "the group was never split"
-            threading.Event().wait(0.005)
+        eventually(lambda: not sqs.messages("work"), "the group is split")
     finally:
         worker.stop(timeout=5000)
         broker.close()

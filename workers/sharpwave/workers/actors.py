@@ -35,12 +35,13 @@ from sharpwave.workers.signals.acknowledge import Gone, Loss, Move
 from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
 from sharpwave.workers.signals.deliver import Courier, late_messages
 from sharpwave.workers.signals.directory import RegisteredAgents
-from sharpwave.workers.signals.expiry import Expiry, Partition
+from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of_expiry
 from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
+from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.work.outgoing import MAX_DELAY_S
+from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +115,7 @@ def deliver_actors(courier: Courier) -> dict[str, Handler]:
     """Give the actors that carry signals to their targets."""
 
     def on_signals(entries: Entries) -> int:
-        signals = [
-            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
-            for entry in entries
-        ]
-        return courier.deliver(signals)
+        return courier.deliver([_signal(entry) for entry in entries])
 
     def on_chunks(entries: Entries) -> int:
         return _for_each(entries, lambda each: courier.deliver_chunk(_key(each), each["chunk"]))
@@ -140,6 +137,7 @@ def status_actors(
     *,
     agents: RegisteredAgents,
     parking: Parking,
+    notices: Notices,
     writers: Writers,
     reads: Reads,
     queues: WorkQueues,
@@ -184,6 +182,10 @@ def status_actors(
             for entry in entries
         )
 
+    def on_expired(entries: Entries) -> None:
+        expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
+        tell_of_expiry(expired, notices)
+
     return {
         "on_acknowledgements": acknowledgements.add,
         # What routers of older releases call it; their messages may still be queued.
@@ -192,6 +194,7 @@ def status_actors(
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
+        "on_expired": on_expired,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
@@ -324,6 +327,12 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    event_id = entry["event_id"]
+    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
+
+
 def _joined(entry: Mapping[str, Any]) -> Joined:
     item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
     subscriptions = frozenset(item.get("subscriptions", ()))
@@ -369,7 +378,7 @@ def _move(entry: Mapping[str, Any]) -> Move:
 def _loss(entry: Mapping[str, Any]) -> Loss:
     content = entry["restore"]
     row = keys.Key(content["row_pk"], content["row_sk"])
-    return Loss(_holder(entry), row, content["attributes"])
+    return Loss(_holder(entry), row, content["attributes"], content.get("said", {}))
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:

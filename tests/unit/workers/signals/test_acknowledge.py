@@ -10,7 +10,7 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Item, Location, Update
+from sharpwave.workers.ports import Item, Location, TryAgain, Unfinished, Update
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Step, interleave
 from tests.world.records import key_of, signal
@@ -370,6 +370,168 @@ def test_an_acknowledgement_that_overtakes_the_first_mark_is_not_lost(seed: int)
     world.settle()
 
     assert mirrored(world)["status"] == row(world)["status"] == "PROCESSED"
+
+
+def replaced_while_delivered() -> tuple[World, str]:
+    """Give a world whose first delivery died, and the message that comes again.
+
+    Bob found his row before the message and acknowledged it by a PutItem, so that the row names no
+    signal any more and the next attempt has to take it for a forgery.
+    """
+    world = World()
+    world.register("ann", "bob", "eve")
+    world.settle()
+    world.tables.put(tables.SIGNALS, SIGNAL)
+    world.pump()
+    (work,) = world.queues.visible()
+    world.queues.delete(work)
+
+    def die() -> None:
+        if ROW in world.tables.keys(tables.SIGNALS):
+            raise Crash("between row and message")
+
+    with pytest.raises(Crash):
+        world.process(Faults(step=die)).handle(work.body)
+    replace_row(world, "PROCESSED", decision_id="d1")
+    return world, work.body
+
+
+def replace_row(world: World, status: str, **more: Any) -> None:
+    world.tables.put(tables.SIGNALS, {**ROW.item(), "status": status, "processed_at": 7, **more})
+
+
+ACKNOWLEDGED = {"status": "PROCESSED", "processed_at": 7, "decision_id": "d1"}
+
+
+def assert_acknowledged(world: World) -> None:
+    after = row(world)
+    assert {name: after.get(name) for name in ACKNOWLEDGED} == ACKNOWLEDGED
+    assert (after["signal_pk"], after["signal_sk"]) == KEY
+    assert mirrored(world) == ACKNOWLEDGED
+
+
+def test_an_acknowledgement_outlives_a_delivery_that_took_its_row_over() -> None:
+    world, work = replaced_while_delivered()
+
+    world.process().handle(work)
+    taken_over = row(world)["status"]
+    world.settle()
+
+    assert taken_over == "PENDING"
+    assert_acknowledged(world)
+
+
+def failing(world: World, body: str, faults: Faults) -> list[str]:
+    """Handle a message, and give it back if it has to come again."""
+    try:
+        world.process(faults).handle(body)
+    except (TryAgain, Unfinished):
+        return [body]
+    return []
+
+
+def overlapping(world: World, outer: str, inner: str, *, at: int) -> list[str]:
+    """Handle a message, before one of its calls another one; give what has to come again."""
+    waiting, again = [inner], []
+
+    def step() -> None:
+        if len(faults.calls) + 1 == at:
+            again.extend(failing(world, waiting.pop(), Faults()))
+
+    faults = Faults()
+    faults.step = step
+    again += failing(world, outer, faults)
+    return [*again, *waiting]
+
+
+@pytest.mark.parametrize("is_delivery_first", [False, True])
+def test_an_acknowledgement_outlives_a_delivery_that_takes_its_row_over_meanwhile(
+    *, is_delivery_first: bool
+) -> None:
+    """One of the two happens before any call of the other; a delivery that failed comes again."""
+    for at in range(1, 40):
+        world, work = replaced_while_delivered()
+        world.pump()
+        (news,) = world.queues.visible()
+        world.queues.delete(news)
+        outer, inner = (work, news.body) if is_delivery_first else (news.body, work)
+
+        again = overlapping(world, outer, inner, at=at)
+        for body in [*again, news.body]:
+            world.process().handle(body)
+        world.settle()
+
+        assert_acknowledged(world)
+
+
+def test_an_acknowledgement_outlives_it_though_the_signal_is_gone() -> None:
+    world, work = replaced_while_delivered()
+    world.tables.remove(tables.SIGNALS, KEY, by="ttl")
+
+    world.process().handle(work)
+    world.settle()
+
+    assert (row(world)["status"], row(world)["decision_id"]) == ("PROCESSED", "d1")
+
+
+@pytest.mark.parametrize("later", ["FAILED", "EXPIRED"])
+def test_what_ranks_below_it_by_then_does_not_stand(later: str) -> None:
+    world, work = replaced_while_delivered()
+    world.pump()
+    (news,) = world.queues.visible()
+    world.queues.delete(news)
+    world.process().handle(work)
+    if later == "FAILED":
+        set_row(world, status="FAILED", processed_at=9)
+    else:
+        world.clock.advance(2 * 86_400)
+        world.tick()
+    world.settle()
+    stood = row(world)["status"]
+
+    world.process().handle(news.body)
+    world.settle()
+
+    assert stood == later
+    assert row(world)["status"] == mirrored(world)["status"] == "PROCESSED"
+
+
+def test_of_replacements_told_together_the_greater_acknowledgement_stands() -> None:
+    world, work = replaced_while_delivered()
+    world.process().handle(work)
+    replace_row(world, "FAILED", reason="no use")
+    world.settle()
+
+    ends = [
+        {name: each.get(name) for name in ACKNOWLEDGED} for each in (row(world), mirrored(world))
+    ]
+    assert ends == [ACKNOWLEDGED, ACKNOWLEDGED]
+
+
+def test_an_old_replacement_undoes_no_greater_acknowledgement() -> None:
+    world, work = replaced_while_delivered()
+    replace_row(world, "FAILED", reason="no use")
+    world.pump()
+    (news,) = world.queues.visible()
+    world.queues.delete(news)
+    world.process().handle(work)
+    set_row(world, status="PROCESSED", processed_at=7, decision_id="d1")
+    world.settle()
+
+    world.process().handle(news.body)
+    world.settle()
+
+    assert row(world)["status"] == mirrored(world)["status"] == "PROCESSED"
+
+
+def test_an_acknowledged_row_that_was_replaced_and_deleted_is_mirrored(world: World) -> None:
+    """What its agent deletes names no signal by then, so the deletion is told to nobody."""
+    replace_row(world, "PROCESSED", decision_id="d1")
+    world.tables.remove(tables.SIGNALS, ROW)
+    world.settle()
+
+    assert mirrored(world) == ACKNOWLEDGED
+    assert ROW not in world.tables.keys(tables.SIGNALS)
 
 
 def test_many_acknowledgements_of_one_signal_share_a_message(world: World) -> None:

@@ -145,7 +145,7 @@ def test_who_sent_what_came_too_late_is_told_though_the_signal_is_gone(*, after:
             world.process(faults).handle(held.body)
         world.tables.remove(tables.SIGNALS, key_of(item))
 
-        world.process().handle(held.body)
+        world.settle()
 
         assert {each.code for each in messages(world, "ann")} == {"expired"}, faults.calls
         if len(faults.calls) < crash_at:

@@ -1,5 +1,6 @@
 """An audience is decided once; large ones are worked off in chunks."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -359,6 +360,29 @@ def test_a_chunk_whose_signal_is_gone_ends_as_expired(world: World) -> None:
     }
 
 
+@pytest.mark.parametrize("many", [1, CHUNK + 10], ids=["a few", "chunks"])
+@pytest.mark.parametrize("to", ["names", "*"])
+def test_an_audience_takes_nobody_from_a_signal_that_is_spoilt_and_mended(
+    to: str, many: int
+) -> None:
+    world = World()
+    names = [f"agent-{n:02d}" for n in range(many)]
+    world.register("ann", may_broadcast=True)
+    world.register(*names)
+    world.settle()
+    item = put(world, signal("ann", to=names if to == "names" else ["*"]))
+    world.settle()
+    world.clock.advance(100)
+    world.register("mallory")
+    deadline = int(world.clock()) + 5_000
+    for change in ({"target_agents": ["mallory"]}, {"ttl": "soon"}, {"ttl": deadline}):
+        world.tables.update(tables.SIGNALS, key_of(item), change)
+        world.settle()
+
+    assert mirrored(world, item).keys() == {*names}
+    assert "mallory" not in receivers(world)
+
+
 def test_of_chunks_that_come_too_late_at_once_one_tells_the_sender() -> None:
     world = World()
     crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
@@ -368,11 +392,13 @@ def test_of_chunks_that_come_too_late_at_once_one_tells_the_sender() -> None:
     world.pump()
     world.process().handle(world.queues.visible()[-1].body)
     world.clock.advance(11)
-    first, second = (each.body for each in world.queues.visible() if "on_chunks" in each.body)
+    for each in [each for each in world.queues.visible() if "on_chunks" in each.body]:
+        world.process().handle(each.body)
+    first, second = (each.body for each in world.queues.visible() if "on_expired" in each.body)
     others = [lambda: world.process().handle(second)]
 
     def step() -> None:
-        # The other chunk is handled while this one is telling, before it notes that it told.
+        # The other chunk's is handled while this one is told, before it notes that it was.
         if messages(world, "ann") and others:
             others.pop()()
 
@@ -381,6 +407,34 @@ def test_of_chunks_that_come_too_late_at_once_one_tells_the_sender() -> None:
 
     assert not others
     assert [each.code for each in messages(world, "ann")] == ["expired"]
+
+
+def test_a_chunk_whose_agents_acknowledge_meanwhile_leaves_its_sender_told() -> None:
+    world = World()
+    crowd = [f"agent-{n}" for n in range(CHUNK + 1)]
+    world.register("ann", *crowd)
+    world.settle()
+    put(world, signal("ann", to=crowd, ttl=int(world.clock()) + 10))
+    world.pump()
+    world.process().handle(world.queues.visible()[-1].body)
+    world.clock.advance(11)
+    first, second = (each.body for each in world.queues.visible() if "on_chunks" in each.body)
+    world.queues.messages.clear()
+
+    def die() -> None:
+        if any(key.pk == "notice#ann" for key in world.tables.keys(tables.PIPELINE)):
+            raise Crash("between claim and notice")
+
+    with suppress(Crash):
+        world.process(Faults(step=die)).handle(first)
+    expired = [key for key in world.tables.keys(tables.SIGNALS) if key.pk.endswith("#inbox")]
+    world.process().handle(second)
+    for key in expired:
+        world.acknowledge(key)
+    world.process().handle(first)
+    world.settle()
+
+    assert "expired" in {each.code for each in messages(world, "ann")}
 
 
 @pytest.mark.parametrize("size", [1, CHUNK + 1])

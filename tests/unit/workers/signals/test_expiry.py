@@ -1,6 +1,7 @@
 """A delivery that nobody acknowledged in time expires with a reason; a late word still counts."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.schemas.numbers import wire_size
+from sharpwave.schemas.numbers import parse_json, wire_size
 from sharpwave.workers.ports import CallRefused, InboxMessage, Item, Location, Unfinished, Write
 from sharpwave.workers.signals import expiry
 from sharpwave.workers.signals.audience import Signal
@@ -67,6 +68,11 @@ def sweep(world: World, faults: Faults | None = None) -> None:
 def notices(world: World, agent: str = "ann") -> list[NoticeMessage]:
     found = [each for each in messages(world, agent) if isinstance(each, NoticeMessage)]
     return [each for each in found if each.code == "expired"]
+
+
+def entries_of(body: str) -> list[Any]:
+    entries: list[Any] = parse_json(body)["kwargs"]["entries"]
+    return entries
 
 
 def noted(world: World) -> list[tuple[int, Item]]:
@@ -303,7 +309,6 @@ def test_one_delivery_that_cannot_expire_holds_up_no_other(
         process.reads,
         writes,
         process.queues,
-        process.courier.notices,
         process.courier.deadlines,
         process.clock,
     )
@@ -333,20 +338,62 @@ def test_the_sender_is_told_once_which_deliveries_expired(world: World) -> None:
 
 def test_a_sender_whose_inbox_takes_nothing_is_told_at_another_attempt(world: World) -> None:
     key = send(world)
+    world.register("zoe")
+    other = signal("zoe", to=["bob"], at=world.clock(), ttl=int(world.clock()) + LIFETIME_S)
+    world.tables.put(tables.SIGNALS, other)
+    world.settle()
     (minute,) = {minute for minute, _ in noted(world)}
     later(world)
     parts = [{"minute": minute, "shard": n, "after": ""} for n in range(keys.DUE_SHARDS)]
-    expire = world.process().handler("status", "on_expiry")
+    world.process().handler("status", "on_expiry")(parts)
+    told = [entry for held in world.queues.visible() for entry in entries_of(held.body)]
+    tell = world.process().handler("status", "on_expired")
 
     world.inboxes.refusing.add("ann")
-    with pytest.raises(Unfinished, match="1 senders could not be told"):
-        expire(parts)
-    ended = item(world, row_key(key))["status"]
+    with pytest.raises(Unfinished, match="1 senders could not be told") as error:
+        tell(told)
+    reached = [len(notices(world, name)) for name in ("ann", "zoe")]
     world.inboxes.refusing.clear()
-    expire(parts)
+    tell(told)
 
-    assert ended == "EXPIRED"
-    assert len(notices(world)) == 1
+    assert item(world, row_key(key))["status"] == "EXPIRED"
+    assert (error.value.keys, reached) == (frozenset({key}), [0, 1])
+    assert [len(notices(world, name)) for name in ("ann", "zoe")] == [1, 1]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_sender_is_told_though_who_began_to_tell_has_nothing_to_tell_any_more(
+    *, after: bool
+) -> None:
+    """Bob's delivery is acknowledged late, after eve's took its claim to tell for kept."""
+    for call in range(1, 40):
+        world = World()
+        world.register("ann", "bob", "eve")
+        world.settle()
+        deadline = int(world.clock()) + LIFETIME_S
+        made = signal(to=["bob", "eve"], at=world.clock(), ttl=deadline)
+        world.tables.put(tables.SIGNALS, made)
+        world.settle()
+        forget_deadlines(world)
+        deadlines = [
+            Deadline(Holder(key_of(made)), deadline + 120 * n, [target])
+            for n, target in enumerate(["bob", "eve"])
+        ]
+        Deadlines().note(deadlines, writes=world.tables, clock=world.clock)
+        later(world, LIFETIME_S + 120)
+        world.process().handler("status", "on_expiry_tick")([])
+        first, second = (held.body for held in world.queues.visible())
+        world.queues.messages.clear()
+
+        faults = Faults(crash_at=call, after=after)
+        with suppress(Crash):
+            world.process(faults).handle(first)
+        world.process().handle(second)
+        world.acknowledge(row_key(key_of(made)))
+        world.process().handle(first)
+        world.settle()
+
+        assert {notice.code for notice in notices(world)} == {"expired"}, faults.calls
 
 
 def test_a_sender_that_the_key_does_not_bind_is_not_told(world: World) -> None:

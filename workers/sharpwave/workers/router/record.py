@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own, differing
+from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import Image, faults_of, had_sound_outcome, place_of
 from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
@@ -168,10 +168,13 @@ def outcome_state(old: Image, new: Image) -> str:
 
     Gives nothing for every other change, and for one that needs a closer look.
     """
-    names = differing(old, new)
-    if not names or not names <= OUTCOME or not _has_outcome(new):
+    before, after = dict(old), dict(new)
+    for name in OUTCOME:
+        before.pop(name, None)
+        after.pop(name, None)
+    if before != after or not _has_outcome(new):
         return ""
-    if old.keys().isdisjoint(OUTCOME):
+    if len(before) == len(old):
         return "resolution"
     if not _has_outcome(old) or not had_sound_outcome(old):
         return ""

@@ -19,6 +19,7 @@ from sharpwave.schemas.ownership import (
     is_stamped,
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
+from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.router.admission import Image, claimed_at, is_sound, place_of
 from sharpwave.workers.router.record import (
     Record,
@@ -36,7 +37,6 @@ from sharpwave.workers.router.record import (
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
-from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
@@ -191,7 +191,10 @@ class Router:
         elif faults:
             yield _refusal(record, faults)
         else:
-            yield DELIVER, "", _entry(record, _held(record))
+            # A record that is mended may have been admitted before it was spoilt.
+            mended = "" if change is Verdict.INSERTED else '"mended":true'
+            pairs = ",".join(filter(None, (_held(record), mended)))
+            yield DELIVER, "", _entry(record, pairs)
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
@@ -219,6 +222,10 @@ class Router:
             if lost:
                 row = {"row_pk": record.pk, "row_sk": record.sk}
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
+                if legal and after in ACKNOWLEDGED and lost.keys() & _IDENTITY:
+                    # A delivery tried again takes such a row over before anybody reads it.
+                    names = sorted(new.keys() & {"status", *_ACKNOWLEDGEMENT})
+                    content["restore"]["said"] = {name: new[name] for name in names}
         yield ACKNOWLEDGE, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:

@@ -5,7 +5,7 @@ its row says in the end how the delivery ended, and the mirror says the same.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sharpwave.schemas import keys, tables
@@ -71,11 +71,24 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A row's attributes that its agent removed or wrote over, in typed form."""
+    """A row's attributes that its agent removed or wrote over, in typed form.
+
+    Attributes:
+        holder: where the row is mirrored.
+        row: the row.
+        attributes: what the worker had written.
+        said: the acknowledgement that left the row without the name of its signal, if it was one.
+    """
 
     holder: Holder
     row: keys.Key
     attributes: Mapping[str, Wire]
+    said: Mapping[str, Wire] = field(default_factory=dict)
+
+    @property
+    def end(self) -> Item:
+        """Give the acknowledgement as plain attributes; open if there is none."""
+        return item_from_wire(self.said) or OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +138,8 @@ def acknowledge(
     _undo_all(illegal, reads, writes)
     _restore_all(lost, reads, writes)
     # Images of rows that are gone count like rows: agents delete what they have done with.
-    known = mirror(_with_rows(holders, gone), reads=reads, writes=writes)
+    told = _with_said(_with_rows(holders, gone), lost)
+    known = mirror(told, reads=reads, writes=writes)
     known |= mirror(_strays(targets, known, reads), reads=reads, writes=writes)
     # After the mirrors: whether a deleted row had ended, the mirror knows too.
     known |= _put_back(gone, known, reads, writes, clock)
@@ -197,7 +211,9 @@ def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
         # Of several losses of a row the first has what the worker wrote: a later one's old image
         # may hold what the agent made of it.
         first = by_row.get(loss.row, loss)
-        by_row[loss.row] = replace(loss, attributes={**loss.attributes, **first.attributes})
+        said = loss.said if outranks(loss.end["status"], first.end["status"]) else first.said
+        attributes = {**loss.attributes, **first.attributes}
+        by_row[loss.row] = replace(loss, attributes=attributes, said=said)
     todo = {Location(tables.SIGNALS, row): loss for row, loss in by_row.items()}
     for _ in range(_ATTEMPTS):
         found = reads.get(list(todo))
@@ -217,12 +233,16 @@ def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
 def _restore(loss: Loss, row: Item) -> Update | None:
     before = {name: from_wire(value) for name, value in loss.attributes.items()}
     values = {name: value for name, value in before.items() if row.get(name) != value}
+    status = row_status(row)["status"]
+    if outranks(loss.end["status"], status):
+        # A delivery took the row for none of a worker's and opened it, or it went on from there.
+        values |= loss.end
+        status = loss.end["status"]
     if not values:
         return None
-    status = row.get("status")
-    if row_status(row)["status"] != status:
+    if status != row.get("status"):
         # The stamp must not vouch for a status that no worker wrote.
-        status = values["status"] = "PENDING"
+        values["status"] = status
     place = Location(tables.SIGNALS, loss.row)
     return if_unchanged(place, stamped(loss.row, values, status=status), row)
 
@@ -233,6 +253,17 @@ def _with_rows(holders: Mapping[Holder, Sent], gone: Sequence[Gone]) -> dict[Hol
         sent = result.get(each.holder, Sent())
         rows = {**sent.rows, each.target: item_from_wire(each.image)}
         result[each.holder] = sent._replace(rows=rows)
+    return result
+
+
+def _with_said(holders: Mapping[Holder, Sent], lost: Sequence[Loss]) -> dict[Holder, Sent]:
+    """Add acknowledgements whose rows may be deleted by now."""
+    result = dict(holders)
+    for each in lost:
+        sent, target = result.get(each.holder, Sent()), keys.owner_of(each.row.pk) or ""
+        end = row_status(each.end)
+        if outranks(end["status"], sent.settled.get(target, OPEN)["status"]):
+            result[each.holder] = sent._replace(settled={**sent.settled, target: end})
     return result
 
 

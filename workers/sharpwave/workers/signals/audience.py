@@ -19,6 +19,7 @@ from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
 from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Writes
 from sharpwave.workers.signals.directory import Listed
+from sharpwave.workers.signals.mirror import is_begun, readable
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
 
@@ -29,12 +30,16 @@ _STREAMS_APART_S = 60
 
 
 class Signal(NamedTuple):
-    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped."""
+    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped.
+
+    `is_seen_late` says that its item may have been admitted earlier, in other words.
+    """
 
     item: Item
     event_id: str
     stored_at: float
     held: Mapping[str, dict[str, Any]] = {}
+    is_seen_late: bool = False
 
 
 class Audience(NamedTuple):
@@ -108,6 +113,25 @@ def freeze(
     return audiences
 
 
+def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
+    """Give signals that are seen late as they were first decided on, as far as that shows.
+
+    Their items say what they say by now, and it takes a while until a change is refused: it adds
+    nobody to an audience that is frozen, nor to a mirror that was begun.
+    """
+    late = [key_of(each.item) for each in signals if each.is_seen_late]
+    if not late:
+        return list(signals)
+    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
+    found = reads.get([place for pair in places.values() for place in pair])
+    return [
+        each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
+        if each.is_seen_late
+        else each
+        for each in signals
+    ]
+
+
 def missed(
     joined: Sequence[Joined], *, listed: Mapping[str, Listed], directory: Directory, reads: Reads
 ) -> Iterator[Late]:
@@ -158,6 +182,11 @@ def late_chunk(head: Item, agent_id: str) -> Insert:
     return Insert(tables.PIPELINE, {**key.item(), **kept, "targets": [agent_id]})
 
 
+def key_of(signal: Item) -> keys.Key:
+    """Give a signal's primary key."""
+    return keys.Key(signal["PK"], signal["SK"])
+
+
 def head_of(signal: keys.Key) -> Location:
     """Say where the head of a signal's audience is."""
     return Location(tables.PIPELINE, keys.audience(signal_uid(*signal)))
@@ -166,6 +195,15 @@ def head_of(signal: keys.Key) -> Location:
 def admitted(head: Item) -> Item:
     """Give a signal as it was admitted, whatever became of its item since."""
     return item_from_wire(unpacked(head["image"]))
+
+
+def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
+    """Give a signal by its head, or else for whom its mirror was begun."""
+    if head is not None:
+        return admitted(head)
+    if stored is None or not is_begun(stored):
+        return fed
+    return {**fed, "target_agents": sorted(readable(stored["processing_status"]))}
 
 
 def is_resolved(signal: Item) -> bool:

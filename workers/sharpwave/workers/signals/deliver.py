@@ -37,14 +37,16 @@ from sharpwave.workers.signals.audience import (
     Late,
     Signal,
     admitted,
+    as_decided,
     freeze,
     head_of,
     is_resolved,
+    key_of,
     late_chunk,
     may_address,
     members,
 )
-from sharpwave.workers.signals.expiry import Deadline, Deadlines, tell_of_expiry
+from sharpwave.workers.signals.expiry import Deadline, Deadlines, telling
 from sharpwave.workers.signals.mirror import (
     DELIVERED,
     OPEN,
@@ -57,7 +59,6 @@ from sharpwave.workers.signals.mirror import (
     mirror,
     row_status,
 )
-from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -84,7 +85,6 @@ class _Plan:
         found: targets whose row was there already, so that this is not the first attempt.
         sent: targets whose queue accepted the message.
         failed: targets that are to be tried again.
-        untold: the sender could not be told that its signal expired.
     """
 
     signal: Item
@@ -98,7 +98,6 @@ class _Plan:
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
-    untold: bool = False
 
     def first_statuses(self) -> Statuses:
         """Give what the mirror is begun with if nobody has touched it."""
@@ -119,7 +118,6 @@ class Courier:
     queues: WorkQueues
     directory: Directory
     parking: Parking
-    notices: Notices
     quotas: Quotas
     deadlines: Deadlines
     clock: Clock
@@ -136,16 +134,16 @@ class Courier:
                 done.
             TryAgain: something did not answer; what was done is skipped at the next attempt.
         """
-        allowed, unheard = self._admitted(signals)
+        allowed, unheard = self._admitted(as_decided(signals, reads=self.reads))
         # Before the freeze: who finds an audience frozen finds the verdict on its signal too.
         within = self.quotas.admit([each.item for each in allowed], directory=self.directory)
         audiences = freeze(allowed, directory=self.directory, reads=self.reads, writes=self.writes)
         plans = []
         for signal, audience, granted in zip(allowed, audiences, within, strict=True):
             if audience.chunks:
-                self._send_chunks(_key(signal.item), audience.chunks)
+                self._send_chunks(key_of(signal.item), audience.chunks)
             else:
-                holder, held = Holder(_key(signal.item)), dict(signal.held)
+                holder, held = Holder(key_of(signal.item)), dict(signal.held)
                 plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
         return self._carry_out(plans, unheard)
 
@@ -217,7 +215,7 @@ class Courier:
         Returns:
             The signals, and the keys of those parked whose owners could not be told.
         """
-        distinct = {_key(signal.item): signal for signal in signals}
+        distinct = {key_of(signal.item): signal for signal in signals}
         sources = {each.item["source_agent"] for each in signals if is_resolved(each.item)}
         known = self.directory.find(sources)
         doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
@@ -253,7 +251,7 @@ class Courier:
         marked = self._mark(plans)
         self._settle_rows(marked)
         self._tell_of_expired(marked)
-        failed = {plan.holder.signal for plan in plans if plan.failed or plan.untold}
+        failed = {plan.holder.signal for plan in plans if plan.failed}
         if failed or unheard:
             names = sorted({name for plan in plans for name in plan.failed})
             raise Unfinished(failed | unheard, f"inboxes took no message: {', '.join(names)}")
@@ -459,7 +457,7 @@ class Courier:
         )
 
     def _tell_of_expired(self, marked: Sequence[tuple[_Plan, Statuses]]) -> None:
-        """Tell the senders of what came too late to be sent."""
+        """Have the senders told of what came too late to be sent."""
         expired = [
             (plan.holder, target)
             for plan, statuses in marked
@@ -471,9 +469,7 @@ class Courier:
         events = {
             holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
         }
-        untold = tell_of_expiry(expired, events, self.notices)
-        for plan, _ in marked:
-            plan.untold = plan.holder.signal in untold
+        self.queues.send(telling(expired, events, clock=self.clock))
 
 
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[WorkMessage]:
@@ -526,7 +522,3 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
     if omitted:
         row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
     return row, body
-
-
-def _key(signal: Item) -> keys.Key:
-    return keys.Key(signal["PK"], signal["SK"])

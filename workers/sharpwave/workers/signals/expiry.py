@@ -18,6 +18,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.ownership import is_stamped, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import (
     Insert,
     Item,
@@ -41,9 +42,10 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
-from sharpwave.workers.work.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.work.outgoing import WorkMessage
 
 EXPIRE = Duty("status", "on_expiry", 1)
+TELL = Duty("status", "on_expired", 20)
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +187,20 @@ def _due_entry(minute: int, deadlines: Sequence[Deadline]) -> Insert:
     return Insert(tables.PIPELINE, item)
 
 
+class Expired(NamedTuple):
+    """Deliveries of one signal that expired.
+
+    Attributes:
+        signal: the signal.
+        targets: whose deliveries, sorted.
+        event_id: what led to this.
+    """
+
+    signal: keys.Key
+    targets: Sequence[str]
+    event_id: str
+
+
 class _Addressee(NamedTuple):
     """One target of one signal, and where its delivery is mirrored."""
 
@@ -214,7 +230,6 @@ class Expiry:
     reads: Reads
     writes: Writes
     queues: WorkQueues
-    notices: Notices
     deadlines: Deadlines
     clock: Clock
 
@@ -283,8 +298,6 @@ class Expiry:
         """Expire deliveries; one that cannot be expired is left out, and what went wrong given."""
         try:
             self._expire(due)
-        except Unfinished as error:
-            return error
         except TryAgain:
             raise
         except Exception as error:
@@ -321,11 +334,9 @@ class Expiry:
         self._keep({each: due[each] for each in is_open if each not in ends}, now)
         ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
         expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
-        # Told by the entry's event, so an attempt that died before it told is taken up by its own.
+        # By the entry's event: another attempt at it finds the claim to tell its own.
         events = {each.holder.signal: since.event_id for each, since in due.items()}
-        untold = tell_of_expiry(expired, events, self.notices)
-        if untold:
-            raise Unfinished(untold, f"{len(untold)} senders could not be told")
+        self.queues.send(telling(expired, events, clock=self.clock))
 
     def _unprocessed(self, due: _Due) -> _Due:
         """Leave out what is known to be processed, by the mirrors alone and at half the price."""
@@ -375,32 +386,44 @@ class Expiry:
         self.deadlines.note(again, writes=self.writes, clock=self.clock)
 
 
-def tell_of_expiry(
-    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], notices: Notices
-) -> frozenset[keys.Key]:
-    """Tell each signal's sender, once, which deliveries expired and where to see all.
+def telling(
+    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], *, clock: Clock
+) -> list[WorkMessage]:
+    """Give the work of telling each signal's sender, if its key binds one, what expired.
+
+    Only the event that claimed to tell tells, and whatever it found expired may be acknowledged
+    before it comes again. So nobody claims before there is a message that says what to tell.
 
     Args:
         expired: deliveries, by where they are mirrored and to whom.
         events: what led to this, by signal.
-        notices: tells it, to agents that the signal's key binds and nobody else.
-
-    Returns:
-        The signals whose senders' inboxes took no notice.
+        clock: the time in epoch seconds.
     """
     targets: dict[keys.Key, set[str]] = {}
     for holder, target in expired:
-        targets.setdefault(holder.signal, set()).add(target)
-    return notices.tell(
-        [
-            _notice(signal, owner, sorted(names), events[signal])
-            for signal, names in targets.items()
-            if (owner := keys.owner_of(signal.pk)) is not None
-        ]
-    )
+        if keys.owner_of(holder.signal.pk) is not None:
+            targets.setdefault(holder.signal, set()).add(target)
+    entries = [
+        {"key": signal, "targets": sorted(names), "event_id": events[signal]}
+        for signal, names in targets.items()
+    ]
+    texts = [Entry(ascii_json(entry), "") for entry in entries]
+    return list(pack(TELL, texts, moment_ms=int(clock() * 1000)))
 
 
-def _notice(signal: keys.Key, owner: str, names: Sequence[str], event_id: str) -> Notice:
+def tell_of_expiry(expired: Iterable[Expired], notices: Notices) -> None:
+    """Tell each signal's sender, once, which deliveries expired and where to see all.
+
+    Raises:
+        Unfinished: some senders' inboxes took no notice; the others are told.
+    """
+    untold = notices.tell([_notice(*each) for each in expired])
+    if untold:
+        raise Unfinished(untold, f"{len(untold)} senders could not be told")
+
+
+def _notice(signal: keys.Key, names: Sequence[str], event_id: str) -> Notice:
+    owner = keys.owner_of(signal.pk) or ""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     _, signal_id = keys.time_and_id(signal.sk)
     text = (
