@@ -7,7 +7,7 @@ comes here again: whatever the order, the fact ends as its entry ended.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
@@ -105,7 +105,15 @@ def _promote(
     fitting = [shown for shown in entries if shown.place not in parted]
     # A marked entry has its fact, or somebody removed the fact on purpose.
     first = [shown for shown in fitting if "promoted_at" not in shown.item]
-    learned = _each(writes, [(shown, _new_fact(shown, moment)) for shown in first])
+    facts = [
+        Insert(
+            tables.MEMORY,
+            {**shown.fact.key.item(), **_content(shown.item), "learned_at": moment}
+            | ({_NUMBER: shown.order} if shown.number else {}),
+        )
+        for shown in first
+    ]
+    learned = _each(writes, list(zip(first, facts, strict=True)))
     # The mark only where a fact is: a change of what is marked looks for the fact alone.
     marks = [
         (shown, Update(shown.place, {"promoted_at": moment}, missing=("promoted_at",)))
@@ -247,13 +255,6 @@ def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
 def _content(item: Item) -> Item:
     """Give what an entry, or its fact, remembers."""
     return {name: value for name, value in item.items() if name not in _DROPPED}
-
-
-def _new_fact(shown: Shown, moment: int) -> Insert:
-    own: dict[str, Any] = {"learned_at": moment}
-    if shown.number:
-        own[_NUMBER] = shown.order
-    return Insert(tables.MEMORY, {**shown.fact.key.item(), **_content(shown.item), **own})
 
 
 def _too_large(item: Item) -> str:

@@ -138,8 +138,7 @@ def acknowledge(
     _undo_all(illegal, reads, writes)
     _restore_all(lost, reads, writes)
     # Images of rows that are gone count like rows: agents delete what they have done with.
-    told = _with_said(_with_rows(holders, gone), lost)
-    known = mirror(told, reads=reads, writes=writes)
+    known = mirror(_with_evidence(holders, gone, lost), reads=reads, writes=writes)
     known |= mirror(_strays(targets, known, reads), reads=reads, writes=writes)
     # After the mirrors: whether a deleted row had ended, the mirror knows too.
     known |= _put_back(gone, known, reads, writes, clock)
@@ -157,8 +156,20 @@ def acknowledge(
 
 
 def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
-    standing = [(move, _standing(move, moves, reads)) for move in moves]
-    for wave in _waves([(_undo(move, before), before) for move, before in standing]):
+    undone = []
+    for move in moves:
+        before = _standing(move, moves, reads)
+        # Good only as the move left the row: a worker, or the agent, may have written since.
+        seen = {"status": move.after, "worker_rev": move.worker_rev}
+        equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
+        change = Update(
+            Location(tables.SIGNALS, move.row),
+            stamped(move.row, before),
+            equals=equals,
+            missing=tuple(seen.keys() - equals.keys()),
+        )
+        undone.append((change, before))
+    for wave in _waves(undone):
         done = writes.apply([change for change, _ in wave])
         # Another event's repair may have opened the row without knowing of its end.
         writes.apply(
@@ -193,15 +204,6 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]
     known = (before & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
     status = max(known, key=RANK.__getitem__, default="PENDING")
     return held if held["status"] == status else {"status": status}
-
-
-def _undo(move: Move, before: Mapping[str, Any]) -> Update:
-    """Put a status back, unless a worker wrote to the row since."""
-    seen = {"status": move.after, "worker_rev": move.worker_rev}
-    equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
-    missing = tuple(seen.keys() - equals.keys())
-    place = Location(tables.SIGNALS, move.row)
-    return Update(place, stamped(move.row, before), equals=equals, missing=missing)
 
 
 def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
@@ -247,23 +249,20 @@ def _restore(loss: Loss, row: Item) -> Update | None:
     return if_unchanged(place, stamped(loss.row, values, status=status), row)
 
 
-def _with_rows(holders: Mapping[Holder, Sent], gone: Sequence[Gone]) -> dict[Holder, Sent]:
+def _with_evidence(
+    holders: Mapping[Holder, Sent], gone: Sequence[Gone], lost: Sequence[Loss]
+) -> dict[Holder, Sent]:
+    """Add the last images of rows that are gone, and acknowledgements whose rows may be."""
     result = dict(holders)
     for each in gone:
         sent = result.get(each.holder, Sent())
         rows = {**sent.rows, each.target: item_from_wire(each.image)}
         result[each.holder] = sent._replace(rows=rows)
-    return result
-
-
-def _with_said(holders: Mapping[Holder, Sent], lost: Sequence[Loss]) -> dict[Holder, Sent]:
-    """Add acknowledgements whose rows may be deleted by now."""
-    result = dict(holders)
-    for each in lost:
-        sent, target = result.get(each.holder, Sent()), keys.owner_of(each.row.pk) or ""
-        end = row_status(each.end)
+    for loss in lost:
+        sent, target = result.get(loss.holder, Sent()), keys.owner_of(loss.row.pk) or ""
+        end = row_status(loss.end)
         if outranks(end["status"], sent.settled.get(target, OPEN)["status"]):
-            result[each.holder] = sent._replace(settled={**sent.settled, target: end})
+            result[loss.holder] = sent._replace(settled={**sent.settled, target: end})
     return result
 
 

@@ -31,6 +31,7 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.signals.mirror import (
+    OPEN,
     UNACKNOWLEDGED,
     Holder,
     Sent,
@@ -344,11 +345,13 @@ class Expiry:
         # An EXPIRED there says nothing of the row, which is settled after the mirror.
         places = list(dict.fromkeys(each.holder.location for each in due))
         found = self.reads.get(places, strong=False)
-        return {
-            each: since
-            for each, since in due.items()
-            if not _is_processed(found.get(each.holder.location, {}), each.target)
-        }
+        left: _Due = {}
+        for each, since in due.items():
+            item = found.get(each.holder.location, {})
+            statuses = readable(item["processing_status"]) if is_begun(item) else {}
+            if statuses.get(each.target, OPEN)["status"] != "PROCESSED":
+                left[each] = since
+        return left
 
     def _ends(self, due: Mapping[_Addressee, Item]) -> dict[_Addressee, dict[str, Any]]:
         """Give the ends of deliveries with open rows, or none, as their mirrors have them now.
@@ -455,12 +458,6 @@ def _size(page: Sequence[Item]) -> int:
 
 def _sks(entry: Item) -> list[str]:
     return entry["sks"] if "sks" in entry else [entry["sk"]]
-
-
-def _is_processed(mirrored: Item, target: str) -> bool:
-    if not is_begun(mirrored):
-        return False
-    return readable(mirrored["processing_status"]).get(target, {}).get("status") == "PROCESSED"
 
 
 def _has_ended(row: Item) -> bool:

@@ -153,30 +153,32 @@ class Quotas:
             self._drawn[taken.source] = self._drawn.get(taken.source, 0) + 1
 
     def _draw(self, source: str, rate: int) -> int:
+        """Draw tokens for this process, as many as are left of a tenth of the bucket."""
         place = Location(tables.PIPELINE, keys.rate_bucket(source))
         for _ in range(_ATTEMPTS):
             item = self._reads.get([place]).get(place)
-            level = self._level(item, rate)
+            level = float(rate)
+            if item is not None:
+                # Never less than nothing: the clock of who drew last may be ahead of this one's.
+                passed_s = max(0.0, self._clock() - item["at_ms"] / 1000)
+                level = min(level, float(item["tokens_milli"]) / 1000 + passed_s * rate / 60)
             drawn = min(int(level), max(1, rate // 10))
-            if drawn < 1 or self._writes.apply([self._spend(place, item, level - drawn)])[0]:
+            if drawn < 1:
+                return drawn
+            left: Item = {
+                "tokens_milli": int((level - drawn) * 1000),
+                "at_ms": int(self._clock() * 1000),
+            }
+            # Only on the bucket that was read: two processes must not draw the same tokens.
+            write: Insert | Update
+            if item is None:
+                write = Insert(place.table, {**place.key.item(), **left, "rev": 1})
+            else:
+                values = {**left, "rev": item["rev"] + 1}
+                write = Update(place, values, equals={"rev": item["rev"]})
+            if self._writes.apply([write])[0]:
                 return drawn
         raise TryAgain(f"the token bucket of {source} kept changing")
-
-    def _level(self, item: Item | None, rate: int) -> float:
-        if item is None:
-            return float(rate)
-        # Never less than nothing: the clock of whoever drew last may be ahead of this one's.
-        refilled = (self._clock() - item["at_ms"] / 1000) * rate / 60
-        left = float(item["tokens_milli"]) / 1000
-        return min(float(rate), left + max(0.0, float(refilled)))
-
-    def _spend(self, place: Location, item: Item | None, left: float) -> Insert | Update:
-        # Only on the bucket that was read: two processes must not draw the same tokens.
-        values = {"tokens_milli": int(left * 1000), "at_ms": int(self._clock() * 1000)}
-        if item is None:
-            return Insert(place.table, {**place.key.item(), **values, "rev": 1})
-        values["rev"] = item["rev"] + 1
-        return Update(place, values, equals={"rev": item["rev"]})
 
 
 class _Taken(NamedTuple):
