@@ -53,7 +53,7 @@ def test_a_death_at_many_calls_in_turn_breaks_no_promise() -> None:
 @pytest.mark.parametrize("names", [OF_SIGNALS, OF_COUNTS_AND_MEMORY], ids=["signals", "counts"])
 def test_broken_rules_are_caught(names: tuple[str, ...]) -> None:
     # One process for many: to start it takes longer than most mutants live.
-    done = machine("--seeds", "20", "--mutants", *names)
+    done = machine("--seeds", "60", "--mutants", *names)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\n|") == 1 + len(names)
