@@ -19,6 +19,7 @@ import dramatiq
 from sharpwave.schemas import tables
 from sharpwave.workers import main
 from sharpwave.workers.actors import register
+from sharpwave.workers.aws import clients
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 from tests.bench.machine import pin
@@ -37,26 +38,27 @@ def build_slow() -> dramatiq.Broker:
     def wait(**_: Any) -> None:
         time.sleep(latency_s)
 
-    made, client = main.clients, main._client
+    made, client = clients.clients, clients.client
 
     def slowed(one: Any) -> Any:
         one.meta.events.register("before-send", wait)
         return one
 
-    main.clients = lambda meter=None: main.Clients(*map(slowed, made(meter)))
-    main._client = lambda service: slowed(client(service))
+    vars(main)["clients"] = lambda meter=None: clients.Clients(*map(slowed, made(meter)))
+    vars(main)["client"] = lambda service: slowed(client(service))
     return main.build()
 
 
 def build_dramatiq_sqs() -> dramatiq.Broker:
     """Build a worker of our handlers on the broker of dramatiq-sqs."""
     sys.path.append(os.environ["BENCH_PACKAGES"])
-    settings, made = Settings.read(), main.clients()
+    settings, made = Settings.read(), clients.clients()
     broker: Any = import_module("dramatiq_sqs").SQSBroker()
     name = tables.physical("deliver", settings.prefix)
     broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)
     dramatiq.set_broker(broker)
-    register(broker, main.build_ports(settings, made))
+    composed = main.compose_on_aws(settings, made)
+    register(broker, composed.handlers, composed.queues)
     made_broker: dramatiq.Broker = broker
     return made_broker
 

@@ -23,7 +23,7 @@ from sharpwave.schemas.messages import NoticeMessage, SignalMessage, parse_messa
 from sharpwave.schemas.numbers import Wire, parse_json, plain_json
 from sharpwave.schemas.ownership import RESERVED
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers.actors import handlers, register
+from sharpwave.workers.actors import register
 from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.ports import TryAgain
@@ -294,8 +294,7 @@ def handle(world: World, messages: list[Forms]) -> None:
 
 
 def test_the_forms_hold_a_message_for_every_actor(today: Forms) -> None:
-    ports = World().process().ports
-    actors = {name for duties in handlers(ports).values() for name in duties}
+    actors = {name for duties in World().process().handlers.values() for name in duties}
 
     assert set(today["messages"]) == actors
 
@@ -388,7 +387,8 @@ def test_a_state_with_the_mark_of_a_later_release_is_the_same_decision(today: Fo
 
 def test_actors_pass_over_arguments_they_do_not_know() -> None:
     broker = StubBroker()
-    register(broker, World().process().ports)
+    process = World().process()
+    register(broker, process.handlers, process.queues)
 
     for name in broker.get_declared_actors():
         actor = broker.get_actor(name)

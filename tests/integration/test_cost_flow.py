@@ -23,8 +23,8 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_size
 from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.actors import handlers
-from sharpwave.workers.main import build_ports, clients
+from sharpwave.workers.aws.clients import clients
+from sharpwave.workers.main import compose_on_aws
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
@@ -49,7 +49,7 @@ class Line:
         self.told = Meter(prefix=prefix)
         self.told.watch(self.made.dynamodb)
         settings = Settings(prefix=prefix, archive=archive.as_uri(), archive_linger_s=0)
-        self._handlers = handlers(build_ports(settings, self.made))
+        self._handlers = compose_on_aws(settings, self.made).handlers
         self._route = Router()
         self._iterators: dict[str, str] = {}
 

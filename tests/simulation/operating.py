@@ -11,7 +11,7 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.simulation.book import Listed, Sent
 from tests.simulation.scene import STREAMED

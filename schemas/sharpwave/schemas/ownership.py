@@ -32,6 +32,13 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "registration": frozenset(),
     "memory": frozenset({"promoted_at"}),
 }
+#: Attributes of a decision that may come and change after it.
+OUTCOME = frozenset({"outcome", "outcome_rev"})
+#: What an agent may change of a record once it is written.
+MUTABLE: Mapping[Kind | None, frozenset[str]] = {
+    "decision": OUTCOME | {"ttl"},
+    "signal": frozenset({"ttl"}),
+}
 #: What attributes that later releases' workers may add to agents' records begin with: a release
 #: that does not know one takes it neither for a change of the agent's nor for its content.
 RESERVED = "sharpwave_"

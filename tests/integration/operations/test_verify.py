@@ -25,8 +25,8 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.actors import handlers
-from sharpwave.workers.main import Clients, build_ports, build_router
+from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.main import build_router, compose_on_aws
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
@@ -67,7 +67,7 @@ class Scene:
         self.route = build_router(settings)
         self.actors = {
             name: handle
-            for duties in handlers(build_ports(settings, made)).values()
+            for duties in compose_on_aws(settings, made).handlers.values()
             for name, handle in duties.items()
         }
         self.decisions: list[dict[str, Any]] = []

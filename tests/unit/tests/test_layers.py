@@ -109,7 +109,7 @@ def test_only_the_edges_of_the_workers_know_dramatiq() -> None:
 
 
 def test_only_three_rooms_speak_to_aws() -> None:
-    allowed = ("aws/", "pump/", "sqs/", "main")
+    allowed = ("aws/", "pump/", "sqs/")
 
     assert offenders("workers", AWS, allowed=allowed) == []
 
@@ -128,7 +128,7 @@ def test_handlers_know_the_world_by_its_ports_only() -> None:
     ("module", "rooms"),
     [
         ("router/lambda_handler", ("pump/",)),
-        ("signals/parking", ("pump/",)),
+        ("signals/refusals", ("pump/",)),
         ("ports", ("router/", "signals/", "memory/", "patterns/", "aws/", "pump/", "sqs/")),
     ],
 )
@@ -155,8 +155,8 @@ def test_main_composes_and_nothing_else_does() -> None:
     assert [name for name, used in users.items() if "sharpwave.workers.actors" in used] == ["main"]
 
 
-def test_only_main_and_settings_read_the_environment() -> None:
-    edges = ("main", "settings")
+def test_only_settings_and_clients_read_the_environment() -> None:
+    edges = ("aws/clients", "settings")
 
     for portion in ("schemas", "workers"):
         for path in modules(portion):

@@ -2,21 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, to_wire
-from sharpwave.workers.memory import episodes, promote
+from sharpwave.workers.memory import promote
+from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.patterns.catalogue import Known
 from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
 from sharpwave.workers.signals import acknowledge
 from sharpwave.workers.signals.acknowledge import Gone, Loss
-from sharpwave.workers.signals.expiry import Deadlines, Handed
+from sharpwave.workers.signals.expiry import Deadline, Deadlines
 from sharpwave.workers.signals.mirror import Holder
 from tests.world import MemoryTables, VirtualClock
 
@@ -44,22 +44,33 @@ class Contested:
 
 
 def restore_a_row(contested: Any) -> None:
-    ports: Any = SimpleNamespace(reads=contested, writes=contested)
-    acknowledge._restore_all([Loss(HOLDER, ROW, {"signal_id": to_wire("s1")})], ports)
+    acknowledge._restore_all(
+        [Loss(HOLDER, ROW, {"signal_id": to_wire("s1")})], contested, contested
+    )
 
 
 def add_to_a_slot(contested: Any) -> None:
     Slots(contested)._add_states(Location(tables.PIPELINE, keys.Key("l", "s")), [b"x" * 20])
 
 
+def episodes_on(contested: Any) -> Episodes:
+    catalogue: Any = None
+    return Episodes(
+        reads=contested,
+        writes=contested,
+        catalogue=catalogue,
+        clock=VirtualClock(),
+        promote_after_s=1.0,
+    )
+
+
 def merge_the_sources_of_an_hour(contested: Any) -> None:
-    to: Any = SimpleNamespace(reads=contested, writes=contested, clock=VirtualClock())
-    episodes._merge({Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}, to)
+    parts = {Location(tables.MEMORY, keys.Key("m", "s")): Counter(news=2)}
+    episodes_on(contested)._merge(parts)
 
 
 def refresh_a_day(contested: Any) -> None:
-    to: Any = SimpleNamespace(reads=contested, writes=contested, clock=VirtualClock())
-    episodes.refresh(episodes.Day("ann", "TRADE", "2025-10-18"), Known((), (), -1), to)
+    episodes_on(contested).refresh(Day("ann", "TRADE", "2025-10-18"), Known((), (), -1))
 
 
 def follow_an_entry(contested: Any) -> None:
@@ -89,11 +100,10 @@ def test_it_ends_after_some_attempts(work: Callable[[Any], None]) -> None:
 
 def test_a_deleted_row_that_changes_while_it_is_put_back_is_left_to_the_next_attempt() -> None:
     contested: Any = Contested()
-    ports: Any = SimpleNamespace(reads=contested, writes=contested)
     image = item_to_wire({**ROW.item(), "status": "PENDING"})
 
     with pytest.raises(TryAgain, match="rows changed while they were put back"):
-        acknowledge._put_back([Gone(HOLDER, ROW, image)], {}, ports)
+        acknowledge._put_back([Gone(HOLDER, ROW, image)], {}, contested, contested, VirtualClock())
 
     assert contested.attempts == 1
 
@@ -105,6 +115,6 @@ def test_a_worker_that_is_always_too_late_to_note_a_deadline_gives_its_work_back
         clock.advance(600)
         return clock()
 
-    handed = [Handed(HOLDER, int(clock()), ["bob"])]
+    deadlines = [Deadline(HOLDER, int(clock()), ["bob"])]
     with pytest.raises(TryAgain, match="faster than they could be noted"):
-        Deadlines().note(handed, writes=MemoryTables(clock), clock=frozen)
+        Deadlines().note(deadlines, writes=MemoryTables(clock), clock=frozen)

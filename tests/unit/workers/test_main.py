@@ -10,13 +10,15 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import now
-from sharpwave.workers.main import Clients, _keep, build_handler, build_pump, worth_retrying
+from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.main import build_handler, build_pump, worth_retrying
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump
 from sharpwave.workers.router.lambda_handler import Handler
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.signals.refusals import park_in_passing
 from tests.world.records import signal
 from tests.world.sqs import MemorySqs
 
@@ -169,6 +171,6 @@ def test_an_owner_who_cannot_be_told_does_not_hold_up_the_stream(
         def park(self, refusals: Sequence[Refusal]) -> None:
             raise Unfinished({key}, "its inbox takes nothing")
 
-    _keep(Untold(), Refusal(tables.SIGNALS, key, "e1", [], "{}"))
+    park_in_passing(Untold(), Refusal(tables.SIGNALS, key, "e1", [], "{}"))
 
     assert "owner_not_told" in caplog.messages

@@ -9,7 +9,7 @@ from sharpwave.schemas.messages import SignalMessage
 from sharpwave.workers.patterns.counts import days_of, total
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Faults, World
 from tests.world.records import (
@@ -169,8 +169,8 @@ def test_a_memory_and_a_registration_that_the_stream_lost_are_seen(world: World)
 
     feed(world, tables.STATE)
 
-    assert "eve" in world.process().ports.agents.names()
-    assert "zoe" not in world.process().ports.agents.names()
+    assert "eve" in world.process().agents.names()
+    assert "zoe" not in world.process().agents.names()
     facts = [key for key in world.tables.keys(tables.MEMORY) if key.pk == "agent:ann#fact"]
     assert len(facts) == 1
 
@@ -275,7 +275,7 @@ def test_who_wrote_memories_unregistered_in_a_gap_is_listed(world: World) -> Non
 
     feed(world, tables.STATE)
 
-    assert "eve" in world.process().ports.agents.names()
+    assert "eve" in world.process().agents.names()
 
 
 def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:

@@ -10,23 +10,15 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.low_water import LOTS, LowWater
 from sharpwave.workers.memory import episodes
-from sharpwave.workers.memory.episodes import (
-    Day,
-    Folding,
-    fold_decisions,
-    refresh,
-    summary,
-    sweep_decisions,
-)
-from sharpwave.workers.memory.low_water import LOTS, LowWater
+from sharpwave.workers.memory.episodes import Day, summary
 from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.work import ticks
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, key_of, outcome
-from tests.world.world import Process
 
 DAY_S = 86_400
 LOT_S = DAY_S // LOTS
@@ -49,19 +41,12 @@ def decide(world: World, name: str, **more: Any) -> Item:
     return item
 
 
-def folding(process: Process) -> Folding:
-    ports = process.ports
-    return Folding(
-        reads=ports.reads, writes=ports.writes, catalogue=ports.catalogue, clock=ports.clock
-    )
-
-
 def sweep(world: World, faults: Faults | None = None) -> int:
-    return sweep_decisions("ann", folding(world.process(faults)), promote_after_s=DAY_S)
+    return world.process(faults).episodes.sweep("ann")
 
 
 def fold(world: World, items: list[Item], faults: Faults | None = None) -> int:
-    return fold_decisions(items, folding(world.process(faults)))
+    return world.process(faults).episodes.fold(items)
 
 
 def episode(world: World, day: str = "2025-10-18") -> Item:
@@ -104,7 +89,7 @@ def test_sweeps_read_each_decision_of_a_day_once(
 ) -> None:
     read: list[str] = []
     process = world.process()
-    query = process.ports.reads.query
+    query = process.reads.query
 
     def counted(*where: Any, **span: Any) -> Any:
         for item in query(*where, **span):
@@ -112,13 +97,13 @@ def test_sweeps_read_each_decision_of_a_day_once(
                 read.append(item["decision_id"])
             yield item
 
-    monkeypatch.setattr(process.ports.reads, "query", counted)
+    monkeypatch.setattr(process.reads, "query", counted)
     names = [f"d{number}" for number in range(48)]
     for name in names:
         decide(world, name)
         world.clock.advance(LOT_S / 2)
     for _ in range(2 * LOTS + 4):
-        sweep_decisions("ann", folding(process), promote_after_s=DAY_S)
+        process.episodes.sweep("ann")
         world.clock.advance(LOT_S / 2)
 
     assert sorted(read) == sorted(names)
@@ -211,15 +196,15 @@ def test_the_days_of_an_hour_are_judged_by_one_list_of_versions(
     world.clock.advance(DAY_S + LOT_S)
     process = world.process()
     lists: list[str] = []
-    query = process.ports.reads.query
+    query = process.reads.query
 
     def counted(table: str, pk: str, **span: Any) -> Any:
         if pk == keys.KNOWN_PATTERNS_PK:
             lists.append(pk)
         return query(table, pk, **span)
 
-    monkeypatch.setattr(process.ports.reads, "query", counted)
-    sweep_decisions("ann", folding(process), promote_after_s=DAY_S)
+    monkeypatch.setattr(process.reads, "query", counted)
+    process.episodes.sweep("ann")
 
     assert counts(episode(world, "2025-10-15")) == (0, 0, 1)
     assert len(lists) == 1
@@ -444,7 +429,7 @@ def test_a_day_is_never_made_from_counts_that_are_older_than_its_refresh(seed: i
 def test_a_day_that_an_import_divides_is_summed_up_whole(world: World, *, is_frozen: bool) -> None:
     """A worker that read the list before an import does not take its epoch out of the sum."""
     decide(world, "d1", outcome=outcome(True))
-    stale = world.process().ports.catalogue.fresh()
+    stale = world.process().catalogue.fresh()
     begin = int(world.clock()) + 60
     condition = {"path": "context.market", "op": "eq", "value": "up"}
     definition = PatternDefinition.model_validate(
@@ -466,7 +451,7 @@ def test_a_day_that_an_import_divides_is_summed_up_whole(world: World, *, is_fro
     sweep(world)
     if is_frozen:
         day = Day("ann", "TRADE", "2025-10-18")
-        refresh(day, stale, folding(world.process()), folds=True)
+        world.process().episodes.refresh(day, stale, folds=True)
 
     assert counts(episode(world)) == (2, 1, 0)
 

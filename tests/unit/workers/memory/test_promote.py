@@ -40,22 +40,26 @@ def facts(world: World) -> dict[keys.Key, Item]:
 
 
 def sweep(world: World, faults: Faults | None = None) -> int:
-    ports = world.process(faults).ports
+    process = world.process(faults)
     return sweep_memories(
         "ann",
         promote_after_s=DAY_S,
-        reads=ports.reads,
-        writes=ports.writes,
-        parking=ports.parking,
+        reads=process.reads,
+        writes=process.writes,
+        parking=process.parking,
         clock=world.clock,
     )
 
 
 def promoted(world: World, shown: Sequence[Shown], faults: Faults | None = None) -> int:
     """Promote entries as the actor does."""
-    ports = world.process(faults).ports
+    process = world.process(faults)
     return promote(
-        shown, reads=ports.reads, writes=ports.writes, parking=ports.parking, clock=world.clock
+        shown,
+        reads=process.reads,
+        writes=process.writes,
+        parking=process.parking,
+        clock=world.clock,
     )
 
 
@@ -321,20 +325,21 @@ def test_a_call_carries_no_more_bytes_than_it_can(world: World) -> None:
     for number in range(12):
         remember(world, f"m{number}", data={"text": "x" * 390_000}, importance=1)
     sizes: list[int] = []
-    ports = world.process().ports
+    process = world.process()
 
     class Weighed:
         def apply(self, writes: Sequence[Write]) -> list[bool]:
             held = [item_to_wire(write.item) for write in writes if isinstance(write, Insert)]
             sizes.append(sum(wire_size(item) for item in held))
-            return ports.writes.apply(writes)
+            done: list[bool] = process.writes.apply(writes)
+            return done
 
     stored = [item for key, item in world.tables.items(tables.STATE).items() if "memory" in key.pk]
     promote(
         [Shown(item) for item in stored],
-        reads=ports.reads,
+        reads=process.reads,
         writes=Weighed(),
-        parking=ports.parking,
+        parking=process.parking,
         clock=world.clock,
     )
 
@@ -377,7 +382,7 @@ def test_who_never_registered_is_listed_and_swept(world: World) -> None:
     world.tick()
     world.settle()
 
-    assert "eve" in world.process().ports.agents.names()
+    assert "eve" in world.process().agents.names()
     assert keys.fact("eve", "NOTE", item["SK"]) in world.tables.keys(tables.MEMORY)
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from threading import Barrier
@@ -12,7 +11,6 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, epoch_of
-from sharpwave.workers.actors import Ports
 from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
@@ -22,6 +20,7 @@ from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, outcome
 from tests.world.stores import START
+from tests.world.world import Process
 
 HOUR_S = 3600
 UP = [{"path": "context.market", "op": "eq", "value": "up"}]
@@ -38,11 +37,11 @@ def pattern(**more: Any) -> PatternVersion:
     )
 
 
-def learn(decisions: list[Item], ports: Ports, **more: Any) -> int:
+def learn(decisions: list[Item], process: Process, **more: Any) -> int:
     """Count decisions in a process that knows nothing yet."""
-    slots, writers = Slots(ports.ledger), Writers(writes=ports.writes, clock=ports.clock)
+    slots, writers = Slots(process.ledger), Writers(writes=process.writes, clock=process.clock)
     return learning.learn(
-        decisions, catalogue=ports.catalogue, slots=slots, writers=writers, **more
+        decisions, catalogue=process.catalogue, slots=slots, writers=writers, **more
     )
 
 
@@ -115,9 +114,9 @@ def test_counts_survive_duplicates_order_crashes_and_racing_workers(seed: int) -
         def run(step: Step) -> None:
             faults.step = step
             while True:
-                ports = world.process(faults).ports
+                process = world.process(faults)
                 try:
-                    learn(page, ports)
+                    learn(page, process)
                 except Crash:
                     continue
                 return
@@ -141,12 +140,13 @@ def test_no_ledger_waits_for_another() -> None:
     def together() -> None:
         both.wait(timeout=5)
 
-    ports = world.process(Faults(step=together)).ports
+    calm = world.process()
+    calm.ledger = world.process(Faults(step=together)).ledger
 
     with ThreadPoolExecutor(2) as pool:
         learn(
             [decision("ann"), decision("bob")],
-            replace(world.process().ports, ledger=ports.ledger),
+            calm,
             spread=pool.map,
         )
 
@@ -158,12 +158,13 @@ def test_no_ledger_waits_for_another() -> None:
 
 def test_what_one_ledger_answers_fails_the_whole_message() -> None:
     world = World()
-    ports = world.process(Faults(refusal_rate=1.0)).ports
+    calm = world.process()
+    calm.ledger = world.process(Faults(refusal_rate=1.0)).ledger
 
     with ThreadPoolExecutor(2) as pool, pytest.raises(TryAgain):
         learn(
             [decision("ann"), decision("bob")],
-            replace(world.process().ports, ledger=ports.ledger),
+            calm,
             spread=pool.map,
         )
 
@@ -175,7 +176,7 @@ def test_a_pattern_counts_only_what_belongs_to_it() -> None:
         publish(world, version)
     up: Item = {"context": {"market": "up"}, "outcome": outcome(True)}
 
-    ports = world.process().ports
+    process = world.process()
     learn(
         [
             decision(name="d1", **up),
@@ -184,7 +185,7 @@ def test_a_pattern_counts_only_what_belongs_to_it() -> None:
             decision(name="d4", context={"market": "down"}),
             decision(name="d5", at=START - 11 * HOUR_S, **up),
         ],
-        ports,
+        process,
     )
 
     assert count(world, mine.subject).n == 1
@@ -198,7 +199,7 @@ def test_what_an_agent_applied_is_counted_apart() -> None:
     world, version = World(), pattern()
     publish(world, version)
     up: Item = {"context": {"market": "up"}}
-    ports = world.process().ports
+    process = world.process()
 
     learn(
         [
@@ -207,7 +208,7 @@ def test_what_an_agent_applied_is_counted_apart() -> None:
             ),
             decision(name="d2", outcome=outcome(False), **up),
         ],
-        ports,
+        process,
     )
 
     found = count(world, version.subject)
@@ -216,11 +217,11 @@ def test_what_an_agent_applied_is_counted_apart() -> None:
 
 def test_domain_time_decides_the_day() -> None:
     world = World()
-    ports = world.process().ports
+    process = world.process()
 
     learn(
         [decision(event_time="2008-10-10T09:30:00Z", outcome=outcome(True))],
-        ports,
+        process,
     )
 
     assert list(days_of(keys.base_subject("ann", "TRADE"), world.tables)) == ["2008-10-10"]
@@ -229,7 +230,7 @@ def test_domain_time_decides_the_day() -> None:
 def test_membership_never_depends_on_who_looks_when() -> None:
     """A worker with an old copy reads the list again before it judges a newer decision."""
     world, version = World(), pattern()
-    old = world.process().ports
+    old = world.process()
     old.catalogue.known_for(decision(at=START))
     publish(world, version.model_copy(update={"effective_from": int(START) + 15}))
 
@@ -243,7 +244,7 @@ def test_membership_never_depends_on_who_looks_when() -> None:
 
 def test_a_copy_is_kept_for_as_long_as_it_judges() -> None:
     world, faults = World(), Faults()
-    catalogue = world.process(faults).ports.catalogue
+    catalogue = world.process(faults).catalogue
 
     for at in (START, START + 5, START - 10**6, START + 4):
         catalogue.known_for(decision(at=at))
@@ -257,7 +258,7 @@ def test_a_copy_is_kept_for_as_long_as_it_judges() -> None:
 def test_the_moment_judged_is_raised_before_the_list_is_read() -> None:
     """What is imported after the list was read begins after every decision it judges."""
     world, faults = World(), Faults()
-    catalogue = world.process(faults).ports.catalogue
+    catalogue = world.process(faults).catalogue
     until: list[int] = []
 
     def step() -> None:
@@ -277,7 +278,7 @@ def test_of_two_workers_that_raise_the_moment_at_once_neither_lowers_it() -> Non
 
         def job(world: World = world) -> Job:
             def run(step: Step) -> None:
-                known = world.process(Faults(step=step)).ports.catalogue.known_for(decision())
+                known = world.process(Faults(step=step)).catalogue.known_for(decision())
                 assert known.until == START + 10
 
             return run
@@ -319,11 +320,11 @@ def test_a_version_that_a_newer_release_wrote_holds_back_what_it_may_count() -> 
     text = version.model_dump_json().replace('"op":"eq"', '"op":"resembles"')
     entry = {**keys.known_pattern(version.subject).item(), "version": text}
     world.tables.put(tables.PIPELINE, entry)
-    ports = world.process().ports
+    process = world.process()
 
     with pytest.raises(TryAgain, match="a newer release"):
-        learn([decision()], ports)
-    learn([decision(kind="HEDGE"), decision("bob")], ports)
+        learn([decision()], process)
+    learn([decision(kind="HEDGE"), decision("bob")], process)
 
     assert count(world, keys.base_subject("ann", "HEDGE")).pending == 1
     assert count(world, keys.base_subject("bob", "TRADE")).pending == 1
@@ -336,17 +337,17 @@ def test_a_version_of_which_nothing_can_be_read_holds_back_everything(text: str)
     world.tables.put(tables.PIPELINE, entry)
 
     with pytest.raises(TryAgain, match="a newer release"):
-        learn([decision()], world.process().ports)
+        learn([decision()], world.process())
 
 
 def test_a_key_written_again_with_other_content_counts_once() -> None:
     world = World()
-    ports = world.process().ports
+    process = world.process()
     first = decision(context={"cycle": 1}, outcome=outcome(True), outcome_rev=9)
     other = decision(context={"cycle": 2}, outcome=outcome(False), outcome_rev=9)
 
-    learn([other], ports)
-    learn([first, other], ports)
+    learn([other], process)
+    learn([first, other], process)
 
     found = count(world, keys.base_subject("ann", "TRADE"))
     stands = min((first, other), key=content_digest)
@@ -359,9 +360,7 @@ def test_a_base_ledger_is_divided_where_versions_begin_and_end() -> None:
     publish(world, version)
     begin = version.effective_from
 
-    learn(
-        [decision(name=str(at), at=at) for at in (begin - 1, begin, START)], world.process().ports
-    )
+    learn([decision(name=str(at), at=at) for at in (begin - 1, begin, START)], world.process())
 
     for epoch in (0, begin, int(START) - 60):
         assert count(world, keys.base_subject("ann", "TRADE", epoch)).pending == 1
@@ -370,12 +369,12 @@ def test_a_base_ledger_is_divided_where_versions_begin_and_end() -> None:
 def test_who_writes_decisions_is_listed_registered_or_not() -> None:
     world = World()
     faults = Faults()
-    ports = world.process(faults).ports
-    slots, writers = Slots(ports.ledger), Writers(writes=ports.writes, clock=ports.clock)
+    process = world.process(faults)
+    slots, writers = Slots(process.ledger), Writers(writes=process.writes, clock=process.clock)
 
     for name in ("d1", "d2"):
         learning.learn(
-            [decision("bob", name)], catalogue=ports.catalogue, slots=slots, writers=writers
+            [decision("bob", name)], catalogue=process.catalogue, slots=slots, writers=writers
         )
 
     listed = world.tables.items(tables.MEMORY)[keys.writer("TRADE", "bob")]
@@ -397,4 +396,4 @@ def test_what_no_list_can_judge_yet_is_not_counted_by_an_older_one() -> None:
     ahead = {"timestamp": int(world.clock()) + 3600, "agent_id": "ann", "decision_type": "ASSESS"}
 
     with pytest.raises(TryAgain, match="can judge a decision"):
-        world.process().ports.catalogue.known_for(ahead)
+        world.process().catalogue.known_for(ahead)

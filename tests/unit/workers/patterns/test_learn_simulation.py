@@ -120,12 +120,12 @@ def simulate(seed: int, world: World) -> list[Item]:
 
 def _process(world: World, chance: Random) -> tuple[Faults, Callable[[list[Item]], object]]:
     faults = Faults(crash_rate=0.04, chance=chance)
-    ports = world.process(faults).ports
-    held = Slots(ports.ledger)
-    writers = Writers(writes=ports.writes, clock=ports.clock)
+    process = world.process(faults)
+    held = Slots(process.ledger)
+    writers = Writers(writes=process.writes, clock=process.clock)
 
     def count(page: list[Item]) -> object:
-        return learn.learn(page, catalogue=ports.catalogue, slots=held, writers=writers)
+        return learn.learn(page, catalogue=process.catalogue, slots=held, writers=writers)
 
     return faults, count
 

@@ -63,12 +63,12 @@ class Metered:
 
 def counting(world: World, ledger: Any) -> Any:
     """Give a worker process that counts into a ledger."""
-    ports = world.process().ports
+    process = world.process()
     slots = Slots(ledger)
-    writers = Writers(writes=ports.writes, clock=ports.clock)
+    writers = Writers(writes=process.writes, clock=process.clock)
 
     def count(items: list[Item]) -> int:
-        return learning.learn(items, catalogue=ports.catalogue, slots=slots, writers=writers)
+        return learning.learn(items, catalogue=process.catalogue, slots=slots, writers=writers)
 
     return count
 

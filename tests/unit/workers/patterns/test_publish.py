@@ -44,12 +44,12 @@ def add(world: World, **more: Any) -> PatternVersion:
 
 
 def ports_of(world: World, **more: Any) -> dict[str, Any]:
-    ports = world.process().ports
+    process = world.process()
     return {
-        "catalogue": ports.catalogue,
-        "reads": ports.reads,
-        "writes": ports.writes,
-        "ledger": ports.ledger,
+        "catalogue": process.catalogue,
+        "reads": process.reads,
+        "writes": process.writes,
+        "ledger": process.ledger,
         "clock": world.clock,
         **more,
     }
@@ -384,12 +384,12 @@ def test_whoever_publishes_while_others_count_the_last_word_is_right(seed: int) 
 
     def counting(page: list[Item]) -> Job:
         def run(step: Step) -> None:
-            ports = world.process(Faults(step=step)).ports
+            process = world.process(Faults(step=step))
             learn(
                 page,
-                catalogue=ports.catalogue,
-                slots=Slots(ports.ledger),
-                writers=Writers(writes=ports.writes, clock=ports.clock),
+                catalogue=process.catalogue,
+                slots=Slots(process.ledger),
+                writers=Writers(writes=process.writes, clock=process.clock),
             )
 
         return run

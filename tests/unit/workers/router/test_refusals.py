@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, parse_json
 from sharpwave.workers.ports import Item
-from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
+from sharpwave.workers.router.router import Router
+from sharpwave.workers.signals.refusals import MAX_IMAGE
 from sharpwave.workers.work.envelope import ascii_json, image_of
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import decision, memory, outcome, signal
@@ -75,7 +76,7 @@ def test_a_bad_record_becomes_a_refusal_and_never_an_exception(table: str, item:
     (refusal,) = [entry for actor, entry in found if actor == "on_refused"]
     assert refusal["faults"]
     assert refusal["key"] == [item["PK"], item["SK"]]
-    assert len(refusal["image"]) <= MAX_PARKED_IMAGE
+    assert len(refusal["image"]) <= MAX_IMAGE
     assert {actor for actor, _ in found} <= {"on_refused", "on_archived"}
 
 

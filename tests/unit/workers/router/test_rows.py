@@ -37,7 +37,7 @@ class Inbox:
         """Give what follows from the last record; a row only ever concerns its mirror."""
         last = self.tables.streams[tables.SIGNALS][-1].record
         found = entries(Router()(tables.SIGNALS, [last]))
-        assert {actor for actor, _ in found} <= {"on_rows_changed"}
+        assert {actor for actor, _ in found} <= {"on_acknowledgements"}
         return [entry for _, entry in found]
 
     def update(self, *, remove: tuple[str, ...] = (), **values: Any) -> list[Any]:

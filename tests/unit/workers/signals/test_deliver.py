@@ -94,7 +94,7 @@ def test_a_target_that_nobody_registered_is_told_apart(world: World) -> None:
 
 def test_a_target_is_read_anew_before_it_is_called_unknown(world: World) -> None:
     process = world.process()
-    process.ports.agents.find(["zoe"])
+    process.agents.find(["zoe"])
     world.inboxes.create("zoe")
     world.tables.put(tables.STATE, registration("zoe"))
 
@@ -154,7 +154,7 @@ def test_who_sent_what_came_too_late_is_told_though_the_signal_is_gone(*, after:
 
 def test_an_agent_removed_under_way_ends_the_row_as_well(world: World) -> None:
     process = world.process()
-    process.ports.agents.find(["bob"])
+    process.agents.find(["bob"])
     unregister(world, "bob")
 
     item = send(world, process=process)
@@ -250,7 +250,7 @@ def test_an_owner_whose_inbox_is_broken_is_told_later_and_holds_up_nobody(world:
 def test_a_refusal_does_not_rest_on_an_old_registration(world: World) -> None:
     process = world.process()
     world.register("picky", accepts_from=["eve"])
-    process.ports.agents.find(["ann", "picky"])
+    process.agents.find(["ann", "picky"])
     world.register("ann", may_broadcast=True)
     world.register("picky", accepts_from=["ann"])
 

@@ -10,7 +10,6 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.signals.audience import CHUNK, Audience, Signal, freeze, members
-from sharpwave.workers.signals.deliver import deliver
 from tests.world import Crash, Faults, World
 from tests.world.records import key_of, signal
 from tests.world.stores import START
@@ -210,14 +209,14 @@ def test_registering_again_looks_for_nothing(world: World) -> None:
 
 def test_attempts_that_see_different_registrations_agree(world: World) -> None:
     item = signal("herald", to=["*"])
-    ports = world.process().ports
+    process = world.process()
 
     def attempt() -> Any:
         return freeze(
             [Signal(item, "e", world.clock())],
-            directory=ports.agents,
-            reads=ports.reads,
-            writes=ports.writes,
+            directory=process.agents,
+            reads=process.reads,
+            writes=process.writes,
         )
 
     first = attempt()
@@ -272,9 +271,9 @@ def test_many_broadcasts_are_read_for_in_as_many_calls_as_one(world: World, atte
             for name in names
         ]
         faults = Faults()
-        ports = world.process(faults).ports.delivery
+        courier = world.process(faults).courier
         for _ in range(attempts):
-            deliver(signals, ports)
+            courier.deliver(signals)
         return [call for call in faults.calls if call.endswith((".get", ".query"))]
 
     one, many = reads("s0"), reads(*(f"s{number}" for number in range(1, 20)))
@@ -492,9 +491,11 @@ def test_attempts_that_overtake_each_other_at_any_call_agree(size: int) -> None:
         world.register(*(f"agent-{n}" for n in range(size)))
         world.settle()
         rival = Rival(world, call)
-        ports = world.process(Faults(step=rival.step)).ports
+        process = world.process(Faults(step=rival.step))
 
-        (found,) = freeze([SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes)
+        (found,) = freeze(
+            [SIGNAL], directory=process.agents, reads=process.reads, writes=process.writes
+        )
 
         passed = rival.found is None
         assert rival.found in (found, None)
@@ -514,10 +515,10 @@ class Rival:
         self.calls_left -= 1
         if self.calls_left == 0:
             self.world.register("late")
-            self.world.process().ports.agents.note({"late": "e1"})
-            ports = self.world.process().ports
+            self.world.process().agents.note({"late": "e1"})
+            process = self.world.process()
             (self.found,) = freeze(
-                [SIGNAL], directory=ports.agents, reads=ports.reads, writes=ports.writes
+                [SIGNAL], directory=process.agents, reads=process.reads, writes=process.writes
             )
 
 

@@ -29,7 +29,7 @@ def told(audience: list[str], faults: Faults, *, late: bool = False) -> World:
     world.register("bob", "eve", "gone")
     world.settle()
     process = world.process(faults)
-    process.ports.agents.find(["gone"])
+    process.agents.find(["gone"])
     world.inboxes.remove("gone")
     world.tables.remove(tables.STATE, keys.registration("gone"))
     age = 3600 if late else 0

@@ -15,7 +15,7 @@ def world() -> World:
 
 
 def directory(world: World, faults: Faults | None = None) -> RegisteredAgents:
-    return world.process(faults).ports.agents
+    return world.process(faults).agents
 
 
 def test_a_registration_is_found_with_what_it_says(world: World) -> None:

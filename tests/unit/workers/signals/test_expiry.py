@@ -14,8 +14,7 @@ from sharpwave.schemas.numbers import parse_json, wire_size
 from sharpwave.workers.ports import CallRefused, InboxMessage, Item, Location, Unfinished, Write
 from sharpwave.workers.signals import expiry
 from sharpwave.workers.signals.audience import Signal
-from sharpwave.workers.signals.deliver import deliver
-from sharpwave.workers.signals.expiry import Deadlines, Expiry, Handed, Partition
+from sharpwave.workers.signals.expiry import Deadline, Deadlines, Expiry, Partition
 from sharpwave.workers.signals.mirror import Holder
 from tests.world import Crash, Faults, MemoryTables, World
 from tests.world.records import key_of, signal
@@ -304,14 +303,14 @@ def test_one_delivery_that_cannot_expire_holds_up_no_other(
                 raise CallRefused("too large")
             return world.tables.apply(writes)
 
-    ports = world.process().ports
+    process = world.process()
     writes: Any = Refusing(world.clock)
     broken = Expiry(
-        ports.reads,
+        process.reads,
         writes,
-        ports.queues,
-        ports.delivery.deadlines,
-        ports.clock,
+        process.queues,
+        process.courier.deadlines,
+        process.clock,
     )
     with pytest.raises(CallRefused):
         broken.expire(Partition(noted(world)[0][0], 0))
@@ -376,11 +375,11 @@ def test_a_sender_is_told_though_who_began_to_tell_has_nothing_to_tell_any_more(
         world.tables.put(tables.SIGNALS, made)
         world.settle()
         forget_deadlines(world)
-        handed = [
-            Handed(Holder(key_of(made)), deadline + 120 * n, [target])
+        deadlines = [
+            Deadline(Holder(key_of(made)), deadline + 120 * n, [target])
             for n, target in enumerate(["bob", "eve"])
         ]
-        Deadlines().note(handed, writes=world.tables, clock=world.clock)
+        Deadlines().note(deadlines, writes=world.tables, clock=world.clock)
         later(world, LIFETIME_S + 120)
         world.process().handler("status", "on_expiry_tick")([])
         first, second = (held.body for held in world.queues.visible())
@@ -602,7 +601,7 @@ def test_what_an_attempt_marked_and_did_not_note_is_noted_by_the_next(world: Wor
     key = send(world)
     forget_deadlines(world)
 
-    deliver([Signal(item(world, key), "e1", world.clock())], world.process().ports.delivery)
+    world.process().courier.deliver([Signal(item(world, key), "e1", world.clock())])
 
     assert [entry["targets"] for _, entry in noted(world)] == [["bob"]]
 
@@ -640,9 +639,9 @@ def test_an_entry_that_was_written_too_late_is_written_again(world: World) -> No
         if next(frozen) == 1:
             world.clock.advance(HOUR_S)
 
-    handed = Handed(Holder(keys.Key("signal#ALERT", "x#1")), int(world.clock()), ["bob"])
+    deadline = Deadline(Holder(keys.Key("signal#ALERT", "x#1")), int(world.clock()), ["bob"])
     writes = Freezing(world, freeze)
-    Deadlines().note([handed], writes=writes, clock=world.clock)
+    Deadlines().note([deadline], writes=writes, clock=world.clock)
 
     assert max(minute for minute, _ in noted(world)) * 60 > world.clock()
 

@@ -229,11 +229,11 @@ def test_mirrors_that_race_end_with_all_they_know(seed: int) -> None:
 
     def job(name: str) -> Job:
         def run(step: Step) -> None:
-            ports = world.process(Faults(step=step)).ports
+            process = world.process(Faults(step=step))
             sent = Sent(settled={name: {"status": "PROCESSED"}}, audience=frozenset(names))
             while True:
                 try:
-                    mirror({HOLDER: sent}, reads=ports.reads, writes=ports.writes)
+                    mirror({HOLDER: sent}, reads=process.reads, writes=process.writes)
                 except TryAgain:
                     continue
                 return

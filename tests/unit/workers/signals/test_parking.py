@@ -7,7 +7,7 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.workers.ports import Item, Refusal
-from sharpwave.workers.signals.parking import KEPT_S, MAX_IMAGE
+from sharpwave.workers.signals.refusals import KEPT_S, MAX_IMAGE
 from tests.world import Crash, Faults, World
 from tests.world.world import messages
 
@@ -36,7 +36,7 @@ def key_of(agent: str) -> Key:
 
 
 def park(world: World, *refusals: Refusal, faults: Faults | None = None) -> None:
-    world.process(faults).ports.parking.park(refusals)
+    world.process(faults).parking.park(refusals)
 
 
 def parked(world: World) -> list[Item]:

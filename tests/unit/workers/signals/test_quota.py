@@ -26,9 +26,9 @@ def world() -> World:
 
 def take(process: Process, source: str = "ann", count: int = 1) -> int:
     """Ask for tokens; gives how many were granted."""
-    delivery = process.ports.delivery
+    courier = process.courier
     signals = [signal(source, f"s{next(NUMBERS)}", to=["bob"]) for _ in range(count)]
-    return sum(delivery.quotas.admit(signals, directory=delivery.directory))
+    return sum(courier.quotas.admit(signals, directory=courier.directory))
 
 
 NUMBERS = itertools.count()
@@ -74,7 +74,7 @@ def test_without_a_rate_there_is_no_limit_and_no_table_access() -> None:
     assert "MemoryTables.apply" not in faults.calls
 
 
-def test_a_tenth_of_the_bucket_is_leased_at_once(world: World) -> None:
+def test_a_tenth_of_the_bucket_is_drawn_at_once(world: World) -> None:
     faults = Faults()
 
     take(world.process(faults), count=30)
@@ -107,7 +107,7 @@ def test_processes_together_never_exceed_the_rate(world: World, seed: int) -> No
 def test_a_contended_bucket_is_tried_again_rather_than_called_empty(world: World) -> None:
     """A signal must not fail for its quota because others took their tokens meanwhile."""
     process = world.process()
-    process.ports.delivery.quotas._writes = Losing()
+    process.courier.quotas._writes = Losing()
 
     with pytest.raises(TryAgain, match="kept changing"):
         take(process)
@@ -118,8 +118,8 @@ def test_a_signal_costs_one_token_however_often_it_is_attempted(world: World) ->
     """Ten signals with a quota of ten, and a table that fails three times after the tokens went."""
     world.register("ten", signals_per_minute=10)
     signals = [signal("ten", f"t{n}", to=["bob"]) for n in range(10)]
-    quotas = world.process().ports.delivery.quotas
-    directory = world.process().ports.agents
+    quotas = world.process().courier.quotas
+    directory = world.process().agents
     reliable = quotas._writes
     quotas._writes = Failing(reliable, times=3)
     for _ in range(3):
@@ -127,12 +127,12 @@ def test_a_signal_costs_one_token_however_often_it_is_attempted(world: World) ->
             quotas.admit(signals, directory=directory)
 
     assert quotas.admit(signals, directory=directory) == [True] * 10
-    assert world.process().ports.delivery.quotas.admit(signals, directory=directory) == [True] * 10
+    assert world.process().courier.quotas.admit(signals, directory=directory) == [True] * 10
     assert quotas.admit([signal("ten", "t10", to=["bob"])], directory=directory) == [False]
 
 
 def test_a_token_goes_back_when_somebody_else_judged_first(world: World) -> None:
-    one, other = (world.process().ports.delivery for _ in range(2))
+    one, other = (world.process().courier for _ in range(2))
     racing = [signal("quick", "s1", to=["bob"])]
     one.quotas._writes = Overtaken(
         one.quotas._writes, by=lambda: other.quotas.admit(racing, directory=other.directory)
@@ -141,16 +141,16 @@ def test_a_token_goes_back_when_somebody_else_judged_first(world: World) -> None
     assert one.quotas.admit(racing, directory=one.directory) == [True]
 
     assert take(world.process(), "quick", 100) == 60 - 2 * LEASE
-    assert one.quotas._leased["quick"] == LEASE
-    assert other.quotas._leased["quick"] == LEASE - 1
+    assert one.quotas._drawn["quick"] == LEASE
+    assert other.quotas._drawn["quick"] == LEASE - 1
 
 
 def test_a_token_of_an_unanswered_verdict_goes_back_once_another_one_is_found(
     world: World,
 ) -> None:
-    one, other = (world.process().ports.delivery for _ in range(2))
+    one, other = (world.process().courier for _ in range(2))
     racing = [signal("quick", "s1", to=["bob"])]
-    one.quotas._leased["quick"] = 1
+    one.quotas._drawn["quick"] = 1
     one.quotas._writes = Failing(one.quotas._writes, times=1)
     with pytest.raises(TryAgain):
         one.quotas.admit(racing, directory=one.directory)
@@ -159,7 +159,7 @@ def test_a_token_of_an_unanswered_verdict_goes_back_once_another_one_is_found(
     another = [signal("quick", "s2", to=["bob"])]
     assert one.quotas.admit(another, directory=one.directory) == [True]
 
-    assert one.quotas._leased["quick"] == 0
+    assert one.quotas._drawn["quick"] == 0
     assert take(world.process(), "quick", 100) == 60 - LEASE
 
 
@@ -167,9 +167,9 @@ def test_a_thread_that_comes_as_another_one_stored_the_verdict_gives_its_token_b
     world: World,
 ) -> None:
     """Both threads are of one process, and handle one signal that came twice."""
-    delivery = world.process().ports.delivery
-    quotas: Any = delivery.quotas
-    directory = delivery.directory
+    courier = world.process().courier
+    quotas: Any = courier.quotas
+    directory = courier.directory
     racing = [signal("quick", "s1", to=["bob"])]
     take = quotas._take_for
 
@@ -181,14 +181,14 @@ def test_a_thread_that_comes_as_another_one_stored_the_verdict_gives_its_token_b
     quotas._take_for = overtaken
 
     assert quotas.admit(racing, directory=directory) == [True]
-    assert quotas._leased["quick"] == LEASE - 1
+    assert quotas._drawn["quick"] == LEASE - 1
 
 
 def test_a_verdict_stays_what_it_was(world: World) -> None:
     world.register("one", signals_per_minute=1)
     process = world.process()
     first, second = ([signal("one", name, to=["bob"])] for name in ("s1", "s2"))
-    quotas, directory = process.ports.delivery.quotas, process.ports.agents
+    quotas, directory = process.courier.quotas, process.agents
     verdicts = [quotas.admit(each, directory=directory) for each in (first, second)]
     world.clock.advance(3600)
 

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
-from sharpwave.schemas.numbers import item_from_wire, item_to_wire
+from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
 from sharpwave.workers.aws.calls import ATTEMPTS, calling, pause, slices
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain
 
@@ -93,6 +93,16 @@ class TableReads:
                 "ExpressionAttributeValues": {":id": {"S": agent_id}, **bounds},
             }
         )
+
+    def scan(self, table: str) -> Iterator[dict[str, Wire]]:
+        """Read a whole table strongly, its items in typed form; those of a partition together."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=tables.physical(table, self._prefix),
+            ConsistentRead=True,
+            ReturnConsumedCapacity="INDEXES",
+        )
+        for page in pages:
+            yield from page["Items"]
 
     def _pages(self, request: Mapping[str, Any]) -> Iterator[Item]:
         start: dict[str, Any] = {}

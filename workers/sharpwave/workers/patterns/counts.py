@@ -11,10 +11,9 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import canonical_json
-from sharpwave.schemas.ownership import agents_own
+from sharpwave.schemas.ownership import MUTABLE, agents_own
 from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.workers.ports import Location, Reads
-from sharpwave.workers.router.record import MUTABLE
 
 CONTENT_BYTES = 3
 QUALITY_SCALE = 10_000

@@ -16,7 +16,7 @@ from sharpwave.workers.pump.errors import (
     StreamTrimmed,
     UnknownQueue,
 )
-from sharpwave.workers.pump.hooks import Hooks, Progress
+from sharpwave.workers.pump.hooks import Hooks, Progress, show_progress
 from sharpwave.workers.pump.pump import Pump
 from sharpwave.workers.pump.sender import QueueUrls, Sender
 from sharpwave.workers.pump.settings import PumpSettings, SenderSettings
@@ -46,4 +46,5 @@ __all__ = [
     "Tick",
     "Ticker",
     "UnknownQueue",
+    "show_progress",
 ]

@@ -1,8 +1,13 @@
 """What a pump tells its surroundings."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from sharpwave.schemas import keys
+from sharpwave.workers.meter import Meter
+from sharpwave.workers.presence import show_presence
 from sharpwave.workers.work.outgoing import StreamRecord
 
 
@@ -31,6 +36,22 @@ class Progress:
 
 def ignore_progress(progress: Progress) -> None:
     """Do nothing."""
+
+
+def show_progress(progress: Progress, *, client: Any, meter: Meter, prefix: str) -> None:
+    """Write the row by which operators see that the pump of a table is alive, and how far."""
+    show_presence(
+        client,
+        keys.pump_presence(progress.table),
+        meter,
+        prefix=prefix,
+        records=progress.records,
+        open_shards=progress.open_shards,
+        failing_shards=progress.failing_shards,
+        lag_s=progress.lag_s,
+        at=int(progress.at),
+        pid=os.getpid(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,14 @@ from msgspec import Struct
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ownership import agents_own
+from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import Image, faults_of, had_sound_outcome, place_of
 from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
 from sharpwave.workers.work.outgoing import StreamRecord
 
-#: Attributes of a decision that may come and change after it.
-OUTCOME = frozenset({"outcome", "outcome_rev"})
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
-#: What an agent may change of a record once it is written.
-MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
 
 
 class Record(Struct, gc=False):

@@ -10,13 +10,18 @@ from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import WORKER, Verdict, change_of, is_stamped
-from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.memory.low_water import swept_within
-from sharpwave.workers.router.admission import Image, claimed_at, is_sound, place_of
-from sharpwave.workers.router.record import (
+from sharpwave.schemas.ownership import (
     MUTABLE,
     OUTCOME,
+    WORKER,
+    Verdict,
+    change_of,
+    is_stamped,
+)
+from sharpwave.schemas.status import ACKNOWLEDGED, outranks
+from sharpwave.workers.low_water import swept_within
+from sharpwave.workers.router.admission import Image, claimed_at, is_sound, place_of
+from sharpwave.workers.router.record import (
     Record,
     content,
     content_of,
@@ -30,12 +35,12 @@ from sharpwave.workers.router.record import (
     touches,
     was_valid,
 )
-from sharpwave.workers.signals.refused import words_of
+from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
-MIRROR = Duty("status", "on_rows_changed", 50)
+ACKNOWLEDGE = Duty("status", "on_acknowledgements", 50)
 REFUSED = Duty("status", "on_refused", 10)
 REGISTERED = Duty("status", "on_registered", 50)
 LEARN = Duty("learn", "on_decisions", 50)
@@ -44,8 +49,6 @@ PROMOTE = Duty("promote", "on_memories", 25)
 EPISODE = Duty("promote", "on_late_outcomes", 50)
 SEEN = Duty("status", "on_seen", 500)
 
-#: An image kept with a refused record is cut to this many characters of JSON.
-MAX_PARKED_IMAGE = 32_000
 #: Longer names of chunks were not given by a worker.
 MAX_CHUNK_NAME = 64
 
@@ -180,7 +183,7 @@ class Router:
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
             if change is Verdict.OVERWRITTEN:
-                yield MIRROR, "", _key_entry(record, _held(record))
+                yield ACKNOWLEDGE, "", _key_entry(record, _held(record))
             if not faults:
                 return
         if faults and not _has_known_key(record):
@@ -204,7 +207,7 @@ class Router:
             content["chunk"] = chunk
         if new is None:
             content |= {"gone": [record.pk, record.sk], "image": old}
-            yield MIRROR, "", Entry(with_image(content), record.sequence_number)
+            yield ACKNOWLEDGE, "", Entry(with_image(content), record.sequence_number)
             return
         before, after = _s(old, "status"), _s(new, "status")
         same = old.get("status") == new.get("status")
@@ -223,7 +226,7 @@ class Router:
                     # A delivery tried again takes such a row over before anybody reads it.
                     names = sorted(new.keys() & {"status", *_ACKNOWLEDGEMENT})
                     content["restore"]["said"] = {name: new[name] for name in names}
-        yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
+        yield ACKNOWLEDGE, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
@@ -390,7 +393,7 @@ def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
-        "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
+        "image": ascii_json(record.new)[:MAX_IMAGE],
         "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)

@@ -38,9 +38,10 @@ class LowWater:
         Without `at_once` it moves in steps of ten minutes, so that an idle sweep costs no write.
         """
         is_far = at_once or mark[:_STEP] > self.mark[:_STEP]
-        return mark > self.mark and is_far and self._swap(mark)
-
-    def _swap(self, mark: str) -> bool:
+        if mark <= self.mark or not is_far:
+            return False
+        # By revision: a sweep that was frozen must not put the mark past what it never looked at,
+        # nor back before what another one has done.
         values = {"mark": mark, "rev": self._rev + 1}
         if self._rev:
             write: Update | Insert = Update(self._place, values, equals={"rev": self._rev})
