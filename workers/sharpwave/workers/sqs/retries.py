@@ -88,9 +88,14 @@ class SqsMessage(MessageProxy):
         return super().__eq__(other)
 
     @property
+    def receives(self) -> int:
+        """Return how often SQS handed it out, this time included."""
+        return self.received.receives
+
+    @property
     def retries(self) -> int:
         """Return how many attempts came before this one, as far as SQS can tell."""
-        return self._retries_before + self.received.receives - 1
+        return self._retries_before + self.receives - 1
 
     @property
     def exception(self) -> BaseException | None:
