@@ -298,6 +298,16 @@ def test_a_row_whose_agent_spoilt_it_is_found_until_it_is_mended(run: Run) -> No
     assert run.found() == {"row spoilt": 1}
 
 
+@pytest.mark.parametrize(("ended", "found"), [(90.0, {}), (0.5, {"row spoilt": 1})])
+def test_a_row_that_was_spoilt_in_a_gap_may_stay_so(
+    run: Run, ended: float, found: dict[str, int]
+) -> None:
+    run.row["signal_sk"] = "spoilt"
+    run.events.append(Event(ended, "operator", "gap", {"began": 0.0}))
+
+    assert run.found() == found
+
+
 def test_a_row_that_its_agent_deleted_is_judged_by_the_mirror(run: Run) -> None:
     del run.tables[SIGNALS][ROW]
     kept = run.found()
