@@ -4,7 +4,8 @@ Set the function's handler to `stream_lambda.handler` and SHARPWAVE_PREFIX to th
 the package is `pip install '.[workers]' -t build` in a checkout with this file beside it.
 """
 
-from sharpwave.workers.main import build_handler, clients
+from sharpwave.workers.aws.clients import clients
+from sharpwave.workers.main import build_handler
 from sharpwave.workers.settings import Settings
 
 handler = build_handler(Settings.read(), clients())

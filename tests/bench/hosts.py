@@ -19,6 +19,7 @@ import dramatiq
 from sharpwave.schemas import tables
 from sharpwave.workers import main
 from sharpwave.workers.actors import register
+from sharpwave.workers.aws import clients
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
 from tests.bench.machine import pin
@@ -37,21 +38,22 @@ def build_slow() -> dramatiq.Broker:
     def wait(**_: Any) -> None:
         time.sleep(latency_s)
 
-    made, client = main.clients, main._client
+    make = clients.make_client
 
-    def slowed(one: Any) -> Any:
-        one.meta.events.register("before-send", wait)
-        return one
+    def slowed(service: str) -> Any:
+        client = make(service)
+        client.meta.events.register("before-send", wait)
+        return client
 
-    main.clients = lambda meter=None: main.Clients(*map(slowed, made(meter)))
-    main._client = lambda service: slowed(client(service))
+    for module in (clients, main):
+        vars(module)["make_client"] = slowed
     return main.build()
 
 
 def build_dramatiq_sqs() -> dramatiq.Broker:
     """Build a worker of our handlers on the broker of dramatiq-sqs."""
     sys.path.append(os.environ["BENCH_PACKAGES"])
-    settings, made = Settings.read(), main.clients()
+    settings, made = Settings.read(), clients.clients()
     broker: Any = import_module("dramatiq_sqs").SQSBroker()
     name = tables.physical("deliver", settings.prefix)
     broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)

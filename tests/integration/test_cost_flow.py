@@ -24,7 +24,8 @@ from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_si
 from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.actors import handlers
-from sharpwave.workers.main import build_ports, clients
+from sharpwave.workers.aws.clients import clients
+from sharpwave.workers.main import build_ports
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings

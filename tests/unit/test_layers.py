@@ -86,7 +86,7 @@ def test_only_the_edges_of_the_workers_know_dramatiq() -> None:
 
 
 def test_only_three_rooms_speak_to_aws() -> None:
-    allowed = ("aws/", "pump/", "sqs/", "main")
+    allowed = ("aws/", "pump/", "sqs/")
 
     assert offenders("workers", AWS, allowed=allowed) == []
 
@@ -101,8 +101,8 @@ def test_handlers_know_the_world_by_its_ports_only() -> None:
             assert not found, path
 
 
-def test_only_main_and_settings_read_the_environment() -> None:
-    edges = ("main", "settings")
+def test_only_main_settings_and_clients_read_the_environment() -> None:
+    edges = ("main", "settings", "aws/clients")
 
     for portion in ("schemas", "workers"):
         for path in modules(portion):

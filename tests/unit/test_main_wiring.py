@@ -9,7 +9,8 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.times import now
-from sharpwave.workers.main import Clients, _keep, build_handler, build_pump, worth_retrying
+from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.main import _keep, build_handler, build_pump, worth_retrying
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump

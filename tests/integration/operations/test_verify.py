@@ -26,7 +26,8 @@ from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.actors import handlers
-from sharpwave.workers.main import Clients, build_ports, build_router
+from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.main import build_ports, build_router
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks

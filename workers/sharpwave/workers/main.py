@@ -7,16 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
 
-import boto3
 import dramatiq
-from botocore.config import Config
 from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import keys, queues, tables
-from sharpwave.schemas.endpoints import is_local
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
 from sharpwave.schemas.times import now
@@ -24,8 +20,8 @@ from sharpwave.workers import logs
 from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
+from sharpwave.workers.aws.clients import Clients, clients, make_client
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
@@ -60,29 +56,10 @@ from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 log = logging.getLogger(__name__)
 
-_CONNECTIONS = 64
 _LEDGERS_AT_ONCE = 8
 _MAX_BACKOFF_MS = 600_000
 #: Below the queues' maxReceiveCount, so that the dead letter carries the reason.
 _WORLD_RETRIES, _OWN_RETRIES = 18, 4
-
-
-class Clients(NamedTuple):
-    """Low-level clients, safe to share between threads."""
-
-    dynamodb: Any
-    streams: Any
-    sqs: Any
-    s3: Any
-
-
-def clients(meter: Meter | None = None) -> Clients:
-    """Make the clients from AWS's own environment variables.
-
-    A local endpoint gets the emulators' credentials when none are set.
-    """
-    made = [_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
-    return Clients(*(meter.watch(client) if meter else client for client in made))
 
 
 def build() -> dramatiq.Broker:
@@ -100,7 +77,7 @@ def build() -> dramatiq.Broker:
     broker = SQSBroker(
         queue_prefix=settings.prefix,
         visibility_timeout_s=settings.visibility_timeout_s,
-        client=meter.watch(_client("sqs")),
+        client=meter.watch(make_client("sqs")),
         middleware=_middleware(),
     )
     broker.add_middleware(
@@ -312,30 +289,3 @@ def _write_progress(progress: Progress, settings: Settings, made: Clients, meter
     }
     name = tables.physical(tables.PIPELINE, settings.prefix)
     made.dynamodb.put_item(TableName=name, Item=item_to_wire(row), ReturnConsumedCapacity="INDEXES")
-
-
-def _client(service: str) -> Any:
-    session: Any = boto3.session.Session()
-    client = session.client(service, config=_config(), **_local_credentials())
-    return written_at_once(client) if service in ("dynamodb", "sqs") else client
-
-
-def _config() -> Config:
-    return Config(
-        retries={"mode": "standard", "total_max_attempts": 5},
-        max_pool_connections=_CONNECTIONS,
-        connect_timeout=5,
-        read_timeout=30,
-        parameter_validation=False,
-        # Botocore would put it together anew for every request, twice.
-        user_agent=f"Boto3/{boto3.__version__} sharpwave",
-    )
-
-
-def _local_credentials() -> dict[str, Any]:
-    if not is_local(os.environ.get("AWS_ENDPOINT_URL")):
-        return {}
-    region = {"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
-    if os.environ.get("AWS_ACCESS_KEY_ID"):
-        return region
-    return {"aws_access_key_id": "test", "aws_secret_access_key": "test", **region}

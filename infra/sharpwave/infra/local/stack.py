@@ -294,7 +294,8 @@ def run_pump() -> int:
     """Carry stream records to the queues until SIGINT or SIGTERM; then finish the page in hand."""
     # A stack runs the pump in a process of its own: only that one loads all this.
     from sharpwave.workers import logs
-    from sharpwave.workers.main import build_pump, clients
+    from sharpwave.workers.aws.clients import clients
+    from sharpwave.workers.main import build_pump
     from sharpwave.workers.meter import Meter
     from sharpwave.workers.settings import Settings
 
