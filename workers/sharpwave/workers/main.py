@@ -5,23 +5,28 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import dramatiq
 from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
-from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.numbers import Wire, item_to_wire, parse_json
+from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.times import now
 from sharpwave.workers import logs
 from sharpwave.workers.actors import Ports, register
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.clients import Clients, clients, make_client
-from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.queues import (
+    BatchSender,
+    QueueUrls,
+    SqsInboxes,
+    SqsWorkQueues,
+    StreamSender,
+)
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
@@ -35,10 +40,8 @@ from sharpwave.workers.pump import (
     Progress,
     Pump,
     PumpSettings,
-    Sender,
     Tick,
 )
-from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import MAX_PARKED_IMAGE, Router
@@ -180,13 +183,14 @@ def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, mete
 
     def on_trimmed(table: str, shard_id: str) -> None:
         log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
+        reads = TableReads(made.dynamodb, prefix=settings.prefix)
         count = reconcile(
             table,
-            scan(table, settings, made),
+            reads.scan(table),
             route=route,
             send=sender.send,
             now=now(),
-            refused=RefusedBefore(TableReads(made.dynamodb, prefix=settings.prefix)),
+            refused=RefusedBefore(reads),
         )
         log.warning("reconciled", extra={"table": table, "items": count})
 
@@ -228,14 +232,14 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
 
 def _build_sender(
     settings: Settings, made: Clients, parking: Parking, stop: threading.Event
-) -> Sender:
-    names = {name: tables.physical(name, settings.prefix) for name in queues.WORK_QUEUE_NAMES}
-    return Sender(
+) -> StreamSender:
+    sender = BatchSender(
         made.sqs,
-        queue_url=PumpUrls(made.sqs, names),
+        urls=QueueUrls(made.sqs, prefix=settings.prefix),
         on_refused=lambda *refused: _keep(parking, _unsendable(*refused)),
         stop=stop,
     )
+    return StreamSender(sender)
 
 
 def _keep(parking: Parking, refusal: Refusal) -> None:
@@ -244,15 +248,6 @@ def _keep(parking: Parking, refusal: Refusal) -> None:
         parking.park([refusal])
     except Unfinished:
         log.warning("owner_not_told", extra={"table": refusal.table, "owner": refusal.owner})
-
-
-def scan(table: str, settings: Settings, made: Clients) -> Iterator[dict[str, Wire]]:
-    """Read a whole table, in typed form."""
-    pages = made.dynamodb.get_paginator("scan")
-    name = tables.physical(table, settings.prefix)
-    ask = {"ConsistentRead": True, "ReturnConsumedCapacity": "INDEXES"}
-    for page in pages.paginate(TableName=name, **ask):
-        yield from page["Items"]
 
 
 def _tick(periodic: ticks.Periodic, every_s: float) -> Tick:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sharpwave.workers.work.outgoing import WorkMessage
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Bench, Crash
+    from tests.unit.workers.pump.conftest import Bench, Crash
 
 ACTIONS = ("put", "put", "step", "step", "split", "merge", "crash", "expire", "throttle", "sparse")
 HISTORY = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 99)), max_size=40)

@@ -21,7 +21,7 @@ from tests.world.agents import Agents
 from tests.world.stores import START
 from tests.world.world import World
 
-DEPLOYMENT = Path(__file__).parents[2] / "docs" / "DEPLOYMENT.md"
+DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
 
 class LongWay(Router):

@@ -7,12 +7,10 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.pump.checkpoints import TRIM_HORIZON
-from sharpwave.workers.pump.errors import ShardGone, StreamTrimmed
-from sharpwave.workers.pump.reader import Page, ShardReader
-from sharpwave.workers.pump.settings import PumpSettings
+from sharpwave.workers.pump.reader import Page, ShardGone, ShardReader, StreamTrimmed
 
 if TYPE_CHECKING:
-    from tests.unit.pump.conftest import Clock, FakeStreams
+    from tests.unit.workers.pump.conftest import Clock, FakeStreams
 
 Fault = Callable[[str], ClientError]
 
@@ -32,7 +30,9 @@ def make_reader(
         stream_arn=streams.stream_arn,
         shard_id="s",
         position=position,
-        settings=PumpSettings(doubt_s=0.2, prove_idle_s=2.0, renew_idle_s=60.0),
+        doubt_s=0.2,
+        prove_idle_s=2.0,
+        renew_idle_s=60.0,
         clock=clock,
     )
 
