@@ -91,6 +91,15 @@ def test_only_three_rooms_speak_to_aws() -> None:
     assert offenders("workers", AWS, allowed=allowed) == []
 
 
+def test_production_does_not_stand_on_the_laptop() -> None:
+    hosts = ("main", "pump/")
+
+    for path in modules("workers"):
+        if not name_of(path).startswith(hosts):
+            found = [name for name in imports(path) if name.startswith("sharpwave.workers.pump")]
+            assert found == [], path
+
+
 def test_handlers_know_the_world_by_its_ports_only() -> None:
     adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
     edges = ("aws/", "pump/", "sqs/", "main", "router/lambda_handler")
@@ -125,6 +134,9 @@ def test_the_product_imports_nothing_of_its_tests() -> None:
         ("sharpwave.producers", {"dramatiq", "aiobotocore", "amazondax", "msgspec", "rich"}),
         ("sharpwave.workers.router.router", {*AWS, "dramatiq"}),
         ("sharpwave.workers.signals.deliver", {*AWS, "dramatiq"}),
+        ("sharpwave.workers.aws.queues", {"dramatiq", "msgspec"}),
+        ("sharpwave.workers.aws.tables", {"dramatiq", "msgspec"}),
+        ("sharpwave.workers.router.lambda_handler", {*AWS, "dramatiq"}),
     ],
 )
 def test_importing_a_module_loads_no_library_that_its_users_lack(
@@ -135,3 +147,15 @@ def test_importing_a_module_loads_no_library_that_its_users_lack(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert not set(done.stdout.split()) & unwanted
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["router.lambda_handler", "signals.parking", "aws.queues", "aws.clients"],
+)
+def test_what_a_lambda_host_needs_loads_nothing_of_the_pump(module: str) -> None:
+    code = f"import sys, sharpwave.workers.{module}; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not [name for name in done.stdout.split() if name.startswith("sharpwave.workers.pump")]
