@@ -50,6 +50,7 @@ DEVIATIONS = {
         "dead-receipts": "a receipt handle that never was is refused as if SQS were at fault",
         "large-records": "a record of more than a megabyte, with every other than an ASCII letter "
         "as six bytes, does not reach the stream",
+        "no-cloudformation": "CloudFormation is not among the services that are started",
         "nothing-kept": "a restart loses tables and queues",
         "streams-once": "a stream that was switched off cannot be switched on again",
         "unordered-records": "ten threads put records into the stream, in any order",
@@ -59,6 +60,8 @@ DEVIATIONS = {
 
 #: Deviations that show only sometimes.
 SOMETIMES = frozenset({"concurrent-images", "unordered-records"})
+#: Those that leave behind what later tests would meet, so that their tests do not begin.
+LASTING = frozenset({"large-records"})
 
 #: A folder that does not exist: its name in PATH is in the environment of every descendant.
 MARK = f"/sharpwave-test-suite-{os.getpid()}"
@@ -82,7 +85,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             reason = DEVIATIONS[backend][name]
             if BACKEND.startswith(backend):
                 strict = name not in SOMETIMES
-                item.add_marker(pytest.mark.xfail(reason=f"{backend}: {reason}", strict=strict))
+                expected = pytest.mark.xfail(
+                    reason=f"{backend}: {reason}", strict=strict, run=name not in LASTING
+                )
+                item.add_marker(expected)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

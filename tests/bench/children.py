@@ -16,6 +16,8 @@ from sharpwave.infra.local.processes import Child, tail
 from tests.bench.peers import local_environment
 
 SCRIPTS = Path(__file__).parent / "scripts"
+#: Scripts run by their path, so what they share with tests is not found of itself.
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120.0
 
 
@@ -51,7 +53,7 @@ def ask(
         ContestantFailed: it found nothing, or took longer than `patience_s` seconds.
     """
     argv = [str(python or sys.executable), str(SCRIPTS / f"{script}.py"), json.dumps(dict(orders))]
-    with running(argv, env=env) as (child, log):
+    with running(argv, env={**env, "PYTHONPATH": str(ROOT)}) as (child, log):
         try:
             child.wait(patience_s)
         except subprocess.TimeoutExpired as error:

@@ -38,15 +38,15 @@ def build_slow() -> dramatiq.Broker:
     def wait(**_: Any) -> None:
         time.sleep(latency_s)
 
-    make = clients.make_client
+    make = clients.client
 
     def slowed(service: str) -> Any:
-        client = make(service)
-        client.meta.events.register("before-send", wait)
-        return client
+        made = make(service)
+        made.meta.events.register("before-send", wait)
+        return made
 
     for module in (clients, main):
-        vars(module)["make_client"] = slowed
+        vars(module)["client"] = slowed
     return main.build()
 
 
@@ -58,7 +58,8 @@ def build_dramatiq_sqs() -> dramatiq.Broker:
     name = tables.physical("deliver", settings.prefix)
     broker.queues["deliver"] = broker.sqs.get_queue_by_name(QueueName=name)
     dramatiq.set_broker(broker)
-    register(broker, main.build_ports(settings, made))
+    composed = main.compose_on_aws(settings, made)
+    register(broker, composed.handlers, composed.queues)
     made_broker: dramatiq.Broker = broker
     return made_broker
 

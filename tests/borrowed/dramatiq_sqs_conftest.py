@@ -17,7 +17,7 @@ from dramatiq.middleware import AgeLimit, Callbacks, Middleware, Pipelines, Retr
 from stand_in import MANY_RECEIVES, ours
 
 from sharpwave.workers.sqs import SQSBroker, Unsendable
-from sharpwave.workers.sqs.consumer import SqsConsumer
+from sharpwave.workers.sqs.receiving import SqsConsumer
 from tests.world.sqs import MemorySqs
 
 
@@ -27,7 +27,7 @@ class Counted(SqsConsumer):
     @property
     def messages(self) -> Sequence[None]:
         # The end of the buffer is marked when the consumer closes.
-        return [None] * (self._ready.qsize() - self._is_draining)
+        return [None] * (self._ready.qsize() - self._stopping.is_set())
 
     @property
     def message_refc(self) -> int:

@@ -10,7 +10,7 @@ from dramatiq.brokers.stub import _StubMessageProxy
 from dramatiq.middleware import Retries
 
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, default_middlewares
-from sharpwave.workers.sqs.message import DeadLetter
+from sharpwave.workers.sqs.retries import DeadLetter
 from tests.world.sqs import MemorySqs
 
 #: Far more than any of their tests receives, so that only the broker decides.

@@ -14,7 +14,7 @@ from sharpwave.infra.cli.output import Answer
 if TYPE_CHECKING:
     from tests.chaos.controls import Control
     from tests.chaos.plan import Draw, Plan, Scale
-    from tests.chaos.run import Report
+    from tests.chaos.run import Trial
 
 _MOST_AGENTS = 900
 _CONTROLS: "tuple[Control, ...]" = ("ack-first", "no-marks")
@@ -66,7 +66,7 @@ def _chaos(args: Arguments) -> Answer:
 
         names = sorted(DRAWS)
         return Answer({"draws": names}, "\n".join(names))
-    reports: list[Report] = []
+    reports: list[Trial] = []
     # What is done is on paper before the next run begins: a long series may be interrupted.
     for run in (*_real(args), *_controls(args)):
         reports.append(run())
@@ -78,14 +78,14 @@ def _chaos(args: Arguments) -> Answer:
     return Answer(data, "\n".join(map(report.text, reports)), ok=data["ok"] is True)
 
 
-def _real(args: Arguments) -> "Iterator[Callable[[], Report]]":
+def _real(args: Arguments) -> "Iterator[Callable[[], Trial]]":
     from tests.chaos.plan import make_plan
 
     for seed in () if args.control else range(args.seed, args.seed + args.runs):
         yield partial(_run, args, make_plan(seed, _scale(args), draws=_draws(args)))
 
 
-def _controls(args: Arguments) -> "Iterator[Callable[[], Report]]":
+def _controls(args: Arguments) -> "Iterator[Callable[[], Trial]]":
     from tests.chaos.plan import CONTROL, make_plan
 
     names: tuple[Control, ...] = (args.control,) if args.control else _CONTROLS
@@ -129,7 +129,7 @@ def _scale(args: Arguments) -> "Scale":
     return replace(QUICK if args.quick else FULL, **wished)
 
 
-def _run(args: Arguments, plan: "Plan", control: "Control | None" = None) -> "Report":
+def _run(args: Arguments, plan: "Plan", control: "Control | None" = None) -> "Trial":
     from tests.chaos.run import run
 
     name = control or f"seed-{plan.seed}"

@@ -13,8 +13,7 @@ from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.queues import INBOX_PREFIX
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS
-from tests.chaos.book import Book, Written
-from tests.chaos.history import Event
+from tests.chaos.history import Book, Event, Written
 from tests.chaos.snapshot import Item, Snapshot
 
 Kind = Literal[
@@ -67,8 +66,8 @@ class Delivery(NamedTuple):
     `is_gone` says that its deadline passed and the signal itself was removed. `is_forfeit` says
     that its message was lost by no fault of the system: with a queue that an operator deleted, or
     among the target's dead letters because the target had deleted its own row. `is_untold` says
-    that the target ended it and deleted its row while streams lost what they held, so that nobody
-    can know of the end.
+    that the target ended it and deleted or spoilt its row while streams lost what they held, so
+    that nobody can know of the end, or of what the row said.
     """
 
     name: str
@@ -104,7 +103,7 @@ def check_signals(book: Book, events: Sequence[Event], end: Snapshot) -> Iterato
                 yield from _settled(delivery)
         yield from _unaltered(delivery)
         yield from _once(delivery)
-        if not delivery.is_gone:
+        if not (delivery.is_gone or delivery.is_untold):
             yield from _mirrored(delivery)
     yield from _effects(due, end)
     yield from _strangers({delivery.name for delivery in due}, events)
@@ -148,7 +147,7 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
 
     A target that may be in an audience is due if anything is known of its delivery.
     """
-    rows = dict(end.kind(SIGNALS, "row"))
+    rows = dict(end.kind(SIGNALS, "inbox_row"))
     present = dict(end.kind(SIGNALS, "signal"))
     mirrors = _mirrors(present, end)
     dead = {delivery for _, _, delivery in _dead(end)}
@@ -227,23 +226,35 @@ def _delivery(
     uid = signal.uid
     name = delivery_id(uid, target)
     found = book.seen.get(name, {})
+    row = rows.get(keys.inbox_row(target, signal.key, uid))
+    # What is put back into a row that its agent spoilt, only the stream's old image tells.
+    lost = (
+        *found.get("deleted", ()),
+        *(found.get("settled", ()) if _is_spoilt(row, signal) else ()),
+    )
     return Delivery(
         name=name,
         target=target,
         signal=signal,
-        row=rows.get(keys.inbox_row(target, signal.key, uid)),
+        row=row,
         mirrored=mirrors.get(uid, {}).get(target, {}),
         is_gone=is_gone,
         is_forfeit=any(at >= signal.began for at in book.cuts.get(target, ())),
         is_untold=any(
-            began - _SLEPT_S <= event.at <= ended
-            for event in found.get("deleted", ())
-            for began, ended in book.gaps
+            began - _SLEPT_S <= event.at <= ended for event in lost for began, ended in book.gaps
         ),
         handed=found.get("handed", ()),
         settled=found.get("settled", ()),
         effects=found.get("effect", ()),
     )
+
+
+def _is_spoilt(row: Item | None, signal: Written) -> bool:
+    """Say whether a row lost what a worker wrote: of which signal it is, or in which chunk."""
+    if row is None:
+        return False
+    named = row.get("signal_pk"), row.get("signal_sk")
+    return named != signal.key or row.get("chunk") == "spoilt"
 
 
 def _received(delivery: Delivery, book: Book, end: Snapshot) -> Iterator[Violation]:

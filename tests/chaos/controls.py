@@ -19,7 +19,7 @@ from sharpwave.workers import main
 from sharpwave.workers.aws.tables import TableLedger
 from sharpwave.workers.ports import Location, Slot
 from sharpwave.workers.sqs import broker
-from sharpwave.workers.sqs.channel import Channel
+from sharpwave.workers.sqs.receiving import SqsConsumer
 
 Control = Literal["ack-first", "no-marks"]
 
@@ -30,16 +30,17 @@ OFF_BY = "SHARPWAVE_CHAOS_CLOCK_OFF_BY_S"
 _HOLD_S = 1.0
 
 
-class Hasty(Channel):
+class Hasty(SqsConsumer):
     """Deletes messages as soon as it has them: what their worker did not finish is lost."""
 
-    def receive(self, most: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
+    def _receive(self, most: int, wait_s: int) -> Sequence[Mapping[str, Any]]:
         """Receive messages, delete them and hold them for a moment."""
-        messages = super().receive(most, wait_s)
+        messages = super()._receive(most, wait_s)
         handles = [message["ReceiptHandle"] for message in messages]
         entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
         if entries:
-            self._client.delete_message_batch(QueueUrl=self.queue.url, Entries=entries)
+            channel = self._channel
+            channel.client.delete_message_batch(QueueUrl=channel.queue.url, Entries=entries)
             time.sleep(_HOLD_S)
         return messages
 
@@ -70,7 +71,7 @@ class Repeats(TableLedger):
 
 def build_ack_first() -> dramatiq.Broker:
     """Put a worker process together that acknowledges before the effect."""
-    setattr(broker, "Channel", Hasty)  # noqa: B010
+    setattr(broker, "SqsConsumer", Hasty)  # noqa: B010
     return main.build()
 
 

@@ -7,10 +7,8 @@ from typing import Any
 
 from sharpwave.infra.items import Item
 from sharpwave.producers import Agent
-from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.records import DecisionRecord
-from sharpwave.schemas.times import iso_ms
 from tests.chaos.history import History
 
 
@@ -18,31 +16,6 @@ def token(data: object) -> str:
     """Give a digest of a signal's data that does not depend on the order of keys."""
     text = json.dumps(json.loads(plain_json(data)), sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def signal(
-    source: str,
-    kind: str,
-    targets: list[str],
-    data: dict[str, Any],
-    *,
-    record_id: str,
-    moment: float,
-    ttl_s: int,
-) -> Item:
-    """Give a signal as an item, written by the clock that shows `moment`."""
-    iso = iso_ms(moment)
-    return {
-        **keys.Key(keys.signal_pk(kind, source), keys.dated_sk(iso, record_id)).item(),
-        "signal_id": record_id,
-        "signal_type": kind,
-        "source_agent": source,
-        "target_agents": targets,
-        "timestamp": int(moment),
-        "iso_timestamp": iso,
-        "ttl": int(moment) + ttl_s,
-        "data": data,
-    }
 
 
 def noted(item: Item) -> dict[str, Any]:
@@ -56,23 +29,6 @@ def noted(item: Item) -> dict[str, Any]:
         "targets": item["target_agents"],
         "expires_at": item["ttl"],
         "token": token(item["data"]),
-    }
-
-
-def decision(
-    agent: str, kind: str, *, record_id: str, moment: float, mood: str, **more: Any
-) -> Item:
-    """Give a decision as an item, written by the clock that shows `moment`."""
-    iso = iso_ms(moment)
-    return {
-        **keys.Key(keys.decision_pk(agent, kind), keys.dated_sk(iso, record_id)).item(),
-        "agent_id": agent,
-        "decision_id": record_id,
-        "decision_type": kind,
-        "timestamp": int(moment),
-        "iso_timestamp": iso,
-        "context": {"mood": mood},
-        **more,
     }
 
 

@@ -20,10 +20,11 @@ from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.records import SIGNAL_TTL_S, DecisionRecord, SignalRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import now
-from tests.chaos import clocks, drafts, roster
+from tests.chaos import drafts, roster
 from tests.chaos.history import History
-from tests.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, Draw, Plan
-from tests.chaos.system import CACHE_S, SKEW_S
+from tests.chaos.plan import CHANGES_FROM, CHANGES_UNTIL, EARLY, NEAR_S, Draw, Plan, agent_clocks
+from tests.chaos.stack import CACHE_S, SKEW_S
+from tests.world import records
 
 WRITERS = 4
 #: More work under way than this, and writers wait: a queue's depth is not what is tested.
@@ -80,7 +81,7 @@ class Load:
     def __init__(self, deployment: Deployment, history: History, plan: Plan) -> None:
         self._deployment, self._history = deployment, history
         self._plan, self._scale, self._seed = plan, plan.scale, plan.seed
-        self._offsets = clocks.of_agents(plan)
+        self._offsets = agent_clocks(plan)
         self._agents = {
             name: Agent(
                 name, prefix=deployment.prefix, session=deployment.session, clock=self._clock(name)
@@ -255,15 +256,12 @@ class Load:
         record_id = f"bad-{self._seed}-{number}"
         if self._has("bursts") and rng.random() < 0.5:
             kind = roster.DECISION_TYPES[0]
-            item = drafts.decision(
-                source, kind, record_id=record_id, moment=moment, mood="", event_time=_ABSURD_DAY
-            )
+            more: dict[str, Any] = {"context": {"mood": ""}, "event_time": _ABSURD_DAY}
+            item = records.decision(source, record_id, at=moment, kind=kind, **more)
             self._items.put(DECISIONS, item)
         else:
-            data = {"number": number}
-            item = drafts.signal(
-                source, "BAD_ONE", [], data, record_id=record_id, moment=moment, ttl_s=3600
-            )
+            more = {"data": {"number": number}, "ttl": int(moment) + 3600}
+            item = records.signal(source, record_id, to=[], at=moment, kind="BAD_ONE", **more)
             self._items.put(SIGNALS, {**item, "target_agents": "somebody"})
         self._wrote(source, "bad record", keys.Key(item["PK"], item["SK"]))
 
@@ -325,12 +323,12 @@ class Load:
         rng = random.Random(f"burst {self._seed}")
         moment = self._clock(name)()
         made = [
-            drafts.decision(
+            records.decision(
                 name,
-                roster.DECISION_TYPES[0],
-                record_id=f"burst-{self._seed}-{number}",
-                moment=moment + number / 1000,
-                mood=rng.choice(("calm", "wild")),
+                f"burst-{self._seed}-{number}",
+                at=moment + number / 1000,
+                kind=roster.DECISION_TYPES[0],
+                context={"mood": rng.choice(("calm", "wild"))},
                 event_time=_BURST_DAY,
                 outcome={"success": rng.random() < 0.5, "quality_score": 0.5},
             )
@@ -378,8 +376,8 @@ class Load:
     def _writer(self, rng: random.Random) -> str:
         """Draw who writes; those far ahead of everybody else write early only."""
         names = [*roster.AGENTS, *(roster.STRANGERS if self._has("strangers") else ())]
-        if self.progress > clocks.EARLY:
-            names = [name for name in names if self._offsets[name] <= clocks.NEAR_S]
+        if self.progress > EARLY:
+            names = [name for name in names if self._offsets[name] <= NEAR_S]
         name: str = rng.choice(names)
         return name
 

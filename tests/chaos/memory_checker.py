@@ -7,8 +7,8 @@ from typing import Any
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, STATE
-from tests.chaos.book import Book
 from tests.chaos.checker import Violation
+from tests.chaos.history import Book
 from tests.chaos.snapshot import Item, Snapshot
 
 #: Fewer resolved decisions than this beside a version's own, and its base rate is a coin's.

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 
 from sharpwave.producers import Agent
-from sharpwave.producers.delivery import Delivery
+from sharpwave.producers.deliveries import Delivery
 from sharpwave.producers.errors import AgentError
 from sharpwave.schemas.ids import signal_id
 from sharpwave.schemas.messages import NoticeMessage
@@ -26,8 +26,10 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.records import SIGNAL_TTL_S
 from sharpwave.schemas.tables import SIGNALS, physical
 from sharpwave.schemas.times import now
-from tests.chaos import clocks, drafts, roster
+from tests.chaos import drafts, roster
 from tests.chaos.history import History
+from tests.chaos.plan import NEAR_S, Offsets
+from tests.world import records
 
 _WAIT_S = 2
 #: Chance, at each of three points of a delivery, that the process dies: before the effect, between
@@ -91,7 +93,7 @@ class Reactor:
         if draw < _FAILS:
             delivery.fail("no use")
             self._note("settled", name, status="FAILED")
-        elif draw < _DECIDES and self._off_s <= clocks.NEAR_S:
+        elif draw < _DECIDES and self._off_s <= NEAR_S:
             self._decide(delivery, rng)
         else:
             self._note("effect", name, kind="own")
@@ -120,14 +122,14 @@ class Reactor:
         """Send a signal on; whether it was, nobody learns if the process dies at it."""
         me, moment = self._agent.agent_id, time.time()
         others = [name for name in roster.AGENTS if name != me]
-        item = drafts.signal(
+        item = records.signal(
             me,
-            rng.choice(roster.SIGNAL_TYPES),
-            [rng.choice(others)],
-            {"after": delivery},
-            record_id=signal_id(epoch_ms=int(moment * 1000)),
-            moment=moment,
-            ttl_s=SIGNAL_TTL_S,
+            signal_id(epoch_ms=int(moment * 1000)),
+            kind=rng.choice(roster.SIGNAL_TYPES),
+            to=[rng.choice(others)],
+            at=moment,
+            data={"after": delivery},
+            ttl=int(moment) + SIGNAL_TTL_S,
         )
         said = {**drafts.noted(item), "began": moment}
         self._history.note(me, "intends", kind="signal", **said)
@@ -152,7 +154,7 @@ class Receiver:
         is_careful: bool,
         dies: float,
         echoes: bool = False,
-        offsets: clocks.Offsets | None = None,
+        offsets: Offsets | None = None,
     ) -> None:
         self._history, self._visibility_s, self._is_careful = history, visibility_s, is_careful
         self._echoes, self._offsets = echoes, offsets or {}

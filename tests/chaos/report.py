@@ -9,7 +9,7 @@ from typing import Any
 
 from sharpwave.infra.errors import Misused
 from tests.chaos.checker import tally
-from tests.chaos.run import Report
+from tests.chaos.run import Trial
 
 BEGIN, END = "<!-- chaos:begin -->", "<!-- chaos:end -->"
 _SHOWN = 12
@@ -37,7 +37,7 @@ _COLUMNS = (
 RESULTS = _COLUMNS[2:10]
 
 
-def data(reports: Iterable[Report]) -> list[dict[str, Any]]:
+def data(reports: Iterable[Trial]) -> list[dict[str, Any]]:
     """Give reports as plain data; of the violations, the first few in words."""
     return [
         {
@@ -66,7 +66,7 @@ def data(reports: Iterable[Report]) -> list[dict[str, Any]]:
     ]
 
 
-def text(report: Report) -> str:
+def text(report: Trial) -> str:
     """Give a report for people."""
     lines = [
         f"{name(report)}: {report.deliveries:,} deliveries of {report.signals:,} signals in"
@@ -83,12 +83,12 @@ def text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def name(report: Report) -> str:
+def name(report: Trial) -> str:
     """Name a run."""
     return f"seed {report.plan.seed}" if report.control is None else f"control: {report.control}"
 
 
-def write_docs(path: Path, reports: Sequence[Report]) -> None:
+def write_docs(path: Path, reports: Sequence[Trial]) -> None:
     """Put the figures between the marks of a document.
 
     Raises:
@@ -104,7 +104,7 @@ def write_docs(path: Path, reports: Sequence[Report]) -> None:
     path.write_text(f"{before}{BEGIN}\n{_where(reports)}\n\n{_table(reports)}\n{END}{after}")
 
 
-def _where(reports: Sequence[Report]) -> str:
+def _where(reports: Sequence[Trial]) -> str:
     real = [report for report in reports if report.control is None]
     deliveries, blows = sum(r.deliveries for r in real), sum(r.blows for r in real)
     return (
@@ -116,12 +116,12 @@ def _where(reports: Sequence[Report]) -> str:
     )
 
 
-def _table(reports: Iterable[Report]) -> str:
+def _table(reports: Iterable[Trial]) -> str:
     rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *(_row(report) for report in reports)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _row(report: Report) -> tuple[str, ...]:
+def _row(report: Trial) -> tuple[str, ...]:
     p50, p99 = (f"{value / 1000:.1f}" for value in report.latency_ms)
     return (
         name(report),
@@ -139,11 +139,11 @@ def _row(report: Report) -> tuple[str, ...]:
     )
 
 
-def _others(report: Report) -> str:
+def _others(report: Trial) -> str:
     return _listed({kind: n for kind, n in report.struck.items() if kind not in ("kill", "freeze")})
 
 
-def _verdict(report: Report) -> str:
+def _verdict(report: Trial) -> str:
     found = _listed(tally(report.violations))
     if report.control is None:
         return f"VIOLATIONS: {found}" if found else "no violation"

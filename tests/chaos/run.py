@@ -4,26 +4,30 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sharpwave.infra.connection import Deployment
+from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend, open_backend
+from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.patterns import import_patterns
 from sharpwave.infra.operate.verify import WAIT_S, verify
-from sharpwave.schemas.tables import SIGNALS
-from tests.chaos import book, checker, clocks, memory_checker, roster, snapshot
+from sharpwave.schemas import keys, queues
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
+from sharpwave.schemas.tables import PIPELINE, SIGNALS, STREAMED
+from tests.chaos import checker, memory_checker, roster, snapshot
 from tests.chaos.checker import Violation
 from tests.chaos.controls import Control
-from tests.chaos.history import Event, History, read
+from tests.chaos.history import Event, History, book_of, read
 from tests.chaos.load import TIMING, Load
-from tests.chaos.plan import Plan
+from tests.chaos.plan import NEAR_S, Plan, agent_clocks
 from tests.chaos.proxy import Proxies
-from tests.chaos.rest import Quiet
 from tests.chaos.snapshot import Snapshot
+from tests.chaos.stack import PROMOTE_AFTER_S, TICK_S, StackUnderTest
 from tests.chaos.strikes import Strikes
-from tests.chaos.system import PROMOTE_AFTER_S, TICK_S, System
 
 #: What comes to rest later than this does not come to rest.
 REST_WITHIN_S = 600.0
@@ -39,7 +43,7 @@ EXPECTED: Mapping[Control, frozenset[checker.Kind]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Trial:
     """What a run did and found.
 
     Attributes:
@@ -104,7 +108,7 @@ def run(
     folder: Path,
     tell: Callable[[str], None] = lambda _: None,
     backend: Backend | None = None,
-) -> Report:
+) -> Trial:
     """Carry out one run; history, end state and logs stay in `folder`.
 
     Raises:
@@ -116,7 +120,7 @@ def run(
     with ExitStack() as stack:
         chosen = stack.enter_context(backend or choose_backend())
         proxies = stack.enter_context(Proxies(chosen, seed=plan.seed, folder=folder))
-        system = System(
+        system = StackUnderTest(
             chosen,
             proxies.environment,
             folder=folder,
@@ -137,7 +141,7 @@ def choose_backend() -> Backend:
 
 def judge(events: Sequence[Event], end: Snapshot) -> list[Violation]:
     """Check a history and an end state."""
-    told = book.of(events)
+    told = book_of(events)
     return [
         *checker.check_writes(events, end),
         *checker.check_signals(told, events, end),
@@ -152,7 +156,7 @@ class _Run:
         self,
         plan: Plan,
         control: Control | None,
-        system: System,
+        system: StackUnderTest,
         proxies: Proxies,
         tell: Callable[[str], None],
     ) -> None:
@@ -161,7 +165,7 @@ class _Run:
         self._deployment = system.deployment
         self._latest = 0.0
 
-    def carry_out(self) -> Report:
+    def carry_out(self) -> Trial:
         self._import_patterns()
         began = time.monotonic()
         strikes = self._load()
@@ -202,8 +206,8 @@ class _Run:
 
     @property
     def _ahead_s(self) -> float:
-        offsets = clocks.of_agents(self._plan).values()
-        return max(each for each in offsets if each <= clocks.NEAR_S)
+        offsets = agent_clocks(self._plan).values()
+        return max(each for each in offsets if each <= NEAR_S)
 
     def _settle(self) -> dict[str, int]:
         swept_s = PROMOTE_AFTER_S + 2 * TICK_S
@@ -215,16 +219,16 @@ class _Run:
 
     def _report(
         self, strikes: Strikes, held: Mapping[str, int], seconds: float, settling_s: float
-    ) -> Report:
+    ) -> Trial:
         wait_s = _CONTROL_VERIFY_WAIT_S if self._control else WAIT_S
         verified = verify(self._deployment, self._system.archive, wait_s=wait_s)
         end = snapshot.take(self._deployment, verified, agents=self._system.agents)
         end.save(self._system.folder / "end.json")
         events = read(self._system.history)
         restless = [Violation("not at rest", f"{name}: {count}") for name, count in held.items()]
-        due = checker.deliveries(book.of(events), end)
+        due = checker.deliveries(book_of(events), end)
         violations = [*restless, *judge(events, end)]
-        return Report(
+        return Trial(
             plan=self._plan,
             control=self._control,
             backend=self._system.backend.name,
@@ -238,7 +242,7 @@ class _Run:
             faults=self._proxies.faults(),
             seconds=round(seconds, 1),
             settling_s=round(settling_s, 1),
-            results=checker.results(book.of(events), due, violations),
+            results=checker.results(book_of(events), due, violations),
             latency_ms=_latencies(due),
             violations=violations,
         )
@@ -288,3 +292,75 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+#: Queues that ticks keep sending to: they are empty in between only.
+_TICKED = frozenset({"status", "promote", "learn"})
+_LOOK_EVERY_S, _TELL_EVERY_S, _LOOK_AT_INBOXES_EVERY_S = 0.1, 5.0, 2.0
+
+Held = dict[str, int]
+
+
+class Quiet:
+    """Tells when queues and streams have been still for longer than anything can hide.
+
+    Args:
+        deployment: the backend, not through the fault proxy.
+        still_s: how long nothing may have been under way, in seconds.
+        agents: whose inbox queues count. They may be hundreds, so they are looked at only while
+            everything else is still.
+    """
+
+    def __init__(self, deployment: Deployment, *, still_s: float, agents: Iterable[str]) -> None:
+        self._work = [Mailbox(deployment, name) for name in WORK_QUEUE_NAMES]
+        self._inboxes = [Mailbox(deployment, queues.inbox(name).name) for name in agents]
+        self._items = Items(deployment)
+        self._still_s = still_s
+
+    def wait(
+        self, within_s: float, tell: Callable[[str], None], *, not_before: float = 0.0
+    ) -> Held:
+        """Wait until all is still; gives what was not within `within_s` seconds, by name.
+
+        Not before an epoch second at which something may still become due by itself.
+        """
+        deadline = max(time.time(), not_before) + within_s
+        since, positions = time.time(), self._positions()
+        emptied: set[str] = set()
+        told = looked = 0.0
+        full: Held = {}
+        while True:
+            held = _depths(self._work)
+            now, moved = time.time(), self._positions()
+            if not held.keys() - _TICKED and now - looked > _LOOK_AT_INBOXES_EVERY_S:
+                looked, full = now, _depths(self._inboxes)
+            held |= full
+            if moved != positions or held.keys() - _TICKED:
+                since, positions, emptied = now, moved, set()
+            emptied |= _TICKED - held.keys()
+            if now - since >= self._still_s and emptied == _TICKED and now >= not_before:
+                return {}
+            if now - told > _TELL_EVERY_S:
+                told = now
+                tell(f"settling, under way: {_listed(held) or 'nothing'}")
+            if now > deadline:
+                return held or dict.fromkeys(sorted(_TICKED - emptied) or ["streams"], 1)
+            threading.Event().wait(_LOOK_EVERY_S)
+
+    def _positions(self) -> list[tuple[str, str]]:
+        return list(self._checkpoints())
+
+    def _checkpoints(self) -> Iterable[tuple[str, str]]:
+        for table in STREAMED:
+            for row in self._items.query(PIPELINE, keys.checkpoint_pk(table)):
+                yield f"{table} {row['SK']}", str(row["position"])
+
+
+def _depths(boxes: Iterable[Mailbox]) -> Held:
+    """Give the queues that hold messages, those delayed or in somebody's hands too."""
+    return {box.name: count for box in boxes if (count := box.depth().total)}
+
+
+def _listed(held: Mapping[str, int]) -> str:
+    shown = [f"{count} {name}" for name, count in list(held.items())[:8]]
+    return ", ".join(shown + ([f"and {len(held) - 8} more"] if len(held) > 8 else []))

@@ -19,11 +19,11 @@ from sharpwave.infra.operate.feed import reconcile_tables
 from sharpwave.infra.provision.structure import carry_out, queue_findings
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.tables import PIPELINE, STREAMED
-from tests.chaos import weather
+from tests.chaos import proxy
 from tests.chaos.history import History
 from tests.chaos.plan import Plan, Strike
 from tests.chaos.proxy import Proxies
-from tests.chaos.system import System
+from tests.chaos.stack import StackUnderTest
 
 _LOOK_EVERY_S = 0.05
 _AT_ONCE = 6
@@ -57,7 +57,7 @@ class Strikes:
     def __init__(
         self,
         plan: Plan,
-        system: System,
+        system: StackUnderTest,
         proxies: Proxies,
         history: History,
         *,
@@ -122,7 +122,7 @@ class Strikes:
         return frozen
 
     def _outage(self, strike: Strike) -> bool:
-        self._proxies.obey(weather.outage(strike.service))
+        self._proxies.obey(proxy.outage(strike.service))
         self._over.wait(strike.seconds)
         self._turn(self._intensity)
         return True
@@ -150,14 +150,14 @@ class Strikes:
         return True
 
     def _trim(self, strike: Strike) -> bool:
-        self._proxies.add(weather.trim())
+        self._proxies.add(proxy.trim())
         return True
 
     def _refuse(self, strike: Strike) -> bool:
         """Let one inbox queue take nothing, or seem not to be there."""
         queue = self._system.deployment.name(queues.inbox(strike.service).name)
         is_missing = self._rng.random() < 0.5
-        self._proxies.add(weather.refusal(queue, strike.seconds, is_missing=is_missing))
+        self._proxies.add(proxy.refusal(queue, strike.seconds, is_missing=is_missing))
         return True
 
     def _cut(self, strike: Strike) -> bool:
@@ -201,7 +201,7 @@ class Strikes:
 
     def _turn(self, intensity: float) -> None:
         self._intensity = intensity
-        self._proxies.obey(weather.rules(intensity))
+        self._proxies.obey(proxy.rules(intensity))
 
     def _remember(self) -> None:
         if found := checkpoints(self._items):

@@ -24,7 +24,7 @@ from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
-from sharpwave.workers.patterns.slots import Bucket, Slots
+from sharpwave.workers.patterns.ledger import Bucket, Slots
 from sharpwave.workers.ports import (
     CallRefused,
     Delete,
@@ -44,6 +44,7 @@ from sharpwave.workers.ports import (
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
 from tests.world.records import decision
+from tests.world.waiting import eventually
 
 TABLE = tables.PIPELINE
 ON_MOTO = os.environ.get("SHARPWAVE_TEST_BACKEND", "").startswith("moto")
@@ -177,9 +178,10 @@ def test_a_read_that_need_not_be_strong_finds_what_was_written_long_ago(
     ports: Ports, pk: str
 ) -> None:
     ports.writes.apply([insert(pk, n=1)])
-    deadline = time.monotonic() + 10
-    while not (found := ports.reads.get([place(pk), place(pk, "none")], strong=False)):
-        assert time.monotonic() < deadline
+
+    found = eventually(
+        lambda: ports.reads.get([place(pk), place(pk, "none")], strong=False), "it can be read"
+    )
 
     assert found == {place(pk): {"PK": pk, "SK": "a", "n": 1}}
 

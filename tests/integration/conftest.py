@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,16 +25,17 @@ from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import to_wire
 from sharpwave.schemas.patterns import boundaries
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
-from sharpwave.schemas.times import DAY_S, iso_ms
+from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.main import build_router
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.publish import days_of
+from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.work.envelope import Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world import records
+from tests.world.waiting import eventually
 
 T = TypeVar("T")
 MakeWorld = Callable[[Stack], "World"]
@@ -209,13 +209,7 @@ class World:
 
     def eventually(self, holds: Callable[[], T], what: str, within_s: float = PATIENCE_S) -> T:
         """Wait until something holds, and give it."""
-        deadline = time.monotonic() + within_s
-        while not (found := holds()):
-            assert time.monotonic() < deadline, (
-                f"not within {within_s:g} s: {what}; the logs are in {self.stack.folder}"
-            )
-            threading.Event().wait(0.03)
-        return found
+        return eventually(holds, f"{what}; the logs are in {self.stack.folder}", within_s=within_s)
 
     def becomes(self, signal: keys.Key, **expected: str) -> None:
         """Wait for the statuses in a signal's mirror; names stand without this test's tag."""
@@ -245,56 +239,39 @@ class World:
         return code, json.loads(shown.out or shown.err)
 
 
-def raw_signal(source: str, to: list[str], *, at: float | None = None, **attributes: Any) -> Item:
+def raw_signal(
+    source: str,
+    to: list[str],
+    *,
+    at: float | None = None,
+    signal_type: str = "WHALE_ACTIVITY",
+    **attributes: Any,
+) -> Item:
     moment = time.time() if at is None else at
-    record_id, iso = f"sig-{uuid4().hex[:12]}", iso_ms(moment)
-    kind = attributes.pop("signal_type", "WHALE_ACTIVITY")
-    return {
-        "PK": keys.signal_pk(kind, source),
-        "SK": keys.dated_sk(iso, record_id),
-        "signal_id": record_id,
-        "signal_type": kind,
-        "source_agent": source,
-        "target_agents": to,
-        "timestamp": int(moment),
-        "iso_timestamp": iso,
-        "ttl": int(moment) + DAY_S,
-        **attributes,
-    }
+    attributes = {"ttl": int(moment) + DAY_S, **attributes}
+    return records.signal(source, _id("sig"), to=to, at=moment, kind=signal_type, **attributes)
 
 
-def raw_decision(agent_id: str, *, at: float | None = None, **attributes: Any) -> Item:
+def raw_decision(
+    agent_id: str, *, at: float | None = None, decision_type: str = DECISION_TYPE, **attributes: Any
+) -> Item:
     moment = time.time() if at is None else at
-    record_id, iso = f"dec-{uuid4().hex[:12]}", iso_ms(moment)
-    kind = attributes.pop("decision_type", DECISION_TYPE)
-    return {
-        "PK": keys.decision_pk(agent_id, kind),
-        "SK": keys.dated_sk(iso, record_id),
-        "agent_id": agent_id,
-        "decision_id": record_id,
-        "decision_type": kind,
-        "timestamp": int(moment),
-        "iso_timestamp": iso,
-        **attributes,
-    }
+    return records.decision(agent_id, _id("dec"), at=moment, kind=decision_type, **attributes)
 
 
-def raw_memory(agent_id: str, *, at: float | None = None, **attributes: Any) -> Item:
+def raw_memory(
+    agent_id: str, *, at: float | None = None, memory_type: str = "NOTE", **attributes: Any
+) -> Item:
     moment = time.time() if at is None else at
-    record_id, iso = f"mem-{uuid4().hex[:12]}", iso_ms(moment)
-    kind = attributes.pop("memory_type", "NOTE")
-    return {
-        "PK": keys.memory_pk(agent_id, kind),
-        "SK": keys.dated_sk(iso, record_id),
-        "agent_id": agent_id,
-        "memory_id": record_id,
-        "memory_type": kind,
-        "timestamp": int(moment),
-        "iso_timestamp": iso,
-        "expires_at": int(moment) + DAY_S,
-        "ttl": int(moment) + 3 * DAY_S,
-        **attributes,
-    }
+    attributes = {"expires_at": int(moment) + DAY_S, "ttl": int(moment) + 3 * DAY_S, **attributes}
+    item = records.memory(agent_id, _id("mem"), at=moment, kind=memory_type, **attributes)
+    if "data" not in attributes:
+        del item["data"]
+    return item
+
+
+def _id(kind: str) -> str:
+    return f"{kind}-{uuid4().hex[:12]}"
 
 
 def stream_record(

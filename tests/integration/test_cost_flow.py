@@ -22,16 +22,17 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_size
 from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
-from sharpwave.schemas.times import DAY_S, iso_ms
-from sharpwave.workers.actors import handlers
+from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.aws.clients import clients
-from sharpwave.workers.main import build_ports
+from sharpwave.workers.main import compose_on_aws
 from sharpwave.workers.meter import Meter
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import Partition, due_minute
 from sharpwave.workers.work.outgoing import StreamRecord
 from tests.cost.estimate import Estimate
+from tests.world import records
+from tests.world.records import key_of
 
 SOURCE, TARGETS = "hunter", ("risk", "trader")
 SMALL = Flow(item_kb=0.8, mirrors_after_acks=1.0)
@@ -48,7 +49,7 @@ class Line:
         self.told = Meter(prefix=prefix)
         self.told.watch(self.made.dynamodb)
         settings = Settings(prefix=prefix, archive=archive.as_uri(), archive_linger_s=0)
-        self._handlers = handlers(build_ports(settings, self.made))
+        self._handlers = compose_on_aws(settings, self.made).handlers
         self._route = Router()
         self._iterators: dict[str, str] = {}
 
@@ -136,39 +137,16 @@ def padded(item: Item, flow: Flow) -> Item:
 
 def signal(number: int, flow: Flow) -> Item:
     moment = time.time()
-    sk = keys.dated_sk(iso_ms(moment), f"sig-{number}")
-    plain = {
-        "PK": keys.signal_pk("ALERT", SOURCE),
-        "SK": sk,
-        "signal_id": f"sig-{number}",
-        "signal_type": "ALERT",
-        "source_agent": SOURCE,
-        "target_agents": list(TARGETS),
-        "timestamp": int(moment),
-        "iso_timestamp": sk.partition("#")[0],
-        "ttl": int(moment) + DAY_S,
-    }
-    return padded(plain, flow)
+    more: dict[str, Any] = {"ttl": int(moment) + DAY_S}
+    made = records.signal(SOURCE, f"sig-{number}", to=[*TARGETS], at=moment, **more)
+    return padded(made, flow)
 
 
 def decision(number: int, flow: Flow) -> Item:
     moment = time.time()
-    sk = keys.dated_sk(iso_ms(moment), f"dec-{number}")
-    plain = {
-        "PK": keys.decision_pk(SOURCE, "SELECT"),
-        "SK": sk,
-        "agent_id": SOURCE,
-        "decision_id": f"dec-{number}",
-        "decision_type": "SELECT",
-        "timestamp": int(moment),
-        "iso_timestamp": sk.partition("#")[0],
-        "ttl": int(moment) + 90 * DAY_S,
-    }
-    return padded(plain, flow)
-
-
-def key_of(item: Item) -> keys.Key:
-    return keys.Key(item["PK"], item["SK"])
+    more: dict[str, Any] = {"ttl": int(moment) + 90 * DAY_S}
+    made = records.decision(SOURCE, f"dec-{number}", at=moment, kind="SELECT", **more)
+    return padded(made, flow)
 
 
 def modelled(bill: Bill, item: str) -> float:

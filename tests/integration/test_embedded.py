@@ -6,10 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from sharpwave.infra.local import (
 )
 from sharpwave.infra.local.backend import answers
 from sharpwave.infra.local.environment import ensure, ensure_data
+from tests.world.waiting import eventually
 
 pytestmark = pytest.mark.longest
 
@@ -66,13 +65,6 @@ def port_of(url: str) -> int:
 
 def gone(url: str) -> bool:
     return not answers(port_of(url), HEALTH)
-
-
-def eventually(what: str, holds: Callable[[], bool], *, within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        threading.Event().wait(0.01)
 
 
 def put_one(backend: Backend) -> None:
@@ -166,7 +158,7 @@ def test_a_killed_owner_leaves_no_backend(tmp_path: Path) -> None:
     owner.send_signal(signal.SIGKILL)
     owner.wait()
 
-    eventually("the backend is gone", lambda: gone(url))
+    eventually(lambda: gone(url), "the backend is gone")
 
 
 def test_a_restart_forgets_everything_at_the_same_address() -> None:

@@ -21,7 +21,7 @@ WITHOUT_TICKS = ("deliver", "archive")
 
 
 def ticks_sent(world: World) -> int:
-    row = world.items.get(PIPELINE, keys.presence(f"pump:{STREAMED[0]}")) or {}
+    row = world.items.get(PIPELINE, keys.pump_presence(STREAMED[0])) or {}
     return int(row["calls"].get("sqs.SendMessageBatch", 0))
 
 

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from sharpwave.infra.local.processes import (
     ServiceUnknown,
     Supervisor,
 )
+from tests.world.waiting import eventually
 
 ENV = {"PATH": os.environ["PATH"]}
 QUICK = Backoff(first_s=0.01, most_s=0.02)
@@ -52,13 +51,6 @@ service = Service(name="family", argv=argv, env=dict(os.environ), log=Path(sys.a
 with Supervisor([service]):
     signal.pause()
 """
-
-
-def eventually(what: str, holds: Callable[[], bool], *, within_s: float = 15.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        threading.Event().wait(0.01)
 
 
 def exists(pid: int) -> bool:
@@ -100,7 +92,7 @@ def service(log: Path) -> Callable[..., Service]:
 @pytest.fixture
 def family(log: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(log), FAMILY])
-    eventually("the family is complete", lambda: len(lines(log)) == 3)
+    eventually(lambda: len(lines(log)) == 3, "the family is complete")
     yield owner, [int(line) for line in lines(log)]
     owner.kill()
     owner.wait()
@@ -113,7 +105,7 @@ def test_a_killed_supervisor_leaves_no_descendant(
 
     owner.send_signal(signal.SIGKILL)
 
-    eventually("all three are gone", lambda: not any(map(exists, pids)))
+    eventually(lambda: not any(map(exists, pids)), "all three are gone")
 
 
 def test_a_supervisor_that_is_told_to_end_at_once_leaves_no_descendant(
@@ -123,12 +115,12 @@ def test_a_supervisor_that_is_told_to_end_at_once_leaves_no_descendant(
 
     owner.send_signal(signal.SIGTERM)  # which Python takes as the end, without clean-up
 
-    eventually("all three are gone", lambda: not any(map(exists, pids)))
+    eventually(lambda: not any(map(exists, pids)), "all three are gone")
 
 
 def test_descendants_of_a_command_that_ended_do_not_stay(log: Path) -> None:
     child = Child([sys.executable, "-c", FAMILY], env=ENV, log=log)
-    eventually("the family is complete", lambda: len(lines(log)) == 3)
+    eventually(lambda: len(lines(log)) == 3, "the family is complete")
     pids = [int(line) for line in lines(log)]
 
     os.kill(pids[0], signal.SIGKILL)
@@ -140,12 +132,12 @@ def test_descendants_of_a_command_that_ended_do_not_stay(log: Path) -> None:
 
 def test_descendants_of_a_killed_reaper_in_its_group_do_not_stay(log: Path) -> None:
     child = Child(["sh", "-c", STUBBORN], env=ENV, log=log)
-    eventually("it runs", lambda: lines(log) == ["up"])
+    eventually(lambda: lines(log) == ["up"], "it runs")
 
     os.kill(child.pid, signal.SIGKILL)
     child.wait(15)
 
-    eventually("its group is gone", lambda: not group_exists(child.pid))
+    eventually(lambda: not group_exists(child.pid), "its group is gone")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
@@ -157,14 +149,14 @@ def test_a_command_dies_with_its_reaper_where_nobody_is_left_to_act(
 
     os.kill(os.getpgid(pids[0]), signal.SIGKILL)
 
-    eventually("the command is gone", lambda: not exists(pids[0]))
+    eventually(lambda: not exists(pids[0]), "the command is gone")
     for pid in pids[1:]:
         os.kill(pid, signal.SIGKILL)
 
 
 def test_a_kill_takes_every_descendant_with_it(log: Path) -> None:
     child = Child([sys.executable, "-c", FAMILY], env=ENV, log=log)
-    eventually("the family is complete", lambda: len(lines(log)) == 3)
+    eventually(lambda: len(lines(log)) == 3, "the family is complete")
     pids = [int(line) for line in lines(log)]
 
     child.kill()
@@ -189,10 +181,10 @@ def test_a_command_is_told_to_stop_once_however_often_and_by_whom(log: Path) -> 
     log.parent.mkdir()
     with log.open("wb") as output:
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=output, env=ENV)
-    eventually("it runs", lambda: lines(log) == ["up"])
+    eventually(lambda: lines(log) == ["up"], "it runs")
 
     process.terminate()
-    eventually("it was told", lambda: "told" in lines(log))
+    eventually(lambda: "told" in lines(log), "it was told")
     process.terminate()
     process.communicate(timeout=15)  # lets go of the lifeline, as a dead supervisor would
 
@@ -203,7 +195,7 @@ def test_a_service_that_dies_is_started_again_and_it_is_said(
     service: Callable[..., Service], log: Path, changes: list[ProcessEvent]
 ) -> None:
     with Supervisor([service("echo up; exit 3")], report=changes.append, backoff=QUICK):
-        eventually("three lives", lambda: len(lines(log)) >= 3)
+        eventually(lambda: len(lines(log)) >= 3, "three lives")
 
     deaths = [change for change in changes if change.what == "died"]
     assert [(d.service, d.instance, d.exit_code) for d in deaths[:2]] == [("worker", 1, 3)] * 2
@@ -218,7 +210,7 @@ def test_a_service_killed_from_outside_is_started_again(
         assert first is not None
 
         os.killpg(first, signal.SIGKILL)
-        eventually("a new life", lambda: supervisor.status()[0].pid not in (first, None))
+        eventually(lambda: supervisor.status()[0].pid not in (first, None), "a new life")
 
         assert supervisor.status()[0].restarts == 1
         assert supervisor.status()[0].exit_code == -signal.SIGKILL
@@ -228,7 +220,7 @@ def test_stopping_does_not_wait_for_a_backoff(service: Callable[..., Service]) -
     slow = Backoff(first_s=600, most_s=600)
     supervisor = Supervisor([service("exit 1")], backoff=slow)
     supervisor.start()
-    eventually("it died", lambda: supervisor.status()[0].exit_code == 1)
+    eventually(lambda: supervisor.status()[0].exit_code == 1, "it died")
 
     supervisor.stop()
 
@@ -259,7 +251,7 @@ def test_a_service_that_ignores_the_wish_to_stop_is_killed_with_its_children(
 ) -> None:
     supervisor = Supervisor([service(STUBBORN, grace_s=0.1)], report=changes.append)
     supervisor.start()
-    eventually("it runs", lambda: lines(log) == ["up"])
+    eventually(lambda: lines(log) == ["up"], "it runs")
     group = supervisor.status()[0].pid
     assert group is not None
 
@@ -308,7 +300,7 @@ def test_killing_waits_for_nobody_and_restarts_nothing(
     services = [service(STUBBORN, name=name, grace_s=60) for name in ("one", "two")]
     supervisor = Supervisor(services, report=changes.append, backoff=QUICK)
     supervisor.start()
-    eventually("both run", lambda: lines(log) == ["up", "up"])
+    eventually(lambda: lines(log) == ["up", "up"], "both run")
     groups = [each.pid for each in supervisor.status() if each.pid]
 
     supervisor.kill()

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.histories import Report, run
+from tests.simulation.histories import Lived, deaths, run
+from tests.simulation.weather import Weather
 
 _LOT = 20
+_ALL_SORTS = ("signals", "broadcasts", "crowds", "deadlines", "counting", "memory")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tests.simulation.mutants import table
 
         return table(options.mutants, patience=options.seeds, jobs=options.jobs)
+    if options.deaths is not None:
+        return _die(options.seed or 0, options.deaths)
     if options.seed is not None:
         return _replay(options.seed)
     return _many(range(options.start, options.start + options.seeds), options.jobs, options.keep)
@@ -31,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=1_000, help="how many histories")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="replay this one and say what it was")
+    parser.add_argument("--deaths", type=int, metavar="STRIDE", help="die at so many calls in turn")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--keep", type=int, default=5, help="failing seeds that are shown")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", help="break rules; all by default")
@@ -44,6 +49,17 @@ def _replay(seed: int) -> int:
     for violation in report.violations:
         print(f"- {violation}")
     return 1 if report.violations else 0
+
+
+def _die(seed: int, stride: int) -> int:
+    """Live one quiet history in which a bit of everything happens, dying at each call in turn."""
+    weather = Weather(themes=_ALL_SORTS, agents=3, actions=12, skews=(0.0,))
+    deadly = [report for report in deaths(seed, weather, stride=stride) if report.crashes]
+    broken = [each for each in deadly if each.violations]
+    for report in broken[:5]:
+        print(f"death at {report.weather.death}: {report.violations[0][:240]}")
+    print(f"{len(deadly)} deaths; {len(broken)} broke a promise")
+    return 1 if broken or not deadly else 0
 
 
 def _many(seeds: range, jobs: int, keep: int) -> int:
@@ -70,7 +86,7 @@ def _many(seeds: range, jobs: int, keep: int) -> int:
     return 1 if failing else 0
 
 
-def reports(seeds: Sequence[int], jobs: int) -> Iterator[Report]:
+def reports(seeds: Sequence[int], jobs: int) -> Iterator[Lived]:
     """Run histories on some processes, in the order of their seeds."""
     if jobs <= 1:
         yield from map(run, seeds)

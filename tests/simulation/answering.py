@@ -63,7 +63,7 @@ class Answering(Stage):
             moment = int(self.scene.clock())
             end = {"status": "PROCESSED", "processed_at": moment}
             self.put(tables.SIGNALS, {**key.item(), **end})
-            self.book.acknowledged[key].append(end)
+            self.book.acknowledge(key, end, self.scene.clock())
 
     def drop_row(self) -> None:
         """Delete a row, acknowledged or not."""
@@ -93,13 +93,16 @@ class Answering(Stage):
             return
         if row["status"] == "EXPIRED" and "reason" not in row:
             return
+        # Nor is it by the rules to lower what was said before the row was spoilt.
+        if any(_RANK[each["status"]] >= _RANK[status] for each in self.book.acknowledged[key]):
+            return
         end: Item = {"status": status, "processed_at": int(self.scene.clock())}
         if status == "FAILED":
             end["reason"] = "no use"
         elif self.chance.random() < 0.5:
             end["decision_id"] = self.name("d")
         self.update(tables.SIGNALS, key, {**end, **more})
-        self.book.acknowledged[key].append(end)
+        self.book.acknowledge(key, end, self.scene.clock())
 
     def _some_row(self, *statuses: str) -> keys.Key | None:
         found = self.scene.tables.keys(tables.SIGNALS)

@@ -57,6 +57,8 @@ class Sent:
         at: when it was stored.
         deadlines: every deadline it had; only that may change.
         removed: whether its item is gone.
+        readings: what else it may be delivered as: `reconcile` found it changed, and nobody had
+            refused the change yet.
         sharded: whether its key is of the compatible form with a shard.
     """
 
@@ -65,6 +67,7 @@ class Sent:
     at: Moment
     deadlines: list[int]
     removed: bool = False
+    readings: list[Item] = field(default_factory=list)
     sharded: bool = False
 
     @property
@@ -120,6 +123,8 @@ class Book:
         signals: the valid ones, as first written.
         arrivals: whatever reached an agent's queue.
         acknowledged: the ends that agents set on their rows by the rules.
+        answered: when each row was first acknowledged, by the order of events.
+        resent: deliveries that were sent although they had been acknowledged by then.
         dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
@@ -133,12 +138,15 @@ class Book:
         repeats: pages and messages that were handed out again.
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
+        lost: signals that no stream told of, until `reconcile` finds them as they were written.
     """
 
     agents: dict[str, list[Standing]] = field(default_factory=lambda: defaultdict(list))
     signals: dict[Key, Sent] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    answered: dict[Key, int] = field(default_factory=dict)
+    resent: list[str] = field(default_factory=list)
     dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
@@ -152,7 +160,13 @@ class Book:
     repeats: int = 0
     delays: bool = False
     gaps: int = 0
+    lost: set[Key] = field(default_factory=set)
     events: int = 0
+
+    def acknowledge(self, row: Key, end: Item, now: float) -> None:
+        """Note how an agent ended the delivery of a row."""
+        self.acknowledged[row].append(end)
+        self.answered.setdefault(row, self.moment(now).order)
 
     def moment(self, now: float) -> Moment:
         """Give the present moment; no two are the same."""

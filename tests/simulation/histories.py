@@ -1,18 +1,20 @@
 """One history: drawn from a seed, lived, brought to rest, and judged."""
 
 import logging
+import random
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from random import Random
+from unittest.mock import patch
 
+from sharpwave.workers.patterns import ledger
 from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
 from tests.simulation.checking import violations
 from tests.simulation.deciding import Deciding
-from tests.simulation.entropy import drawn_from
 from tests.simulation.operating import Operating
 from tests.simulation.remembering import Remembering
 from tests.simulation.scene import Scene
@@ -26,6 +28,7 @@ _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
 _LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
+_SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
 
 
 class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
@@ -33,7 +36,7 @@ class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Lived:
     """What came of a history.
 
     Attributes:
@@ -55,7 +58,7 @@ class Report:
     deliveries: int = 0
 
 
-def run(seed: int, weather: Weather | None = None) -> Report:
+def run(seed: int, weather: Weather | None = None) -> Lived:
     """Live one history to its end and check it."""
     chance = Random(seed)
     drawn = weather or draw(chance)
@@ -63,12 +66,14 @@ def run(seed: int, weather: Weather | None = None) -> Report:
     scene = Scene(book)
     logging.disable(logging.CRITICAL)
     try:
-        with drawn_from(seed, scene.clock), _patience():
+        with _drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
+            for name, limit in _SMALL_SLOTS.items() if drawn.small_slots else ():
+                stack.enter_context(patch.object(ledger, name, limit))
             scheduler = Scheduler(scene, chance, drawn)
             found = list(_lived(scene, chance, drawn, scheduler))
     finally:
         logging.disable(logging.NOTSET)
-    return Report(
+    return Lived(
         seed,
         drawn,
         found,
@@ -77,6 +82,35 @@ def run(seed: int, weather: Weather | None = None) -> Report:
         crashes=book.crashes,
         deliveries=len(book.arrivals),
     )
+
+
+def deaths(seed: int, weather: Weather, *, stride: int) -> Iterator[Lived]:
+    """Live one history once for every so many calls, at which a process dies: before, or after."""
+    for call in range(1, run(seed, weather).calls + 1, stride):
+        for after in (False, True):
+            yield run(seed, replace(weather, death=(call, after)))
+
+
+@contextmanager
+def _drawn_from(seed: int, clock: Callable[[], float]) -> Iterator[None]:
+    """Let whatever the product draws from the machine follow a seed and a virtual clock."""
+    source = Random(f"entropy-{seed}")
+
+    def urandom(size: int) -> bytes:
+        return source.randbytes(size)
+
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        with (
+            patch("os.urandom", urandom),
+            patch("random._urandom", urandom),
+            patch("time.time", clock),
+            patch("time.time_ns", lambda: int(clock() * 1e9)),
+        ):
+            yield
+    finally:
+        random.setstate(state)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
+from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -18,12 +19,13 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import catalogue, learn, publish, slots, statistics
-from sharpwave.workers.patterns import writers as writing
+from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
 from sharpwave.workers.ports import Delete, Location, TryAgain
+from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
-from sharpwave.workers.signals import refused as refusing
+from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
+from sharpwave.workers.signals.refusals import RefusedBefore
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 from tests.world import world
@@ -72,18 +74,29 @@ def _changed(place: Any, name: str, value: Any) -> Break:
     return lambda: patch.object(place, name, value)
 
 
-def _chunks_read_again() -> AbstractContextManager[object]:
+@contextmanager
+def _chunks_read_again() -> Iterator[None]:
     """Let chunks read the signal's item as it is by now."""
-    whole = deliver.deliver_chunk
+    whole, admitted = Courier.deliver_chunk, vars(deliver)["admitted"]
+    # Handlers run abreast in threads, so what one reads is no other's.
+    mine = local()
 
-    def deliver_chunk(signal: keys.Key, chunk: str, ports: deliver.Delivery) -> int:
+    def deliver_chunk(self: Courier, signal: keys.Key, chunk: str) -> int:
         place = Location(tables.SIGNALS, signal)
-        found = ports.reads.get([place])
-        admitted: Any = vars(deliver)["admitted"]
-        with patch.object(deliver, "admitted", lambda head: found.get(place) or admitted(head)):
-            return whole(signal, chunk, ports)
+        before, mine.item = getattr(mine, "item", None), self.reads.get([place]).get(place)
+        try:
+            return whole(self, signal, chunk)
+        finally:
+            mine.item = before
 
-    return patch.object(actors, "deliver_chunk", deliver_chunk)
+    def as_it_is(head: Any) -> Any:
+        return getattr(mine, "item", None) or admitted(head)
+
+    with (
+        patch.object(deliver, "admitted", as_it_is),
+        patch.object(Courier, "deliver_chunk", deliver_chunk),
+    ):
+        yield
 
 
 def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) -> list[bool]:
@@ -96,43 +109,56 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
 
 def _one_fails_all() -> AbstractContextManager[object]:
     """Let an inbox that does not answer fail all that is sent with it, before any mark."""
-    whole: Any = deliver._send
+    whole: Any = Courier._send
 
-    def _send(posts: Any, ports: Any) -> None:
-        whole(posts, ports)
+    def _send(self: Any, posts: Any) -> None:
+        whole(self, posts)
         if any(plan.failed for plan, _ in posts):
             raise TryAgain("an inbox did not answer")
 
-    return patch.object(deliver, "_send", _send)
+    return patch.object(Courier, "_send", _send)
 
 
 def _found_is_sent() -> AbstractContextManager[object]:
     """Take a row that is there for a message that was sent, and call it delivered."""
-    whole: Any = deliver._settled
+    whole: Any = Courier._settled
 
-    def _settled(plans: Any, ports: Any) -> Any:
-        result = whole(plans, ports)
+    def _settled(self: Any, plans: Any) -> Any:
+        result = whole(self, plans)
         for plan in plans:
             result.setdefault(plan.holder, set()).update(plan.found)
             plan.sent |= plan.found
         return result
 
-    return patch.object(deliver, "_settled", _settled)
+    return patch.object(Courier, "_settled", _settled)
 
 
 def _marked_before_sent() -> AbstractContextManager[object]:
     """Write the mark before the effect."""
-    whole: Any = deliver._send
+    whole: Any = Courier._send
 
-    def _send(posts: Any, ports: Any) -> None:
+    def _send(self: Any, posts: Any) -> None:
         for plan, post in posts:
             plan.sent.add(post.target)
-        deliver._mark(list({id(plan): plan for plan, _ in posts}.values()), ports)
+        self._mark(list({id(plan): plan for plan, _ in posts}.values()))
         for plan, post in posts:
             plan.sent.discard(post.target)
-        whole(posts, ports)
+        whole(self, posts)
 
-    return patch.object(deliver, "_send", _send)
+    return patch.object(Courier, "_send", _send)
+
+
+def _never_marked() -> AbstractContextManager[object]:
+    """Leave out the mark."""
+    return patch.object(Courier, "_mark", lambda self, plans: [(plan, {}) for plan in plans])
+
+
+def _acknowledged_is_open() -> AbstractContextManager[object]:
+    """Take an acknowledged row for one that was not sent yet."""
+    return _all(
+        patch.object(Courier, "_settled", lambda self, plans: {}),
+        patch.object(Courier, "_marked", lambda self, plans: {}),
+    )
 
 
 def _told_each_time() -> AbstractContextManager[object]:
@@ -154,17 +180,27 @@ def _told_each_time() -> AbstractContextManager[object]:
 
 
 def _nobody_is_told() -> AbstractContextManager[object]:
-    return patch.object(expiry, "tell_of_expiry", lambda *_, **__: None)
+    return patch.object(actors, "tell_of_expiry", lambda *_, **__: None)
 
 
 def _chunks_tell_at_once() -> AbstractContextManager[object]:
     """Let each chunk take another one's claim to tell for that of an attempt that died."""
-    whole: Any = expiry.tell_of_expiry
+    whole: Any = expiry.telling
 
-    def tell(expired: Any, events: Any, notices: Any) -> Any:
-        return whole(expired, {signal: "|".join(signal) for signal in events}, notices)
+    def telling(expired: Any, events: Any, *, clock: Any) -> Any:
+        return whole(expired, {signal: "|".join(signal) for signal in events}, clock=clock)
 
-    return patch.object(deliver, "tell_of_expiry", tell)
+    return patch.object(deliver, "telling", telling)
+
+
+@contextmanager
+def _digits_name_agents() -> Iterator[None]:
+    """Take the digits of a shard for an agent's name."""
+    # What keys were parsed as is remembered by the process, from one history to the next.
+    place_of.cache_clear()
+    with patch.object(keys, "is_shard", lambda name: False):
+        yield
+    place_of.cache_clear()
 
 
 def _any_row_counts() -> AbstractContextManager[object]:
@@ -176,7 +212,7 @@ def _old_list() -> AbstractContextManager[object]:
 
     def _known_until(self: Any, timestamp: int) -> Any:
         if self._known.until < 0 or self._clock() - getattr(self, "read_at", 0.0) > 600:
-            self._known = self._read(until=1)
+            self._known = catalogue.listed(self._reads, until=1)
             self.read_at = self._clock()
         return self._known
 
@@ -294,6 +330,14 @@ MUTANTS: dict[str, Mutant] = {
     "marked-before-sent": Mutant(
         6, "the mark comes before the effect", _marked_before_sent, ("signals",), STORMY
     ),
+    "never-marked": Mutant(6, "what was sent is never marked", _never_marked, ("signals",), CALM),
+    "acknowledged-is-open": Mutant(
+        6,
+        "what was acknowledged is sent again",
+        _acknowledged_is_open,
+        ("signals",),
+        {"crash_rate": 0.06, "replay_rate": 0.3},
+    ),
     "told-each-time": Mutant(
         6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
     ),
@@ -319,7 +363,7 @@ MUTANTS: dict[str, Mutant] = {
     "digits-name-agents": Mutant(
         7,
         "signal#T#3 is parsed as agent 3",
-        _changed(keys, "is_shard", lambda name: False),
+        _digits_name_agents,
         ("signals",),
     ),
     "list-of-old": Mutant(
@@ -329,11 +373,11 @@ MUTANTS: dict[str, Mutant] = {
         9,
         "a slot never closes",
         lambda: _all(
-            patch.object(slots, "CLOSE_AT", 10**9),
-            patch.object(slots, "FULL_AT", 10**9),
+            patch.object(ledger, "CLOSE_AT", 10**9),
+            patch.object(ledger, "FULL_AT", 10**9),
         ),
         ("counting",),
-        {"burst": 4_000, "actions": 6},
+        {"burst": 4_000, "actions": 6, "small_slots": False},
     ),
     "any-event-time": Mutant(
         10,
@@ -359,7 +403,7 @@ MUTANTS: dict[str, Mutant] = {
     "only-registered-count": Mutant(
         11,
         "a base rate leaves out who never registered",
-        _changed(writing.Writers, "note", lambda self, writers: None),
+        _changed(catalogue.Writers, "note", lambda self, writers: None),
         ("rates",),
     ),
     "verify-one-way": Mutant(
@@ -384,8 +428,8 @@ MUTANTS: dict[str, Mutant] = {
         14,
         "who never registered is not swept",
         lambda: _all(
-            patch.object(writing.Writers, "note", lambda self, writers: None),
-            patch.object(writing.Writers, "note_agents", lambda self, agent_ids: None),
+            patch.object(catalogue.Writers, "note", lambda self, writers: None),
+            patch.object(catalogue.Writers, "note_agents", lambda self, agent_ids: None),
         ),
         ("strangers",),
     ),
@@ -398,8 +442,14 @@ MUTANTS: dict[str, Mutant] = {
     "refused-comes-back": Mutant(
         15,
         "what was refused is let in by sweeps and reconcile",
-        _changed(refusing.RefusedBefore, "holds", lambda self, table, image: False),
+        _changed(RefusedBefore, "holds", lambda self, table, image: False),
         ("gaps", "tampering", "days"),
+    ),
+    "gap-stays": Mutant(
+        15,
+        "reconcile and sweeps take everything for refused",
+        _changed(RefusedBefore, "holds", lambda self, table, image: True),
+        ("gaps", "crowds"),
     ),
     "other-content-counts": Mutant(
         15,

@@ -11,9 +11,9 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
-from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import WorkMessage
-from tests.simulation.book import Listed
+from tests.simulation.book import Listed, Sent
 from tests.simulation.scene import STREAMED
 from tests.simulation.stage import Stage
 
@@ -43,17 +43,20 @@ class Operating(Stage):
         }
         for table, page in self.scene.unread():
             self.scene.feed(table, page)
+        before = set(self.book.signals)
         for _ in range(self.chance.choice([1, 3, 6])):
             act: Callable[[], None] = getattr(
                 self, self.chance.choice(["send", "decide", "resolve", "remember", "answer"])
             )
             act()
         self.scene.unread()
+        self.book.lost |= self.book.signals.keys() - before
         self.book.gaps += 1
         self.book.delays = True
 
     def reconcile(self) -> None:
         """Feed all tables to the router again."""
+        self._note_readings()
         for table in STREAMED:
             reconcile(
                 table,
@@ -81,6 +84,33 @@ class Operating(Stage):
         """Import the pattern that is there from the start, and let it take effect."""
         self._import("rising", self.names[0], "up")
         self.scene.clock.advance(60)
+
+    def _note_readings(self) -> None:
+        """Note how signals are found that are fed again: what they said first, nobody may know."""
+        for sent in self.book.signals.values():
+            found = self.stored(tables.SIGNALS, sent.key)
+            if found is None:
+                continue
+            if all(found.get(name) == sent.item[name] for name in sent.item.keys() - {"ttl"}) and (
+                found.get("ttl") in (None, *sent.deadlines)
+            ):
+                self.book.lost.discard(sent.key)
+            elif "audience_chunks" not in found and not self._is_refused(sent, found):
+                # A mirror says for whom it was, and leaves open what was said.
+                is_begun = "processing_status" in found
+                audience = (sent.item if is_begun else found)["target_agents"]
+                sent.readings.append({**found, "target_agents": audience})
+
+    def _is_refused(self, sent: Sent, found: Item) -> bool:
+        """Say whether what a signal says by now is parked."""
+        image = item_to_wire(found)
+        parked = [
+            json.loads(item["image"])
+            for key, item in self.scene.tables.items(tables.PIPELINE).items()
+            if key.pk.startswith("parked#") and (item["record_pk"], item["record_sk"]) == sent.key
+        ]
+        names = {*sent.item, "ttl"}
+        return any(all(each.get(name) == image.get(name) for name in names) for each in parked)
 
     def _newer(self, messages: list[WorkMessage]) -> list[WorkMessage]:
         return [

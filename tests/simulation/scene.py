@@ -10,23 +10,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.schemas import tables
-from sharpwave.schemas.messages import parse_message
-from sharpwave.workers.ports import Fate, InboxMessage
+from sharpwave.schemas.keys import Key
+from sharpwave.schemas.messages import SignalMessage, parse_message
+from sharpwave.schemas.status import ACKNOWLEDGED
+from sharpwave.workers.ports import Fate, InboxMessage, Location
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.simulation.book import Arrival, Book
 from tests.world.faults import Faults
 from tests.world.queues import Held, MemoryInboxes
+from tests.world.tables import MemoryTables
 from tests.world.world import Process, World
 
 
 class Inboxes(MemoryInboxes):
     """Inboxes of which some do not answer, or do not exist, for a time."""
 
-    def __init__(self, book: Book, clock: Callable[[], float]) -> None:
+    def __init__(self, book: Book, clock: Callable[[], float], store: MemoryTables) -> None:
         """Write what arrives into the book."""
         super().__init__()
-        self._book, self._clock = book, clock
+        self._book, self._clock, self._store = book, clock, store
         self.broken: dict[str, tuple[float, Fate]] = {}
+        #: The event at which whoever sends now began; what comes later it need not know.
+        self.began = 0
         self.on_send = self._note
 
     def _send(self, post: InboxMessage) -> Fate:
@@ -38,6 +43,13 @@ class Inboxes(MemoryInboxes):
         assert message is not None, f"{post.target} cannot read {post.body[:200]}"
         moment = self._book.moment(self._clock())
         self._book.arrivals.append(Arrival(post.target, message, moment))
+        if isinstance(message, SignalMessage):
+            key = Key(message.row.PK, message.row.SK)
+            place = Location(tables.SIGNALS, key)
+            row = self._store.get([place]).get(place, {})
+            answered = self._book.answered.get(key, self.began)
+            if row.get("status") in ACKNOWLEDGED and answered < self.began:
+                self._book.resent.append(message.delivery_id)
 
     def heal(self) -> None:
         """Let every queue answer again."""
@@ -51,7 +63,7 @@ class Scene(World):
         """Start with nothing."""
         super().__init__()
         self.book = book
-        self.inboxes: Inboxes = Inboxes(book, self.clock)
+        self.inboxes: Inboxes = Inboxes(book, self.clock, self.tables)
         self.stalled: dict[str, float] = {}
         self.touch_up: Callable[[list[WorkMessage]], list[WorkMessage]] = list
 

@@ -9,8 +9,8 @@ from sharpwave.workers.work.outgoing import StreamRecord
 from tests.simulation.scene import STREAMED, Scene, Worker
 from tests.simulation.weather import Weather
 from tests.world.faults import Crash
+from tests.world.interleaving import Job, Step, interleave
 from tests.world.queues import Held
-from tests.world.simulation import shuffled
 
 #: Attempts at a message that may fail by chance; without a limit, long work would never end.
 _MOST_FAULTS = 8
@@ -48,6 +48,8 @@ class Scheduler:
             self.tick()
         if chance.random() < self.weather.stall_rate:
             self._stall()
+        if chance.random() < self.weather.ttl_rate:
+            self.scene.tables.expire(lambda table, key: chance.random() < 0.5)
         for _ in range(chance.choice([0, 1, 2, 4])):
             self.pump()
             self.work()
@@ -91,16 +93,35 @@ class Scheduler:
             idle = [worker for worker in self._workers if not worker.is_busy]
             if not waiting or not idle:
                 return
+            if self._depth == 0:
+                self.scene.inboxes.began = self.scene.book.moment(self.scene.clock()).order
+                if self._chance.random() < self.weather.abreast_rate:
+                    self._abreast(waiting, idle)
+                    continue
             # Mostly the oldest; any other as well, for queues do not keep an order.
             fifo = self._chance.random() < 0.5
             held = waiting[0] if fifo else self._chance.choice(waiting)
             self._handle(held, self._chance.choice(idle))
 
-    def _handle(self, held: Held, worker: Worker) -> None:
+    def _abreast(self, waiting: list[Held], idle: list[Worker]) -> None:
+        """Handle some messages at the same time: a call of one, then one of any other."""
+
+        def job(held: Held, worker: Worker) -> Job:
+            return lambda step: self._handle(held, worker, step)
+
+        count = min(len(waiting), len(idle))
+        pairs = zip(self._chance.sample(waiting, count), idle, strict=False)
+        for error in interleave([job(*pair) for pair in pairs], self._chance):
+            if error is not None:
+                raise error
+
+    def _handle(self, held: Held, worker: Worker, step: Step | None = None) -> None:
         if not self.scene.queues.receive(held):
             return
         self.scene.book.repeats += held.receives > 1
         self._arm(worker, held)
+        if step is not None:
+            worker.faults.step = step
         worker.is_busy = True
         try:
             worker.handle(held)
@@ -125,6 +146,8 @@ class Scheduler:
         faults.crash_rate = self.weather.crash_rate if is_stormy else 0.0
         faults.refusal_rate = self.weather.refusal_rate if is_stormy else 0.0
         faults.step = self._between if is_stormy else None
+        at, faults.after = self.weather.death or (0, False)
+        faults.crash_at = max(0, at - self.calls)
 
     def _retry(self, held: Held, error: BaseException) -> None:
         held.errors.append(f"{type(error).__name__}: {error}")
@@ -174,4 +197,15 @@ class Scheduler:
             self._depth -= 1
 
 
-__all__: Sequence[str] = ["Restless", "Scheduler"]
+def shuffled(page: Sequence[StreamRecord], chance: Random) -> list[StreamRecord]:
+    """Mix records of different items; those of one item keep their order."""
+    by_item: dict[str, list[StreamRecord]] = {}
+    for record in page:
+        by_item.setdefault(str(record["dynamodb"]["Keys"]), []).append(record)
+    mixed = []
+    while by_item:
+        item = chance.choice(list(by_item))
+        mixed.append(by_item[item].pop(0))
+        if not by_item[item]:
+            del by_item[item]
+    return mixed

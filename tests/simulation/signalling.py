@@ -120,8 +120,8 @@ class Signalling(Stage):
     def change_signal(self) -> None:
         """Change a signal after the fact; only its ttl may change."""
         sent = self._some_signal()
-        if sent is None:
-            return
+        if sent is None or self.book.gaps:
+            return  # what nobody saw before it was changed, nobody can know
         if self.chance.random() < 0.2:
             ttl = int(self.scene.clock()) + self.chance.choice([400, 9_000])
             if self.update(tables.SIGNALS, sent.key, {"ttl": ttl}):

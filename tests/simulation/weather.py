@@ -49,6 +49,10 @@ class Weather:
         skews: how far each worker process's clock is off, in seconds.
         offsets: how far agents' clocks are off, in seconds.
         burst: decisions of one day that come at once, or 0.
+        abreast_rate: share of messages that are handled at the same time as others, call by call.
+        ttl_rate: share of acts after which time removes what has expired.
+        small_slots: whether slots of a ledger close after a few elements and not after hundreds.
+        death: the call of the whole history at which a process dies, and whether after its effect.
     """
 
     themes: tuple[str, ...]
@@ -63,6 +67,10 @@ class Weather:
     skews: tuple[float, ...] = (0.0, 0.0, 0.0)
     offsets: tuple[float, ...] = (0.0,)
     burst: int = 0
+    abreast_rate: float = 0.0
+    ttl_rate: float = 0.0
+    small_slots: bool = False
+    death: tuple[int, bool] | None = None
 
     @property
     def is_punctual(self) -> bool:
@@ -85,7 +93,7 @@ def draw(chance: Random) -> Weather:
         themes=themes,
         agents=chance.choice([2, 3, 3, 4, 5]),
         actions=chance.choice([5, 8, 12, 18]),
-        crash_rate=0 if is_calm else chance.choice([0, 0.01, 0.03]),
+        crash_rate=0 if is_calm else chance.choice([0, 0.01, 0.03, 0.06]),
         refusal_rate=0 if is_calm else chance.choice([0, 0.01, 0.03]),
         replay_rate=chance.choice([0, 0.1, 0.3]),
         nest_rate=chance.choice([0, 0.02, 0.1]),
@@ -94,4 +102,7 @@ def draw(chance: Random) -> Weather:
         skews=chance.choice([(0.0, 0.0, 0.0), (0.0, 2.0, -2.0), (1.5, -0.5, 0.0)]),
         offsets=chance.choice([(0.0,), (0.0, 0.0, 290.0, -300.0), (0.0, 120.0, 30.0, -4000.0)]),
         burst=burst,
+        abreast_rate=chance.choice([0, 0, 0.3]),
+        ttl_rate=chance.choice([0, 0, 0.1]),
+        small_slots=chance.random() < 0.5 and not burst,
     )

@@ -117,6 +117,7 @@ STORIES: tuple[tuple[str, Image], ...] = tuple(
     for table, item in (
         (tables.DECISIONS, VALID["decision"]),
         (tables.DECISIONS, decision(ttl=int(START) + DAY_S)),
+        (tables.DECISIONS, decision(outcome_rev=1)),
         (tables.SIGNALS, VALID["signal"]),
         (tables.SIGNALS, signal(to=["*"], strict=False)),
         (tables.SIGNALS, _row("bob")),

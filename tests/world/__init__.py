@@ -1,7 +1,7 @@
 """The world in memory: tables, queues, inboxes, archive and time, with faults on demand.
 
 For tests of the pipeline, and of anything that is built on its ports. `World` puts everything
-together; `simulation.run` lets it run with crashes, duplicates and reordering.
+together; `tests.simulation` lets it run with crashes, duplicates and reordering.
 """
 
 from tests.world.faults import Crash, Faults

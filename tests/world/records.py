@@ -9,14 +9,14 @@ from tests.world.stores import START
 
 
 def _timed(at: float) -> Item:
-    return {"timestamp": int(at), "iso_timestamp": iso_ms(int(at)), "schema_version": 1}
+    return {"timestamp": int(at), "iso_timestamp": iso_ms(at), "schema_version": 1}
 
 
 def decision(
     agent: str = "ann", name: str = "d1", *, at: float = START, kind: str = "TRADE", **more: Any
 ) -> Item:
     """Make a decision without an outcome."""
-    key = keys.Key(keys.decision_pk(agent, kind), keys.dated_sk(iso_ms(int(at)), name))
+    key = keys.Key(keys.decision_pk(agent, kind), keys.dated_sk(iso_ms(at), name))
     own = {"agent_id": agent, "decision_id": name, "decision_type": kind}
     return {**key.item(), **_timed(at), **own, **more}
 
@@ -38,7 +38,7 @@ def signal(
 ) -> Item:
     """Make a signal."""
     pk = keys.signal_pk(kind, source if strict else None)
-    key = keys.Key(pk, keys.dated_sk(iso_ms(int(at)), name))
+    key = keys.Key(pk, keys.dated_sk(iso_ms(at), name))
     own = {"signal_id": name, "signal_type": kind, "source_agent": source, "target_agents": to}
     return {**key.item(), **_timed(at), **own, **more}
 
@@ -47,7 +47,7 @@ def memory(
     agent: str = "ann", name: str = "m1", *, at: float = START, kind: str = "NOTE", **more: Any
 ) -> Item:
     """Make an entry of short-term memory."""
-    key = keys.Key(keys.memory_pk(agent, kind), keys.dated_sk(iso_ms(int(at)), name))
+    key = keys.Key(keys.memory_pk(agent, kind), keys.dated_sk(iso_ms(at), name))
     own = {"agent_id": agent, "memory_id": name, "memory_type": kind, "data": {"text": name}}
     return {**key.item(), **_timed(at), **own, **more}
 

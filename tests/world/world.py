@@ -6,15 +6,9 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import RowReference, parse_message
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
-from sharpwave.workers.actors import Handler, Ports, handlers, splitting
-from sharpwave.workers.archive import Archiving
-from sharpwave.workers.patterns.catalogue import Catalogue
-from sharpwave.workers.router.router import Router
-from sharpwave.workers.signals.deliver import Delivery
-from sharpwave.workers.signals.directory import RegisteredAgents
-from sharpwave.workers.signals.notices import Notices
-from sharpwave.workers.signals.parking import ParkingLot
-from sharpwave.workers.signals.quota import Quotas
+from sharpwave.workers.actors import Handler, splitting
+from sharpwave.workers.main import build_router, compose
+from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty
 from sharpwave.workers.work.outgoing import StreamRecord
@@ -49,10 +43,16 @@ class World:
         self.inboxes = MemoryInboxes()
         self.queues = MemoryWorkQueues(self.clock, max_receives=max_receives)
         self.archive = MemoryArchive()
-        self.quota_per_minute = quota_per_minute
-        self.promote_after_s = promote_after_s
-        self.event_ahead = event_ahead
-        self.route = Router(promote_after_s=promote_after_s, event_ahead=event_ahead)
+        # Constructed: no variable of whoever runs the tests, and no look at what is given.
+        self.settings = Settings.model_construct(
+            quota_per_minute=quota_per_minute,
+            promote_after_s=promote_after_s,
+            event_ahead=dict(event_ahead),
+            threads=1,
+            linger_s=0.0,
+            archive_linger_s=0.0,
+        )
+        self.route = build_router(self.settings)
         self._read: dict[str, int] = dict.fromkeys(tables.STREAMED, 0)
 
     # What agents do
@@ -109,65 +109,39 @@ class Process:
     """A worker process: its own caches, its own faults, the world's everything else."""
 
     def __init__(self, world: World, faults: Faults) -> None:
-        """Put the ports together as the composition root does."""
-        self.world, self.faults = world, faults
-        self.ports = build_ports(world, faults)
-        self._handlers = {
-            (queue, name): handle
-            for queue, duties in handlers(self.ports).items()
-            for name, handle in duties.items()
-        }
+        """Put the product's handlers together on the world's adapters."""
+        self.world, self.faults, self.clock = world, faults, world.clock
+        self.reads: Any = Watched(world.tables, faults)
+        self.ledger: Any = self.reads
+        self.writes: Any = WatchedBatches(world.tables, faults)
+        self.queues: Any = WatchedBatches(world.queues, faults)
+        archive: Any = Watched(world.archive, faults)
+        inboxes: Any = WatchedInboxes(world.inboxes, faults)
+        composed = compose(
+            world.settings,
+            reads=self.reads,
+            writes=self.writes,
+            ledger=self.ledger,
+            inboxes=inboxes,
+            queues=self.queues,
+            archive=archive,
+            clock=world.clock,
+        )
+        self.handlers = composed.handlers
+        self.agents, self.parking = composed.agents, composed.parking
+        self.courier, self.catalogue = composed.courier, composed.catalogue
+        self.episodes = composed.episodes
 
     def handle(self, body: str, receives: int = 1) -> None:
         """Handle one work message as its actor does."""
         message = parse_json(body)
         queue, actor = message["queue_name"], message["actor_name"]
-        run = splitting(Duty(queue, actor, 1), self.handler(queue, actor), self.ports.queues)
+        run = splitting(Duty(queue, actor, 1), self.handler(queue, actor), self.queues)
         run(message["kwargs"]["entries"], receives)
 
     def handler(self, queue: str, name: str) -> Handler:
         """Give one actor's handler."""
-        return self._handlers[queue, name]
-
-
-def build_ports(world: World, faults: Faults) -> Ports:
-    """Put the ports of one process together."""
-    reads: Any = Watched(world.tables, faults)
-    writes: Any = WatchedBatches(world.tables, faults)
-    inboxes: Any = WatchedInboxes(world.inboxes, faults)
-    queues: Any = WatchedBatches(world.queues, faults)
-    clock = world.clock
-    agents = RegisteredAgents(reads=reads, writes=writes, clock=clock, lifetime_s=5.0)
-    notices = Notices(writes, inboxes, agents, clock)
-    parking = ParkingLot(writes, notices, clock)
-    quotas = Quotas(reads=reads, writes=writes, clock=clock, per_minute=world.quota_per_minute)
-    delivery = Delivery(
-        reads=reads,
-        writes=writes,
-        marks=writes,
-        inboxes=inboxes,
-        queues=queues,
-        directory=agents,
-        parking=parking,
-        notices=notices,
-        quotas=quotas,
-        clock=clock,
-    )
-    archive: Any = Watched(world.archive, faults)
-    return Ports(
-        delivery=delivery,
-        reads=reads,
-        writes=writes,
-        queues=queues,
-        agents=agents,
-        parking=parking,
-        catalogue=Catalogue(reads=reads, writes=writes, clock=clock, lifetime_s=5.0),
-        ledger=reads,
-        archiving=Archiving(archive, linger_s=0.0, threads=1),
-        clock=clock,
-        promote_after_s=world.promote_after_s,
-        event_ahead=world.event_ahead,
-    )
+        return self.handlers[queue][name]
 
 
 def messages(world: World, agent: str) -> list[Any]:

@@ -1,26 +1,59 @@
-"""The synchronous surface of an agent, on boto3."""
+"""An agent, synchronous on boto3 or asynchronous on aiobotocore.
+
+The methods are the operations of `operations`, run by each surface's driver.
+"""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
 import boto3
 
 from sharpwave.producers import connect, operations
+from sharpwave.producers.call import Identity, log
 from sharpwave.producers.dax import DaxRoute, connector
-from sharpwave.producers.delivery import Delivery
-from sharpwave.producers.errors import AgentError
-from sharpwave.producers.heartbeat import Heartbeat
-from sharpwave.producers.identity import Identity, log
-from sharpwave.producers.operations import receiving, settling
-from sharpwave.producers.operations.receiving import Inbox, OnNotice, Polling, Received, Until
-from sharpwave.producers.sync_driver import Driver, Surface, method
+from sharpwave.producers.deliveries import AsyncDelivery, Delivery
+from sharpwave.producers.drivers import (
+    AsyncDriver,
+    AsyncSurface,
+    Driver,
+    Surface,
+    async_method,
+    method,
+)
+from sharpwave.producers.errors import AgentError, ExtraMissing
+from sharpwave.producers.leases import AsyncRenewals, Renewals
+from sharpwave.producers.operations import receiving
+from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 
 
-class Agent(Surface[Identity]):
+class _Known:
+    """What both surfaces show of their agent."""
+
+    _subject: Identity
+    _inbox: Inbox
+
+    @property
+    def agent_id(self) -> str:
+        """Name the agent."""
+        return self._subject.agent_id
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Count what was dropped or taken from elsewhere; see `Identity`."""
+        return self._subject.counters
+
+    @property
+    def notices(self) -> deque[NoticeMessage]:
+        """Give the last 100 notices that `inbox` received."""
+        return self._inbox.notices
+
+
+class Agent(_Known, Surface[Identity]):
     """One agent: what it decides, signals, receives, remembers and knows.
 
     Safe to use from several threads. Everything it writes is safe to repeat; a write that breaks
@@ -35,8 +68,8 @@ class Agent(Surface[Identity]):
 
     register = method(operations.registration.register)
     decide = method(operations.decisions.decide)
-    record_outcome = method(operations.outcomes.record_outcome)
-    correct_outcome = method(operations.outcomes.correct_outcome)
+    record_outcome = method(operations.decisions.record_outcome)
+    correct_outcome = method(operations.decisions.correct_outcome)
     decision = method(operations.decisions.decision)
     decisions = method(operations.decisions.decisions)
     recent = method(operations.decisions.recent)
@@ -44,13 +77,13 @@ class Agent(Surface[Identity]):
     signal = method(operations.signals.signal)
     signal_many = method(operations.signals.signal_many)
     signal_status = method(operations.signals.signal_status)
-    get_signals_for_agent = method(operations.inbox_rows.get_signals_for_agent)
+    get_signals_for_agent = method(operations.signals.get_signals_for_agent)
     remember = method(operations.memory.remember)
     memories = method(operations.memory.memories)
     touch = method(operations.memory.touch)
     recall = method(operations.memory.recall)
     episodes = method(operations.memory.episodes)
-    patterns = method(operations.patterns.patterns)
+    patterns = method(operations.memory.patterns)
     state = method(operations.state.state)
     save_state = method(operations.state.save_state)
     checkpoint = method(operations.state.checkpoint)
@@ -108,22 +141,7 @@ class Agent(Surface[Identity]):
             }
         super().__init__(me, Driver(clients, dax))
         self._inbox = Inbox(me, on_notice)
-        self._heartbeat = Heartbeat(self._driver)
-
-    @property
-    def agent_id(self) -> str:
-        """Name the agent."""
-        return self._subject.agent_id
-
-    @property
-    def counters(self) -> Counter[str]:
-        """Count what was dropped or taken from elsewhere; see `Identity`."""
-        return self._subject.counters
-
-    @property
-    def notices(self) -> deque[NoticeMessage]:
-        """Give the last 100 notices that `inbox` received."""
-        return self._inbox.notices
+        self._renewals = Renewals(self._driver)
 
     def inbox(
         self,
@@ -151,14 +169,15 @@ class Agent(Surface[Identity]):
             QueueMissing: the agent has no queue.
         """
         polling = Polling(self._subject, wait_s=wait_s, limit=limit, until=until)
-        waiting: deque[Received] = deque()
+        waiting: deque[Lease] = deque()
         try:
             while (ask := polling.next()) is not None:
                 waiting += self._driver.run(
                     receiving.receive(self._inbox, ask, visibility_timeout_s)
                 )
-                polling.received(len(waiting))
-                self._heartbeat.hold(waiting)
+                polling.answered(len(waiting))
+                # All of them: the timeout of those that wait here runs too.
+                self._renewals.hold(waiting)
                 while waiting and not polling.is_over():
                     delivery = self._admit(waiting)
                     if delivery is not None:
@@ -171,7 +190,7 @@ class Agent(Surface[Identity]):
 
     def close(self) -> None:
         """Stop renewing deliveries and close the connections."""
-        self._heartbeat.stop()
+        self._renewals.stop()
         self._driver.close()
 
     def __enter__(self) -> Self:
@@ -182,13 +201,169 @@ class Agent(Surface[Identity]):
     ) -> None:
         self.close()
 
-    def _admit(self, waiting: deque[Received]) -> Delivery | None:
-        handling = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+    def _admit(self, waiting: deque[Lease]) -> Delivery | None:
+        received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+        # Only now: what fails on the way is given back with the rest.
         waiting.popleft()
-        return Delivery(handling, self._driver) if handling else None
+        return Delivery(received, self._driver) if received else None
 
-    def _give_back(self, waiting: deque[Received]) -> None:
+    def _give_back(self, waiting: deque[Lease]) -> None:
         try:
-            self._driver.run(settling.give_back(list(waiting)))
+            self._driver.run(receiving.give_back(list(waiting)))
+        except AgentError as error:
+            log.warning("give_back_failed: %s", error)
+
+
+class AsyncAgent(_Known, AsyncSurface[Identity]):
+    """One agent: what it decides, signals, receives, remembers and knows.
+
+    The methods are those of `Agent`, awaited. Use it as `async with AsyncAgent(...) as agent:`.
+
+    Example:
+        >>> async with AsyncAgent("risk-manager") as agent:
+        ...     async for delivery in agent.inbox():
+        ...         async with delivery:
+        ...             await delivery.decide("RISK_ASSESSMENT", context=dict(delivery.data))
+    """
+
+    register = async_method(operations.registration.register)
+    decide = async_method(operations.decisions.decide)
+    record_outcome = async_method(operations.decisions.record_outcome)
+    correct_outcome = async_method(operations.decisions.correct_outcome)
+    decision = async_method(operations.decisions.decision)
+    decisions = async_method(operations.decisions.decisions)
+    recent = async_method(operations.decisions.recent)
+    chain = async_method(operations.decisions.chain)
+    signal = async_method(operations.signals.signal)
+    signal_many = async_method(operations.signals.signal_many)
+    signal_status = async_method(operations.signals.signal_status)
+    get_signals_for_agent = async_method(operations.signals.get_signals_for_agent)
+    remember = async_method(operations.memory.remember)
+    memories = async_method(operations.memory.memories)
+    touch = async_method(operations.memory.touch)
+    recall = async_method(operations.memory.recall)
+    episodes = async_method(operations.memory.episodes)
+    patterns = async_method(operations.memory.patterns)
+    state = async_method(operations.state.state)
+    save_state = async_method(operations.state.save_state)
+    checkpoint = async_method(operations.state.checkpoint)
+    checkpoints = async_method(operations.state.checkpoints)
+
+    def __init__(
+        self,
+        agent_id: str,
+        *,
+        prefix: str = "",
+        session: Any = None,
+        endpoint_url: str | None = None,
+        strict: bool = True,
+        agent_version: str | None = None,
+        on_notice: OnNotice | None = None,
+        dax_endpoint: str | None = None,
+        clock: Clock = now,
+    ) -> None:
+        """Describe an agent; `async with` connects it, or raises `NotConfigured` as `Agent` does.
+
+        The arguments are those of `Agent`, but `session` is one of aiobotocore, and the cluster at
+        `dax_endpoint` is called from threads. `on_notice` stays a plain function.
+
+        Raises:
+            ValueError: an id or prefix cannot be.
+            ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
+        """
+        super().__init__(Identity(agent_id, prefix, strict, agent_version, clock))
+        with connect.configured():
+            self._arguments = connect.local_defaults(endpoint_url) if session is None else {}
+        if session is None:
+            try:
+                from aiobotocore.session import get_session  # type: ignore[import-untyped]
+            except ImportError as error:
+                raise ExtraMissing("aiobotocore", "async") from error
+            session = get_session()
+        self._session, self._endpoint_url = session, endpoint_url
+        self._dax = None
+        if dax_endpoint is not None:
+            opener = connector(dax_endpoint, **self._arguments)
+            self._dax = DaxRoute(opener, self._subject.counters)
+        self._inbox = Inbox(self._subject, on_notice)
+        self._renewals: AsyncRenewals | None = None
+        self._open = AsyncExitStack()
+
+    async def inbox(
+        self,
+        *,
+        wait_s: int = 20,
+        limit: int | None = None,
+        visibility_timeout_s: int = 60,
+        until: Until | None = None,
+    ) -> AsyncIterator[AsyncDelivery]:
+        """Receive signals, one delivery at a time; without bounds this never ends.
+
+        The rules and arguments are those of `Agent.inbox`. To leave the loop early and give the
+        rest back at once, wrap it in `contextlib.aclosing`.
+
+        Raises:
+            QueueMissing: the agent has no queue.
+        """
+        driver, renewals = self._driven(), self._renewals
+        assert renewals is not None
+        polling = Polling(self._subject, wait_s=wait_s, limit=limit, until=until)
+        waiting: deque[Lease] = deque()
+        try:
+            while (ask := polling.next()) is not None:
+                waiting += await driver.run(
+                    receiving.receive(self._inbox, ask, visibility_timeout_s)
+                )
+                polling.answered(len(waiting))
+                renewals.hold(waiting)
+                while waiting and not polling.is_over():
+                    delivery = await self._admit(waiting)
+                    if delivery is not None:
+                        polling.delivered()
+                        yield delivery
+                        # A delivery dropped by the caller must not live on in this frame.
+                        del delivery
+        finally:
+            await self._give_back(waiting)
+
+    async def __aenter__(self) -> Self:
+        from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
+
+        with connect.configured():
+            clients = {
+                service: await self._open.enter_async_context(
+                    self._session.create_client(
+                        service,
+                        endpoint_url=self._endpoint_url,
+                        config=AioConfig(**connect.config_values()),
+                        **self._arguments,
+                    )
+                )
+                for service in ("dynamodb", "sqs")
+            }
+        self._driver = AsyncDriver(clients, self._dax)
+        self._renewals = AsyncRenewals(self._driver)
+        # Ends before the clients do, which were entered first.
+        self._open.push_async_callback(self._renewals.stop)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+        self._driver = None
+        if self._dax is not None:
+            self._dax.close()
+
+    async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
+        driver = self._driven()
+        received = await driver.run(receiving.admit(self._inbox, waiting[0]))
+        # Only now: what fails on the way is given back with the rest.
+        waiting.popleft()
+        return AsyncDelivery(received, driver) if received else None
+
+    async def _give_back(self, waiting: deque[Lease]) -> None:
+        try:
+            await self._driven().run(receiving.give_back(list(waiting)))
         except AgentError as error:
             log.warning("give_back_failed: %s", error)

@@ -60,7 +60,13 @@ def local_defaults(endpoint_url: str | None) -> dict[str, str]:
         endpoint_url: the endpoint given in code; AWS_ENDPOINT_URL and profiles count as well.
     """
     core = botocore.session.get_session()
-    if not is_local(endpoint_url or _configured_endpoint(core)):
+    url = endpoint_url
+    if not url:
+        provider = ConfiguredEndpointProvider(
+            full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="sqs"
+        )
+        url = provider.provide()
+    if not is_local(url):
         return {}
     # An emulator has no instance role, and asking for one takes seconds to fail.
     core.get_component("credential_provider").remove("iam-role")
@@ -68,11 +74,3 @@ def local_defaults(endpoint_url: str | None) -> dict[str, str]:
     if core.get_credentials() is None:
         found |= {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     return found
-
-
-def _configured_endpoint(core: botocore.session.Session) -> str | None:
-    provider = ConfiguredEndpointProvider(
-        full_config=core.full_config, scoped_config=core.get_scoped_config(), client_name="sqs"
-    )
-    url: str | None = provider.provide()
-    return url

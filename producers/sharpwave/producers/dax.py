@@ -6,9 +6,8 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from sharpwave.producers.call import Call, Reply
+from sharpwave.producers.call import Call, Reply, log
 from sharpwave.producers.errors import ExtraMissing
-from sharpwave.producers.identity import log
 
 #: Operations DAX answers from memory; a strong read would only pass through it.
 _CACHED = frozenset({"get_item", "batch_get_item", "query"})
@@ -43,15 +42,23 @@ class DaxRoute:
 
     def read(self, call: Call) -> Reply | None:
         """Answer from DAX, or give None where DynamoDB is to be asked."""
+        # A cluster that hangs costs its timeout at each read, so it is not asked for a while.
         if self._clock() < self._open_until:
             self._counters["dax_fallbacks"] += 1
             return None
         try:
-            reply: Reply = getattr(self._connected(), call.operation)(**call.params)
+            with self._lock:
+                if self._client is None:
+                    self._client = self._connect()
+            reply: Reply = getattr(self._client, call.operation)(**call.params)
         # The client raises bare socket and decoding errors beside its own, and whatever it
         # raises: DynamoDB can answer.
         except Exception as error:
-            self._failed(call, error)
+            self._counters["dax_fallbacks"] += 1
+            self._failures += 1
+            if self._failures >= _FAILURES_TO_OPEN:
+                self._open_until, self._failures = self._clock() + _OPEN_S, 0
+            log.warning("dax_fallback: %s: %r", call.target, error)
             return None
         self._failures = 0
         self._counters["dax_reads"] += 1
@@ -61,19 +68,6 @@ class DaxRoute:
         """Close the cluster's connections."""
         if self._client is not None:
             self._client.close()
-
-    def _connected(self) -> Any:
-        with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-            return self._client
-
-    def _failed(self, call: Call, error: Exception) -> None:
-        self._counters["dax_fallbacks"] += 1
-        self._failures += 1
-        if self._failures >= _FAILURES_TO_OPEN:
-            self._open_until, self._failures = self._clock() + _OPEN_S, 0
-        log.warning("dax_fallback: %s: %r", call.target, error)
 
 
 def connector(endpoint: str, **arguments: Any) -> Callable[[], Any]:

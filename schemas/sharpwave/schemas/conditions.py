@@ -87,22 +87,19 @@ def _canonical_scalar(value: object) -> Scalar:
             raise ValueError(f"text has {len(value)} characters; at most {MAX_TEXT} are compared")
         return value
     if isinstance(value, int | float | Decimal):
-        return _canonical_number(value)
+        exact = _number(value)
+        if exact is None:
+            raise ValueError(f"{value} is not a finite number")
+        # DynamoDB keeps 38 digits; of a fraction, only what a float gives back exactly.
+        if exact == exact.to_integral_value() and abs(exact) < 10**38:
+            return int(exact)
+        near = float(exact)
+        if not isfinite(near) or Decimal(repr(near)) != exact:
+            raise ValueError(f"{value} has more digits than a threshold can keep; round it to 15")
+        return near
     raise ValueError(
         f"{type(value).__name__} cannot be compared; use a number, text, boolean or null"
     )
-
-
-def _canonical_number(value: int | float | Decimal) -> int | float:
-    exact = _number(value)
-    if exact is None:
-        raise ValueError(f"{value} is not a finite number")
-    if exact == exact.to_integral_value() and abs(exact) < 10**38:
-        return int(exact)
-    near = float(exact)
-    if not isfinite(near) or Decimal(repr(near)) != exact:
-        raise ValueError(f"{value} has more digits than a threshold can keep; round it to 15")
-    return near
 
 
 Path = Annotated[
@@ -139,8 +136,18 @@ class Condition(BaseModel):
 
     @model_validator(mode="after")
     def _value_fits(self) -> Self:
-        if fault := _misfit(self.op, self.value):
-            raise ValueError(f"{self.path} {self.op}: {fault}")
+        op, value, fault = self.op, self.value, None
+        if op == "in":
+            if not isinstance(value, tuple) or not 1 <= len(value) <= MAX_CHOICES:
+                fault = f"takes a list of 1 to {MAX_CHOICES} values"
+        elif isinstance(value, tuple):
+            fault = 'takes a single value; use "in" for a list'
+        elif op == "exists" and not isinstance(value, bool):
+            fault = "takes true or false"
+        elif op in _ORDERED and _kind(value).name not in ("number", "text"):
+            fault = "orders numbers or text only"
+        if fault:
+            raise ValueError(f"{self.path} {op}: {fault}")
         return self
 
     def matches(self, decision: Mapping[str, Any]) -> bool:
@@ -196,20 +203,6 @@ class Conditions(RootModel[tuple[Condition, ...]]):
         return " and ".join(condition.describe() for condition in self.root)
 
 
-def _misfit(op: Op, value: Scalar | tuple[Scalar, ...]) -> str | None:
-    if op == "in":
-        if isinstance(value, tuple) and 1 <= len(value) <= MAX_CHOICES:
-            return None
-        return f"takes a list of 1 to {MAX_CHOICES} values"
-    if isinstance(value, tuple):
-        return 'takes a single value; use "in" for a list'
-    if op == "exists" and not isinstance(value, bool):
-        return "takes true or false"
-    if op in _ORDERED and _kind(value).name not in ("number", "text"):
-        return "orders numbers or text only"
-    return None
-
-
 def _lookup(decision: object, path: str) -> object:
     found = decision
     for name in path.split("."):
@@ -229,6 +222,7 @@ class _Kind(NamedTuple):
 def _kind(value: object) -> _Kind:
     if isinstance(value, str):
         return _Kind("text", value)
+    # Before numbers: a bool is an int in Python, and True must not equal 1 here.
     if isinstance(value, bool):
         return _Kind("boolean", value)
     if value is None:

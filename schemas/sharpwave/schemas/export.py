@@ -97,9 +97,19 @@ def schema(name: str) -> dict[str, Any]:
         raise KeyError(f"no schema is named {name!r}; there are {', '.join(NAMES)}")
     body = published.model.model_json_schema(schema_generator=_Plain)
     for attribute, form in published.forms.items():
-        _constrain(body["properties"][attribute], form)
+        field = body["properties"][attribute]
+        # Of an optional attribute the form holds for the text only, not for its null.
+        text = next((part for part in field.get("anyOf", ()) if "type" in part), field)
+        text["pattern"] = f"^{form}$"
     if published.model is records.SignalRecord:
-        body["properties"]["target_agents"] = _targets(body["properties"]["target_agents"])
+        named = body["properties"]["target_agents"]
+        agents = {**named, "items": {"type": "string", "pattern": ids.AGENT_ID}}
+        description = agents.pop("description")
+        groups = [{"const": [ids.EVERYONE]}, {"const": [ids.SUBSCRIBERS]}]
+        body["properties"]["target_agents"] = {
+            "anyOf": [agents, *groups],
+            "description": description,
+        }
     comment = {"$comment": RULES} if issubclass(published.model, records.Record) else {}
     head = {"$schema": DIALECT, "$id": f"sharpwave/{name}/v{published.version}.json", **comment}
     return {**head, **body, "examples": [dict(published.example)]}
@@ -107,12 +117,19 @@ def schema(name: str) -> dict[str, Any]:
 
 def documents() -> dict[str, str]:
     """Give every schema as the text of its file, by file name."""
-    return {one.file_name: _text(schema(one.name)) for one in PUBLISHED}
+    return {
+        one.file_name: json.dumps(schema(one.name), indent=2, ensure_ascii=True) + "\n"
+        for one in PUBLISHED
+    }
 
 
 def stale(folder: Path) -> list[str]:
     """List the files of `folder` that are missing or differ from the models, sorted."""
-    return sorted(name for name, text in documents().items() if _differs(folder / name, text))
+    return sorted(
+        name
+        for name, text in documents().items()
+        if not (folder / name).is_file() or (folder / name).read_text() != text
+    )
 
 
 def write(folder: Path) -> list[str]:
@@ -124,6 +141,7 @@ def write(folder: Path) -> list[str]:
     return written
 
 
+# Models read Decimal from text too; agents in any language must write numbers.
 class _Plain(GenerateJsonSchema):
     """Numbers as JSON numbers, and no title that only repeats an attribute's name."""
 
@@ -134,23 +152,3 @@ class _Plain(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
-
-
-def _constrain(attribute: dict[str, Any], form: str) -> None:
-    target = next((part for part in attribute.get("anyOf", ()) if "type" in part), attribute)
-    target["pattern"] = f"^{form}$"
-
-
-def _targets(attribute: dict[str, Any]) -> dict[str, Any]:
-    agents = {**attribute, "items": {"type": "string", "pattern": ids.AGENT_ID}}
-    description = agents.pop("description")
-    groups: list[dict[str, Any]] = [{"const": [ids.EVERYONE]}, {"const": [ids.SUBSCRIBERS]}]
-    return {"anyOf": [agents, *groups], "description": description}
-
-
-def _text(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, indent=2, ensure_ascii=True) + "\n"
-
-
-def _differs(path: Path, text: str) -> bool:
-    return not path.is_file() or path.read_text() != text

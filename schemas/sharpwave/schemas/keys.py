@@ -1,4 +1,8 @@
-"""Every partition key and sort key. Nobody else formats or parses one."""
+"""Every partition key and sort key. Nobody else formats or parses one.
+
+`*_pk` gives a partition, `*_sk` a sort key, a plain noun a whole key, `*_span` a partition and the
+bounds of a part of it (`after` exclusive), and `split_*` takes apart what the noun put together.
+"""
 
 from hashlib import blake2b
 from typing import Literal, NamedTuple
@@ -27,15 +31,16 @@ KNOWN_AGENTS_PK, KNOWN_PATTERNS_PK, DUE_MINUTES_PK = "agents", "patterns", "due"
 PAUSED_PK, WANTED_PK, PRESENCE_PK = "paused", "wanted", "workers"
 
 #: Over how many partitions records of the whole fleet are spread.
+#: A partition takes 1,000 writes a second. The numbers are part of the keys: never change them.
 PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 
 MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
 CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 
-Kind = Literal["decision", "signal", "row", "state", "registration", "memory"]
+Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory"]
 
-
-#: The family of keys that have none.
+#: The family of keys that have none. Families are written into counters that others read, so their
+#: names stay: an inbox row is a `row` there.
 OTHER = "other"
 _AGENT_FAMILIES = {
     "inbox": "row",
@@ -68,15 +73,26 @@ def decision_pk(agent_id: str, decision_type: str) -> str:
     return f"agent:{agent_id}#decision#{decision_type}"
 
 
+def split_decision_pk(pk: str) -> tuple[str, str]:
+    """Give the agent and the type that the partition of a sound decision names."""
+    return owner_of(pk) or "", pk.rpartition("#")[2]
+
+
 def dated_sk(iso_timestamp: str, record_id: str) -> str:
     """Give the sort key of a record that has a time and an id."""
     return f"{iso_timestamp}#{record_id}"
 
 
+def time_and_id(sk: str) -> tuple[str, str]:
+    """Split the sort key of a sound record or inbox row into its ISO time and its id or uid."""
+    iso, _, name = sk.partition("#")
+    return iso, name
+
+
 def split_dated_sk(sk: str) -> tuple[str, str] | None:
     """Split a dated sort key into its ISO time and id, or None if it is not one."""
-    iso, mark, record_id = sk.partition("#")
-    return (iso, record_id) if mark and is_iso(iso) and is_record_id(record_id) else None
+    iso, _, name = sk.partition("#")
+    return (iso, name) if is_iso(iso) and is_record_id(name) else None
 
 
 # -- signals and inbox rows ----------------------------------------------------------------------
@@ -100,12 +116,13 @@ def inbox_pk(target: str) -> str:
 
 def inbox_sk(iso_timestamp: str, uid: str) -> str:
     """Give the sort key of an inbox row: the signal's time to the millisecond, then its uid."""
+    # One precision for all, for text of several does not sort by time: "00Z" is after "00.5Z".
     return f"{iso_ms_of(iso_timestamp)}#{uid}"
 
 
 def inbox_row(target: str, signal: Key, uid: str) -> Key:
     """Give the key of the row that stands for one signal at one target."""
-    return Key(inbox_pk(target), inbox_sk(signal.sk.partition("#")[0], uid))
+    return Key(inbox_pk(target), inbox_sk(time_and_id(signal.sk)[0], uid))
 
 
 # -- agent state ---------------------------------------------------------------------------------
@@ -131,6 +148,11 @@ def saved_state(agent_id: str, kind: Literal["CHECKPOINT", "BACKUP"], iso_timest
     return Key(state_pk(agent_id), f"{kind}#{iso_timestamp}")
 
 
+def state_type(sk: str) -> str:
+    """Give what a sort key of state says it is: `CURRENT`, `CHECKPOINT` or `BACKUP`."""
+    return sk.partition("#")[0]
+
+
 def memory_pk(agent_id: str, memory_type: str) -> str:
     """Give the partition of one agent's short-term memory of one type."""
     return f"agent:{agent_id}#memory#{memory_type}"
@@ -147,6 +169,11 @@ def pattern_pk(agent_id: str) -> str:
 def shared_pattern_pk(domain: str) -> str:
     """Give the partition of the patterns shared in one domain."""
     return f"shared#pattern#{domain}"
+
+
+def shared_owner(domain: str) -> str:
+    """Name who owns the patterns of a domain, as ledgers and copies do."""
+    return f"shared#{domain}"
 
 
 def pattern_version_sk(pattern_id: str, version: int) -> str:
@@ -282,6 +309,8 @@ def judged() -> Key:
 
 def parked(table: str, pk: str, sk: str, event_id: str) -> Key:
     """Give the key of a refused record; the refused records of one partition lie together."""
+    # A sort key holds 1,024 bytes, and a refused record's own keys may be as long as they like. The
+    # end is kept, for the event's id makes it unique.
     return Key(_parked_pk(table, pk), f"{pk}|{sk}|{event_id}"[-1000:])
 
 
@@ -327,6 +356,30 @@ def ledger_total(subject: str) -> Key:
     return Key(ledger_pk(subject), "T")
 
 
+def ledger_heads_span(subject: str, day: str = "") -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of the counts of a ledger's slots, or a day's."""
+    return ledger_pk(subject), f"H#{day}", f"H#{day}~"
+
+
+def ledger_days_span(subject: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of a ledger's counts by day."""
+    return ledger_pk(subject), "D#", "D#~"
+
+
+def ledger_subject(pk: str) -> str | None:
+    """Give the subject of the ledger that a partition is, or None if it is no ledger's."""
+    return pk.removeprefix("ledger#") if pk.startswith("ledger#") else None
+
+
+def split_ledger_sk(sk: str) -> tuple[str, str]:
+    """Give what a ledger's sort key is of and its day, "" for a total.
+
+    `L` is a slot's set, `H` the counts of a slot, `D` those of a day and `T` those of all days.
+    """
+    kind, _, rest = sk.partition("#")
+    return kind, rest.partition("#")[0]
+
+
 def changed(subject: str, day: str) -> Key:
     """Give the key of the mark that a ledger's day changed since it was last published."""
     return Key(f"changed#{_shard_of(subject, CHANGED_SHARDS)}", f"{subject}|{day}")
@@ -334,6 +387,7 @@ def changed(subject: str, day: str) -> Key:
 
 def split_changed(sk: str) -> tuple[str, str]:
     """Give the ledger's subject and the day that the sort key of a mark names."""
+    # From the right, where a day holds no bar.
     subject, _, day = sk.rpartition("|")
     return subject, day
 
@@ -363,7 +417,7 @@ def split_base_subject(subject: str) -> tuple[str, str, int] | None:
 
 
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
-    """Name the ledger of one version of a pattern; `owner` is an agent or `shared#<domain>`."""
+    """Name the ledger of one version of a pattern; `owner` is an agent or `shared_owner`."""
     return f"pattern:{owner}:{pattern_id}@{version}"
 
 
@@ -398,8 +452,13 @@ def wanted_workers(queue: str) -> Key:
 
 
 def presence(process: str) -> Key:
-    """Give the key of the sign of life of a worker process or a pump."""
+    """Give the key of the sign of life of a worker process."""
     return Key(PRESENCE_PK, process)
+
+
+def pump_presence(table: str) -> Key:
+    """Give the key of the sign of life of the pump of a table."""
+    return presence(f"pump:{table}")
 
 
 # -- parsing -------------------------------------------------------------------------------------
@@ -411,6 +470,7 @@ def owner_of(pk: str) -> str | None:
         agent = pk[6:].partition("#")[0]
         return agent if is_agent_id(agent) else None
     if pk.startswith("signal#"):
+        # Digits are a shard of the compatible form, which binds nobody; see `signal_pk`.
         agent = pk.rpartition("#")[2]
         is_one = is_agent_id(agent) and not is_shard(agent) and pk.count("#") == 2
         return agent if is_one else None
@@ -426,7 +486,7 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water") or pk.startswith("shared#writers#"):
+    if head in ("agents", "rate", "low_water") or pk.startswith(_WRITERS):
         return sk == agent_id
     if head in ("notice", "sources"):
         return rest.partition("#")[0] == agent_id
@@ -468,7 +528,7 @@ def _decision(pk: str, sk: str) -> Parsed | None:
 def _signal(pk: str, sk: str) -> Parsed | None:
     if pk.startswith("agent:"):
         owner = owner_of(pk)
-        return Parsed("row", owner, None) if owner and pk == inbox_pk(owner) else None
+        return Parsed("inbox_row", owner, None) if owner and pk == inbox_pk(owner) else None
     parts = pk.split("#")
     if parts[0] != "signal" or len(parts) not in (2, 3) or not is_type_name(parts[1]):
         return None
@@ -484,7 +544,7 @@ def _state(pk: str, sk: str) -> Parsed | None:
     if pk == state_pk(owner):
         if sk == REGISTRATION:
             return Parsed("registration", owner, None)
-        name = sk.partition("#")[0]
+        name = state_type(sk)
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
     name = pk.removeprefix(f"agent:{owner}#memory#")
@@ -493,4 +553,5 @@ def _state(pk: str, sk: str) -> Parsed | None:
 
 
 def _shard_of(text: str, shards: int) -> int:
+    # Python's own hash differs from process to process.
     return blake2b(text.encode(), digest_size=2).digest()[0] % shards

@@ -101,6 +101,7 @@ def parse_message(body: str) -> AnyMessage | None:
     content = parse_json(body)
     if not isinstance(content, dict) or "kind" not in content:
         raise ValueError("not an inbox message: no JSON object with a `kind`")
+    # Before the models look: a newer form is skipped, and must not read as a broken one.
     if content["kind"] not in ("signal", "notice") or content.get("v") != 1:
         return None
     return _ADAPTER.validate_python(content)
@@ -130,9 +131,11 @@ def signal_body(signal: Mapping[str, Any], target: str, table: str) -> tuple[str
         The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
     """
     content = message_of(signal, target, table)
+    # ASCII, so that characters are bytes: SQS counts bytes.
     body = plain_json(content)
     if len(body) <= MAX_BODY_BYTES:
         return body, ()
+    # The rest is bounded by the models' limits and fits in any case.
     omitted = tuple(name for name in ("data", "context") if content.pop(name, None))
     return plain_json({**content, "omitted": list(omitted)}), omitted
 

@@ -14,7 +14,7 @@ from sharpwave.schemas.status import ACKNOWLEDGED
 WORKER: Mapping[Kind, frozenset[str]] = {
     "decision": frozenset({"promoted_at", "is_stm"}),
     "signal": frozenset({"processing_status", "status_v", "audience_chunks"}),
-    "row": frozenset(
+    "inbox_row": frozenset(
         {"signal_pk", "signal_sk", "signal_id", "signal_type", "source_agent", "timestamp"}
         | {
             "provenance",
@@ -31,6 +31,13 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "state": frozenset(),
     "registration": frozenset(),
     "memory": frozenset({"promoted_at"}),
+}
+#: Attributes of a decision that may come and change after it.
+OUTCOME = frozenset({"outcome", "outcome_rev"})
+#: What an agent may change of a record once it is written.
+MUTABLE: Mapping[Kind | None, frozenset[str]] = {
+    "decision": OUTCOME | {"ttl"},
+    "signal": frozenset({"ttl"}),
 }
 #: What attributes that later releases' workers may add to agents' records begin with: a release
 #: that does not know one takes it neither for a change of the agent's nor for its content.
@@ -71,25 +78,21 @@ def change_of(
         return Verdict.REMOVED, frozenset()
     if old is None:
         return Verdict.INSERTED, frozenset()
-    if kind == "row" and _is_stamp_of_this(old, new):
+    # First of all: a worker's write to a row changes names that agents may change too.
+    if kind == "inbox_row" and _is_stamp_of_this(old, new):
         return Verdict.ECHO, frozenset()
-    names = differing(old, new)
-    if kind == "row":
+    gone = old.keys() - new.keys()
+    names = gone | {name for name, value in new.items() if old.get(name) != value}
+    if kind == "inbox_row":
         # Written once and never changed by a worker without its stamp.
         wiped = not names.isdisjoint(WORKER[kind])
     else:
-        wiped = not (names & WORKER[kind]) - IGNORED <= new.keys()
+        # A worker may change its attributes of these without a stamp; only their loss tells that an
+        # agent put the whole record anew.
+        wiped = not gone & WORKER[kind] <= IGNORED
     if agents_own(kind, names):
         return Verdict.OVERWRITTEN if wiped else Verdict.AGENT, names
     return Verdict.WIPED if wiped else Verdict.ECHO, names
-
-
-def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> Set[str]:
-    """Name the attributes that differ between two images."""
-    if old.items() <= new.items():
-        return new.keys() - old.keys()
-    changed = {name for name, value in new.items() if old.get(name) != value}
-    return changed | (old.keys() - new.keys())
 
 
 def agents_own(kind: Kind | None, names: Set[str]) -> set[str]:

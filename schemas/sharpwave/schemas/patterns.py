@@ -74,7 +74,7 @@ class PatternVersion(BaseModel):
     @property
     def owner(self) -> str:
         """Name who owns the pattern: an agent, or `shared#<domain>`."""
-        return self.definition.agent_id or f"shared#{self.definition.domain}"
+        return self.definition.agent_id or keys.shared_owner(self.definition.domain)
 
     @property
     def subject(self) -> str:
@@ -110,6 +110,7 @@ class PatternVersion(BaseModel):
 
     def covers(self, moment: int) -> bool:
         """Say whether the version is in effect at an epoch second."""
+        # Half open, so that a version and the one that follows it share no decision.
         end = self.effective_to
         return self.effective_from <= moment and (end is None or moment < end)
 

@@ -84,6 +84,7 @@ class Timed(Record):
         split = keys.split_dated_sk(self.SK)
         if split is None or split[1] != record_id:
             raise ValueError(f"SK {self.SK!r} is not <iso_timestamp>#{record_id}")
+        # The key may be more or less precise than `iso_timestamp`: moments are compared, not text.
         if abs(epoch_of(split[0]) - self.timestamp) > MAX_DRIFT_S:
             raise ValueError(f"SK {self.SK!r} names another moment than timestamp")
 
@@ -146,6 +147,7 @@ class SignalRecord(Timed):
             raise ValueError(
                 f"source_agent {self.source_agent!r} is foreign: PK belongs to {bound!r}"
             )
+        # Of the compatible form any shard of the type fits, of the strict one the writer's own.
         place = keys.parse(tables.SIGNALS, self.PK, self.SK)
         is_shard = place is not None and place.type_name == self.signal_type and bound is None
         compatible = self.PK if is_shard else keys.signal_pk(self.signal_type)
@@ -204,8 +206,7 @@ class StateRecord(Record):
 
     @model_validator(mode="after")
     def _key_fits(self) -> Self:
-        name = self.SK.partition("#")[0]
-        if self.PK != keys.state_pk(self.agent_id) or name != self.state_type:
+        if self.PK != keys.state_pk(self.agent_id) or keys.state_type(self.SK) != self.state_type:
             raise ValueError(
                 f"the key does not fit; expected PK {keys.state_pk(self.agent_id)!r}"
                 f" and an SK that starts with {self.state_type!r}"

@@ -13,6 +13,7 @@ Reason = Literal[
     "agent_removed",
 ]
 
+#: A late success outranks a failure and an expiry, so work that was done is never called undone.
 RANK: dict[str, int] = {status: rank for rank, status in enumerate(get_args(Status))}
 TERMINAL = frozenset({"EXPIRED", "FAILED", "PROCESSED"})
 #: What an agent may set on its own row.

@@ -72,24 +72,24 @@ def create_request(table: Table, prefix: str = "") -> dict[str, Any]:
         "KeySchema": _key_schema("PK", "SK"),
     }
     if table.indexes:
-        request["GlobalSecondaryIndexes"] = [_index_request(index) for index in table.indexes]
+        request["GlobalSecondaryIndexes"] = [
+            {
+                "IndexName": index.name,
+                "KeySchema": _key_schema(index.hash_key, index.range_key),
+                "Projection": (
+                    {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(index.include)}
+                    if index.include
+                    else {"ProjectionType": "KEYS_ONLY"}
+                ),
+            }
+            for index in table.indexes
+        ]
     if table.streamed:
         request["StreamSpecification"] = {
             "StreamEnabled": True,
             "StreamViewType": "NEW_AND_OLD_IMAGES",
         }
     return request
-
-
-def _index_request(index: Index) -> dict[str, Any]:
-    projection: dict[str, Any] = {"ProjectionType": "KEYS_ONLY"}
-    if index.include:
-        projection = {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(index.include)}
-    return {
-        "IndexName": index.name,
-        "KeySchema": _key_schema(index.hash_key, index.range_key),
-        "Projection": projection,
-    }
 
 
 def _key_schema(hash_key: str, range_key: str | None) -> list[dict[str, str]]:

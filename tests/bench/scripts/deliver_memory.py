@@ -31,7 +31,8 @@ def main() -> None:
     for item in backlog.items:
         world.tables.put(tables.SIGNALS, item)
     broker = SQSBroker(client=sqs)
-    register(broker, world.process().ports)
+    process = world.process()
+    register(broker, process.handlers, process.queues)
     worker = dramatiq.Worker(broker, queues={WORK}, worker_threads=THREADS)
     watch = Watch(lambda: len(world.inboxes.sent), spent=time.process_time, every_s=0.05)
     worker.start()

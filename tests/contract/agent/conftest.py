@@ -5,7 +5,6 @@ import inspect
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
@@ -199,16 +198,3 @@ def connect(
     yield connect
     for agent in opened:
         agent.__exit__(None, None, None)
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object], str], None]:
-    """Wait for a condition, or fail with its description."""
-    return wait_until
-
-
-def wait_until(condition: Callable[[], object], description: str, within_s: float = 15) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {description}"
-        time.sleep(0.02)

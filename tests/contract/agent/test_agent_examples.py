@@ -13,9 +13,9 @@ import pytest
 from sharpwave.schemas import faults, keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.times import now
+from tests.world.waiting import eventually
 
 EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
-Eventually = Callable[[Callable[[], object], str], None]
 
 
 @pytest.fixture
@@ -37,14 +37,13 @@ def test_a_raw_agent_makes_the_whole_round(
     name: str,
     bare: Any,
     endpoint: str,
-    eventually: Eventually,
     command_of: Callable[[str], list[Any]],
 ) -> None:
     command, path = command_of(name), os.environ["PATH"]
     bare.add_queue("raw-agent")
 
     with _started(command, {"PATH": path, "AWS_ENDPOINT_URL": endpoint}) as agent:
-        signal = _only_signal(bare, agent, eventually)
+        signal = _only_signal(bare, agent)
         delivery_id = bare.deliver(signal, "raw-agent")
         said, _ = agent.communicate(timeout=60)
 
@@ -60,11 +59,9 @@ def test_a_raw_agent_makes_the_whole_round(
 
 
 @pytest.mark.parametrize("name", ["sdk_agent.py", "sdk_agent_async.py"])
-def test_an_agent_on_the_sdk_makes_the_whole_round(
-    name: str, bare: Any, endpoint: str, eventually: Eventually
-) -> None:
+def test_an_agent_on_the_sdk_makes_the_whole_round(name: str, bare: Any, endpoint: str) -> None:
     with _started([sys.executable, EXAMPLES / name], {"AWS_ENDPOINT_URL": endpoint}) as agent:
-        signal = _only_signal(bare, agent, eventually)
+        signal = _only_signal(bare, agent)
         delivery_id = bare.deliver(signal, "sdk-agent")
         said, _ = agent.communicate(timeout=60)
 
@@ -77,7 +74,7 @@ def _started(command: list[Any], environment: dict[str, str]) -> subprocess.Pope
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def _only_signal(pipeline: Any, agent: subprocess.Popen[str], eventually: Eventually) -> keys.Key:
+def _only_signal(pipeline: Any, agent: subprocess.Popen[str]) -> keys.Key:
     def written() -> bool:
         assert agent.poll() is None, f"the example ended early with {agent.returncode}"
         return bool(pipeline.count(tables.SIGNALS))
@@ -95,4 +92,4 @@ def _assert_valid(pipeline: Any) -> None:
             if kind in ("decision", "signal"):
                 faults.validate(kind, item, stored_at=now())
             else:
-                assert kind == "row", json.dumps(wire)
+                assert kind == "inbox_row", json.dumps(wire)

@@ -11,7 +11,6 @@ from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.numbers import plain_json
 
 Connect = Callable[..., Any]
-Eventually = Callable[[Callable[[], object], str], None]
 
 
 @pytest.fixture
@@ -107,7 +106,7 @@ def test_leaving_the_loop_gives_back_what_was_not_handed_out(
 
 
 def test_a_delivery_stays_hidden_while_it_is_worked(
-    connect: Connect, pipeline: Any, sent: Any, eventually: Eventually
+    connect: Connect, pipeline: Any, sent: Any
 ) -> None:
     risk, rival = connect("risk"), connect("risk")
     pipeline.deliver(sent.key, "risk")

@@ -12,6 +12,7 @@ from sharpwave.schemas.queues import WORK_QUEUES
 from sharpwave.schemas.tables import TABLES
 
 
+@pytest.mark.deviates("localstack", "no-cloudformation")
 def test_a_deployed_template_leaves_provisioning_only_what_emulators_ignore(
     bare: Deployment,
 ) -> None:

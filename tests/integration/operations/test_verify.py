@@ -25,9 +25,8 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.actors import handlers
 from sharpwave.workers.aws.clients import Clients
-from sharpwave.workers.main import build_ports, build_router
+from sharpwave.workers.main import build_router, compose_on_aws
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
@@ -68,7 +67,7 @@ class Scene:
         self.route = build_router(settings)
         self.actors = {
             name: handle
-            for duties in handlers(build_ports(settings, made)).values()
+            for duties in compose_on_aws(settings, made).handlers.values()
             for name, handle in duties.items()
         }
         self.decisions: list[dict[str, Any]] = []
@@ -227,7 +226,7 @@ def send(scene: Scene, queue: str) -> None:
 
 def pump(scene: Scene, **more: Any) -> None:
     report = {"at": int(time.time()), "lag_s": 0, "open_shards": 1, "failing_shards": 0, **more}
-    scene.items.put(PIPELINE, {**keys.presence(f"pump:{DECISIONS}").item(), **report})
+    scene.items.put(PIPELINE, {**keys.pump_presence(DECISIONS).item(), **report})
 
 
 def a_troubled_pump(scene: Scene) -> None:

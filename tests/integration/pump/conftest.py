@@ -1,7 +1,6 @@
 """A pump between a real table and a real queue, and a backend that can be killed."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from sharpwave.workers.pump import (
     Tick,
 )
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world.waiting import eventually
 
 PATIENCE_S = 20.0
 HUGE = "huge"
@@ -140,13 +140,6 @@ def route(table: str, records: Any) -> list[WorkMessage]:
         body = name * 1000 if name == HUGE else name
         routed.append(WorkMessage("deliver", body, (record["dynamodb"]["SequenceNumber"],)))
     return routed
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain until {what}"
-        threading.Event().wait(0.02)
 
 
 @pytest.fixture

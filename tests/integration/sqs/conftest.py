@@ -1,7 +1,6 @@
 """A real backend for the SQS broker, and queues of each test's own on it."""
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -53,16 +52,3 @@ def queue(client: Any, prefix: str) -> Iterator[Callable[[str], tuple[str, str]]
     yield create
     for url in urls:
         client.delete_queue(QueueUrl=url)
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], Any], str], None]:
-    """Wait until a condition holds; fail after 20 s with its description."""
-
-    def wait(condition: Callable[[], Any], description: str) -> None:
-        until = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < until, f"never happened: {description}"
-            time.sleep(0.02)
-
-    return wait

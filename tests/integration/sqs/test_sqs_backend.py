@@ -10,11 +10,12 @@ from typing import Any
 import dramatiq
 import pytest
 
-from sharpwave.workers.sqs import SQSBroker, VisibilityRetries, ack
-from sharpwave.workers.sqs.held import Held
-from sharpwave.workers.sqs.queues import Queue
-
-Eventually = Callable[[Callable[[], Any], str], None]
+from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
+from sharpwave.workers.sqs.acknowledging import Channel
+from sharpwave.workers.sqs.holding import Crew, Received
+from sharpwave.workers.sqs.metrics import Metrics
+from sharpwave.workers.sqs.queues import Queue, Queues
+from tests.world.waiting import eventually
 
 
 @pytest.fixture
@@ -114,7 +115,7 @@ def test_a_failed_message_is_retried_where_it_lies(
 
 
 def test_a_task_longer_than_its_visibility_timeout_runs_once(
-    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str, eventually: Eventually
+    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
 ) -> None:
     queue("work")
     broker = SQSBroker(client=client, queue_prefix=prefix, visibility_timeout_s=2)
@@ -186,8 +187,18 @@ def test_a_dead_handle_is_refused_for_good(
     client: Any, queue: Callable[[str], tuple[str, str]]
 ) -> None:
     url, _ = queue("work")
-    stale = Held(f"stale-{uuid.uuid4()}", "{}", 1, 0.0, 0.0, 0.0)
+    stale = Received(f"stale-{uuid.uuid4()}", "{}", 1, 0.0, 0.0, 0.0)
 
-    [refusal] = ack.extend(client, Queue("work", url), [stale], 30)
+    channel = Channel(
+        client,
+        Queues(client),
+        queue=Queue("work", url),
+        metrics=Metrics(),
+        crew=Crew(1),
+        recall=lambda waiting: (),
+        visibility_s=30,
+    )
+
+    [refusal] = channel._extend([stale])
 
     assert refusal.is_final

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-Eventually = Callable[[Callable[[], Any], str], None]
+from tests.world.waiting import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -111,7 +111,7 @@ def depth(client: Any, url: Any) -> Any:
 
 
 def test_what_a_killed_worker_held_runs_elsewhere_after_the_visibility_timeout(
-    client: Any, fleet: Fleet, send: Any, eventually: Eventually
+    client: Any, fleet: Fleet, send: Any
 ) -> None:
     url = send(8, 0.2)
     fleet.start()
@@ -127,7 +127,7 @@ def test_what_a_killed_worker_held_runs_elsewhere_after_the_visibility_timeout(
 
 
 def test_a_worker_whose_master_is_killed_drains_and_ends(
-    client: Any, fleet: Fleet, send: Any, eventually: Eventually
+    client: Any, fleet: Fleet, send: Any
 ) -> None:
     url = send(12, 1.5)
     master = fleet.start()
@@ -143,7 +143,7 @@ def test_a_worker_whose_master_is_killed_drains_and_ends(
 
 
 def test_sigterm_gives_back_what_waits_and_finishes_what_runs(
-    client: Any, fleet: Fleet, send: Any, eventually: Eventually
+    client: Any, fleet: Fleet, send: Any
 ) -> None:
     url = send(12, 2)
     master = fleet.start()

@@ -7,7 +7,7 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.workers.patterns import publish
+from sharpwave.workers.patterns.counts import days_of
 from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.router.admission import is_admissible
 from tests.simulation.scene import Scene
@@ -82,7 +82,7 @@ def _verify(scene: Scene, parts: Any) -> verify.Verified:
             decisions=recount.decisions,
             patterns=len(versions),
             recounted=recount.counts(),
-            ledgers={subject: publish.days_of(subject, scene.tables) for subject in subjects},
+            ledgers={subject: days_of(subject, scene.tables) for subject in subjects},
             stored=recount.stored,
             unseen=recount.unseen,
             unseen_keys=recount.unseen_keys(5),

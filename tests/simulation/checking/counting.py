@@ -38,7 +38,8 @@ def figures(scene: Scene) -> Iterator[str]:
         wanted = [_figures(version, told) for told in tellings(scene.book.decisions.values())]
         # A ledger sees only the contents that belong to it, so each may have taken another one.
         own = any(_agree(said, each, _OWN) for each in wanted)
-        if not own or not any(_agree(said, each, ("base_rate",)) for each in wanted):
+        rates = [_base_rate(one, other) for one, other in product(wanted, wanted)]
+        if not own or not any(abs(said["base_rate"] - rate) < _NEARLY for rate in rates):
             yield f"pattern {version.name}@{version.number} says {said}, the agents {wanted[0]}"
 
 
@@ -66,26 +67,34 @@ def day_of(item: Item) -> str:
 
 def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
     mine: list[Story] = []
-    rest: list[Story] = []
+    everything: list[State] = []
     for item, state in told:
         if version.owner not in (None, item["agent_id"]) or item["decision_type"] != version.kind:
             continue
         if item["timestamp"] < version.begins:
             continue
-        (mine if _matches(version, item) else rest).append((item, state))
-    outside = [state for _, state in rest if state.success is not None]
-    base = _DEFAULT
-    if len(outside) >= _FEWEST:
-        base = (sum(state.success is True for state in outside) + 1) / (len(outside) + 2)
+        if _matches(version, item):
+            mine.append((item, state))
+        if state.success is not None:
+            everything.append(state)
     resolved = [(item, state) for item, state in mine if state.success is not None]
     return {
         "sample_size": len(resolved),
         "successes": sum(state.success is True for _, state in resolved),
         "unresolved": len(mine) - len(resolved),
         "applied": sum(_names(version, item) for item, _ in resolved),
-        "base_rate": base,
         "n_eff": _decayed(mine, resolved),
+        "everything": len(everything),
+        "all_successes": sum(state.success is True for state in everything),
     }
+
+
+def _base_rate(all_of: Mapping[str, Any], own: Mapping[str, Any]) -> float:
+    """Give the rate of what one telling holds, and another does not count as the pattern's."""
+    outside = all_of["everything"] - own["sample_size"]
+    if outside < _FEWEST:
+        return _DEFAULT
+    return float((all_of["all_successes"] - own["successes"] + 1) / (outside + 2))
 
 
 def _decayed(mine: list[Story], resolved: list[Story]) -> float:

@@ -40,6 +40,8 @@ def deliveries(scene: Scene, *, is_punctual: bool) -> Iterator[str]:
             if arrival.target not in may:
                 yield f"{_name(sent)} was sent to {arrival.target}, who is not in its audience"
             yield from _content(sent, arrival)
+    for again in book.resent:
+        yield f"{again} was sent although it was acknowledged"
     yield from _quotas(seen)
 
 
@@ -57,6 +59,9 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
     is_due = is_punctual and min(sent.deadlines) - sent.at.second >= _AMPLE_S
     is_due = is_due and target not in book.outages
     if not end:
+        # What an agent changes before a gap is healed, nobody saw as it was.
+        if sent.key in book.lost:
+            return
         # What removed the signal took along why it was not delivered.
         is_gone = sent.key not in seen.present
         if not is_gone or (is_due and not book.was_absent(target, sent.at)):
@@ -85,14 +90,14 @@ def _is_true(
 
 
 def _denied(book: Book, sent: Sent, target: str) -> str | None:
-    source = sent.item["source_agent"]
-    for standing in book.agents.get(target, ()):
-        accepted = (standing.manners or {}).get("accepts_from")
-        if accepted is not None and source not in accepted:
-            return "not_accepted"
-    for standing in book.agents.get(source, ()):
-        if "signals_per_minute" in (standing.manners or {}):
-            return "quota"
+    for source in [each["source_agent"] for each in (sent.item, *sent.readings)]:
+        for standing in book.agents.get(target, ()):
+            accepted = (standing.manners or {}).get("accepts_from")
+            if accepted is not None and source not in accepted:
+                return "not_accepted"
+        for standing in book.agents.get(source, ()):
+            if "signals_per_minute" in (standing.manners or {}):
+                return "quota"
     return None
 
 
@@ -102,7 +107,8 @@ def _content(sent: Sent, arrival: Arrival) -> Iterator[str]:
     said = message.model_dump(include=set(_COPIED))
     for name in _COPIED:
         wanted = sent.item.get(name, {} if name in ("data", "context") else None)
-        if said[name] != wanted and name not in message.omitted:
+        others = [reading.get(name) for reading in sent.readings]
+        if said[name] not in (wanted, *others) and name not in message.omitted:
             yield f"{_name(sent)} reached {arrival.target} with {name} {said[name]}, not {wanted}"
     bound = "bound" if sent.owner == sent.item["source_agent"] else "unverified"
     if message.provenance != bound:

@@ -38,6 +38,11 @@ def _episodes(scene: Scene, stored: dict[keys.Key, Item]) -> Iterator[str]:
         for key, item in stored.items()
         if key.pk.endswith("#episode")
     }
+    held = scene.tables.items(tables.DECISIONS)
+    for key, decided in scene.book.decisions.items():
+        item = held.get(key)
+        if item and "promoted_at" not in item and not (decided.is_spoilt or decided.others):
+            yield f"the decision {decided.item['SK']} was not folded into an episode"
     faults: list[str] = []
     # Of a day whose decisions their agent deleted or spoilt before they came of age, nothing is
     # promised; one that has an episode must count them all the same.

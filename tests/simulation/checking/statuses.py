@@ -72,5 +72,7 @@ def _delivery(seen: Seen, sent: Sent, target: str, *, mirror_is_there: bool) -> 
     end = row or entry
     if end and end.get("reason") == "unacknowledged" and not arrivals:
         yield f"{name}: it counts as unacknowledged, and it was never sent"
+    if entry is not None and entry["status"] == "EXPIRED" and "reason" not in entry:
+        yield f"{name}: the mirror gives no reason why it expired"
     if entry is not None and entry["status"] not in _RANK:
         yield f"{name}: the mirror leaves it at {entry['status']}"

@@ -77,12 +77,15 @@ def audience(sent: Sent, book: Book, first_arrival: float) -> tuple[set[str], se
 
     An agent that was registered in the second in which the signal was stored, or before, has to
     be; one that came later may be until the audience was decided, which was before the first
-    message of it arrived (`first_arrival` is the number of that event).
+    message of it arrived (`first_arrival` is the number of that event). Whom a change names that
+    nobody had refused in time may be in it too.
     """
     listed = sent.item["target_agents"]
+    may = {name for reading in sent.readings for name in reading["target_agents"]}
+    may -= {"*", "@subscribers"}
     if listed not in (["*"], ["@subscribers"]):
-        return set(listed), set(listed)
-    must, may = set(), set()
+        return set(listed), may | set(listed)
+    must = set()
     for name, standings in book.agents.items():
         if name == sent.item["source_agent"]:
             continue

@@ -20,7 +20,7 @@ from sharpwave.infra import errors
 from sharpwave.infra.connection import check_endpoint, connect
 from sharpwave.infra.errors import Misused, translated
 from sharpwave.producers.connect import local_defaults
-from sharpwave.workers.aws import clients
+from sharpwave.workers.aws.clients import local_credentials
 
 LOCAL = "http://127.0.0.1:4566"
 
@@ -56,7 +56,7 @@ def test_agents_workers_and_operators_agree_on_what_is_local(
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
 
     assert bool(local_defaults(None)) is verdict
-    assert bool(clients.local_access()) is verdict
+    assert bool(local_credentials()) is verdict
     assert connect(os.environ).is_local is verdict
 
 

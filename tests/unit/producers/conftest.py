@@ -1,13 +1,11 @@
 """Operations played against answers written in the test, without any client."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sharpwave.producers.call import Call, Operation, Pause
-from sharpwave.producers.identity import Identity
+from sharpwave.producers.call import Call, Identity, Operation, Pause
 
 NOW = 1_800_000_000
 
@@ -55,16 +53,3 @@ def play() -> Callable[..., Played]:
 def me() -> Identity:
     """The agent `risk`, at a fixed moment."""
     return Identity("risk", clock=lambda: NOW + 0.25)
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Wait for a condition for up to 10 s."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true within 10 s"
-            time.sleep(0.005)
-
-    return wait

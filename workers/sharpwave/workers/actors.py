@@ -1,11 +1,12 @@
 """The actors: each reads a message, calls one handler and logs. One function per kind of message.
 
-A message holds `entries`, made by the router or by a tick; see `envelope`.
+A message holds `entries`, made by the router or by a tick; see `envelope`. What a handler needs of
+the world it has from `main.compose`; here it is only told what there is to do.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import dramatiq
@@ -14,45 +15,33 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import from_wire, item_from_wire
-from sharpwave.schemas.times import AS_A_RULE, Clock, EventAhead
-from sharpwave.workers.archive import Archiving
+from sharpwave.schemas.times import Clock
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.memory.episodes import Day, Folding, fold_decisions, refresh, sweep_decisions
-from sharpwave.workers.memory.promote import Shown, promote, sweep_memories
-from sharpwave.workers.patterns.catalogue import Catalogue, Known
-from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.publish import Position, Publishing, publish
-from sharpwave.workers.patterns.slots import Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.memory.episodes import Episodes
+from sharpwave.workers.memory.promote import Shown
+from sharpwave.workers.patterns.catalogue import Catalogue, Writers
+from sharpwave.workers.patterns.publish import Position
 from sharpwave.workers.ports import (
     Item,
-    Ledger,
     Parking,
     Reads,
     Refusal,
-    Spread,
     TryAgain,
     Unfinished,
     WorkQueues,
-    Writes,
 )
 from sharpwave.workers.router.router import LEARN
-from sharpwave.workers.signals.acknowledge import Gone, Loss, Mending, Move, acknowledge
+from sharpwave.workers.signals.acknowledge import Gone, Loss, Move
 from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
-from sharpwave.workers.signals.deliver import (
-    Delivery,
-    deliver,
-    deliver_chunk,
-    deliver_late,
-    late_messages,
-)
+from sharpwave.workers.signals.deliver import Courier, late_messages
 from sharpwave.workers.signals.directory import RegisteredAgents
-from sharpwave.workers.signals.expiry import Expiry, Partition
+from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of_expiry
 from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
-from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.signals.notices import Notices
+from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
-from sharpwave.workers.work.outgoing import MAX_DELAY_S
+from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
 
 log = logging.getLogger(__name__)
 
@@ -62,45 +51,18 @@ SPLIT_AFTER = 5
 T = TypeVar("T")
 Entries = Sequence[Mapping[str, Any]]
 Handler = Callable[[Entries], object]
+Handlers = Mapping[str, Mapping[str, Handler]]
+"""Every queue's handlers, by the names of their actors."""
+
+Gather = Callable[[Callable[[list[Any]], object]], Gatherer[Any]]
+"""Lets the messages of several threads share one call of a handler."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """Everything the actors hand to their handlers."""
-
-    delivery: Delivery
-    reads: Reads
-    writes: Writes
-    queues: WorkQueues
-    agents: RegisteredAgents
-    parking: Parking
-    catalogue: Catalogue
-    ledger: Ledger
-    archiving: Archiving
-    clock: Clock
-    promote_after_s: float
-    event_ahead: EventAhead = field(default_factory=lambda: AS_A_RULE)
-    spread: Spread = map
-    threads: int = 1
-    linger_s: float = 0.0
-
-
-def handlers(ports: Ports) -> dict[str, dict[str, Handler]]:
-    """Give every queue's handlers, by the names of their actors."""
-    return {
-        "deliver": _deliver_actors(ports),
-        "status": _status_actors(ports),
-        "promote": _promote_actors(ports),
-        "learn": _learn_actors(ports),
-        "archive": {"on_archived": ports.archiving.store},
-    }
-
-
-def register(broker: dramatiq.Broker, ports: Ports) -> None:
-    """Declare every actor on `broker`, closed over what it needs."""
-    for queue, duties in handlers(ports).items():
+def register(broker: dramatiq.Broker, handlers: Handlers, queues: WorkQueues) -> None:
+    """Declare an actor on `broker` for each handler."""
+    for queue, duties in handlers.items():
         for name, handle in duties.items():
-            _declare(broker, queue, name, handle, ports.queues)
+            _declare(broker, queue, name, handle, queues)
 
 
 def _declare(
@@ -149,179 +111,180 @@ def splitting(duty: Duty, handle: Handler, queues: WorkQueues) -> Callable[[Entr
     return run
 
 
-def _deliver_actors(ports: Ports) -> dict[str, Handler]:
+def deliver_actors(courier: Courier) -> dict[str, Handler]:
+    """Give the actors that carry signals to their targets."""
+
     def on_signals(entries: Entries) -> int:
-        signals = [
-            Signal(_item(entry), entry["event_id"], float(entry["stored_at"]), _held(entry))
-            for entry in entries
-        ]
-        return deliver(signals, ports.delivery)
+        return courier.deliver([_signal(entry) for entry in entries])
 
     def on_chunks(entries: Entries) -> int:
-        return _for_each(
-            entries, lambda each: deliver_chunk(_key(each), each["chunk"], ports.delivery)
-        )
+        return _for_each(entries, lambda each: courier.deliver_chunk(_key(each), each["chunk"]))
 
     def on_late_joiners(entries: Entries) -> int:
         by_signal: dict[keys.Key, list[Late]] = {}
-        for late in map(_late, entries):
+        for entry in entries:
+            # Who made entries without that moment had found that the agent registered in time.
+            late = Late(_key(entry), entry["agent"], entry.get("registered_at", 0))
             by_signal.setdefault(late.signal, []).append(late)
-        return _for_each(by_signal.values(), lambda some: deliver_late(some, ports.delivery))
+        return _for_each(by_signal.values(), courier.deliver_late)
 
     return {"on_signals": on_signals, "on_chunks": on_chunks, "on_late_joiners": on_late_joiners}
 
 
-def _status_actors(ports: Ports) -> dict[str, Handler]:
-    deadlines = ports.delivery.deadlines
-    mending = Mending(ports.reads, ports.writes, ports.parking, deadlines, ports.clock)
-    expiry = Expiry(
-        ports.reads, ports.writes, ports.queues, ports.delivery.notices, deadlines, ports.clock
-    )
+def status_actors(
+    acknowledge: Callable[..., None],
+    expiry: Expiry,
+    *,
+    agents: RegisteredAgents,
+    parking: Parking,
+    notices: Notices,
+    writers: Writers,
+    reads: Reads,
+    queues: WorkQueues,
+    clock: Clock,
+    gather: Gather,
+) -> dict[str, Handler]:
+    """Give the actors that follow what became of signals, and who is there."""
 
-    def mirror_all(entries: list[Mapping[str, Any]]) -> None:
+    def acknowledge_all(entries: list[Mapping[str, Any]]) -> None:
         acknowledge(
             _holders(entries),
             targets=_targets(entries),
             illegal=[_move(entry) for entry in entries if "illegal" in entry],
             lost=[_loss(entry) for entry in entries if "restore" in entry],
-            gone=[_gone(entry) for entry in entries if "gone" in entry],
-            ports=mending,
+            gone=[
+                Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
+                for entry in entries
+                if "gone" in entry
+            ],
         )
 
     # Acknowledgements of one signal come close together and then share one write of its mirror.
-    changes = Gatherer(mirror_all, linger_s=ports.linger_s, threads=ports.threads)
-
-    seen = Writers(writes=ports.writes, clock=ports.clock)
+    acknowledgements = gather(acknowledge_all)
 
     def on_refused(entries: Entries) -> None:
-        ports.parking.park([_refusal(entry) for entry in entries])
+        parking.park([_refusal(entry) for entry in entries])
 
     def on_seen(entries: Entries) -> int:
-        seen.note_agents(entry["agent"] for entry in entries)
+        writers.note_agents(entry["agent"] for entry in entries)
         return len(entries)
 
     def on_registered(entries: Entries) -> None:
         joined = [_joined(entry) for entry in entries]
         # First on the list, then the look at what was frozen without them; see `audience`.
-        listed = ports.agents.note({each.agent_id: each.event_id for each in joined})
-        late = missed(joined, listed=listed, directory=ports.agents, reads=ports.reads)
-        ports.queues.send(late_messages(late, clock=ports.clock))
+        listed = agents.note({each.agent_id: each.event_id for each in joined})
+        late = missed(joined, listed=listed, directory=agents, reads=reads)
+        queues.send(late_messages(late, clock=clock))
 
     def on_expiry(entries: Entries) -> int:
-        return sum(expiry.expire(_partition(entry)) for entry in entries)
+        return sum(
+            expiry.expire(Partition(entry["minute"], entry["shard"], entry["after"]))
+            for entry in entries
+        )
+
+    def on_expired(entries: Entries) -> None:
+        expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
+        tell_of_expiry(expired, notices)
 
     return {
-        "on_rows_changed": changes.add,
+        "on_acknowledgements": acknowledgements.add,
+        # What routers of older releases call it; their messages may still be queued.
+        "on_rows_changed": acknowledgements.add,
         "on_refused": on_refused,
         "on_registered": on_registered,
         "on_seen": on_seen,
         "on_expiry": on_expiry,
+        "on_expired": on_expired,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 
 
-def _promote_actors(ports: Ports) -> dict[str, Handler]:
+def promote_actors(
+    promote: Callable[[Sequence[Shown]], int],
+    sweep_memories: Callable[[str], int],
+    episodes: Episodes,
+    *,
+    agents: RegisteredAgents,
+    reads: Reads,
+    queues: WorkQueues,
+    clock: Clock,
+    gather: Gather,
+) -> dict[str, Handler]:
+    """Give the actors by which short-term memory becomes long-term memory."""
+
     def on_memories(entries: Entries) -> int:
         shown: dict[keys.Key, Shown] = {}
-        for entry in _not_refused(entries, ports.reads):
+        for entry in _not_refused(entries, reads):
             key, state = _key(entry), Shown(_item(entry), entry.get("number", ""))
             if key not in shown or shown[key].order <= state.order:
                 shown[key] = state
-        return promote(
-            list(shown.values()),
-            reads=ports.reads,
-            writes=ports.writes,
-            parking=ports.parking,
-            clock=ports.clock,
-        )
+        return promote(list(shown.values()))
 
     def fold_all(entries: list[Mapping[str, Any]]) -> None:
-        items = {_key(entry): _item(entry) for entry in _not_refused(entries, ports.reads)}
-        fold_decisions(list(items.values()), _folding(ports))
+        items = {_key(entry): _item(entry) for entry in _not_refused(entries, reads)}
+        episodes.fold(list(items.values()))
 
     # An hour's decisions, from whatever messages, share one look at that hour.
-    folds = Gatherer(fold_all, linger_s=ports.linger_s, threads=ports.threads)
+    folds = gather(fold_all)
 
     def on_sweep(entries: Entries) -> int:
-        return _for_each_agent(entries, lambda agent: _sweep(agent, ports))
+        return _for_each(
+            entries,
+            lambda entry: sweep_memories(entry["agent"]) + episodes.sweep(entry["agent"]),
+        )
+
+    def on_sweep_tick(entries: Entries) -> int:
+        # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.
+        names = agents.writers()
+        queues.send(ticks.per_agent(ticks.SWEEP, names, clock=clock))
+        return len(names)
 
     return {
         "on_memories": on_memories,
         "on_late_outcomes": folds.add,
         "on_sweep": on_sweep,
-        "on_sweep_tick": _fan_out(ports, ticks.SWEEP),
+        "on_sweep_tick": on_sweep_tick,
     }
 
 
-def _sweep(agent_id: str, ports: Ports) -> int:
-    after = ports.promote_after_s
-    return sweep_memories(
-        agent_id,
-        promote_after_s=after,
-        reads=ports.reads,
-        writes=ports.writes,
-        parking=ports.parking,
-        clock=ports.clock,
-    ) + sweep_decisions(agent_id, _folding(ports), promote_after_s=after)
-
-
-def _folding(ports: Ports) -> Folding:
-    return Folding(
-        reads=ports.reads,
-        writes=ports.writes,
-        catalogue=ports.catalogue,
-        clock=ports.clock,
-        event_ahead=ports.event_ahead,
-    )
-
-
-def _learn_actors(ports: Ports) -> dict[str, Handler]:
-    def refresh_day(agent_id: str, decision_type: str, day: str, known: Known) -> None:
-        refresh(Day(agent_id, decision_type, day), known, _folding(ports))
-
-    slots = Slots(ports.ledger)
-    writers = Writers(writes=ports.writes, clock=ports.clock)
-    publishing = Publishing(
-        catalogue=ports.catalogue,
-        reads=ports.reads,
-        writes=ports.writes,
-        ledger=ports.ledger,
-        clock=ports.clock,
-        refresh=refresh_day,
-        spread=ports.spread,
-    )
-
-    def learn_all(items: list[Item]) -> None:
-        learn(items, catalogue=ports.catalogue, slots=slots, writers=writers, spread=ports.spread)
-
+def learn_actors(
+    learn: Callable[[Sequence[Item]], int],
+    publish: Callable[[Position], tuple[int, Position | None]],
+    *,
+    catalogue: Catalogue,
+    queues: WorkQueues,
+    clock: Clock,
+    gather: Gather,
+) -> dict[str, Handler]:
+    """Give the actors that count decisions and publish what the counts say."""
     # Decisions of one slot, from whatever messages, share one write of its ledger.
-    decisions = Gatherer(learn_all, linger_s=ports.linger_s, threads=ports.threads)
+    decisions = gather(learn)
 
     def on_decisions(entries: Entries) -> int:
         now: list[Item] = []
         later: dict[int, list[Entry]] = {}
         for entry in entries:
             item = _item(entry)
-            wait_s = min(ports.catalogue.wait_s(item), MAX_DELAY_S)
+            wait_s = min(catalogue.wait_s(item), MAX_DELAY_S)
             if wait_s:
                 later.setdefault(wait_s, []).append(Entry(ascii_json(entry), ""))
             else:
                 # What cannot be judged fails here, before others wait for it.
-                ports.catalogue.known_for(item)
+                catalogue.known_for(item)
                 now.append(item)
         if now:
             decisions.add(now)
-        moment_ms = int(ports.clock() * 1000)
+        moment_ms = int(clock() * 1000)
         for wait_s, waiting in later.items():
             parts = pack(LEARN, waiting, moment_ms=moment_ms)
-            ports.queues.send([replace(part, delay_s=wait_s) for part in parts])
+            queues.send([replace(part, delay_s=wait_s) for part in parts])
         return len(now)
 
     def on_figures_tick(entries: Entries) -> int:
         begin = entries[0].get("begin") if entries else None
-        changed, following = publish(Position(*begin) if begin else Position(), publishing)
+        changed, following = publish(Position(*begin) if begin else Position())
         if following is not None:
-            ports.queues.send([ticks.tick(ticks.FIGURES, clock=ports.clock, begin=following)])
+            queues.send([ticks.tick(ticks.FIGURES, clock=clock, begin=following)])
         return changed
 
     return {"on_decisions": on_decisions, "on_figures_tick": on_figures_tick}
@@ -335,10 +298,6 @@ def _not_refused(entries: Entries, reads: Reads) -> list[Mapping[str, Any]]:
         for entry in entries
         if not (entry.get("removed") and refused.holds(entry["table"], image_of(entry)))
     ]
-
-
-def _for_each_agent(entries: Entries, duty: Callable[[str], int]) -> int:
-    return _for_each(entries, lambda entry: duty(entry["agent"]))
 
 
 def _for_each(entries: Iterable[T], duty: Callable[[T], int]) -> int:
@@ -360,16 +319,6 @@ def _for_each(entries: Iterable[T], duty: Callable[[T], int]) -> int:
     return done
 
 
-def _fan_out(ports: Ports, tick: ticks.Periodic) -> Handler:
-    def on_tick(entries: Entries) -> int:
-        # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.
-        names = ports.agents.writers()
-        ports.queues.send(ticks.per_agent(tick, names, clock=ports.clock))
-        return len(names)
-
-    return on_tick
-
-
 def _item(entry: Mapping[str, Any]) -> Item:
     return item_from_wire(image_of(entry))
 
@@ -378,9 +327,10 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
-def _late(entry: Mapping[str, Any]) -> Late:
-    # Who made entries without that moment had found that the agent registered in time.
-    return Late(_key(entry), entry["agent"], entry.get("registered_at", 0))
+def _signal(entry: Mapping[str, Any]) -> Signal:
+    event_id = entry["event_id"]
+    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
 
 
 def _joined(entry: Mapping[str, Any]) -> Joined:
@@ -428,15 +378,7 @@ def _move(entry: Mapping[str, Any]) -> Move:
 def _loss(entry: Mapping[str, Any]) -> Loss:
     content = entry["restore"]
     row = keys.Key(content["row_pk"], content["row_sk"])
-    return Loss(_holder(entry), row, content["attributes"])
-
-
-def _gone(entry: Mapping[str, Any]) -> Gone:
-    return Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
-
-
-def _partition(entry: Mapping[str, Any]) -> Partition:
-    return Partition(entry["minute"], entry["shard"], entry["after"])
+    return Loss(_holder(entry), row, content["attributes"], content.get("said", {}))
 
 
 def _refusal(entry: Mapping[str, Any]) -> Refusal:

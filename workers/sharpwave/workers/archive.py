@@ -65,14 +65,13 @@ def lines_of(entries: Sequence[Mapping[str, Any]]) -> Lines:
         }
         if "faults" in entry:
             content["faults"] = entry["faults"]
-        lines.setdefault(_day(image, entry["stored_at"]), []).append(ascii_json(content))
+        # By what it says of itself, as long as that is a time: it is archived before it is judged.
+        event_time = image.get("event_time", {}).get("S")
+        if not (isinstance(event_time, str) and is_event_time(event_time)):
+            event_time = None
+        timestamp = image.get("timestamp", {}).get("N", "")
+        is_time = timestamp.isdigit() and len(timestamp) <= 10
+        moment = int(timestamp) if is_time else int(entry["stored_at"])
+        day, _ = day_and_hour(moment, event_time)
+        lines.setdefault(day, []).append(ascii_json(content))
     return lines
-
-
-def _day(image: Mapping[str, Any], stored_at: float) -> str:
-    event_time = image.get("event_time", {}).get("S")
-    if not (isinstance(event_time, str) and is_event_time(event_time)):
-        event_time = None
-    timestamp = image.get("timestamp", {}).get("N", "")
-    moment = int(timestamp) if timestamp.isdigit() and len(timestamp) <= 10 else int(stored_at)
-    return day_and_hour(moment, event_time)[0]

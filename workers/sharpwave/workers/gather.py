@@ -134,6 +134,8 @@ class SharedWrites:
 
     def apply(self, writes: Sequence[Write]) -> list[bool]:
         """Apply writes to distinct items; say of each whether its condition held."""
+        if not writes:
+            return []  # nothing is no reason to wait for others
         asked = _Asked(writes)
         self._asked.add([asked])
         return asked.verdicts

@@ -240,7 +240,7 @@ class Parking(Protocol):
 class Refusal:
     """A record that the pipeline does not admit, and why.
 
-    `words` let what the agent said in it be known again; see `refused`.
+    `words` let what the agent said in it be known again; see `refusals`.
     """
 
     table: str

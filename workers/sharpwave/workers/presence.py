@@ -1,4 +1,4 @@
-"""A worker's sign of life, and its ear for `pause`."""
+"""The sign of life of a worker or a pump, and a worker's ear for `pause`."""
 
 import logging
 import os
@@ -18,20 +18,45 @@ from sharpwave.workers.ports import Location, Reads
 
 log = logging.getLogger(__name__)
 
-#: A heartbeat row outlives its worker by this much, for those who ask what happened.
+#: The row outlives its worker by this much, for those who ask what happened.
 KEPT_S = 3600
 
 
+def show_presence(
+    client: Any, process: keys.Key, meter: Meter, *, prefix: str, **says: object
+) -> None:
+    """Write the row that shows that a process is alive, how it is and what it has used.
+
+    Args:
+        client: a low-level `dynamodb` client.
+        process: the row's key.
+        meter: what counted the process's calls.
+        prefix: of the names of tables.
+        says: what else it says of itself; `at`, in epoch seconds, is when that was so.
+    """
+    row = {
+        **process.item(),
+        "calls": meter.snapshot(),
+        "used": meter.used(),
+        "cpu_s": round(time.process_time(), 2),
+        **says,
+    }
+    client.put_item(
+        TableName=tables.physical(tables.PIPELINE, prefix),
+        Item=item_to_wire(row),
+        ReturnConsumedCapacity="INDEXES",
+    )
+
+
 class Presence(Middleware):
-    """Writes a heartbeat row every few seconds, and pauses while the queue's flag is set."""
+    """Shows a worker's presence every few seconds, and pauses it while its queue's flag is set."""
 
     def __init__(
         self, client: Any, *, reads: Reads, meter: Meter, prefix: str, every_s: float
     ) -> None:
         """Write through a low-level `dynamodb` client every `every_s` seconds."""
         self._client, self._reads, self._meter = client, reads, meter
-        self._table = tables.physical(tables.PIPELINE, prefix)
-        self._every_s = every_s
+        self._prefix, self._every_s = prefix, every_s
         self._stop = threading.Event()
         self._started_at = int(now())
         self._draining = False
@@ -71,25 +96,20 @@ class Presence(Middleware):
         return wanted
 
     def _write(self, worker: dramatiq.Worker) -> None:
-        moment = int(now())
-        row = {
-            **keys.presence(f"{socket.gethostname()}:{os.getpid()}").item(),
-            "queues": self._queues(worker),
-            "threads": worker.worker_threads,
-            "started_at": self._started_at,
-            "at": moment,
-            "every_s": self._every_s,
-            "draining": self._draining,
-            "calls": self._meter.snapshot(),
-            "used": self._meter.used(),
-            "cpu_s": round(time.process_time(), 2),
-            "ttl": moment + KEPT_S,
-        }
+        moment, queues = int(now()), self._queues(worker)
         try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=item_to_wire(row),
-                ReturnConsumedCapacity="INDEXES",
+            show_presence(
+                self._client,
+                keys.presence(f"{socket.gethostname()}:{os.getpid()}"),
+                self._meter,
+                prefix=self._prefix,
+                queues=queues,
+                threads=worker.worker_threads,
+                started_at=self._started_at,
+                at=moment,
+                every_s=self._every_s,
+                draining=self._draining,
+                ttl=moment + KEPT_S,
             )
         except Exception:
             log.exception("heartbeat_not_written")

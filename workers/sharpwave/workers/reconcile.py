@@ -5,23 +5,29 @@ by the time it claims, the only one that is left of when it was stored, and due 
 one. What was refused when it came is passed over: its claim would let it in by now.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Protocol
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.status import TERMINAL
+from sharpwave.schemas.times import Clock
+from sharpwave.workers.ports import Reads
 from sharpwave.workers.router.admission import claimed_at
-from sharpwave.workers.signals.refused import RefusedBefore
+from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.outgoing import FED_AGAIN, StreamRecord, WorkMessage
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 _LEFT_BY_WORKERS = ({"S": "PENDING"}, {"S": "EXPIRED"})
 
 
-class Late(Protocol):
+class LateRoute(Protocol):
     """Turns records of one table into messages, some time after they were stored."""
 
     def __call__(
@@ -34,7 +40,7 @@ def reconcile(
     table: str,
     items: Iterable[Mapping[str, Wire]],
     *,
-    route: Late,
+    route: LateRoute,
     send: Callable[[Sequence[WorkMessage]], None],
     now: float,
     refused: RefusedBefore | None,
@@ -53,16 +59,30 @@ def reconcile(
         The number of items that were routed.
     """
     routed = 0
-    page: list[StreamRecord] = []
-    for record in _records(table, items, now, refused):
-        page.append(record)
-        routed += 1
-        if len(page) == _PAGE:
-            send(route(table, page, now=now))
-            page = []
-    if page:
+    records = _records(table, items, now, refused)
+    while page := list(islice(records, _PAGE)):
         send(route(table, page, now=now))
+        routed += len(page)
     return routed
+
+
+def heal(
+    table: str,
+    shard_id: str,
+    *,
+    scan: Callable[[str], Iterable[Mapping[str, Wire]]],
+    route: LateRoute,
+    send: Callable[[Sequence[WorkMessage]], None],
+    reads: Reads,
+    clock: Clock,
+) -> None:
+    """Feed a table again whose stream lost records unread; safe to repeat."""
+    log.error("stream_trimmed", extra={"table": table, "shard": shard_id})
+    # Anew each time: it remembers what it read last, and tables are healed by several threads.
+    refused = RefusedBefore(reads)
+    items = scan(table)
+    count = reconcile(table, items, route=route, send=send, now=clock(), refused=refused)
+    log.warning("reconciled", extra={"table": table, "items": count})
 
 
 def _records(
@@ -71,7 +91,8 @@ def _records(
     for item in items:
         parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"])
         kind = parsed.kind if parsed else None
-        if kind == "row":
+        if kind == "inbox_row":
+            # An acknowledgement is known by the change: what an agent did is fed as one from open.
             if item.get("status") not in _LEFT_BY_WORKERS:
                 claimed = _claim(kind, item, now)
                 yield _record(item, claimed, old={**item, "status": {"S": "PENDING"}})

@@ -80,16 +80,16 @@ def _inbox(args: Arguments) -> Answer:
 def _received(seen: "list[Seen]", *, payload: bool) -> Answer:
     data = [
         {
-            "message_id": each.received.message_id,
-            "receives": each.received.receive_count,
+            "message_id": each.lease.message_id,
+            "receives": each.lease.receive_count,
             "acknowledged": each.acknowledged,
-            "body": each.message or each.received.body,
+            "body": each.message or each.lease.body,
         }
         for each in seen
     ]
     rows = [
         (
-            each.received.receive_count,
+            each.lease.receive_count,
             each.message.kind if each.message else "unreadable",
             getattr(each.message, "delivery_id", None) or getattr(each.message, "code", ""),
             getattr(each.message, "signal_type", ""),
@@ -102,7 +102,7 @@ def _received(seen: "list[Seen]", *, payload: bool) -> Answer:
     said = []
     for each in seen if payload else ():
         if each.message is None:
-            said.append(f"\n{each.received.message_id}\n  {each.received.body}")
+            said.append(f"\n{each.lease.message_id}\n  {each.lease.body}")
         elif each.message.kind == "signal":
             said.append(_said(each.message.delivery_id, each.message.data))
         else:
@@ -148,9 +148,11 @@ def _trace(args: Arguments) -> Answer:
 
 
 def _story(life: "Life") -> str:
+    from sharpwave.schemas.keys import time_and_id
+
     record = life.record or {}
     lines = [
-        f"signal    {record.get('signal_id') or life.key.sk.partition('#')[2]}",
+        f"signal    {record.get('signal_id') or time_and_id(life.key.sk)[1]}",
         f"key       {life.key.pk} / {life.key.sk}",
         f"written   {when(record.get('timestamp')) or 'the record is gone; its rows remain'}",
         f"source    {record.get('source_agent', '?')} ({life.provenance})",

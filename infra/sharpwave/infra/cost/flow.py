@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Bill, Payer, Use
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.memory.low_water import LOTS
+from sharpwave.workers.low_water import LOTS
 from sharpwave.workers.meter import PAYLOAD_BLOCK
-from sharpwave.workers.patterns.elements import ELEMENT_BYTES
-from sharpwave.workers.patterns.slots import CLOSE_AT
-from sharpwave.workers.router.router import DELIVER, LEARN, MIRROR
+from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
+from sharpwave.workers.router.router import ACKNOWLEDGE, DELIVER, LEARN
 
 MILLION = 1_000_000
 WRITE_BLOCK, READ_BLOCK = 1024, 4096
@@ -83,7 +82,7 @@ def signals(flow: Flow) -> list[Use]:
     rounds = flow.mirrors_after_acks
     # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
     records = 1 + 1 + rounds + flow.targets
-    together = min(MIRROR.limit, LAMBDA_BATCH * flow.targets / records)
+    together = min(ACKNOWLEDGE.limit, LAMBDA_BATCH * flow.targets / records)
     body, due = flow.bytes * JSON_FACTOR, deadline(flow, mirror)
     reads = rounds * (
         read_units(mirror, consistent=True) + flow.targets * read_units(ROW_BYTES, consistent=True)

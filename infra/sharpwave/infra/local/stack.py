@@ -231,7 +231,7 @@ class Upkeep:
         if self._screen is None:
             return
         items = Items(self._stack.deployment)
-        rows = (items.get(PIPELINE, keys.presence(f"pump:{name}")) for name in STREAMED)
+        rows = (items.get(PIPELINE, keys.pump_presence(name)) for name in STREAMED)
         streamed, now = sum(int(row["records"]) for row in rows if row), time.monotonic()
         before = streamed if self._records is None else self._records
         rate = max(0.0, (streamed - before) / (now - self._at))

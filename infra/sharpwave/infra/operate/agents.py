@@ -26,8 +26,6 @@ from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE, TABLES
-from sharpwave.workers.aws.tables import TableReads
-from sharpwave.workers.patterns.catalogue import listed
 
 MEMORY_KINDS = ("recent", "patterns", "shared", "facts", "episodes", "strategies")
 #: Attributes by which the pipeline's items say of whose record they speak.
@@ -287,6 +285,9 @@ def _kept_ledgers(
     agent's share of the first, it would be that of nobody. The agent's own patterns, which go,
     divide these ledgers, so the list of writers keeps where.
     """
+    from sharpwave.workers.aws.tables import TableReads
+    from sharpwave.workers.patterns.catalogue import listed
+
     known = listed(TableReads(deployment.dynamodb, prefix=deployment.prefix))
     if any(scope.agent_id in (None, agent_id) for scope in known.unreadable):
         raise Misused(
@@ -352,7 +353,7 @@ def _stays(key: keys.Key, agent_id: str, kept: Mapping[str, str]) -> bool:
     if key.pk in keys.changed_pks():
         return keys.split_changed(key.sk)[0] in kept
     is_listed = any(key == keys.writer(each, agent_id) for each in kept.values())
-    return is_listed or key.pk.removeprefix(keys.ledger_pk("")) in kept
+    return is_listed or keys.ledger_subject(key.pk) in kept
 
 
 def _key(item: Item) -> keys.Key:

@@ -148,7 +148,7 @@ def _feeder(deployment: Deployment, *, dry_run: bool = False) -> Callable[..., i
     from sharpwave.workers.main import build_router
     from sharpwave.workers.reconcile import reconcile
     from sharpwave.workers.settings import Settings
-    from sharpwave.workers.signals.refused import RefusedBefore
+    from sharpwave.workers.signals.refusals import RefusedBefore
 
     route = build_router(Settings(prefix=deployment.prefix))
     queues = SqsWorkQueues(deployment.sqs, urls=QueueUrls(deployment.sqs, prefix=deployment.prefix))

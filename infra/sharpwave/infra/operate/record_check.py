@@ -62,7 +62,7 @@ def faults_of(
     kind = kind_of(table, item["PK"], item["SK"])
     if kind is None:
         return [unknown_key(table)]
-    if kind == "row":
+    if kind == "inbox_row":
         return [Fault("row", "PK", "inbox rows are written by workers; agents only update them")]
     try:
         wire = item_to_wire(item)

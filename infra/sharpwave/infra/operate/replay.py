@@ -9,7 +9,7 @@ from sharpwave.infra.operate.verify import archive_at, known_patterns
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
 from sharpwave.workers.patterns.recount import Recount, figures
-from sharpwave.workers.patterns.statistics import Report
+from sharpwave.workers.patterns.statistics import Figures
 
 
 def replay(
@@ -18,7 +18,7 @@ def replay(
     *,
     until: str | None = None,
     definitions: Sequence[PatternDefinition] | None = None,
-) -> dict[str, Report]:
+) -> dict[str, Figures]:
     """Compute the figures of patterns from the archive alone; writes nothing.
 
     They are computed as those are that workers publish, base rates too.

@@ -9,12 +9,11 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import check_agent_id
-from sharpwave.producers.call import Operation
+from sharpwave.producers.call import Identity, Operation
+from sharpwave.producers.drivers import Driver
 from sharpwave.producers.errors import ConditionFailed, RecordRefused
-from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import receiving, settling, signals
 from sharpwave.producers.operations.settling import Acknowledged
-from sharpwave.producers.sync_driver import Driver
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import AnyMessage, SignalMessage, parse_message
@@ -110,7 +109,7 @@ def with_payloads(deployment: Deployment, rows: Sequence[Item]) -> list[Item]:
 class Seen:
     """A message taken out of an inbox queue; `message` is None if it cannot be read."""
 
-    received: receiving.Received
+    lease: receiving.Lease
     message: AnyMessage | None
     acknowledged: bool = False
 
@@ -127,22 +126,22 @@ def receive(
     # A wait of a second asks all of SQS's servers; a short poll may miss what is there.
     ask = receiving.Ask(wait_s, min(limit, receiving.MOST_AT_ONCE))
     seen = []
-    for received in agent.run(receiving.receive(inbox, ask, HOLD_S)):
+    for lease in agent.run(receiving.receive(inbox, ask, HOLD_S)):
         try:
-            message = parse_message(received.body)
+            message = parse_message(lease.body)
         except (ValueError, RecursionError):
             message = None
         done = ack and message is not None
         if done and isinstance(message, SignalMessage):
             # What the agent itself ended before is dropped, and what is not its own is left.
             before = agent.me.counters["undecodable"]
-            handling = agent.run(receiving.admit(inbox, received))
-            if handling is not None:
-                agent.run(settling.ack(handling))
+            received = agent.run(receiving.admit(inbox, lease))
+            if received is not None:
+                agent.run(settling.ack(received))
             done = agent.me.counters["undecodable"] == before
         elif done:
-            agent.run(receiving.discard(received))
-        seen.append(Seen(received=received, message=message, acknowledged=done))
+            agent.run(receiving.discard(lease))
+        seen.append(Seen(lease=lease, message=message, acknowledged=done))
     return seen
 
 
@@ -169,12 +168,13 @@ def acknowledge(
     found = [
         row
         for row in _rows(deployment, agent_id)
-        if row.get("signal_id") == signal_id or row["SK"].partition("#")[2] == uid
+        if row.get("signal_id") == signal_id or keys.time_and_id(row["SK"])[1] == uid
     ]
     if not found:
         raise Missing(f"agent {agent_id!r} has no signal {signal_id}; see `sharpwave trace`")
     if len(found) > 1:
-        names = ", ".join(ids.delivery_id(row["SK"].partition("#")[2], agent_id) for row in found)
+        uids = [keys.time_and_id(row["SK"])[1] for row in found]
+        names = ", ".join(ids.delivery_id(uid, agent_id) for uid in uids)
         raise Conflict(f"{len(found)} signals have the id {signal_id}; name one of {names}")
     (row,) = found
     if receiving.is_acknowledged(row):

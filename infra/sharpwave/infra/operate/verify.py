@@ -23,9 +23,9 @@ from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
-from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.counts import Counts, Days, total
 from sharpwave.workers.patterns.publish import attributes
-from sharpwave.workers.patterns.recount import Damage, Days, Recount, figures
+from sharpwave.workers.patterns.recount import Damage, Recount, figures
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
 
@@ -187,7 +187,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
                 depths=depths,
-                pump=items.get(PIPELINE, keys.presence(f"pump:{DECISIONS}")),
+                pump=items.get(PIPELINE, keys.pump_presence(DECISIONS)),
                 unpublished=unpublished,
                 now=time.time(),
             )
@@ -251,9 +251,8 @@ def stored_ledgers(items: Items) -> Stored:
     )
     stored = Stored()
     for row in map(item_from_wire, found):
-        subject, counts = row["PK"].removeprefix(keys.ledger_pk("")), Counts.from_row(row["c"])
-        kind, _, rest = row["SK"].partition("#")
-        day = rest.partition("#")[0]
+        subject, counts = keys.ledger_subject(row["PK"]) or "", Counts.from_row(row["c"])
+        kind, day = keys.split_ledger_sk(row["SK"])
         if kind == "H":
             days = stored.counts.setdefault(subject, {})
             days[day] = days.get(day, Counts()) + counts

@@ -1,16 +1,18 @@
-"""Writing decisions and reading them back."""
+"""Writing decisions, saying what came of them, and reading them back."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sharpwave.producers.call import Operation
-from sharpwave.producers.identity import Identity
+from pydantic import ValidationError
+
+from sharpwave.producers.call import Call, Identity, Operation
+from sharpwave.producers.errors import ConditionFailed, OutcomeConflict, RecordMissing
 from sharpwave.producers.operations import storage
-from sharpwave.producers.operations.moments import Moment, Range, is_alive
-from sharpwave.producers.operations.storage import Item
+from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
 from sharpwave.schemas import ids, keys
-from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.records import DECISION_TTL_S, DecisionRecord
+from sharpwave.schemas.faults import RecordRefused, explained, unstorable
+from sharpwave.schemas.numbers import UnstorableValue, Wire, item_from_wire, item_to_wire
+from sharpwave.schemas.records import DECISION_TTL_S, DecisionRecord, Outcome
 from sharpwave.schemas.tables import DECISIONS, MEMORY
 from sharpwave.schemas.times import DAY_S, bound, iso_ms
 
@@ -106,6 +108,7 @@ def lineage(me: Identity, parent: Parent | None) -> Operation[dict[str, str | No
         return {}
     known = parent if isinstance(parent, DecisionRecord) else (yield from decision(me, parent))
     if known is None:
+        # The index may not show it yet; the link stays true, only the chain's root is not known.
         return {"parent_decision_id": str(parent)}
     root = known.root_decision_id or known.parent_decision_id or known.decision_id
     return {"parent_decision_id": known.decision_id, "root_decision_id": root}
@@ -143,7 +146,13 @@ def decisions(
     is_new = span.is_recent(now)
 
     def whole(entries: list[Item]) -> Operation[list[Item]]:
-        found = [_key(item) for item in entries if _is_own(me, item) and _may_be(item, outcome)]
+        # Of the indexes only by_agent carries outcomes, so its entries can be left out here.
+        found = [
+            _key(item)
+            for item in entries
+            if _is_own(me, item)
+            and (outcome is None or "agent_id" not in item or _result(item) == outcome)
+        ]
         items = yield from storage.fetch(table, found, recent=is_new)
         return [items[key] for key in found if key in items]
 
@@ -152,13 +161,23 @@ def decisions(
         return _readable(me, item) if fits and _is_own(me, item) else None
 
     if agent_id == ids.EVERYONE:
-        writers = yield from _writers(me, decision_type)
-        requests = [_of_type(table, writer, decision_type or "", span) for writer in writers]
+        if decision_type is None:
+            raise ValueError(
+                "decisions of everyone are read one type at a time; give a decision_type"
+            )
+        listed = ("PK", keys.writers_pk(decision_type))
+        every = storage.query(me.table(MEMORY), listed, newest_first=False)
+        writers = yield from storage.select(every, lambda each: str(each["SK"]), limit=_MAX_WRITERS)
+        requests = [_of_type(table, writer, decision_type, span) for writer in writers]
         return (yield from storage.merge(requests, pick, limit=limit, recent=is_new))
+    whose = agent_id or me.agent_id
+    if decision_type:
+        request = _of_type(table, whose, decision_type, span)
+        return (yield from storage.select(request, pick, limit=limit, recent=is_new))
     # The index by agent holds no whole items.
-    expand = None if decision_type else whole
-    request = _request(table, agent_id or me.agent_id, decision_type, span)
-    return (yield from storage.select(request, pick, limit=limit, recent=is_new, expand=expand))
+    by_agent = ("agent_id", whose)
+    request = storage.query(table, by_agent, index="by_agent", between=span.timestamps)
+    return (yield from storage.select(request, pick, limit=limit, recent=is_new, expand=whole))
 
 
 def recent(
@@ -175,11 +194,15 @@ def decision(me: Identity, /, decision_id: str) -> Operation[DecisionRecord | No
     the agent's own decision comes first, then the newest.
     """
     table, day_ago = me.table(DECISIONS), me.now() - DAY_S
+    # An id of our own making tells its time, and with it whether a cache may answer.
     made_ms = ids.ulid_epoch_ms(decision_id.removeprefix("dec_"))
     request = storage.query(table, ("decision_id", decision_id), index="by_id")
     is_new = made_ms is not None and made_ms >= day_ago * 1000
     entries = yield from storage.select(request, _key, limit=100, recent=is_new)
-    for key in sorted(entries, key=lambda key: _preference(me, key), reverse=True):
+    preferred = sorted(
+        entries, key=lambda key: (keys.owner_of(key.pk) == me.agent_id, key.sk), reverse=True
+    )
+    for key in preferred:
         is_new = keys.split_dated_sk(key.sk) is not None and key.sk >= bound(day_ago)
         item = yield from storage.read(table, key, consistent=False, recent=is_new)
         if item and is_alive(item, me.now()) and _is_own(me, item):
@@ -204,34 +227,13 @@ def chain(me: Identity, /, decision_id: str) -> Operation[list[DecisionRecord]]:
     return list(links.values())[::-1]
 
 
-def _request(table: str, whose: str, decision_type: str | None, span: Range) -> Item:
-    """Choose the cheapest Query."""
-    if decision_type:
-        return _of_type(table, whose, decision_type, span)
-    by_agent = ("agent_id", whose)
-    return storage.query(table, by_agent, index="by_agent", between=span.timestamps)
-
-
 def _of_type(table: str, whose: str, decision_type: str, span: Range) -> Item:
     pk = keys.decision_pk(whose, decision_type)
     return storage.query(table, ("PK", pk), between=span.sort_keys)
 
 
-def _writers(me: Identity, decision_type: str | None) -> Operation[list[str]]:
-    """List the agents that ever wrote decisions of a type."""
-    if decision_type is None:
-        raise ValueError("decisions of everyone are read one type at a time; give a decision_type")
-    listed = ("PK", keys.writers_pk(decision_type))
-    request = storage.query(me.table(MEMORY), listed, newest_first=False)
-    return (yield from storage.select(request, lambda item: str(item["SK"]), limit=_MAX_WRITERS))
-
-
 def _key(item: Item) -> keys.Key:
     return keys.Key(item["PK"], item["SK"])
-
-
-def _preference(me: Identity, key: keys.Key) -> tuple[bool, str]:
-    return keys.owner_of(key.pk) == me.agent_id, key.sk
 
 
 def _is_own(me: Identity, item: Item) -> bool:
@@ -249,10 +251,131 @@ def _result(item: Item) -> Result:
     return "pending" if success is None else ("success" if success is True else "failure")
 
 
-def _may_be(entry: Item, wanted: Result | None) -> bool:
-    """Say whether an index entry may have the wanted result; only by_agent carries outcomes."""
-    return wanted is None or "agent_id" not in entry or _result(entry) == wanted
-
-
 def _readable(me: Identity, item: Item) -> DecisionRecord | None:
     return storage.readable(me, DecisionRecord, item)
+
+
+def record_outcome(
+    me: Identity,
+    /,
+    decision: DecisionRecord | keys.Key,
+    *,
+    success: bool,
+    quality_score: float | None = None,
+    **details: object,
+) -> Operation[None]:
+    """Record what came of a decision. Repeating the same outcome changes nothing.
+
+    Args:
+        decision: the decision, or its key.
+        success: whether it turned out well.
+        quality_score: how well, 0 to 1.
+        details: anything else worth keeping, such as latency_ms.
+
+    Raises:
+        RecordMissing: there is no such decision.
+        OutcomeConflict: it has another outcome already; `correct_outcome` changes it.
+        RecordRefused: the outcome breaks the schema; nothing was sent.
+    """
+    key, outcome = _key_of(decision), _outcome(success, quality_score, details)
+    # Raw writers may send a pending outcome as null.
+    open_still = "attribute_not_exists(#o) OR attribute_type(#o, :null)"
+    update = _update(me, key, "SET #o = :o", f"attribute_exists(PK) AND ({open_still})")
+    update["ExpressionAttributeNames"] = {"#o": "outcome"}
+    update["ExpressionAttributeValues"] = item_to_wire({":o": outcome, ":null": "NULL"})
+    try:
+        yield Call("dynamodb", "update_item", update)
+    except ConditionFailed as met:
+        stored = yield from _stored(me, key, met)
+        if stored.get("outcome") != outcome:
+            raise OutcomeConflict(
+                f"{key.sk} already has another outcome; use correct_outcome to change it"
+            ) from met
+
+
+def correct_outcome(
+    me: Identity,
+    /,
+    decision: DecisionRecord | keys.Key,
+    *,
+    success: bool,
+    quality_score: float | None = None,
+    **details: object,
+) -> Operation[int]:
+    """Replace a decision's outcome. Repeating the same correction changes nothing.
+
+    Returns:
+        The outcome's revision, `outcome_rev`.
+
+    Raises:
+        RecordMissing: there is no such decision.
+        OutcomeConflict: it has no outcome yet, or someone corrected it at the same time.
+        RecordRefused: the outcome breaks the schema; nothing was sent.
+    """
+    key, outcome = _key_of(decision), _outcome(success, quality_score, details)
+    stored = yield from storage.read(me.table(DECISIONS), key)
+    if stored is None:
+        raise _missing(key)
+    if stored.get("outcome") is None:
+        raise OutcomeConflict(f"{key.sk} has no outcome to correct yet; use record_outcome")
+    revision = stored.get("outcome_rev") or 1
+    if stored["outcome"] == outcome:
+        return int(revision)
+    # A decision whose first outcome was never corrected has no revision to hold it against.
+    based_on = "#r = :old" if stored.get("outcome_rev") else "attribute_not_exists(#r)"
+    update = _update(me, key, "SET #o = :o, #r = :new", f"attribute_exists(PK) AND {based_on}")
+    values = {":o": outcome, ":new": revision + 1}
+    if stored.get("outcome_rev"):
+        values[":old"] = revision
+    update["ExpressionAttributeNames"] = {"#o": "outcome", "#r": "outcome_rev"}
+    update["ExpressionAttributeValues"] = item_to_wire(values)
+    try:
+        yield Call("dynamodb", "update_item", update)
+    except ConditionFailed as met:
+        meant = {"outcome": outcome, "outcome_rev": revision + 1}
+        if not storage.holds((yield from _stored(me, key, met)), meant):
+            raise OutcomeConflict(
+                f"the outcome of {key.sk} was corrected by someone else; read it and decide again"
+            ) from met
+    return int(revision) + 1
+
+
+def _update(me: Identity, key: keys.Key, change: str, condition: str) -> Item:
+    return {
+        "TableName": me.table(DECISIONS),
+        "Key": key.wire(),
+        "UpdateExpression": change,
+        "ConditionExpression": condition,
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+
+
+def _key_of(decision: DecisionRecord | keys.Key) -> keys.Key:
+    return decision if isinstance(decision, keys.Key) else decision.key
+
+
+def _outcome(success: bool, quality_score: float | None, details: dict[str, Any]) -> Item:
+    """Give an outcome as it will read back, so that it compares with what is stored."""
+    given = {**details, "success": success, "quality_score": quality_score}
+    try:
+        outcome = Outcome.model_validate(given).model_dump()
+        if outcome["quality_score"] is None:
+            del outcome["quality_score"]
+        return item_from_wire(item_to_wire(outcome))
+    except ValidationError as error:
+        raise RecordRefused(explained(error, under="outcome")) from error
+    except UnstorableValue as error:
+        raise RecordRefused([unstorable(error, under="outcome")]) from error
+
+
+def _stored(me: Identity, key: keys.Key, met: ConditionFailed) -> Operation[Item]:
+    """Give the decision a refused write met."""
+    # Where the refusal did not bring the item along, it is read.
+    item = item_from_wire(met.item) or (yield from storage.read(me.table(DECISIONS), key))
+    if not item:
+        raise _missing(key)
+    return item
+
+
+def _missing(key: keys.Key) -> RecordMissing:
+    return RecordMissing(f"there is no decision {key.pk} / {key.sk}; record the decision first")

@@ -1,16 +1,18 @@
-"""Short-term memory, and recalling what it became."""
+"""Short-term memory, what it became, and what was learned: facts, episodes and patterns."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sharpwave.producers.call import Call, Operation
+from pydantic import TypeAdapter, ValidationError
+
+from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.errors import ConditionFailed, RecordMissing
-from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
-from sharpwave.producers.operations.moments import Moment, Range, is_alive
-from sharpwave.producers.operations.storage import Item
+from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
 from sharpwave.schemas import ids, keys, tables
+from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.patterns import PatternRow
 from sharpwave.schemas.records import MEMORY_EXPIRES_S, MEMORY_TTL_S, MemoryEntry
 from sharpwave.schemas.times import DAY_S, iso_ms
 
@@ -151,3 +153,61 @@ def _long_term(me: Identity, pk: str, begins: str | None, limit: int) -> Operati
     now = me.now()
     pick = lambda item: item if is_alive(item, now) else None  # noqa: E731
     return (yield from storage.select(request, pick, limit=limit))
+
+
+_CONDITIONS: TypeAdapter[Conditions] = TypeAdapter(Conditions)
+_EVERY = 1_000_000
+
+
+def patterns(
+    me: Identity,
+    /,
+    *,
+    domain: str | None = None,
+    min_confidence: float | None = None,
+    matching: Mapping[str, Any] | None = None,
+    limit: int = 100,
+) -> Operation[list[PatternRow]]:
+    """Read patterns: the agent's own, those shared with it, and those of a domain.
+
+    The most confident come first, those without a confidence yet last.
+
+    Args:
+        domain: also the patterns shared in this domain, such as "general".
+        min_confidence: at least this, 0 to 1; leaves out those without a confidence.
+        matching: only patterns whose conditions a decision with these attributes would meet,
+            such as {"context": {"market": {"trend": "bullish"}}}.
+        limit: the most to return.
+    """
+    places = [keys.pattern_pk(me.agent_id), keys.shared_with_pk(me.agent_id)]
+    places += [keys.shared_pattern_pk(domain)] if domain else []
+    rows: list[PatternRow] = []
+
+    def pick(item: Item) -> PatternRow | None:
+        # `<pattern_id>@<version>` is an immutable version; the row without it is the current one.
+        is_current = item.get("memory_type") == "PATTERN" and "@" not in item["SK"]
+        return storage.readable(me, PatternRow, item) if is_current else None
+
+    for pk in places:
+        request = storage.query(me.table(tables.MEMORY), ("PK", pk), newest_first=False)
+        rows += yield from storage.select(request, pick, limit=_EVERY)
+    fit = [row for row in rows if _fits(row, min_confidence, matching)]
+    fit.sort(key=lambda row: (row.confidence is not None, row.confidence or 0), reverse=True)
+    return fit[:limit]
+
+
+def _fits(
+    row: PatternRow, min_confidence: float | None, matching: Mapping[str, Any] | None
+) -> bool:
+    if min_confidence is not None and (row.confidence or -1) < min_confidence:
+        return False
+    if matching is None:
+        return True
+    if matching.get("decision_type", row.decision_type) != row.decision_type:
+        return False
+    try:
+        return row.conditions is not None and _CONDITIONS.validate_python(row.conditions).matches(
+            matching
+        )
+    except ValidationError:
+        return False

@@ -2,21 +2,19 @@
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.call import Call, Identity, Operation, log
 from sharpwave.producers.errors import Interrupted
-from sharpwave.producers.identity import Identity, log
 from sharpwave.producers.operations import storage
-from sharpwave.producers.operations.moments import Moment, epoch
 from sharpwave.producers.operations.registration import queue_url
-from sharpwave.producers.operations.storage import Item
+from sharpwave.producers.operations.storage import Item, Moment, epoch
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage, parse_message
 from sharpwave.schemas.numbers import parse_json, plain_json
-from sharpwave.schemas.queues import MAX_BATCH
+from sharpwave.schemas.queues import MAX_BATCH, is_final
 
 #: Source: AWS, ReceiveMessage and ChangeMessageVisibility, limits of their parameters.
 MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = MAX_BATCH, 20, 43_200
@@ -26,7 +24,7 @@ OnNotice = Callable[[NoticeMessage], None]
 
 
 @dataclass(eq=False)
-class Received:
+class Lease:
     """One message as the queue gave it; while it is `held` its invisibility is renewed."""
 
     body: str
@@ -49,11 +47,11 @@ class Inbox:
 
 
 @dataclass
-class Handling:
+class Received:
     """A delivery in an agent's hands; `settled` says what became of it."""
 
     me: Identity
-    received: Received
+    lease: Lease
     message: SignalMessage
     settled: str | None = None
 
@@ -74,10 +72,6 @@ Until = Moment | Callable[[], bool]
 """A moment, or a function that says True when it is time to stop."""
 
 
-def _never() -> bool:
-    return False
-
-
 class Polling:
     """When an agent asks its queue again, and when it stops."""
 
@@ -93,7 +87,7 @@ class Polling:
             raise ValueError(f"wait_s is {wait_s}; SQS waits 0 to {LONGEST_WAIT_S} s")
         self._me, self._wait_s = me, wait_s
         self._left = math.inf if limit is None else limit
-        self._is_over = until if callable(until) else _never
+        self._is_over = until if callable(until) else lambda: False
         self._until = math.inf if until is None or callable(until) else epoch(until)
         self._drained = False
 
@@ -102,6 +96,7 @@ class Polling:
         remaining_s = self._until - self._me.clock()
         if self.is_over() or (self._drained and self._wait_s == 0):
             return None
+        # Rounded up, or the last fraction of a second would be spent asking without a pause.
         wait_s = min(self._wait_s, math.ceil(min(remaining_s, LONGEST_WAIT_S)))
         return Ask(wait_s, int(min(self._left, MOST_AT_ONCE)))
 
@@ -109,7 +104,7 @@ class Polling:
         """Say whether no further delivery shall be handed out."""
         return self._left <= 0 or self._is_over() or self._until <= self._me.clock()
 
-    def received(self, count: int) -> None:
+    def answered(self, count: int) -> None:
         """Take note of how many messages an answer held."""
         self._drained = count == 0
 
@@ -118,7 +113,7 @@ class Polling:
         self._left -= 1
 
 
-def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list[Received]]:
+def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list[Lease]]:
     """Receive messages, invisible to others for `visibility_timeout_s`.
 
     Raises:
@@ -135,11 +130,12 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
         "MaxNumberOfMessages": ask.at_most,
         "WaitTimeSeconds": ask.wait_s,
         "VisibilityTimeout": visibility_timeout_s,
+        # Not asked for, it is not given.
         "MessageSystemAttributeNames": ["ApproximateReceiveCount"],
     }
     reply = yield Call("sqs", "receive_message", params)
     return [
-        Received(
+        Lease(
             body=message["Body"],
             receipt=message["ReceiptHandle"],
             receive_count=int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1)),
@@ -151,47 +147,48 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
     ]
 
 
-def admit(inbox: Inbox, received: Received) -> Operation[Handling | None]:
+def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
     """Tell a delivery that is still to be worked; everything else is dealt with here.
 
     An acknowledged delivery and an unknown kind are deleted, a notice is handed on and deleted,
     and what cannot be read is left for the queue's redrive.
     """
     try:
-        message = parse_message(received.body)
+        message = parse_message(lease.body)
     except (ValueError, RecursionError) as error:
-        _leave(inbox, received, str(error))
+        _leave(inbox, lease, str(error))
         return None
-    if isinstance(message, SignalMessage):
-        return (yield from _admit_signal(inbox, received, message))
-    if message is None:
-        inbox.me.counters["skipped"] += 1
-    else:
-        _hand_on(inbox, message)
-    yield from discard(received)
-    return None
-
-
-def _admit_signal(
-    inbox: Inbox, received: Received, message: SignalMessage
-) -> Operation[Handling | None]:
-    handling = Handling(inbox.me, received, message)
-    if handling.row.pk != keys.inbox_pk(inbox.me.agent_id):
-        _leave(inbox, received, f"its row belongs to {handling.row.pk}")
+    if not isinstance(message, SignalMessage):
+        if message is None:
+            # Of a newer release, and not for this one.
+            inbox.me.counters["skipped"] += 1
+        else:
+            inbox.notices.append(message)
+            reasons = "; ".join(f"{reason.where}: {reason.message}" for reason in message.reasons)
+            log.warning("notice: %s: %s", message.code, reasons)
+            if inbox.on_notice is not None:
+                inbox.on_notice(message)
+        yield from discard(lease)
+        return None
+    received = Received(inbox.me, lease, message)
+    if received.row.pk != keys.inbox_pk(inbox.me.agent_id):
+        _leave(inbox, lease, f"its row belongs to {received.row.pk}")
         return None
     # A second copy of a message is a first receive too, and another process may have worked the
     # other one: only the row can tell.
-    row = yield from storage.read(inbox.me.table(tables.SIGNALS), handling.row)
+    row = yield from storage.read(inbox.me.table(tables.SIGNALS), received.row)
     if row and is_acknowledged(row):
         inbox.me.counters["deduplicated"] += 1
-        yield from discard(received)
+        yield from discard(lease)
         return None
     if message.omitted:
         if row is None:
-            _leave(inbox, received, "its row, which holds the payload, is gone")
+            _leave(inbox, lease, "its row, which holds the payload, is gone")
             return None
-        handling.message = _completed(message, row)
-    return handling
+        # What was too large for the message comes back in the form that a message has.
+        kept = {name: row[name] for name in message.omitted if name in row}
+        received.message = message.model_copy(update=parse_json(plain_json(kept)))
+    return received
 
 
 def is_acknowledged(row: Item) -> bool:
@@ -201,31 +198,55 @@ def is_acknowledged(row: Item) -> bool:
     return status == "PROCESSED" or (status == "FAILED" and row.get("processed_at") is not None)
 
 
-def _completed(message: SignalMessage, row: Item) -> SignalMessage:
-    """Put what was too large for the message back, in the form a message has."""
-    kept = {name: row[name] for name in message.omitted if name in row}
-    return message.model_copy(update=parse_json(plain_json(kept)))
-
-
-def _hand_on(inbox: Inbox, notice: NoticeMessage) -> None:
-    inbox.notices.append(notice)
-    reasons = "; ".join(f"{reason.where}: {reason.message}" for reason in notice.reasons)
-    log.warning("notice: %s: %s", notice.code, reasons)
-    if inbox.on_notice is not None:
-        inbox.on_notice(notice)
-
-
-def _leave(inbox: Inbox, received: Received, why: str) -> None:
-    received.held = False
+def _leave(inbox: Inbox, lease: Lease, why: str) -> None:
+    # Renewed no more, it comes again until the queue's redrive takes it to the dead letters.
+    lease.held = False
     inbox.me.counters["undecodable"] += 1
     log.error("undecodable in %s: %s", inbox.me.inbox_name, why[:500])
 
 
-def discard(received: Received) -> Operation[None]:
+def discard(lease: Lease) -> Operation[None]:
     """Delete a message whose effect is recorded; if that fails now, its next receive does it."""
-    received.held = False
-    params = {"QueueUrl": received.url, "ReceiptHandle": received.receipt}
+    lease.held = False
+    params = {"QueueUrl": lease.url, "ReceiptHandle": lease.receipt}
     try:
         yield Call("sqs", "delete_message", params)
     except Interrupted as error:
-        log.warning("message_left in %s: %s", received.url, error)
+        log.warning("message_left in %s: %s", lease.url, error)
+
+
+def give_back(leases: Sequence[Lease]) -> Operation[None]:
+    """Make messages visible to others at once."""
+    for lease in leases:
+        lease.held = False
+    if leases:
+        yield _visibility(leases, [0] * len(leases))
+
+
+def extend(leases: Sequence[Lease]) -> Operation[list[Lease]]:
+    """Keep messages invisible for another visibility timeout; at most 10, all of one queue.
+
+    A message that is gone, or was held for 12 hours, is no longer held.
+
+    Returns:
+        Those that SQS did not renew now but may later.
+    """
+    reply = yield _visibility(leases, [lease.visibility_timeout_s for lease in leases])
+    again: list[Lease] = []
+    for refused in reply.get("Failed", []):
+        lease = leases[int(refused["Id"])]
+        if is_final(refused):
+            # It is gone, or was held for 12 hours: asking again changes nothing.
+            lease.held = False
+        else:
+            again.append(lease)
+    return again
+
+
+def _visibility(leases: Sequence[Lease], timeouts: Sequence[int]) -> Call:
+    entries = [
+        {"Id": str(number), "ReceiptHandle": lease.receipt, "VisibilityTimeout": timeout}
+        for number, (lease, timeout) in enumerate(zip(leases, timeouts, strict=True))
+    ]
+    params = {"QueueUrl": leases[0].url, "Entries": entries}
+    return Call("sqs", "change_message_visibility_batch", params)

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.errors import AccessDenied, InvalidRequest, QueueMissing
-from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.numbers import Wire
@@ -91,21 +90,17 @@ def _ensure_queue(me: Identity) -> Operation[None]:
     except QueueMissing:
         queue = queues.inbox(me.agent_id)
         try:
-            arn = yield from _create_dlq(me, tables.physical(queue.dlq, me.prefix))
-            attributes = queue.attributes(arn)
-            yield _create(me, name, attributes)
+            # The dead-letter queue first: the inbox names it, and must never be without it.
+            dlq = tables.physical(queue.dlq, me.prefix)
+            reply = yield _create(me, dlq, dict(queues.DLQ_ATTRIBUTES))
+            wanted = {"QueueUrl": reply["QueueUrl"], "AttributeNames": ["QueueArn"]}
+            found = yield Call("sqs", "get_queue_attributes", wanted)
+            yield _create(me, name, queue.attributes(str(found["Attributes"]["QueueArn"])))
         except (AccessDenied, InvalidRequest) as error:
             raise QueueMissing(
                 f"{name} does not exist and could not be created ({error}); ask an operator to "
                 f"run `sharpwave agents add {me.agent_id}`"
             ) from error
-
-
-def _create_dlq(me: Identity, name: str) -> Operation[str]:
-    reply = yield _create(me, name, dict(queues.DLQ_ATTRIBUTES))
-    wanted = {"QueueUrl": reply["QueueUrl"], "AttributeNames": ["QueueArn"]}
-    found = yield Call("sqs", "get_queue_attributes", wanted)
-    return str(found["Attributes"]["QueueArn"])
 
 
 def _create(me: Identity, name: str, attributes: dict[str, str]) -> Call:

@@ -1,11 +1,11 @@
 """Ending a delivery: the agent's own row first, the queue's message after."""
 
 from base64 import b32encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, Literal
 
-from sharpwave.producers.call import Call, Operation, Pause
+from sharpwave.producers.call import Call, Identity, Operation, Pause, log
 from sharpwave.producers.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -14,19 +14,18 @@ from sharpwave.producers.errors import (
     RecordMissing,
     Throttled,
 )
-from sharpwave.producers.identity import Identity, log
 from sharpwave.producers.operations import decisions, storage
 from sharpwave.producers.operations.decisions import Parent
-from sharpwave.producers.operations.receiving import Handling, Received, discard
+from sharpwave.producers.operations.receiving import Received, discard, give_back
 from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault, RecordRefused
 from sharpwave.schemas.numbers import Wire, item_to_wire
-from sharpwave.schemas.queues import is_final
 from sharpwave.schemas.records import DecisionRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import iso_ms
 
+#: A transaction that meets another writer fails at once, so the first pause is short: 5 s in all.
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.02
 _TRANSIENT = frozenset({"None", "TransactionConflict", "ThrottlingError"})
 _MAX_REASON = 1024
@@ -35,7 +34,7 @@ Acknowledged = Literal["PROCESSED", "FAILED"]
 
 
 def ack(
-    handling: Handling,
+    received: Received,
     /,
     *,
     decision: DecisionRecord | str | None = None,
@@ -51,31 +50,31 @@ def ack(
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
     decision_id = decision.decision_id if isinstance(decision, DecisionRecord) else decision
-    yield from _settle(handling, "PROCESSED", decision_id=decision_id, reason=reason)
+    yield from _settle(received, "PROCESSED", decision_id=decision_id, reason=reason)
 
 
-def fail(handling: Handling, /, reason: str) -> Operation[None]:
+def fail(received: Received, /, reason: str) -> Operation[None]:
     """Say that the signal cannot be worked. This is final: to try again, leave the message.
 
     Raises:
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
-    yield from _settle(handling, "FAILED", reason=reason)
+    yield from _settle(received, "FAILED", reason=reason)
 
 
-def release(handling: Handling, /) -> Operation[None]:
+def release(received: Received, /) -> Operation[None]:
     """Give the delivery back: it is handed out again at once.
 
     Raises:
         AlreadySettled: this delivery was acknowledged, failed or given back before.
     """
-    _check_open(handling)
-    yield from give_back([handling.received])
-    handling.settled = "given back"
+    _check_open(received)
+    yield from give_back([received.lease])
+    received.settled = "given back"
 
 
 def decide(
-    handling: Handling,
+    received: Received,
     /,
     decision_type: str,
     *,
@@ -99,8 +98,8 @@ def decide(
         RecordMissing: the delivery's row is gone, a week after it expired.
         RecordRefused: the decision breaks its schema; nothing was sent.
     """
-    _check_open(handling)
-    me, moment = handling.me, handling.me.now()
+    _check_open(received)
+    me, moment = received.me, received.me.now()
     described = {
         "context": context,
         "reasoning": reasoning,
@@ -108,14 +107,15 @@ def decide(
         "outcome": outcome,
         "event_time": event_time,
         "agent_version": agent_version,
-        "caused_by": handling.message.delivery_id,
+        "caused_by": received.message.delivery_id,
         **(yield from decisions.lineage(me, parent)),
     }
-    decision_id = decision_id_of(handling.message.delivery_id)
+    # All who handle this delivery make the same id; whose acknowledgement is in the row won.
+    decision_id = decision_id_of(received.message.delivery_id)
     record, wire = decisions.draft(me, decision_type, decision_id, moment, described, ttl_s)
-    if not (yield from _commit(handling, record, wire)):
-        record = yield from _existing(handling, decision_type)
-    yield from _finish(handling, "acknowledged")
+    if not (yield from _commit(received, record, wire)):
+        record = yield from _existing(received, decision_type)
+    yield from _finish(received, "acknowledged")
     return record
 
 
@@ -125,46 +125,10 @@ def decision_id_of(delivery_id: str) -> str:
     return f"dec_{b32encode(digest).decode().lower()}"
 
 
-def give_back(received: Sequence[Received]) -> Operation[None]:
-    """Make messages visible to others at once."""
-    for message in received:
-        message.held = False
-    if received:
-        yield _visibility(received, [0] * len(received))
-
-
-def extend(received: Sequence[Received]) -> Operation[list[Received]]:
-    """Keep messages invisible for another visibility timeout; at most 10, all of one queue.
-
-    A message that is gone, or was held for 12 hours, is no longer held.
-
-    Returns:
-        Those that SQS did not renew now but may later.
-    """
-    reply = yield _visibility(received, [message.visibility_timeout_s for message in received])
-    again: list[Received] = []
-    for refused in reply.get("Failed", []):
-        message = received[int(refused["Id"])]
-        if is_final(refused):
-            message.held = False
-        else:
-            again.append(message)
-    return again
-
-
-def _visibility(received: Sequence[Received], timeouts: Sequence[int]) -> Call:
-    entries = [
-        {"Id": str(number), "ReceiptHandle": message.receipt, "VisibilityTimeout": timeout}
-        for number, (message, timeout) in enumerate(zip(received, timeouts, strict=True))
-    ]
-    params = {"QueueUrl": received[0].url, "Entries": entries}
-    return Call("sqs", "change_message_visibility_batch", params)
-
-
-def _check_open(handling: Handling) -> None:
-    if handling.settled:
-        delivery = handling.message.delivery_id
-        raise AlreadySettled(f"{delivery} is {handling.settled} already; settle a delivery once")
+def _check_open(received: Received) -> None:
+    if received.settled:
+        delivery = received.message.delivery_id
+        raise AlreadySettled(f"{delivery} is {received.settled} already; settle a delivery once")
 
 
 def acknowledge(
@@ -195,26 +159,29 @@ def acknowledge(
 
 
 def _settle(
-    handling: Handling,
+    received: Received,
     status: Acknowledged,
     *,
     decision_id: str | None = None,
     reason: str | None = None,
 ) -> Operation[None]:
-    _check_open(handling)
+    _check_open(received)
+    # The row first: a message that is deleted before its row is written would be lost if the agent
+    # died in between; one that comes again meets a row that says what became of it.
     try:
         yield from acknowledge(
-            handling.me, handling.row, status, decision_id=decision_id, reason=reason
+            received.me, received.row, status, decision_id=decision_id, reason=reason
         )
     except ConditionFailed as met:
+        # Or it is PROCESSED already: whoever came first decided, and this message can go too.
         if not met.item:
-            log.warning("row_gone: %s", handling.message.delivery_id)
-    yield from _finish(handling, "acknowledged" if status == "PROCESSED" else "failed")
+            log.warning("row_gone: %s", received.message.delivery_id)
+    yield from _finish(received, "acknowledged" if status == "PROCESSED" else "failed")
 
 
-def _finish(handling: Handling, how: str) -> Operation[None]:
-    handling.settled = how
-    yield from discard(handling.received)
+def _finish(received: Received, how: str) -> Operation[None]:
+    received.settled = how
+    yield from discard(received.lease)
 
 
 def _row_change(me: Identity, row: keys.Key, values: Item) -> Item:
@@ -234,11 +201,11 @@ def _row_change(me: Identity, row: keys.Key, values: Item) -> Item:
 
 
 def _commit(
-    handling: Handling, record: DecisionRecord, wire: Mapping[str, Wire]
+    received: Received, record: DecisionRecord, wire: Mapping[str, Wire]
 ) -> Operation[bool]:
     """Store the decision and the acknowledgement together; say whether this call did."""
     put = {
-        "TableName": handling.me.table(DECISIONS),
+        "TableName": received.me.table(DECISIONS),
         "Item": dict(wire),
         "ConditionExpression": "attribute_not_exists(PK)",
     }
@@ -247,28 +214,30 @@ def _commit(
         "processed_at": record.timestamp,
         "decision_id": record.decision_id,
     }
-    row = _row_change(handling.me, handling.row, values)
+    row = _row_change(received.me, received.row, values)
     parts = {"TransactItems": [{"Put": put}, {"Update": row}]}
     for attempt in range(_ATTEMPTS):
         try:
             yield Call("dynamodb", "transact_write_items", parts)
             return True
         except ConditionFailed as refused:
+            # The decision or the acknowledgement is there already: another handler's, or our own
+            # whose answer was lost.
             if "ConditionalCheckFailed" in refused.reasons:
                 return False
             if not refused.reasons or not set(refused.reasons) <= _TRANSIENT:
                 raise InvalidRequest(str(refused)) from refused
         yield Pause(_FIRST_PAUSE_S * 2**attempt)
     raise Throttled(
-        f"{handling.message.delivery_id} met other writers {_ATTEMPTS} times; leave it and it is "
+        f"{received.message.delivery_id} met other writers {_ATTEMPTS} times; leave it and it is "
         "handed out again"
     )
 
 
-def _existing(handling: Handling, decision_type: str) -> Operation[DecisionRecord]:
+def _existing(received: Received, decision_type: str) -> Operation[DecisionRecord]:
     """Read the decision that a delivery led to before."""
-    me, delivery = handling.me, handling.message.delivery_id
-    row = yield from storage.read(me.table(SIGNALS), handling.row)
+    me, delivery = received.me, received.message.delivery_id
+    row = yield from storage.read(me.table(SIGNALS), received.row)
     if row is None:
         raise RecordMissing(f"the row of {delivery} is gone; nothing can be acknowledged any more")
     if row.get("status") != "PROCESSED":
@@ -276,6 +245,7 @@ def _existing(handling: Handling, decision_type: str) -> Operation[DecisionRecor
     decision_id, moment = row.get("decision_id"), row.get("processed_at")
     if decision_id is None or moment is None:
         raise AlreadySettled(f"{delivery} was acknowledged without a decision; nothing was stored")
+    # The acknowledgement's time is the decision's, so its key is known without an index.
     pk = keys.decision_pk(me.agent_id, decision_type)
     key = keys.Key(pk, keys.dated_sk(iso_ms(moment), decision_id))
     item = yield from storage.read(me.table(DECISIONS), key)

@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sharpwave.producers.call import Call, Operation
+from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
-from sharpwave.producers.identity import Identity
 from sharpwave.producers.operations import storage
-from sharpwave.producers.operations.moments import is_alive
-from sharpwave.producers.operations.storage import Item
+from sharpwave.producers.operations.storage import Item, is_alive
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import StateRecord
@@ -62,6 +60,7 @@ def save_state(
         }
     )
     record, wire = storage.checked("state", StateRecord, item, now=me.now())
+    # The version is checked by the write itself; the read above only carries over what is kept.
     condition: Item = {"ConditionExpression": "attribute_not_exists(PK)"}
     if expected_version:
         condition = {
@@ -72,7 +71,15 @@ def save_state(
     try:
         yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
     except ConditionFailed as error:
-        yield from _same_or_conflict(me, item_from_wire(wire), expected_version, error)
+        # It may be our own write, retried after its answer was lost.
+        found = yield from storage.read(table, key)
+        if found is None or not storage.holds(found, item_from_wire(wire)):
+            version = int(found["version"]) if found else 0
+            raise StateConflict(
+                f"the state of {me.agent_id} has version {version}, not {expected_version}; "
+                "read it with state() and decide again",
+                stored=version,
+            ) from error
     return record
 
 
@@ -102,18 +109,3 @@ def checkpoints(me: Identity, /, *, limit: int = 10) -> Operation[list[StateReco
         return storage.readable(me, StateRecord, item) if is_alive(item, now) else None
 
     return (yield from storage.select(request, pick, limit=limit))
-
-
-def _same_or_conflict(
-    me: Identity, meant: Item, expected_version: int, error: ConditionFailed
-) -> Operation[None]:
-    """Accept a refused write that was in fact our own, retried after a lost answer."""
-    found = yield from storage.read(me.table(tables.STATE), keys.current_state(me.agent_id))
-    if found is not None and storage.holds(found, meant):
-        return
-    version = int(found["version"]) if found else 0
-    raise StateConflict(
-        f"the state of {me.agent_id} has version {version}, not {expected_version}; "
-        "read it with state() and decide again",
-        stored=version,
-    ) from error

@@ -1,13 +1,13 @@
-"""Writes that are safe to repeat and reads that page until they have enough."""
+"""Writes that are safe to repeat, and reads of a span of time that page until they have enough."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from sharpwave.producers.call import Call, Operation, Pause, Reply
+from sharpwave.producers.call import Call, Identity, Operation, Pause, Reply
 from sharpwave.producers.errors import AlreadyExists, ConditionFailed, RecordRefused, Throttled
-from sharpwave.producers.identity import Identity
 from sharpwave.schemas.faults import too_deep, too_large, unstorable, validate
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import (
@@ -19,6 +19,7 @@ from sharpwave.schemas.numbers import (
     wire_size,
 )
 from sharpwave.schemas.records import MAX_DEPTH, Record
+from sharpwave.schemas.times import DAY_S, bound
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=BaseModel)
@@ -29,6 +30,65 @@ Item = dict[str, Any]
 _READ_AT_ONCE, _WRITTEN_AT_ONCE = 100, 25
 _SMALLEST_PAGE, _LARGEST_PAGE = 10, 1000
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.05
+
+#: Epoch seconds, or a datetime with a time zone.
+Moment = float | datetime
+
+#: Records carry the time their writer's clock told, and are stored when they arrive. Who reads on
+#: from where it last read looks back at least this many seconds and passes over what it knows by
+#: its key; a writer that was offline for longer is found by a read of its whole span.
+ARRIVES_LATE_S = 900
+
+#: Sorts after every digit and letter of a sort key.
+_LAST = "~"
+
+
+def epoch(moment: Moment) -> float:
+    """Give a moment in epoch seconds.
+
+    Raises:
+        ValueError: a datetime without a time zone.
+    """
+    if not isinstance(moment, datetime):
+        return moment
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone; write datetime(..., tzinfo=timezone.utc)")
+    return moment.timestamp()
+
+
+class Range(NamedTuple):
+    """A range of time in whole epoch seconds, both ends included."""
+
+    since: int
+    until: int
+
+    @classmethod
+    def of(cls, since: Moment | None, until: Moment | None) -> "Range":
+        """Read the range a caller asked for; an absent end is open."""
+        return cls(
+            0 if since is None else max(0, int(epoch(since))),
+            9_999_999_999 if until is None else int(epoch(until)),
+        )
+
+    @property
+    def sort_keys(self) -> tuple[str, str, str]:
+        """Give the bounds of a dated sort key, of any precision."""
+        return "SK", bound(self.since), bound(self.until) + _LAST
+
+    @property
+    def timestamps(self) -> tuple[str, int, int]:
+        """Give the bounds of the `timestamp` attribute."""
+        return "timestamp", self.since, self.until
+
+    def is_recent(self, now: float) -> bool:
+        """Say whether the range starts within the last day."""
+        return self.since >= now - DAY_S
+
+
+def is_alive(item: Item, now: float) -> bool:
+    """Say whether an item's `ttl` lies ahead; DynamoDB removes items up to days after it."""
+    ttl = item.get("ttl")
+    return ttl is None or ttl > now
 
 
 def without_none(attributes: Mapping[str, Any]) -> Item:
@@ -49,6 +109,7 @@ def checked(kind: Kind, model: type[R], item: Item, *, now: float) -> tuple[R, d
         raise RecordRefused([unstorable(error)]) from error
     # Validated as it will read back, so that what is returned equals what is read later.
     record = validate(kind, item_from_wire(wire), stored_at=now)
+    # `kind` and `model` are given together by each caller.
     assert isinstance(record, model)
     depth = max(wire_depth(value) for value in wire.values())
     if depth > MAX_DEPTH:
@@ -132,6 +193,7 @@ def select(
     """
     params, kept, page = {**request}, list[P](), max(limit, _SMALLEST_PAGE)
     while len(kept) < limit:
+        # A page also ends at 1 MB, and one that holds nothing may still have a next one.
         params["Limit"] = min(page, _LARGEST_PAGE)
         reply = yield Call("dynamodb", "query", {**params}, recent)
         items = [item_from_wire(wire) for wire in reply["Items"]]
@@ -199,6 +261,7 @@ def fetch(table: str, keys: Iterable[Key], *, recent: bool = False) -> Operation
             reply = yield Call("dynamodb", "batch_get_item", {"RequestItems": todo}, recent)
             for item in map(item_from_wire, reply.get("Responses", {}).get(table, [])):
                 found[Key(item["PK"], item["SK"])] = item
+            # Under pressure, or beyond 16 MB, keys are left out of an answer that succeeds.
             todo = reply.get("UnprocessedKeys") or {}
             if not todo:
                 break
@@ -218,6 +281,7 @@ def put_all(table: str, wires: Iterable[Mapping[str, Wire]]) -> Operation[None]:
     for start in range(0, len(requests), _WRITTEN_AT_ONCE):
         todo: Reply = {table: requests[start : start + _WRITTEN_AT_ONCE]}
         for attempt in range(_ATTEMPTS):
+            # Takes no condition: only for keys that nobody else writes.
             reply = yield Call("dynamodb", "batch_write_item", {"RequestItems": todo})
             todo = reply.get("UnprocessedItems") or {}
             if not todo:
@@ -254,5 +318,6 @@ def query(
         "ScanIndexForward": not newest_first,
     }
     if index is not None:
+        # Global indexes know no strong reads; asking for one is an error.
         return {**request, "IndexName": index}
     return {**request, "ConsistentRead": consistent}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sharpwave.workers.aws import queues
 from sharpwave.workers.aws.queues import BatchSender, QueueUrls, SendAbandoned, StreamSender
 from sharpwave.workers.work.outgoing import WorkMessage
-from tests.unit.workers.pump.conftest import Clock, Stop, client_error
+from tests.unit.workers.pump.conftest import Stop, client_error
+from tests.world import VirtualClock
 
 Verdict = Callable[[str, str], dict[str, Any] | None]
 
@@ -82,7 +83,7 @@ def refusals() -> Refusals:
 
 @pytest.fixture
 def stop() -> Stop:
-    return Stop(Clock())
+    return Stop(VirtualClock())
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ def test_a_stop_ends_the_retries_and_says_that_messages_are_left(
     sqs: FakeSqs, refusals: Refusals
 ) -> None:
     sqs.verdict = lambda url, body: {"SenderFault": False, "Code": "ServiceUnavailable"}
-    sender = make_sender(sqs, refusals, Stop(Clock(), patience=3))
+    sender = make_sender(sqs, refusals, Stop(VirtualClock(), patience=3))
 
     with pytest.raises(SendAbandoned, match="2 messages were not accepted"):
         sender.send(messages(2))

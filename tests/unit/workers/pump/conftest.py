@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from tests.world import Crash, VirtualClock
 
 TABLE = "agent_signals"
 
@@ -153,23 +154,10 @@ class FakeStreams:
         return {"Records": records, "NextShardIterator": iterator}
 
 
-class Clock:
-    """Time that moves when told to, or when someone waits."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class Stop(threading.Event):
     """An event whose waits take no time but move the clock; set after `patience` waits."""
 
-    def __init__(self, clock: Clock, *, patience: int = 1_000) -> None:
+    def __init__(self, clock: VirtualClock, *, patience: int = 1_000) -> None:
         super().__init__()
         self._clock = clock
         self._patience = patience
@@ -181,10 +169,6 @@ class Stop(threading.Event):
         if len(self.waits) >= self._patience:
             self.set()
         return self.is_set()
-
-
-class Crash(BaseException):
-    """The process dies here."""
 
 
 class Sent:
@@ -234,7 +218,7 @@ class Bench:
         self.checkpoints = MemoryCheckpoints()
         self.sent = Sent()
         self.told = Told()
-        self.clock = Clock()
+        self.clock = VirtualClock(1_000.0)
         self.settings = settings or PumpSettings()
         self.route: Any = route_each
         self.pump = self.restart()
@@ -280,8 +264,8 @@ def streams() -> FakeStreams:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture(scope="session")

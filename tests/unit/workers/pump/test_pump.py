@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from botocore.exceptions import ClientError
@@ -18,31 +18,14 @@ from sharpwave.workers.pump import (
 )
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world import VirtualClock
+from tests.world.sqs import MemorySqs
+from tests.world.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Bench, Clock, FakeStreams, Stop
+    from tests.unit.workers.pump.conftest import Bench, FakeStreams, Stop
 
 Fault = Callable[[str], ClientError]
-
-
-class Queues:
-    """Refuses whatever is for the queue `status`."""
-
-    def __init__(self, refusal: ClientError) -> None:
-        self.refusal = refusal
-        self.accepted: list[str] = []
-        self.enough = threading.Event()
-
-    def get_queue_url(self, *, QueueName: str) -> dict[str, str]:
-        return {"QueueUrl": QueueName}
-
-    def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[dict[str, str]]) -> Any:
-        if QueueUrl == "status":
-            raise self.refusal
-        self.accepted += [entry["MessageBody"] for entry in Entries]
-        if len(self.accepted) >= 2:
-            self.enough.set()
-        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
 
 def tick(body: str, every_s: float = 0.01, *, queue: str = "status") -> Tick:
@@ -50,21 +33,20 @@ def tick(body: str, every_s: float = 0.01, *, queue: str = "status") -> Tick:
 
 
 def test_a_tick_that_its_queue_refuses_holds_up_no_other(
-    streams: "FakeStreams", fault: Fault, caplog: pytest.LogCaptureFixture
+    streams: "FakeStreams", caplog: pytest.LogCaptureFixture
 ) -> None:
-    queues = Queues(fault("AWS.SimpleQueueService.NonExistentQueue"))
+    sqs = MemorySqs()
+    sqs.add_queue("learn")
     stop = threading.Event()
-    sender = StreamSender(
-        BatchSender(
-            queues, urls=QueueUrls(queues), on_refused=lambda *_: None, stop=stop, cap_s=0.002
-        )
+    sender = BatchSender(
+        sqs, urls=QueueUrls(sqs), on_refused=lambda *_: None, stop=stop, cap_s=0.002
     )
     pump = Pump(
         {"agent_signals": "agent_signals"},
         dynamodb=streams,
         streams=streams,
         route=lambda table, records: [],
-        sender=sender,
+        sender=StreamSender(sender),
         checkpoints=MemoryCheckpoints(),
         hooks=Hooks(on_trimmed=lambda *_: None, on_unroutable=lambda *_: None),
         stop=stop,
@@ -72,11 +54,11 @@ def test_a_tick_that_its_queue_refuses_holds_up_no_other(
     )
 
     pump.start()
-    assert queues.enough.wait(10)
+    eventually(lambda: len(sqs.messages("learn")) >= 2, "the other tick is sent")
     pump.stop()
 
     assert pump.join(10)
-    assert set(queues.accepted) == {"learn"}
+    assert {each.body for each in sqs.messages("learn")} == {"learn"}
     assert [progress.table for progress in pump.progress()] == ["agent_signals"]
     assert "tick_not_sent" in caplog.messages
 
@@ -117,7 +99,7 @@ def test_a_stream_that_goes_while_its_shards_are_listed_is_named_missing(
 class Journal:
     """Remembers what was sent when; `takes_s` is how long each sending lasts."""
 
-    def __init__(self, clock: "Clock", *, takes_s: float = 0.0) -> None:
+    def __init__(self, clock: VirtualClock, *, takes_s: float = 0.0) -> None:
         self.sent: list[tuple[float, str]] = []
         self._clock = clock
         self._takes_s = takes_s
@@ -132,7 +114,7 @@ class Journal:
         return [at for at, sent in self.sent if sent == body]
 
 
-def test_every_tick_keeps_its_own_interval(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_every_tick_keeps_its_own_interval(clock: VirtualClock, make_stop: type["Stop"]) -> None:
     journal = Journal(clock)
     stop = make_stop(clock, patience=8)
 
@@ -144,7 +126,7 @@ def test_every_tick_keeps_its_own_interval(clock: "Clock", make_stop: type["Stop
     assert journal.times("fold")[:3] == [0.0, 15.0, 30.0]
 
 
-def test_a_tick_is_built_anew_each_time(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_a_tick_is_built_anew_each_time(clock: VirtualClock, make_stop: type["Stop"]) -> None:
     journal = Journal(clock)
     made = iter("abc")
 
@@ -159,7 +141,7 @@ def test_a_tick_is_built_anew_each_time(clock: "Clock", make_stop: type["Stop"])
 
 
 def test_a_tick_that_fails_comes_again_and_holds_up_no_other(
-    clock: "Clock", make_stop: type["Stop"]
+    clock: VirtualClock, make_stop: type["Stop"]
 ) -> None:
     journal = Journal(clock)
     broken = Tick(lambda: [][0], 5.0)
@@ -175,7 +157,7 @@ def test_a_tick_that_fails_comes_again_and_holds_up_no_other(
 
 
 def test_ticks_missed_during_an_outage_are_not_caught_up(
-    clock: "Clock", make_stop: type["Stop"]
+    clock: VirtualClock, make_stop: type["Stop"]
 ) -> None:
     journal = Journal(clock, takes_s=60.0)
 
@@ -186,5 +168,7 @@ def test_ticks_missed_during_an_outage_are_not_caught_up(
     assert journal.times("expire") == [0.0, 65.0]
 
 
-def test_without_ticks_there_is_nothing_to_run(clock: "Clock", make_stop: type["Stop"]) -> None:
+def test_without_ticks_there_is_nothing_to_run(
+    clock: VirtualClock, make_stop: type["Stop"]
+) -> None:
     Ticker([], send=Journal(clock).send, stop=make_stop(clock), clock=clock).run()

@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.world import Crash
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Bench, Crash
+    from tests.unit.workers.pump.conftest import Bench
 
 ACTIONS = ("put", "put", "step", "step", "split", "merge", "crash", "expire", "throttle", "sparse")
 HISTORY = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 99)), max_size=40)
@@ -19,7 +20,7 @@ HISTORY = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 99)), max_
 class History:
     """Plays actions against a bench and remembers what was written where."""
 
-    def __init__(self, bench: "Bench", crash: type["Crash"], fault: Any) -> None:
+    def __init__(self, bench: "Bench", crash: type[Crash], fault: Any) -> None:
         self.bench = bench
         self.crash = crash
         self.fault = fault
@@ -97,7 +98,7 @@ def first_time(routed: list[str]) -> dict[str, int]:
 @given(history=HISTORY, page_size=st.integers(1, 4))
 def test_every_record_is_routed_in_order(
     make_bench: type["Bench"],
-    crash: type["Crash"],
+    crash: type[Crash],
     fault: Any,
     history: list[tuple[str, int]],
     page_size: int,

@@ -8,21 +8,22 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.pump.checkpoints import TRIM_HORIZON
 from sharpwave.workers.pump.reader import Page, ShardGone, ShardReader, StreamTrimmed
+from tests.world import VirtualClock
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Clock, FakeStreams
+    from tests.unit.workers.pump.conftest import FakeStreams
 
 Fault = Callable[[str], ClientError]
 
 
 @pytest.fixture
-def reader(streams: "FakeStreams", clock: "Clock") -> ShardReader:
+def reader(streams: "FakeStreams", clock: VirtualClock) -> ShardReader:
     streams.add_shard("s")
     return make_reader(streams, clock)
 
 
 def make_reader(
-    streams: "FakeStreams", clock: "Clock", position: str = TRIM_HORIZON
+    streams: "FakeStreams", clock: VirtualClock, position: str = TRIM_HORIZON
 ) -> ShardReader:
     return ShardReader(
         streams,
@@ -57,7 +58,7 @@ def test_a_new_shard_is_read_from_its_oldest_record(
 
 
 def test_a_reader_resumes_after_the_record_it_was_left_at(
-    streams: "FakeStreams", clock: "Clock"
+    streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     streams.add_shard("s")
     written = streams.put("s", 3)
@@ -165,7 +166,7 @@ def test_after_a_connection_error_the_old_iterator_is_not_believed(
 
 
 def test_an_idle_reader_notices_a_backend_that_restarted_without_its_records(
-    reader: ShardReader, streams: "FakeStreams", clock: "Clock"
+    reader: ShardReader, streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     streams.put("s", 3)
     take(reader)
@@ -180,7 +181,7 @@ def test_an_idle_reader_notices_a_backend_that_restarted_without_its_records(
 
 
 def test_a_page_after_a_pause_is_not_believed_when_the_position_is_void(
-    reader: ShardReader, streams: "FakeStreams", clock: "Clock"
+    reader: ShardReader, streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     streams.put("s", 3)
     take(reader)
@@ -195,7 +196,7 @@ def test_a_page_after_a_pause_is_not_believed_when_the_position_is_void(
 
 
 def test_a_busy_reader_asks_for_nothing_but_records(
-    reader: ShardReader, streams: "FakeStreams", clock: "Clock"
+    reader: ShardReader, streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     for _ in range(5):
         streams.put("s")
@@ -206,7 +207,7 @@ def test_a_busy_reader_asks_for_nothing_but_records(
 
 
 def test_proving_an_idle_position_does_not_start_a_sparse_shard_over(
-    reader: ShardReader, streams: "FakeStreams", clock: "Clock"
+    reader: ShardReader, streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     streams.empty_pages = 20
     written = streams.put("s")
@@ -220,7 +221,7 @@ def test_proving_an_idle_position_does_not_start_a_sparse_shard_over(
 
 
 def test_a_long_idle_reader_takes_a_fresh_iterator(
-    reader: ShardReader, streams: "FakeStreams", clock: "Clock"
+    reader: ShardReader, streams: "FakeStreams", clock: VirtualClock
 ) -> None:
     take(reader)
     clock.advance(60.0)

@@ -11,9 +11,10 @@ from sharpwave.workers.aws.queues import SendAbandoned
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump, table
 from sharpwave.workers.pump.table import ReadingPace
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from tests.world import Crash
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Bench, Crash, Stop
+    from tests.unit.workers.pump.conftest import Bench, Stop
 
 Fault = Callable[[str], ClientError]
 
@@ -29,7 +30,7 @@ class SavesFirst(TablePump):
         super()._hand_on(records)
 
 
-def die(crash: type["Crash"]) -> Callable[[], None]:
+def die(crash: type[Crash]) -> Callable[[], None]:
     def dies() -> None:
         raise crash
 
@@ -51,7 +52,7 @@ def test_records_reach_the_queues_and_the_position_follows(bench: "Bench") -> No
 
 
 def test_a_crash_between_send_and_checkpoint_sends_again(
-    bench: "Bench", crash: type["Crash"]
+    bench: "Bench", crash: type[Crash]
 ) -> None:
     bench.streams.add_shard("s")
     written = bench.streams.put("s", 3)
@@ -66,7 +67,7 @@ def test_a_crash_between_send_and_checkpoint_sends_again(
     assert bench.sent.numbers == written + written
 
 
-def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type["Crash"]) -> None:
+def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type[Crash]) -> None:
     bench.streams.add_shard("s")
     written = bench.streams.put("s", 3)
     bench.sent.before = die(crash)
@@ -81,7 +82,7 @@ def test_a_crash_before_the_send_loses_nothing(bench: "Bench", crash: type["Cras
 
 
 def test_control_saving_the_position_first_would_lose_the_page(
-    bench: "Bench", crash: type["Crash"]
+    bench: "Bench", crash: type[Crash]
 ) -> None:
     bench.streams.add_shard("s")
     bench.streams.put("s", 3)

@@ -8,54 +8,22 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.numbers import item_to_wire, parse_json
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location
 from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, signal
+from tests.world.routed import Streams, entries
 
 DAY_S = 86_400
-
-
-class Streams:
-    """Tables whose records are routed one by one as they are written."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.tables = MemoryTables(self.clock)
-        self.route = Router()
-
-    def put(self, table: str, item: Item) -> list[Any]:
-        self.tables.put(table, item)
-        return self.news(table)
-
-    def update(self, table: str, item: Item, **values: Any) -> list[Any]:
-        self.tables.update(table, key_of(item), values)
-        return self.news(table)
-
-    def work(self, table: str, write: Insert | Write) -> list[Any]:
-        self.tables.apply([write])
-        return self.news(table)
-
-    def news(self, table: str) -> list[Any]:
-        """Give (actor, entry) for all that follows from the last record."""
-        return entries(self.route(table, [self.tables.streams[table][-1].record]))
 
 
 @pytest.fixture
 def streams() -> Streams:
     return Streams()
-
-
-def entries(messages: Sequence[WorkMessage]) -> list[Any]:
-    found = []
-    for message in messages:
-        body = parse_json(message.body)
-        found += [(body["actor_name"], entry) for entry in body["kwargs"]["entries"]]
-    return found
 
 
 def actors(found: list[Any]) -> list[str]:

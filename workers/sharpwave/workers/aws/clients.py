@@ -32,11 +32,11 @@ class Clients(NamedTuple):
 
 def clients(meter: Meter | None = None) -> Clients:
     """Make the clients; a `meter` watches the calls of all of them."""
-    made = [make_client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
-    return Clients(*(meter.watch(client) if meter else client for client in made))
+    made = [client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
+    return Clients(*(meter.watch(each) if meter else each for each in made))
 
 
-def make_client(service: str) -> Any:
+def client(service: str) -> Any:
     """Make a low-level client of one service, by its name in boto3."""
     config = Config(
         # What was throttled or got no answer has been tried five times, with jitter, when a
@@ -53,11 +53,11 @@ def make_client(service: str) -> Any:
         user_agent=f"Boto3/{boto3.__version__} sharpwave",
     )
     session: Any = boto3.session.Session()
-    client = session.client(service, config=config, **local_access())
-    return written_at_once(client) if service in ("dynamodb", "sqs") else client
+    made = session.client(service, config=config, **local_credentials())
+    return written_at_once(made) if service in ("dynamodb", "sqs") else made
 
 
-def local_access() -> dict[str, str]:
+def local_credentials() -> dict[str, str]:
     """Give a local endpoint a region, and the emulators' credentials when none are set."""
     if not is_local(os.environ.get("AWS_ENDPOINT_URL")):
         return {}

@@ -7,14 +7,14 @@ comes here again: whatever the order, the fact ends as its entry ended.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.ownership import IGNORED
 from sharpwave.schemas.times import Clock, bound
-from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import (
     CallRefused,
     Insert,
@@ -29,7 +29,7 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.router.admission import is_admissible
-from sharpwave.workers.signals.refused import RefusedBefore, words_of
+from sharpwave.workers.signals.refusals import RefusedBefore, words_of
 from sharpwave.workers.work.envelope import ascii_json
 
 _PAGE, _PAGE_BYTES = 100, 2_000_000
@@ -99,14 +99,28 @@ def promote(
 def _promote(
     entries: Sequence[Shown], reads: Reads, writes: Writes, parking: Parking, moment: int
 ) -> int:
+    # Parted beforehand: one that is too large would have its whole call refused.
     refused = [(shown, why) for shown in entries if (why := _too_large(shown.item))]
     parted = {shown.place for shown, _ in refused}
     fitting = [shown for shown in entries if shown.place not in parted]
     # A marked entry has its fact, or somebody removed the fact on purpose.
     first = [shown for shown in fitting if "promoted_at" not in shown.item]
-    learned = _each(writes, [(shown, _new_fact(shown, moment)) for shown in first])
-    done = [shown for shown, verdict in learned if not isinstance(verdict, CallRefused)]
-    marked = _each(writes, [(shown, _mark(shown, moment)) for shown in done])
+    facts = [
+        Insert(
+            tables.MEMORY,
+            {**shown.fact.key.item(), **_content(shown.item), "learned_at": moment}
+            | ({_NUMBER: shown.order} if shown.number else {}),
+        )
+        for shown in first
+    ]
+    learned = _each(writes, list(zip(first, facts, strict=True)))
+    # The mark only where a fact is: a change of what is marked looks for the fact alone.
+    marks = [
+        (shown, Update(shown.place, {"promoted_at": moment}, missing=("promoted_at",)))
+        for shown, verdict in learned
+        if not isinstance(verdict, CallRefused)
+    ]
+    marked = _each(writes, marks)
     refused += _refused_in([*learned, *marked])
     fresh = {shown.place: _content(shown.item) for shown, verdict in learned if verdict is True}
     refused += _follow(fitting, fresh, reads, writes)
@@ -124,10 +138,7 @@ def sweep_memories(
     parking: Parking,
     clock: Clock,
 ) -> int:
-    """Promote an agent's memory entries that have come of age; gives the number of new facts.
-
-    What a sweep leaves for lack of time, it has marked a part of; the next one goes on.
-    """
+    """Promote an agent's memory entries that have come of age; gives the number of new facts."""
     low = LowWater("memory", agent_id, reads=reads, writes=writes)
     began = clock()
     come_of_age = began - promote_after_s
@@ -140,7 +151,7 @@ def sweep_memories(
             found += len(page)
             promoted += _promote(page, reads, writes, parking, int(clock()))
             if clock() - began > SWEEP_S:
-                return promoted
+                return promoted  # the mark stays, and what is promoted is passed over next time
     low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=found > 0)
     return promoted
 
@@ -170,20 +181,13 @@ def _pages(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
 
 def _each(writes: Writes, wanted: Sequence[tuple[Shown, Write]]) -> list[_Verdict]:
     """Apply writes; if a call is refused for one of them, each alone, so that it harms no other."""
-    if not wanted:
-        return []
     try:
         verdicts = writes.apply([write for _, write in wanted])
-    except CallRefused:
-        return [(shown, _alone(writes, write)) for shown, write in wanted]
-    return [(shown, held) for (shown, _), held in zip(wanted, verdicts, strict=True)]
-
-
-def _alone(writes: Writes, write: Write) -> bool | CallRefused:
-    try:
-        return writes.apply([write])[0]
     except CallRefused as error:
-        return error
+        if len(wanted) == 1:
+            return [(wanted[0][0], error)]
+        return [verdict for one in wanted for verdict in _each(writes, [one])]
+    return [(shown, held) for (shown, _), held in zip(wanted, verdicts, strict=True)]
 
 
 def _refused_in(verdicts: Iterable[_Verdict]) -> list[tuple[Shown, str]]:
@@ -200,7 +204,8 @@ def _follow(
 
     `fresh` holds the contents of facts that were written a moment ago.
     """
-    stored = _read(reads, [shown.place for shown in entries])
+    # After the mark, which `_promote` set: a change from now on comes here by itself.
+    stored = reads.get([shown.place for shown in entries])
     todo = [
         shown
         for shown in entries
@@ -210,8 +215,8 @@ def _follow(
     refused: list[tuple[Shown, str]] = []
     for _ in range(_ATTEMPTS):
         # The fact is read before its entry: if nobody wrote the fact since, nobody knew better.
-        facts = _read(reads, [shown.fact for shown in todo])
-        stored = _read(reads, [shown.place for shown in todo])
+        facts = reads.get([shown.fact for shown in todo])
+        stored = reads.get([shown.place for shown in todo])
         changes: list[tuple[Shown, Write]] = []
         for shown in todo:
             fact, entry = facts.get(shown.fact), stored.get(shown.place)
@@ -224,10 +229,6 @@ def _follow(
         if not todo:
             return refused
     raise TryAgain(f"the fact {todo[0].fact.key} kept changing")
-
-
-def _read(reads: Reads, places: Sequence[Location]) -> dict[Location, Item]:
-    return reads.get(places) if places else {}
 
 
 def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
@@ -254,17 +255,6 @@ def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
 def _content(item: Item) -> Item:
     """Give what an entry, or its fact, remembers."""
     return {name: value for name, value in item.items() if name not in _DROPPED}
-
-
-def _new_fact(shown: Shown, moment: int) -> Insert:
-    own: dict[str, Any] = {"learned_at": moment}
-    if shown.number:
-        own[_NUMBER] = shown.order
-    return Insert(tables.MEMORY, {**shown.fact.key.item(), **_content(shown.item), **own})
-
-
-def _mark(shown: Shown, moment: int) -> Update:
-    return Update(shown.place, {"promoted_at": moment}, missing=("promoted_at",))
 
 
 def _too_large(item: Item) -> str:

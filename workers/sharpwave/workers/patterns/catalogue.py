@@ -1,6 +1,7 @@
-"""The pattern versions that count decisions, as this process knows them."""
+"""The lists that counting goes by: the versions of patterns, and who writes decisions."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -12,12 +13,30 @@ from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
 
+#: An entry that was removed with an agent's data is there again so soon after its next decision.
+_REMEMBERED_S = 600.0
+#: On the list of agents, the attribute of those who wrote a decision or a memory.
+_WRITES = "writes"
+
 
 class Scope(NamedTuple):
     """Whose decisions of which type a version may count; None stands for any."""
 
     agent_id: str | None
     decision_type: str | None
+
+    @classmethod
+    def of(cls, text: Any) -> "Scope":
+        """Read it from a stored version that is unreadable else; what is not said may be any."""
+        try:
+            definition = parse_json(text)["definition"]
+            decision_type, agent_id = definition["decision_type"], definition.get("agent_id")
+        except (LookupError, TypeError, ValueError):
+            return cls(None, None)
+        return cls(
+            agent_id if isinstance(agent_id, str) else None,
+            decision_type if isinstance(decision_type, str) else None,
+        )
 
     def touches(self, agent_id: str | None, decision_type: str) -> bool:
         """Say whether decisions of an agent, or with None of any, and a type may be counted."""
@@ -123,7 +142,7 @@ def listed(reads: Reads, *, until: int = -1) -> Known:
         try:
             versions += parse([item])
         except ValidationError:
-            unreadable.append(_scope_of(item))
+            unreadable.append(Scope.of(item["version"]))
     return Known(versions, unreadable, until)
 
 
@@ -136,14 +155,51 @@ def parse(items: Iterable[Mapping[str, Any]]) -> list[PatternVersion]:
     return [PatternVersion.read(item["version"]) for item in items]
 
 
-def _scope_of(item: Mapping[str, Any]) -> Scope:
-    """Give whose decisions an unreadable version may count; what is not said may be any."""
-    try:
-        definition = parse_json(item["version"])["definition"]
-        decision_type, agent_id = definition["decision_type"], definition.get("agent_id")
-    except (LookupError, TypeError, ValueError):
-        return Scope(None, None)
-    is_text = isinstance(decision_type, str)
-    return Scope(
-        agent_id if isinstance(agent_id, str) else None, decision_type if is_text else None
-    )
+class Writers:
+    """Keeps the lists of agents that wrote something, by type those of decisions; safe to share."""
+
+    def __init__(self, *, writes: Writes, clock: Clock) -> None:
+        """Write to the lists through `writes`."""
+        self._writes, self._clock = writes, clock
+        self._noted: dict[Location, float] = {}
+        self._lock = Lock()
+
+    def note(self, writers: Iterable[tuple[str, str]]) -> None:
+        """Put agents on the lists, each as (type, agent), that this process has not put there."""
+        found = sorted(set(writers))
+        entries = [
+            Insert(
+                tables.MEMORY,
+                {**keys.writer(*each).item(), "decision_type": each[0], "agent_id": each[1]},
+            )
+            for each in found
+        ]
+        self._put([*entries, *map(_agent, sorted({agent for _, agent in found}))])
+
+    def note_agents(self, agent_ids: Iterable[str]) -> None:
+        """Put agents on the list of all that this process has not put there."""
+        self._put([_agent(name) for name in sorted(set(agent_ids))])
+
+    def _put(self, entries: Sequence[Insert]) -> None:
+        now = self._clock()
+        with self._lock:
+            new = [e for e in entries if now - self._noted.get(e.location, -inf) > _REMEMBERED_S]
+        if not new:
+            return
+        fresh = self._writes.apply(new)
+        # Who registered before it wrote is on the list of agents, but not as one who writes.
+        registered: list[Write] = [
+            Update(entry.location, {_WRITES: True}, missing=(_WRITES,))
+            for entry, is_new in zip(new, fresh, strict=True)
+            if not is_new and _WRITES in entry.item
+        ]
+        if registered:
+            self._writes.apply(registered)
+        with self._lock:
+            self._noted = {k: at for k, at in self._noted.items() if now - at <= _REMEMBERED_S}
+            self._noted |= {entry.location: now for entry in new}
+
+
+def _agent(agent_id: str) -> Insert:
+    entry = {**keys.known_agent(agent_id).item(), "agent_id": agent_id, _WRITES: True}
+    return Insert(tables.PIPELINE, entry)

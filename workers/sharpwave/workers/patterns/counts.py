@@ -1,16 +1,39 @@
-"""Counts of one ledger bucket, folded from its elements, and their stored row."""
+"""What is counted: the content of a decision, the counts of many, and where counts are stored.
 
-from collections.abc import Iterable, Sequence
+Nothing here knows how a ledger comes to its counts, so `recount`, which checks them, may use it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
 
-from sharpwave.workers.patterns.elements import (
-    ELEMENT_BYTES,
-    KEY_BYTES,
-    Element,
-    Outcome,
-    outranks,
-)
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.numbers import canonical_json
+from sharpwave.schemas.ownership import MUTABLE, agents_own
+from sharpwave.schemas.patterns import PatternVersion, boundaries
+from sharpwave.workers.ports import Location, Reads
+
+CONTENT_BYTES = 3
+QUALITY_SCALE = 10_000
+
+
+def content_digest(decision: Mapping[str, Any]) -> bytes:
+    """Give a digest of what a decision says and may not change; equal content, equal digest.
+
+    All of the agent's attributes count but its outcome and `ttl`. The order of names, the way a
+    number is written and the order of a set do not matter.
+
+    Of one key in one ledger's day the content of the smallest digest counts, and no other; see
+    `ledger.supersedes`.
+
+    Args:
+        decision: plain attributes, as `item_from_wire` gives them.
+    """
+    own = agents_own("decision", decision.keys() - MUTABLE["decision"])
+    content = {name: decision[name] for name in own}
+    return blake2b(canonical_json(content).encode(), digest_size=CONTENT_BYTES).digest()
 
 
 class MalformedRow(ValueError):
@@ -61,46 +84,19 @@ class Counts:
             MalformedRow: fewer than nine whole numbers of 0 or more, or successes above their
                 total.
         """
-        known = row[: len(fields(cls))]
-        if len(known) < len(fields(cls)) or any(each != int(each) or each < 0 for each in known):
-            raise MalformedRow(_explain(row))
-        counts = cls(*(int(value) for value in known))
-        if counts.s > counts.n or counts.applied_s > counts.applied:
-            raise MalformedRow(_explain(row))
-        return counts
+        names = [field.name for field in fields(cls)]
+        known = row[: len(names)]
+        if len(known) == len(names) and all(each == int(each) and each >= 0 for each in known):
+            counts = cls(*(int(value) for value in known))
+            if counts.s <= counts.n and counts.applied_s <= counts.applied:
+                return counts
+        raise MalformedRow(
+            f"counts row {list(row)!r} is not [{', '.join(names)}] in whole numbers of 0 or more; "
+            "rebuild it by folding the ledger"
+        )
 
 
-def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
-    """Count a ledger set: of each decision the element that outranks its others stands.
-
-    Depends on the set of elements alone, never on order or repetition, and not on elements that
-    others supersede.
-
-    Args:
-        elements: the elements.
-        revision: the revision of the set that they are.
-
-    Raises:
-        MalformedElement: an element this version cannot read.
-    """
-    standing = [Element.decode(element) for element in standing_of(elements).values()]
-    return _count(standing, revision)
-
-
-def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
-    """Give the element that stands of each decision, by the digest of its key.
-
-    Raises:
-        MalformedElement: an element is not of the length this version reads.
-    """
-    standing: dict[bytes, bytes] = {}
-    for element in elements:
-        if len(element) != ELEMENT_BYTES:
-            Element.decode(element)
-        held = standing.get(element[:KEY_BYTES])
-        if held is None or outranks(element, held):
-            standing[element[:KEY_BYTES]] = element
-    return standing
+Days = dict[str, Counts]
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -108,30 +104,59 @@ def total(counts: Iterable[Counts]) -> Counts:
     return sum(counts, start=Counts())
 
 
-def _count(standing: list[Element], revision: int) -> Counts:
-    resolved = [element for element in standing if element.outcome is not Outcome.PENDING]
-    applied = [element for element in resolved if element.applied]
-    qualities = [element.quality for element in resolved if element.quality is not None]
-    return Counts(
-        revision=revision,
-        n=len(resolved),
-        s=_successes(resolved),
-        q_sum=sum(qualities),
-        q_n=len(qualities),
-        applied=len(applied),
-        applied_s=_successes(applied),
-        pending=len(standing) - len(resolved),
-        units=len({element.unit for element in resolved}),
-    )
+def days_of(subject: str, reads: Reads) -> Days:
+    """Read a ledger's counts as learning left them, summed by day."""
+    pk, after, until = keys.ledger_heads_span(subject)
+    days: Days = {}
+    for head in reads.query(tables.PIPELINE, pk, after=after, until=until):
+        day = keys.split_ledger_sk(head["SK"])[1]
+        days[day] = days.get(day, Counts()) + Counts.from_row(head["c"])
+    return days
 
 
-def _successes(elements: list[Element]) -> int:
-    return sum(element.outcome is Outcome.SUCCESS for element in elements)
+def summed_days_of(subject: str, reads: Reads) -> Days:
+    """Read a ledger's counts by day as they were last summed up: a page for about 1,000 days."""
+    pk, after, until = keys.ledger_days_span(subject)
+    rows = reads.query(tables.PIPELINE, pk, after=after, until=until)
+    return {keys.split_ledger_sk(row["SK"])[1]: Counts.from_row(row["c"]) for row in rows}
 
 
-def _explain(row: Sequence[object]) -> str:
-    names = ", ".join(field.name for field in fields(Counts))
-    return (
-        f"counts row {list(row)!r} is not [{names}] in whole numbers of 0 or more; "
-        "rebuild it by folding the ledger"
-    )
+def base_day(
+    agent_id: str,
+    decision_type: str,
+    day: str,
+    versions: Sequence[PatternVersion],
+    reads: Reads,
+) -> Counts:
+    """Read the counts of all of an agent's decisions of one type and day, as last summed up."""
+    subjects = [
+        keys.base_subject(agent_id, decision_type, epoch)
+        for epoch in boundaries(versions, agent_id, decision_type)
+    ]
+    places = [Location(tables.PIPELINE, keys.ledger_day(subject, day)) for subject in subjects]
+    return total(Counts.from_row(row["c"]) for row in reads.get(places).values())
+
+
+def base_subjects(
+    version: PatternVersion,
+    versions: Sequence[PatternVersion],
+    writers: Mapping[str, Iterable[int]],
+) -> list[str]:
+    """Name the base ledgers that count every decision a version is held against.
+
+    They are those of the epochs in which it is in effect: of its agent, or of every writer of its
+    type.
+
+    Args:
+        version: the version.
+        versions: all of them, for they divide the epochs.
+        writers: the agents that wrote decisions of its type, each with the epochs that versions
+            divided which are gone.
+    """
+    agent_id, decision_type = version.definition.agent_id, version.definition.decision_type
+    return [
+        keys.base_subject(each, decision_type, epoch)
+        for each, kept in ({agent_id: ()} if agent_id else writers).items()
+        for epoch in sorted({*boundaries(versions, each, decision_type), *kept})
+        if version.covers(epoch)
+    ]

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternVersion, epoch_of, versions_of
 from sharpwave.schemas.times import day_and_hour
-from sharpwave.workers.patterns.catalogue import Catalogue, Known
-from sharpwave.workers.patterns.counts import fold
-from sharpwave.workers.patterns.elements import DecisionState, content_digest, element_of
-from sharpwave.workers.patterns.slots import Bucket, Slots
-from sharpwave.workers.patterns.writers import Writers
+from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.counts import content_digest
+from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of, fold
 from sharpwave.workers.ports import Location, Spread
 
 
@@ -61,16 +59,18 @@ def learn(
             todo.setdefault(Bucket.of(subject, day, sk, element), {})[element] = sk
     # Listed before it is counted, so that no base rate leaves out what is published.
     writers.note((each["decision_type"], each["agent_id"]) for each in decisions)
-    changed = {(bucket.subject, bucket.day) for bucket in todo}
+    changed = sorted({(bucket.subject, bucket.day) for bucket in todo})
     written = 0
 
     def settle(bucket: Bucket) -> tuple[bool, list[bytes]]:
         slot, left = slots.add(bucket, todo[bucket])
         if slot is not None:
+            # A later fold of the same slot has a greater revision, and wins whoever writes last.
             counts = fold(slot.elements, revision=slot.revision)
             slots.ledger.raise_counts(bucket.head, counts.to_row())
         return slot is not None, left
 
+    # Depth by depth: what a closed slot does not hold belongs to the next slot on its path.
     while todo:
         buckets = sorted(todo)
         deeper: dict[Bucket, dict[bytes, str]] = {}
@@ -82,7 +82,8 @@ def learn(
                 deeper.setdefault(below, {})[element] = sk
         todo = deeper
     # Effect first, mark second: a mark that is there too early could be taken for published.
-    list(spread(slots.ledger.mark, [_mark_of(*each) for each in sorted(changed)]))
+    marks = [Location(tables.PIPELINE, keys.changed(*each)) for each in changed]
+    list(spread(slots.ledger.mark, marks))
     return written
 
 
@@ -91,37 +92,26 @@ def contributions(
 ) -> Iterator[Contribution]:
     """Give what a decision adds to its base ledger and to each of the versions that counts it."""
     agent_id, decision_type = decision["agent_id"], decision["decision_type"]
-    epoch = epoch_of(versions, agent_id, decision_type, decision["timestamp"])
-    content = content_digest(decision)
-    subjects = {keys.base_subject(agent_id, decision_type, epoch): False}
-    for version in versions:
-        if version.counts(decision):
-            subjects[version.subject] = version.applied(decision)
-    for subject, applied in subjects.items():
-        state = state_of(decision, applied=applied, content=content)
-        yield Contribution(subject, state.day, state.sk, element_of(state).encode())
-
-
-def state_of(decision: Mapping[str, Any], *, applied: bool, content: bytes) -> DecisionState:
-    """Reduce a decision to what learning looks at."""
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
-    outcome = decision.get("outcome")
-    context = decision.get("context")
-    resolved = isinstance(outcome, Mapping)
-    quality = outcome.get("quality_score") if isinstance(outcome, Mapping) else None
-    return DecisionState(
+    context, outcome = decision.get("context"), decision.get("outcome")
+    said = outcome if isinstance(outcome, Mapping) else None
+    quality = said.get("quality_score") if said is not None else None
+    state = DecisionState(
         pk=decision["PK"],
         sk=decision["SK"],
-        agent_id=decision["agent_id"],
-        cycle=context.get("cycle") if isinstance(context, Mapping) else None,
+        agent_id=agent_id,
         day=day,
-        content=content,
-        outcome=bool(outcome["success"]) if isinstance(outcome, Mapping) else None,
+        content=content_digest(decision),
+        cycle=context.get("cycle") if isinstance(context, Mapping) else None,
+        outcome=None if said is None else bool(said["success"]),
         quality=None if quality is None else float(quality),
-        outcome_rev=int(decision.get("outcome_rev") or 1) if resolved else 0,
-        applied=applied,
+        outcome_rev=0 if said is None else int(decision.get("outcome_rev") or 1),
     )
-
-
-def _mark_of(subject: str, day: str) -> Location:
-    return Location(tables.PIPELINE, keys.changed(subject, day))
+    element = element_of(state)
+    epoch = epoch_of(versions, agent_id, decision_type, decision["timestamp"])
+    counting = {keys.base_subject(agent_id, decision_type, epoch): False}
+    for version in versions:
+        if version.counts(decision):
+            counting[version.subject] = version.applied(decision)
+    for subject, applied in counting.items():
+        yield Contribution(subject, day, state.sk, element._replace(applied=applied).encode())

@@ -1,8 +1,9 @@
 """Counts recomputed from archived decision states, without ledgers, elements or sets.
 
-`verify` holds the stored counts against these; `replay` answers what they would have been. States
-come in any order and any number of times, and are kept in a temporary file: memory grows with the
-number of ledgers and days, not with the number of decisions.
+It is the check of `ledger` and `learn`, so it shares no code with them: only what a decision's
+content is, and the formulas of figures. `verify` holds the stored counts against these; `replay`
+answers what they would have been. States come in any order and any number of times, and are kept
+in a temporary file: memory grows with the number of ledgers and days, not of decisions.
 """
 
 import sqlite3
@@ -17,13 +18,10 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, epoch_of
 from sharpwave.schemas.times import day_and_hour
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.elements import content_digest
-from sharpwave.workers.patterns.publish import base_subjects, figures_of
-from sharpwave.workers.patterns.statistics import Report
+from sharpwave.workers.patterns.counts import Counts, Days, base_subjects, content_digest, total
+from sharpwave.workers.patterns.statistics import Figures, figures_of
 
 Decision = Mapping[str, Any]
-Days = dict[str, Counts]
 
 #: The file's pages that are kept in memory, in KiB.
 _CACHE_KIB = 8_192
@@ -119,8 +117,15 @@ class Recount:
                 continue
             try:
                 for line in archive.read(name):
-                    self._take(line)
+                    state = item_from_wire(line["image"])
+                    if line["state"] == "refusal":
+                        # An image that was refused may say anything; its key is the stream's.
+                        self.refuse({**state, "PK": line["PK"], "SK": line["SK"]})
+                    else:
+                        self.add(state)
             except _NO_STATE as error:
+                # Its first lines may be counted already. They are sound, and to be read twice
+                # changes nothing.
                 damages.append(Damage(name, f"{type(error).__name__}: {error}"[:300]))
             else:
                 self._parts.add(digest)
@@ -139,10 +144,23 @@ class Recount:
         found = self._file.execute(
             "SELECT rank FROM archived WHERE key = ? AND content = ?", place
         ).fetchone()
-        # Which ledgers count a decision follows from its content alone.
         if found is None:
+            # Which ledgers count a decision, and whether it names their pattern, follows from its
+            # content alone, so it is written once; a later state only raises the rank.
+            agent, kind = state["agent_id"], state["decision_type"]
+            epoch = epoch_of(self._versions, agent, kind, int(state["timestamp"]))
+            counting = [(keys.base_subject(agent, kind, epoch), False)]
+            counting += [
+                (version.subject, version.applied(state))
+                for version in self._versions
+                if version.counts(state)
+            ]
+            numbers = self._ledgers
+            ledgers = [
+                (numbers.setdefault(name, len(numbers)), applied) for name, applied in counting
+            ]
             day, _ = day_and_hour(int(state["timestamp"]), state.get("event_time"))
-            row = (*place, day, self._ledgers_of(state), rank)
+            row = (*place, day, fast_json.encode(ledgers), rank)
             self._file.execute("INSERT INTO archived VALUES (?, ?, ?, ?, ?)", row)
         elif rank > found[0]:
             self._file.execute(
@@ -206,33 +224,11 @@ class Recount:
                         days[day] = days.get(day, Counts()) + _one(rank, applied=applied)
         return result
 
-    def _take(self, line: Mapping[str, Any]) -> None:
-        state = item_from_wire(line["image"])
-        if line["state"] == "refusal":
-            self.refuse({**state, "PK": line["PK"], "SK": line["SK"]})
-        else:
-            self.add(state)
-
-    def _ledgers_of(self, state: Decision) -> bytes:
-        """Give the ledgers that count a decision, each with whether it names that pattern."""
-        agent, kind = state["agent_id"], state["decision_type"]
-        epoch = epoch_of(self._versions, agent, kind, int(state["timestamp"]))
-        counting = [(keys.base_subject(agent, kind, epoch), False)]
-        counting += [
-            (version.subject, version.applied(state))
-            for version in self._versions
-            if version.counts(state)
-        ]
-        numbers = self._ledgers
-        return fast_json.encode(
-            [(numbers.setdefault(name, len(numbers)), applied) for name, applied in counting]
-        )
-
     def _number(self, query: str) -> int:
         return int(self._file.execute(query).fetchone()[0])
 
 
-def figures(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> dict[str, Report]:
+def figures(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> dict[str, Figures]:
     """Compute the figures of versions from a recount for them, by ledger subject."""
     writers: dict[str, dict[str, tuple[int, ...]]] = {}
     for base in filter(None, map(keys.split_base_subject, counts)):

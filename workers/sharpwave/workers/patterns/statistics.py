@@ -1,13 +1,15 @@
-"""What counts say about a pattern; every figure is a pure function of them."""
+"""What counts say about a pattern; every figure is a pure function of them.
+
+Beliefs are Beta distributions, computed in plain floats to 1e-10, without a numerical library.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from sharpwave.workers.patterns.beta import Beta
-from sharpwave.workers.patterns.counts import Counts, total
-from sharpwave.workers.patterns.elements import QUALITY_SCALE
+from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, total
 
 HALF_LIFE_DAYS = 14.0
 MIN_LIFT = 0.05
@@ -19,6 +21,13 @@ DEFAULT_BASE_RATE = 0.5
 
 _HIGHEST_BAR = 0.999
 _EMPTY = Counts()
+
+_HALF_LOG_TAU = 0.5 * math.log(math.tau)
+_TINY = 1e-300
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+_CONVERGED = 1e-15
+_SETTLED = 1e-13
+_MAX_TERMS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class BaseRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Figures:
     """A pattern's standing at the latest day its counts have seen.
 
     Attributes:
@@ -92,19 +101,19 @@ class Report:
     as_of: str | None
 
 
-def report(
+def sum_up(
     days: Mapping[str, Counts],
     *,
     base: BaseRate,
     half_life_days: float = HALF_LIFE_DAYS,
     min_lift: float = MIN_LIFT,
-) -> Report:
+) -> Figures:
     """Sum up a pattern from its counts per day; equal counts give identical floats."""
     as_of = max((day for day, counts in days.items() if counts != _EMPTY), default=None)
     s_eff, n_eff = decayed(days, as_of, half_life_days) if as_of else (0.0, 0.0)
     belief = posterior(s_eff, n_eff, base.rate)
     counts = total(days.values())
-    return Report(
+    return Figures(
         n=counts.n,
         successes=counts.s,
         rate=success_rate(counts),
@@ -116,6 +125,25 @@ def report(
         applied=counts.applied,
         unresolved=counts.pending,
         as_of=as_of,
+    )
+
+
+def figures_of(version: PatternVersion, days: Mapping[str, Counts], base: Counts) -> Figures:
+    """Compute the figures of a version from its counts by day and from those of all decisions.
+
+    Args:
+        version: the version.
+        days: what its own ledger counts.
+        base: what the base ledgers count that `counts.base_subjects` names.
+    """
+    definition = version.definition
+    rate = (
+        BaseRate(definition.base_rate)
+        if definition.base_rate
+        else BaseRate.of_complement(base, total(days.values()))
+    )
+    return sum_up(
+        days, base=rate, half_life_days=definition.half_life_days, min_lift=definition.min_lift
     )
 
 
@@ -154,23 +182,24 @@ def decayed(
         ordinal = date.fromisoformat(day).toordinal()
         age += min(later - ordinal, half_life_days)
         weights[day], later = 2.0 ** (-age / half_life_days), ordinal
+    # In one order and summed exactly, so that equal counts give identical floats everywhere.
     return (
         math.fsum(weight * days[day].s for day, weight in weights.items()),
         math.fsum(weight * days[day].n for day, weight in weights.items()),
     )
 
 
-def posterior(s: float, n: float, p0: float, k: float = PRIOR_STRENGTH) -> Beta:
+def posterior(s: float, n: float, p0: float, k: float = PRIOR_STRENGTH) -> "Beta":
     """Update a prior worth `k` outcomes at the base rate with `s` successes of `n`."""
     return Beta(k * p0 + s, k * (1 - p0) + max(0.0, n - s))
 
 
-def confidence(belief: Beta, p0: float, min_lift: float = MIN_LIFT) -> float:
+def confidence(belief: "Beta", p0: float, min_lift: float = MIN_LIFT) -> float:
     """Give the probability that the true rate exceeds `p0 + min_lift`, at most 0.999."""
     return belief.sf(min(p0 + min_lift, _HIGHEST_BAR))
 
 
-def interval(belief: Beta, level: float = 0.9) -> tuple[float, float]:
+def interval(belief: "Beta", level: float = 0.9) -> tuple[float, float]:
     """Bound the central share `level` of the belief.
 
     Raises:
@@ -180,3 +209,119 @@ def interval(belief: Beta, level: float = 0.9) -> tuple[float, float]:
         raise ValueError(f"an interval's level must lie strictly between 0 and 1, not {level}")
     tail = (1 - level) / 2
     return belief.ppf(tail), belief.ppf(1 - tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """A Beta distribution over a success rate.
+
+    Raises:
+        ValueError: a shape is not a finite number above 0.
+    """
+
+    a: float
+    b: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.a < math.inf and 0 < self.b < math.inf):
+            raise ValueError(f"Beta({self.a}, {self.b}) needs finite shapes above 0")
+
+    @property
+    def mean(self) -> float:
+        """The expected rate."""
+        return self.a / (self.a + self.b)
+
+    def cdf(self, x: float) -> float:
+        """Give P(rate <= x)."""
+        return self._tails(x)[0]
+
+    def sf(self, x: float) -> float:
+        """Give P(rate > x), accurate even where it is tiny."""
+        return self._tails(x)[1]
+
+    def ppf(self, q: float) -> float:
+        """Give the rate below which a share `q` of the distribution lies.
+
+        Raises:
+            ValueError: `q` is outside 0 to 1.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"a quantile is asked for a share in 0 to 1, not {q}")
+        if q in (0.0, 1.0):
+            return q
+        # Newton's method, kept in a shrinking bracket. Rates may lie at 1e-200, so what bisects
+        # the bracket is the exponent.
+        low, high, x = _TINY, 1.0, min(self.mean, _BELOW_ONE)
+        for _ in range(200):
+            error = self.cdf(x) - q
+            low, high = (low, x) if error > 0 else (x, high)
+            kernel = math.exp(self.log_kernel(x))
+            following = x - error * x * (1 - x) / kernel if kernel else -1.0
+            if abs(following - x) <= _SETTLED * x:
+                return min(following, 1.0)
+            middle = min(math.sqrt(low) * math.sqrt(high), _BELOW_ONE)
+            x = following if low < following < high else middle
+        return x
+
+    def log_kernel(self, x: float) -> float:
+        """Give log(x^a (1-x)^b / B(a, b)), for 0 < x < 1."""
+        a, b, mean = self.a, self.b, self.mean
+        scale = 0.5 * (math.log(a) + math.log(b) - math.log(a + b)) - _HALF_LOG_TAU
+        correction = _stirling_error(a + b) - _stirling_error(a) - _stirling_error(b)
+        # Differences of large lgammas would lose the digits that the ratios to the mean keep.
+        successes = a * _log_ratio(x, mean, x - mean)
+        failures = b * _log_ratio(1 - x, (1 - mean) or b / (a + b), mean - x)
+        return successes + failures + scale + correction
+
+    def _tails(self, x: float) -> tuple[float, float]:
+        if x <= 0:
+            return 0.0, 1.0
+        if x >= 1:
+            return 1.0, 0.0
+        kernel = math.exp(self.log_kernel(x))
+        # The fraction converges fast on one side of the mean only. The other tail, which is the
+        # greater one there, is 1 less it.
+        if x < (self.a + 1) / (self.a + self.b + 2):
+            lower = kernel * _continued_fraction(self.a, self.b, x) / self.a
+            return lower, 1 - lower
+        upper = kernel * _continued_fraction(self.b, self.a, 1 - x) / self.b
+        return 1 - upper, upper
+
+
+def _log_ratio(x: float, reference: float, difference: float) -> float:
+    relative = difference / reference
+    return math.log1p(relative) if abs(relative) < 0.5 else math.log(x / reference)
+
+
+def _stirling_error(z: float) -> float:
+    """Give lgamma(z) less Stirling's approximation of it."""
+    if z < 10:
+        return math.lgamma(z) - ((z - 0.5) * math.log(z) - z + _HALF_LOG_TAU)
+    inverse = 1 / (z * z)
+    series = 1 / 1680 - inverse / 1188
+    for term in (1 / 1260, 1 / 360, 1 / 12):
+        series = term - inverse * series
+    return series / z
+
+
+def _continued_fraction(a: float, b: float, x: float) -> float:
+    """Evaluate the incomplete beta's continued fraction by Lentz's method.
+
+    Takes about sqrt(max(a, b)) terms for x < (a + 1) / (a + b + 2).
+    """
+    c, d = 1.0, 1 / _nonzero(1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, _MAX_TERMS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for coefficient in (even, odd):
+            d = 1 / _nonzero(1 + coefficient * d)
+            c = _nonzero(1 + coefficient / c)
+            value *= c * d
+        if abs(c * d - 1) < _CONVERGED:
+            return value
+    raise ArithmeticError(f"Beta({a}, {b}) did not converge at {x}; its counts are beyond reason")
+
+
+def _nonzero(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY

@@ -12,7 +12,7 @@ from sharpwave.workers.pump.checkpoints import (
     DynamoCheckpoints,
     MemoryCheckpoints,
 )
-from sharpwave.workers.pump.pump import Pump, Tick, Ticker
+from sharpwave.workers.pump.pump import Pump, Tick, Ticker, show_progress
 from sharpwave.workers.pump.reader import PumpError, ShardGone, StreamMissing, StreamTrimmed
 from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump
 
@@ -34,4 +34,5 @@ __all__ = [
     "TablePump",
     "Tick",
     "Ticker",
+    "show_progress",
 ]

@@ -1,6 +1,7 @@
 """Carries the changes of several tables to the work queues, a thread for each, and the ticks."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sharpwave.schemas import keys
 from sharpwave.workers.aws.queues import StreamSender
+from sharpwave.workers.meter import Meter
+from sharpwave.workers.presence import show_presence
 from sharpwave.workers.pump.checkpoints import Checkpoints
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump
@@ -76,6 +80,22 @@ class Ticker:
             except Exception:
                 log.exception("tick_failed", extra={"every_s": tick.every_s})
             self._due_at[i] = self._clock() + tick.every_s
+
+
+def show_progress(progress: Progress, *, client: Any, meter: Meter, prefix: str) -> None:
+    """Write the row by which operators see that the pump of a table is alive, and how far."""
+    show_presence(
+        client,
+        keys.pump_presence(progress.table),
+        meter,
+        prefix=prefix,
+        records=progress.records,
+        open_shards=progress.open_shards,
+        failing_shards=progress.failing_shards,
+        lag_s=progress.lag_s,
+        at=int(progress.at),
+        pid=os.getpid(),
+    )
 
 
 class Pump:

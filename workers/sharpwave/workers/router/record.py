@@ -7,19 +7,15 @@ from msgspec import Struct
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ownership import agents_own, differing
+from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of
 from sharpwave.workers.router.fast_path import Image, had_sound_outcome, place_of
 from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
 from sharpwave.workers.work.outgoing import StreamRecord
 
-#: Attributes of a decision that may come and change after it.
-OUTCOME = frozenset({"outcome", "outcome_rev"})
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
-#: What an agent may change of a record once it is written.
-MUTABLE = {"decision": OUTCOME | {"ttl"}, "signal": frozenset({"ttl"})}
 
 
 class Record(Struct, gc=False):
@@ -173,10 +169,13 @@ def outcome_state(old: Image, new: Image) -> str:
 
     Gives nothing for every other change, and for one that needs a closer look.
     """
-    names = differing(old, new)
-    if not names or not names <= OUTCOME or not _has_outcome(new):
+    before, after = dict(old), dict(new)
+    for name in OUTCOME:
+        before.pop(name, None)
+        after.pop(name, None)
+    if before != after or not _has_outcome(new):
         return ""
-    if old.keys().isdisjoint(OUTCOME):
+    if len(before) == len(old):
         return "resolution"
     if not _has_outcome(old) or not had_sound_outcome(old):
         return ""

@@ -2,7 +2,7 @@
 
 There are two ways through, and both stay: the long way alone says what the router does, and the
 short way, for records that are new or got an outcome and are sound, is what makes it fast: most
-records are such. They meet in `Router.__call__`. `tests/unit/workers/router/test_router_paths.py`
+records are such. They meet in `Router.__call__`. `tests/unit/workers/router/test_paths.py`
 holds them to the same work, and `python -m tests.bench --only router` measures them.
 """
 
@@ -16,14 +16,19 @@ from sharpwave.schemas import keys, tables, times
 from sharpwave.schemas.faults import Fault, unknown_key
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.ownership import WORKER, Verdict, change_of, is_stamped
+from sharpwave.schemas.ownership import (
+    MUTABLE,
+    OUTCOME,
+    WORKER,
+    Verdict,
+    change_of,
+    is_stamped,
+)
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.memory.low_water import swept_within
+from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.router.fast_path import Image, is_sound, place_of
 from sharpwave.workers.router.record import (
-    MUTABLE,
-    OUTCOME,
     Record,
     content,
     content_of,
@@ -37,12 +42,12 @@ from sharpwave.workers.router.record import (
     touches,
     was_valid,
 )
-from sharpwave.workers.signals.refused import words_of
+from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
-MIRROR = Duty("status", "on_rows_changed", 50)
+ACKNOWLEDGE = Duty("status", "on_acknowledgements", 50)
 REFUSED = Duty("status", "on_refused", 10)
 REGISTERED = Duty("status", "on_registered", 50)
 LEARN = Duty("learn", "on_decisions", 50)
@@ -51,8 +56,6 @@ PROMOTE = Duty("promote", "on_memories", 25)
 EPISODE = Duty("promote", "on_late_outcomes", 50)
 SEEN = Duty("status", "on_seen", 500)
 
-#: An image kept with a refused record is cut to this many characters of JSON.
-MAX_PARKED_IMAGE = 32_000
 #: Longer names of chunks were not given by a worker.
 MAX_CHUNK_NAME = 64
 
@@ -83,7 +86,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
-            "row": self._row,
+            "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
             "state": self._checked,
@@ -123,7 +126,7 @@ class Router:
         change = raw["dynamodb"]
         old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]
         place = place_of(table, pk)
-        if new is None or place is None or place.kind == "row":
+        if new is None or place is None or place.kind == "inbox_row":
             return False
         kind, state = place.kind, "insert"
         if old is not None:
@@ -190,7 +193,7 @@ class Router:
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
             if change is Verdict.OVERWRITTEN:
-                yield MIRROR, "", _key_entry(record, _held(record))
+                yield ACKNOWLEDGE, "", _key_entry(record, _held(record))
             if not faults:
                 return
         if faults and not _has_known_key(record):
@@ -198,7 +201,10 @@ class Router:
         elif faults:
             yield _refusal(record, faults)
         else:
-            yield DELIVER, "", _entry(record, _held(record))
+            # A record that is mended may have been admitted before it was spoilt.
+            mended = "" if change is Verdict.INSERTED else '"mended":true'
+            pairs = ",".join(filter(None, (_held(record), mended)))
+            yield DELIVER, "", _entry(record, pairs)
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
@@ -211,7 +217,7 @@ class Router:
             content["chunk"] = chunk
         if new is None:
             content |= {"gone": [record.pk, record.sk], "image": old}
-            yield MIRROR, "", Entry(with_image(content), record.sequence_number)
+            yield ACKNOWLEDGE, "", Entry(with_image(content), record.sequence_number)
             return
         before, after = _s(old, "status"), _s(new, "status")
         same = old.get("status") == new.get("status")
@@ -226,7 +232,11 @@ class Router:
             if lost:
                 row = {"row_pk": record.pk, "row_sk": record.sk}
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
-        yield MIRROR, "", Entry(ascii_json(content), record.sequence_number)
+                if legal and after in ACKNOWLEDGED and lost.keys() & _IDENTITY:
+                    # A delivery tried again takes such a row over before anybody reads it.
+                    names = sorted(new.keys() & {"status", *_ACKNOWLEDGEMENT})
+                    content["restore"]["said"] = {name: new[name] for name in names}
+        yield ACKNOWLEDGE, "", Entry(ascii_json(content), record.sequence_number)
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
@@ -339,7 +349,7 @@ def _was_delivered(record: Record, row: Image) -> bool:
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
     """Give the worker's attributes of a row that its agent removed or wrote over."""
-    names = WORKER["row"] - {"worker_rev"}
+    names = WORKER["inbox_row"] - {"worker_rev"}
     lost = {name: old[name] for name in names & old.keys() if old[name] != new.get(name)}
     if "chunk" in new.keys() - old.keys():
         lost["chunk"] = {"NULL": True}
@@ -393,7 +403,7 @@ def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
-        "image": ascii_json(record.new)[:MAX_PARKED_IMAGE],
+        "image": ascii_json(record.new)[:MAX_IMAGE],
         "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)

@@ -5,7 +5,7 @@ its row says in the end how the delivery ended, and the mirror says the same.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sharpwave.schemas import keys, tables
@@ -28,12 +28,14 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.signals.expiry import Deadlines, Handed
+from sharpwave.workers.signals.expiry import Deadline, Deadlines
 from sharpwave.workers.signals.mirror import (
+    OPEN,
     ROW_STATUSES,
     Holder,
     Sent,
     Statuses,
+    if_unchanged,
     is_workers,
     mirror,
     readable,
@@ -43,19 +45,7 @@ from sharpwave.workers.work.envelope import ascii_json
 
 _MAX_TOLD = 1024
 _ATTEMPTS = 8
-_OPEN: dict[str, Any] = {"status": "PENDING"}
 _REMOVED: dict[str, Any] = {"status": "FAILED", "reason": "agent_removed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Mending:
-    """The ports that rows and mirrors are mended through."""
-
-    reads: Reads
-    writes: Writes
-    parking: Parking
-    deadlines: Deadlines
-    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +71,24 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A row's attributes that its agent removed or wrote over, in typed form."""
+    """A row's attributes that its agent removed or wrote over, in typed form.
+
+    Attributes:
+        holder: where the row is mirrored.
+        row: the row.
+        attributes: what the worker had written.
+        said: the acknowledgement that left the row without the name of its signal, if it was one.
+    """
 
     holder: Holder
     row: keys.Key
     attributes: Mapping[str, Wire]
+    said: Mapping[str, Wire] = field(default_factory=dict)
+
+    @property
+    def end(self) -> Item:
+        """Give the acknowledgement as plain attributes; open if there is none."""
+        return item_from_wire(self.said) or OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,11 @@ def acknowledge(
     illegal: Sequence[Move] = (),
     lost: Sequence[Loss] = (),
     gone: Sequence[Gone] = (),
-    ports: Mending,
+    reads: Reads,
+    writes: Writes,
+    parking: Parking,
+    deadlines: Deadlines,
+    clock: Clock,
 ) -> None:
     """Carry rows' statuses to their mirrors, after mending the rows that need it.
 
@@ -121,51 +128,63 @@ def acknowledge(
         illegal: statuses to put back.
         lost: attributes to put back.
         gone: rows to put back, unless they had ended.
-        ports: what to do it with.
+        reads: strong reads.
+        writes: conditional writes.
+        parking: where illegal moves go, and who tells of them.
+        deadlines: where deliveries go that fall due again.
+        clock: the time.
     """
-    _undo_all(illegal, ports)
-    _restore_all(lost, ports)
-    known = mirror(_with_rows(holders, gone), reads=ports.reads, writes=ports.writes)
-    strays = _strays(targets, known, ports.reads)
-    if strays:
-        known |= mirror(strays, reads=ports.reads, writes=ports.writes)
-    if gone:
-        known |= _put_back(gone, known, ports)
+    # Rows first: what is put back must not reach the mirror, where a greater rank stays for good.
+    _undo_all(illegal, reads, writes)
+    _restore_all(lost, reads, writes)
+    # Images of rows that are gone count like rows: agents delete what they have done with.
+    known = mirror(_with_evidence(holders, gone, lost), reads=reads, writes=writes)
+    known |= mirror(_strays(targets, known, reads), reads=reads, writes=writes)
+    # After the mirrors: whether a deleted row had ended, the mirror knows too.
+    known |= _put_back(gone, known, reads, writes, clock)
     mended: list[Move | Loss | Gone] = [*illegal, *lost, *gone]
-    if mended:
-        rows = {Location(tables.SIGNALS, each.row): each.holder for each in mended}
-        _finish(rows, known, ports)
+    rows = {Location(tables.SIGNALS, each.row): each.holder for each in mended}
+    _finish(rows, known, reads, writes, deadlines, clock)
+    # Parked last: whoever fails at it does all again, and what is mended needs nothing then.
     if illegal:
-        _park(illegal, ports)
+        try:
+            parking.park([_refusal(move) for move in illegal])
+        except Unfinished as error:
+            # Work is known by its signal, not by the row.
+            signals = {move.holder.signal for move in illegal if move.row in error.keys}
+            raise Unfinished(signals, str(error)) from error
 
 
-def _park(moves: Sequence[Move], ports: Mending) -> None:
-    try:
-        ports.parking.park([_refusal(move) for move in moves])
-    except Unfinished as error:
-        # Work is known by its signal, not by the row.
-        signals = {move.holder.signal for move in moves if move.row in error.keys}
-        raise Unfinished(signals, str(error)) from error
-
-
-def _undo_all(moves: Sequence[Move], ports: Mending) -> None:
-    standing = [(move, _standing(move, moves, ports.reads)) for move in moves]
-    for wave in _waves([(_undo(move, before), before) for move, before in standing]):
-        done = ports.writes.apply([change for change, _ in wave])
+def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
+    undone = []
+    for move in moves:
+        before = _standing(move, moves, reads)
+        # Good only as the move left the row: a worker, or the agent, may have written since.
+        seen = {"status": move.after, "worker_rev": move.worker_rev}
+        equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
+        change = Update(
+            Location(tables.SIGNALS, move.row),
+            stamped(move.row, before),
+            equals=equals,
+            missing=tuple(seen.keys() - equals.keys()),
+        )
+        undone.append((change, before))
+    for wave in _waves(undone):
+        done = writes.apply([change for change, _ in wave])
         # Another event's repair may have opened the row without knowing of its end.
-        ended: list[Write] = [
-            Update(change.location, change.set, equals=_OPEN)
-            for (change, before), ok in zip(wave, done, strict=True)
-            if not ok and before["status"] in TERMINAL
-        ]
-        if ended:
-            ports.writes.apply(ended)
+        writes.apply(
+            [
+                Update(change.location, change.set, equals=OPEN)
+                for (change, before), ok in zip(wave, done, strict=True)
+                if not ok and before["status"] in TERMINAL
+            ]
+        )
 
 
 def _waves(
     changes: Sequence[tuple[Update, dict[str, Any]]],
 ) -> Iterator[list[tuple[Update, dict[str, Any]]]]:
-    """Part changes so that no part holds two of one item."""
+    """Part changes so that no part holds two of one item, which no call may."""
     rest = list(changes)
     while rest:
         wave = {each[0].location: each for each in reversed(rest)}
@@ -176,6 +195,7 @@ def _waves(
 def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]:
     """Give what a row said before all of its illegal moves, as far as anybody knows."""
     same = [other for other in moves if other.row == move.row]
+    # A row that went A, B, C in one message was at A: of B another move says that it came to it.
     after = {str((other.after or {}).get("S")) for other in same}
     before = {other.before for other in same} - after
     place = move.holder.location
@@ -186,30 +206,25 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]
     return held if held["status"] == status else {"status": status}
 
 
-def _undo(move: Move, before: Mapping[str, Any]) -> Update:
-    """Put a status back, unless a worker wrote to the row since."""
-    seen = {"status": move.after, "worker_rev": move.worker_rev}
-    equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
-    missing = tuple(seen.keys() - equals.keys())
-    place = Location(tables.SIGNALS, move.row)
-    return Update(place, stamped(move.row, before), equals=equals, missing=missing)
-
-
-def _restore_all(losses: Sequence[Loss], ports: Mending) -> None:
+def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
     """Put attributes back; a worker writes each of them once, so an old image has them right."""
     by_row: dict[keys.Key, Loss] = {}
     for loss in losses:
+        # Of several losses of a row the first has what the worker wrote: a later one's old image
+        # may hold what the agent made of it.
         first = by_row.get(loss.row, loss)
-        by_row[loss.row] = replace(loss, attributes={**loss.attributes, **first.attributes})
+        said = loss.said if outranks(loss.end["status"], first.end["status"]) else first.said
+        attributes = {**loss.attributes, **first.attributes}
+        by_row[loss.row] = replace(loss, attributes=attributes, said=said)
     todo = {Location(tables.SIGNALS, row): loss for row, loss in by_row.items()}
     for _ in range(_ATTEMPTS):
-        found = ports.reads.get(list(todo)) if todo else {}
-        changes = {place: _restore(todo[place], row) for place, row in found.items()}
-        writes: list[Write] = [change for change in changes.values() if change is not None]
-        done = ports.writes.apply(writes) if writes else []
+        found = reads.get(list(todo))
+        changes = [_restore(todo[place], row) for place, row in found.items()]
+        needed = [change for change in changes if change is not None]
+        done = writes.apply(needed)
         todo = {
-            write.location: todo[write.location]
-            for write, ok in zip(writes, done, strict=True)
+            each.location: todo[each.location]
+            for each, ok in zip(needed, done, strict=True)
             if not ok
         }
         if not todo:
@@ -220,29 +235,34 @@ def _restore_all(losses: Sequence[Loss], ports: Mending) -> None:
 def _restore(loss: Loss, row: Item) -> Update | None:
     before = {name: from_wire(value) for name, value in loss.attributes.items()}
     values = {name: value for name, value in before.items() if row.get(name) != value}
+    status = row_status(row)["status"]
+    if outranks(loss.end["status"], status):
+        # A delivery took the row for none of a worker's and opened it, or it went on from there.
+        values |= loss.end
+        status = loss.end["status"]
     if not values:
         return None
-    status = row.get("status")
-    if row_status(row)["status"] != status:
+    if status != row.get("status"):
         # The stamp must not vouch for a status that no worker wrote.
-        status = values["status"] = "PENDING"
-    return _guarded(loss.row, stamped(loss.row, values, status=status), row)
+        values["status"] = status
+    place = Location(tables.SIGNALS, loss.row)
+    return if_unchanged(place, stamped(loss.row, values, status=status), row)
 
 
-def _guarded(key: keys.Key, values: Mapping[str, Any], row: Item) -> Update:
-    """Give a change of a row that is good only while its status is as it was read."""
-    place = Location(tables.SIGNALS, key)
-    if "status" in row:
-        return Update(place, values, equals={"status": row["status"]})
-    return Update(place, values, missing=("status",))
-
-
-def _with_rows(holders: Mapping[Holder, Sent], gone: Sequence[Gone]) -> dict[Holder, Sent]:
+def _with_evidence(
+    holders: Mapping[Holder, Sent], gone: Sequence[Gone], lost: Sequence[Loss]
+) -> dict[Holder, Sent]:
+    """Add the last images of rows that are gone, and acknowledgements whose rows may be."""
     result = dict(holders)
     for each in gone:
         sent = result.get(each.holder, Sent())
         rows = {**sent.rows, each.target: item_from_wire(each.image)}
         result[each.holder] = sent._replace(rows=rows)
+    for loss in lost:
+        sent, target = result.get(loss.holder, Sent()), keys.owner_of(loss.row.pk) or ""
+        end = row_status(loss.end)
+        if outranks(end["status"], sent.settled.get(target, OPEN)["status"]):
+            result[loss.holder] = sent._replace(settled={**sent.settled, target: end})
     return result
 
 
@@ -257,21 +277,21 @@ def _strays(
     for holder, names in targets.items():
         missing = set(names) - known.get(holder, {}).keys()
         if missing:
-            found |= dict.fromkeys(_mirrors_of(holder.signal, missing, reads), Sent())
+            found[Holder(holder.signal)] = Sent()
+            head = keys.audience(signal_uid(*holder.signal))
+            for item in reads.query(tables.PIPELINE, head.pk, after=head.sk):
+                if not missing.isdisjoint(item.get("targets", ())):
+                    found[Holder(holder.signal, item["SK"])] = Sent()
             found.pop(holder, None)
     return found
 
 
-def _mirrors_of(signal: keys.Key, targets: set[str], reads: Reads) -> Iterator[Holder]:
-    yield Holder(signal)
-    head = keys.audience(signal_uid(*signal))
-    for item in reads.query(tables.PIPELINE, head.pk, after=head.sk):
-        if not targets.isdisjoint(item.get("targets", ())):
-            yield Holder(signal, item["SK"])
-
-
 def _put_back(
-    gone: Sequence[Gone], known: Mapping[Holder, Statuses], ports: Mending
+    gone: Sequence[Gone],
+    known: Mapping[Holder, Statuses],
+    reads: Reads,
+    writes: Writes,
+    clock: Clock,
 ) -> dict[Holder, Statuses]:
     """Put rows back that were deleted before they ended, or replaced by what is no row.
 
@@ -279,65 +299,67 @@ def _put_back(
     """
     by_row = {Location(tables.SIGNALS, each.row): each for each in gone}
     homes = {each.target: Location(tables.STATE, keys.registration(each.target)) for each in gone}
-    found = ports.reads.get([*by_row, *set(homes.values())])
-    writes: list[Write] = []
+    found = reads.get([*by_row, *dict.fromkeys(homes.values())])
+    changes: list[Write] = []
     news: dict[Holder, Sent] = {}
     for place, each in by_row.items():
         image, row = item_from_wire(each.image), found.get(place)
-        end = known.get(each.holder, {}).get(each.target, _OPEN)
+        end = known.get(each.holder, {}).get(each.target, OPEN)
         if row is None and homes[each.target] not in found:
-            if row_status(image) == _OPEN and end["status"] not in TERMINAL:
+            # An agent that was removed with its rows acknowledges nothing any more.
+            if row_status(image) == OPEN and end["status"] not in TERMINAL:
                 settled = {**news.get(each.holder, Sent()).settled, each.target: _REMOVED}
                 news[each.holder] = Sent(settled=settled)
             continue
         end = end if end["status"] in TERMINAL else row_status(image)
         if row is not None and not is_workers(row, each.holder.signal):
-            writes.append(_replaced(each, image, row, end))
+            changes.append(_replaced(each, image, row, end))
             news.setdefault(each.holder, Sent())
-        elif row is None and row_status(image)["status"] == "PENDING" and _lasts(image, ports):
-            whole = {**image, **stamped(each.row, end)}
-            writes.append(Insert(tables.SIGNALS, whole))
-    if writes and not all(ports.writes.apply(writes)):
+        elif row is None and row_status(image)["status"] == "PENDING":
+            # Some remove by hand what its time to live is about to remove.
+            ttl = image.get("ttl")
+            if isinstance(ttl, int) and ttl > clock():
+                changes.append(Insert(tables.SIGNALS, {**image, **stamped(each.row, end)}))
+    if not all(writes.apply(changes)):
         raise TryAgain("rows changed while they were put back")
-    return mirror(news, reads=ports.reads, writes=ports.writes) if news else {}
-
-
-def _lasts(row: Item, ports: Mending) -> bool:
-    """Say whether a row's time to live has not passed; some remove such rows by hand."""
-    ttl = row.get("ttl")
-    return isinstance(ttl, int) and ttl > ports.clock()
+    return mirror(news, reads=reads, writes=writes)
 
 
 def _replaced(each: Gone, image: Item, row: Item, end: Mapping[str, Any]) -> Update:
     """Make a row again of what an agent put in the place of one; its word on the end counts."""
     status = row.get("status")
     is_said = str(status) in ACKNOWLEDGED and outranks(status, end["status"])
-    own = {name: image[name] for name in WORKER["row"] & image.keys()}
+    own = {name: image[name] for name in WORKER["inbox_row"] & image.keys()}
     values = {**own, **({"status": status} if is_said else end)}
-    return _guarded(each.row, stamped(each.row, values), row)
+    return if_unchanged(Location(tables.SIGNALS, each.row), stamped(each.row, values), row)
 
 
 def _finish(
-    rows: Mapping[Location, Holder], known: Mapping[Holder, Statuses], ports: Mending
+    rows: Mapping[Location, Holder],
+    known: Mapping[Holder, Statuses],
+    reads: Reads,
+    writes: Writes,
+    deadlines: Deadlines,
+    clock: Clock,
 ) -> None:
     """Bring open rows to the end that their mirror says, or let them fall due again."""
-    now = ports.clock()
-    ends: list[Write] = []
-    late: list[Handed] = []
-    for place, row in ports.reads.get(list(rows)).items():
+    now = clock()
+    ends: list[Update] = []
+    late: list[Deadline] = []
+    # Read again, after all that was mended: somebody may have said an end in between.
+    for place, row in reads.get(list(rows)).items():
         if row.get("status") != "PENDING":
             continue
         holder, target = rows[place], keys.owner_of(place.key.pk) or ""
-        held = known.get(holder, {}).get(target, _OPEN)
+        held = known.get(holder, {}).get(target, OPEN)
         deadline = row.get("expires_at")
         if held["status"] in TERMINAL:
-            ends.append(Update(place, stamped(place.key, held), equals=_OPEN))
+            ends.append(Update(place, stamped(place.key, held), equals=OPEN))
         elif isinstance(deadline, int) and deadline <= now:
             # Its time may have come while it stood at an end that was none.
-            late.append(Handed(holder, int(now), [target]))
-    if ends:
-        ports.writes.apply(ends)
-    ports.deadlines.note(late, writes=ports.writes, clock=ports.clock)
+            late.append(Deadline(holder, int(now), [target]))
+    writes.apply(ends)
+    deadlines.note(late, writes=writes, clock=clock)
 
 
 def _refusal(move: Move) -> Refusal:

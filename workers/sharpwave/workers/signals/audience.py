@@ -17,24 +17,29 @@ from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
-from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Write, Writes
+from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Writes
 from sharpwave.workers.signals.directory import Listed
+from sharpwave.workers.signals.mirror import is_begun, readable
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
 
 #: Larger audiences are split into chunks with a message and a mirror of their own.
 CHUNK = 50
-#: The clocks of streams and workers differ by less.
-CLOCKS_APART_S = 60
+#: The clocks of streams, by which signals are stored, and of workers differ by less.
+_STREAMS_APART_S = 60
 
 
 class Signal(NamedTuple):
-    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped."""
+    """An admitted signal, its event, when it was stored, and the mirror that its writer wiped.
+
+    `is_seen_late` says that its item may have been admitted earlier, in other words.
+    """
 
     item: Item
     event_id: str
     stored_at: float
     held: Mapping[str, dict[str, Any]] = {}
+    is_seen_late: bool = False
 
 
 class Audience(NamedTuple):
@@ -83,24 +88,47 @@ def freeze(
     signal as admitted, for all that is delivered after the first message.
     """
     # Before the names are read: an agent that is not among them will find the signal there.
-    open_ones: list[Write] = [_resolved(each) for each in signals if is_resolved(each.item)]
-    if open_ones:
-        writes.apply(open_ones)
+    writes.apply([_resolved(each) for each in signals if is_resolved(each.item)])
     items = [signal.item for signal in signals]
-    resolved = _resolve_all(items, directory)
+    agents = directory.everyone() if any(map(is_resolved, items)) else []
+    resolved = [
+        _resolve(item, agents) if is_resolved(item) else sorted(set(item["target_agents"]))
+        for item in items
+    ]
     stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]
-    parts = [part for _, parts in stored for part in parts]
-    if parts:
-        writes.apply(parts)
+    # Parts before heads: whoever finds a head reads the parts that it names.
+    writes.apply([part for _, parts in stored for part in parts])
     heads = {head.location: head for head, _ in stored if head is not None}
-    fresh = writes.apply(list(heads.values())) if heads else []
-    lost = [place for place, is_new in zip(heads, fresh, strict=True) if not is_new]
-    winners = reads.get(lost) if lost else {}
+    fresh = writes.apply(list(heads.values()))
+    # Of several attempts the first head stands, with the parts of its own attempt.
+    winners = reads.get([place for place, ok in zip(heads, fresh, strict=True) if not ok])
+    audiences = []
+    for item, targets, (insert, _) in zip(items, resolved, stored, strict=True):
+        if insert is None:
+            audiences.append(Audience(item, tuple(targets)))
+            continue
+        head = winners.get(insert.location, insert.item)
+        names, chunks = head.get("targets", ()), head.get("chunks", ())
+        audiences.append(Audience(admitted(head), tuple(names), tuple(chunks)))
+    return audiences
+
+
+def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
+    """Give signals that are seen late as they were first decided on, as far as that shows.
+
+    Their items say what they say by now, and it takes a while until a change is refused: it adds
+    nobody to an audience that is frozen, nor to a mirror that was begun.
+    """
+    late = [key_of(each.item) for each in signals if each.is_seen_late]
+    if not late:
+        return list(signals)
+    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
+    found = reads.get([place for pair in places.values() for place in pair])
     return [
-        Audience(item, tuple(targets))
-        if head is None
-        else _audience(winners.get(head.location, head.item))
-        for item, targets, (head, _) in zip(items, resolved, stored, strict=True)
+        each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
+        if each.is_seen_late
+        else each
+        for each in signals
     ]
 
 
@@ -113,6 +141,7 @@ def missed(
     read the list later has found them. A registration that is only fed again claims a time, and
     its agent was looked after when another event listed it.
     """
+    # As they are now: an agent may be gone, or have given up a subscription, since the event.
     known = directory.confirm({each.agent_id for each in joined})
     for each in joined:
         registration = known.get(each.agent_id)
@@ -120,7 +149,7 @@ def missed(
         if registration is None or (is_fed_again and listed[each.agent_id].by != each.event_id):
             continue
         subscriptions = each.subscriptions.intersection(registration.subscriptions)
-        until = bound(listed[each.agent_id].at + CLOCKS_APART_S)
+        until = bound(listed[each.agent_id].at + _STREAMS_APART_S)
         for scope in (EVERYONE, *sorted(subscriptions)):
             # Streams tell time by the second: a signal of the same one counts as later.
             after, pk = bound(each.stored_at), keys.resolved_pk(scope)
@@ -153,6 +182,11 @@ def late_chunk(head: Item, agent_id: str) -> Insert:
     return Insert(tables.PIPELINE, {**key.item(), **kept, "targets": [agent_id]})
 
 
+def key_of(signal: Item) -> keys.Key:
+    """Give a signal's primary key."""
+    return keys.Key(signal["PK"], signal["SK"])
+
+
 def head_of(signal: keys.Key) -> Location:
     """Say where the head of a signal's audience is."""
     return Location(tables.PIPELINE, keys.audience(signal_uid(*signal)))
@@ -163,17 +197,18 @@ def admitted(head: Item) -> Item:
     return item_from_wire(unpacked(head["image"]))
 
 
+def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
+    """Give a signal by its head, or else for whom its mirror was begun."""
+    if head is not None:
+        return admitted(head)
+    if stored is None or not is_begun(stored):
+        return fed
+    return {**fed, "target_agents": sorted(readable(stored["processing_status"]))}
+
+
 def is_resolved(signal: Item) -> bool:
     """Say whether a signal names no agents, so that its audience is looked up."""
     return signal.get("target_agents") in ([EVERYONE], [SUBSCRIBERS])
-
-
-def _resolve_all(signals: Sequence[Item], directory: Directory) -> list[list[str]]:
-    agents = directory.everyone() if any(map(is_resolved, signals)) else []
-    return [
-        _resolve(signal, agents) if is_resolved(signal) else sorted(set(signal["target_agents"]))
-        for signal in signals
-    ]
 
 
 def _resolve(signal: Item, agents: Sequence[Registration]) -> list[str]:
@@ -192,7 +227,13 @@ def _head_and_parts(source: Signal, targets: list[str]) -> tuple[Insert | None, 
     if not is_resolved(signal) and len(targets) <= CHUNK:
         return None, []
     uid = signal_uid(signal["PK"], signal["SK"])
-    chunks = _chunks(uid, targets)
+    # The keys of chunks carry the digest of the audience, so that an attempt which lost leaves
+    # nothing that the winner would read.
+    digest = blake2b(",".join(targets).encode(), digest_size=6).hexdigest()
+    chunks = [
+        (keys.Key(keys.audience_pk(uid), f"{digest}#{start // CHUNK:05d}"), targets[start:][:CHUNK])
+        for start in (range(0, len(targets), CHUNK) if len(targets) > CHUNK else ())
+    ]
     content: Item = {"chunks": [key.sk for key, _ in chunks]} if chunks else {"targets": targets}
     # A put that is repeated later is listed as resolved anew: the head says what was first.
     content |= {"image": packed(item_to_wire(signal)), "stored_at": int(source.stored_at)}
@@ -216,23 +257,3 @@ def _resolved(signal: Signal) -> Insert:
     key = keys.resolved(scope, bound(signal.stored_at), signal_uid(item["PK"], item["SK"]))
     more = {"source": item["source_agent"], "stored_at": int(signal.stored_at)}
     return Insert(tables.PIPELINE, {**key.item(), **about(item), **more})
-
-
-def _chunks(uid: str, targets: Sequence[str]) -> list[tuple[keys.Key, list[str]]]:
-    """Split a large audience.
-
-    The keys carry the digest of the audience, so that an attempt which lost leaves nothing that
-    the winner would read.
-    """
-    if len(targets) <= CHUNK:
-        return []
-    digest = blake2b(",".join(targets).encode(), digest_size=6).hexdigest()
-    pk = keys.audience_pk(uid)
-    return [
-        (keys.Key(pk, f"{digest}#{start // CHUNK:05d}"), list(targets[start : start + CHUNK]))
-        for start in range(0, len(targets), CHUNK)
-    ]
-
-
-def _audience(head: Item) -> Audience:
-    return Audience(admitted(head), tuple(head.get("targets", ())), tuple(head.get("chunks", ())))

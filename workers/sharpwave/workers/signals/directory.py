@@ -10,7 +10,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Item, Location, Reads, Update, Write, Writes
+from sharpwave.workers.ports import Insert, Item, Location, Reads, Update, Writes
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
@@ -35,6 +35,8 @@ class RegisteredAgents:
 
     def find(self, agent_ids: Iterable[str]) -> dict[str, Registration]:
         """Give registrations, without the agents that are unknown or removed."""
+        # Only what is known may be some moments old. That an agent is unknown ends deliveries to
+        # it for good, and agents are sent to as soon as they registered.
         recent = {name: self._recent(name) for name in agent_ids}
         known = {name: held[1] for name, held in recent.items() if held and held[1]}
         unknown = [name for name in recent if name not in known]
@@ -88,19 +90,26 @@ class RegisteredAgents:
         agent_ids = sorted(events)
         found = self._entries(agent_ids)
         new = [name for name in agent_ids if name not in found]
-        fresh = (
-            self._writes.apply([Insert(tables.PIPELINE, _content(n)) for n in new]) if new else ()
+        fresh = self._writes.apply(
+            [
+                Insert(
+                    tables.PIPELINE,
+                    {**keys.known_agent(name).item(), "agent_id": name, "registered": True},
+                )
+                for name in new
+            ]
         )
         # Others may have been seen to write, and so be on the list, even a moment ago.
         done = {name for name, is_fresh in zip(new, fresh, strict=True) if is_fresh}
         done |= {name for name, entry in found.items() if "registered" in entry}
-        seen: list[Write] = [
-            Update(_entry(name), {"registered": True}, missing=("registered",))
-            for name in agent_ids
-            if name not in done
-        ]
-        if seen:
-            self._writes.apply(seen)
+        self._writes.apply(
+            [
+                Update(_entry(name), {"registered": True}, missing=("registered",))
+                for name in agent_ids
+                if name not in done
+            ]
+        )
+        # This process may remember them as unknown, or as they were registered before.
         with self._lock:
             for name in agent_ids:
                 self._known.pop(name, None)
@@ -108,15 +117,17 @@ class RegisteredAgents:
         # that the list was complete before it was.
         now = int(self._clock())
         dated = {name: entry for name, entry in found.items() if "listed_at" in entry}
-        dates: list[Write] = [
-            Update(
-                _entry(name), {"listed_at": now, "listed_by": events[name]}, missing=("listed_at",)
-            )
-            for name in agent_ids
-            if name not in dated
-        ]
-        if dates:
-            self._writes.apply(dates)
+        self._writes.apply(
+            [
+                Update(
+                    _entry(name),
+                    {"listed_at": now, "listed_by": events[name]},
+                    missing=("listed_at",),
+                )
+                for name in agent_ids
+                if name not in dated
+            ]
+        )
         return {
             name: Listed(float(dated[name]["listed_at"]), dated[name].get("listed_by", ""))
             if name in dated
@@ -140,17 +151,13 @@ class RegisteredAgents:
         now = self._clock()
         with self._lock:
             if len(self._known) > _REMEMBERED:
-                self._known.clear()
+                self._known.clear()  # all of them: a cache that anyone can fill need not be fair
             self._known |= {name: (now, valid.get(name)) for name in agent_ids}
         return valid
 
 
 def _entry(agent_id: str) -> Location:
     return Location(tables.PIPELINE, keys.known_agent(agent_id))
-
-
-def _content(agent_id: str) -> Item:
-    return {**keys.known_agent(agent_id).item(), "agent_id": agent_id, "registered": True}
 
 
 def _registration(item: Item) -> Registration | None:

@@ -18,7 +18,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.ownership import is_stamped, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.memory.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.ports import (
     Insert,
     Item,
@@ -26,16 +26,16 @@ from sharpwave.workers.ports import (
     Reads,
     TryAgain,
     Unfinished,
-    Update,
     WorkQueues,
     Write,
     Writes,
 )
 from sharpwave.workers.signals.mirror import (
+    OPEN,
     UNACKNOWLEDGED,
     Holder,
     Sent,
-    Statuses,
+    if_unchanged,
     is_begun,
     mirror,
     readable,
@@ -43,8 +43,10 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
+from sharpwave.workers.work.outgoing import WorkMessage
 
 EXPIRE = Duty("status", "on_expiry", 1)
+TELL = Duty("status", "on_expired", 20)
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +67,18 @@ _ROUNDS = 8
 _NAMED = 10
 
 
-class Handed(NamedTuple):
-    """Targets that a signal was handed to, and when these deliveries fall due.
+class Deadline(NamedTuple):
+    """When deliveries of one signal fall due.
 
     Attributes:
         holder: where they are mirrored.
-        deadline: epoch seconds.
+        at: epoch seconds.
         targets: who was sent to.
         since: the minute since the epoch at which they fell due first; None if they did not.
     """
 
     holder: Holder
-    deadline: int
+    at: int
     targets: Sequence[str]
     since: int | None = None
 
@@ -103,19 +105,16 @@ class Deadlines:
 
     def note(
         self,
-        handed: Sequence[Handed],
+        deadlines: Sequence[Deadline],
         *,
         writes: Writes,
         clock: Clock,
         beside: Sequence[Write] = (),
     ) -> list[bool]:
-        """Note deliveries that were sent; noting one again does no harm.
-
-        A worker may freeze between the choice of a minute and its write. Once that minute has
-        come it may have been handled, so the entry is written again for a later one.
+        """Note when deliveries that were sent fall due; noting one again does no harm.
 
         Args:
-            handed: deliveries; one that is not marked yet waits at its deadline until it is.
+            deadlines: of deliveries; one that is not marked yet waits there until it is.
             writes: takes the entries.
             clock: the time in epoch seconds.
             beside: marks of these deliveries, for the same call.
@@ -127,13 +126,15 @@ class Deadlines:
             TryAgain: this worker kept being too late.
         """
         verdicts: list[bool] = []
-        rest = [each for each in handed if each.targets]
+        rest = [each for each in deadlines if each.targets]
         for _ in range(_ROUNDS):
             begun = clock()
-            by_minute: dict[int, list[Handed]] = {}
+            by_minute: dict[int, list[Deadline]] = {}
             for each in rest:
-                by_minute.setdefault(due_minute(each.deadline, begun), []).append(each)
+                by_minute.setdefault(due_minute(each.at, begun), []).append(each)
             verdicts += self._write(by_minute, writes, beside[len(verdicts) :])
+            # A worker may freeze between the choice of a minute and its write. Once that minute
+            # has come it may have been handled, so the entry is written again for a later one.
             done = clock()
             self._listed = frozenset(minute for minute in self._listed if minute * 60 > done)
             rest = [
@@ -144,20 +145,25 @@ class Deadlines:
         raise TryAgain("deadlines passed faster than they could be noted")
 
     def _write(
-        self, by_minute: Mapping[int, Sequence[Handed]], writes: Writes, beside: Sequence[Write]
+        self, by_minute: Mapping[int, Sequence[Deadline]], writes: Writes, beside: Sequence[Write]
     ) -> list[bool]:
         """Write entries, and put their minutes on the list that ticks read, once per process."""
         fresh = by_minute.keys() - self._listed
-        listed: list[Write] = [Insert(tables.PIPELINE, _listed(each)) for each in sorted(fresh)]
-        entries: list[Write] = [
+        listed = [
+            Insert(tables.PIPELINE, {**keys.due_minute(each).item(), "ttl": each * 60 + KEPT_S})
+            for each in sorted(fresh)
+        ]
+        entries = [
             _due_entry(minute, some[start : start + _HOLDERS])
             for minute, some in by_minute.items()
             for start in range(0, len(some), _HOLDERS)
         ]
-        everything = [*listed, *entries, *beside]
-        done = writes.apply(everything) if everything else []
+        # An entry whose minute no tick is told of expires nothing, and a mark without its entry
+        # leaves its delivery open for good. So the entries go before the marks, in one call.
+        done = writes.apply([*listed, *entries, *beside])
+        # Known as listed only now: a call that failed may have listed nothing.
         self._listed |= fresh
-        return done[len(everything) - len(beside) :]
+        return done[len(listed) + len(entries) :]
 
 
 def due_minute(deadline: int, now: float) -> int:
@@ -165,34 +171,47 @@ def due_minute(deadline: int, now: float) -> int:
     return ceil((max(deadline, now) + WRITING_S) / 60)
 
 
-def _listed(minute: int) -> Item:
-    return {**keys.due_minute(minute).item(), "ttl": minute * 60 + KEPT_S}
-
-
-def _due_entry(minute: int, handed: Sequence[Handed]) -> Insert:
+def _due_entry(minute: int, deadlines: Sequence[Deadline]) -> Insert:
     """Give one entry; its key is a digest, so that one noted again is written once."""
-    entries = _compact(handed)
+    # What signals have in common is named once, so that a group of one sender fits a kilobyte.
+    common: dict[tuple[Any, ...], list[str]] = {}
+    for (signal, chunk), _, targets, since in deadlines:
+        common.setdefault((signal.pk, tuple(targets), chunk, since), []).append(signal.sk)
+    entries: list[Item] = [
+        {"pk": pk, **({"sk": sks[0]} if len(sks) == 1 else {"sks": sks}), "targets": list(targets)}
+        | {name: each for name, each in (("chunk", chunk), ("since", since)) if each is not None}
+        for (pk, targets, chunk, since), sks in common.items()
+    ]
     digest = blake2b(ascii_json(entries).encode(), digest_size=12)
     key = keys.due(minute, digest.digest()[0] % keys.DUE_SHARDS, digest.hexdigest())
     item = {**key.item(), "entries": entries, "ttl": minute * 60 + KEPT_S}
     return Insert(tables.PIPELINE, item)
 
 
-def _compact(handed: Sequence[Handed]) -> list[Item]:
-    """Name what signals have in common once, so that a group of one sender fits a kilobyte."""
-    common: dict[tuple[Any, ...], list[str]] = {}
-    for (signal, chunk), _, targets, since in handed:
-        common.setdefault((signal.pk, tuple(targets), chunk, since), []).append(signal.sk)
-    return [
-        {"pk": pk, **({"sk": sks[0]} if len(sks) == 1 else {"sks": sks}), "targets": list(targets)}
-        | {name: each for name, each in (("chunk", chunk), ("since", since)) if each is not None}
-        for (pk, targets, chunk, since), sks in common.items()
-    ]
+class Expired(NamedTuple):
+    """Deliveries of one signal that expired.
+
+    Attributes:
+        signal: the signal.
+        targets: whose deliveries, sorted.
+        event_id: what led to this.
+    """
+
+    signal: keys.Key
+    targets: Sequence[str]
+    event_id: str
 
 
-class _Delivery(NamedTuple):
+class _Addressee(NamedTuple):
+    """One target of one signal, and where its delivery is mirrored."""
+
     holder: Holder
     target: str
+
+    @property
+    def row(self) -> Location:
+        """Say where the row of the delivery is."""
+        return self.holder.row_of(self.target)
 
 
 class _Since(NamedTuple):
@@ -202,7 +221,7 @@ class _Since(NamedTuple):
     event_id: str
 
 
-_Due = dict[_Delivery, _Since]
+_Due = dict[_Addressee, _Since]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +231,17 @@ class Expiry:
     reads: Reads
     writes: Writes
     queues: WorkQueues
-    notices: Notices
     deadlines: Deadlines
     clock: Clock
 
     def hand_out(self) -> int:
         """Send a message for each partition that fell due since the last tick.
 
-        The mark rises once they are sent: a crash in between hands them out again. A minute is
-        over for every worker when it has been over for some seconds on this one's clock.
-
         Returns:
             The number of partitions.
         """
         low = LowWater(*DUE_MARK, reads=self.reads, writes=self.writes)
+        # A minute is over for every worker when it has been over for some seconds on this clock.
         latest = int((self.clock() - CLOCKS_APART_S) // 60)
         listed = self.reads.query(
             tables.PIPELINE,
@@ -240,6 +256,7 @@ class Expiry:
         parts = [Partition(each, shard) for each in minutes for shard in range(keys.DUE_SHARDS)]
         due = [part for part in parts if any(self.reads.query(tables.PIPELINE, part.pk, limit=1))]
         self._send(due)
+        # The mark after the messages: a crash in between hands out again, and loses no minute.
         low.raise_to(str(minutes[-1]), at_once=True)
         if len(minutes) == MINUTES_PER_TICK:
             self.queues.send([ticks.tick(ticks.EXPIRY, clock=self.clock)])
@@ -266,8 +283,7 @@ class Expiry:
 
     def _send(self, parts: Sequence[Partition]) -> None:
         entries = [Entry(ascii_json(part._asdict()), "") for part in parts]
-        if entries:
-            self.queues.send([*pack(EXPIRE, entries, moment_ms=int(self.clock() * 1000))])
+        self.queues.send([*pack(EXPIRE, entries, moment_ms=int(self.clock() * 1000))])
 
     def _pages(self, part: Partition) -> Iterator[list[Item]]:
         page: list[Item] = []
@@ -283,8 +299,6 @@ class Expiry:
         """Expire deliveries; one that cannot be expired is left out, and what went wrong given."""
         try:
             self._expire(due)
-        except Unfinished as error:
-            return error
         except TryAgain:
             raise
         except Exception as error:
@@ -297,105 +311,124 @@ class Expiry:
         return None
 
     def _expire(self, due: _Due) -> None:
-        """Settle the mirrors first and the rows second: a row still open is found again."""
         due = self._unprocessed(due)
         if not due:
             return
-        found = self.reads.get([_place(each) for each in due])
-        rows = {each: found.get(_place(each), {}) for each in due}
+        found = self.reads.get([each.row for each in due])
+        rows = {each: found.get(each.row, {}) for each in due}
         is_open = [each for each, row in rows.items() if not _has_ended(row)]
         now = self.clock()
+        # A row that its agent wrote over may be about to be mended, and its word then count.
         spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
-        mended = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
-        ends = self._ends({each: rows[each] for each in is_open if each not in mended})
-        changes: list[Write] = [
-            _settle(_place(each), rows[each], end) for each, end in ends.items() if rows[each]
-        ]
-        if changes:
-            self.writes.apply(changes)
+        waiting = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
+        # Mirrors first, rows second: a row still open when this dies is found again by its entry,
+        # a mirror behind an ended row by nobody. And the mirror may know a greater end than ours.
+        ends = self._ends({each: rows[each] for each in is_open if each not in waiting})
+        self.writes.apply(
+            [
+                # An acknowledgement since the read wins: it comes by the router and outranks this.
+                if_unchanged(each.row, stamped(each.row.key, end), rows[each])
+                for each, end in ends.items()
+                if rows[each]
+            ]
+        )
         self._keep({each: due[each] for each in is_open if each not in ends}, now)
         ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
         expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
+        # By the entry's event: another attempt at it finds the claim to tell its own.
         events = {each.holder.signal: since.event_id for each, since in due.items()}
-        untold = tell_of_expiry(expired, events, self.notices)
-        if untold:
-            raise Unfinished(untold, f"{len(untold)} senders could not be told")
+        self.queues.send(telling(expired, events, clock=self.clock))
 
     def _unprocessed(self, due: _Due) -> _Due:
-        """Leave out what is known to be processed, by the mirrors alone and at half the price.
-
-        An older image may only show less: nothing outranks PROCESSED, and it comes from a row. An
-        EXPIRED there says nothing of the row, which is settled after the mirror.
-        """
+        """Leave out what is known to be processed, by the mirrors alone and at half the price."""
+        # An older image may only show less: nothing outranks PROCESSED, and it comes from a row.
+        # An EXPIRED there says nothing of the row, which is settled after the mirror.
         places = list(dict.fromkeys(each.holder.location for each in due))
         found = self.reads.get(places, strong=False)
-        return {
-            each: since
-            for each, since in due.items()
-            if not _is_processed(found.get(each.holder.location, {}), each.target)
-        }
+        left: _Due = {}
+        for each, since in due.items():
+            item = found.get(each.holder.location, {})
+            statuses = readable(item["processing_status"]) if is_begun(item) else {}
+            if statuses.get(each.target, OPEN)["status"] != "PROCESSED":
+                left[each] = since
+        return left
 
-    def _ends(self, due: Mapping[_Delivery, Item]) -> dict[_Delivery, dict[str, Any]]:
+    def _ends(self, due: Mapping[_Addressee, Item]) -> dict[_Addressee, dict[str, Any]]:
         """Give the ends of deliveries with open rows, or none, as their mirrors have them now.
 
-        What fell due was sent, for only then it is noted. A signal that its ttl removed has no
-        mirror any more, so its row alone ends; with the row gone too nobody knows of an end, and
-        it is empty. A mirror that its writer wiped is about to be put back: its deliveries wait,
-        and are left out.
+        An end is empty if nobody knows of one; left out is what has to wait.
         """
         by_holder: dict[Holder, list[str]] = {}
         for holder, target in due:
             by_holder.setdefault(holder, []).append(target)
+        # What fell due was sent, for only then it is noted.
         sent = {
             holder: Sent(targets=frozenset(names), settled=dict.fromkeys(names, UNACKNOWLEDGED))
             for holder, names in by_holder.items()
         }
-        known = mirror(sent, reads=self.reads, writes=self.writes) if sent else {}
-        ends = {
-            each: _end_in(known[each.holder], each.target)
-            if each.holder in known
-            else (UNACKNOWLEDGED if row else {})
-            for each, row in due.items()
-        }
-        return {each: end for each, end in ends.items() if end is not None}
+        known = mirror(sent, reads=self.reads, writes=self.writes)
+        ends: dict[_Addressee, dict[str, Any]] = {}
+        for each, row in due.items():
+            if each.holder not in known:
+                # Its ttl removed the signal, so its row alone ends; with the row gone too nobody
+                # knows of an end.
+                ends[each] = UNACKNOWLEDGED if row else {}
+                continue
+            # A mirror that its writer wiped is about to be put back: its deliveries wait.
+            held = known[each.holder].get(each.target)
+            if held is not None and held["status"] in TERMINAL:
+                ends[each] = held
+        return ends
 
     def _keep(self, due: _Due, now: float) -> None:
         """Let deliveries fall due again, at growing distances, as long as they may be mended."""
         again = [
-            Handed(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
+            Deadline(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
             for each, (minute, _) in due.items()
         ]
         self.deadlines.note(again, writes=self.writes, clock=self.clock)
 
 
-def tell_of_expiry(
-    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], notices: Notices
-) -> frozenset[keys.Key]:
-    """Tell each signal's sender, once, which deliveries expired and where to see all.
+def telling(
+    expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], *, clock: Clock
+) -> list[WorkMessage]:
+    """Give the work of telling each signal's sender, if its key binds one, what expired.
+
+    Only the event that claimed to tell tells, and whatever it found expired may be acknowledged
+    before it comes again. So nobody claims before there is a message that says what to tell.
 
     Args:
         expired: deliveries, by where they are mirrored and to whom.
         events: what led to this, by signal.
-        notices: tells it, to agents that the signal's key binds and nobody else.
-
-    Returns:
-        The signals whose senders' inboxes took no notice.
+        clock: the time in epoch seconds.
     """
     targets: dict[keys.Key, set[str]] = {}
     for holder, target in expired:
-        targets.setdefault(holder.signal, set()).add(target)
-    return notices.tell(
-        [
-            _notice(signal, owner, sorted(names), events[signal])
-            for signal, names in targets.items()
-            if (owner := keys.owner_of(signal.pk)) is not None
-        ]
-    )
+        if keys.owner_of(holder.signal.pk) is not None:
+            targets.setdefault(holder.signal, set()).add(target)
+    entries = [
+        {"key": signal, "targets": sorted(names), "event_id": events[signal]}
+        for signal, names in targets.items()
+    ]
+    texts = [Entry(ascii_json(entry), "") for entry in entries]
+    return list(pack(TELL, texts, moment_ms=int(clock() * 1000)))
 
 
-def _notice(signal: keys.Key, owner: str, names: Sequence[str], event_id: str) -> Notice:
+def tell_of_expiry(expired: Iterable[Expired], notices: Notices) -> None:
+    """Tell each signal's sender, once, which deliveries expired and where to see all.
+
+    Raises:
+        Unfinished: some senders' inboxes took no notice; the others are told.
+    """
+    untold = notices.tell([_notice(*each) for each in expired])
+    if untold:
+        raise Unfinished(untold, f"{len(untold)} senders could not be told")
+
+
+def _notice(signal: keys.Key, names: Sequence[str], event_id: str) -> Notice:
+    owner = keys.owner_of(signal.pk) or ""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    signal_id = signal.sk.partition("#")[2]
+    _, signal_id = keys.time_and_id(signal.sk)
     text = (
         f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
         f" `sharpwave trace {signal_id}` shows every target and reason"
@@ -412,7 +445,7 @@ def _deliveries(page: Sequence[Item], minute: int) -> _Due:
         for entry in item["entries"]:
             since = _Since(entry.get("since", minute), event_id)
             for sk, target in product(_sks(entry), entry["targets"]):
-                each = _Delivery(Holder(keys.Key(entry["pk"], sk), entry.get("chunk")), target)
+                each = _Addressee(Holder(keys.Key(entry["pk"], sk), entry.get("chunk")), target)
                 due[each] = min(since, due.get(each, since))
     return due
 
@@ -427,30 +460,6 @@ def _sks(entry: Item) -> list[str]:
     return entry["sks"] if "sks" in entry else [entry["sk"]]
 
 
-def _place(delivery: _Delivery) -> Location:
-    signal = delivery.holder.signal
-    row = keys.inbox_row(delivery.target, signal, signal_uid(*signal))
-    return Location(tables.SIGNALS, row)
-
-
-def _is_processed(mirrored: Item, target: str) -> bool:
-    if not is_begun(mirrored):
-        return False
-    return readable(mirrored["processing_status"]).get(target, {}).get("status") == "PROCESSED"
-
-
 def _has_ended(row: Item) -> bool:
     status = str(row.get("status"))
     return status in ACKNOWLEDGED or (status == "EXPIRED" and "reason" in row and is_stamped(row))
-
-
-def _end_in(known: Statuses, target: str) -> dict[str, Any] | None:
-    held = known.get(target)
-    return held if held is not None and held["status"] in TERMINAL else None
-
-
-def _settle(place: Location, row: Item, end: Mapping[str, Any]) -> Update:
-    values = stamped(place.key, end)
-    if "status" in row:
-        return Update(place, values, equals={"status": row["status"]})
-    return Update(place, values, missing=("status",))

@@ -13,18 +13,21 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.ports import Item, Location, Reads, TryAgain, Update, Write, Writes
+from sharpwave.workers.ports import Item, Location, Reads, TryAgain, Update, Writes
 
 Statuses = dict[str, dict[str, Any]]
 
 #: What a row can stand at; that a message was sent is known to the mirror only.
 ROW_STATUSES = TERMINAL | {"PENDING"}
 
-_ATTEMPTS = 8
-_OPEN: dict[str, Any] = {"status": "PENDING"}
-_UNSENT = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+OPEN: dict[str, Any] = {"status": "PENDING"}
+DELIVERED: dict[str, Any] = {"status": "DELIVERED"}
+#: The end of a delivery whose deadline passed before its message went out.
+UNSENT: dict[str, Any] = {"status": "EXPIRED", "reason": "expired_before_delivery"}
 #: The end of a delivery that was handed out for sure.
 UNACKNOWLEDGED: dict[str, Any] = {"status": "EXPIRED", "reason": "unacknowledged"}
+
+_ATTEMPTS = 8
 _DETAILS = ("processed_at", "decision_id", "reason")
 _MAX_DETAIL = 1024
 
@@ -42,6 +45,11 @@ class Holder(NamedTuple):
             return Location(tables.SIGNALS, self.signal)
         uid = signal_uid(*self.signal)
         return Location(tables.PIPELINE, keys.Key(keys.audience_pk(uid), self.chunk))
+
+    def row_of(self, target: str) -> Location:
+        """Say where a target's row is, which is mirrored here."""
+        row = keys.inbox_row(target, self.signal, signal_uid(*self.signal))
+        return Location(tables.SIGNALS, row)
 
 
 class Sent(NamedTuple):
@@ -83,18 +91,17 @@ def mirror(
     result: dict[Holder, Statuses] = {}
     todo = dict(holders)
     for _ in range(_ATTEMPTS):
-        changes: list[Write] = []
-        pending: list[Holder] = []
+        changes: dict[Holder, Update] = {}
         for holder, (item, merged) in _read(todo, reads).items():
             result[holder] = merged or {}
             if merged is None:
-                changes.append(_change(holder, item, {}))
-                pending.append(holder)
+                # The touch: a delivery that is about to begin the mirror would else miss this row.
+                changes[holder] = _change(holder, item, {})
             elif merged != _statuses(item) or not is_begun(item):
-                changes.append(_change(holder, item, {"processing_status": merged}))
-                pending.append(holder)
-        done = writes.apply(changes) if changes else []
-        todo = {holder: todo[holder] for holder, ok in zip(pending, done, strict=True) if not ok}
+                changes[holder] = _change(holder, item, {"processing_status": merged})
+        done = writes.apply([*changes.values()])
+        # Who lost the swap reads all of it again, for the rows may have moved on as well.
+        todo = {holder: todo[holder] for holder, ok in zip(changes, done, strict=True) if not ok}
         if not todo:
             return result
     raise TryAgain(f"the mirrors of {len(todo)} signals kept changing")
@@ -116,21 +123,23 @@ def is_begun(item: Mapping[str, Any]) -> bool:
 def _read(
     holders: Mapping[Holder, Sent], reads: Reads
 ) -> dict[Holder, tuple[Item, Statuses | None]]:
+    """Read mirrors, then rows, and give each mirror as it is and as it should be."""
     known = {holder.location: holder for holder in holders}
     items = {known[place]: item for place, item in reads.get(list(known)).items()}
-    audiences = {holder: _audience(item, holders[holder]) for holder, item in items.items()}
-    places = [_row(holder, name) for holder, names in audiences.items() for name in names]
-    rows = reads.get(places) if places else {}
+    audiences: dict[Holder, list[str]] = {}
+    for holder, item in items.items():
+        # What else the signal says by now does not matter: its writer may have changed it.
+        listed = item["processing_status"] if is_begun(item) else ()
+        named = {name for name in listed if is_agent_id(name)}
+        audiences[holder] = sorted(named | holders[holder].audience)
+    # Rows after mirrors, and the swap on the mirror's version: whoever changes a row later than
+    # this read carries it to the mirror later too, so what is written here is never the last word.
+    places = [holder.row_of(name) for holder, names in audiences.items() for name in names]
+    rows = reads.get(places)
     return {
         holder: (item, _merge(holder, item, audiences[holder], rows, holders[holder]))
         for holder, item in items.items()
     }
-
-
-def _audience(item: Item, sent: Sent) -> list[str]:
-    """List the targets that count; what else the signal says by now does not matter."""
-    listed = item["processing_status"] if is_begun(item) else ()
-    return sorted({name for name in listed if is_agent_id(name)} | sent.audience)
 
 
 def _merge(
@@ -140,22 +149,24 @@ def _merge(
     rows: Mapping[Location, Item],
     sent: Sent,
 ) -> Statuses | None:
+    """Give the greater rank per target, or None for a mirror that this duty cannot begin."""
     if not is_begun(item) and not sent.audience:
         return None
     held = _statuses(item)
     merged: Statuses = {}
     for target in audience:
-        merged[target] = held.get(target, _OPEN)
+        merged[target] = held.get(target, OPEN)
         if target in sent.targets:
-            _take(merged, target, {"status": "DELIVERED"})
+            _take(merged, target, DELIVERED)
         if target in sent.settled:
             _take(merged, target, sent.settled[target])
-        for row in (sent.rows.get(target), rows.get(_row(holder, target))):
+        for row in (sent.rows.get(target), rows.get(holder.row_of(target))):
             if row is not None and is_workers(row, holder.signal):
                 _take(merged, target, row_status(row))
-        if target in sent.denied and merged[target] == _OPEN:
+        # After the rows: a denial outranks DELIVERED, and yet what was delivered is not denied.
+        if target in sent.denied and merged[target] == OPEN:
             merged[target] = sent.denied[target]
-        if target in sent.targets and merged[target] == _UNSENT:
+        if target in sent.targets and merged[target] == UNSENT:
             # Another attempt gave up on a target that this one was about to send to.
             merged[target] = UNACKNOWLEDGED
     return merged
@@ -167,11 +178,10 @@ def is_workers(row: Mapping[str, Any], signal: keys.Key) -> bool:
 
 
 def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
-    held = merged.get(target)
-    if held is None or outranks(entry["status"], held["status"]):
+    held = merged[target]["status"]
+    # At the same rank too, if it says more: the row may have gained a decision id.
+    if outranks(entry["status"], held) or (entry["status"] == held and len(entry) > 1):
         merged[target] = entry
-    elif entry["status"] == held["status"] and len(entry) > 1:
-        merged[target] = entry  # the row may have gained a decision id
 
 
 def row_status(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,18 +189,20 @@ def row_status(row: Mapping[str, Any]) -> dict[str, Any]:
     status = row.get("status")
     if status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
         status = "PENDING"  # only a worker says so, and it says why
-    details = {name: _detail(row.get(name)) for name in _DETAILS}
+    # The row is its agent's to write on; the map is shared, and one item holds it for all targets.
+    given = {name: row.get(name) for name in _DETAILS}
     return {
         "status": status if isinstance(status, str) and status in ROW_STATUSES else "PENDING",
-        **{name: detail for name, detail in details.items() if detail is not None},
+        **{name: each[:_MAX_DETAIL] for name, each in given.items() if isinstance(each, str)},
+        **{name: each for name, each in given.items() if isinstance(each, int)},
     }
 
 
-def _detail(value: object) -> str | int | None:
-    """Give what an agent wrote on its row, if it fits into a map shared with others."""
-    if isinstance(value, str):
-        return value[:_MAX_DETAIL]
-    return value if isinstance(value, int) else None
+def if_unchanged(place: Location, values: Mapping[str, Any], row: Item) -> Update:
+    """Give a change of a row that is good only while its status is as it was read."""
+    if "status" in row:
+        return Update(place, values, equals={"status": row["status"]})
+    return Update(place, values, missing=("status",))
 
 
 def _statuses(item: Item) -> Statuses:
@@ -201,11 +213,11 @@ def readable(held: object) -> Statuses:
     """Read a map of statuses, leaving out what is none: its signal's owner can write to it."""
     if not isinstance(held, dict):
         return {}
-    return {target: entry for target, entry in held.items() if _is_entry(target, entry)}
-
-
-def _is_entry(target: str, entry: object) -> bool:
-    return is_agent_id(target) and isinstance(entry, dict) and str(entry.get("status")) in RANK
+    return {
+        target: entry
+        for target, entry in held.items()
+        if is_agent_id(target) and isinstance(entry, dict) and str(entry.get("status")) in RANK
+    }
 
 
 def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Update:
@@ -215,8 +227,3 @@ def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Update:
     if "status_v" not in item:
         return Update(holder.location, anew, missing=("status_v",))
     return Update(holder.location, anew, equals={"status_v": item["status_v"]})
-
-
-def _row(holder: Holder, target: str) -> Location:
-    uid = signal_uid(*holder.signal)
-    return Location(tables.SIGNALS, keys.inbox_row(target, holder.signal, uid))

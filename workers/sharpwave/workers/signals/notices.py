@@ -16,7 +16,6 @@ from sharpwave.workers.ports import (
     Insert,
     Location,
     Update,
-    Write,
     Writes,
 )
 
@@ -62,16 +61,21 @@ class Notices:
         Returns:
             The records whose owners are to be told again: their inboxes took no message.
         """
+        # Who is not registered has no inbox, and leaves no claim: it may hear of it later.
         known = self.directory.find({each.owner for each in notices})
         claims = {each.claim: each for each in notices if each.owner in known}
         unsaid = self._unsaid(claims) if claims else []
-        if not unsaid:
-            return frozenset()
         now = self.clock()
-        fates = self.inboxes.send([_post(notice, now) for notice in unsaid])
-        sent = [each for each, fate in zip(unsaid, fates, strict=True) if fate is Fate.SENT]
-        if sent:
-            self.writes.apply([_told(notice) for notice in sent])
+        fates = self.inboxes.send([_message(notice, now) for notice in unsaid])
+        # Effect first, mark second: a teller that dies in between leaves a claim without `told`,
+        # which its own event takes up again. An agent may hear of something twice, and never not.
+        self.writes.apply(
+            [
+                Update(Location(tables.PIPELINE, each.claim), {"told": True})
+                for each, fate in zip(unsaid, fates, strict=True)
+                if fate is Fate.SENT
+            ]
+        )
         failed = [each for each, fate in zip(unsaid, fates, strict=True) if fate is not Fate.SENT]
         # A registered agent's queue is there, or will be; see `deliver`.
         there = self.directory.confirm({each.owner for each in failed}) if failed else {}
@@ -79,28 +83,32 @@ class Notices:
 
     def _unsaid(self, claims: Mapping[keys.Key, Notice]) -> list[Notice]:
         ttl = int(self.clock()) + KEPT_S
-        inserts: list[Write] = [
-            Insert(tables.PIPELINE, {**key.item(), "ttl": ttl, "event_id": notice.event_id})
-            for key, notice in claims.items()
-        ]
-        fresh = self.writes.apply(inserts)
+        fresh = self.writes.apply(
+            [
+                Insert(tables.PIPELINE, {**key.item(), "ttl": ttl, "event_id": notice.event_id})
+                for key, notice in claims.items()
+            ]
+        )
         mine = [notice for notice, ok in zip(claims.values(), fresh, strict=True) if ok]
         taken = [notice for notice, ok in zip(claims.values(), fresh, strict=True) if not ok]
-        again = self.writes.apply([_reclaim(notice) for notice in taken]) if taken else []
+        # This write changes nothing. It succeeds if the same event claimed this and did not tell:
+        # then its teller died, or its inbox took nothing. Another event's claim may be carried
+        # out just now.
+        again = self.writes.apply(
+            [
+                Update(
+                    Location(tables.PIPELINE, each.claim),
+                    {"event_id": each.event_id},
+                    equals={"event_id": each.event_id},
+                    missing=("told",),
+                )
+                for each in taken
+            ]
+        )
         return mine + [notice for notice, ok in zip(taken, again, strict=True) if ok]
 
 
-def _reclaim(notice: Notice) -> Update:
-    """Give a write that succeeds if the same event claimed this before and did not tell."""
-    same = {"event_id": notice.event_id}
-    return Update(Location(tables.PIPELINE, notice.claim), same, equals=same, missing=("told",))
-
-
-def _told(notice: Notice) -> Update:
-    return Update(Location(tables.PIPELINE, notice.claim), {"told": True})
-
-
-def _post(notice: Notice, now: float) -> InboxMessage:
+def _message(notice: Notice, now: float) -> InboxMessage:
     content = {
         "v": 1,
         "kind": "notice",

@@ -1,4 +1,4 @@
-"""How many signals a source may send: a token bucket per source, leased to this process.
+"""How many signals a source may send: a token bucket per source, drawn by this process.
 
 A signal costs one token, however often it is attempted: what its quota said is stored beside its
 audience, and the first stored verdict holds.
@@ -33,8 +33,8 @@ _LOOKED_UP = 100
 class Quotas:
     """Token buckets in the table `pipeline`, a minute's worth deep.
 
-    A process takes a tenth of the bucket at once, so the table sees one write in many signals;
-    what a process leased and did not use is lost with it.
+    A process draws a tenth of the bucket at once, so the table sees one write in many signals;
+    what a process drew and did not use is lost with it.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Quotas:
         """Set the default rate in signals per minute; None means no limit."""
         self._reads, self._writes, self._clock = reads, writes, clock
         self._per_minute = per_minute
-        self._leased: dict[str, int] = {}
+        self._drawn: dict[str, int] = {}
         self._unsure: dict[str, _Taken] = {}
         self._lock = Lock()
 
@@ -70,6 +70,8 @@ class Quotas:
             if uid not in verdicts
         }
         if mine:
+            # Tokens before verdicts: a verdict stands for all attempts, and must not promise what
+            # the bucket does not hold.
             verdicts |= {uid: taken.granted for uid, taken in mine.items()}
             verdicts |= self._store(mine, {uid: limited[uid][0] for uid in mine})
         return [verdicts.get(uid, True) for uid in uids]
@@ -81,15 +83,16 @@ class Quotas:
             TryAgain: other processes kept taking tokens at the same time.
         """
         with self._lock:
-            if self._leased.get(source, 0) < 1:
-                self._leased[source] = self._lease(source, rate)
-            self._leased[source] -= 1
-            if self._leased[source] < 0:
-                self._leased[source] = 0
+            if self._drawn.get(source, 0) < 1:
+                self._drawn[source] = self._draw(source, rate)
+            self._drawn[source] -= 1
+            if self._drawn[source] < 0:
+                self._drawn[source] = 0
                 return False
             return True
 
     def _rate(self, source: str, directory: Directory) -> int | None:
+        # As remembered, an unknown source too: one that does not register would cost a read each.
         registration = directory.recall(source)
         return (registration and registration.signals_per_minute) or self._per_minute
 
@@ -131,16 +134,15 @@ class Quotas:
         return self._stored(lost) if lost else {}
 
     def _stored(self, uids: Iterable[str]) -> dict[str, bool]:
-        """Read verdicts; tokens go back that were taken for signals and that no verdict names.
-
-        Even one of this process: another thread may have stored its verdict in between.
-        """
+        """Read verdicts; tokens go back that were taken for signals and that no verdict names."""
         places = {Location(tables.PIPELINE, keys.quota_verdict(uid)): uid for uid in uids}
         verdicts: dict[str, bool] = {}
         for place, item in self._reads.get(list(places)).items():
             uid = places[place]
             verdicts[uid] = is_granted(item)
             with self._lock:
+                # By name, for a verdict of this process too may be that of another thread, whose
+                # token it spent.
                 held = self._unsure.pop(uid, None)
                 if held is not None and item["by"] != held.name:
                     self._give_back(held)
@@ -148,31 +150,35 @@ class Quotas:
 
     def _give_back(self, taken: "_Taken") -> None:
         if taken.granted:
-            self._leased[taken.source] = self._leased.get(taken.source, 0) + 1
+            self._drawn[taken.source] = self._drawn.get(taken.source, 0) + 1
 
-    def _lease(self, source: str, rate: int) -> int:
+    def _draw(self, source: str, rate: int) -> int:
+        """Draw tokens for this process, as many as are left of a tenth of the bucket."""
         place = Location(tables.PIPELINE, keys.rate_bucket(source))
         for _ in range(_ATTEMPTS):
             item = self._reads.get([place]).get(place)
-            level = self._level(item, rate)
-            lease = min(int(level), max(1, rate // 10))
-            if lease < 1 or self._writes.apply([self._spend(place, item, level - lease)])[0]:
-                return lease
+            level = float(rate)
+            if item is not None:
+                # Never less than nothing: the clock of who drew last may be ahead of this one's.
+                passed_s = max(0.0, self._clock() - item["at_ms"] / 1000)
+                level = min(level, float(item["tokens_milli"]) / 1000 + passed_s * rate / 60)
+            drawn = min(int(level), max(1, rate // 10))
+            if drawn < 1:
+                return drawn
+            left: Item = {
+                "tokens_milli": int((level - drawn) * 1000),
+                "at_ms": int(self._clock() * 1000),
+            }
+            # Only on the bucket that was read: two processes must not draw the same tokens.
+            write: Insert | Update
+            if item is None:
+                write = Insert(place.table, {**place.key.item(), **left, "rev": 1})
+            else:
+                values = {**left, "rev": item["rev"] + 1}
+                write = Update(place, values, equals={"rev": item["rev"]})
+            if self._writes.apply([write])[0]:
+                return drawn
         raise TryAgain(f"the token bucket of {source} kept changing")
-
-    def _level(self, item: Item | None, rate: int) -> float:
-        if item is None:
-            return float(rate)
-        refilled = (self._clock() - item["at_ms"] / 1000) * rate / 60
-        left = float(item["tokens_milli"]) / 1000
-        return min(float(rate), left + max(0.0, float(refilled)))
-
-    def _spend(self, place: Location, item: Item | None, left: float) -> Insert | Update:
-        values = {"tokens_milli": int(left * 1000), "at_ms": int(self._clock() * 1000)}
-        if item is None:
-            return Insert(place.table, {**place.key.item(), **values, "rev": 1})
-        values["rev"] = item["rev"] + 1
-        return Update(place, values, equals={"rev": item["rev"]})
 
 
 class _Taken(NamedTuple):

@@ -4,7 +4,7 @@
     dramatiq.set_broker(broker)
 
 Receives run in parallel long polls, acknowledgements and sends in batches of ten,
-and a heartbeat keeps what is held hidden. Failed messages are retried in place by
+and a lease keeps what is held hidden. Failed messages are retried in place by
 their visibility, undeliverable ones go to `<queue>_dlq` with the reason.
 """
 
@@ -15,9 +15,8 @@ if find_spec("dramatiq") is None:
         "the broker needs dramatiq; run: pip install 'sharpwave[workers]'", name="dramatiq"
     )
 
-from sharpwave.workers.sqs.broker import SQSBroker, default_middlewares
-from sharpwave.workers.sqs.claims import ClaimStore
-from sharpwave.workers.sqs.client import SqsClient, default_client
+from sharpwave.workers.sqs.bodies import ClaimStore
+from sharpwave.workers.sqs.broker import DieWithMaster, SQSBroker, default_middlewares
 from sharpwave.workers.sqs.errors import (
     ClaimMissing,
     EnqueueFailed,
@@ -31,8 +30,8 @@ from sharpwave.workers.sqs.errors import (
     Unsendable,
     Unsent,
 )
-from sharpwave.workers.sqs.lifecycle import DieWithMaster
 from sharpwave.workers.sqs.metrics import Counts, Snapshot
+from sharpwave.workers.sqs.queues import SqsClient, default_client
 from sharpwave.workers.sqs.retries import VisibilityRetries
 
 __all__ = [

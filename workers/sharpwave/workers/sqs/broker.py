@@ -5,6 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 import math
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -13,36 +16,30 @@ from typing import Any
 from dramatiq import Broker, Message, Worker
 from dramatiq.common import iter_queue
 from dramatiq.errors import QueueJoinTimeout
-from dramatiq.middleware import (
-    Middleware,
-    MiddlewareError,
-    Retries,
-    TimeLimit,
-    default_middleware,
-)
+from dramatiq.middleware import Middleware, MiddlewareError, Retries, TimeLimit, default_middleware
 
-from sharpwave.workers.sqs.body import Bodies
-from sharpwave.workers.sqs.channel import Channel, ChannelOptions
-from sharpwave.workers.sqs.claims import ClaimStore
-from sharpwave.workers.sqs.client import SqsClient, code_of, default_client
-from sharpwave.workers.sqs.consumer import SqsConsumer
-from sharpwave.workers.sqs.errors import EnqueueFailed, MiddlewareRefused, RedriveMissing
-from sharpwave.workers.sqs.held import MOST_HIDDEN_S, Held
-from sharpwave.workers.sqs.lifecycle import DieWithMaster
-from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
+from sharpwave.workers.sqs.acknowledging import Channel
+from sharpwave.workers.sqs.bodies import Bodies, ClaimStore
+from sharpwave.workers.sqs.errors import (
+    EnqueueFailed,
+    MiddlewareRefused,
+    QueueUnavailable,
+    RedriveMissing,
+    Unsent,
+)
+from sharpwave.workers.sqs.holding import MOST_HIDDEN_S, Crew, Received
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
-from sharpwave.workers.sqs.portions import BATCH_BYTES
-from sharpwave.workers.sqs.queues import Queues
-from sharpwave.workers.sqs.receive import ReceiveOptions
-from sharpwave.workers.sqs.retries import VisibilityRetries
-from sharpwave.workers.sqs.send import Sender
-from sharpwave.workers.sqs.slots import Crew
+from sharpwave.workers.sqs.queues import BATCH_BYTES, Queues, SqsClient, code_of, default_client
+from sharpwave.workers.sqs.receiving import SqsConsumer
+from sharpwave.workers.sqs.retries import SqsMessage, VisibilityRetries
+from sharpwave.workers.sqs.sending import fields_of, send_many
 
 log = logging.getLogger(__name__)
 
-_FINAL = ("ack", "nack")
+_CLOSE_S = 5.0
 _JOIN_INTERVAL_S = 0.05
 _EMPTY_LOOKS = 3
+# For acknowledgements, up to sixteen calls a lane, and for threads that send.
 _CONNECTIONS_BESIDE_POLLERS = 40
 
 
@@ -64,8 +61,8 @@ class SQSBroker(Broker):
         queue_prefix: physical names are `<prefix>-<queue>`.
         queue_places: queue name to URL, ARN or physical name, where it is not that.
         visibility_timeout_s: seconds a dead worker hides its messages; 30 to 60 in
-            production. The heartbeat covers longer tasks.
-        hold_limit_s: seconds that the heartbeat keeps a running message at least. A
+            production. It is renewed while a task runs.
+        hold_limit_s: seconds for which a running message is kept hidden at least. A
             longer time limit of the message, the actor or `TimeLimit` extends it;
             without a time limit it is kept for as long as it runs, SQS's 12 h at most.
         max_pollers: most receives under way per queue.
@@ -96,14 +93,18 @@ class SQSBroker(Broker):
         claim_over_bytes: int = 262_144,
         middleware: list[Middleware] | None = None,
     ) -> None:
-        _check("visibility_timeout_s", visibility_timeout_s, least=1, most=MOST_HIDDEN_S)
-        _check("hold_limit_s", hold_limit_s, least=0)
-        _check("max_pollers", max_pollers, least=1)
-        _check("max_body_bytes", max_body_bytes, least=1)
-        _check("max_batch_bytes", max_batch_bytes, least=1)
-        _check("claim_over_bytes", claim_over_bytes, least=0)
+        for name, value, least, most in (
+            ("visibility_timeout_s", visibility_timeout_s, 1, MOST_HIDDEN_S),
+            ("hold_limit_s", hold_limit_s, 0, math.inf),
+            ("max_pollers", max_pollers, 1, math.inf),
+            ("max_body_bytes", max_body_bytes, 1, math.inf),
+            ("max_batch_bytes", max_batch_bytes, 1, math.inf),
+            ("claim_over_bytes", claim_over_bytes, 0, math.inf),
+        ):
+            if not least <= value <= most:
+                bounds = f"between {least} and {most}" if most < math.inf else f"{least} or more"
+                raise ValueError(f"{name} is {value!r}; it must be {bounds}")
         self.worker: Worker | None = None
-        self._crew: Crew | None = None
         self._hooks: dict[str, tuple[Callable[..., Any], ...]] = {}
         super().__init__(middleware=default_middlewares() if middleware is None else middleware)
         if not any(isinstance(m, VisibilityRetries) for m in self.middleware):
@@ -115,16 +116,12 @@ class SQSBroker(Broker):
         self._bodies = Bodies(
             max_bytes=max_body_bytes, claims=claims, claim_over_bytes=claim_over_bytes
         )
-        self._sender = Sender(
-            self._client,
-            self._queues,
-            bodies=self._bodies,
-            metrics_of=self._metrics_of,
-            max_batch_bytes=max_batch_bytes,
-        )
-        self._receiving = ReceiveOptions(max_pollers=max_pollers)
-        self._holding = ChannelOptions(visibility_s=visibility_timeout_s, hold_limit_s=hold_limit_s)
+        self._max_batch_bytes = max_batch_bytes
+        self._max_pollers = max_pollers
+        self._visibility_s = visibility_timeout_s
+        self._hold_limit_s = hold_limit_s
         self._lock = threading.Lock()
+        self._crew: Crew | None = None
         self._metrics: dict[str, Metrics] = {}
         self._channels: dict[str, Channel] = {}
         self._consumers: dict[str, SqsConsumer] = {}
@@ -147,7 +144,7 @@ class SQSBroker(Broker):
                 "lose the message; use sharpwave.workers.sqs.VisibilityRetries"
             )
         super().add_middleware(middleware, before=before, after=after)
-        self._hooks = {}
+        self._hooks = {}  # found again at the next signal
 
     def declare_queue(self, queue_name: str) -> None:
         """Declare a queue, without asking SQS for it yet."""
@@ -164,7 +161,7 @@ class SQSBroker(Broker):
             RedriveMissing: a queue has no RedrivePolicy.
         """
         for name in sorted(self.queues):
-            if self._queues.redrive_of(name) is None:
+            if self._queues.redrive_target(name) is None:
                 raise RedriveMissing(name)
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 1000) -> SqsConsumer:
@@ -180,17 +177,33 @@ class SQSBroker(Broker):
         Raises:
             QueueUnavailable: the queue does not exist; Dramatiq tries again.
         """
-        threads = self.worker.worker_threads if self.worker else max(1, prefetch // 2)
-        channel = self._channel(queue_name, threads=threads)
-        consumer = SqsConsumer(
+        with self._lock:
+            # One channel a queue for the life of the broker: consumers come and go.
+            if (channel := self._channels.get(queue_name)) is None:
+                queue = self._queues.get(queue_name)
+                if self._queues.redrive_target(queue_name) is None:
+                    log.warning(str(RedriveMissing(queue_name)))
+                if self._crew is None:
+                    worker = self.worker
+                    self._crew = Crew(worker.worker_threads if worker else max(1, prefetch // 2))
+                channel = self._channels[queue_name] = Channel(
+                    self._client,
+                    self._queues,
+                    queue=queue,
+                    metrics=self._metrics_of(queue_name),
+                    crew=self._crew,
+                    recall=self._recall,
+                    visibility_s=self._visibility_s,
+                    hold_limit_s=self._hold_limit_s,
+                )
+        consumer = self._consumers[queue_name] = SqsConsumer(
             channel,
             bodies=self._bodies,
             actors=self.actors,
-            judge=self._judge,
+            judge=lambda message, error: self._retries.judge(self, message, error),
             timeout_s=timeout / 1000,
-            options=self._receiving,
+            max_pollers=self._max_pollers,
         )
-        self._consumers[queue_name] = consumer
         return consumer
 
     def enqueue(self, message: Message[Any], *, delay: int | None = None) -> Message[Any]:
@@ -202,7 +215,15 @@ class SQSBroker(Broker):
             EnqueueFailed: SQS refused it, or did not answer.
         """
         self.emit_before("enqueue", message, delay)
-        self._sender.send(message, delay_ms=delay)
+        queue = self._queues.get(message.queue_name)
+        fields = fields_of(message, queue, bodies=self._bodies, delay_ms=delay)
+        metrics = self._metrics_of(queue.name)
+        try:
+            self._client.send_message(QueueUrl=queue.url, **fields)
+        except Exception as error:
+            metrics.add(send_calls=1, send_failures=1)
+            raise EnqueueFailed([Unsent(message, code_of(error), str(error))]) from error
+        metrics.add(send_calls=1, sent=1)
         self.emit_after("enqueue", message, delay)
         return message
 
@@ -218,11 +239,22 @@ class SQSBroker(Broker):
         for message in messages:
             self.emit_before("enqueue", message, delay)
             by_queue.setdefault(message.queue_name, []).append(message)
-        failed = [
-            unsent
-            for name, group in by_queue.items()
-            for unsent in self._sender.send_many(name, group, delay_ms=delay)
-        ]
+        failed: list[Unsent] = []
+        for name, group in by_queue.items():
+            try:
+                queue = self._queues.get(name)
+            except QueueUnavailable as error:
+                failed += (Unsent(message, "QueueUnavailable", str(error)) for message in group)
+                continue
+            failed += send_many(
+                self._client,
+                queue,
+                group,
+                bodies=self._bodies,
+                delay_ms=delay,
+                max_batch_bytes=self._max_batch_bytes,
+                metrics=self._metrics_of(name),
+            )
         refused = {id(unsent.message) for unsent in failed}
         every = [message for group in by_queue.values() for message in group]
         sent = [message for message in every if id(message) not in refused]
@@ -248,6 +280,7 @@ class SQSBroker(Broker):
         for 30 s): its default of ten minutes ends in SIGKILL, and then the running
         messages come back only when their visibility runs out.
         """
+        # Consumers first, as they fill the work queue.
         for consumer in list(self._consumers.values()):
             consumer.drain()
         for item in iter_queue(worker.work_queue):  # type: ignore[no-untyped-call]
@@ -264,7 +297,7 @@ class SQSBroker(Broker):
         for consumer in list(self._consumers.values()):
             consumer.drain()
         for channel in list(self._channels.values()):
-            channel.close(timeout_s=5.0)
+            channel.close(timeout_s=_CLOSE_S)
         self._consumers.clear()
         self._channels.clear()
         self._crew = None
@@ -273,9 +306,9 @@ class SQSBroker(Broker):
 
     def flush(self, queue_name: str) -> None:
         """Delete every message of a queue; AWS takes up to a minute over it."""
-        queue = self._queues.get(queue_name)
+        url = self._queues.get(queue_name).url
         try:
-            self._client.purge_queue(QueueUrl=queue.url)
+            self._client.purge_queue(QueueUrl=url)
         except Exception as error:
             # A queue can be purged once a minute.
             if "PurgeQueueInProgress" not in code_of(error):
@@ -301,7 +334,7 @@ class SQSBroker(Broker):
                 raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]
             channel = self._channels.get(queue_name)
             is_idle = channel is None or not channel.held.everything()
-            is_empty = is_idle and not self._queues.depth(queue_name).total
+            is_empty = is_idle and not self._queues.depth(queue_name)
             looks = looks + 1 if is_empty else 0
             time.sleep(_JOIN_INTERVAL_S)
 
@@ -312,7 +345,10 @@ class SQSBroker(Broker):
         ShutdownNotifications interrupts actors.
         """
         if signal == "process_message":
-            self._begin(args[0])
+            message = args[0]
+            channel = self._channels.get(message.queue_name)
+            if isinstance(message, SqsMessage) and channel is not None:
+                channel.began(message.received, self._time_limit_s(message))
         elif signal == "worker_boot":
             self.worker = args[0]
         elif signal == "worker_shutdown":
@@ -320,13 +356,10 @@ class SQSBroker(Broker):
         for hook in self._hooks_of(f"before_{signal}"):
             try:
                 hook(self, *args, **kwargs)
-            except MiddlewareError:
-                if signal in _FINAL:
-                    # Nothing can be skipped any more; the message would be held and run again.
-                    log.critical("middleware failed before %s", signal, exc_info=True)
-                else:
+            except Exception as error:
+                # An ack or a nack cannot be skipped any more: the message would run again.
+                if isinstance(error, MiddlewareError) and signal not in ("ack", "nack"):
                     raise
-            except Exception:
                 log.critical("middleware failed before %s", signal, exc_info=True)
 
     def emit_after(self, signal: str, *args: Any, **kwargs: Any) -> None:
@@ -352,14 +385,6 @@ class SQSBroker(Broker):
     def _retries(self) -> VisibilityRetries:
         return next(m for m in self.middleware if isinstance(m, VisibilityRetries))
 
-    def _judge(self, message: SqsMessage, error: BaseException) -> RetryIn | DeadLetter:
-        return self._retries.judge(self, message, error)
-
-    def _begin(self, message: Any) -> None:
-        channel = self._channels.get(message.queue_name)
-        if isinstance(message, SqsMessage) and channel is not None:
-            channel.began(message.held, self._time_limit_s(message))
-
     def _time_limit_s(self, message: SqsMessage) -> float:
         """Return how long an actor may run, infinitely where nothing stops it."""
         limits = [m for m in self.middleware if isinstance(m, TimeLimit)]
@@ -373,18 +398,20 @@ class SQSBroker(Broker):
         # What Dramatiq cannot read it does not limit.
         return limit_ms / 1000 if isinstance(limit_ms, int | float) else math.inf
 
-    def _recall(self, waiting: Collection[Held]) -> Sequence[Held]:
+    def _recall(self, waiting: Collection[Received]) -> Sequence[Received]:
         """Take those of some messages that no thread has begun out of the worker's queue."""
         if self.worker is None:
             return ()
         queue = self.worker.work_queue
-        recalled: list[Held] = []
+        recalled: list[Received] = []
+        # Its lock parts what a thread has taken from what none can take any more. The queue is a
+        # heap by priority, so what stays is ordered anew.
         with queue.mutex:
             kept = []
             for item in queue.queue:
-                held = item.message.held if isinstance(item.message, SqsMessage) else None
-                if held is not None and held in waiting:
-                    recalled.append(held)
+                received = getattr(item.message, "received", None)
+                if received is not None and received in waiting:
+                    recalled.append(received)
                 else:
                     kept.append(item)
             heapq.heapify(kept)
@@ -403,27 +430,44 @@ class SQSBroker(Broker):
             self._hooks[name] = hooks
         return hooks
 
-    def _channel(self, queue_name: str, *, threads: int) -> Channel:
-        with self._lock:
-            if queue_name in self._channels:
-                return self._channels[queue_name]
-            queue = self._queues.get(queue_name)
-            if self._queues.redrive_of(queue_name) is None:
-                log.warning(str(RedriveMissing(queue_name)))
-            self._crew = self._crew or Crew(threads)
-            channel = self._channels[queue_name] = Channel(
-                self._client,
-                self._queues,
-                queue=queue,
-                metrics=self._metrics_of(queue_name),
-                crew=self._crew,
-                recall=self._recall,
-                options=self._holding,
-            )
-            return channel
-
     def _metrics_of(self, queue_name: str) -> Metrics:
         return self._metrics.setdefault(queue_name, Metrics())
+
+
+class DieWithMaster(Middleware):
+    """Ends a worker process whose master is gone.
+
+    When Dramatiq's master is killed its workers live on unseen, and take
+    messages from those that replace them. A watch of the parent's process id
+    drains such a worker, and kills it if it has not finished in time.
+
+    Args:
+        grace_s: time to drain before SIGKILL, in seconds.
+        interval_s: how often the parent is looked at, in seconds.
+    """
+
+    # Linux's parent-death signal is not used: it comes once for each dying thread of the master,
+    # and a Dramatiq worker takes its second SIGTERM as an order to quit without a drain.
+
+    def __init__(self, *, grace_s: float = 30.0, interval_s: float = 0.5) -> None:
+        self._grace_s = grace_s
+        self._interval_s = interval_s
+
+    def after_process_boot(self, broker: Broker) -> None:
+        """Begin to watch, in a worker process."""
+        master = multiprocessing.parent_process()
+        if master is not None:
+            threading.Thread(
+                target=self._watch, args=(master.pid,), name="die-with-master", daemon=True
+            ).start()
+
+    def _watch(self, master: int) -> None:
+        while os.getppid() == master:
+            time.sleep(self._interval_s)
+        log.critical("master gone", extra={"master_pid": master})
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(self._grace_s)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def default_middlewares() -> list[Middleware]:
@@ -433,9 +477,3 @@ def default_middlewares() -> list[Middleware]:
     """
     kept: list[Middleware] = [kind() for kind in default_middleware if kind is not Retries]
     return [*kept, VisibilityRetries(), DieWithMaster()]
-
-
-def _check(name: str, value: float, *, least: float, most: float = math.inf) -> None:
-    if not least <= value <= most:
-        bounds = f"between {least} and {most}" if most < math.inf else f"{least} or more"
-        raise ValueError(f"{name} is {value!r}; it must be {bounds}")

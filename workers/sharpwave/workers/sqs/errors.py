@@ -26,15 +26,14 @@ class SqsBrokerError(BrokerError):
     """Root of every error of this package."""
 
     def __init__(self, text: str) -> None:
-        """Keep the text: which thing, what is wrong, what to do."""
         super().__init__(text)  # type: ignore[no-untyped-call]
 
 
 class QueueUnavailable(SqsBrokerError, BrokerConnectionError):
     """A queue does not exist, or SQS did not answer for it."""
 
+    # A connection error to Dramatiq: its consumer threads wait and try again, and do not die.
     def __init__(self, queue_name: str, reason: str) -> None:
-        """Name the queue and give the reason SQS gave."""
         super().__init__(
             f"queue {queue_name!r} is unavailable: {reason}; "
             "provision it first, and check the prefix, the region and the endpoint"
@@ -51,7 +50,6 @@ class RedriveMissing(SqsBrokerError):
     """A queue would keep a message that kills its worker for ever."""
 
     def __init__(self, queue_name: str) -> None:
-        """Name the queue that has no RedrivePolicy."""
         super().__init__(
             f"queue {queue_name!r} has no RedrivePolicy: a message that kills its worker "
             "returns until retention ends; set deadLetterTargetArn and maxReceiveCount"
@@ -85,11 +83,7 @@ class EnqueueFailed(SqsBrokerError):
     """
 
     def __init__(self, failed: Sequence[Unsent], sent: Sequence[Message[Any]] = ()) -> None:
-        """Name up to five of the failed messages in the text."""
-        named = ", ".join(
-            f"{f.message.actor_name}({f.message.message_id}): {f.code}: {f.reason}"
-            for f in failed[:5]
-        )
+        named = ", ".join(f"{name_of(f.message)}: {f.code}: {f.reason}" for f in failed[:5])
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
         super().__init__(
             f"{len(failed)} of {len(failed) + len(sent)} messages were not enqueued: "
@@ -107,10 +101,14 @@ class UnknownActor(SqsBrokerError, ActorNotFound):
     """A message names an actor that this worker does not have; another, newer one may."""
 
     def __init__(self, actor_name: str) -> None:
-        """Name the actor."""
         super().__init__(f"no actor {actor_name!r} in this worker")
         self.actor_name = actor_name
 
 
 class ClaimMissing(SqsBrokerError):
     """The store holds nothing under a claimed reference, and never will."""
+
+
+def name_of(message: Message[Any]) -> str:
+    """Name a message as errors do: its actor and its id."""
+    return f"{message.actor_name}({message.message_id})"

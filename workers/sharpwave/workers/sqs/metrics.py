@@ -1,4 +1,4 @@
-"""Counters of one queue; batch fill says whether the cost model holds."""
+"""Counters of one queue; how full the batches are says what a message costs."""
 
 from __future__ import annotations
 
@@ -8,46 +8,33 @@ from dataclasses import dataclass, fields
 
 @dataclass(slots=True)
 class Counts:
-    """Totals since the broker started.
+    """Totals since the broker started."""
 
-    Attributes:
-        receives: ReceiveMessage calls that were answered.
-        empty_receives: those that brought nothing.
-        receive_errors: those that failed.
-        received: messages received.
-        delete_calls: DeleteMessageBatch calls.
-        deleted: messages deleted.
-        ack_retries: messages put back for another try at a delete or a change.
-        deletes_lost: deletes given up; these messages come again.
-        visibility_calls: calls that gave messages back, to retry or at shutdown.
-        given_back: messages given back.
-        heartbeats: calls that kept messages hidden.
-        kept_hidden: messages kept hidden by them.
-        handles_lost: messages whose receipt handle died while held.
-        burial_calls: calls that copied messages to the dead letters.
-        buried: messages copied there.
-        poison: received bodies that no worker can run.
-        send_calls: SendMessage and SendMessageBatch calls.
-        sent: messages accepted.
-        send_failures: messages refused.
-    """
-
+    #: ReceiveMessage calls that were answered, those of them that brought nothing, and failed ones.
     receives: int = 0
     empty_receives: int = 0
     receive_errors: int = 0
     received: int = 0
     delete_calls: int = 0
     deleted: int = 0
+    #: Messages put back for another try at a delete, a return or a burial.
     ack_retries: int = 0
+    #: Deletes given up; these messages come again.
     deletes_lost: int = 0
+    #: Calls that gave messages back, to retry or at shutdown.
     visibility_calls: int = 0
     given_back: int = 0
+    #: Calls that kept messages hidden.
     heartbeats: int = 0
     kept_hidden: int = 0
+    #: Messages whose receipt handle died while held.
     handles_lost: int = 0
+    #: Calls that copied messages to the dead letters.
     burial_calls: int = 0
     buried: int = 0
+    #: Received bodies that no worker can run.
     poison: int = 0
+    #: SendMessage and SendMessageBatch calls, messages accepted, and messages refused.
     send_calls: int = 0
     sent: int = 0
     send_failures: int = 0

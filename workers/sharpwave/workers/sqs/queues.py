@@ -1,16 +1,101 @@
-"""Queue names to queues: by name, URL or ARN, looked up once, never created."""
+"""Queues: the client that reaches them, what their names stand for, and what one call takes."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
 
-from sharpwave.workers.sqs.client import SqsClient, code_of
 from sharpwave.workers.sqs.errors import QueueMissing, QueueUnavailable
 
+T = TypeVar("T")
+
+#: Most entries in a batch, and most bytes in all of them together.
+#: Source: AWS, "Amazon SQS message quotas".
+BATCH = 10
+BATCH_BYTES = 1_048_576
 _FIFO = ".fifo"
+
+
+class SqsClient(Protocol):
+    """The calls the broker makes; boto3's low-level client has them."""
+
+    def get_queue_url(self, *args: Any, **kwargs: Any) -> Any:
+        """Find a queue by name."""
+
+    def get_queue_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """Read a queue's settings and counts."""
+
+    def purge_queue(self, *args: Any, **kwargs: Any) -> Any:
+        """Delete every message."""
+
+    def send_message(self, *args: Any, **kwargs: Any) -> Any:
+        """Add one message."""
+
+    def send_message_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Add up to ten messages."""
+
+    def receive_message(self, *args: Any, **kwargs: Any) -> Any:
+        """Take up to ten messages."""
+
+    def delete_message_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Delete up to ten messages."""
+
+    def change_message_visibility_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """Hide up to ten messages for a time."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+def default_client(*, connections: int) -> SqsClient:
+    """Make a boto3 client from AWS's own environment variables.
+
+    Args:
+        connections: how many calls may be under way at once.
+    """
+    import boto3
+    from botocore.config import Config
+
+    # One low-level client for all threads: boto3 allows that for clients, not for resources.
+    config = Config(
+        max_pool_connections=connections,
+        connect_timeout=5,
+        read_timeout=30,  # must outlive a long poll, which SQS holds for 20 s
+        tcp_keepalive=True,
+        retries={"mode": "standard", "max_attempts": 3},
+        parameter_validation=False,
+    )
+    return cast(SqsClient, boto3.client("sqs", config=config))
+
+
+def code_of(error: BaseException) -> str:
+    """Return AWS's error code, or the class name of any other error."""
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
+    return str(code or type(error).__name__)
+
+
+def portions(
+    items: Iterable[T], *, size: Callable[[T], int] = lambda _: 0, max_bytes: int = BATCH_BYTES
+) -> Iterator[Sequence[T]]:
+    """Yield the items in order, at most ten and `max_bytes` at a time.
+
+    An item larger than `max_bytes` comes alone, for SQS to refuse by itself.
+    """
+    portion: list[T] = []
+    filled = 0
+    for item in items:
+        needed = size(item)
+        if portion and (len(portion) == BATCH or filled + needed > max_bytes):
+            yield portion
+            portion, filled = [], 0
+        portion.append(item)
+        filled += needed
+    if portion:
+        yield portion
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +111,8 @@ class Queue:
         return self.url.endswith(_FIFO)
 
 
-@dataclass(frozen=True, slots=True)
-class Redrive:
-    """Where SQS itself moves what fails too often."""
-
-    target_arn: str
-    max_receives: int
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """Approximate message counts of one queue."""
-
-    ready: int
-    in_flight: int
-    delayed: int
-
-    @property
-    def total(self) -> int:
-        """Count every message that is not deleted."""
-        return self.ready + self.in_flight + self.delayed
-
-
 class Queues:
-    """Resolves the queue names of actors.
+    """Resolves the queue names of actors; looks each up once and never creates one.
 
     Args:
         client: an SQS client.
@@ -80,39 +143,48 @@ class Queues:
                 self._known[name] = Queue(name, self._find(name))
             return self._known[name]
 
-    def dead_letters_of(self, name: str) -> Queue:
-        """Return where a queue's undeliverable messages go.
+    def _find(self, name: str) -> str:
+        place = self._places.get(name, "")
+        if place.startswith(("https://", "http://")):
+            return place
+        request = {"QueueName": place or f"{self._prefix}{name}"}
+        if place.startswith("arn:"):
+            *_, account, physical = place.split(":")
+            request = {"QueueName": physical, "QueueOwnerAWSAccountId": account}
+        try:
+            return str(self._client.get_queue_url(**request)["QueueUrl"])
+        except Exception as error:
+            code = code_of(error)
+            # SQS's query protocol and its JSON protocol spell the same fault differently.
+            is_missing = code.endswith(("NonExistentQueue", "QueueDoesNotExist"))
+            kind = QueueMissing if is_missing else QueueUnavailable
+            raise kind(name, f"{code}: {request['QueueName']}") from error
 
-        That is the target of its redrive policy, else `<name>_dlq`.
+    def dead_letters_of(self, name: str) -> Queue:
+        """Return the target of a queue's redrive policy, else `<name>_dlq`.
 
         Raises:
             QueueUnavailable: neither exists.
         """
         dlq = dead_letter_name(name)
-        if dlq not in self._known and dlq not in self._places:
-            redrive = self.redrive_of(name)
-            if redrive is not None:
-                self._places[dlq] = redrive.target_arn
+        if dlq not in (self._known | self._places) and (target := self.redrive_target(name)):
+            self._places[dlq] = target
         return self.get(dlq)
 
-    def redrive_of(self, name: str) -> Redrive | None:
-        """Read a queue's redrive policy; None when it has none.
+    def redrive_target(self, name: str) -> str | None:
+        """Read where SQS itself moves what fails too often, an ARN; None without a policy.
 
         Raises:
             QueueUnavailable: the queue does not exist or its attributes cannot be read.
         """
-        raw = self._attributes(name, "RedrivePolicy").get("RedrivePolicy")
-        if not raw:
-            return None
-        policy = json.loads(raw)
-        return Redrive(policy["deadLetterTargetArn"], int(policy["maxReceiveCount"]))
+        policy = self._attributes(name, "RedrivePolicy").get("RedrivePolicy")
+        return str(json.loads(policy)["deadLetterTargetArn"]) if policy else None
 
-    def depth(self, name: str) -> Depth:
-        """Read a queue's approximate counts."""
-        kinds = ("", "NotVisible", "Delayed")
-        names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
+    def depth(self, name: str) -> int:
+        """Count the messages that are not deleted; SQS only knows it approximately."""
+        names = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
         found = self._attributes(name, *names)
-        return Depth(*(int(found[name]) for name in names))
+        return sum(int(found[each]) for each in names)
 
     def _attributes(self, name: str, *attributes: str) -> Mapping[str, str]:
         queue = self.get(name)
@@ -124,23 +196,6 @@ class Queues:
             raise QueueUnavailable(name, f"{code_of(error)}: {error}") from error
         found: Mapping[str, str] = answer.get("Attributes", {})
         return found
-
-    def _find(self, name: str) -> str:
-        place = self._places.get(name)
-        if place is not None and place.startswith(("https://", "http://")):
-            return place
-        request = {"QueueName": place or f"{self._prefix}{name}"}
-        if place is not None and place.startswith("arn:"):
-            *_, account, physical = place.split(":")
-            request = {"QueueName": physical, "QueueOwnerAWSAccountId": account}
-        try:
-            return str(self._client.get_queue_url(**request)["QueueUrl"])
-        except Exception as error:
-            code = code_of(error)
-            # The code depends on the protocol that the SDK speaks.
-            is_missing = code.endswith(("NonExistentQueue", "QueueDoesNotExist"))
-            kind = QueueMissing if is_missing else QueueUnavailable
-            raise kind(name, f"{code}: {request['QueueName']}") from error
 
 
 def dead_letter_name(name: str) -> str:

@@ -14,24 +14,93 @@ import random
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Broker, Message, MessageProxy
 from dramatiq.errors import Retry
 from dramatiq.middleware import Middleware, MiddlewareError, Shutdown
 
-from sharpwave.workers.sqs.held import MOST_HIDDEN_S
-from sharpwave.workers.sqs.message import DeadLetter, RetryIn, SqsMessage
+from sharpwave.workers.sqs.holding import MOST_HIDDEN_S, Received
 
 log = logging.getLogger(__name__)
 
-#: The 12 h count from the receive; a minute is kept in hand.
+#: The 12 h count from the receive; a minute is kept in hand for the calls that remain.
 MAX_BACKOFF_S = MOST_HIDDEN_S - 60
 _MAX_RETRIES = 9
 _MIN_BACKOFF_MS = 1_000
 _MAX_BACKOFF_MS = 3_600_000
 
 RetryWhen = Callable[[int, BaseException], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """Hide the message for a time, then let any worker have it."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Copy the message to the dead letters with a reason, then delete it.
+
+    Attributes:
+        is_exhausted: it was retried as often as it may be.
+        is_expected: its actor says itself that it is not to be retried.
+    """
+
+    reason: str
+    is_exhausted: bool = False
+    is_expected: bool = False
+
+
+class SqsMessage(MessageProxy):
+    """A received message.
+
+    Attributes:
+        received: what SQS said about it.
+        verdict: what becomes of it; None deletes it, or buries it if a middleware failed it.
+    """
+
+    def __init__(self, message: Message[Any], received: Received) -> None:
+        super().__init__(message)
+        self.received = received
+        self.verdict: RetryIn | DeadLetter | None = None
+        # Copied, as Dramatiq reads each many times, through `__getattr__` otherwise.
+        self.queue_name = message.queue_name
+        self.actor_name = message.actor_name
+        self.args = message.args
+        self.kwargs = message.kwargs
+        self.options = message.options
+        self.message_id = message.message_id
+        self.message_timestamp = message.message_timestamp
+        # What Dramatiq's Retries counted before, in a body that dramatiq-sqs left.
+        counted = self.options.get("retries")
+        self._retries_before = max(0, counted) if isinstance(counted, int) else 0
+        if self.retries:
+            self.options["retries"] = self.retries
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same message, whichever attempt."""
+        if isinstance(other, SqsMessage):
+            return (self.queue_name, self.received.body) == (other.queue_name, other.received.body)
+        return super().__eq__(other)
+
+    @property
+    def receives(self) -> int:
+        """Return how often SQS handed it out, this time included."""
+        return self.received.receives
+
+    @property
+    def retries(self) -> int:
+        """Return how many attempts came before this one, as far as SQS can tell."""
+        return self._retries_before + self.receives - 1
+
+    @property
+    def exception(self) -> BaseException | None:
+        """Return what the actor raised, if anything."""
+        return self._exception
 
 
 def backoff_s(receives: int, *, min_s: float, max_s: float = MAX_BACKOFF_S) -> float:
@@ -114,15 +183,17 @@ class VisibilityRetries(Middleware):
     def fail(self, broker: Broker, message: SqsMessage, exception: BaseException) -> None:
         """Attach the verdict to a message that failed with an exception, and tell who listens."""
         verdict = self.judge(broker, message, exception)
+        # What a shutdown cut short counts here as well: to SQS it was received once more.
         if isinstance(verdict, RetryIn) or verdict.is_exhausted:
             message.options["retries"] = message.retries + 1
         message.options["traceback"] = traceback.format_exc(limit=30)
         message.options["requeue_timestamp"] = int(time.time() * 1000)
         if isinstance(verdict, DeadLetter):
+            # To Dramatiq only this is a failure: the message is rejected, not acknowledged.
             message.fail()
-            if verdict.is_exhausted:
-                verdict = self._exhausted(broker, message, verdict)
-            message.verdict = verdict
+            message.verdict = (
+                self._exhausted(broker, message, verdict) if verdict.is_exhausted else verdict
+            )
             return
         message.verdict = verdict
         log.info(
@@ -143,11 +214,12 @@ class VisibilityRetries(Middleware):
         try:
             return self._judge(broker, message, exception)
         except Exception as error:
-            # Options that cannot be read, or a predicate that raises.
+            # Options that cannot be read, or a predicate that raises: nobody said that the message
+            # is dead, so it is kept, but not for ever.
             log.error("not judged", extra={"message_id": message.message_id, "error": _text(error)})
             if message.retries >= (self._defaults["max_retries"] or _MAX_RETRIES):
                 return DeadLetter(f"its options cannot be used: {_text(exception)}")
-            return RetryIn(backoff_s(message.receives, min_s=1))
+            return RetryIn(backoff_s(message.received.receives, min_s=1))
 
     def _judge(
         self, broker: Broker, message: SqsMessage, exception: BaseException
@@ -163,13 +235,14 @@ class VisibilityRetries(Middleware):
         if isinstance(exception, Shutdown):
             return RetryIn(0)
         retries = message.retries
+        # Never the message's: a function does not come in a body.
         retry_when: RetryWhen | None = actor_options.get("retry_when", self._defaults["retry_when"])
         if retry_when is not None:
             if not retry_when(retries, exception):
-                reason = f"not to be retried: {_text(exception)}"
-                return DeadLetter(reason, is_exhausted=True)
+                return DeadLetter(f"not to be retried: {_text(exception)}", is_exhausted=True)
         elif (most := option("max_retries")) is not None and retries >= most:
-            reason = f"retries exceeded ({message.receives} receives): {_text(exception)}"
+            receives = message.received.receives
+            reason = f"retries exceeded ({receives} receives): {_text(exception)}"
             return DeadLetter(reason, is_exhausted=True)
         if isinstance(exception, Retry) and exception.delay is not None:
             return RetryIn(exception.delay / 1000)
@@ -178,17 +251,12 @@ class VisibilityRetries(Middleware):
 
     def _exhausted(self, broker: Broker, message: SqsMessage, verdict: DeadLetter) -> DeadLetter:
         """Send the message to the actor that is to hear of its end, if there is one."""
-        actor_options = _options_of(broker, message)
-        target = message.options.get("on_retry_exhausted") or actor_options.get(
-            "on_retry_exhausted"
-        )
+        options = {**self._defaults, **_options_of(broker, message)}
+        target = message.options.get("on_retry_exhausted") or options.get("on_retry_exhausted")
         if not target:
             return verdict
-        most = actor_options.get("max_retries", self._defaults["max_retries"])
-        numbers = {
-            "retries": message.retries,
-            "max_retries": message.options.get("max_retries", most),
-        }
+        most = message.options.get("max_retries", options["max_retries"])
+        numbers = {"retries": message.retries, "max_retries": most}
         try:
             broker.get_actor(target).send(message.asdict(), numbers)
         except Exception as error:

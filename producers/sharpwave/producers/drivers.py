@@ -1,0 +1,145 @@
+"""Run operations with the clients of boto3 or of aiobotocore, and make methods of them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial, wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from sharpwave.producers.call import (
+    CLIENT_ERRORS,
+    Call,
+    Operation,
+    Pause,
+    Reply,
+    documented,
+    translate,
+)
+from sharpwave.producers.dax import DaxRoute
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class Driver:
+    """Performs the calls of an operation, one after the other."""
+
+    def __init__(self, clients: Mapping[str, Any], dax: DaxRoute | None = None) -> None:
+        """Use `clients`, by service name, and `dax` for recent reads."""
+        self._clients, self._dax = clients, dax
+
+    def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its result."""
+        # An error of a call is thrown in where the operation made it, so that it can answer.
+        resume = partial(next, operation)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, Pause):
+                time.sleep(step.seconds)
+                resume = partial(operation.send, {})
+                continue
+            try:
+                resume = partial(operation.send, self._perform(step))
+            except CLIENT_ERRORS as error:
+                resume = partial(operation.throw, translate(error, step))
+
+    def close(self) -> None:
+        """Close the clients' connections."""
+        for client in self._clients.values():
+            client.close()
+        if self._dax is not None:
+            self._dax.close()
+
+    def _perform(self, call: Call) -> Reply:
+        if self._dax is not None and self._dax.accepts(call):
+            answer = self._dax.read(call)
+            if answer is not None:
+                return answer
+        reply: Reply = getattr(self._clients[call.service], call.operation)(**call.params)
+        return reply
+
+
+class Surface(Generic[S]):
+    """What users call: methods made of operations on one subject."""
+
+    def __init__(self, subject: S, driver: Driver) -> None:
+        """Run operations on `subject` with `driver`."""
+        self._subject, self._driver = subject, driver
+
+
+def method(
+    operation: Callable[Concatenate[S, P], Operation[T]],
+) -> Callable[Concatenate[Surface[S], P], T]:
+    """Make a method that runs an operation on its surface's subject."""
+
+    @wraps(operation)
+    def run(surface: Surface[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return surface._driver.run(operation(surface._subject, *args, **kwargs))
+
+    return documented(run, operation)
+
+
+class AsyncDriver:
+    """Performs the calls of an operation, one after the other."""
+
+    def __init__(self, clients: Mapping[str, Any], dax: DaxRoute | None = None) -> None:
+        """Use `clients`, by service name, and `dax` for recent reads."""
+        self._clients, self._dax = clients, dax
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Run an operation to its result."""
+        resume = partial(next, operation)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
+                resume = partial(operation.send, {})
+                continue
+            try:
+                resume = partial(operation.send, await self._perform(step))
+            except CLIENT_ERRORS as error:
+                resume = partial(operation.throw, translate(error, step))
+
+    async def _perform(self, call: Call) -> Reply:
+        if self._dax is not None and self._dax.accepts(call):
+            # The DAX client knows no event loop.
+            answer = await asyncio.to_thread(self._dax.read, call)
+            if answer is not None:
+                return answer
+        reply: Reply = await getattr(self._clients[call.service], call.operation)(**call.params)
+        return reply
+
+
+class AsyncSurface(Generic[S]):
+    """What users await: methods made of operations on one subject."""
+
+    def __init__(self, subject: S) -> None:
+        """Run operations on `subject`, once there is a driver."""
+        self._subject = subject
+        self._driver: AsyncDriver | None = None
+
+    def _driven(self) -> AsyncDriver:
+        if self._driver is None:
+            raise RuntimeError("not open yet; use it inside `async with AsyncAgent(...) as agent:`")
+        return self._driver
+
+
+def async_method(
+    operation: Callable[Concatenate[S, P], Operation[T]],
+) -> Callable[Concatenate[AsyncSurface[S], P], Coroutine[Any, Any, T]]:
+    """Make a method that runs an operation on its surface's subject."""
+
+    @wraps(operation)
+    async def run(surface: AsyncSurface[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await surface._driven().run(operation(surface._subject, *args, **kwargs))
+
+    return documented(run, operation)

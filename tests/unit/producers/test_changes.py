@@ -1,0 +1,158 @@
+"""A change that was in fact made before its answer was lost counts as made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sharpwave.producers.call import Identity
+from sharpwave.producers.errors import (
+    ConditionFailed,
+    OutcomeConflict,
+    RecordRefused,
+    StateConflict,
+)
+from sharpwave.producers.operations import decisions, memory, registration, state
+from sharpwave.schemas import keys
+from sharpwave.schemas.numbers import item_to_wire
+
+Play = Callable[..., Any]
+KEY = keys.Key("agent:risk#decision#PICK", "2027-01-15T08:00:00.000Z#dec_1")
+
+
+def stored(**attributes: Any) -> dict[str, Any]:
+    return item_to_wire({**KEY.item(), **attributes})
+
+
+def test_an_outcome_written_by_a_lost_try_counts(play: Play, me: Identity) -> None:
+    met = ConditionFailed("met", item=stored(outcome={"success": True, "quality_score": 0.5}))
+
+    play(decisions.record_outcome(me, KEY, success=True, quality_score=0.5), met)
+
+    with pytest.raises(OutcomeConflict):
+        play(decisions.record_outcome(me, KEY, success=False), met)
+
+
+def test_a_correction_written_by_a_lost_try_counts(play: Play, me: Identity) -> None:
+    before = {"Item": stored(outcome={"success": True})}
+    met = ConditionFailed("met", item=stored(outcome={"success": False}, outcome_rev=2))
+
+    played = play(decisions.correct_outcome(me, KEY, success=False), before, met)
+
+    assert played.result == 2
+    condition = played.calls[1].params["ConditionExpression"]
+    assert condition == "attribute_exists(PK) AND attribute_not_exists(#r)"
+
+
+def test_a_correction_made_by_someone_else_is_a_conflict(play: Play, me: Identity) -> None:
+    before = {"Item": stored(outcome={"success": True}, outcome_rev=4)}
+    met = ConditionFailed("met", item=stored(outcome={"success": True}, outcome_rev=5))
+
+    with pytest.raises(OutcomeConflict, match="by someone else"):
+        play(decisions.correct_outcome(me, KEY, success=False), before, met)
+
+
+def test_a_score_outside_its_range_is_refused_unsent(play: Play, me: Identity) -> None:
+    with pytest.raises(RecordRefused, match=r"outcome\.quality_score"):
+        play(decisions.record_outcome(me, KEY, success=True, quality_score=1.5))
+
+
+def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
+    item = {
+        **keys.current_state("risk").item(),
+        "agent_id": "risk",
+        "state_type": "CURRENT",
+        "schema_version": 1,
+        "last_updated": me.now(),
+        "state": {"cycle": 1},
+        "version": 1,
+    }
+    found = {"Item": item_to_wire(item)}
+
+    played = play(
+        state.save_state(me, {"cycle": 1}, expected_version=0), {}, ConditionFailed(""), found
+    )
+
+    assert played.result.version == 1
+    with pytest.raises(StateConflict, match="version 1, not 0"):
+        play(state.save_state(me, {"cycle": 2}, expected_version=0), {}, ConditionFailed(""), found)
+
+
+def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:
+    played = play(memory.touch(me, KEY), {"Attributes": {"access_count": {"N": "3"}}})
+
+    assert played.result == 3
+    assert played.calls[0].params["ConditionExpression"] == "attribute_exists(PK)"
+
+
+def test_registering_again_the_same_way_writes_nothing(play: Play, me: Identity) -> None:
+    known = {
+        **keys.registration("risk").item(),
+        "schema_version": 1,
+        "agent_id": "risk",
+        "subscriptions": ["WHALE"],
+        "may_broadcast": False,
+        "registered_at": 5,
+    }
+
+    played = play(
+        registration.register(me, subscriptions=["WHALE"]),
+        {"Item": item_to_wire(known)},
+        {"QueueUrl": "http://q/inbox-risk"},
+    )
+
+    assert played.operations == ["get_item", "get_queue_url"]
+
+
+def test_registering_touches_nothing_that_an_operator_may_be_setting(
+    play: Play, me: Identity
+) -> None:
+    known = {
+        **keys.registration("risk").item(),
+        "schema_version": 1,
+        "agent_id": "risk",
+        "subscriptions": ["WHALE"],
+        "accepts_from": ["hunter"],
+        "may_broadcast": False,
+        "registered_at": 5,
+        "signals_per_minute": 7,
+    }
+
+    played = play(
+        registration.register(me, subscriptions=["PING"]),
+        {"Item": item_to_wire(known)},
+        {"QueueUrl": "http://q/inbox-risk"},
+        {},
+    )
+
+    change = played.calls[-1]
+    assert change.operation == "update_item"
+    assert "signals_per_minute" not in change.params["ExpressionAttributeNames"].values()
+    assert change.params["UpdateExpression"].endswith(" REMOVE #accepts_from")
+    assert "#registered_at = if_not_exists(" in change.params["UpdateExpression"]
+    assert played.result.signals_per_minute == 7
+
+
+def test_a_cycle_of_parents_ends_a_chain(play: Play, me: Identity) -> None:
+    first, second = (
+        {
+            "PK": KEY.pk,
+            "SK": f"2027-01-15T08:00:00.000Z#{name}",
+            "agent_id": "risk",
+            "decision_id": name,
+            "decision_type": "PICK",
+            "timestamp": 1_800_000_000,
+            "iso_timestamp": "2027-01-15T08:00:00.000Z",
+            "parent_decision_id": parent,
+        }
+        for name, parent in (("dec_a", "dec_b"), ("dec_b", "dec_a"))
+    )
+    answers = [
+        answer
+        for item in map(item_to_wire, (first, second))
+        for answer in ({"Items": [item]}, {"Item": item})
+    ]
+
+    played = play(decisions.chain(me, "dec_a"), *answers)
+
+    assert [record.decision_id for record in played.result] == ["dec_b", "dec_a"]

@@ -1,0 +1,223 @@
+"""Keys are built and read in one place, and what is built reads back as what it was."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import AGENT_ID, RECORD_ID, TYPE_NAME, is_agent_id, is_record_id
+from sharpwave.schemas.keys import Key, Parsed
+from sharpwave.schemas.times import iso_ms
+
+AGENTS = st.from_regex(AGENT_ID, fullmatch=True).filter(is_agent_id)
+TYPES = st.from_regex(TYPE_NAME.removesuffix("$"), fullmatch=True)
+RECORDS = st.from_regex(RECORD_ID, fullmatch=True).filter(is_record_id)
+TIMES = st.integers(0, 4_000_000_000).map(iso_ms)
+
+
+@given(AGENTS, TYPES, TIMES, RECORDS)
+def test_a_decisions_key_reads_back(agent: str, kind: str, iso: str, name: str) -> None:
+    pk, sk = keys.decision_pk(agent, kind), keys.dated_sk(iso, name)
+
+    assert keys.parse(tables.DECISIONS, pk, sk) == Parsed("decision", agent, kind)
+    assert keys.split_dated_sk(sk) == (iso, name)
+    assert keys.owner_of(pk) == agent
+
+
+@given(AGENTS, TYPES, TIMES, RECORDS)
+def test_a_signals_key_reads_back_in_both_forms(agent: str, kind: str, iso: str, name: str) -> None:
+    sk = keys.dated_sk(iso, name)
+
+    strict = keys.parse(tables.SIGNALS, keys.signal_pk(kind, agent), sk)
+    compatible = keys.parse(tables.SIGNALS, keys.signal_pk(kind), sk)
+
+    owner = None if agent.isdigit() else agent
+    assert strict == Parsed("signal", owner, kind)
+    assert keys.owner_of(keys.signal_pk(kind, agent)) == owner
+    assert compatible == Parsed("signal", None, kind)
+
+
+@pytest.mark.parametrize("shard", ["0", "3", "42", "007"])
+def test_digits_after_a_signals_type_are_a_shard_and_no_agent(shard: str) -> None:
+    pk = f"signal#T#{shard}"
+
+    assert keys.parse(tables.SIGNALS, pk, "2025-10-18T14:30:00Z#s1") == Parsed("signal", None, "T")
+    assert keys.owner_of(pk) is None
+
+
+@pytest.mark.parametrize("agent", ["3a", "a3", "1-2", "0x"])
+def test_an_agent_whose_name_has_more_than_digits_is_bound(agent: str) -> None:
+    assert keys.owner_of(f"signal#T#{agent}") == agent
+
+
+@given(AGENTS, TIMES)
+def test_a_rows_key_reads_back_and_sorts_by_time(agent: str, iso: str) -> None:
+    row = keys.inbox_row(agent, Key("signal#T", f"{iso}#s1"), "uid")
+
+    assert keys.parse(tables.SIGNALS, *row) == Parsed("inbox_row", agent, None)
+    assert row.sk.startswith(iso)
+
+
+@pytest.mark.parametrize(
+    ("iso", "expected"),
+    [
+        ("2025-10-18T14:30:00Z", "2025-10-18T14:30:00.000Z"),
+        ("2025-10-18T14:30:00.1Z", "2025-10-18T14:30:00.100Z"),
+        ("2025-10-18T14:30:00.123456Z", "2025-10-18T14:30:00.123Z"),
+    ],
+)
+def test_rows_have_exactly_milliseconds(iso: str, expected: str) -> None:
+    assert keys.inbox_sk(iso, "uid") == f"{expected}#uid"
+
+
+@given(AGENTS, st.sampled_from(keys.MEMORY_TYPES), TIMES, RECORDS)
+def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, name: str) -> None:
+    entry = keys.memory_pk(agent, kind), keys.dated_sk(iso, name)
+
+    assert keys.parse(tables.STATE, *entry) == Parsed("memory", agent, kind)
+    assert keys.parse(tables.STATE, *keys.registration(agent)) == Parsed(
+        "registration", agent, None
+    )
+    assert keys.parse(tables.STATE, *keys.current_state(agent)) == Parsed("state", agent, "CURRENT")
+    saved = keys.saved_state(agent, "CHECKPOINT", iso)
+    assert keys.parse(tables.STATE, *saved) == Parsed("state", agent, "CHECKPOINT")
+
+
+@pytest.mark.parametrize(
+    ("table", "pk", "sk"),
+    [
+        (tables.DECISIONS, "agent:ann#decision#trade", "2025-10-18T14:30:00Z#d"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE", "2025-10-18T14:30:00#d"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE", "2025-10-18T14:30:00Z"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE#decision#T", "2025-10-18T14:30:00Z#d"),
+        (tables.DECISIONS, "agent:An#decision#TRADE", "2025-10-18T14:30:00Z#d"),
+        (tables.SIGNALS, "signal#T#a#b", "2025-10-18T14:30:00Z#s"),
+        (tables.SIGNALS, "signal#T#A", "2025-10-18T14:30:00Z#s"),
+        (tables.SIGNALS, "signal#T\n", "2025-10-18T14:30:00Z#s"),
+        (tables.SIGNALS, "signals#T", "2025-10-18T14:30:00Z#s"),
+        (tables.SIGNALS, "agent:ann#inbox#x", "2025-10-18T14:30:00Z#s"),
+        (tables.STATE, "agent:ann", "CHECKPOINT"),
+        (tables.STATE, "agent:ann", "OTHER"),
+        (tables.STATE, "agent:ann#memory#DREAM", "2025-10-18T14:30:00Z#m"),
+        (tables.STATE, "", ""),
+    ],
+)
+def test_a_key_of_no_known_shape_stands_for_nothing(table: str, pk: str, sk: str) -> None:
+    assert keys.parse(table, pk, sk) is None
+
+
+@given(st.sampled_from(tables.STREAMED), st.text(), st.text())
+def test_any_text_can_be_read_as_a_key(table: str, pk: str, sk: str) -> None:
+    keys.parse(table, pk, sk)
+    keys.owner_of(pk)
+    assert keys.family(pk, sk)
+
+
+@pytest.mark.parametrize(
+    ("pk", "owner"),
+    [
+        ("agent:ann", "ann"),
+        ("agent:ann#inbox", "ann"),
+        ("agent:a#b#c", "a"),
+        ("signal#T#ann", "ann"),
+        ("signal#T", None),
+        ("signal#T#ann#x", None),
+        ("agent:", None),
+        ("agent:AN#inbox", None),
+        ("shared#pattern#x", None),
+    ],
+)
+def test_a_key_binds_at_most_one_agent(pk: str, owner: str | None) -> None:
+    assert keys.owner_of(pk) == owner
+
+
+def test_keys_of_the_pipeline_never_meet() -> None:
+    made = [
+        keys.checkpoint("t", "s"),
+        keys.audience("u"),
+        keys.known_agent("ann"),
+        keys.known_pattern("s"),
+        keys.parked("t", "pk", "sk", "e"),
+        keys.ledger_slot("s", "2025-10-18", "14"),
+        keys.ledger_head("s", "2025-10-18"),
+        keys.low_water("expiry", "ann"),
+        keys.rate_bucket("ann"),
+        keys.notice_window("ann", "odd", 1),
+        keys.paused("deliver"),
+        keys.presence("w"),
+    ]
+
+    assert len(set(made)) == len(made)
+    assert keys.ledger_head("s", "2025-10-01") != keys.ledger_head("s", "2025-10-31")
+
+
+def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
+    key = Key("a", "b")
+
+    assert key.item() == {"PK": "a", "SK": "b"}
+    assert key.wire() == {"PK": {"S": "a"}, "SK": {"S": "b"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "is_own"),
+    [
+        (keys.registration("ann"), True),
+        (keys.Key(keys.decision_pk("ann", "TRADE"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT", "ann"), "x"), True),
+        (keys.Key(keys.signal_pk("ALERT"), "x"), False),
+        (keys.Key(keys.inbox_pk("ann"), "x"), True),
+        (keys.writer("TRADE", "ann"), True),
+        (keys.episode_sources("ann", "TRADE", "2025-10-18", "14"), True),
+        (keys.known_agent("ann"), True),
+        (keys.rate_bucket("ann"), True),
+        (keys.low_water("sweep", "ann"), True),
+        (keys.notice_window("ann", "immutable", 7), True),
+        (keys.ledger_day(keys.base_subject("ann", "TRADE", 5), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("ann", "p", 1), "2025-10-18"), True),
+        (keys.ledger_day(keys.pattern_subject("shared#fx", "p", 1), "2025-10-18"), False),
+        (keys.known_pattern(keys.pattern_subject("ann", "p", 1)), True),
+        (keys.changed(keys.base_subject("ann", "TRADE"), "2025-10-18"), True),
+        (keys.late_chunk("uid", "ann"), False),
+        (keys.shared_pattern_copy("bob", "ann", "p"), False),
+    ],
+)
+def test_a_key_says_whose_item_it_is(key: keys.Key, *, is_own: bool) -> None:
+    assert keys.is_agents("ann", key) is is_own
+    assert not keys.is_agents("an", key)
+    assert not keys.is_agents("ann-2", key)
+
+
+@given(AGENTS, TYPES, TIMES, RECORDS)
+def test_what_a_key_was_made_of_is_read_in_one_place(
+    agent: str, kind: str, iso: str, name: str
+) -> None:
+    subject, day = keys.base_subject(agent, kind), iso[:10]
+
+    assert keys.split_decision_pk(keys.decision_pk(agent, kind)) == (agent, kind)
+    assert keys.time_and_id(keys.dated_sk(iso, name)) == (iso, name)
+    assert keys.state_type(keys.saved_state(agent, "BACKUP", iso).sk) == "BACKUP"
+    assert keys.ledger_subject(keys.ledger_pk(subject)) == subject
+    assert keys.ledger_subject(keys.state_pk(agent)) is None
+    assert keys.split_ledger_sk(keys.ledger_slot(subject, day, f"{iso[:19]}#a").sk) == ("L", day)
+    assert keys.split_ledger_sk(keys.ledger_head(subject, day, iso[:13]).sk) == ("H", day)
+    assert keys.split_ledger_sk(keys.ledger_day(subject, day).sk) == ("D", day)
+    assert keys.split_ledger_sk(keys.ledger_total(subject).sk) == ("T", "")
+
+
+def test_a_span_holds_the_counts_it_names_and_no_others() -> None:
+    def held(span: tuple[str, str, str], key: Key) -> bool:
+        pk, after, until = span
+        return key.pk == pk and after < key.sk <= until
+
+    first, second = (keys.ledger_head("s", f"2025-10-1{day}", "2025-10-1T14") for day in "12")
+    day = keys.ledger_day("s", "2025-10-11")
+
+    assert held(keys.ledger_heads_span("s"), first)
+    assert held(keys.ledger_heads_span("s"), second)
+    assert held(keys.ledger_heads_span("s", "2025-10-11"), first)
+    assert not held(keys.ledger_heads_span("s", "2025-10-11"), second)
+    assert held(keys.ledger_days_span("s"), day)
+    for other in (day, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
+        assert not held(keys.ledger_heads_span("s"), other)
+    for other in (first, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
+        assert not held(keys.ledger_days_span("s"), other)

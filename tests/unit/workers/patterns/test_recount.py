@@ -1,0 +1,289 @@
+"""A recount of archived states is the same in any order and number, and takes bounded memory."""
+
+import random
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.archive import lines_of
+from sharpwave.workers.patterns.counts import Counts, Days, content_digest
+from sharpwave.workers.patterns.recount import Recount
+from sharpwave.workers.ports import Item
+from tests.world import MemoryArchive
+from tests.world.records import decision, key_of, outcome
+from tests.world.stores import START
+
+BASE = keys.base_subject("ann", "TRADE")
+DAY = "2025-10-18"
+UP = {"market": "up"}
+
+
+def version(number: int = 1, *, begins: int = 0, ends: int | None = None) -> PatternVersion:
+    definition = {
+        "pattern_id": "up",
+        "agent_id": "ann",
+        "decision_type": "TRADE",
+        "conditions": [{"path": "context.market", "op": "eq", "value": "up"}],
+    }
+    return PatternVersion(
+        definition=PatternDefinition.model_validate(definition),
+        version=number,
+        effective_from=begins,
+        effective_to=ends,
+        learned_at=begins,
+    )
+
+
+def counted(states: list[Item], *versions: PatternVersion) -> dict[str, Days]:
+    with Recount(versions) as recount:
+        for state in states:
+            recount.add(state)
+        return recount.counts()
+
+
+def test_the_last_revision_of_a_decision_counts_in_any_order_and_number() -> None:
+    item = decision(context=UP)
+    states = [
+        item,
+        {**item, "outcome": outcome(True, 0.25)},
+        {**item, "outcome": outcome(False), "outcome_rev": 2},
+        {**item, "outcome": outcome(True, 0.5), "outcome_rev": 3},
+    ]
+    pattern = version()
+    expected = Counts(n=1, s=1, q_sum=5000, q_n=1)
+
+    for seed in range(20):
+        mixed = states * 2
+        random.Random(seed).shuffle(mixed)
+
+        assert counted(mixed, pattern) == {BASE: {DAY: expected}, pattern.subject: {DAY: expected}}
+
+
+def test_two_outcomes_of_one_revision_end_alike_everywhere() -> None:
+    item = decision()
+    won, lost = ({**item, "outcome": outcome(success, 0.9)} for success in (True, False))
+
+    assert (
+        counted([won, lost])
+        == counted([lost, won])
+        == {BASE: {DAY: Counts(n=1, q_sum=9000, q_n=1)}}
+    )
+
+
+def test_what_a_pattern_names_as_applied_is_counted_as_applied() -> None:
+    item = decision(context=UP, reasoning={"patterns_applied": ["up@1"]}, outcome=outcome(True))
+    pattern = version()
+
+    counts = counted([item], pattern)
+
+    assert counts[pattern.subject][DAY] == Counts(n=1, s=1, applied=1, applied_s=1)
+    assert counts[BASE][DAY] == Counts(n=1, s=1)
+
+
+def test_of_a_key_with_several_contents_the_smallest_digest_counts_once_a_day() -> None:
+    first, second = (
+        decision(context=UP),
+        decision(context={"market": "down"}, outcome=outcome(True)),
+    )
+    stands = min((first, second), key=content_digest)
+    pattern = version()
+    of_base = Counts(pending=1) if stands is first else Counts(n=1, s=1)
+
+    for states in ([first, second], [second, first], [second, first, second]):
+        counts = counted(states, pattern)
+
+        assert counts[BASE] == {DAY: of_base}
+        assert counts[pattern.subject] == {DAY: Counts(pending=1)}
+
+
+def test_a_key_that_was_written_for_two_days_counts_on_both() -> None:
+    days = ("2008-10-10", "2008-10-13")
+    states = [decision(event_time=day) for day in days]
+
+    assert counted(states) == {BASE: {day: Counts(pending=1) for day in days}}
+
+
+def test_the_base_ledger_changes_where_a_version_begins_or_ends() -> None:
+    begins, ends = int(START), int(START) + 60
+    pattern = version(begins=begins, ends=ends)
+    states = [decision(name=f"d{at}", at=at) for at in (begins - 1, begins, ends - 1, ends)]
+
+    counts = counted(states, pattern)
+
+    assert {subject: days[DAY].pending for subject, days in counts.items()} == {
+        BASE: 1,
+        keys.base_subject("ann", "TRADE", begins): 2,
+        keys.base_subject("ann", "TRADE", ends): 1,
+    }
+
+
+def test_decisions_that_are_not_accepted_count_nowhere() -> None:
+    with Recount((), accepts=lambda state: state["decision_id"] == "d1") as recount:
+        recount.add(decision(name="d1"))
+        recount.add(decision(name="d2"))
+
+        assert recount.counts() == {BASE: {DAY: Counts(pending=1)}}
+
+
+def line(state: Item, kind: str = "insert", **more: Any) -> tuple[str, str]:
+    entry = {
+        "event_id": f"{kind}{state['SK']}",
+        "state": kind,
+        "table": "agent_decisions",
+        "key": [state["PK"], state["SK"]],
+        "stored_at": START,
+        "image": item_to_wire(state),
+        **more,
+    }
+    ((day, (text,)),) = lines_of([entry]).items()
+    return day, text
+
+
+def archive_of(*lines: tuple[str, str]) -> MemoryArchive:
+    archive = MemoryArchive()
+    for day, text in lines:
+        archive.write(day, [text])
+    return archive
+
+
+class Noting(MemoryArchive):
+    """An archive that notes which parts are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
+        self.noted.append(name)
+        return super().read(name)
+
+
+def test_a_part_is_read_once_and_new_ones_are_added() -> None:
+    archive = Noting()
+
+    with Recount(()) as recount:
+        for number in range(3):
+            day, text = line(decision(name=f"d{number}"))
+            archive.write(day, [text])
+            assert recount.read(archive) == []
+
+        assert archive.noted == [f"{DAY}/{number}" for number in range(3)]
+        assert (recount.parts, recount.decisions) == (3, 3)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '{"state": "insert"}', '{"image": {}}'])
+def test_what_is_no_archived_state_is_named_and_the_rest_is_read(text: str) -> None:
+    archive = archive_of(("2025-10-17", text), line(decision()))
+
+    with Recount(()) as recount:
+        (damage,) = recount.read(archive)
+
+        assert damage.part == "2025-10-17/0"
+        assert recount.decisions == 1
+
+
+def unseen(stored: list[Item], *lines: tuple[str, str]) -> list[keys.Key]:
+    with Recount(()) as recount:
+        for item in stored:
+            recount.note_stored(item)
+        assert recount.read(archive_of(*lines)) == []
+        found = recount.unseen_keys(10)
+        assert (recount.stored, recount.unseen) == (len(stored), len(found))
+        return found
+
+
+def test_a_stored_decision_that_is_archived_as_it_is_was_seen() -> None:
+    item = decision()
+    resolved = {**item, "outcome": outcome(True)}
+
+    assert unseen([resolved], line(item), line(resolved, "resolution")) == []
+    assert unseen([item], line(item), line(resolved, "resolution")) == []
+
+
+def test_marks_of_workers_do_not_make_a_decision_unseen() -> None:
+    item = decision()
+
+    assert unseen([{**item, "promoted_at": 7, "is_stm": False, "ttl": 9}], line(item)) == []
+
+
+def test_a_stored_decision_that_nobody_archived_is_named() -> None:
+    items = [decision(name=name) for name in ("d1", "d2")]
+
+    assert unseen(items, line(items[0])) == [key_of(items[1])]
+
+
+def test_a_late_outcome_that_nobody_archived_is_named() -> None:
+    item = decision(outcome=outcome(True))
+    revised = {**item, "outcome": outcome(False), "outcome_rev": 2}
+
+    assert unseen([revised], line(item)) == [key_of(item)]
+
+
+def test_a_change_that_was_refused_was_seen() -> None:
+    item = decision()
+    changed = {**item, "context": {"market": "down"}, "outcome": outcome(True)}
+
+    assert unseen([changed], line(item)) == [key_of(item)]
+    assert unseen([changed], line(item), line(changed, "refusal")) == []
+    assert unseen([{**changed, "outcome_rev": 2}], line(changed, "refusal")) == [key_of(item)]
+
+
+def test_a_refusal_of_what_is_no_decision_harms_nothing() -> None:
+    item = decision()
+    broken = {**item, "outcome": {"success": None, "quality_score": "good"}, "outcome_rev": "x"}
+
+    assert unseen([item], line(item), line(broken, "refusal")) == []
+
+
+class Stream:
+    """An archive of one part that is made as it is read."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def part_names(self) -> list[str]:
+        return ["day=2025-10-18/part-1.jsonl.gz"]
+
+    def read(self, name: str) -> Iterator[Mapping[str, Any]]:
+        for number in range(self.count):
+            state = decision(name=f"d{number}", context={"cycle": number, "text": "x" * 100})
+            yield {
+                "state": "insert",
+                "PK": state["PK"],
+                "SK": state["SK"],
+                "image": item_to_wire(state),
+            }
+
+
+def test_memory_does_not_grow_with_the_number_of_decisions() -> None:
+    """SQLite's own pages are bounded by its cache; Python's objects are measured here."""
+    few, many = (peak_bytes(count) for count in (500, 5_000))
+
+    assert many < few + 200_000
+
+
+def peak_bytes(count: int) -> int:
+    tracemalloc.start()
+    try:
+        with Recount([version()]) as recount:
+            assert recount.read(Stream(count)) == []
+            assert recount.counts()[BASE][DAY].pending == count
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_it_counts_without_the_code_that_it_checks() -> None:
+    code = "import sys, sharpwave.workers.patterns.recount; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    checked = {f"sharpwave.workers.patterns.{name}" for name in ("ledger", "learn", "publish")}
+    assert not checked & set(done.stdout.split())

@@ -1,0 +1,167 @@
+"""What the router makes of decisions: every admitted state is learned and archived, once."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import tables
+from sharpwave.workers.ports import Location
+from sharpwave.workers.ports import Update as Write
+from tests.world.records import decision, key_of, outcome
+from tests.world.routed import Streams
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+def streams() -> Streams:
+    return Streams()
+
+
+def actors(found: list[Any]) -> list[str]:
+    return [actor for actor, _ in found]
+
+
+def codes(found: list[Any]) -> list[str]:
+    refused = [entry for actor, entry in found if actor == "on_refused"]
+    return [fault["code"] for entry in refused for fault in entry["faults"]]
+
+
+def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Streams) -> None:
+    item = decision()
+    put = streams.put(tables.DECISIONS, item)
+    resolved = streams.update(tables.DECISIONS, item, outcome=outcome(True), outcome_rev=1)
+    revised = streams.update(tables.DECISIONS, item, outcome=outcome(False), outcome_rev=2)
+
+    for found, state in ((put, "insert"), (resolved, "resolution"), (revised, "revision")):
+        assert actors(found) == ["on_decisions", "on_archived"]
+        assert found[1][1]["state"] == state
+        assert found[0][1]["image"] == found[1][1]["image"]
+
+
+def test_a_revision_that_is_written_with_a_fraction_is_the_number_that_it_is(
+    streams: Streams,
+) -> None:
+    item = decision(outcome=outcome(True), outcome_rev=2)
+    streams.put(tables.DECISIONS, item)
+
+    changed = {**item, "outcome": outcome(False), "outcome_rev": Decimal("3.0")}
+    found = streams.put(tables.DECISIONS, changed)
+
+    assert actors(found) == ["on_decisions", "on_archived"]
+    assert found[1][1]["state"] == "revision"
+
+
+@pytest.mark.parametrize("revision", [None, 1, 2])
+def test_an_outcome_changed_without_a_higher_revision_is_refused_and_archived_so(
+    streams: Streams, revision: int | None
+) -> None:
+    item = decision(outcome=outcome(True), outcome_rev=2)
+    streams.put(tables.DECISIONS, item)
+    changed = {**item, "outcome": outcome(False), "outcome_rev": revision}
+    if revision is None:
+        del changed["outcome_rev"]
+
+    found = streams.put(tables.DECISIONS, changed)
+
+    assert actors(found) == ["on_refused", "on_archived"]
+    assert codes(found) == ["outcome_rev"]
+    assert found[1][1]["state"] == "refusal"
+    assert found[1][1]["faults"] == found[0][1]["faults"]
+
+
+def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
+    item = decision(outcome=outcome(True))
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.put(tables.DECISIONS, decision())
+
+    assert codes(found) == ["outcome_removed"]
+
+
+def test_what_was_known_before_an_outcome_never_changes(streams: Streams) -> None:
+    item = decision(context={"market": "up"})
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(
+        tables.DECISIONS, item, context={"market": "down"}, outcome=outcome(True)
+    )
+
+    assert codes(found) == ["immutable"]
+
+
+def test_a_late_ttl_does_not_open_a_decision_for_changes(streams: Streams) -> None:
+    """A record stored days after its own time was valid then, so it is immutable now."""
+    start = streams.clock()
+    ttl = int(start) + 399 * DAY_S
+    item = decision(at=start - 3 * DAY_S, ttl=ttl, outcome=outcome(True), outcome_rev=3)
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(tables.DECISIONS, item, outcome=outcome(False))
+
+    assert codes(found) == ["outcome_rev"]
+
+
+def test_a_late_outcome_reaches_its_episode_by_its_ledger_alone(streams: Streams) -> None:
+    item = decision()
+    streams.put(tables.DECISIONS, item)
+    streams.work(
+        tables.DECISIONS, Write(Location(tables.DECISIONS, key_of(item)), {"promoted_at": 1})
+    )
+
+    found = streams.update(tables.DECISIONS, item, outcome=outcome(True))
+
+    assert sorted(actors(found)) == ["on_archived", "on_decisions"]
+
+
+@pytest.mark.parametrize(
+    ("lives_s", "is_folded"), [(3_600, True), (DAY_S, True), (2 * DAY_S, False)]
+)
+def test_a_decision_that_no_sweep_would_meet_is_folded_at_once(
+    streams: Streams, lives_s: int, *, is_folded: bool
+) -> None:
+    found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock()) + lives_s))
+
+    assert ("on_late_outcomes" in actors(found)) is is_folded
+
+
+def test_a_decision_removed_by_its_agent_or_folded_or_refused_is_left_alone(
+    streams: Streams,
+) -> None:
+    ttl = int(streams.clock()) + 3 * DAY_S
+    streams.put(tables.DECISIONS, decision(name="mine"))
+    streams.tables.remove(tables.DECISIONS, key_of(decision(name="mine")))
+    mine = streams.news(tables.DECISIONS)
+    streams.put(tables.DECISIONS, decision(name="done", ttl=ttl, promoted_at=1))
+    streams.put(tables.DECISIONS, {**decision(name="bad", ttl=ttl), "decision_id": "other"})
+    streams.clock.advance(4 * DAY_S)
+    streams.tables.expire()
+
+    removed = [r.record for r in streams.tables.streams[tables.DECISIONS] if r.by == "ttl"]
+    assert len(removed) == 2
+    assert mine == streams.route(tables.DECISIONS, removed) == []
+
+
+def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -> None:
+    now = streams.clock()
+
+    late = streams.put(tables.DECISIONS, decision(name="old", at=now - DAY_S))
+    fresh = streams.put(tables.DECISIONS, decision(name="new", at=now - DAY_S + 60))
+
+    assert "on_late_outcomes" in actors(late)
+    assert "on_late_outcomes" not in actors(fresh)
+
+
+@pytest.mark.parametrize(("lifetime_s", "is_admitted"), [(60, True), (-60, False)])
+def test_an_outcome_counts_until_its_decision_is_removed_unless_it_came_too_late_itself(
+    streams: Streams, lifetime_s: int, *, is_admitted: bool
+) -> None:
+    item = decision(at=streams.clock(), ttl=int(streams.clock()) + lifetime_s)
+    streams.put(tables.DECISIONS, item)
+    streams.clock.advance(3_600)
+
+    actors = [actor for actor, *_ in streams.update(tables.DECISIONS, item, outcome=outcome(True))]
+
+    assert ("on_decisions" in actors) is is_admitted
+    assert ("on_refused" in actors) is not is_admitted

@@ -1,0 +1,303 @@
+"""The mirror takes the greatest rank per target, whoever comes first, and never raises a ghost."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ownership import stamped
+from sharpwave.workers.ports import Insert, Item, Location, TryAgain, Write
+from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from tests.world import Faults, MemoryTables, VirtualClock, World
+from tests.world.interleaving import Job, Step, interleave
+from tests.world.records import key_of, signal
+
+ULID = ulid()
+SIGNAL = signal(to=["bob", "eve"])
+KEY = key_of(SIGNAL)
+HOLDER = Holder(KEY)
+EVERYONE = frozenset({"bob", "eve"})
+
+
+@pytest.fixture
+def store() -> MemoryTables:
+    made = MemoryTables(VirtualClock())
+    made.put(tables.SIGNALS, SIGNAL)
+    return made
+
+
+def row(store: MemoryTables, target: str, status: str, **more: Any) -> Item:
+    place = keys.inbox_row(target, KEY, signal_uid(*KEY))
+    own = {"signal_pk": KEY.pk, "signal_sk": KEY.sk, "status": status}
+    item = {**place.item(), **own, **more}
+    store.put(tables.SIGNALS, item)
+    return item
+
+
+def update(store: MemoryTables, sent: Sent | None = None) -> Statuses:
+    """Bring the mirror up to date, as a duty that knows the audience unless `sent` says less."""
+    told = sent or Sent(audience=EVERYONE)
+    return mirror({HOLDER: told}, reads=store, writes=store).get(HOLDER, {})
+
+
+def held(store: MemoryTables) -> Any:
+    return store.items(tables.SIGNALS)[KEY].get("processing_status")
+
+
+def test_rows_speak_for_their_targets_with_what_the_agent_said(store: MemoryTables) -> None:
+    row(store, "bob", "PROCESSED", processed_at=7, decision_id="d1")
+    row(store, "eve", "FAILED", reason="no idea", processed_at=8)
+
+    found = update(store)
+
+    assert found == held(store)
+    assert found["bob"] == {"status": "PROCESSED", "processed_at": 7, "decision_id": "d1"}
+    assert found["eve"] == {"status": "FAILED", "processed_at": 8, "reason": "no idea"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stands"),
+    [
+        ("PROCESSED", "DELIVERED", "PROCESSED"),
+        ("EXPIRED", "DELIVERED", "EXPIRED"),
+        ("EXPIRED", "PROCESSED", "PROCESSED"),
+        ("FAILED", "EXPIRED", "FAILED"),
+    ],
+)
+def test_the_greater_rank_stands_in_whatever_order(
+    store: MemoryTables, first: str, second: str, stands: str
+) -> None:
+    for status in (first, second):
+        update(store, Sent(settled={"bob": {"status": status}}, audience=EVERYONE))
+
+    assert held(store)["bob"]["status"] == stands
+
+
+def test_a_denial_stands_only_where_nothing_was_delivered(store: MemoryTables) -> None:
+    update(store, Sent(frozenset({"bob"}), audience=EVERYONE))
+    denial = {"status": "FAILED", "reason": "quota"}
+
+    update(store, Sent(denied={"bob": denial, "eve": denial}))
+
+    assert held(store) == {"bob": {"status": "DELIVERED"}, "eve": denial}
+
+
+@pytest.mark.parametrize("status", ["DONE", "DELIVERED", 5, None, ["PROCESSED"]])
+def test_a_status_that_no_row_can_have_counts_as_pending(store: MemoryTables, status: Any) -> None:
+    row(store, "bob", "PENDING")
+    store.update(tables.SIGNALS, keys.inbox_row("bob", KEY, signal_uid(*KEY)), {"status": status})
+
+    assert update(store)["bob"] == {"status": "PENDING"}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"worker_rev": "r", "reason": "tired"}, {"reason": "tired"}, {"worker_rev": ULID}]
+)
+def test_an_expiry_that_no_worker_wrote_counts_as_pending(store: MemoryTables, more: Item) -> None:
+    row(store, "bob", "EXPIRED", **more)
+
+    assert update(store)["bob"]["status"] == "PENDING"
+
+
+def test_what_an_agent_wrote_is_cut_to_what_others_share_a_map_with(store: MemoryTables) -> None:
+    row(store, "bob", "FAILED", reason="x" * 300_000, decision_id={"not": "text"})
+
+    assert update(store)["bob"] == {"status": "FAILED", "reason": "x" * 1024}
+
+
+def test_an_expiry_with_a_workers_stamp_counts(store: MemoryTables) -> None:
+    place = keys.inbox_row("bob", KEY, signal_uid(*KEY))
+    end = {"status": "EXPIRED", "reason": "unacknowledged"}
+    row(store, "bob", **stamped(place, end))
+
+    assert update(store)["bob"] == end
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"processing_status": {"bob": "PROCESSED", "a#b": {"status": "FAILED"}}, "status_v": 1},
+        {"processing_status": {"bob": {"status": ["x"]}}, "status_v": "many"},
+        {"processing_status": {"bob": 5}, "status_v": None},
+    ],
+)
+def test_a_mirror_that_its_owner_scribbled_on_is_written_anew(
+    store: MemoryTables, forged: Item
+) -> None:
+    store.update(tables.SIGNALS, KEY, forged)
+    row(store, "bob", "PROCESSED")
+
+    assert update(store, Sent()) == held(store) == {"bob": {"status": "PROCESSED"}}
+
+
+@pytest.mark.parametrize("listed", [["mallory"], 5, ["bob", "mallory"]])
+def test_whom_the_signal_names_by_now_does_not_matter(store: MemoryTables, listed: Any) -> None:
+    """Its writer changed it: bob's word still counts, and mallory's still does not."""
+    update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
+    store.update(tables.SIGNALS, KEY, {"target_agents": listed})
+    row(store, "bob", "PROCESSED")
+    row(store, "mallory", "PROCESSED")
+
+    found = update(store, Sent(settled={"mallory": {"status": "FAILED"}}))
+
+    assert found == {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
+
+
+@pytest.mark.parametrize("forged", [{"signal_sk": "x"}, {"signal_pk": None}, {"signal_pk": "x"}])
+def test_a_row_that_no_worker_wrote_does_not_count(store: MemoryTables, forged: Item) -> None:
+    row(store, "bob", "PROCESSED", **forged)
+
+    assert update(store)["bob"] == {"status": "PENDING"}
+
+
+def test_an_acknowledgement_cannot_begin_a_mirror_and_makes_its_beginner_look(
+    store: MemoryTables,
+) -> None:
+    """It overtook the delivery's first mark, which does not read the rows."""
+    row(store, "bob", "PROCESSED")
+
+    assert update(store, Sent()) == {}
+    assert held(store) is None
+    first = first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}, "eve": {"status": "DELIVERED"}})
+    assert store.apply([first]) == [False]
+    found = update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
+    assert found == {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
+
+
+def test_what_was_sent_after_all_did_not_expire_before_delivery(store: MemoryTables) -> None:
+    """One attempt gave up on a target while another was about to send to it."""
+    gave_up = {"status": "EXPIRED", "reason": "expired_before_delivery"}
+    update(store, Sent(denied={"bob": gave_up}, audience=EVERYONE))
+
+    found = update(store, Sent(frozenset({"bob"}), audience=EVERYONE))
+
+    assert found["bob"] == {"status": "EXPIRED", "reason": "unacknowledged"}
+
+
+def test_the_last_image_of_a_row_speaks_for_it(store: MemoryTables) -> None:
+    image = row(store, "bob", "PROCESSED")
+    store.remove(tables.SIGNALS, keys.inbox_row("bob", KEY, signal_uid(*KEY)))
+
+    found = update(store, Sent(rows={"bob": image}, audience=EVERYONE))
+
+    assert found["bob"] == {"status": "PROCESSED"}
+
+
+def test_a_mirror_that_says_it_all_is_not_written_again(store: MemoryTables) -> None:
+    row(store, "bob", "PROCESSED")
+    update(store)
+    before = len(store.streams[tables.SIGNALS])
+
+    update(store)
+
+    assert len(store.streams[tables.SIGNALS]) == before
+
+
+def test_a_signal_that_its_ttl_removed_never_comes_back(store: MemoryTables) -> None:
+    row(store, "bob", "PROCESSED")
+    store.remove(tables.SIGNALS, KEY, by="ttl")
+
+    assert update(store) == {}
+    assert store.apply([first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}})]) == [False]
+    assert KEY not in store.keys(tables.SIGNALS)
+
+
+def test_a_signal_removed_between_read_and_write_never_comes_back(store: MemoryTables) -> None:
+    class Removing(MemoryTables):
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            self.remove(tables.SIGNALS, KEY, by="ttl")
+            return super().apply(writes)
+
+    removing = Removing(VirtualClock())
+    removing.put(tables.SIGNALS, SIGNAL)
+    row(removing, "bob", "PROCESSED")
+
+    update(removing, Sent(audience=EVERYONE))
+
+    assert KEY not in removing.keys(tables.SIGNALS)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mirrors_that_race_end_with_all_they_know(seed: int) -> None:
+    """Ten writers, each with news of its own, call by call in a random order."""
+    world, names = World(), [f"agent-{n}" for n in range(10)]
+    item = signal(to=names)
+    world.tables.put(tables.SIGNALS, item)
+
+    def job(name: str) -> Job:
+        def run(step: Step) -> None:
+            process = world.process(Faults(step=step))
+            sent = Sent(settled={name: {"status": "PROCESSED"}}, audience=frozenset(names))
+            while True:
+                try:
+                    mirror({HOLDER: sent}, reads=process.reads, writes=process.writes)
+                except TryAgain:
+                    continue
+                return
+
+        return run
+
+    errors = interleave([job(name) for name in names], Random(seed))
+
+    assert errors == [None] * 10
+    assert held(world.tables) == {name: {"status": "PROCESSED"} for name in names}
+
+
+def test_a_mirror_that_keeps_changing_is_tried_again_later(store: MemoryTables) -> None:
+    class Restless(MemoryTables):
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            return [False for _ in writes]
+
+    restless = Restless(VirtualClock())
+    restless.put(tables.SIGNALS, SIGNAL)
+
+    with pytest.raises(TryAgain, match="kept changing"):
+        update(restless, Sent(frozenset({"bob"}), audience=EVERYONE))
+
+
+def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:
+    holder = Holder(KEY, "abc#00000")
+    place = Location(tables.PIPELINE, holder.location.key)
+    store.apply([Insert(tables.PIPELINE, {**place.key.item(), "targets": ["bob"]})])
+    row(store, "bob", "PROCESSED")
+    row(store, "eve", "PROCESSED")
+
+    store.apply([first_mirror(holder, {"bob": {"status": "DELIVERED"}})])
+    found = mirror({holder: Sent()}, reads=store, writes=store)
+
+    assert found == {holder: {"bob": {"status": "PROCESSED"}}}
+    assert held(store) is None
+
+
+def test_a_worker_frozen_over_a_repeated_put_takes_no_acknowledgement_back(
+    store: MemoryTables,
+) -> None:
+    """The put wipes the mirror, which is begun anew: not every version may be taken for another."""
+    both = Sent(EVERYONE, audience=EVERYONE)
+    for target in EVERYONE:
+        row(store, target, "PENDING")
+    update(store, both)
+    row(store, "bob", "PROCESSED")
+
+    def meanwhile() -> None:
+        row(store, "eve", "PROCESSED")
+        update(store)
+        wiped = held(store)
+        store.put(tables.SIGNALS, SIGNAL)
+        update(store, Sent(settled=wiped, audience=EVERYONE))
+
+    class Frozen:
+        thawed = False
+
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            if not self.thawed:
+                self.thawed = True
+                meanwhile()
+            return store.apply(writes)
+
+    mirror({HOLDER: Sent()}, reads=store, writes=Frozen())
+
+    assert {entry["status"] for entry in held(store).values()} == {"PROCESSED"}
