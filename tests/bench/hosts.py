@@ -38,14 +38,15 @@ def build_slow() -> dramatiq.Broker:
     def wait(**_: Any) -> None:
         time.sleep(latency_s)
 
-    made, client = clients.clients, clients.client
+    make = clients.client
 
-    def slowed(one: Any) -> Any:
-        one.meta.events.register("before-send", wait)
-        return one
+    def slowed(service: str) -> Any:
+        made = make(service)
+        made.meta.events.register("before-send", wait)
+        return made
 
-    vars(main)["clients"] = lambda meter=None: clients.Clients(*map(slowed, made(meter)))
-    vars(main)["client"] = lambda service: slowed(client(service))
+    for module in (clients, main):
+        vars(module)["client"] = slowed
     return main.build()
 
 

@@ -21,11 +21,11 @@ from typing import Any, Literal, NamedTuple
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sharpwave.infra.errors import code_of
 from sharpwave.schemas import keys, queues
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.tables import SIGNALS, physical
+from sharpwave.workers.aws.errors import code_of
 from tests.chaos import drafts, roster
 from tests.chaos.history import History, What
 

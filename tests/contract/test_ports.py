@@ -19,8 +19,8 @@ from botocore.config import Config
 from sharpwave.infra.local import Backend
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.keys import Key
+from sharpwave.workers.aws.clients import written_at_once
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
-from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites

@@ -21,7 +21,7 @@ from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
 from sharpwave.workers.ports import Delete, Location, TryAgain
-from sharpwave.workers.router.admission import place_of
+from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents

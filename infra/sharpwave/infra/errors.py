@@ -26,6 +26,7 @@ from botocore.exceptions import (
 )
 
 from sharpwave.producers.connect import NOWHERE
+from sharpwave.workers.aws.errors import code_of
 
 # SQS answers in two protocols, which name the same fault differently; emulators know either.
 _MISSING = frozenset(
@@ -90,11 +91,6 @@ class Misused(OperationFailed):
     """The request makes no sense."""
 
     exit_code = 2
-
-
-def code_of(error: ClientError) -> str:
-    """Give the code by which AWS names an error."""
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager

@@ -7,9 +7,11 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Conflict, code_of, translated
+from sharpwave.infra.errors import Conflict, translated
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire, to_wire
+from sharpwave.workers.aws.errors import code_of
+from sharpwave.workers.aws.tables import scan_pages
 
 #: Most requests of one call. Source: AWS, "BatchWriteItem", API reference.
 MAX_DELETES = 25
@@ -54,12 +56,16 @@ class Items:
             condition += " AND begins_with(SK, :begins)"
             values[":begins"] = {"S": begins}
         request = {
+            "TableName": self._name(table),
+            "ConsistentRead": True,
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": values,
             "ScanIndexForward": not newest_first,
         }
-        for page in self._pages("query", table, request):
-            yield from map(item_from_wire, page["Items"])
+        # Around the whole loop, as below.
+        with translated(f"table {self._name(table)}"):
+            for page in self._client.get_paginator("query").paginate(**request):
+                yield from map(item_from_wire, page["Items"])
 
     def scan(self, table: str, **request: Any) -> Iterator[dict[str, Wire]]:
         """Read a whole table in typed form; it is paid for whole, whatever a filter leaves."""
@@ -68,15 +74,9 @@ class Items:
 
     def scan_pages(self, table: str, **request: Any) -> Iterator[dict[str, Any]]:
         """Read a whole table as DynamoDB answers it, with what each page counted and cost."""
-        return self._pages("scan", table, request)
-
-    def _pages(
-        self, operation: str, table: str, request: Mapping[str, Any]
-    ) -> Iterator[dict[str, Any]]:
-        whole = {"TableName": self._name(table), "ConsistentRead": True, **request}
         # Around the whole loop: each page is asked for only when the one before is used up.
         with translated(f"table {self._name(table)}"):
-            yield from self._client.get_paginator(operation).paginate(**whole)
+            yield from scan_pages(self._client, self._name(table), **request)
 
     def put_new(self, table: str, item: Mapping[str, Any]) -> bool:
         """Put an item unless its key is taken; say whether it was put."""

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Rejected, translated
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, MAX_BATCH
+from sharpwave.workers.aws.queues import batches
 
-#: Most messages one request carries. Source: AWS, "Amazon SQS message quotas", batch size.
-BATCH = 10
 #: Below the 256 KiB that older emulators allow for all bodies of a request.
 _BATCH_BYTES = 240_000
 _FIELDS = ("DataType", "StringValue", "BinaryValue")
@@ -78,12 +77,12 @@ class Mailbox:
         """Read the numbers of messages."""
         return depth_of(self.attributes())
 
-    def receive(self, *, limit: int = BATCH, hold_s: int, wait_s: int = 0) -> list[Received]:
+    def receive(self, *, limit: int = MAX_BATCH, hold_s: int, wait_s: int = 0) -> list[Received]:
         """Take up to `limit` messages, at most 10, out of sight for `hold_s` seconds."""
         with translated(self._thing):
             answer = self._client.receive_message(
                 QueueUrl=self.url,
-                MaxNumberOfMessages=min(limit, BATCH),
+                MaxNumberOfMessages=min(limit, MAX_BATCH),
                 VisibilityTimeout=hold_s,
                 WaitTimeSeconds=wait_s,
                 MessageAttributeNames=["All"],
@@ -109,23 +108,13 @@ class Mailbox:
             yield batch
 
     def send(self, messages: Sequence[Received]) -> list[Received]:
-        """Send copies of up to 10 messages with body and attributes as they are.
+        """Send copies of messages with body and attributes as they are.
 
         Returns:
             Those which SQS accepted.
         """
-        portions: list[list[Received]] = []
-        size = 0
-        for message in messages:
-            extent = len(message.body.encode())
-            # The limit of a request holds for all its bodies together, not for each.
-            if not portions or size + extent > _BATCH_BYTES:
-                portions.append([])
-                size = 0
-            portions[-1].append(message)
-            size += extent
         accepted: list[Received] = []
-        for part in portions:
+        for part in batches(messages, size=lambda m: len(m.body.encode()), max_bytes=_BATCH_BYTES):
             entries = [
                 {"Id": str(number), "MessageBody": message.body, **_extras(message)}
                 for number, message in enumerate(part)
@@ -152,8 +141,8 @@ class Mailbox:
 
     def release(self, messages: Sequence[Received]) -> None:
         """Make held messages visible again at once; one whose hold ran out already is."""
-        for start in range(0, len(messages), BATCH):
-            held = _handles(messages[start : start + BATCH])
+        for start in range(0, len(messages), MAX_BATCH):
+            held = _handles(messages[start : start + MAX_BATCH])
             entries = [{**entry, "VisibilityTimeout": 0} for entry in held]
             with translated(self._thing):
                 self._client.change_message_visibility_batch(QueueUrl=self.url, Entries=entries)

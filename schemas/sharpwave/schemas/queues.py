@@ -9,6 +9,8 @@ from sharpwave.schemas.times import DAY_S
 
 #: Longest queue name. Source: AWS, "Amazon SQS message quotas", queue name.
 MAX_QUEUE_NAME = 80
+#: Most messages in a batch of any call, and most bytes of all their bodies; same source.
+MAX_BATCH, MAX_BATCH_BYTES = 10, 1024 * 1024
 DLQ_SUFFIX = "_dlq"
 INBOX_PREFIX = "inbox-"
 #: Codes by which SQS asks to slow down.

@@ -13,14 +13,12 @@ from botocore.config import Config
 
 from sharpwave.infra.local import Backend, EmbeddedBackend
 from sharpwave.schemas import keys
+from sharpwave.workers.aws.queues import BatchSender, QueueUrls, StreamSender
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
     Hooks,
     Pump,
     PumpSettings,
-    QueueUrls,
-    Sender,
-    SenderSettings,
     Tick,
 )
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -54,19 +52,19 @@ class Stage:
         self.trimmed: list[str] = []
         self.refused: list[str] = []
         self.checkpoints = DynamoCheckpoints(self.dynamodb, self.pipeline, key=keys.checkpoint)
-        self.sender = Sender(
+        self.sender = BatchSender(
             self.sqs,
-            queue_url=QueueUrls(self.sqs, {"deliver": self.queue}),
+            urls=QueueUrls(self.sqs, prefix=prefix),
             on_refused=lambda message, code, reason: self.refused.append(code),
             stop=self.stop,
-            settings=SenderSettings(backoff_cap_s=0.2),
+            cap_s=0.2,
         )
         self.pump = Pump(
             {"signals": self.table},
             dynamodb=self.dynamodb,
             streams=client("dynamodbstreams"),
             route=route,
-            sender=self.sender,
+            sender=StreamSender(self.sender),
             checkpoints=self.checkpoints,
             hooks=Hooks(
                 on_trimmed=lambda table, shard_id: self.trimmed.append(table),

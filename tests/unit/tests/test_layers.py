@@ -114,6 +114,15 @@ def test_only_three_rooms_speak_to_aws() -> None:
     assert offenders("workers", AWS, allowed=allowed) == []
 
 
+def test_production_does_not_stand_on_the_laptop() -> None:
+    hosts = ("main", "pump/")
+
+    for path in modules("workers"):
+        if not name_of(path).startswith(hosts):
+            found = [name for name in imports(path) if name.startswith("sharpwave.workers.pump")]
+            assert found == [], path
+
+
 def test_handlers_know_the_world_by_its_ports_only() -> None:
     adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
     edges = ("aws/", "pump/", "sqs/", "main")
@@ -129,6 +138,8 @@ def test_handlers_know_the_world_by_its_ports_only() -> None:
     [
         ("router/lambda_handler", ("pump/",)),
         ("signals/refusals", ("pump/",)),
+        ("aws/queues", ("pump/", "sqs/")),
+        ("aws/clients", ("pump/", "sqs/")),
         ("ports", ("router/", "signals/", "memory/", "patterns/", "aws/", "pump/", "sqs/")),
     ],
 )
@@ -179,6 +190,9 @@ def test_the_product_imports_nothing_of_its_tests() -> None:
         ("sharpwave.producers", {"dramatiq", "aiobotocore", "amazondax", "msgspec", "rich"}),
         ("sharpwave.workers.router.router", {*AWS, "dramatiq"}),
         ("sharpwave.workers.signals.deliver", {*AWS, "dramatiq"}),
+        ("sharpwave.workers.aws.queues", {"dramatiq", "msgspec"}),
+        ("sharpwave.workers.aws.tables", {"dramatiq", "msgspec"}),
+        ("sharpwave.workers.router.lambda_handler", {*AWS, "dramatiq"}),
     ],
 )
 def test_importing_a_module_loads_no_library_that_its_users_lack(

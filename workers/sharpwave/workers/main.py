@@ -10,13 +10,19 @@ import dramatiq
 from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
-from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import Clock, now
 from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.clients import Clients, client, clients
-from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.queues import (
+    BatchSender,
+    QueueUrls,
+    SqsInboxes,
+    SqsWorkQueues,
+    StreamSender,
+)
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import Gatherer, SharedWrites
@@ -43,11 +49,9 @@ from sharpwave.workers.pump import (
     Hooks,
     Pump,
     PumpSettings,
-    Sender,
     Tick,
     show_progress,
 )
-from sharpwave.workers.pump import QueueUrls as PumpUrls
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -325,11 +329,11 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
 
 def _build_sender(
     settings: Settings, made: Clients, parking: ParkingLot, stop: threading.Event
-) -> Sender:
-    names = {name: tables.physical(name, settings.prefix) for name in queues.WORK_QUEUE_NAMES}
-    return Sender(
+) -> StreamSender:
+    sender = BatchSender(
         made.sqs,
-        queue_url=PumpUrls(made.sqs, names),
+        urls=QueueUrls(made.sqs, prefix=settings.prefix),
         on_refused=lambda *refused: park_in_passing(parking, refused_message(*refused)),
         stop=stop,
     )
+    return StreamSender(sender)

@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple
 from botocore.exceptions import ClientError
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Rejected, code_of, translated
+from sharpwave.infra.errors import Rejected, translated
 from sharpwave.infra.mailbox import Mailbox, attributes_of, inbox_names, redrive_of
 from sharpwave.schemas.queues import DLQ_ATTRIBUTES, DLQ_SUFFIX, WORK_QUEUES, Queue
 from sharpwave.schemas.tables import TABLES, TTL_ATTRIBUTE, Table, create_request
+from sharpwave.workers.aws.errors import code_of
 
 #: Every table and queue made here carries this tag; nothing without it is ever destroyed.
 TAG = "sharpwave"

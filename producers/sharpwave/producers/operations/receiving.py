@@ -14,10 +14,10 @@ from sharpwave.producers.operations.storage import Item, Moment, epoch
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage, parse_message
 from sharpwave.schemas.numbers import parse_json, plain_json
-from sharpwave.schemas.queues import is_final
+from sharpwave.schemas.queues import MAX_BATCH, is_final
 
 #: Source: AWS, ReceiveMessage and ChangeMessageVisibility, limits of their parameters.
-MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = 10, 20, 43_200
+MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = MAX_BATCH, 20, 43_200
 _REMEMBERED_NOTICES = 100
 
 OnNotice = Callable[[NoticeMessage], None]

@@ -15,7 +15,7 @@ from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.aws import tables as table_adapters
 from sharpwave.workers.aws import writes as write_adapters
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
-from sharpwave.workers.aws.calls import ATTEMPTS
+from sharpwave.workers.aws.errors import ATTEMPTS
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.ports import CallRefused, Insert, Location, TryAgain, Update, Write

@@ -7,7 +7,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.aws import queues
-from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
+from sharpwave.workers.aws.errors import ATTEMPTS
+from sharpwave.workers.aws.queues import (
+    BatchSender,
+    QueueUrls,
+    SqsInboxes,
+    SqsWorkQueues,
+    StreamSender,
+)
 from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
 from sharpwave.workers.work.outgoing import WorkMessage
 
@@ -19,7 +26,10 @@ class Sqs:
         self.taken: list[tuple[str, str]] = []
         self.trouble: dict[str, Any] = {}
         self.refused_bodies: set[str] = set()
+        self.fault: dict[str, Any] = {"Code": "InternalError"}
         self.lookups: list[str] = []
+        self.delays: dict[str, int | None] = {}
+        self.calls = 0
 
     def get_queue_url(self, *, QueueName: str) -> dict[str, str]:
         self.lookups.append(QueueName)
@@ -28,16 +38,19 @@ class Sqs:
         return {"QueueUrl": QueueName}
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Sequence[Any]) -> dict[str, Any]:
+        self.calls += 1
         trouble = self.trouble.get(QueueUrl)
         if isinstance(trouble, Exception):
             raise trouble
-        failed = []
+        failed, accepted = [], []
         for entry in Entries:
             if entry["MessageBody"] in self.refused_bodies:
-                failed.append({"Id": entry["Id"], "Code": "InternalError"})
+                failed.append({"Id": entry["Id"], **self.fault})
             else:
                 self.taken.append((QueueUrl, entry["MessageBody"]))
-        return {"Failed": failed}
+                self.delays[entry["MessageBody"]] = entry.get("DelaySeconds")
+                accepted.append({"Id": entry["Id"]})
+        return {"Successful": accepted, "Failed": failed}
 
 
 def failure(code: str) -> ClientError:
@@ -46,7 +59,7 @@ def failure(code: str) -> ClientError:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "pause", lambda attempt: None)
+    monkeypatch.setattr(queues, "full_jitter_s", lambda *_, **__: 0.0)
 
 
 @pytest.fixture
@@ -137,3 +150,65 @@ def test_work_that_is_refused_in_part_is_tried_again(sqs: Sqs) -> None:
 
     with pytest.raises(TryAgain, match="refused 1 messages"):
         work.send([WorkMessage("deliver", str(n), ()) for n in range(3)])
+
+
+def test_a_queue_url_is_looked_up_once(sqs: Sqs) -> None:
+    urls = QueueUrls(sqs, prefix="dev")
+
+    assert urls.find("learn") == urls.find("learn") == "dev-learn"
+    assert sqs.lookups == ["dev-learn"]
+
+
+def test_a_message_for_a_queue_nobody_configured_is_parked(sqs: Sqs) -> None:
+    parked: list[tuple[str, str, str]] = []
+    sender = BatchSender(
+        sqs,
+        urls=QueueUrls(sqs),
+        on_refused=lambda message, code, reason: parked.append((message.body, code, reason)),
+    )
+
+    StreamSender(sender).send([WorkMessage("lern", "x", ("1",))])
+
+    known = "deliver, status, promote, learn, archive"
+    reason = f"queue 'lern' is not configured; known are {known}"
+    assert parked == [("x", "UnknownQueue", reason)]
+    assert sqs.lookups == []
+
+
+def test_work_that_sqs_never_takes_is_offered_once_and_is_not_worth_hours(sqs: Sqs) -> None:
+    sqs.refused_bodies = {"2"}
+    sqs.fault = {"SenderFault": True, "Code": "InvalidMessageContents", "Message": "odd"}
+
+    with pytest.raises(CallRefused, match="deliver refused 1 messages: InvalidMessageContents"):
+        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send(
+            [WorkMessage("deliver", str(n), ()) for n in range(3)]
+        )
+    assert sqs.calls == 1
+    assert SqsInboxes(sqs, urls=QueueUrls(sqs)).send([InboxMessage("ann", "2")]) == [Fate.FAILED]
+    assert sqs.calls == 2
+
+
+def test_what_sqs_throttles_and_blames_on_the_sender_is_sent_again(sqs: Sqs) -> None:
+    sqs.refused_bodies = {"2"}
+    sqs.fault = {"SenderFault": True, "Code": "RequestThrottled"}
+
+    with pytest.raises(TryAgain, match="RequestThrottled"):
+        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send([WorkMessage("deliver", "2", ())])
+    assert sqs.calls == ATTEMPTS
+
+
+def test_a_call_that_botocore_gave_up_is_not_made_again(sqs: Sqs) -> None:
+    sqs.trouble["deliver"] = failure("RequestThrottled")
+
+    with pytest.raises(TryAgain, match="RequestThrottled"):
+        SqsWorkQueues(sqs, urls=QueueUrls(sqs)).send([WorkMessage("deliver", "2", ())])
+    assert sqs.calls == 1
+
+
+def test_a_delay_goes_with_its_message_only(sqs: Sqs) -> None:
+    work = SqsWorkQueues(sqs, urls=QueueUrls(sqs))
+
+    work.send([WorkMessage("deliver", "1", (), delay_s=7), WorkMessage("deliver", "2", ())])
+
+    assert sqs.delays == {"1": 7, "2": None}
+    assert sqs.calls == 1

@@ -7,9 +7,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.pump.checkpoints import TRIM_HORIZON
-from sharpwave.workers.pump.errors import ShardGone, StreamTrimmed
-from sharpwave.workers.pump.reader import Page, ShardReader
-from sharpwave.workers.pump.settings import PumpSettings
+from sharpwave.workers.pump.reader import Page, ShardGone, ShardReader, StreamTrimmed
 from tests.world import VirtualClock
 
 if TYPE_CHECKING:
@@ -33,7 +31,9 @@ def make_reader(
         stream_arn=streams.stream_arn,
         shard_id="s",
         position=position,
-        settings=PumpSettings(doubt_s=0.2, prove_idle_s=2.0, renew_idle_s=60.0),
+        doubt_s=0.2,
+        prove_idle_s=2.0,
+        renew_idle_s=60.0,
         clock=clock,
     )
 

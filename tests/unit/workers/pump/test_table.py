@@ -1,17 +1,20 @@
 """A position moves only behind records that the queues accepted."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump
+from sharpwave.workers.aws.queues import SendAbandoned
+from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump, table
+from sharpwave.workers.pump.table import ReadingPace
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Crash
 
 if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Bench
+    from tests.unit.workers.pump.conftest import Bench, Stop
 
 Fault = Callable[[str], ClientError]
 
@@ -21,10 +24,9 @@ class SavesFirst(TablePump):
 
     def _hand_on(self, records: Sequence[StreamRecord]) -> None:
         if records:
-            lane = self._lineage.lanes["s"]
             self._lineage.mark("s", str(records[-1]["dynamodb"]["SequenceNumber"]))
             self._bookmarks.save()
-            assert lane.reader.shard_id == "s"
+            assert self._lineage.open["s"].reader.shard_id == "s"
         super()._hand_on(records)
 
 
@@ -252,3 +254,132 @@ def test_lag_is_the_age_of_the_last_record_while_catching_up(make_bench: type["B
 
     assert behind == pytest.approx(60.0)
     assert bench.pump.progress().lag_s < 1.0
+
+
+def test_a_stop_finishes_the_page_in_hand_and_saves(
+    bench: "Bench", make_stop: type["Stop"]
+) -> None:
+    stop = make_stop(bench.clock)
+    bench.streams.add_shard("s")
+    written = bench.streams.put("s", 4)
+    bench.sent.before = stop.set
+
+    bench.pump.run(stop)
+
+    assert bench.sent.numbers == written
+    assert bench.positions() == {"s": written[-1]}
+
+
+def test_a_stop_while_the_queues_refuse_leaves_the_position(
+    bench: "Bench", make_stop: type["Stop"]
+) -> None:
+    stop = make_stop(bench.clock)
+    bench.streams.add_shard("s")
+    bench.streams.put("s", 4)
+
+    def abandon() -> None:
+        stop.set()
+        raise SendAbandoned(4)
+
+    bench.sent.before = abandon
+    bench.pump.run(stop)
+
+    assert bench.positions() == {"s": "TRIM_HORIZON"}
+
+
+def test_a_running_pump_outlives_every_error(
+    bench: "Bench", make_stop: type["Stop"], fault: Fault
+) -> None:
+    bench.streams.add_shard("s")
+    written = bench.streams.put("s", 2)
+    bench.streams.faults = [fault("ResourceNotFoundException") for _ in range(5)]
+    bench.streams.faults += [fault("InternalServerError"), RuntimeError("broken")]
+
+    bench.pump.run(make_stop(bench.clock, patience=300))
+
+    assert bench.sent.numbers == written
+
+
+def test_polls_follow_the_traffic(bench: "Bench", make_stop: type["Stop"]) -> None:
+    stop = make_stop(bench.clock, patience=150)
+    bench.streams.add_shard("s")
+    bench.streams.put("s")
+
+    bench.pump.run(stop)
+
+    recent = [wait for wait in stop.waits if wait == pytest.approx(0.01)]
+    assert 95 <= len(recent) <= 102
+    assert stop.waits[-1] == pytest.approx(0.2)
+
+
+def test_a_sign_of_life_comes_every_few_seconds_even_when_idle(
+    bench: "Bench", make_stop: type["Stop"]
+) -> None:
+    bench.streams.add_shard("s")
+
+    bench.pump.run(make_stop(bench.clock, patience=160))
+
+    seen = [progress.at for progress in bench.told.progress]
+    assert len(seen) >= 6
+    assert all(4.9 < later - at < 5.5 for at, later in pairwise(seen))
+
+
+def test_a_record_without_a_time_holds_up_nothing(bench: "Bench") -> None:
+    bench.streams.add_shard("odd")
+    bench.streams.add_shard("s")
+    odd = bench.streams.put("odd")
+    del bench.streams.shards["odd"].records[0]["dynamodb"]["ApproximateCreationDateTime"]
+    written = bench.streams.put("s", 2)
+
+    bench.settle(passes=1)
+
+    assert bench.sent.numbers == odd + written
+
+
+def test_a_table_with_a_full_page_is_read_again_at_once() -> None:
+    assert make_pace().after(3, began=0.0, now=0.004, is_full=True) == 0.0
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_table_with_traffic_is_read_in_a_steady_beat(records: int) -> None:
+    pace = make_pace()
+    pace.after(1, began=0.0, now=0.0)
+
+    assert pace.after(records, began=0.5, now=0.5) == pytest.approx(0.01)
+    assert pace.after(records, began=0.51, now=0.513) == pytest.approx(0.007)
+    assert pace.after(records, began=0.52, now=0.55) == pytest.approx(0.005)
+
+
+def test_an_idle_table_backs_off_to_the_long_wait_and_comes_back() -> None:
+    pace = make_pace()
+    pace.after(1, began=0.0, now=0.0)
+
+    idle = [pace.after(0, began=1.0 + i, now=1.0 + i) for i in range(6)]
+    pace.after(1, began=10.0, now=10.0)
+
+    assert idle == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
+    assert pace.after(0, began=10.1, now=10.1) == pytest.approx(0.01)
+
+
+def make_pace() -> ReadingPace:
+    return ReadingPace(busy_wait_s=0.01, busy_for_s=1.0, idle_wait_s=0.2)
+
+
+def test_a_pass_that_succeeds_starts_the_waits_over(
+    bench: "Bench", make_stop: type["Stop"], fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    def noted(failed: int, **_: float) -> float:
+        failures.append(failed)
+        return 60.0
+
+    monkeypatch.setattr(table, "full_jitter_s", noted)
+    stop = make_stop(bench.clock, patience=3)
+    bench.streams.faults = [fault("InternalServerError") for _ in range(2)]
+    bench.pump.run(stop)
+    bench.streams.faults = [fault("InternalServerError")]
+    bench.clock.advance(60.0)
+    bench.pump.run(make_stop(bench.clock, patience=1))
+
+    assert failures == [0, 1, 0]

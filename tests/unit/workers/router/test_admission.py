@@ -20,8 +20,8 @@ from sharpwave.workers.router.admission import (
     explain,
     faults_of,
     is_admissible,
-    is_sound,
 )
+from sharpwave.workers.router.fast_path import is_sound
 from sharpwave.workers.work.envelope import ascii_json
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
 from tests.world.records import decision, memory, signal

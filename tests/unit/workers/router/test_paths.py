@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpwave.workers.router import admission
+from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
 from sharpwave.workers.router.router import Router
 from tests.bench.router_speed import KINDS
@@ -58,7 +58,8 @@ def records(world: World) -> Iterator[tuple[str, Any]]:
 def the_long_way() -> Iterator[type[Router]]:
     """Give a router without a short way: every image is walked, and judged by the models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(admission, "_may_be_too_deep", lambda _: True)
+        for module in (admission, fast_path):
+            patch.setattr(module, "may_be_too_deep", lambda _: True)
         patch.setattr(stream_records, "had_sound_outcome", lambda _: False)
         yield LongWay
 

@@ -1,16 +1,24 @@
-"""The clients by which this process speaks to AWS, or to what stands in for it on this machine."""
+"""The clients of one process, from AWS's own environment variables, and how they write requests.
+
+Bodies of requests to DynamoDB and SQS are JSON of just what a call is given, and of replies just
+what it gives. Botocore copies that member by member after the shapes of its model, which for typed
+attributes takes longer than all the rest of a call. So here they are written and read at once.
+"""
 
 import os
 from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
+from msgspec import json as fast_json
 
 from sharpwave.schemas.endpoints import is_local
-from sharpwave.workers.aws.requests import written_at_once
 from sharpwave.workers.meter import Meter
 
 _CONNECTIONS = 64
+_BODY = "sharpwave_body"
+#: Calls that say of each of many entries what became of it.
+_BATCHES = ("dynamodb.BatchExecuteStatement", "sqs.SendMessageBatch", "sqs.DeleteMessageBatch")
 
 
 class Clients(NamedTuple):
@@ -23,19 +31,23 @@ class Clients(NamedTuple):
 
 
 def clients(meter: Meter | None = None) -> Clients:
-    """Make the clients from AWS's own environment variables; `meter` watches them."""
+    """Make the clients; a `meter` watches the calls of all of them."""
     made = [client(name) for name in ("dynamodb", "dynamodbstreams", "sqs", "s3")]
     return Clients(*(meter.watch(each) if meter else each for each in made))
 
 
 def client(service: str) -> Any:
-    """Make one client from AWS's own environment variables."""
+    """Make a low-level client of one service, by its name in boto3."""
     config = Config(
+        # What was throttled or got no answer has been tried five times, with jitter, when a
+        # client raises it: to try it again at once would only add to the load.
         retries={"mode": "standard", "total_max_attempts": 5},
+        # Every thread of a worker may be in a call, and each of those may spread over more.
         max_pool_connections=_CONNECTIONS,
         connect_timeout=5,
+        # Longer than SQS's longest poll, 20 s.
         read_timeout=30,
-        # Our writes are of a few known shapes, and `written_at_once` needs them unlooked at.
+        # It walks each request after its model again; what we write is our own.
         parameter_validation=False,
         # Botocore would put it together anew for every request, twice.
         user_agent=f"Boto3/{boto3.__version__} sharpwave",
@@ -46,10 +58,58 @@ def client(service: str) -> Any:
 
 
 def local_credentials() -> dict[str, str]:
-    """Give what a local endpoint is called with: the emulators' credentials when none are set."""
+    """Give a local endpoint a region, and the emulators' credentials when none are set."""
     if not is_local(os.environ.get("AWS_ENDPOINT_URL")):
         return {}
     region = {"region_name": os.environ.get("AWS_DEFAULT_REGION", "us-east-1")}
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return region
     return {"aws_access_key_id": "test", "aws_secret_access_key": "test", **region}
+
+
+def written_at_once(client: Any) -> Any:
+    """Have a `dynamodb` or `sqs` client write and read bodies as they are; gives the client back.
+
+    The client must not validate parameters. What others have registered for
+    `before-parameter-build` comes first. Times in requests, which only calls about exports and
+    backups have, are not written as these services want them. Binary attributes that a statement
+    returns are base64 text, as in a stream that Lambda reads.
+    """
+    if client.meta.service_model.resolved_protocol != "json":
+        return client  # a later botocore may speak another with these services
+    client.meta.events.register_last("before-parameter-build", _write)
+    client.meta.events.register_last("before-call", _put_in_place)
+    for operation in _BATCHES:
+        client.meta.events.register(f"before-parse.{operation}", _read)
+    return client
+
+
+def _write(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    if model.operation_context_parameters:
+        return  # botocore looks into the request for its endpoint
+    try:
+        context[_BODY] = fast_json.encode(params)
+    except (TypeError, ValueError):
+        return  # halves of surrogate pairs, say: botocore writes them
+    # There is nothing left to copy.
+    params.clear()
+
+
+def _put_in_place(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    body = context.pop(_BODY, None)
+    if body is not None:
+        params["body"] = body
+
+
+def _read(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
+) -> None:
+    # The body of an error has another shape, which botocore turns into a `ClientError`.
+    if response_dict["status_code"] >= 300:
+        return
+    try:
+        customized_response_dict.update(fast_json.decode(response_dict["body"]))
+    except ValueError:
+        return  # botocore knows what to make of it
+    # There is nothing left to copy.
+    response_dict["body"] = b"{}"

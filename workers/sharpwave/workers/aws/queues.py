@@ -1,27 +1,51 @@
-"""Inbox queues and work queues on SQS."""
+"""Messages for SQS in batches of ten: for inboxes, for work queues, and what a stream leads to.
+
+One sender does all of it. What tells its users apart is when they give up: a worker soon, for its
+own message comes again; a stream never, for behind the record in hand all others wait.
+"""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
-from typing import Any
+from itertools import count
+from threading import Event, Lock
+from typing import Any, NamedTuple, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from sharpwave.schemas import queues, tables
-from sharpwave.workers.aws.calls import ATTEMPTS, calling, pause
+from sharpwave.schemas.queues import MAX_BATCH, MAX_BATCH_BYTES
+from sharpwave.workers.aws.errors import ATTEMPTS, code_of, full_jitter_s, in_words_of_ports
 from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
 from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
-#: Limits of one SendMessageBatch. Source: AWS, "Amazon SQS message quotas".
-MAX_ENTRIES, MAX_BATCH_BYTES = 10, 1024 * 1024
-_GONE = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+T = TypeVar("T")
+
+_PREFIX = "AWS.SimpleQueueService."
+_GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
+#: Refusals of a whole call that a smaller call, or a call without one bad message, may escape.
+_CONTENT_FAULTS = frozenset(
+    {"BatchRequestTooLong", "InvalidMessageContents", "InvalidParameterValue"}
+)
+
+OnRefused = Callable[[WorkMessage, str, str], None]
+"""Parks a message for good: (message, SQS error code, SQS error message). Called from any
+thread; when it raises, the message counts as not accepted and comes again."""
+
+
+class SendAbandoned(Exception):
+    """A stop was asked for before SQS accepted every message."""
+
+    def __init__(self, count: int) -> None:
+        """Say how many messages were not accepted."""
+        super().__init__(f"{count} messages were not accepted before the stop; they are sent again")
+        self.count = count
 
 
 class QueueUrls:
-    """Queue URLs by logical name, looked up once."""
+    """Queue URLs by logical name, looked up once; safe to share between threads."""
 
     def __init__(self, client: Any, *, prefix: str = "") -> None:
         """Look up through a low-level `sqs` client."""
@@ -30,16 +54,20 @@ class QueueUrls:
         self._lock = Lock()
 
     def find(self, name: str) -> str | None:
-        """Give a queue's URL, or None if there is no such queue."""
+        """Give a queue's URL, or None if there is no such queue.
+
+        Raises:
+            ClientError: SQS does not tell.
+            BotoCoreError: it does not answer.
+        """
         with self._lock:
             known = self._urls.get(name)
         if known is not None:
             return known
         try:
-            with calling(f"GetQueueUrl of {name}"):
-                reply = self._client.get_queue_url(QueueName=tables.physical(name, self._prefix))
-        except TryAgain as error:
-            if is_gone(error.__cause__):
+            reply = self._client.get_queue_url(QueueName=tables.physical(name, self._prefix))
+        except ClientError as error:
+            if code_of(error).removeprefix(_PREFIX) in _GONE:
                 return None
             raise
         with self._lock:
@@ -51,48 +79,232 @@ class QueueUrls:
             self._urls.pop(name, None)
 
 
-class SqsInboxes:
-    """`Inboxes` on SQS: one batch per queue and ten messages, several queues at a time."""
+class Unaccepted(NamedTuple):
+    """A message that SQS did not accept.
 
-    def __init__(self, client: Any, *, urls: QueueUrls, parallel: int = 8) -> None:
-        """Send through a low-level `sqs` client, to at most `parallel` queues at once."""
-        self._client, self._urls = client, urls
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="inboxes")
+    Attributes:
+        place: where it is among those that were to be sent.
+        code: SQS's code without its prefix, or the name of the error.
+        reason: SQS's words.
+        is_final: it would be refused at any later time too.
+        is_call: the whole call failed, not this entry of it.
+        is_gone: SQS says that there is no such queue.
+        cause: what botocore raised, if it raised.
+    """
+
+    place: int
+    code: str
+    reason: str
+    is_final: bool = False
+    is_call: bool = False
+    is_gone: bool = False
+    cause: ClientError | BotoCoreError | None = None
+
+
+class BatchSender:
+    """Sends messages to their queues, ten to a call and several calls at a time.
+
+    What SQS refuses for what it is is never sent again; `on_refused` parks it. All else that it
+    refuses of a batch is sent again. Safe to share between threads.
+
+    Args:
+        client: a low-level `sqs` client.
+        urls: finds the queues.
+        on_refused: parks a message for good; without it the message is given back.
+        parallel: most calls under way at once.
+        max_bytes: most bytes of all bodies in one call.
+        cap_s: the greatest ceiling of the wait before something is sent again.
+        stop: when set, nothing is sent again.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        urls: QueueUrls,
+        on_refused: OnRefused | None = None,
+        parallel: int = 8,
+        max_bytes: int = MAX_BATCH_BYTES,
+        cap_s: float = 5.0,
+        stop: Event | None = None,
+    ) -> None:
+        self._client, self._urls, self._on_refused = client, urls, on_refused
+        self._max_bytes, self._cap_s = max_bytes, cap_s
+        self._stop = stop or Event()
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="send")
+
+    def send(
+        self, messages: Sequence[WorkMessage], *, attempts: int | None = ATTEMPTS
+    ) -> list[Unaccepted]:
+        """Send messages, and give those that were not accepted.
+
+        Args:
+            messages: for any queues; each queue is sent its own in order, though SQS keeps none.
+            attempts: calls that are made for a message that SQS does not accept. A call that
+                fails whole is not made again, for botocore did that already. None goes on until
+                all are accepted or parked, or a stop, whatever fails.
+        """
+        given_up: list[Unaccepted] = []
+        todo: Sequence[int] = range(len(messages))
+        failures = 0
+        for attempt in count(1):
+            again: list[Unaccepted] = []
+            for each in self._attempt(messages, todo):
+                if each.is_final and self._on_refused is None:
+                    given_up.append(each)
+                elif each.is_call and not each.is_final and attempts is not None:
+                    given_up.append(each)
+                elif not (each.is_final and self._park(messages[each.place], each)):
+                    again.append(each)
+            if not again or attempt == attempts:
+                break
+            for queue, one in {messages[each.place].queue: each for each in again}.items():
+                fields = {"queue": queue, "code": one.code, "reason": one.reason}
+                log.warning("queue_refused", extra=fields)
+            # The page in hand was tried once even if the stop is set already: a pump that is told
+            # to end mostly gets through with it.
+            failures = 0 if len(again) < len(todo) else failures
+            if self._stop.wait(full_jitter_s(failures, cap_s=self._cap_s)):
+                break
+            failures += 1
+            todo = [each.place for each in again]
+        return given_up + again
+
+    def close(self) -> None:
+        """End the threads that send; nothing may be sent afterwards."""
+        self._pool.shutdown()
+
+    def _attempt(self, messages: Sequence[WorkMessage], todo: Iterable[int]) -> list[Unaccepted]:
+        by_queue: dict[str, list[int]] = {}
+        for index in todo:
+            by_queue.setdefault(messages[index].queue, []).append(index)
+
+        def size(index: int) -> int:
+            return len(messages[index].body.encode())
+
+        parts = [
+            batch
+            for indexes in by_queue.values()
+            for batch in batches(indexes, size=size, max_bytes=self._max_bytes)
+        ]
+        spread = map if len(parts) < 2 else self._pool.map
+        answers = spread(lambda part: self._send_batch(messages, part), parts)
+        return [each for answer in answers for each in answer]
+
+    def _send_batch(
+        self, messages: Sequence[WorkMessage], batch: Sequence[int]
+    ) -> list[Unaccepted]:
+        queue = messages[batch[0]].queue
+        if queue not in queues.WORK_QUEUE_NAMES and not queue.startswith(queues.INBOX_PREFIX):
+            known = ", ".join(queues.WORK_QUEUE_NAMES)
+            reason = f"queue {queue!r} is not configured; known are {known}"
+            return [Unaccepted(index, "UnknownQueue", reason, is_final=True) for index in batch]
+        entries: list[dict[str, Any]] = []
+        for index in batch:
+            message = messages[index]
+            delay = {"DelaySeconds": message.delay_s} if message.delay_s else {}
+            entries.append({"Id": str(index), "MessageBody": message.body, **delay})
+        try:
+            url = self._urls.find(queue)
+            if url is None:
+                why = "QueueDoesNotExist", f"there is no queue {queue}"
+                return [Unaccepted(index, *why, is_call=True, is_gone=True) for index in batch]
+            answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
+        except (ClientError, BotoCoreError) as error:
+            return self._after_failed_call(messages, batch, error)
+        accepted = {entry["Id"] for entry in answer.get("Successful", ())}
+        failed: dict[str, Mapping[str, Any]] = {
+            entry["Id"]: entry for entry in answer.get("Failed", ())
+        }
+        unaccepted = []
+        for index in batch:
+            entry = failed.get(str(index))
+            if entry is not None:
+                # AWS also calls it the sender's fault when it throttles: see `is_final`.
+                code, reason = entry.get("Code", "Unknown"), entry.get("Message", "")
+                unaccepted.append(Unaccepted(index, code, reason, queues.is_final(entry)))
+            elif str(index) not in accepted:
+                # What an answer leaves out may be lost. Twice is safe, never is not.
+                unaccepted.append(Unaccepted(index, "missing", "SQS did not mention it"))
+        return unaccepted
+
+    def _after_failed_call(
+        self,
+        messages: Sequence[WorkMessage],
+        batch: Sequence[int],
+        error: ClientError | BotoCoreError,
+    ) -> list[Unaccepted]:
+        code = code_of(error).removeprefix(_PREFIX) or type(error).__name__
+        is_final = code in _CONTENT_FAULTS
+        if is_final and len(batch) > 1:
+            # The call was refused for one of them, and does not say which.
+            return [left for index in batch for left in self._send_batch(messages, [index])]
+        is_gone = code in _GONE
+        if is_gone:
+            # Its maker may make it anew, with another URL.
+            self._urls.forget(messages[batch[0]].queue)
+        return [
+            Unaccepted(index, code, str(error), is_final, True, is_gone, error) for index in batch
+        ]
+
+    def _park(self, message: WorkMessage, refusal: Unaccepted) -> bool:
+        assert self._on_refused is not None
+        fields = {"queue": message.queue, "code": refusal.code, "reason": refusal.reason}
+        try:
+            self._on_refused(message, refusal.code, refusal.reason)
+        except Exception:
+            log.exception("refused_message_not_parked", extra=fields)
+            return False
+        log.error("message_refused", extra=fields)
+        return True
+
+
+class StreamSender:
+    """Hands on what the records of a stream lead to, until SQS accepted it or it is parked.
+
+    A message that SQS refuses for what it is counts as accepted once it is parked: it would be
+    refused for ever and hold up all that follows it in its shard.
+    """
+
+    def __init__(self, sender: BatchSender) -> None:
+        """Send through `sender`, which must know how to park."""
+        self._sender = sender
+
+    def send(self, messages: Sequence[WorkMessage]) -> None:
+        """Return once every message is accepted or parked, however long that takes.
+
+        Raises:
+            SendAbandoned: a stop came first; some messages may have been accepted.
+        """
+        if unaccepted := self.try_send(messages, attempts=None):
+            raise SendAbandoned(len(unaccepted))
+
+    def try_send(
+        self, messages: Sequence[WorkMessage], *, attempts: int | None
+    ) -> list[WorkMessage]:
+        """Try a number of times, or until a stop with None; give what was not accepted."""
+        left = self._sender.send(messages, attempts=attempts)
+        return [messages[each.place] for each in left]
+
+
+class SqsInboxes:
+    """`Inboxes` on SQS."""
+
+    def __init__(self, client: Any, *, urls: QueueUrls) -> None:
+        """Send through a low-level `sqs` client."""
+        self._sender = BatchSender(client, urls=urls)
 
     def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
         """Send messages, and say of each what became of it."""
-        by_target: dict[str, list[int]] = {}
-        for index, post in enumerate(posts):
-            by_target.setdefault(post.target, []).append(index)
-        bodies = [[posts[index].body for index in indexes] for indexes in by_target.values()]
-        spread = map if len(by_target) <= 1 else self._pool.map
-        fates = [Fate.FAILED] * len(posts)
-        for indexes, some in zip(
-            by_target.values(), spread(self._send_to, by_target, bodies), strict=True
-        ):
-            for index, fate in zip(indexes, some, strict=True):
-                fates[index] = fate
-        return fates
-
-    def _send_to(self, target: str, bodies: Sequence[str]) -> list[Fate]:
-        name = queues.inbox(target).name
-        try:
-            url = self._urls.find(name)
-            if url is None:
-                return [Fate.GONE] * len(bodies)
-            refused, error = offer(self._client, url, bodies)
-        except (TryAgain, CallRefused) as unanswered:
-            refused, error = range(len(bodies)), unanswered
-        left = Fate.FAILED
-        if error is not None and is_gone(error.__cause__):
-            # Its maker may make it anew, with another URL.
-            self._urls.forget(name)
-            left = Fate.GONE
-        elif error is not None:
-            log.warning("inbox_failed", extra={"target": target, "error": str(error)})
-        fates = [Fate.SENT] * len(bodies)
-        for index in refused:
-            fates[index] = left
+        messages = [WorkMessage(queues.inbox(post.target).name, post.body, ()) for post in posts]
+        fates = [Fate.SENT] * len(posts)
+        why: dict[str, str] = {}
+        for each in self._sender.send(messages):
+            fates[each.place] = Fate.GONE if each.is_gone else Fate.FAILED
+            if not each.is_gone:
+                why[posts[each.place].target] = f"{each.code}: {each.reason}"
+        for target, error in why.items():
+            log.warning("inbox_failed", extra={"target": target, "error": error})
         return fates
 
 
@@ -101,78 +313,46 @@ class SqsWorkQueues:
 
     def __init__(self, client: Any, *, urls: QueueUrls) -> None:
         """Send through a low-level `sqs` client."""
-        self._client, self._urls = client, urls
+        self._sender = BatchSender(client, urls=urls)
 
     def send(self, messages: Sequence[WorkMessage]) -> None:
-        """Send messages; returns once every one was accepted."""
-        by_queue: dict[tuple[str, int], list[str]] = {}
-        for message in messages:
-            by_queue.setdefault((message.queue, message.delay_s), []).append(message.body)
-        for (queue, delay_s), bodies in by_queue.items():
-            url = self._urls.find(queue)
-            if url is None:
-                raise TryAgain(f"work queue {queue} does not exist; run `sharpwave provision`")
-            send_all(self._client, url, bodies, delay_s=delay_s)
+        """Send messages; returns once every one was accepted.
+
+        Raises:
+            TryAgain: a queue is gone, or did not accept them all.
+            CallRefused: SQS will never take one of them as it is.
+        """
+        unaccepted = self._sender.send(messages)
+        if not unaccepted:
+            return
+        # The one that no patience mends decides how long the message that led to it is tried.
+        first = max(unaccepted, key=lambda each: each.is_final)
+        queue = messages[first.place].queue
+        if first.is_gone:
+            raise TryAgain(f"work queue {queue} does not exist; run `sharpwave provision`")
+        if first.cause is not None and not first.is_final:
+            raise in_words_of_ports(first.cause, f"SendMessageBatch to {queue}") from first.cause
+        kind = CallRefused if first.is_final else TryAgain
+        text = f"{queue} refused {len(unaccepted)} messages: {first.code}: {first.reason}"
+        raise kind(text) from first.cause
 
 
-def send_all(client: Any, url: str, bodies: Sequence[str], *, delay_s: int = 0) -> None:
-    """Send bodies to one queue in as few batches as the limits allow.
+def batches(
+    items: Iterable[T], *, size: Callable[[T], int], max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[list[T]]:
+    """Cut items into as few batches as SQS takes, in order: ten each, and `max_bytes` together.
 
-    Raises:
-        TryAgain: the queue is gone, or did not accept them all.
+    An item larger than `max_bytes` comes alone, for SQS to refuse by itself.
     """
-    _, error = offer(client, url, bodies, delay_s=delay_s)
-    if error is not None:
-        raise error
-
-
-def offer(
-    client: Any, url: str, bodies: Sequence[str], *, delay_s: int = 0
-) -> tuple[Sequence[int], TryAgain | CallRefused | None]:
-    """Send what one queue accepts; give the indexes of the rest, and what stood in the way."""
-    todo: list[int] = list(range(len(bodies)))
-    for attempt in range(ATTEMPTS):
-        refused: list[int] = []
-        batches = _batches(bodies, todo)
-        for number, batch in enumerate(batches):
-            try:
-                refused += _send_batch(client, url, bodies, batch, delay_s)
-            except (TryAgain, CallRefused) as error:
-                left = [index for later in batches[number:] for index in later]
-                return [*refused, *left], error
-        if not refused:
-            return (), None
-        todo = refused
-        pause(attempt)
-    return todo, TryAgain(f"{url} refused {len(todo)} messages {ATTEMPTS} times")
-
-
-def is_gone(error: BaseException | None) -> bool:
-    """Say whether an error means that the queue does not exist."""
-    return isinstance(error, ClientError) and error.response["Error"]["Code"] in _GONE
-
-
-def _send_batch(
-    client: Any, url: str, bodies: Sequence[str], batch: Sequence[int], delay_s: int
-) -> list[int]:
-    entries: list[dict[str, Any]] = [
-        {"Id": str(index), "MessageBody": bodies[index]} for index in batch
-    ]
-    for entry in entries if delay_s else ():
-        entry["DelaySeconds"] = delay_s
-    with calling(f"SendMessageBatch to {url}"):
-        reply = client.send_message_batch(QueueUrl=url, Entries=entries)
-    return [int(entry["Id"]) for entry in reply.get("Failed", ())]
-
-
-def _batches(bodies: Sequence[str], indexes: Iterable[int]) -> list[list[int]]:
-    batches: list[list[int]] = []
-    size = 0
-    for index in indexes:
-        length = len(bodies[index])
-        if not batches or len(batches[-1]) == MAX_ENTRIES or size + length > MAX_BATCH_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(index)
-        size += length
-    return batches
+    batch: list[T] = []
+    filled = 0
+    for item in items:
+        extent = size(item)
+        # The limit of a call holds for all its bodies together, not for each.
+        if batch and (len(batch) == MAX_BATCH or filled + extent > max_bytes):
+            yield batch
+            batch, filled = [], 0
+        batch.append(item)
+        filled += extent
+    if batch:
+        yield batch

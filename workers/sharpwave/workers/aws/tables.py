@@ -3,12 +3,10 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
-from sharpwave.workers.aws.calls import ATTEMPTS, calling, pause, slices
+from sharpwave.workers.aws.errors import ATTEMPTS, CONDITION_FAILED, calling, code_of, pause
 from sharpwave.workers.ports import Item, Location, Slot, TryAgain
 
 _KEYS_PER_GET = 100
@@ -24,8 +22,9 @@ class TableReads:
     def get(self, locations: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
         """Read items; those that do not exist are left out."""
         found: dict[Location, Item] = {}
-        for places in slices(list(dict.fromkeys(locations)), _KEYS_PER_GET):
-            found |= self._batch(places, strong=strong)
+        distinct = list(dict.fromkeys(locations))
+        for start in range(0, len(distinct), _KEYS_PER_GET):
+            found |= self._batch(distinct[start : start + _KEYS_PER_GET], strong=strong)
         return found
 
     def _batch(self, places: Sequence[Location], *, strong: bool) -> dict[Location, Item]:
@@ -79,6 +78,13 @@ class TableReads:
             if limit is not None and read >= limit:
                 return
 
+    def scan(self, table: str) -> Iterator[dict[str, Wire]]:
+        """Read a whole table strongly, in typed form; one partition's items follow each other."""
+        name = tables.physical(table, self._prefix)
+        with calling(f"Scan of {name}"):
+            for page in scan_pages(self._client, name):
+                yield from page["Items"]
+
     def by_agent(self, agent_id: str, *, after: int, until: int) -> Iterator[Item]:
         """Read index entries of an agent's decisions with `after < timestamp <= until`."""
         if until <= after:
@@ -94,16 +100,6 @@ class TableReads:
             }
         )
 
-    def scan(self, table: str) -> Iterator[dict[str, Wire]]:
-        """Read a whole table strongly, its items in typed form; those of a partition together."""
-        pages = self._client.get_paginator("scan").paginate(
-            TableName=tables.physical(table, self._prefix),
-            ConsistentRead=True,
-            ReturnConsumedCapacity="INDEXES",
-        )
-        for page in pages:
-            yield from page["Items"]
-
     def _pages(self, request: Mapping[str, Any]) -> Iterator[Item]:
         start: dict[str, Any] = {}
         while True:
@@ -113,6 +109,25 @@ class TableReads:
             if not reply.get("LastEvaluatedKey"):
                 return
             start = {"ExclusiveStartKey": reply["LastEvaluatedKey"]}
+
+
+def scan_pages(client: Any, name: str, **request: Any) -> Iterator[dict[str, Any]]:
+    """Read a whole table strongly as DynamoDB answers it, with what each page counted and cost.
+
+    It is paid for whole, whatever a filter leaves. A page ends at one megabyte before the filter,
+    so it may be empty though more follow.
+
+    Args:
+        client: a low-level `dynamodb` client.
+        name: the physical name of the table.
+        request: more of what Scan takes.
+    """
+    whole = {"ConsistentRead": True, "ReturnConsumedCapacity": "INDEXES", **request}
+    # Each page is asked for only when the one before is used up.
+    pages: Iterator[dict[str, Any]] = iter(
+        client.get_paginator("scan").paginate(TableName=name, **whole)
+    )
+    return pages
 
 
 class TableLedger:
@@ -183,20 +198,15 @@ class TableLedger:
             with calling(f"UpdateItem of {location}"):
                 reply = self._client.update_item(**request)
         except TryAgain as error:
-            cause = error.__cause__
-            if not isinstance(cause, ClientError) or not _is_condition(cause):
+            cause: Any = error.__cause__
+            if code_of(cause) != CONDITION_FAILED:
                 raise
-            held: Any = cause.response
-            return False, item_from_wire(held.get("Item", {}))
+            return False, item_from_wire(cause.response.get("Item", {}))
         return True, item_from_wire(reply.get("Attributes", {}))
 
 
 def _slot(item: Item) -> Slot:
     return Slot(frozenset(item.get("e", ())), item.get("v", 0), "closed" in item)
-
-
-def _is_condition(error: ClientError) -> bool:
-    return error.response["Error"]["Code"] == "ConditionalCheckFailedException"
 
 
 def _place(table: str, item: Mapping[str, Any]) -> Location:

@@ -8,11 +8,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire, item_to_wire, to_wire
-from sharpwave.workers.aws.calls import ATTEMPTS, REQUEST_AT_FAULT, calling, pause, slices
+from sharpwave.workers.aws.errors import (
+    ATTEMPTS,
+    CONDITION_FAILED,
+    REQUEST_AT_FAULT,
+    calling,
+    code_of,
+    pause,
+)
 from sharpwave.workers.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
@@ -21,7 +26,7 @@ _STATEMENTS = 25
 _MAX_STATEMENT = 8192
 #: Texts kept; workers write few kinds of items.
 _TEXTS = 32
-_CONDITION_FAILED = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
+_UNMET = frozenset({"ConditionalCheckFailed", "DuplicateItem"})
 _WORTH_RETRYING = frozenset(
     {
         "RequestLimitExceeded",
@@ -53,7 +58,8 @@ class BatchedWrites:
                 todo.append(index)
         for attempt in range(ATTEMPTS):
             again: list[int] = []
-            for part in slices(todo, _STATEMENTS):
+            for start in range(0, len(todo), _STATEMENTS):
+                part = todo[start : start + _STATEMENTS]
                 again += self._batch(writes, statements, part, verdicts)
             if not again:
                 return [bool(verdict) for verdict in verdicts]
@@ -78,7 +84,7 @@ class BatchedWrites:
             code = response.get("Error", {}).get("Code")
             if code in _WORTH_RETRYING:
                 again.append(index)
-            elif code is not None and code not in _CONDITION_FAILED:
+            elif code is not None and code not in _UNMET:
                 kind = CallRefused if code in REQUEST_AT_FAULT else TryAgain
                 raise kind(f"{writes[index].location}: {response['Error']}")
             else:
@@ -107,12 +113,9 @@ class SingleWrites:
                 else:
                     self._client.update_item(**update_request(write, self._prefix))
         except TryAgain as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"]["Code"] == (
-                "ConditionalCheckFailedException"
-            ):
-                return False
-            raise
+            if code_of(error.__cause__) != CONDITION_FAILED:
+                raise
+            return False
         return True
 
 

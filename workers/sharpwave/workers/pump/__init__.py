@@ -1,4 +1,8 @@
-"""Carries DynamoDB stream records to the work queues, where Lambda does not."""
+"""The laptop's host: carries stream records to the work queues, where Lambda does not.
+
+Nothing that runs at AWS imports this room; there an event source mapping reads the streams, and
+`router/lambda_handler.py` is its host.
+"""
 
 from sharpwave.workers.pump.checkpoints import (
     CLOSED,
@@ -8,20 +12,9 @@ from sharpwave.workers.pump.checkpoints import (
     DynamoCheckpoints,
     MemoryCheckpoints,
 )
-from sharpwave.workers.pump.errors import (
-    PumpError,
-    SendAbandoned,
-    ShardGone,
-    StreamMissing,
-    StreamTrimmed,
-    UnknownQueue,
-)
-from sharpwave.workers.pump.hooks import Hooks, Progress, show_progress
-from sharpwave.workers.pump.pump import Pump
-from sharpwave.workers.pump.sender import QueueUrls, Sender
-from sharpwave.workers.pump.settings import PumpSettings, SenderSettings
-from sharpwave.workers.pump.table import TablePump
-from sharpwave.workers.pump.ticker import Tick, Ticker
+from sharpwave.workers.pump.pump import Pump, Tick, Ticker, show_progress
+from sharpwave.workers.pump.reader import PumpError, ShardGone, StreamMissing, StreamTrimmed
+from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump
 
 __all__ = [
     "CLOSED",
@@ -35,16 +28,11 @@ __all__ = [
     "Pump",
     "PumpError",
     "PumpSettings",
-    "QueueUrls",
-    "SendAbandoned",
-    "Sender",
-    "SenderSettings",
     "ShardGone",
     "StreamMissing",
     "StreamTrimmed",
     "TablePump",
     "Tick",
     "Ticker",
-    "UnknownQueue",
     "show_progress",
 ]

@@ -1,21 +1,101 @@
-"""Carries the changes of several tables to the work queues, a thread for each table."""
+"""Carries the changes of several tables to the work queues, a thread for each, and the ticks."""
 
+import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from sharpwave.schemas import keys
+from sharpwave.workers.aws.queues import StreamSender
+from sharpwave.workers.meter import Meter
+from sharpwave.workers.presence import show_presence
 from sharpwave.workers.pump.checkpoints import Checkpoints
-from sharpwave.workers.pump.hooks import Hooks, Progress
-from sharpwave.workers.pump.sender import Sender
-from sharpwave.workers.pump.settings import PumpSettings
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.pump.table import TablePump
-from sharpwave.workers.pump.ticker import Tick, Ticker
-from sharpwave.workers.work.outgoing import Route
+from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump
+from sharpwave.workers.work.outgoing import Route, WorkMessage
+
+log = logging.getLogger(__name__)
 
 #: A tick comes again anyway, so it is given up soon.
 _TICK_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A message to send again and again; its duty must be idempotent.
+
+    Attributes:
+        make: builds the message anew for each sending.
+        every_s: seconds between two sendings; the first is at once.
+    """
+
+    make: Callable[[], WorkMessage]
+    every_s: float
+
+
+class Ticker:
+    """Sends every tick when it is due; a late one is sent once, not caught up.
+
+    Args:
+        ticks: what to send.
+        send: tries to hand messages to the queues and gives those not accepted. It must come to
+            an end: a tick that its queue refuses must not hold up the ticks of other queues.
+        stop: ends `run`.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        ticks: Sequence[Tick],
+        *,
+        send: Callable[[Sequence[WorkMessage]], Sequence[WorkMessage]],
+        stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ticks = ticks
+        self._send = send
+        self._stop = stop
+        self._clock = clock
+        self._due_at = [clock()] * len(ticks)
+
+    def run(self) -> None:
+        """Send until the stop."""
+        while self._ticks and not self._stop.is_set():
+            self.send_due()
+            self._stop.wait(max(0.0, min(self._due_at) - self._clock()))
+
+    def send_due(self) -> None:
+        """Send what is due now; a tick that fails is logged and due again next time."""
+        for i, tick in enumerate(self._ticks):
+            if self._clock() < self._due_at[i]:
+                continue
+            try:
+                for message in self._send([tick.make()]):
+                    fields = {"queue": message.queue, "every_s": tick.every_s}
+                    log.warning("tick_not_sent", extra=fields)
+            except Exception:
+                log.exception("tick_failed", extra={"every_s": tick.every_s})
+            self._due_at[i] = self._clock() + tick.every_s
+
+
+def show_progress(progress: Progress, *, client: Any, meter: Meter, prefix: str) -> None:
+    """Write the row by which operators see that the pump of a table is alive, and how far."""
+    show_presence(
+        client,
+        keys.pump_presence(progress.table),
+        meter,
+        prefix=prefix,
+        records=progress.records,
+        open_shards=progress.open_shards,
+        failing_shards=progress.failing_shards,
+        lag_s=progress.lag_s,
+        at=int(progress.at),
+        pid=os.getpid(),
+    )
 
 
 class Pump:
@@ -44,7 +124,7 @@ class Pump:
         dynamodb: Any,
         streams: Any,
         route: Route,
-        sender: Sender,
+        sender: StreamSender,
         checkpoints: Checkpoints,
         hooks: Hooks,
         stop: threading.Event,

@@ -62,8 +62,17 @@ def make_handler(
             routed = route_page(route, table, page)
             unparked = _park(routed.failed, table, on_unroutable)
             unaccepted = sender.try_send(routed.messages, attempts=attempts)
-            failing |= unparked | _records_of(unaccepted, page)
-        return _report(records, failing)
+            failing |= unparked
+            # A message of unknown origin puts the page's first record in doubt, and so all of it.
+            first = (_sequence_number(page[0]),)
+            failing |= {n for message in unaccepted for n in message.sequence_numbers or first}
+        if not failing:
+            return {"batchItemFailures": []}
+        # As the stream orders them: sequence numbers have no fixed length to compare as text.
+        numbers = [_sequence_number(record) for record in records]
+        lowest = next((number for number in numbers if number in failing), numbers[0])
+        log.warning("batch_failed_from", extra={"sequence_number": lowest, "failing": len(failing)})
+        return {"batchItemFailures": [{"itemIdentifier": lowest}]}
 
     return handle
 
@@ -86,21 +95,6 @@ def _park(
             unparked.add(number)
         log.error("record_unroutable", extra=fields)
     return unparked
-
-
-def _records_of(unaccepted: Iterable[WorkMessage], page: Sequence[StreamRecord]) -> set[str]:
-    """Sequence numbers behind messages; one of unknown origin puts the page's first in doubt."""
-    first = _sequence_number(page[0])
-    return {number for m in unaccepted for number in (m.sequence_numbers or (first,))}
-
-
-def _report(records: Sequence[StreamRecord], failing: set[str]) -> dict[str, list[dict[str, str]]]:
-    if not failing:
-        return {"batchItemFailures": []}
-    numbers = [_sequence_number(record) for record in records]
-    lowest = next((number for number in numbers if number in failing), numbers[0])
-    log.warning("batch_failed_from", extra={"sequence_number": lowest, "failing": len(failing)})
-    return {"batchItemFailures": [{"itemIdentifier": lowest}]}
 
 
 def _sequence_number(record: StreamRecord) -> str:

@@ -9,7 +9,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
-from sharpwave.workers.router.admission import Image, faults_of, had_sound_outcome, place_of
+from sharpwave.workers.router.admission import faults_of
+from sharpwave.workers.router.fast_path import Image, had_sound_outcome, place_of
 from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
 from sharpwave.workers.work.outgoing import StreamRecord
 

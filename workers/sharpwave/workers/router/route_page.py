@@ -25,19 +25,16 @@ def route_page(route: Route, table: str, records: Sequence[StreamRecord]) -> Rou
     One bad record in a page of n costs about 2 log2(n) more calls of `route`.
     """
     routed = Routed()
-    _route(route, table, records, routed)
+    # A stack: the first half is taken next, so what is left stays in the order of the stream.
+    waiting = [records] if records else []
+    while waiting:
+        part = waiting.pop()
+        try:
+            routed.messages += route(table, part)
+        except Exception as error:
+            half = len(part) // 2
+            if half:
+                waiting += [part[half:], part[:half]]
+            else:
+                routed.failed.append((part[0], error))
     return routed
-
-
-def _route(route: Route, table: str, records: Sequence[StreamRecord], routed: Routed) -> None:
-    if not records:
-        return
-    try:
-        routed.messages += route(table, records)
-    except Exception as error:
-        if len(records) == 1:
-            routed.failed.append((records[0], error))
-            return
-        half = len(records) // 2
-        _route(route, table, records[:half], routed)
-        _route(route, table, records[half:], routed)

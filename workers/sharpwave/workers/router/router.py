@@ -1,4 +1,10 @@
-"""From stream records to work messages: a pure function of the records' images."""
+"""From stream records to work messages: a pure function of the records' images.
+
+There are two ways through, and both stay: the long way alone says what the router does, and the
+short way, for records that are new or got an outcome and are sound, is what makes it fast: most
+records are such. They meet in `Router.__call__`. `tests/unit/workers/router/test_paths.py`
+holds them to the same work, and `python -m tests.bench --only router` measures them.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +26,8 @@ from sharpwave.schemas.ownership import (
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.low_water import swept_within
-from sharpwave.workers.router.admission import Image, claimed_at, is_sound, place_of
+from sharpwave.workers.router.admission import claimed_at
+from sharpwave.workers.router.fast_path import Image, is_sound, place_of
 from sharpwave.workers.router.record import (
     Record,
     content,
@@ -99,6 +106,8 @@ class Router:
             stored_at = stored_at_of(raw)
             moment = max(moment, stored_at)
             due_by = stored_at if now is None else now
+            # Here the two ways meet. The short one takes what it is sure of and leaves no trace of
+            # what it does not; whatever it does, the long one would do as well.
             if not self._take_new(table, raw, stored_at, due_by, groups):
                 record = read(table, raw, stored_at, due_by, self._event_ahead)
                 for duty, group, entry in self._work(record):
@@ -108,10 +117,11 @@ class Router:
     def _take_new(
         self, table: str, raw: StreamRecord, stored_at: float, due_by: float, groups: "_Groups"
     ) -> bool:
-        """Route a new signal, decision or memory, or only an outcome, if it is sound.
+        """Take the short way with a new record, or only an outcome, if it is sound.
 
-        Most records are such. What comes of one is what `_signal`, `_decision` and `_memory` make
-        of it; gives False for every other record.
+        What comes of one is what `_signal`, `_decision` and `_memory` make of it on the long way;
+        gives False for every record that has to take that. No `Record` is made, no image is
+        compared but for an outcome, and the entry's JSON serves as the bound of depth and size.
         """
         change = raw["dynamodb"]
         old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.aws.requests import written_at_once
+from sharpwave.workers.aws.clients import written_at_once
 from sharpwave.workers.meter import Meter
 
 ITEM = item_to_wire(

@@ -3,23 +3,19 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.pump.errors import SendAbandoned
-from sharpwave.workers.pump.sender import Sender
-from sharpwave.workers.pump.settings import SenderSettings
+from sharpwave.workers.aws import queues
+from sharpwave.workers.aws.queues import BatchSender, QueueUrls, SendAbandoned, StreamSender
 from sharpwave.workers.work.outgoing import WorkMessage
+from tests.unit.workers.pump.conftest import Stop, client_error
 from tests.world import VirtualClock
 
-if TYPE_CHECKING:
-    from tests.unit.workers.pump.conftest import Stop
-
-Fault = Callable[[str], ClientError]
 Verdict = Callable[[str, str], dict[str, Any] | None]
 
 
@@ -34,6 +30,9 @@ class FakeSqs:
         self.max_bytes = 1_048_576
         self._lock = threading.Lock()
 
+    def get_queue_url(self, *, QueueName: str) -> dict[str, str]:
+        return {"QueueUrl": QueueName}
+
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, str]]) -> Any:
         with self._lock:
             size = sum(len(entry["MessageBody"].encode()) for entry in Entries)
@@ -42,7 +41,7 @@ class FakeSqs:
                 raise self.faults.pop(0)
             if size > self.max_bytes:
                 code = "AWS.SimpleQueueService.BatchRequestTooLong"
-                raise ClientError({"Error": {"Code": code, "Message": "long"}}, "SendMessageBatch")
+                raise client_error(code)
             return self._judge(QueueUrl, Entries)
 
     def _judge(self, url: str, entries: list[dict[str, str]]) -> Any:
@@ -83,12 +82,12 @@ def refusals() -> Refusals:
 
 
 @pytest.fixture
-def stop(clock: VirtualClock, make_stop: type["Stop"]) -> "Stop":
-    return make_stop(clock)
+def stop() -> Stop:
+    return Stop(VirtualClock())
 
 
 @pytest.fixture
-def sender(sqs: FakeSqs, refusals: Refusals, stop: "Stop") -> Sender:
+def sender(sqs: FakeSqs, refusals: Refusals, stop: Stop) -> StreamSender:
     return make_sender(sqs, refusals, stop)
 
 
@@ -98,9 +97,17 @@ def make_sender(
     stop: threading.Event,
     *,
     max_batch_bytes: int = 1_048_576,
-) -> Sender:
-    settings = SenderSettings(parallel=2, max_batch_bytes=max_batch_bytes)
-    return Sender(sqs, queue_url=str, on_refused=refusals, stop=stop, settings=settings)
+) -> StreamSender:
+    return StreamSender(
+        BatchSender(
+            sqs,
+            urls=QueueUrls(sqs),
+            on_refused=refusals,
+            parallel=2,
+            max_bytes=max_batch_bytes,
+            stop=stop,
+        )
+    )
 
 
 def messages(count: int, queue: str = "deliver") -> list[WorkMessage]:
@@ -121,7 +128,7 @@ def bodies(sent: list[tuple[str, str]]) -> list[str]:
     return sorted(body for _, body in sent)
 
 
-def test_messages_go_to_their_own_queues_ten_at_a_time(sender: Sender, sqs: FakeSqs) -> None:
+def test_messages_go_to_their_own_queues_ten_at_a_time(sender: StreamSender, sqs: FakeSqs) -> None:
     sender.send(messages(23) + messages(4, "learn"))
 
     assert sorted(count for count, _ in sqs.sizes) == [3, 4, 10, 10]
@@ -129,7 +136,7 @@ def test_messages_go_to_their_own_queues_ten_at_a_time(sender: Sender, sqs: Fake
     assert len(sqs.accepted) == 27
 
 
-def test_a_batch_stays_within_the_byte_limit(refusals: Refusals, stop: "Stop") -> None:
+def test_a_batch_stays_within_the_byte_limit(refusals: Refusals, stop: Stop) -> None:
     sqs = FakeSqs()
     sqs.max_bytes = 1000
     sender = make_sender(sqs, refusals, stop, max_batch_bytes=1000)
@@ -140,7 +147,7 @@ def test_a_batch_stays_within_the_byte_limit(refusals: Refusals, stop: "Stop") -
 
 
 def test_an_entry_that_failed_on_the_side_of_sqs_is_sent_again(
-    refusals: Refusals, stop: "Stop"
+    refusals: Refusals, stop: Stop
 ) -> None:
     sqs = FakeSqs(throttled_once())
 
@@ -151,9 +158,7 @@ def test_an_entry_that_failed_on_the_side_of_sqs_is_sent_again(
     assert refusals.seen == []
 
 
-def test_only_the_failed_entries_of_a_batch_are_sent_again(
-    refusals: Refusals, stop: "Stop"
-) -> None:
+def test_only_the_failed_entries_of_a_batch_are_sent_again(refusals: Refusals, stop: Stop) -> None:
     again = throttled_once()
     sqs = FakeSqs(lambda url, body: again(url, body) if body == "deliver-1" else None)
 
@@ -163,7 +168,7 @@ def test_only_the_failed_entries_of_a_batch_are_sent_again(
 
 
 def test_a_message_refused_as_our_fault_is_parked_and_holds_up_nothing(
-    refusals: Refusals, stop: "Stop"
+    refusals: Refusals, stop: Stop
 ) -> None:
     poison = {"SenderFault": True, "Code": "InvalidMessageContents", "Message": "bad"}
     sqs = FakeSqs(lambda url, body: poison if body == "deliver-1" else None)
@@ -177,7 +182,7 @@ def test_a_message_refused_as_our_fault_is_parked_and_holds_up_nothing(
 
 @pytest.mark.parametrize("code", ["RequestThrottled", "KMS.ThrottlingException", "KmsDisabled"])
 def test_what_sqs_blames_on_the_sender_but_may_accept_later_is_sent_again(
-    code: str, refusals: Refusals, stop: "Stop"
+    code: str, refusals: Refusals, stop: Stop
 ) -> None:
     judged = throttled_once()
     sqs = FakeSqs(lambda url, body: judged(url, body) and {"SenderFault": True, "Code": code})
@@ -189,7 +194,7 @@ def test_what_sqs_blames_on_the_sender_but_may_accept_later_is_sent_again(
 
 
 def test_a_refused_message_that_cannot_be_parked_comes_again(
-    refusals: Refusals, stop: "Stop"
+    refusals: Refusals, stop: Stop
 ) -> None:
     refusals.faults = [RuntimeError("table is throttled")]
     sqs = FakeSqs(lambda url, body: {"SenderFault": True, "Code": "InvalidMessageContents"})
@@ -200,7 +205,7 @@ def test_a_refused_message_that_cannot_be_parked_comes_again(
     assert len(stop.waits) == 1
 
 
-def test_an_entry_sqs_does_not_mention_is_sent_again(sender: Sender, sqs: FakeSqs) -> None:
+def test_an_entry_sqs_does_not_mention_is_sent_again(sender: StreamSender, sqs: FakeSqs) -> None:
     real = sqs.send_message_batch
     answers: list[Any] = [{"Successful": [], "Failed": []}]
     sqs.send_message_batch = lambda **call: answers.pop() if answers else real(**call)  # type: ignore[method-assign]
@@ -212,9 +217,9 @@ def test_an_entry_sqs_does_not_mention_is_sent_again(sender: Sender, sqs: FakeSq
 
 @pytest.mark.parametrize("code", ["RequestThrottled", "InternalFailure", "QueueDoesNotExist"])
 def test_a_call_that_fails_whole_is_made_again(
-    sender: Sender, sqs: FakeSqs, refusals: Refusals, fault: Fault, code: str
+    sender: StreamSender, sqs: FakeSqs, refusals: Refusals, code: str
 ) -> None:
-    sqs.faults = [fault(code), fault(code)]
+    sqs.faults = [client_error(code), client_error(code)]
 
     sender.send(messages(2))
 
@@ -223,7 +228,7 @@ def test_a_call_that_fails_whole_is_made_again(
 
 
 def test_an_unreachable_queue_is_tried_until_it_answers(
-    sender: Sender, sqs: FakeSqs, stop: "Stop"
+    sender: StreamSender, sqs: FakeSqs, stop: Stop
 ) -> None:
     sqs.faults = [EndpointConnectionError(endpoint_url="http://127.0.0.1:1") for _ in range(20)]
 
@@ -231,10 +236,10 @@ def test_an_unreachable_queue_is_tried_until_it_answers(
 
     assert bodies(sqs.accepted) == ["deliver-0"]
     assert len(stop.waits) == 20
-    assert max(stop.waits) <= SenderSettings().backoff_cap_s
+    assert max(stop.waits) <= 5.0
 
 
-def test_one_oversized_message_is_found_and_parked_alone(refusals: Refusals, stop: "Stop") -> None:
+def test_one_oversized_message_is_found_and_parked_alone(refusals: Refusals, stop: Stop) -> None:
     sqs = FakeSqs()
     sqs.max_bytes = 100
     huge = WorkMessage("deliver", "x" * 101, ("9",))
@@ -246,17 +251,17 @@ def test_one_oversized_message_is_found_and_parked_alone(refusals: Refusals, sto
 
 
 def test_a_stop_ends_the_retries_and_says_that_messages_are_left(
-    sqs: FakeSqs, refusals: Refusals, clock: VirtualClock, make_stop: type["Stop"]
+    sqs: FakeSqs, refusals: Refusals
 ) -> None:
     sqs.verdict = lambda url, body: {"SenderFault": False, "Code": "ServiceUnavailable"}
-    sender = make_sender(sqs, refusals, make_stop(clock, patience=3))
+    sender = make_sender(sqs, refusals, Stop(VirtualClock(), patience=3))
 
     with pytest.raises(SendAbandoned, match="2 messages were not accepted"):
         sender.send(messages(2))
 
 
 def test_a_stop_still_lets_the_page_in_hand_be_sent(
-    sender: Sender, sqs: FakeSqs, stop: "Stop"
+    sender: StreamSender, sqs: FakeSqs, stop: Stop
 ) -> None:
     stop.set()
 
@@ -265,7 +270,7 @@ def test_a_stop_still_lets_the_page_in_hand_be_sent(
     assert len(sqs.accepted) == 2
 
 
-def test_a_bounded_try_gives_back_what_was_not_accepted(refusals: Refusals, stop: "Stop") -> None:
+def test_a_bounded_try_gives_back_what_was_not_accepted(refusals: Refusals, stop: Stop) -> None:
     sqs = FakeSqs(lambda url, body: {"SenderFault": False} if body == "deliver-1" else None)
 
     left = make_sender(sqs, refusals, stop).try_send(messages(3), attempts=3)
@@ -306,7 +311,29 @@ def test_every_message_is_accepted_or_parked_exactly_once(
     ]
 
     sender.send(sent)
-    sender.close()
+    sender._sender.close()
 
     settled = [body for _, body in sqs.accepted] + [body for body, _ in refusals.seen]
     assert sorted(settled) == sorted(message.body for message in sent)
+
+
+def test_a_part_that_is_accepted_starts_the_waits_over(
+    refusals: Refusals, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: Counter[str] = Counter()
+
+    def verdict(url: str, body: str) -> dict[str, Any] | None:
+        tries[body] += 1
+        most = {"deliver-0": 3, "deliver-1": 5}[body]
+        return {"Code": "InternalError"} if tries[body] <= most else None
+
+    failures: list[int] = []
+
+    def noted(failed: int, **_: float) -> float:
+        failures.append(failed)
+        return 0.0
+
+    monkeypatch.setattr(queues, "full_jitter_s", noted)
+    make_sender(FakeSqs(verdict), refusals, stop).send(messages(2))
+
+    assert failures == [0, 1, 2, 0, 1]
