@@ -123,6 +123,14 @@ def test_production_does_not_stand_on_the_laptop() -> None:
             assert found == [], path
 
 
+def test_what_workers_and_lambda_are_put_together_by_loads_no_pump() -> None:
+    code = "import sys, sharpwave.workers.main; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not [name for name in done.stdout.split() if name.startswith("sharpwave.workers.pump")]
+
+
 def test_handlers_know_the_world_by_its_ports_only() -> None:
     adapters = {"sharpwave.workers.aws", "sharpwave.workers.pump", "sharpwave.workers.sqs"}
     edges = ("aws/", "pump/", "sqs/", "main")

@@ -4,7 +4,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import dramatiq
 from dramatiq import Middleware
@@ -44,14 +44,6 @@ from sharpwave.workers.ports import (
     Writes,
 )
 from sharpwave.workers.presence import Presence
-from sharpwave.workers.pump import (
-    DynamoCheckpoints,
-    Hooks,
-    Pump,
-    PumpSettings,
-    Tick,
-    show_progress,
-)
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -70,6 +62,9 @@ from sharpwave.workers.signals.refusals import (
 )
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 from sharpwave.workers.work import ticks
+
+if TYPE_CHECKING:
+    from sharpwave.workers.pump import Pump
 
 _LEDGERS_AT_ONCE = 8
 _MAX_BACKOFF_MS = 600_000
@@ -283,8 +278,18 @@ def build_router(settings: Settings) -> Router:
     )
 
 
-def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> Pump:
+def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> "Pump":
     """Put a pump together; setting `stop` ends it after the page in hand."""
+    # Neither a worker nor Lambda has a use for the laptop's host.
+    from sharpwave.workers.pump import (
+        DynamoCheckpoints,
+        Hooks,
+        Pump,
+        PumpSettings,
+        Tick,
+        show_progress,
+    )
+
     parking, route = compose_on_aws(settings, made).parking, build_router(settings)
     sender = _build_sender(settings, made, parking, stop)
     reads = TableReads(made.dynamodb, prefix=settings.prefix)
