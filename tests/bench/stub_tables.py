@@ -14,7 +14,7 @@ Item = dict[str, Any]
 class Tables:
     """Items by table and key, in typed form; nobody has to make a table first.
 
-    Statements are those of `workers/adapters/writes.py`. An insertion fails if the item exists, a
+    Statements are those of `workers/aws/writes.py`. An insertion fails if the item exists, a
     change if it does not or if an equality does not hold; `IS MISSING` is taken to hold.
     """
 

@@ -174,3 +174,5 @@ def test_a_meter_sees_the_request(is_metered_first: bool) -> None:
     made.put_item(TableName="t", Item=ITEM)
 
     assert meter.snapshot() == {"dynamodb.PutItem": 1}
+    # By the request it knows what was written.
+    assert meter.used()["write:row"][0] == 1
