@@ -1,7 +1,7 @@
 """The command `sharpwave`.
 
-Each module named in `MODULES` holds some commands: their handlers, and at its end the table
-`COMMANDS` that declares them. The order of both is that of the help.
+Each module named in `MODULES` holds some commands, each declared above its handler. The order of
+both is that of the help.
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from sharpwave.infra.cli import extras
-from sharpwave.infra.cli.command import Arguments, Parser, parser
+from sharpwave.infra.cli.command import Arguments, Command, Parser, parser
 from sharpwave.infra.cli.output import emit, emit_error
 
 MODULES = ("deployment", "signals", "dlq", "knowledge", "checks", "system", "cost")
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def whole() -> Parser:
     """Make the parser of all commands."""
     modules = [import_module(f"{__name__}.{name}") for name in MODULES]
-    return parser(command for module in modules for command in module.COMMANDS)
+    held = (each for module in modules for each in vars(module).values())
+    return parser(each for each in held if isinstance(each, Command))
 
 
 def obey(parser: Parser, words: Sequence[str]) -> int:

@@ -7,7 +7,9 @@ from sharpwave.infra.cli.command import Arguments, Command, deployment, option
 from sharpwave.infra.cli.output import Answer
 
 
-def _doctor(args: Arguments) -> Answer:
+@Command("doctor")
+def doctor(args: Arguments) -> Answer:
+    """Find what is wrong, and the command that mends it."""
     from sharpwave.infra.operate.doctor import examine, is_healthy
 
     found = examine(deployment(args))
@@ -20,7 +22,13 @@ def _doctor(args: Arguments) -> Answer:
     return Answer({"healthy": healthy, "findings": found}, "\n".join(lines), ok=healthy)
 
 
-def _export(args: Arguments) -> Answer:
+@Command(
+    "schema export",
+    option("--out", type=Path, metavar="DIR", help="write them as files there"),
+    changes=True,
+)
+def schema_export(args: Arguments) -> Answer:
+    """Give all JSON Schemas."""
     import json
 
     from sharpwave.infra.errors import OperationFailed
@@ -38,7 +46,13 @@ def _export(args: Arguments) -> Answer:
     return Answer({"written": files, "dry_run": args.dry_run}, text or "nothing to do")
 
 
-def _check(args: Arguments) -> Answer:
+@Command(
+    "schema check",
+    option("table", metavar="TABLE", help="such as agent_decisions"),
+    option("file", metavar="FILE", help="plain or DynamoDB JSON; - for stdin"),
+)
+def schema_check(args: Arguments) -> Answer:
+    """Say whether the pipeline would take a record."""
     from sharpwave.infra.operate.record_check import faults_of, read_record, read_text
     from sharpwave.workers.settings import Settings
 
@@ -47,22 +61,3 @@ def _check(args: Arguments) -> Answer:
     text = "\n".join(f"{fault.code}: {fault}" for fault in faults)
     text = text or f"{args.table} takes this record"
     return Answer({"ok": not faults, "faults": faults}, text, ok=not faults)
-
-
-COMMANDS = (
-    Command("doctor", _doctor, "find what is wrong, and the command that mends it"),
-    Command(
-        "schema export",
-        _export,
-        "give all JSON Schemas",
-        option("--out", type=Path, metavar="DIR", help="write them as files there"),
-        changes=True,
-    ),
-    Command(
-        "schema check",
-        _check,
-        "say whether the pipeline would take a record",
-        option("table", metavar="TABLE", help="such as agent_decisions"),
-        option("file", metavar="FILE", help="plain or DynamoDB JSON; - for stdin"),
-    ),
-)

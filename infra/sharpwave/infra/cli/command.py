@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from sharpwave.infra.cli.output import Answer, emit
 
@@ -50,12 +50,10 @@ LIMIT = option("--limit", type=int, default=20)
 
 
 class Command:
-    """One command.
+    """One command, declared as the decorator of its handler, whose docstring is its line of help.
 
     Args:
         name: how it is called; `agents rm` is one of the family `agents`.
-        handler: does it.
-        summary: one line of help.
         options: its own arguments.
         either: options of which at most one may be given.
         changes: it changes something, so it takes --dry-run.
@@ -65,16 +63,20 @@ class Command:
     def __init__(
         self,
         name: str,
-        handler: Handler,
-        summary: str,
         *options: Option,
         either: Sequence[Option] = (),
         changes: bool = False,
         destroys: bool = False,
     ) -> None:
         self.family, _, self.name = name.rpartition(" ")
-        self.handler, self.summary, self.options, self.either = handler, summary, options, either
+        self.options, self.either = options, either
         self.is_rehearsed, self.is_asked = changes or destroys, destroys
+
+    def __call__(self, handler: Handler) -> Self:
+        """Take the handler; its module then holds the command under the handler's name."""
+        said = (handler.__doc__ or "").removesuffix(".")
+        self.handler, self.summary = handler, said[:1].lower() + said[1:]
+        return self
 
 
 class Parser(argparse.ArgumentParser):

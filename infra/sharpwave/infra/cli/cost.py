@@ -10,7 +10,29 @@ if TYPE_CHECKING:
     from sharpwave.infra.cost import Bill, Line, Payer, Plan, PriceFile
 
 
-def _cost(args: Arguments) -> Answer:
+@Command(
+    "cost",
+    option("--signals-per-month", type=float, default=1e6, metavar="N"),
+    option("--decisions-per-month", type=float, default=1e6, metavar="N"),
+    option("--agents", type=int, default=5, metavar="N", help="default: 5"),
+    option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+    option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
+    option(
+        "--per-message",
+        type=float,
+        default=50.0,
+        metavar="N",
+        help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
+        " come one by one; default: 50",
+    ),
+    option("--dax", choices=("none", "t3.small"), default="none"),
+    option("--ttl-days", type=int, choices=(7, 90), default=90),
+    option("--profile", choices=("demo", "production"), default="demo"),
+    option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
+    flag("--measured", "from the counters of the running deployment"),
+)
+def cost(args: Arguments) -> Answer:
+    """Say what the pipeline costs at list prices."""
     from sharpwave.infra.cost import load_prices
 
     prices = load_prices(args.region)
@@ -129,7 +151,13 @@ def _usd(value: float) -> str:
     return f"{value:.4f}" if value < 1 else f"{value:.2f}"
 
 
-def _synth(args: Arguments) -> Answer:
+@Command(
+    "synth",
+    option("--out", metavar="FILE", default="build/sharpwave.template.json"),
+    option("--agent", action="append", default=[], help="with this agent's inbox"),
+)
+def synth(args: Arguments) -> Answer:
+    """Write tables and queues as a CloudFormation template."""
     import json
 
     from sharpwave.infra.connection import check_prefix
@@ -143,37 +171,3 @@ def _synth(args: Arguments) -> Answer:
     path.write_text(json.dumps(made, indent=2) + "\n")
     count = len(made["Resources"])
     return Answer({"template": str(path), "resources": count}, f"{path}: {count} resources")
-
-
-COMMANDS = (
-    Command(
-        "cost",
-        _cost,
-        "say what the pipeline costs at list prices",
-        option("--signals-per-month", type=float, default=1e6, metavar="N"),
-        option("--decisions-per-month", type=float, default=1e6, metavar="N"),
-        option("--agents", type=int, default=5, metavar="N", help="default: 5"),
-        option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
-        option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
-        option(
-            "--per-message",
-            type=float,
-            default=50.0,
-            metavar="N",
-            help="decisions of one ledger's hour that share a message; 50 at load, 1 when they"
-            " come one by one; default: 50",
-        ),
-        option("--dax", choices=("none", "t3.small"), default="none"),
-        option("--ttl-days", type=int, choices=(7, 90), default=90),
-        option("--profile", choices=("demo", "production"), default="demo"),
-        option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
-        flag("--measured", "from the counters of the running deployment"),
-    ),
-    Command(
-        "synth",
-        _synth,
-        "write tables and queues as a CloudFormation template",
-        option("--out", metavar="FILE", default="build/sharpwave.template.json"),
-        option("--agent", action="append", default=[], help="with this agent's inbox"),
-    ),
-)

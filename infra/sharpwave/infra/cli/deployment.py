@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sharpwave.infra.provision.structure import Provisioned
 
 
-def _provision(args: Arguments) -> Answer:
+@Command("provision", changes=True)
+def provision(args: Arguments) -> Answer:
+    """Make and mend tables and work queues."""
     from sharpwave.infra.provision.structure import provision
 
     return _made(args, provision(deployment(args), dry_run=args.dry_run))
@@ -40,7 +42,9 @@ def _made(args: Arguments, done: "Provisioned") -> Answer:
     return Answer(data, "\n".join(lines), done.works)
 
 
-def _destroy(args: Arguments) -> Answer:
+@Command("destroy", destroys=True)
+def destroy(args: Arguments) -> Answer:
+    """Delete what was provisioned."""
     from sharpwave.infra.provision.structure import destroy
 
     place = deployment(args)
@@ -56,7 +60,20 @@ def _destroy(args: Arguments) -> Answer:
     return Answer({**data, "dry_run": args.dry_run}, "\n".join(lines) or "nothing to do")
 
 
-def _add(args: Arguments) -> Answer:
+@Command(
+    "agents add",
+    AGENT,
+    option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
+    option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
+    option("--signals-per-minute", type=int, metavar="N", help="its quota"),
+    either=[
+        option("--may-broadcast", action="store_true", default=None, help="may send to everyone"),
+        option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
+    ],
+    changes=True,
+)
+def agents_add(args: Arguments) -> Answer:
+    """Register an agent, make its inbox queue."""
     from sharpwave.infra.operate.agents import Wishes, add_agent
 
     wishes = Wishes(
@@ -68,7 +85,9 @@ def _add(args: Arguments) -> Answer:
     return _made(args, add_agent(deployment(args), args.agent_id, wishes, dry_run=args.dry_run))
 
 
-def _list(args: Arguments) -> Answer:
+@Command("agents ls")
+def agents_ls(args: Arguments) -> Answer:
+    """List agents and their inboxes."""
     from sharpwave.infra.operate.agents import list_agents
 
     agents = list_agents(deployment(args))
@@ -90,7 +109,20 @@ def _list(args: Arguments) -> Answer:
     return Answer(agents, table((*headers, "SINCE"), rows, empty=empty))
 
 
-def _remove(args: Arguments) -> Answer:
+@Command(
+    "agents rm",
+    AGENT,
+    flag("--purge", "delete a queue that is not empty"),
+    flag(
+        "--data",
+        "delete all items of its own, its signals too, in all five tables, which are"
+        " read whole; what rows, memories and audiences of others hold of it stays, so do"
+        " its counts that patterns of a domain are held against, and so does the archive",
+    ),
+    destroys=True,
+)
+def agents_rm(args: Arguments) -> Answer:
+    """Withdraw an agent's registration."""
     from sharpwave.infra.operate.agents import remove_agent
 
     place = deployment(args)
@@ -107,7 +139,9 @@ def _remove(args: Arguments) -> Answer:
     return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines) or "nothing to do")
 
 
-def _queues(args: Arguments) -> Answer:
+@Command("queues")
+def queues(args: Arguments) -> Answer:
+    """Show how full every queue is."""
     from sharpwave.infra.operate.queues import faulty, list_queues
 
     views = list_queues(deployment(args))
@@ -127,7 +161,14 @@ def _queues(args: Arguments) -> Answer:
     return Answer(views, table(headers, rows, empty="no queues"), ok=not list(faulty(views)))
 
 
-def _pause(args: Arguments) -> Answer:
+@Command(
+    "pause",
+    QUEUE,
+    option("--reason", help="shown by `doctor`"),
+    changes=True,
+)
+def pause(args: Arguments) -> Answer:
+    """Stop workers from taking work."""
     from sharpwave.infra.operate.queues import pause
 
     place = deployment(args)
@@ -135,7 +176,13 @@ def _pause(args: Arguments) -> Answer:
     return _flagged(args, changed, "paused", "was paused already")
 
 
-def _resume(args: Arguments) -> Answer:
+@Command(
+    "resume",
+    QUEUE,
+    changes=True,
+)
+def resume(args: Arguments) -> Answer:
+    """Let workers take work again."""
     from sharpwave.infra.operate.queues import resume
 
     changed = resume(deployment(args), args.queue, dry_run=args.dry_run)
@@ -146,50 +193,3 @@ def _flagged(args: Arguments, changed: bool, done: str, otherwise: str) -> Answe
     text = otherwise if not changed else f"would be {done}" if args.dry_run else done
     data = {"queue": args.queue, "changed": changed, "dry_run": args.dry_run}
     return Answer(data, f"{args.queue} {text}")
-
-
-COMMANDS = (
-    Command("provision", _provision, "make and mend tables and work queues", changes=True),
-    Command("destroy", _destroy, "delete what was provisioned", destroys=True),
-    Command(
-        "agents add",
-        _add,
-        "register an agent, make its inbox queue",
-        AGENT,
-        option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
-        option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
-        option("--signals-per-minute", type=int, metavar="N", help="its quota"),
-        either=[
-            option(
-                "--may-broadcast", action="store_true", default=None, help="may send to everyone"
-            ),
-            option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
-        ],
-        changes=True,
-    ),
-    Command("agents ls", _list, "list agents and their inboxes"),
-    Command(
-        "agents rm",
-        _remove,
-        "withdraw an agent's registration",
-        AGENT,
-        flag("--purge", "delete a queue that is not empty"),
-        flag(
-            "--data",
-            "delete all items of its own, its signals too, in all five tables, which are"
-            " read whole; what rows, memories and audiences of others hold of it stays, so do"
-            " its counts that patterns of a domain are held against, and so does the archive",
-        ),
-        destroys=True,
-    ),
-    Command("queues", _queues, "show how full every queue is"),
-    Command(
-        "pause",
-        _pause,
-        "stop workers from taking work",
-        QUEUE,
-        option("--reason", help="shown by `doctor`"),
-        changes=True,
-    ),
-    Command("resume", _resume, "let workers take work again", QUEUE, changes=True),
-)

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 PARKED = "parked"
 
 
-def _list(args: Arguments) -> Answer:
+_ANY_QUEUE = option("queue", metavar="QUEUE", help=f"such as deliver, or {PARKED!r}")
+_WHICH = (
+    option(
+        "--id", action="append", default=[], help="a message or a parked event; may be repeated"
+    ),
+    option("--error", metavar="TEXT", help="those whose reason holds this text"),
+    option("--max", type=int, metavar="N", help="at most this many"),
+)
+
+
+@Command("dlq ls")
+def dlq_ls(args: Arguments) -> Answer:
+    """List dead letters by queue and error, and parked records by owner."""
     from sharpwave.infra.operate.dead_letters import list_groups
     from sharpwave.infra.operate.feed import list_parked
 
@@ -30,7 +42,13 @@ def _list(args: Arguments) -> Answer:
     return Answer({"groups": groups, PARKED: by_owner}, text)
 
 
-def _show(args: Arguments) -> Answer:
+@Command(
+    "dlq show",
+    _ANY_QUEUE,
+    LIMIT,
+)
+def dlq_show(args: Arguments) -> Answer:
+    """Show dead letters of a queue, or parked records."""
     from sharpwave.infra.operate.dead_letters import peek, queue_of, reason_of
 
     if args.queue == PARKED:
@@ -71,7 +89,15 @@ def _show_parked(args: Arguments) -> Answer:
     return Answer(records, "\n\n".join(told) or "no records are parked")
 
 
-def _redrive(args: Arguments) -> Answer:
+@Command(
+    "dlq redrive",
+    _ANY_QUEUE,
+    *_WHICH,
+    option("--max-per-second", type=float, metavar="N"),
+    changes=True,
+)
+def dlq_redrive(args: Arguments) -> Answer:
+    """Send them back where they failed."""
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate.dead_letters import Choice, count, queue_of, redrive
 
@@ -87,7 +113,13 @@ def _redrive(args: Arguments) -> Answer:
     return _told(args, queue, moved, "redriven")
 
 
-def _retry(args: Arguments) -> Answer:
+@Command(
+    "dlq retry",
+    *_WHICH,
+    changes=True,
+)
+def dlq_retry(args: Arguments) -> Answer:
+    """Hand parked records in again."""
     from sharpwave.infra.operate.feed import retry
 
     place = deployment(args)
@@ -98,7 +130,15 @@ def _retry(args: Arguments) -> Answer:
     return Answer({"retried": handed, "gone": gone, "dry_run": args.dry_run}, text)
 
 
-def _discard(args: Arguments) -> Answer:
+@Command(
+    "dlq discard",
+    _ANY_QUEUE,
+    *_WHICH,
+    flag("--all", "without --id or --error"),
+    destroys=True,
+)
+def dlq_discard(args: Arguments) -> Answer:
+    """Delete them for good."""
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate import feed
     from sharpwave.infra.operate.dead_letters import Choice, count, discard, queue_of
@@ -134,38 +174,3 @@ def _told(args: Arguments, queue: str, number: int, done: str) -> Answer:
     verb = f"would be {done}" if args.dry_run else done
     data = {"queue": queue, done: number, "dry_run": args.dry_run}
     return Answer(data, f"{queue}: {number} {verb}")
-
-
-_ANY_QUEUE = option("queue", metavar="QUEUE", help=f"such as deliver, or {PARKED!r}")
-_WHICH = (
-    option(
-        "--id", action="append", default=[], help="a message or a parked event; may be repeated"
-    ),
-    option("--error", metavar="TEXT", help="those whose reason holds this text"),
-    option("--max", type=int, metavar="N", help="at most this many"),
-)
-COMMANDS = (
-    Command("dlq ls", _list, "list dead letters by queue and error, and parked records by owner"),
-    Command(
-        "dlq show", _show, "show dead letters of a queue, or parked records", _ANY_QUEUE, LIMIT
-    ),
-    Command(
-        "dlq redrive",
-        _redrive,
-        "send them back where they failed",
-        _ANY_QUEUE,
-        *_WHICH,
-        option("--max-per-second", type=float, metavar="N"),
-        changes=True,
-    ),
-    Command("dlq retry", _retry, "hand parked records in again", *_WHICH, changes=True),
-    Command(
-        "dlq discard",
-        _discard,
-        "delete them for good",
-        _ANY_QUEUE,
-        *_WHICH,
-        flag("--all", "without --id or --error"),
-        destroys=True,
-    ),
-)

@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from sharpwave.infra.operate.patterns import PatternView
 
 
-def _list(args: Arguments) -> Answer:
+@Command(
+    "patterns ls",
+    option("--agent", help="only this agent's"),
+    option("--domain", help="only of this domain"),
+)
+def patterns_ls(args: Arguments) -> Answer:
+    """List patterns, the most confident first."""
     from sharpwave.infra.operate.patterns import list_patterns
 
     views = list_patterns(deployment(args), agent_id=args.agent, domain=args.domain)
@@ -33,7 +39,13 @@ def _list(args: Arguments) -> Answer:
     return Answer([_data(view) for view in views], table(headers, rows, empty=empty))
 
 
-def _show(args: Arguments) -> Answer:
+@Command(
+    "patterns show",
+    option("pattern_id", metavar="PATTERN"),
+    option("--owner", help="an agent or shared#<domain>, if names repeat"),
+)
+def patterns_show(args: Arguments) -> Answer:
+    """Show a pattern with its versions."""
     from sharpwave.infra.operate.patterns import show_pattern
 
     view = show_pattern(deployment(args), args.pattern_id, args.owner)
@@ -63,7 +75,13 @@ def _data(view: "PatternView") -> dict[str, Any]:
     }
 
 
-def _import(args: Arguments) -> Answer:
+@Command(
+    "patterns import",
+    option("file", metavar="FILE", type=Path),
+    changes=True,
+)
+def patterns_import(args: Arguments) -> Answer:
+    """Import definitions from JSON."""
     from sharpwave.infra.operate.patterns import Timing, import_patterns, read_definitions
 
     timing = Timing(
@@ -95,7 +113,19 @@ def _number(name: str, default: float) -> float:
     return found
 
 
-def _recall(args: Arguments) -> Answer:
+@Command(
+    "memory recall",
+    AGENT,
+    option(
+        "--kind",
+        action="append",
+        metavar="KIND",
+        help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
+    ),
+    option("--limit", type=int, default=20, help="of each kind"),
+)
+def memory_recall(args: Arguments) -> Answer:
+    """Read an agent's memory, newest first."""
     from sharpwave.infra.operate.agents import MEMORY_KINDS, recall
     from sharpwave.schemas.numbers import plain_json
 
@@ -111,41 +141,3 @@ def _recall(args: Arguments) -> Answer:
     rows = [(kind, item["SK"], gist(item)) for kind, items in found.items() for item in items]
     empty = f"{args.agent_id} remembers nothing"
     return Answer(found, table(("KIND", "WHAT", "CONTENT"), rows, empty=empty))
-
-
-COMMANDS = (
-    Command(
-        "patterns ls",
-        _list,
-        "list patterns, the most confident first",
-        option("--agent", help="only this agent's"),
-        option("--domain", help="only of this domain"),
-    ),
-    Command(
-        "patterns show",
-        _show,
-        "show a pattern with its versions",
-        option("pattern_id", metavar="PATTERN"),
-        option("--owner", help="an agent or shared#<domain>, if names repeat"),
-    ),
-    Command(
-        "patterns import",
-        _import,
-        "import definitions from JSON",
-        option("file", metavar="FILE", type=Path),
-        changes=True,
-    ),
-    Command(
-        "memory recall",
-        _recall,
-        "read an agent's memory, newest first",
-        AGENT,
-        option(
-            "--kind",
-            action="append",
-            metavar="KIND",
-            help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
-        ),
-        option("--limit", type=int, default=20, help="of each kind"),
-    ),
-)

@@ -11,7 +11,22 @@ if TYPE_CHECKING:
     from sharpwave.infra.operate.trace import Life
 
 
-def _send(args: Arguments) -> Answer:
+@Command(
+    "send",
+    option("source", metavar="SOURCE", help="the sending agent"),
+    option("type", metavar="TYPE", help="such as WHALE_ACTIVITY"),
+    option("targets", metavar="TARGET", nargs="+", help="agents, '*' or @subscribers"),
+    option("--data", default="{}", help="a JSON object, or - for standard input"),
+    option("--severity"),
+    option("--confidence", help="0 to 1"),
+    option("--recommended-action"),
+    option("--correlation-id"),
+    option("--ttl", type=int, default=86_400, metavar="SECONDS"),
+    flag("--compatible", "use the key signal#TYPE, which binds no writer"),
+    changes=True,
+)
+def send(args: Arguments) -> Answer:
+    """Send a signal in an agent's name."""
     from decimal import Decimal, InvalidOperation
 
     from sharpwave.infra.errors import Misused
@@ -46,7 +61,18 @@ def _send(args: Arguments) -> Answer:
     return Answer(record, f"{verb} {record['signal_id']} to {', '.join(args.targets)}")
 
 
-def _inbox(args: Arguments) -> Answer:
+@Command(
+    "inbox",
+    AGENT,
+    option("--status", help="only rows with this status, such as PENDING"),
+    LIMIT,
+    flag("--receive", "take up to 10 messages from the queue for a minute"),
+    flag("--payload", "show what the signals say too"),
+    flag("--ack", "with --receive: end them as PROCESSED"),
+    changes=True,
+)
+def inbox(args: Arguments) -> Answer:
+    """Show an agent's deliveries."""
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate.signals import peek, receive, with_payloads
     from sharpwave.schemas.keys import owner_of
@@ -117,7 +143,17 @@ def _said(name: Any, payload: Any) -> str:
     return f"\n{name}\n  {gone if payload is None else plain_json(plain(payload))}"
 
 
-def _ack(args: Arguments) -> Answer:
+@Command(
+    "ack",
+    AGENT,
+    option("signal_id", metavar="SIGNAL_ID", help="or a delivery id"),
+    flag("--failed", "end it as FAILED"),
+    option("--reason"),
+    option("--decision-id"),
+    changes=True,
+)
+def ack(args: Arguments) -> Answer:
+    """Acknowledge a delivery on its row."""
     from sharpwave.infra.operate.signals import acknowledge
 
     done = acknowledge(
@@ -133,7 +169,15 @@ def _ack(args: Arguments) -> Answer:
     return Answer(done, f"{args.signal_id} at {args.agent_id} {verb} {done['status']}")
 
 
-def _trace(args: Arguments) -> Answer:
+@Command(
+    "trace",
+    option("signal_id", metavar="SIGNAL_ID"),
+    option("--type", help="look in the partitions of this signal type"),
+    option("--source", metavar="AGENT", help="with --type: only of this agent"),
+    flag("--scan", "read the whole table if need be"),
+)
+def trace(args: Arguments) -> Answer:
+    """Tell the life of a signal."""
     from sharpwave.infra.operate.trace import trace
 
     lives = trace(
@@ -175,55 +219,3 @@ def _story(life: "Life") -> str:
     ]
     headers = ("TARGET", "STATUS", "MIRROR", "ENDED", "REASON OR DECISION", "INBOX", "DEAD LETTER")
     return "\n".join([*lines, table(headers, rows, empty="no targets")])
-
-
-COMMANDS = (
-    Command(
-        "send",
-        _send,
-        "send a signal in an agent's name",
-        option("source", metavar="SOURCE", help="the sending agent"),
-        option("type", metavar="TYPE", help="such as WHALE_ACTIVITY"),
-        option("targets", metavar="TARGET", nargs="+", help="agents, '*' or @subscribers"),
-        option("--data", default="{}", help="a JSON object, or - for standard input"),
-        option("--severity"),
-        option("--confidence", help="0 to 1"),
-        option("--recommended-action"),
-        option("--correlation-id"),
-        option("--ttl", type=int, default=86_400, metavar="SECONDS"),
-        flag("--compatible", "use the key signal#TYPE, which binds no writer"),
-        changes=True,
-    ),
-    Command(
-        "inbox",
-        _inbox,
-        "show an agent's deliveries",
-        AGENT,
-        option("--status", help="only rows with this status, such as PENDING"),
-        LIMIT,
-        flag("--receive", "take up to 10 messages from the queue for a minute"),
-        flag("--payload", "show what the signals say too"),
-        flag("--ack", "with --receive: end them as PROCESSED"),
-        changes=True,
-    ),
-    Command(
-        "ack",
-        _ack,
-        "acknowledge a delivery on its row",
-        AGENT,
-        option("signal_id", metavar="SIGNAL_ID", help="or a delivery id"),
-        flag("--failed", "end it as FAILED"),
-        option("--reason"),
-        option("--decision-id"),
-        changes=True,
-    ),
-    Command(
-        "trace",
-        _trace,
-        "tell the life of a signal",
-        option("signal_id", metavar="SIGNAL_ID"),
-        option("--type", help="look in the partitions of this signal type"),
-        option("--source", metavar="AGENT", help="with --type: only of this agent"),
-        flag("--scan", "read the whole table if need be"),
-    ),
-)

@@ -21,7 +21,20 @@ DEADLINE_S_PER_DAY = 2.0
 EVERY_DAY = 5031
 
 
-def _up(args: Arguments) -> Answer:
+_ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
+
+
+@Command(
+    "up",
+    option("--port", type=int, help="of the endpoint; default: a free one"),
+    option("--backend", default="embedded", help="embedded, embedded+fauxqs, moto, ..."),
+    option("--agent", action="append", default=[], help="register this agent; repeatable"),
+    option("--state", metavar="DIR", help="keep tables and queues here between runs"),
+    option("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave"),
+    option("--threads", type=int, default=8, help="of each worker process"),
+)
+def up(args: Arguments) -> Answer:
+    """Run the whole system here, until Ctrl-C."""
     need("local")
     from sharpwave.infra.local.stack import (
         Stack,
@@ -97,7 +110,9 @@ def _announce(args: Arguments, stack: "Stack") -> None:
     emit(Answer(data, text), as_json=args.json)
 
 
-def _pump(args: Arguments) -> Answer:
+@Command("pump")
+def pump(args: Arguments) -> Answer:
+    """Carry stream records to the queues, in the foreground."""
     need("workers")
     from sharpwave.infra.local.stack import run_pump
 
@@ -106,7 +121,14 @@ def _pump(args: Arguments) -> Answer:
     return Answer(ok=run_pump() == 0)
 
 
-def _run(args: Arguments) -> Answer:
+@Command(
+    "workers run",
+    QUEUE,
+    option("--processes", type=int, default=1),
+    option("--threads", type=int, default=8),
+)
+def workers_run(args: Arguments) -> Answer:
+    """Run the workers of one queue, in the foreground."""
     need("workers")
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.local.stack import worker_argv
@@ -131,7 +153,9 @@ def _pass_on(args: Arguments) -> None:
         os.environ["SHARPWAVE_PREFIX"] = args.prefix
 
 
-def _list(args: Arguments) -> Answer:
+@Command("workers ls")
+def workers_ls(args: Arguments) -> Answer:
+    """List worker processes and their last sign of life."""
     from sharpwave.infra.operate.queues import list_workers
 
     views = list_workers(deployment(args))
@@ -150,7 +174,13 @@ def _list(args: Arguments) -> Answer:
     return Answer(views, table(headers, rows, empty="no worker has been seen within the hour"))
 
 
-def _scale(args: Arguments) -> Answer:
+@Command(
+    "workers scale",
+    option("wishes", metavar="QUEUE=N", nargs="+"),
+    changes=True,
+)
+def workers_scale(args: Arguments) -> Answer:
+    """Say how many instances `sharpwave up` runs."""
     from sharpwave.infra.operate.queues import parse_wishes, want
 
     wishes = parse_wishes(args.wishes)
@@ -160,7 +190,13 @@ def _scale(args: Arguments) -> Answer:
     return Answer({"wanted": wishes, "dry_run": args.dry_run}, f"{prefix}: {said}")
 
 
-def _reconcile(args: Arguments) -> Answer:
+@Command(
+    "reconcile",
+    option("tables", metavar="TABLE", nargs="*", help="default: every streamed table"),
+    changes=True,
+)
+def reconcile(args: Arguments) -> Answer:
+    """Feed tables to the pipeline again."""
     from sharpwave.infra.operate.feed import reconcile_tables
 
     counts = reconcile_tables(deployment(args), args.tables, dry_run=args.dry_run)
@@ -169,7 +205,13 @@ def _reconcile(args: Arguments) -> Answer:
     return Answer({"items": counts, "dry_run": args.dry_run}, "\n".join(lines))
 
 
-def _verify(args: Arguments) -> Answer:
+@Command(
+    "verify",
+    option("--wait", type=float, help="seconds to wait for quiet; default: 90"),
+    _ARCHIVE,
+)
+def verify(args: Arguments) -> Answer:
+    """Recount the archive and compare every ledger."""
     from sharpwave.infra.operate.verify import WAIT_S, verify
 
     archive = _archive(args)
@@ -190,7 +232,14 @@ def _verify(args: Arguments) -> Answer:
     return Answer(data, "\n".join(lines), ok=found.ok)
 
 
-def _replay(args: Arguments) -> Answer:
+@Command(
+    "replay",
+    option("--until", metavar="DAY", help="as of this day or UTC time"),
+    option("--patterns", metavar="FILE", help="count these instead of the known ones"),
+    _ARCHIVE,
+)
+def replay(args: Arguments) -> Answer:
+    """Count patterns from the archive alone."""
     from sharpwave.infra.operate.patterns import read_definitions
     from sharpwave.infra.operate.replay import replay
 
@@ -217,7 +266,14 @@ def _archive(args: Arguments) -> str:
     return args.archive or Settings.read().archive
 
 
-def _demo(args: Arguments) -> Answer:
+@Command(
+    "demo",
+    option("--days", help=f"the latest market days, or all; default: {DEFAULT_DAYS}"),
+    option("--deadline", type=float, help="seconds after which no day is begun"),
+    option("--folder", default=".sharpwave/demo", help="for the picture"),
+)
+def demo(args: Arguments) -> Answer:
+    """Replay real market history through the whole system."""
     need("demo")
     from rich.console import Console
 
@@ -239,66 +295,3 @@ def _demo(args: Arguments) -> Answer:
     if not args.json:
         console.print(to_text(report))
     return Answer(report, ok=report["ok"])
-
-
-_ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
-COMMANDS = (
-    Command(
-        "up",
-        _up,
-        "run the whole system here, until Ctrl-C",
-        option("--port", type=int, help="of the endpoint; default: a free one"),
-        option("--backend", default="embedded", help="embedded, embedded+fauxqs, moto, ..."),
-        option("--agent", action="append", default=[], help="register this agent; repeatable"),
-        option("--state", metavar="DIR", help="keep tables and queues here between runs"),
-        option("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave"),
-        option("--threads", type=int, default=8, help="of each worker process"),
-    ),
-    Command("pump", _pump, "carry stream records to the queues, in the foreground"),
-    Command(
-        "workers run",
-        _run,
-        "run the workers of one queue, in the foreground",
-        QUEUE,
-        option("--processes", type=int, default=1),
-        option("--threads", type=int, default=8),
-    ),
-    Command("workers ls", _list, "list worker processes and their last sign of life"),
-    Command(
-        "workers scale",
-        _scale,
-        "say how many instances `sharpwave up` runs",
-        option("wishes", metavar="QUEUE=N", nargs="+"),
-        changes=True,
-    ),
-    Command(
-        "reconcile",
-        _reconcile,
-        "feed tables to the pipeline again",
-        option("tables", metavar="TABLE", nargs="*", help="default: every streamed table"),
-        changes=True,
-    ),
-    Command(
-        "verify",
-        _verify,
-        "recount the archive and compare every ledger",
-        option("--wait", type=float, help="seconds to wait for quiet; default: 90"),
-        _ARCHIVE,
-    ),
-    Command(
-        "replay",
-        _replay,
-        "count patterns from the archive alone",
-        option("--until", metavar="DAY", help="as of this day or UTC time"),
-        option("--patterns", metavar="FILE", help="count these instead of the known ones"),
-        _ARCHIVE,
-    ),
-    Command(
-        "demo",
-        _demo,
-        "replay real market history through the whole system",
-        option("--days", help=f"the latest market days, or all; default: {DEFAULT_DAYS}"),
-        option("--deadline", type=float, help="seconds after which no day is begun"),
-        option("--folder", default=".sharpwave/demo", help="for the picture"),
-    ),
-)
