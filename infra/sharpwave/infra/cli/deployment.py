@@ -161,12 +161,7 @@ def queues(args: Arguments) -> Answer:
     return Answer(views, table(headers, rows, empty="no queues"), ok=not list(faulty(views)))
 
 
-@Command(
-    "pause",
-    QUEUE,
-    option("--reason", help="shown by `doctor`"),
-    changes=True,
-)
+@Command("pause", QUEUE, option("--reason", help="shown by `doctor`"), changes=True)
 def pause(args: Arguments) -> Answer:
     """Stop workers from taking work."""
     from sharpwave.infra.operate.queues import pause
@@ -176,11 +171,7 @@ def pause(args: Arguments) -> Answer:
     return _flagged(args, changed, "paused", "was paused already")
 
 
-@Command(
-    "resume",
-    QUEUE,
-    changes=True,
-)
+@Command("resume", QUEUE, changes=True)
 def resume(args: Arguments) -> Answer:
     """Let workers take work again."""
     from sharpwave.infra.operate.queues import resume

@@ -42,11 +42,7 @@ def dlq_ls(args: Arguments) -> Answer:
     return Answer({"groups": groups, PARKED: by_owner}, text)
 
 
-@Command(
-    "dlq show",
-    _ANY_QUEUE,
-    LIMIT,
-)
+@Command("dlq show", _ANY_QUEUE, LIMIT)
 def dlq_show(args: Arguments) -> Answer:
     """Show dead letters of a queue, or parked records."""
     from sharpwave.infra.operate.dead_letters import peek, queue_of, reason_of
@@ -113,11 +109,7 @@ def dlq_redrive(args: Arguments) -> Answer:
     return _told(args, queue, moved, "redriven")
 
 
-@Command(
-    "dlq retry",
-    *_WHICH,
-    changes=True,
-)
+@Command("dlq retry", *_WHICH, changes=True)
 def dlq_retry(args: Arguments) -> Answer:
     """Hand parked records in again."""
     from sharpwave.infra.operate.feed import retry
@@ -131,11 +123,7 @@ def dlq_retry(args: Arguments) -> Answer:
 
 
 @Command(
-    "dlq discard",
-    _ANY_QUEUE,
-    *_WHICH,
-    flag("--all", "without --id or --error"),
-    destroys=True,
+    "dlq discard", _ANY_QUEUE, *_WHICH, flag("--all", "without --id or --error"), destroys=True
 )
 def dlq_discard(args: Arguments) -> Answer:
     """Delete them for good."""

@@ -75,11 +75,7 @@ def _data(view: "PatternView") -> dict[str, Any]:
     }
 
 
-@Command(
-    "patterns import",
-    option("file", metavar="FILE", type=Path),
-    changes=True,
-)
+@Command("patterns import", option("file", metavar="FILE", type=Path), changes=True)
 def patterns_import(args: Arguments) -> Answer:
     """Import definitions from JSON."""
     from sharpwave.infra.operate.patterns import Timing, import_patterns, read_definitions

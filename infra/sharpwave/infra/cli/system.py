@@ -174,11 +174,7 @@ def workers_ls(args: Arguments) -> Answer:
     return Answer(views, table(headers, rows, empty="no worker has been seen within the hour"))
 
 
-@Command(
-    "workers scale",
-    option("wishes", metavar="QUEUE=N", nargs="+"),
-    changes=True,
-)
+@Command("workers scale", option("wishes", metavar="QUEUE=N", nargs="+"), changes=True)
 def workers_scale(args: Arguments) -> Answer:
     """Say how many instances `sharpwave up` runs."""
     from sharpwave.infra.operate.queues import parse_wishes, want
@@ -206,9 +202,7 @@ def reconcile(args: Arguments) -> Answer:
 
 
 @Command(
-    "verify",
-    option("--wait", type=float, help="seconds to wait for quiet; default: 90"),
-    _ARCHIVE,
+    "verify", option("--wait", type=float, help="seconds to wait for quiet; default: 90"), _ARCHIVE
 )
 def verify(args: Arguments) -> Answer:
     """Recount the archive and compare every ledger."""

@@ -29,11 +29,7 @@ MANY_DAYS = 600
 
 
 def run(
-    *,
-    days: int | None,
-    deadline_s: float,
-    folder: Path,
-    observe: Callable[[Progress], None],
+    *, days: int | None, deadline_s: float, folder: Path, observe: Callable[[Progress], None]
 ) -> dict[str, Any]:
     """Run the demo; gives its report, whose `ok` says whether all went as promised.
 

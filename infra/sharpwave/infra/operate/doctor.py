@@ -12,13 +12,7 @@ from sharpwave.infra.errors import OperationFailed, Unreachable, translated
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import AgentView, list_agents
 from sharpwave.infra.operate.feed import Parked, list_parked
-from sharpwave.infra.operate.queues import (
-    QueueView,
-    is_silent,
-    list_queues,
-    paused_queues,
-    wanted,
-)
+from sharpwave.infra.operate.queues import QueueView, is_silent, list_queues, paused_queues, wanted
 from sharpwave.infra.provision.structure import Step, survey
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES

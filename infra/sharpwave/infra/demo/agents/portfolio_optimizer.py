@@ -8,7 +8,7 @@ SUBSCRIPTIONS = ("MARKET_CLOSE",)
 
 #: Nobody's own: it belongs to the domain, and counts whoever decides.
 PATTERNS = [
-    lore("pattern_oil_shock_reverses", "ALLOCATION", None, ("inputs.oil_return_1d", "ge", 0.02)),
+    lore("pattern_oil_shock_reverses", "ALLOCATION", None, ("inputs.oil_return_1d", "ge", 0.02))
 ]
 
 

@@ -10,7 +10,7 @@ SUBSCRIPTIONS = ("MARKET_CLOSE",)
 STRESS = 4.0
 
 PATTERNS = [
-    lore("pattern_buy_the_dip", "SENTIMENT_CALL", AGENT_ID, ("inputs.return_1d", "le", -0.005)),
+    lore("pattern_buy_the_dip", "SENTIMENT_CALL", AGENT_ID, ("inputs.return_1d", "le", -0.005))
 ]
 
 
