@@ -1,9 +1,29 @@
 """What the pipeline costs at list prices: from a model of its flow, or from measured counts."""
 
-from sharpwave.infra.cost.bill import Bill, Line, Payer, Price, PriceFile, Use, load_prices, priced
-from sharpwave.infra.cost.flow import Budget, Flow, budgets, decisions, signals
-from sharpwave.infra.cost.measured import Measured, Usage, measured, usage_of
-from sharpwave.infra.cost.month import Plan, alternatives, month
+from sharpwave.infra.cost.bill import (
+    Bill,
+    Line,
+    Measured,
+    Payer,
+    Price,
+    PriceFile,
+    Usage,
+    Use,
+    load_prices,
+    measured,
+    priced,
+    usage_of,
+)
+from sharpwave.infra.cost.flow import (
+    Budget,
+    Flow,
+    Plan,
+    alternatives,
+    budgets,
+    decisions,
+    month,
+    signals,
+)
 
 __all__ = [
     "Bill",

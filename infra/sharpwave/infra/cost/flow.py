@@ -1,20 +1,22 @@
-"""The model of the flow: what a million signals or decisions make the pipeline do.
+"""The model of the flow: what a million signals or decisions make the pipeline do, and a month.
 
 Sizes follow from the records, batch sizes from the router's and the broker's limits, and the few
 ratios that depend on traffic are fields of `Flow`, to be replaced by measured ones.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Literal, NamedTuple
 
-from sharpwave.infra.cost.bill import Bill, Payer, Use
+from sharpwave.infra.cost.bill import MILLION, Bill, Payer, PriceFile, Use, priced, scaled
+from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
+from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.low_water import LOTS
 from sharpwave.workers.meter import PAYLOAD_BLOCK
 from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
 from sharpwave.workers.router.router import ACKNOWLEDGE, DELIVER, LEARN
 
-MILLION = 1_000_000
 WRITE_BLOCK, READ_BLOCK = 1024, 4096
 #: Bytes of stored items beside the payload, as the pipeline writes them.
 ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
@@ -101,7 +103,7 @@ def signals(flow: Flow) -> list[Use]:
         _use(
             "inbox sends", "sqs_request", flow.targets * _requests(flow.bytes + INBOX_BYTES, flow)
         ),
-        *_compute(flow),
+        _use("workers' compute", "fargate_hour", flow.cpu_ms / 1000 / 3600),
         _use(
             "agents' acknowledgements",
             "dynamodb_write",
@@ -118,14 +120,14 @@ def signals(flow: Flow) -> list[Use]:
     ]
 
 
-class Deadline(NamedTuple):
-    """Units of one signal's share in noting its deadline, and in looking when it has passed."""
+class Share(NamedTuple):
+    """Units of one signal's or one decision's share in work that several have in common."""
 
     writes: float
     reads: float
 
 
-def deadline(flow: Flow, mirror: int) -> Deadline:
+def deadline(flow: Flow, mirror: int) -> Share:
     """Give the cost of a deadline that is kept: a note for a message of signals, and its mirror.
 
     The signals of a message have their sender, type and targets in common; where they do not,
@@ -134,7 +136,7 @@ def deadline(flow: Flow, mirror: int) -> Deadline:
     """
     together = max(1.0, min(DUE_TOGETHER, DELIVER.limit * flow.full))
     size = DUE_BYTES + (NOTE_BYTES + flow.targets * TARGET_BYTES) / together
-    return Deadline(
+    return Share(
         max(1 / together, size / WRITE_BLOCK),
         max(1 / together, size / READ_BLOCK) + read_units(mirror, consistent=False),
     )
@@ -169,7 +171,7 @@ def decisions(flow: Flow) -> list[Use]:
         _use("mark of promotion", "dynamodb_write", whole.mark),
         _use("summary of the day", "dynamodb_write", day.writes),
         _use("reads for the summary of the day", "dynamodb_read", day.reads),
-        *_compute(flow),
+        _use("workers' compute", "fargate_hour", flow.cpu_ms / 1000 / 3600),
     ]
 
 
@@ -181,13 +183,6 @@ class Life(NamedTuple):
     outcome: float
     outcome_index: float
     mark: float
-
-
-class Episode(NamedTuple):
-    """Units of one decision's share in the summary of its day."""
-
-    writes: float
-    reads: float
 
 
 def decision_units(flow: Flow) -> Life:
@@ -228,7 +223,7 @@ def publishings(flow: Flow) -> float:
     return min(additions, DAY_S / TICK_S) / flow.daily_group
 
 
-def episode(flow: Flow) -> Episode:
+def episode(flow: Flow) -> Share:
     """Give one decision's share of its day's summary, brought up to date hour by hour.
 
     Each hour is read whole for the sources its decisions used, once they came of age: their keys
@@ -242,7 +237,7 @@ def episode(flow: Flow) -> Episode:
     reads += 2 * read_units(round(share * INDEX_ENTRY_BYTES), consistent=False)
     reads += 2 + read_units(round(hours * SOURCES_BYTES / 2), consistent=True)
     writes = write_units(SUMMARY_BYTES) + write_units(SOURCES_BYTES)
-    return Episode(writes=hours * writes / flow.daily_group, reads=hours * reads / flow.daily_group)
+    return Share(writes=hours * writes / flow.daily_group, reads=hours * reads / flow.daily_group)
 
 
 def _queued(
@@ -272,10 +267,6 @@ def _router(records: float) -> list[Use]:
     ]
 
 
-def _compute(flow: Flow) -> list[Use]:
-    return [_use("workers' compute", "fargate_hour", flow.cpu_ms / 1000 / 3600)]
-
-
 def _use(item: str, price: str, each: float, payer: Payer = "pipeline") -> Use:
     return Use(item, payer, price, each * MILLION)
 
@@ -292,18 +283,133 @@ class Budget(NamedTuple):
 def budgets(flow: Flow, signals: Bill) -> list[Budget]:
     """Judge the budgets for one kind of traffic, given the bill of its signals."""
     life = sum(decision_units(flow)) + episode(flow).writes
+    average, full = sum(ledger_units(flow)), sum(ledger_units(flow, fill=1.0))
     each = f"write units of a decision in a ledger at {flow.per_message:g} a message"
+    judged = (
+        (f"dollars of a million signals with {flow.targets} targets", 4.0, signals.total),
+        (f"{each}, on average", 0.5, average / flow.per_message),
+        (f"{each}, when its slot is full", 0.5, full / flow.per_message),
+        (f"write units of a {flow.item_kb:g} KB decision's life", 8.0, life),
+    )
+    return [Budget(what, most, round(found, 3), found <= most) for what, most, found in judged]
+
+
+HOURS, SECONDS, DAYS = 730, 730 * 3600, 365 / 12
+GB = 1_000_000_000
+POLL_S, HEARTBEAT_S = 20, 5
+#: Storage DynamoDB adds to each item and index entry.
+OVERHEAD_BYTES = 100
+ROW_KEPT_DAYS = 8
+#: What one sweep costs for one agent without work, in read units and in SQS requests: two marks
+#: and four partitions of memory, in a message for ten agents.
+SWEEP_READS, SWEEP_REQUESTS = 6.0, 0.3
+#: What the ticks cost for a whole deployment without work: the minute's partitions of what falls
+#: due, those of changed ledgers, the list of agents, and the mark that rises by a minute.
+TICK_READS, TICK_WRITES, TICK_REQUESTS = CHANGED_SHARDS + DUE_SHARDS + 2, 1, 9
+
+Dax = Literal["none", "t3.small"]
+ProfileName = Literal["demo", "production"]
+
+
+class Profile(NamedTuple):
+    """What a deployment keeps running.
+
+    Attributes:
+        tasks: Fargate tasks of 1 vCPU and 2 GB that always run; none where workers scale to zero.
+        dax_nodes: nodes of a DAX cluster, if there is one.
+        endpoints: interface endpoints, each in each of its zones.
+        keys: customer managed keys.
+    """
+
+    tasks: int
+    dax_nodes: int
+    endpoints: int
+    keys: int
+
+
+PROFILES: dict[ProfileName, Profile] = {
+    "demo": Profile(tasks=0, dax_nodes=1, endpoints=0, keys=0),
+    "production": Profile(tasks=len(WORK_QUEUE_NAMES), dax_nodes=3, endpoints=6 * 2, keys=1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a month is asked about."""
+
+    signals: float = MILLION
+    decisions: float = MILLION
+    agents: int = 5
+    flow: Flow = field(default_factory=Flow)
+    dax: Dax = "none"
+    ttl_days: int = 90
+    profile: ProfileName = "demo"
+
+    def for_its_decisions(self) -> Flow:
+        """Give the flow with as many decisions of one agent in a day as the month holds."""
+        group = self.decisions / DAYS / max(1, self.agents)
+        return replace(self.flow, daily_group=max(1.0, group))
+
+
+def month(plan: Plan, prices: PriceFile) -> Bill:
+    """Price one month in the steady state, when as much expires as is written."""
+    flow, profile = plan.for_its_decisions(), PROFILES[plan.profile]
+    of_signals = scaled(signals(flow), plan.signals / MILLION)
+    of_decisions = scaled(decisions(flow), plan.decisions / MILLION)
+    nodes = profile.dax_nodes if plan.dax != "none" else 0
+    uses = [
+        *(use._replace(item=f"signals: {use.item}") for use in of_signals),
+        *(use._replace(item=f"decisions: {use.item}") for use in of_decisions),
+        *_stored(plan),
+        *_idle(plan),
+        Use("tasks that always run", "pipeline", "fargate_hour", profile.tasks * HOURS),
+        Use("DAX nodes", "pipeline", "dax_t3_small_hour", nodes * HOURS),
+        Use("interface endpoints", "pipeline", "endpoint_hour", profile.endpoints * HOURS),
+        Use("keys", "pipeline", "kms_key", profile.keys),
+    ]
+    return priced(uses, prices)
+
+
+def alternatives(plan: Plan, prices: PriceFile) -> list[tuple[Plan, Bill]]:
+    """Price every choice of DAX, retention and profile for the same traffic."""
+    dax: tuple[Dax, ...] = ("none", "t3.small")
+    profiles: tuple[ProfileName, ...] = ("demo", "production")
+    plans = [
+        replace(plan, dax=cache, ttl_days=days, profile=profile)
+        for profile, cache, days in product(profiles, dax, (7, 90))
+    ]
+    return [(each, month(each, prices)) for each in plans]
+
+
+def _stored(plan: Plan) -> list[Use]:
+    flow = plan.flow
+    signal = flow.bytes + MIRROR_BYTES + OVERHEAD_BYTES
+    rows = flow.targets * (ROW_BYTES + OVERHEAD_BYTES) * ROW_KEPT_DAYS
+    decision = flow.bytes + OUTCOME_BYTES + MARK_BYTES + OVERHEAD_BYTES
+    decision += INDEX_ENTRIES * (INDEX_ENTRY_BYTES + OVERHEAD_BYTES)
+    kept = plan.signals * (signal + rows) + plan.decisions * decision * plan.ttl_days
+    size = kept / DAYS / GB
+    archived = plan.decisions * flow.states * flow.bytes * JSON_FACTOR * GZIP_FACTOR / GB
     return [
-        _judge(f"dollars of a million signals with {flow.targets} targets", 4.0, signals.total),
-        _judge(f"{each}, on average", 0.5, sum(ledger_units(flow)) / flow.per_message),
-        _judge(
-            f"{each}, when its slot is full",
-            0.5,
-            sum(ledger_units(flow, fill=1.0)) / flow.per_message,
-        ),
-        _judge(f"write units of a {flow.item_kb:g} KB decision's life", 8.0, life),
+        Use("tables' storage", "pipeline", "dynamodb_storage", size),
+        Use("tables' point-in-time recovery", "pipeline", "dynamodb_recovery", size),
+        Use("archive's storage, for each month kept", "pipeline", "s3_storage", archived),
     ]
 
 
-def _judge(what: str, limit: float, found: float) -> Budget:
-    return Budget(what, limit, round(found, 3), found <= limit)
+def _idle(plan: Plan) -> list[Use]:
+    processes = len(WORK_QUEUE_NAMES)
+    beats, sweeps = SECONDS / HEARTBEAT_S * processes, SECONDS / SWEEP_EVERY_S
+    requests = sweeps * (TICK_REQUESTS + plan.agents * SWEEP_REQUESTS)
+    alive = beats if PROFILES[plan.profile].tasks else 0.0
+    polls = SECONDS / POLL_S
+    return [
+        Use("idle polling by workers", "pipeline", "sqs_request", polls * processes),
+        Use("idle polling by agents", "agents", "sqs_request", polls * plan.agents),
+        Use("workers' heartbeats", "pipeline", "dynamodb_write", alive),
+        Use("workers' heartbeats", "pipeline", "dynamodb_read", alive),
+        Use("ticks", "pipeline", "dynamodb_read", sweeps * TICK_READS),
+        Use("ticks", "pipeline", "dynamodb_write", sweeps * TICK_WRITES),
+        Use("sweeps", "pipeline", "dynamodb_read", sweeps * plan.agents * SWEEP_READS),
+        Use("sweeps", "pipeline", "sqs_request", requests),
+    ]
