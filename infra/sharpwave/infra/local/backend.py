@@ -15,6 +15,7 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -188,14 +189,12 @@ class LocalServer(Backend):
         if wanted is not None:
             self._listen(wanted)
             return self
-        for tries_left in reversed(range(PORT_TRIES)):
-            try:
+        for _ in range(PORT_TRIES - 1):
+            # Another process may take the port between our look and our server's.
+            with suppress(PortTaken):
                 self._listen(free_port())
-            except PortTaken:  # by another process between our look and our server's
-                if not tries_left:
-                    raise
-            else:
-                break
+                return self
+        self._listen(free_port())
         return self
 
     def stop(self) -> None:
@@ -218,7 +217,16 @@ class LocalServer(Backend):
         self._scratch = Path(tempfile.mkdtemp(prefix=f"sharpwave-{self.name}-"))
         log = self._log or self._scratch / "server.log"
         try:
-            argv, env = self.command(port), self._process_environment(port)
+            argv = self.command(port)
+            env = {
+                **{key: os.environ[key] for key in PASSED_ON if key in os.environ},
+                "LANG": "C.UTF-8",
+                # A home of its own hides the caller's ~/.aws; temporary files go when it stops.
+                "HOME": str(self._scratch),
+                "TMPDIR": str(self._scratch),
+                "PYTHONUNBUFFERED": "1",
+                **self.variables(port),
+            }
             self._child = Child(argv, env=env, log=log, grace_s=self.grace_s)
             self._await_ready(port, log)
         except BaseException:
@@ -244,18 +252,6 @@ class LocalServer(Backend):
                 what = f"did not answer {self.health_path} in {self._ready_within_s:g} s"
                 raise BackendDown(self.name, what, log_tail=tail(log))
             time.sleep(POLL_S)
-
-    def _process_environment(self, port: int) -> dict[str, str]:
-        scratch = str(self._scratch)
-        return {
-            **{key: os.environ[key] for key in PASSED_ON if key in os.environ},
-            "LANG": "C.UTF-8",
-            # A home of its own hides the caller's ~/.aws; temporary files go when it stops.
-            "HOME": scratch,
-            "TMPDIR": scratch,
-            "PYTHONUNBUFFERED": "1",
-            **self.variables(port),
-        }
 
 
 def free_port() -> int:

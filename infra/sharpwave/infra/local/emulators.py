@@ -23,7 +23,6 @@ class EmbeddedBackend(LocalServer):
         port: where to listen; without it, a free one.
         state_dir: where tables, queues and objects outlive a clean stop; stream records never do,
             and a kill saves nothing. Without it nothing is kept.
-        enforce_iam: check policies; the keys test/test belong to root, who may do everything.
         log: its outputs are appended here.
         ready_within_s: how long it may take to answer.
     """
@@ -37,13 +36,11 @@ class EmbeddedBackend(LocalServer):
         *,
         port: int | None = None,
         state_dir: Path | None = None,
-        enforce_iam: bool = False,
         log: Path | None = None,
         ready_within_s: float = 30.0,
     ) -> None:
         super().__init__(port=port, log=log, ready_within_s=ready_within_s)
         self._state_dir = state_dir
-        self._enforce_iam = enforce_iam
 
     def stop(self) -> None:
         """Stop it; without a folder for its state, at once, for it has nothing to save."""
@@ -64,7 +61,7 @@ class EmbeddedBackend(LocalServer):
             "GATEWAY_PORT": str(port),
             "MINISTACK_REGION": REGION,
             "LOG_LEVEL": "WARNING",
-            "AUTH": "true" if self._enforce_iam else "false",
+            "AUTH": "false",
             "PERSIST_STATE": kept,
             "STATE_DIR": str(state),
             "S3_PERSIST": kept,

@@ -13,8 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -131,11 +130,17 @@ def ensure_node(name: str, lock: Path | None = None, *, home: Path | None = None
     files = sorted((lock or LOCKS / name).iterdir())
     about = digest(*(file.read_bytes() for file in files))
     root = (home or cache_home()) / "environments" / f"{name}-{about}"
-    return made_once(
-        root,
-        lambda path: _install_node(name, files, path),
-        works=(root / "node_modules" / ".package-lock.json").exists,
-    )
+    npm = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    advice = "check the network, or point npm at a mirror (npm config set registry), "
+
+    def make(root: Path) -> None:
+        node_command(name)
+        root.mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, root)
+        run(npm, name=name, cwd=root, advice=advice + "and run this again")
+
+    return made_once(root, make, works=(root / "node_modules" / ".package-lock.json").exists)
 
 
 def made_once(directory: Path, make: Callable[[Path], None], *, works: Callable[[], bool]) -> Path:
@@ -147,7 +152,9 @@ def made_once(directory: Path, make: Callable[[Path], None], *, works: Callable[
     mark = directory / COMPLETE
     if mark.exists() and works():
         return directory
-    with _exclusive(directory.with_name(directory.name + ".lock")):
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(directory.name + ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         if not (mark.exists() and works()):
             shutil.rmtree(directory, ignore_errors=True)
             make(directory)
@@ -205,11 +212,8 @@ def _about(python: str) -> str:
 
 
 def _install(name: str, lock: Path, root: Path, python: str) -> None:
-    run(
-        [python, "-m", "venv", str(root)],
-        name=name,
-        advice="install Python's own venv module (on Debian and Ubuntu: apt install python3-venv)",
-    )
+    venv = "install Python's own venv module (on Debian and Ubuntu: apt install python3-venv)"
+    run([python, "-m", "venv", str(root)], name=name, advice=venv)
     # Compiling everything costs more than the install; the little that is imported compiles itself.
     options = ["-qq", "--no-input", "--no-compile", "--disable-pip-version-check"]
     # Wheels only: nothing of a package runs before its hash was checked and it was asked for.
@@ -220,25 +224,3 @@ def _install(name: str, lock: Path, root: Path, python: str) -> None:
         advice="check the network, or point pip at a mirror (PIP_INDEX_URL, PIP_FIND_LINKS), "
         "and run this again",
     )
-
-
-def _install_node(name: str, files: Sequence[Path], root: Path) -> None:
-    node_command(name)
-    root.mkdir(parents=True)
-    for file in files:
-        shutil.copy(file, root)
-    run(
-        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-        name=name,
-        cwd=root,
-        advice="check the network, or point npm at a mirror (npm config set registry), "
-        "and run this again",
-    )
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

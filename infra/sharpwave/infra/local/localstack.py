@@ -196,7 +196,16 @@ class NativeLocalStackBackend(LocalServer):
             folder.mkdir(parents=True)
         (library / KINESIS).symlink_to(ensure_node("kinesis-local"))
         if brought := os.environ.get(STORAGE):
-            script = GENUINE.format(java=self._java(Path(brought)))
+            java_command = shutil.which("java")
+            if not (Path(brought) / JAR).is_file():
+                raise BackendUnavailable(
+                    self.name, f"{STORAGE} names {brought}, which has no {JAR}"
+                )
+            if java_command is None:
+                raise BackendUnavailable(
+                    self.name, "java is not on the PATH; DynamoDB Local needs it"
+                )
+            script = GENUINE.format(java=shlex.quote(java_command))
             engine.symlink_to(Path(brought).absolute())
         else:
             ministack = shlex.quote(str(ensure("ministack") / "ministack"))
@@ -228,11 +237,3 @@ class NativeLocalStackBackend(LocalServer):
         """Stop it at once, for it keeps nothing."""
         self.kill()
         super().stop()
-
-    def _java(self, brought: Path) -> str:
-        java = shutil.which("java")
-        if not (brought / JAR).is_file():
-            raise BackendUnavailable(self.name, f"{STORAGE} names {brought}, which has no {JAR}")
-        if java is None:
-            raise BackendUnavailable(self.name, "java is not on the PATH; DynamoDB Local needs it")
-        return shlex.quote(java)

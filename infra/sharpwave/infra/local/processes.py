@@ -265,14 +265,11 @@ class _Instance:
             pause_s = self._backoff.after(deaths)
             self._tell("died", exit_code=code, restart_in_s=pause_s)
             self._stopping.wait(pause_s)
-            child = self._start_again()
-
-    def _start_again(self) -> Child | None:
-        self._restarts += not self._stopping.is_set()
-        try:
-            return self._start()
-        except OSError:  # no memory or no process to spare: the next pause is longer
-            return None
+            self._restarts += not self._stopping.is_set()
+            try:
+                child = self._start()
+            except OSError:  # no memory or no process to spare: the next pause is longer
+                child = None
 
     def _tell(
         self,
@@ -352,7 +349,14 @@ class Supervisor:
             raise ValueError(f"service {name!r} cannot run {instances} instances; give 0 or more")
         running = self._running[name]
         while len(running) < instances:
-            running.append(self._start_one(self._services[name], len(running) + 1))
+            running.append(
+                _Instance(
+                    self._services[name],
+                    len(running) + 1,
+                    backoff=self._backoff,
+                    report=self._report,
+                )
+            )
         surplus = running[instances:]
         del running[instances:]
         _stop_together(surplus)
@@ -380,9 +384,6 @@ class Supervisor:
             self._running[name] = []
         for instance in leaving:
             instance.kill()
-
-    def _start_one(self, service: Service, number: int) -> _Instance:
-        return _Instance(service, number, backoff=self._backoff, report=self._report)
 
 
 def _stop_together(instances: Sequence[_Instance]) -> None:

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, TextIO
 
-from sharpwave.infra.connection import Deployment, connect
+from sharpwave.infra.connection import connect
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.items import Items
 from sharpwave.infra.local.backend import Backend
@@ -91,8 +92,29 @@ class Stack:
         Raises:
             StackNotReady: a part did not come up in time; nothing is left running.
         """
+        options = self.options
         try:
-            self._start()
+            scratch = self._exit.enter_context(tempfile.TemporaryDirectory(prefix="sharpwave-"))
+            self.folder = (options.folder or Path(scratch)).resolve()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._exit.enter_context(self.backend)
+            self.environment = self._environment()
+            self.deployment = connect(self.environment, prefix=options.prefix)
+            provision(self.deployment)
+            for agent in options.agents:
+                wishes = Wishes(may_broadcast=agent in options.broadcasters)
+                add_agent(self.deployment, agent, wishes)
+            services = self.services()
+            self.supervisor = Supervisor(services, report=self._report, backoff=options.backoff)
+            self._exit.enter_context(self.supervisor)
+            deadline = time.monotonic() + READY_WITHIN_S
+            while missing := self.missing():
+                if time.monotonic() > deadline:
+                    raise StackNotReady(
+                        f"{', '.join(sorted(missing))} showed no sign of life in"
+                        f" {READY_WITHIN_S:.0f} s; read the logs in {self.folder}"
+                    )
+                time.sleep(0.05)
         except BaseException:
             self._exit.close()
             raise
@@ -107,51 +129,24 @@ class Stack:
         """Give the URL of the archive."""
         return self.environment["SHARPWAVE_ARCHIVE"]
 
-    def _start(self) -> None:
-        options = self.options
-        scratch = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="sharpwave-")))
-        self.folder = (options.folder or scratch).resolve()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._exit.enter_context(self.backend)
-        self.environment = self._environment()
-        self.deployment = connect(self.environment, prefix=options.prefix)
-        self._provision(self.deployment)
-        self.supervisor = Supervisor(self.services(), report=self._report, backoff=options.backoff)
-        self._exit.enter_context(self.supervisor)
-        deadline = time.monotonic() + READY_WITHIN_S
-        while missing := self.missing():
-            if time.monotonic() > deadline:
-                raise StackNotReady(
-                    f"{', '.join(sorted(missing))} showed no sign of life in"
-                    f" {READY_WITHIN_S:.0f} s; read the logs in {self.folder}"
-                )
-            time.sleep(0.05)
-
     def services(self) -> list[Service]:
         """List the processes: one worker service per queue, and the pump."""
         processes, threads = self.options.processes, self.options.threads
-        pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
-        return [
-            *(
-                self._service(
-                    name, worker_argv(name, processes=processes, threads=threads), WORKERS_STAGE
-                )
-                for name in WORK_QUEUE_NAMES
-            ),
-            # Started last and stopped first, so that the workers drain what it sent.
-            self._service("pump", pump, PUMP_STAGE),
+        services = [
+            self._service(
+                name, worker_argv(name, processes=processes, threads=threads), WORKERS_STAGE
+            )
+            for name in WORK_QUEUE_NAMES
         ]
+        pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
+        # Started last and stopped first, so that the workers drain what it sent.
+        return [*services, self._service("pump", pump, PUMP_STAGE)]
 
     def _service(self, name: str, argv: Sequence[str], stage: int) -> Service:
         log = self.folder / f"{name}.log"
         return Service(
             name=name, argv=argv, env=self.environment, log=log, grace_s=GRACE_S, stage=stage
         )
-
-    def _provision(self, deployment: Deployment) -> None:
-        provision(deployment)
-        for agent in self.options.agents:
-            add_agent(deployment, agent, Wishes(may_broadcast=agent in self.options.broadcasters))
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -197,35 +192,26 @@ class Upkeep:
         Raises:
             BackendDied: the backend's process ended.
         """
+        backend, supervisor = self._stack.backend, self._stack.supervisor
         while not stop.wait(UPKEEP_EVERY_S):
-            self._look_at_backend()
+            # Who runs an external one starts it again, and then everything here goes on.
+            if not (backend.name == "external" or backend.alive()):
+                supervisor.kill()
+                # Nothing is started in its place: without tables every agent would talk to a
+                # system that forgot it, and a kill saved nothing even where the state is kept.
+                raise BackendDied(
+                    f"backend {backend.name!r} died, and what its tables and queues held since it"
+                    f" began is gone; the archive and the logs are in {self._stack.folder};"
+                    " run `sharpwave up` again"
+                )
             try:
-                self._obey()
+                running = Counter(each.service for each in supervisor.status())
+                for queue, instances in wanted(self._stack.deployment).items():
+                    if queue in WORK_QUEUE_NAMES and running[queue] != instances:
+                        supervisor.scale(queue, instances)
                 self._show()
             except OperationFailed as error:
                 self._say(f"backend: {error}")
-
-    def _look_at_backend(self) -> None:
-        backend = self._stack.backend
-        # Who runs an external one starts it again, and then everything here goes on.
-        if backend.name == "external" or backend.alive():
-            return
-        self._stack.supervisor.kill()
-        # Nothing is started in its place: without tables every agent would talk to a system that
-        # forgot it, and a kill saved nothing even where a folder for the state was given.
-        raise BackendDied(
-            f"backend {backend.name!r} died, and what its tables and queues held since it began is"
-            f" gone; the archive and the logs are in {self._stack.folder}; run `sharpwave up` again"
-        )
-
-    def _obey(self) -> None:
-        supervisor = self._stack.supervisor
-        running: dict[str, int] = {}
-        for each in supervisor.status():
-            running[each.service] = running.get(each.service, 0) + 1
-        for queue, instances in wanted(self._stack.deployment).items():
-            if queue in WORK_QUEUE_NAMES and running.get(queue, 0) != instances:
-                supervisor.scale(queue, instances)
 
     def _show(self) -> None:
         if self._screen is None:
