@@ -23,7 +23,6 @@ MONTH, YEAR, QUARTER = 20, 252, 60
 #: Days that the features of one day need, that day included.
 WINDOW = YEAR + MONTH + 1
 
-Mood = Literal["fear", "neutral", "greed"]
 Row = Mapping[str, str]
 T = TypeVar("T")
 
@@ -137,7 +136,7 @@ class Features:
     oil_return_1d: float | None  # None when crude has no quote on either day
     vix: float | None  # None before 2014
     vix_change: float | None
-    mood: Mood  # from the close and, where there is one, the VIX
+    mood: Literal["fear", "neutral", "greed"]  # from the close and, where there is one, the VIX
 
 
 def features(window: Sequence[MarketDay]) -> Features:
@@ -160,6 +159,7 @@ def features(window: Sequence[MarketDay]) -> Features:
     bar = today.sp500
     position = (bar.close - bar.low) / (bar.high - bar.low) if bar.high > bar.low else 0.5
     vix_change = _change(before.vix, today.vix)
+    is_fear = moves[-1] < -0.01 and (vix_change is None or vix_change > 0.05)
     return Features(
         day=today.day.isoformat(),
         return_1d=_rounded(moves[-1]),
@@ -177,7 +177,7 @@ def features(window: Sequence[MarketDay]) -> Features:
         oil_return_1d=_change(before.wti, today.wti),
         vix=today.vix,
         vix_change=vix_change,
-        mood=_mood(moves[-1], position, vix_change),
+        mood="fear" if is_fear else "greed" if moves[-1] > 0.005 and position > 0.7 else "neutral",
     )
 
 
@@ -208,6 +208,7 @@ def _volatilities(moves: Sequence[float]) -> list[float]:
     for end in range(MONTH, len(moves) + 1):
         month = moves[end - MONTH : end]
         mean = sum(month) / MONTH
+        # Not statistics.pstdev: its exact fractions would take most of a replay's time.
         found.append(math.sqrt(sum((move - mean) ** 2 for move in month) / MONTH * YEAR))
     return found
 
@@ -220,12 +221,6 @@ def _volume_ratio(volumes: Sequence[int | None]) -> float | None:
 
 def _change(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else _rounded(after / before - 1)
-
-
-def _mood(move: float, position: float, vix_change: float | None) -> Mood:
-    if move < -0.01 and (vix_change is None or vix_change > 0.05):
-        return "fear"
-    return "greed" if move > 0.005 and position > 0.7 else "neutral"
 
 
 def _rounded(value: float) -> float:

@@ -43,15 +43,6 @@ _EVERYTHING = 1_000_000
 class AgentFailed(OperationFailed):
     """An agent raised while it handled a signal."""
 
-    def __init__(self, agent_id: str, error: BaseException) -> None:
-        """Name the agent and what it raised."""
-        super().__init__(
-            f"{agent_id} failed with {type(error).__name__}: {error};"
-            " the signal it had in hand stays in its queue"
-        )
-        self.agent_id = agent_id
-        self.__cause__ = error
-
 
 class PipelineNotReady(OperationFailed):
     """The first signals did not arrive, or the patterns do not count yet."""
@@ -252,7 +243,13 @@ class Replay:
             began, by_agents = time.monotonic(), pipeline.agent_calls()
             by_workers = pipeline.worker_calls()
             self._walk(deadline)
-            self._drain(deadline + settle_s)
+            # Until every delivery is acknowledged; then the outcomes still owed are written.
+            while time.monotonic() < deadline + settle_s:
+                self._check()
+                self._report("settling")
+                if self.deliveries.wait_until_open(0, PACE_S):
+                    break
+            self._write_outcomes(self.done)
             # The reads for the comparison are neither the agents' work nor its time.
             seconds = time.monotonic() - began
             agent_calls = pipeline.agent_calls() - by_agents
@@ -317,7 +314,12 @@ class Replay:
                 with delivery:
                     self._receive(agent_id, delivery)
         except Exception as error:
-            self._failures.append(AgentFailed(agent_id, error))
+            failed = AgentFailed(
+                f"{agent_id} failed with {type(error).__name__}: {error};"
+                " the signal it had in hand stays in its queue"
+            )
+            failed.__cause__ = error
+            self._failures.append(failed)
 
     def _receive(self, agent_id: str, delivery: Delivery) -> None:
         if delivery.signal_type == READY_CHECK:
@@ -417,15 +419,6 @@ class Replay:
         return self.market.days[self.done - 1].day.isoformat()
 
     # After the last day
-
-    def _drain(self, deadline: float) -> None:
-        """Wait until every delivery is acknowledged, then write the outcomes still owed."""
-        while time.monotonic() < deadline:
-            self._check()
-            self._report("settling")
-            if self.deliveries.wait_until_open(0, PACE_S):
-                break
-        self._write_outcomes(self.done)
 
     def _settle(self, since: float, deadline: float) -> None:
         """Read back what the pipeline stored until it equals our own books."""

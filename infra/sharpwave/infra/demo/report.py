@@ -101,7 +101,19 @@ def is_ok(outcome: Outcome, verification: Verification) -> bool:
 
 def to_text(report: Mapping[str, Any]) -> RenderableType:
     """Lay a report out for a terminal."""
-    return Group(_summary(report), _patterns(report["patterns"]), *_verdict(report))
+    verify = report["verify"]
+    said = f"verify: {verify['patterns_checked']} patterns recounted from the archive, " + (
+        "every count agrees" if verify["ok"] else "counts differ"
+    )
+    verdict = [Text(said, style="green" if verify["ok"] else "bold red")]
+    if report["days"] != report["planned_days"]:
+        text = f"time was up after {report['days']} of {report['planned_days']} days"
+        verdict.append(Text(text))
+    faults = (*report["disagreements"], *verify["differences"])
+    verdict += [Text(fault, style="red") for fault in faults]
+    if report["picture"]:
+        verdict.append(Text(f"picture: {report['picture']}"))
+    return Group(_summary(report), _patterns(report["patterns"]), *verdict)
 
 
 def _summary(report: Mapping[str, Any]) -> Table:
@@ -121,19 +133,17 @@ def _summary(report: Mapping[str, Any]) -> Table:
         f" ({calls['agents']:,} by agents, {calls['workers']:,} by workers)",
     }
     if "cost" in report:
-        lines["list price"] = _price(report["cost"])
+        bills = {of: report["cost"][f"per_million_{of}"] for of in ("signals", "decisions")}
+        said = [f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill]
+        untold = report["cost"].get("untold_calls")
+        # No bill of AWS: an emulator rates reads and batches as it likes, or not at all.
+        lines["list price"] = f"{', '.join(said)}, as the emulator told it" + (
+            f" ({untold:,} calls untold)" if untold else ""
+        )
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, text in lines.items():
         table.add_row(Text(name, style="bold"), text)
     return table
-
-
-def _price(cost: Mapping[str, Any]) -> str:
-    bills = {"signals": cost["per_million_signals"], "decisions": cost["per_million_decisions"]}
-    said = ", ".join(f"${bill['usd']:.2f} per million {of}" for of, bill in bills.items() if bill)
-    untold = cost.get("untold_calls")
-    # No bill of AWS: an emulator rates reads and batches as it likes, or not at all.
-    return f"{said}, as the emulator told it" + (f" ({untold:,} calls untold)" if untold else "")
 
 
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
@@ -152,20 +162,6 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
             _share(row["confidence"] if row["n"] else None),
         )
     return table
-
-
-def _verdict(report: Mapping[str, Any]) -> list[Text]:
-    verify = report["verify"]
-    checked = verify["patterns_checked"]
-    said = f"verify: {checked} patterns recounted from the archive, " + (
-        "every count agrees" if verify["ok"] else "counts differ"
-    )
-    faults = [*report["disagreements"], *verify["differences"]]
-    lines = [Text(said, style="green" if verify["ok"] else "bold red")]
-    if report["days"] != report["planned_days"]:
-        lines.append(Text(f"time was up after {report['days']} of {report['planned_days']} days"))
-    lines += [Text(fault, style="red") for fault in faults]
-    return [*lines, *([Text(f"picture: {report['picture']}")] if report["picture"] else [])]
 
 
 def _share(value: float | None) -> str:

@@ -97,33 +97,33 @@ class Claim:
             None while the days known do not decide it; with `early` the verdict of its mark.
         """
         end = index + (self.mark if early and self.mark else self.horizon)
-        edge = self._edge(days, index, end) if end < len(days) else None
-        if edge is None:
+        if end >= len(days):
             return None
-        quality = min(1.0, max(0.0, 0.5 + edge / (2 * FULL_MARKS)))
-        return Verdict(edge > 0, round(quality, 4), round(edge, 6))
-
-    def _edge(self, days: Sequence[MarketDay], index: int, end: int) -> float | None:
-        """Give by how much the claim held; 0 or less if it did not."""
         today, last = days[index], days[end]
         move = last.sp500.close / today.sp500.close - 1
+        lead = abs(last.nasdaq.close / today.nasdaq.close - 1) - abs(move)
+        # By how much the claim held; 0 or less if it did not.
         match self.what:
             case "rises":
-                return move
+                edge = move
             case "falls":
-                return -move
+                edge = -move
             case "drops":
                 lowest = min(day.sp500.close for day in days[index + 1 : end + 1])
-                return 1 - self.threshold - lowest / today.sp500.close
+                edge = 1 - self.threshold - lowest / today.sp500.close
             case "moves":
-                return abs(move) - self.threshold
+                edge = abs(move) - self.threshold
+            case "nasdaq_leads":
+                edge = lead
+            case "sp500_leads":
+                edge = -lead
             case "beats_crude":
                 later = next((day for day in days[end:] if day.wti is not None), None)
                 if today.wti is None or later is None or later.wti is None:
                     return None
-                return later.sp500.close / today.sp500.close - later.wti / today.wti
-        lead = abs(last.nasdaq.close / today.nasdaq.close - 1) - abs(move)
-        return lead if self.what == "nasdaq_leads" else -lead
+                edge = later.sp500.close / today.sp500.close - later.wti / today.wti
+        quality = min(1.0, max(0.0, 0.5 + edge / (2 * FULL_MARKS)))
+        return Verdict(edge > 0, round(quality, 4), round(edge, 6))
 
 
 #: What a handler gives back when it decided: the record, and the claim that it is judged by.
