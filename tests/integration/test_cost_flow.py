@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from sharpwave.infra.connection import connect
-from sharpwave.infra.cost import Bill, Flow, load_prices, priced, signals
-from sharpwave.infra.cost.flow import decision_units
+from sharpwave.infra.cost.bill import Bill, load_prices, priced
+from sharpwave.infra.cost.flow import Flow, decision_units, signals
 from sharpwave.infra.local import Backend
 from sharpwave.infra.operate.agents import Wishes, add_agent
 from sharpwave.infra.provision.structure import provision

@@ -131,7 +131,7 @@ class Operating(Stage):
         items: Any = _Items(self.scene.tables)
         timing = patterns.Timing()
         try:
-            done = patterns._settle(items, definition, timing, now, dry_run=False)
+            done = patterns.import_pattern(items, definition, timing, now, dry_run=False)
         except Misused:
             return  # what a newer release imported, this one does not write over
         if done.change not in ("created", "new version"):

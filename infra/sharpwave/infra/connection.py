@@ -124,9 +124,21 @@ def connect(
     effective = endpoint_url or own["dynamodb"] or own["sqs"] or common
     if effective is not None:
         check_endpoint(effective)
-    at_home = is_local(effective)
+    at_home, settings = is_local(effective), dict[str, Any]()
+    if at_home:
+        # An emulator asks for a region and for credentials, but looks at none.
+        region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
+        settings["region_name"] = region or LOCAL_REGION
+        if env.get("AWS_PROFILE"):
+            settings["profile_name"] = env["AWS_PROFILE"]
+        elif env.get("AWS_ACCESS_KEY_ID"):
+            settings["aws_access_key_id"] = env["AWS_ACCESS_KEY_ID"]
+            settings["aws_secret_access_key"] = env.get("AWS_SECRET_ACCESS_KEY")
+            settings["aws_session_token"] = env.get("AWS_SESSION_TOKEN")
+        else:
+            settings["aws_access_key_id"] = settings["aws_secret_access_key"] = "test"
     with translated("AWS's settings"):
-        session = boto3.Session(**_local_settings(env)) if at_home else boto3.Session()
+        session = boto3.Session(**settings)
     return Deployment(
         session,
         prefix=prefix,
@@ -158,21 +170,3 @@ def check_endpoint(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Misused(f"endpoint {url!r} is no URL; write http://127.0.0.1:4566")
-
-
-def _local_settings(env: Mapping[str, str]) -> dict[str, Any]:
-    """Give a session's settings for an emulator, which asks for some but looks at none."""
-    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or LOCAL_REGION
-    if env.get("AWS_PROFILE"):
-        return {"region_name": region, "profile_name": env["AWS_PROFILE"]}
-    key, secret, token = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY"), None
-    if key:
-        token = env.get("AWS_SESSION_TOKEN")
-    else:
-        key = secret = "test"
-    return {
-        "region_name": region,
-        "aws_access_key_id": key,
-        "aws_secret_access_key": secret,
-        "aws_session_token": token,
-    }

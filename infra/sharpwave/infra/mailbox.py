@@ -115,10 +115,22 @@ class Mailbox:
         """
         accepted: list[Received] = []
         for part in batches(messages, size=lambda m: len(m.body.encode()), max_bytes=_BATCH_BYTES):
-            entries = [
-                {"Id": str(number), "MessageBody": message.body, **_extras(message)}
-                for number, message in enumerate(part)
-            ]
+            entries: list[dict[str, Any]] = []
+            for number, message in enumerate(part):
+                entry: dict[str, Any] = {"Id": str(number), "MessageBody": message.body}
+                entries.append(entry)
+                # An answer names empty lists beside the value, which a request may not hold.
+                attributes = {
+                    name: {field: value[field] for field in _FIELDS if field in value}
+                    for name, value in message.attributes.items()
+                }
+                if attributes:
+                    entry["MessageAttributes"] = attributes
+                if group := message.system.get("MessageGroupId"):
+                    entry["MessageGroupId"] = group
+                if traced := message.system.get("AWSTraceHeader"):
+                    header = {"DataType": "String", "StringValue": traced}
+                    entry["MessageSystemAttributes"] = {"AWSTraceHeader": header}
             with translated(self._thing):
                 answer = self._client.send_message_batch(QueueUrl=self.url, Entries=entries)
             accepted += [part[int(done["Id"])] for done in answer.get("Successful", [])]
@@ -187,23 +199,6 @@ def redrive_of(attributes: Mapping[str, str]) -> tuple[str, int] | None:
     if "deadLetterTargetArn" not in policy:
         return None
     return str(policy["deadLetterTargetArn"]), int(policy.get("maxReceiveCount", 0))
-
-
-def _extras(message: Received) -> dict[str, Any]:
-    extras: dict[str, Any] = {}
-    # An answer names empty lists beside the value, which a request may not hold.
-    attributes = {
-        name: {field: value[field] for field in _FIELDS if field in value}
-        for name, value in message.attributes.items()
-    }
-    if attributes:
-        extras["MessageAttributes"] = attributes
-    if message.system.get("MessageGroupId"):
-        extras["MessageGroupId"] = message.system["MessageGroupId"]
-    if message.system.get("AWSTraceHeader"):
-        header = {"DataType": "String", "StringValue": message.system["AWSTraceHeader"]}
-        extras["MessageSystemAttributes"] = {"AWSTraceHeader": header}
-    return extras
 
 
 def _handles(messages: Sequence[Received]) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, op
 from sharpwave.infra.cli.output import Answer, table
 
 if TYPE_CHECKING:
-    from sharpwave.infra.cost import Bill, Line, Payer, Plan, PriceFile
+    from sharpwave.infra.cost.bill import Bill, Line, Payer, PriceFile
+    from sharpwave.infra.cost.flow import Plan
 
 
 @Command(
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 )
 def cost(args: Arguments) -> Answer:
     """Say what the pipeline costs at list prices."""
-    from sharpwave.infra.cost import load_prices
+    from sharpwave.infra.cost.bill import load_prices
 
     prices = load_prices(args.region)
     facts, text = _measured(args, prices) if args.measured else _planned(_plan(args), prices)
@@ -46,7 +47,7 @@ def cost(args: Arguments) -> Answer:
 
 
 def _plan(args: Arguments) -> "Plan":
-    from sharpwave.infra.cost import Flow, Plan
+    from sharpwave.infra.cost.flow import Flow, Plan
     from sharpwave.infra.errors import Misused
 
     counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
@@ -69,7 +70,8 @@ def _plan(args: Arguments) -> "Plan":
 def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
-    from sharpwave.infra.cost import alternatives, budgets, decisions, month, priced, signals
+    from sharpwave.infra.cost.bill import priced
+    from sharpwave.infra.cost.flow import alternatives, budgets, decisions, month, signals
 
     flow = plan.for_its_decisions()
     bills = {
@@ -99,7 +101,7 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
 
 
 def _measured(args: Arguments, prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
-    from sharpwave.infra.cost import measured, usage_of
+    from sharpwave.infra.cost.bill import measured, usage_of
 
     run = usage_of(deployment(args))
     found = measured(run, prices)
@@ -132,7 +134,7 @@ def _shown(title: str, bill: "Bill") -> str:
 
 def _gathered(bill: "Bill") -> "Bill":
     """Make one line of all that a month's signals, or its decisions, cost one payer."""
-    from sharpwave.infra.cost import Bill, Line
+    from sharpwave.infra.cost.bill import Bill, Line
 
     lines: list[Line] = []
     for line in bill.lines:

@@ -61,8 +61,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) 
     if not cells:
         return empty
     right = [
-        all(_is_number(row[column]) or not row[column] for row in cells)
-        for column in range(len(headers))
+        # A minus and a point are numbers' own; a day has two of the first.
+        all(not text or text.replace(".", "", 1).replace("-", "", 1).isdigit() for text in column)
+        for column in zip(*cells, strict=True)
     ]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     lines = [
@@ -88,7 +89,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(str(value).split())
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -202,15 +202,11 @@ _CPU: dict[str, Event] = {
 
 @dataclass(frozen=True)
 class Usage:
-    """What each part of a system used.
+    """What each part of a system used."""
 
-    Attributes:
-        used: counts and units by who (a worker queue, `pump`, `agents`) and by verb and thing.
-        cpu_s: processor seconds by who.
-    """
-
+    # Counts and units by who (a worker queue, `pump`, `agents`) and by verb and thing
     used: Mapping[str, Used]
-    cpu_s: Mapping[str, float]
+    cpu_s: Mapping[str, float]  # processor seconds by who
 
     def with_agents(self, used: Used) -> "Usage":
         """Add what the agents used, as their meter has it."""

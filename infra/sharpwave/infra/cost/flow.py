@@ -37,30 +37,19 @@ SWEEP_EVERY_S = TICK_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """One kind of traffic.
+    """One kind of traffic."""
 
-    Attributes:
-        targets: targets of a signal.
-        item_kb: size of a signal or a decision as its agent writes it.
-        full: share of the most messages that fit a batch which batches hold, 0 to 1.
-        mirrors_after_acks: mirror writes that the acknowledgements of one signal share; up to
-            one for each target when they come far apart.
-        ledgers: ledgers that count a decision, the base ledger and patterns.
-        states: states of a decision that count: with its outcome, later or corrected.
-        per_message: decisions of one ledger's hour that share a message.
-        daily_group: decisions of one agent and type in a day.
-        cpu_ms: worker processor time of a signal or of a decision.
-    """
-
-    targets: int = 2
-    item_kb: float = 1.0
-    full: float = 0.7
+    targets: int = 2  # targets of a signal
+    item_kb: float = 1.0  # size of a signal or a decision as its agent writes it
+    full: float = 0.7  # share of the most messages that fit a batch which batches hold, 0 to 1
+    # Mirror writes that the acknowledgements of one signal share; up to one for each target
+    # when they come far apart
     mirrors_after_acks: float = 1.1
-    ledgers: int = 1
-    states: int = 2
-    per_message: float = 50.0
-    daily_group: float = 1000.0
-    cpu_ms: float = 1.5
+    ledgers: int = 1  # ledgers that count a decision, the base ledger and patterns
+    states: int = 2  # states of a decision that count: with its outcome, later or corrected
+    per_message: float = 50.0  # decisions of one ledger's hour that share a message
+    daily_group: float = 1000.0  # decisions of one agent and type in a day
+    cpu_ms: float = 1.5  # worker processor time of a signal or of a decision
 
     @property
     def bytes(self) -> int:
@@ -312,19 +301,12 @@ ProfileName = Literal["demo", "production"]
 
 
 class Profile(NamedTuple):
-    """What a deployment keeps running.
+    """What a deployment keeps running."""
 
-    Attributes:
-        tasks: Fargate tasks of 1 vCPU and 2 GB that always run; none where workers scale to zero.
-        dax_nodes: nodes of a DAX cluster, if there is one.
-        endpoints: interface endpoints, each in each of its zones.
-        keys: customer managed keys.
-    """
-
-    tasks: int
-    dax_nodes: int
-    endpoints: int
-    keys: int
+    tasks: int  # Fargate tasks of 1 vCPU and 2 GB that always run; none where workers scale to zero
+    dax_nodes: int  # nodes of a DAX cluster, if there is one
+    endpoints: int  # interface endpoints, each in each of its zones
+    keys: int  # customer managed keys
 
 
 PROFILES: dict[ProfileName, Profile] = {

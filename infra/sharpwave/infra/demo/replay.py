@@ -56,21 +56,16 @@ class PipelineNotReady(OperationFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """What the replay may ask of the pipeline beside its agents.
+    """What the replay may ask of the pipeline beside its agents."""
 
-    Attributes:
-        import_patterns: imports definitions; gives the epoch seconds from which they count.
-        backlog: messages waiting in the work queues.
-        agent_calls: AWS calls made by the agents so far.
-        worker_calls: AWS calls that workers and pump have reported so far.
-        promote_importance: memory entries from this importance on are promoted within the replay;
-            at 0 it is every entry.
-    """
-
+    # Imports definitions; gives the epoch seconds from which they count
     import_patterns: Callable[[Sequence[PatternDefinition]], float]
-    backlog: Callable[[], int] = lambda: 0
-    agent_calls: Callable[[], int] = lambda: 0
+    backlog: Callable[[], int] = lambda: 0  # messages waiting in the work queues
+    agent_calls: Callable[[], int] = lambda: 0  # AWS calls made by the agents so far
+    # AWS calls that workers and pump have reported so far
     worker_calls: Callable[[], int] = lambda: 0
+    # Memory entries from this importance on are promoted within the replay; at 0 it is every
+    # entry
     promote_importance: float = 0.0
 
 

@@ -24,17 +24,11 @@ from sharpwave.infra.demo.replay import Outcome, Progress
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What a recount from the archive found.
+    """What a recount from the archive found."""
 
-    Attributes:
-        ok: whether every count agrees exactly.
-        patterns_checked: ledgers recounted.
-        differences: where they differ, in words.
-    """
-
-    ok: bool
-    patterns_checked: int
-    differences: Sequence[str] = ()
+    ok: bool  # whether every count agrees exactly
+    patterns_checked: int  # ledgers recounted
+    differences: Sequence[str] = ()  # where they differ, in words
 
 
 def build(outcome: Outcome, verification: Verification, *, picture: str | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import boto3
 
-from sharpwave.infra.cost import load_prices, measured, usage_of
+from sharpwave.infra.cost.bill import load_prices, measured, usage_of
 from sharpwave.infra.demo.agents import AGENTS, MAY_BROADCAST
 from sharpwave.infra.demo.market import load
 from sharpwave.infra.demo.replay import Pipeline, Progress, Replay

@@ -122,43 +122,30 @@ class ServiceUnknown(Misused):
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A command to keep running.
+    """A command to keep running."""
 
-    Attributes:
-        name: unique among the supervised.
-        argv: the command.
-        env: its whole environment.
-        log: the file all its instances append to.
-        instances: how many to run.
-        grace_s: seconds to end by itself once asked to; then it is killed.
-        stage: services of one stage start and stop together; a lower stage starts earlier and
-            stops later.
-    """
-
-    name: str
+    name: str  # unique among the supervised
     argv: Sequence[str]
-    env: Mapping[str, str]
-    log: Path
+    env: Mapping[str, str]  # its whole environment
+    log: Path  # the file all its instances append to
     instances: int = 1
-    grace_s: float = 10.0
+    grace_s: float = 10.0  # seconds to end by itself once asked to; then it is killed
+    # Services of one stage start and stop together; a lower stage starts earlier and stops
+    # later
     stage: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessEvent:
-    """Something that happened to one instance of a service.
+    """Something that happened to one instance of a service."""
 
-    Attributes:
-        what: `died` is an end nobody asked for; `stopped` is one that was asked for.
-        exit_code: negative for a signal; None for `started`, and where it could not be started.
-        restart_in_s: after `died`, the seconds until it is started again.
-    """
-
+    # `died` is an end nobody asked for; `stopped` is one that was asked for
     what: Literal["started", "died", "stopped"]
     service: str
     instance: int
+    # Negative for a signal; None for `started`, and where it could not be started
     exit_code: int | None = None
-    restart_in_s: float | None = None
+    restart_in_s: float | None = None  # after `died`, the seconds until it is started again
 
 
 @dataclass(frozen=True)

@@ -41,20 +41,6 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _start(argv: Sequence[str], mask: set[int]) -> "subprocess.Popen[bytes]":
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=prepare)
-
-
-def _await_starter() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), ORPHANED)
-
-
 def _processes() -> Iterator[tuple[int, int, int]]:
     """Every process as (pid, parent's pid, group); those that end meanwhile are left out."""
     if not ON_LINUX:
@@ -158,12 +144,23 @@ def main(grace_s: float, argv: Sequence[str]) -> None:
     # Some systems drop a blocked signal whose default is to be ignored.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # Should the reaper itself be killed, the command must not outlive it.
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def await_starter() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), ORPHANED)
+
     try:
-        command = _start(argv, mask)
+        command = subprocess.Popen(argv, stdin=subprocess.DEVNULL, preexec_fn=prepare)
     except OSError as error:
         print(f"cannot run {argv[0]}: {error.strerror}", file=sys.stderr, flush=True)
         os._exit(127)
-    threading.Thread(target=_await_starter, daemon=True).start()
+    threading.Thread(target=await_starter, daemon=True).start()
     status = _supervise(command.pid, grace_s)
     _kill_rest()
     _exit_like(status)

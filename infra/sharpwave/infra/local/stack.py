@@ -45,29 +45,18 @@ class StackNotReady(OperationFailed):
 
 @dataclass(frozen=True, kw_only=True)
 class StackOptions:
-    """What a local stack is told.
+    """What a local stack is told."""
 
-    Attributes:
-        agents: agents to register, so that their queues exist.
-        prefix: goes before each physical name.
-        processes: worker processes of each queue.
-        threads: worker threads of each process.
-        tick_s: how often sweeps and figures run, in seconds.
-        settings: further `SHARPWAVE_*` variables for pump and workers.
-        folder: where logs and the archive go; a temporary one if absent.
-        broadcasters: those of the agents that may address everyone.
-        backoff: how long a process that died is waited with.
-    """
-
-    agents: Sequence[str] = ()
-    broadcasters: frozenset[str] = frozenset()
-    prefix: str = ""
-    processes: int = 1
-    threads: int = 8
-    tick_s: float = 5.0
+    agents: Sequence[str] = ()  # agents to register, so that their queues exist
+    broadcasters: frozenset[str] = frozenset()  # those of the agents that may address everyone
+    prefix: str = ""  # goes before each physical name
+    processes: int = 1  # worker processes of each queue
+    threads: int = 8  # worker threads of each process
+    tick_s: float = 5.0  # how often sweeps and figures run, in seconds
+    # Further `SHARPWAVE_*` variables for pump and workers
     settings: Mapping[str, str] = field(default_factory=dict)
-    folder: Path | None = None
-    backoff: Backoff = field(default_factory=Backoff)
+    folder: Path | None = None  # where logs and the archive go; a temporary one if absent
+    backoff: Backoff = field(default_factory=Backoff)  # how long a process that died is waited with
 
 
 class Stack:

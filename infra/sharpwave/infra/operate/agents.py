@@ -69,19 +69,12 @@ class AgentView:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What the removal of an agent did, and why its queue was kept, if it was.
+    """What the removal of an agent did, and why its queue was kept, if it was."""
 
-    Attributes:
-        steps: what was done, in words.
-        closed: open deliveries that ended as FAILED, reason `agent_removed`.
-        deleted: items deleted of each table.
-        kept_queue: why the queue was kept.
-    """
-
-    steps: tuple[str, ...]
-    closed: int = 0
-    deleted: Mapping[str, int] = field(default_factory=dict)
-    kept_queue: str | None = None
+    steps: tuple[str, ...]  # what was done, in words
+    closed: int = 0  # open deliveries that ended as FAILED, reason `agent_removed`
+    deleted: Mapping[str, int] = field(default_factory=dict)  # items deleted of each table
+    kept_queue: str | None = None  # why the queue was kept
 
 
 def add_agent(
@@ -96,10 +89,21 @@ def add_agent(
     """
     check_agent_id(agent_id)
     items = Items(deployment)
+    found = items.get(STATE, keys.registration(agent_id))
+    wanted = {
+        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
+        **keys.registration(agent_id).item(),
+        "agent_id": agent_id,
+        **(wishes or Wishes()).attributes(),
+    }
+    try:
+        Registration.model_validate(wanted)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in detail["loc"])
+        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
     # The queue comes first: as soon as workers know the agent, they send to it.
     findings: list[Finding] = list(queue_findings(deployment, queues.inbox(agent_id)))
-    found = items.get(STATE, keys.registration(agent_id))
-    wanted = _registration(agent_id, found, wishes or Wishes())
     if wanted != found:
         action: Any = "create" if found is None else "mend"
         run = partial(items.put, STATE, wanted)
@@ -110,22 +114,6 @@ def add_agent(
         what = "an entry in the workers' list"
         findings.append(Step("create", "agent", agent_id, what, run))
     return carry_out(findings, dry_run=dry_run)
-
-
-def _registration(agent_id: str, found: Item | None, wishes: Wishes) -> Item:
-    item = {
-        **(found or {"registered_at": int(time.time()), "schema_version": 1}),
-        **keys.registration(agent_id).item(),
-        "agent_id": agent_id,
-        **wishes.attributes(),
-    }
-    try:
-        Registration.model_validate(item)
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in detail["loc"])
-        raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
-    return item
 
 
 def list_agents(deployment: Deployment) -> list[AgentView]:
@@ -319,6 +307,21 @@ def _delete_items(
     items: Items, table: str, agent_id: str, kept: Mapping[str, str], *, dry_run: bool
 ) -> int:
     """Delete what is an agent's own in one table, or count it; reads the whole table."""
+    changed, writers = keys.changed_pks(), {keys.writer(each, agent_id) for each in kept.values()}
+
+    def goes(item: Item) -> bool:
+        key = _key(item)
+        if key == keys.registration(agent_id):
+            return False  # withdrawn before, as a step of its own
+        # Rows that other agents hold of its signals are theirs, and lie in another table.
+        about = [str(item[name]) for name in _ABOUT if name in item] if table == PIPELINE else []
+        if not (keys.is_agents(agent_id, key) or agent_id in map(keys.owner_of, about)):
+            return False
+        # A ledger that stays keeps its mark, and its place in the list of writers.
+        if key.pk in changed:
+            return keys.split_changed(key.sk)[0] not in kept
+        return key not in writers and keys.ledger_subject(key.pk) not in kept
+
     names = ("PK", "SK", *_ABOUT)
     pages = items.scan_pages(
         table,
@@ -329,31 +332,11 @@ def _delete_items(
     count = 0
     # `contains` also finds agents whose id begins alike; whose an item is, its key says.
     for page in pages:
-        found = [item_from_wire(item) for item in page["Items"]]
-        own = (item for item in found if _is_own(item, table, agent_id))
-        mine = [key for key in map(_key, own) if not _stays(key, agent_id, kept)]
+        mine = [_key(item) for item in map(item_from_wire, page["Items"]) if goes(item)]
         count += len(mine)
         if mine and not dry_run:
             items.delete_all(table, mine)
     return count
-
-
-def _is_own(item: Item, table: str, agent_id: str) -> bool:
-    if _key(item) == keys.registration(agent_id):
-        return False  # withdrawn before, as a step of its own
-    if keys.is_agents(agent_id, _key(item)):
-        return True
-    # Rows that other agents hold of its signals are theirs, and lie in another table.
-    about = [str(item[name]) for name in _ABOUT if name in item] if table == PIPELINE else []
-    return any(keys.owner_of(pk) == agent_id for pk in about)
-
-
-def _stays(key: keys.Key, agent_id: str, kept: Mapping[str, str]) -> bool:
-    """Say whether a key is of a ledger that is kept, of its mark, or of its place in a list."""
-    if key.pk in keys.changed_pks():
-        return keys.split_changed(key.sk)[0] in kept
-    is_listed = any(key == keys.writer(each, agent_id) for each in kept.values())
-    return is_listed or keys.ledger_subject(key.pk) in kept
 
 
 def _key(item: Item) -> keys.Key:

@@ -117,7 +117,14 @@ def redrive(
     moved = 0
     for batch in _chosen(source, choice):
         # Sent before deleted: a crash in between doubles a message, the other order loses it.
-        accepted = target.send([_unlabelled(message) for message in batch])
+        accepted = target.send(
+            [
+                message._replace(
+                    attributes={n: v for n, v in message.attributes.items() if n not in _LABELS}
+                )
+                for message in batch
+            ]
+        )
         done = {message.handle for message in accepted}
         source.delete([message for message in batch if message.handle in done])
         moved += len(accepted)
@@ -203,8 +210,3 @@ def _chosen(source: Mailbox, choice: Choice) -> Iterator[list[Received]]:
                 return
     finally:
         source.release(passed)
-
-
-def _unlabelled(message: Received) -> Received:
-    kept = {name: value for name, value in message.attributes.items() if name not in _LABELS}
-    return message._replace(attributes=kept)

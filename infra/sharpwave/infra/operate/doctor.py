@@ -9,7 +9,7 @@ from typing import Literal
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import OperationFailed, Unreachable, translated
-from sharpwave.infra.items import Item, Items
+from sharpwave.infra.items import Items
 from sharpwave.infra.operate.agents import AgentView, list_agents
 from sharpwave.infra.operate.feed import Parked, list_parked
 from sharpwave.infra.operate.queues import QueueView, is_silent, list_queues, paused_queues, wanted
@@ -176,7 +176,19 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
         yield _wrong("process", what, "sharpwave up") if waiting else idle
     for beat in beats:
         if beat not in living:
-            yield _silent(beat, served, none_wanted, now)
+            name, queues = str(beat["SK"]), set(beat.get("queues", ()))
+            silent_s = now - float(beat.get("at", 0))
+            what = f"{name} last reported {silent_s:.0f} s ago: ended or frozen"
+            if queues and queues <= served:
+                yield _note("process", f"{what}; others serve its queues")
+                continue
+            missing = [_serve(queue, none_wanted) for queue in sorted(queues - served)]
+            again = ", and ".join(missing) or "sharpwave pump"
+            host, _, pid = name.rpartition(":")
+            # A pump's row is named by its table, and tells its process within.
+            kill = f"{pid} on {host}" if queues else beat.get("pid", "its process")
+            mend = f"{again}; if it is frozen: kill -9 {kill}, and it is started again"
+            yield _wrong("process", what, mend)
         elif beat.get("failing_shards"):
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
             mend = "read its log; it goes on by itself once the cause is gone"
@@ -191,16 +203,3 @@ def _serve(queue: str, none_wanted: set[str]) -> str:
     """Give the command that lets a worker take from a queue."""
     verb, number = ("scale", "=1") if queue in none_wanted else ("run", "")
     return f"sharpwave workers {verb} {queue}{number}"
-
-
-def _silent(beat: Item, served: set[str], none_wanted: set[str], now: float) -> Ailment:
-    name = str(beat["SK"])
-    what = f"{name} last reported {now - float(beat.get('at', 0)):.0f} s ago: ended or frozen"
-    queues = set(beat.get("queues", ()))
-    if queues and queues <= served:
-        return _note("process", f"{what}; others serve its queues")
-    missing = [_serve(queue, none_wanted) for queue in sorted(queues - served)]
-    again = ", and ".join(missing) or "sharpwave pump"
-    host, _, pid = name.rpartition(":")
-    frozen = f"kill -9 {pid} on {host}" if queues else f"kill -9 {beat.get('pid', 'its process')}"
-    return _wrong("process", what, f"{again}; if it is frozen: {frozen}, and it is started again")

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -38,21 +37,16 @@ def reconcile_tables(
 
 @dataclass(frozen=True, kw_only=True)
 class Parked:
-    """One refused record, however often it was refused; all but `refusals` is of the last time.
+    """One refused record, however often it was refused; all but `refusals` is of the last time."""
 
-    Attributes:
-        refusals: where each refusal is kept, by the id of its event, oldest first.
-        image: its typed JSON as it was then, cut at 32 KB.
-    """
-
-    refusals: Mapping[str, Key]
+    refusals: Mapping[str, Key]  # where each refusal is kept, by the id of its event, oldest first
     table: str
     record: Key
     event_id: str
     owner: str | None
     parked_at: int
     faults: tuple[Fault, ...]
-    image: str
+    image: str  # its typed JSON as it was then, cut at 32 KB
 
 
 class Feed(Protocol):
@@ -110,34 +104,31 @@ def retry(
     Returns:
         How many were handed over, and how many no longer exist.
     """
-    items, into = Items(deployment), feed or partial(_feed_one, deployment, _feeder(deployment))
-    handed = sum(_hand_over(items, parked, into) for parked in chosen)
-    return handed, len(chosen) - handed
+    items, feed_all = Items(deployment), None if feed else _feeder(deployment)
 
+    def feed_one(table: str, record: Key) -> bool:
+        item = items.get(table, record)
+        if item is None or feed_all is None:
+            return False
+        # Whoever asks for this record means it, though it is parked under another event too.
+        feed_all(table, [item_to_wire(item)], is_meant=True)
+        return True
 
-def _hand_over(items: Items, parked: Parked, feed: Feed) -> bool:
-    # Workers may park it again under the same key at any moment from the feed on, and a delete
-    # after that would lose their word.
-    entries = [items.get(PIPELINE, key) for key in parked.refusals.values()]
-    for key in parked.refusals.values():
-        items.delete(PIPELINE, key)
-    try:
-        return feed(parked.table, parked.record)
-    except BaseException:
-        # New only: by now a worker may have parked it with a later reason, which counts.
-        for entry in entries:
-            if entry is not None:
+    handed = 0
+    for parked in chosen:
+        # Workers may park it again under the same key at any moment from the feed on, and a delete
+        # after that would lose their word.
+        entries = [items.get(PIPELINE, key) for key in parked.refusals.values()]
+        for key in parked.refusals.values():
+            items.delete(PIPELINE, key)
+        try:
+            handed += (feed or feed_one)(parked.table, parked.record)
+        except BaseException:
+            # New only: by now a worker may have parked it with a later reason, which counts.
+            for entry in filter(None, entries):
                 items.put_new(PIPELINE, entry)
-        raise
-
-
-def _feed_one(deployment: Deployment, feed: Callable[..., int], table: str, record: Key) -> bool:
-    item = Items(deployment).get(table, record)
-    if item is None:
-        return False
-    # Whoever asks for this record means it, though it is parked under another event too.
-    feed(table, [item_to_wire(item)], is_meant=True)
-    return True
+            raise
+    return handed, len(chosen) - handed
 
 
 def _feeder(deployment: Deployment, *, dry_run: bool = False) -> Callable[..., int]:
@@ -171,14 +162,16 @@ def _record_of(item: Mapping[str, Any]) -> Key:
     return Key(str(item.get("record_pk", "")), str(item.get("record_sk", "")))
 
 
-def _age(item: Mapping[str, Any]) -> tuple[int, str]:
-    # Within one second the number of its stream record tells, where there is one.
-    return int(item.get("parked_at", 0)), str(item.get("words", {}).get("number", ""))
-
-
 def _parked(entries: Sequence[Mapping[str, Any]]) -> Parked:
     """Read the refusals of one record as the workers write them."""
-    ordered = sorted(entries, key=_age)
+    # Within one second the number of its stream record tells, where there is one.
+    ordered = sorted(
+        entries,
+        key=lambda each: (
+            int(each.get("parked_at", 0)),
+            str(each.get("words", {}).get("number", "")),
+        ),
+    )
     item = ordered[-1]
     return Parked(
         refusals={str(each.get("event_id", "")): Key(each["PK"], each["SK"]) for each in ordered},

@@ -1,6 +1,7 @@
 """Deliveries that an operator gives up end as FAILED, each with its reason: no row stays open."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
@@ -36,12 +37,14 @@ class GivingUp:
         Returns:
             The number of rows that were still open.
         """
-        read = (_content(message) for message in messages)
-        places = {
-            Location(tables.SIGNALS, keys.Key(signal.row.PK, signal.row.SK))
-            for signal in read
-            if isinstance(signal, SignalMessage)
-        }
+        places = set()
+        for message in messages:
+            # What cannot be read, or is a notice, stands for no delivery.
+            with suppress(ValueError):
+                signal = parse_message(message.body)
+                if isinstance(signal, SignalMessage):
+                    key = keys.Key(signal.row.PK, signal.row.SK)
+                    places.add(Location(tables.SIGNALS, key))
         rows = self._reads.get(sorted(places))
         return self._close([row for row in rows.values() if _is_open(row)], _DEAD)
 
@@ -121,13 +124,6 @@ class GivingUp:
             Update(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
-
-
-def _content(message: Received) -> object:
-    try:
-        return parse_message(message.body)
-    except ValueError:
-        return None
 
 
 def _entries(message: Received) -> list[dict[str, Any]]:

@@ -172,7 +172,17 @@ def import_patterns(
         Conflict: somebody else imports the same pattern at the same moment; those before are in.
     """
     items, ahead = Items(deployment), timing or Timing()
-    return [_settle(items, each, ahead, now, dry_run=dry_run) for each in definitions]
+    return [import_pattern(items, each, ahead, now, dry_run=dry_run) for each in definitions]
+
+
+def import_pattern(
+    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
+) -> Imported:
+    """Import one definition, anew if workers overtook it; see `import_patterns`."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(_Overtaken):
+            return _import(items, definition, timing, now, dry_run=dry_run)
+    return _import(items, definition, timing, now, dry_run=dry_run)
 
 
 def counted_hash(definition: PatternDefinition) -> str:
@@ -188,17 +198,6 @@ def described(definition: PatternDefinition) -> str:
     if definition.conditions:
         return definition.conditions.describe()
     return "decisions that name it in reasoning.patterns_applied"
-
-
-def _settle(
-    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
-) -> Imported:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _import(items, definition, timing, now, dry_run=dry_run)
-        except _Overtaken:
-            continue
-    return _import(items, definition, timing, now, dry_run=dry_run)
 
 
 def _import(
@@ -219,8 +218,13 @@ def _import(
         change, writes = "new version", _succession(items, version, row)
     else:
         version = _stored(items, draft, row).model_copy(update={"definition": definition})
-        writes = _rewording(items, version, row)
-        change = "changed in place" if writes else "unchanged"
+        wanted, writes, change = _current(version), [], "unchanged"
+        if any(row.get(name) != value for name, value in wanted.items()):
+            change, expected = "changed in place", {"version": row["version"]}
+            writes = [
+                items.change(PIPELINE, keys.known_pattern(version.subject), _entry(version)),
+                items.change(MEMORY, _key(version), wanted, expected=expected),
+            ]
     if not dry_run:
         if writes:
             _write(items, writes, version, begins=change != "changed in place")
@@ -278,17 +282,6 @@ def _succession(items: Items, version: PatternVersion, row: Item) -> list[Write]
         items.change(PIPELINE, keys.known_pattern(previous.subject), _entry(previous)),
         items.change(MEMORY, older, ended),
         items.change(MEMORY, _key(version), values, remove=stale, expected=expected),
-    ]
-
-
-def _rewording(items: Items, version: PatternVersion, row: Item) -> list[Write]:
-    wanted = _current(version)
-    if all(row.get(name) == value for name, value in wanted.items()):
-        return []
-    expected = {"version": row["version"]}
-    return [
-        items.change(PIPELINE, keys.known_pattern(version.subject), _entry(version)),
-        items.change(MEMORY, _key(version), wanted, expected=expected),
     ]
 
 

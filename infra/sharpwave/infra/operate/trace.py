@@ -190,6 +190,9 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     failed: list[Received] = []
     with suppress(Missing):
         failed = peek(deployment, "deliver")
+    group = {EVERYONE: "everyone", SUBSCRIBERS: "subscribers"}
+    label = group.get(listed[0]) if isinstance(listed, list) and len(listed) == 1 else None
+    frozen = f"frozen as {len(names)}" if names else "not frozen yet"
     ends = (row["expires_at"] for row in rows.values() if row and "expires_at" in row)
     owner = keys.owner_of(key.pk)
     return Life(
@@ -199,20 +202,12 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
         record=record,
         provenance="bound" if owner and owner == held.get("source_agent") else "unverified",
         expires_at=expires_at(held) if isinstance(held.get("timestamp"), int) else next(ends, None),
-        audience=_audience_text(listed, names),
+        audience=f"{label}, {frozen}" if label else f"{len(names)} named",
         targets=tuple(_targets(deployment, uid, shown, rows, mirror)),
         parked=parked_of(items, SIGNALS, key),
         # The sort key alone is not unique, but a body holds both halves of the key.
         deliver_dead_letters=sum(key.sk in each.body and key.pk in each.body for each in failed),
     )
-
-
-def _audience_text(listed: object, names: set[str]) -> str:
-    group = {EVERYONE: "everyone", SUBSCRIBERS: "subscribers"}
-    label = group.get(listed[0]) if isinstance(listed, list) and len(listed) == 1 else None
-    if label is None:
-        return f"{len(names)} named"
-    return f"{label}, frozen as {len(names)}" if names else f"{label}, not frozen yet"
 
 
 def _targets(

@@ -108,45 +108,28 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known about a deployment and its archive at one moment.
-
-    Attributes:
-        archive_url: where the archive is.
-        damages: parts of the archive that cannot be read.
-        decisions: decisions that are archived.
-        patterns: versions of patterns that count, or did.
-        unreadable: versions among them that this release cannot read.
-        recounted: counts by the archive.
-        ledgers: counts by the ledgers.
-        missummed: ledgers whose published sums are not those of their counts.
-        unlisted: writers whose decisions count, but who are on no list of writers.
-        misfigured: current patterns whose published figures are not those of the archive.
-        stored: admissible decisions in their table, before anything else was looked at.
-        unseen: those whose present state the archive does not hold.
-        unseen_keys: some of them.
-        depths: messages that queues and dead-letter queues hold.
-        pump: what the pump of the decisions' stream last reported, if there ever was one.
-        unpublished: ledger days that changed since figures were last published.
-        now: epoch seconds.
-    """
+    """What is known about a deployment and its archive at one moment."""
 
     archive_url: str
-    damages: Sequence[Damage] = ()
-    decisions: int = 0
-    patterns: int = 0
-    unreadable: int = 0
-    recounted: Ledgers = field(default_factory=dict)
-    ledgers: Ledgers = field(default_factory=dict)
-    missummed: Sequence[str] = ()
-    unlisted: Sequence[str] = ()
+    damages: Sequence[Damage] = ()  # parts of the archive that cannot be read
+    decisions: int = 0  # decisions that are archived
+    patterns: int = 0  # versions of patterns that count, or did
+    unreadable: int = 0  # versions among them that this release cannot read
+    recounted: Ledgers = field(default_factory=dict)  # counts by the archive
+    ledgers: Ledgers = field(default_factory=dict)  # counts by the ledgers
+    missummed: Sequence[str] = ()  # ledgers whose published sums are not those of their counts
+    unlisted: Sequence[str] = ()  # writers whose decisions count, but who are on no list of writers
+    # Current patterns whose published figures are not those of the archive
     misfigured: Sequence[str] = ()
-    stored: int = 0
-    unseen: int = 0
-    unseen_keys: Sequence[keys.Key] = ()
+    stored: int = 0  # admissible decisions in their table, before anything else was looked at
+    unseen: int = 0  # those whose present state the archive does not hold
+    unseen_keys: Sequence[keys.Key] = ()  # some of them
+    # Messages that queues and dead-letter queues hold
     depths: Mapping[str, int] = field(default_factory=dict)
+    # What the pump of the decisions' stream last reported, if there ever was one
     pump: Mapping[str, Any] | None = None
-    unpublished: int = 0
-    now: float = 0.0
+    unpublished: int = 0  # ledger days that changed since figures were last published
+    now: float = 0.0  # epoch seconds
 
 
 def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) -> Verified:
@@ -219,17 +202,12 @@ def known_patterns(deployment: Deployment) -> Known:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the ledgers hold.
+    """What the ledgers hold."""
 
-    Attributes:
-        counts: as learning left them, by subject and day, of ledgers too that nothing should fill.
-        days: as publishing summed them up by day.
-        totals: as publishing summed them up.
-    """
-
+    # As learning left them, by subject and day, of ledgers too that nothing should fill
     counts: dict[str, Days] = field(default_factory=dict)
-    days: dict[str, Days] = field(default_factory=dict)
-    totals: dict[str, Counts] = field(default_factory=dict)
+    days: dict[str, Days] = field(default_factory=dict)  # as publishing summed them up by day
+    totals: dict[str, Counts] = field(default_factory=dict)  # as publishing summed them up
 
     def missummed(self) -> list[str]:
         """Name the ledgers whose sums are not those of their counts."""
@@ -385,7 +363,16 @@ def _archive_faults(evidence: Evidence, disagreements: Sequence[Disagreement]) -
 def _differences(evidence: Evidence, disagreements: Sequence[Disagreement]) -> Iterator[Finding]:
     by_kind: dict[str, list[Disagreement]] = {}
     for each in disagreements:
-        by_kind.setdefault(_kind_of(each, evidence), []).append(each)
+        ledger = total(evidence.ledgers.get(each.subject, {}).values())
+        stored, recounted = (side["n"] + side["pending"] for side in (each.stored, each.recounted))
+        # In sum the two agree, so what differs is only the day that something was counted on.
+        if _comparable(ledger) == total(evidence.recounted.get(each.subject, {}).values()):
+            kind = "moved"
+        elif stored == recounted:
+            kind = "outcomes"
+        else:
+            kind = "not_archived" if stored > recounted else "not_counted"
+        by_kind.setdefault(kind, []).append(each)
     for kind, (what, remedy) in _KINDS.items():
         if found := by_kind.get(kind):
             named = "; ".join(
@@ -424,17 +411,6 @@ def _published(evidence: Evidence) -> Iterator[Finding]:
             named = ", ".join(names[:EXAMPLES]) + _more(len(names), EXAMPLES)
             text = f"{plural(len(names), noun)} with {what}: {named}"
             yield Finding(kind, text, f"sharpwave reconcile {DECISIONS}")
-
-
-def _kind_of(each: Disagreement, evidence: Evidence) -> str:
-    ledger = total(evidence.ledgers.get(each.subject, {}).values())
-    # In sum the two agree, so what differs is only the day that something was counted on.
-    if _comparable(ledger) == total(evidence.recounted.get(each.subject, {}).values()):
-        return "moved"
-    stored, recounted = (side["n"] + side["pending"] for side in (each.stored, each.recounted))
-    if stored == recounted:
-        return "outcomes"
-    return "not_archived" if stored > recounted else "not_counted"
 
 
 def _days(evidence: Evidence) -> Iterator[tuple[str, str, Counts, Counts]]:

@@ -166,7 +166,16 @@ def table_findings(deployment: Deployment, table: Table) -> Iterator[Finding]:
     elif ttl.get("AttributeName") not in (None, TTL_ATTRIBUTE):
         what = f"items expire by {ttl['AttributeName']!r}, not by {TTL_ATTRIBUTE!r}: disable that"
         yield Difference("table", name, what, breaks=True)
-    if _recovery(deployment, name) == "DISABLED":
+    with translated(f"table {name}"):
+        try:
+            known = deployment.dynamodb.describe_continuous_backups(TableName=name)
+        except ClientError as error:
+            if code_of(error) not in _UNSUPPORTED:
+                raise
+            return
+    backups = known.get("ContinuousBackupsDescription", {})
+    state = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
+    if state == "DISABLED":
         yield mend_recovery
 
 
@@ -197,7 +206,11 @@ def _shape(
         if (there := existing.get(index_name)) is None:
             run = partial(_add_index, deployment, wanted, index)
             yield Step("mend", "table", name, f"add index {index_name}", run)
-        elif _keys(there) != _keys(index) or not _carries(there, index):
+            continue
+        projection = there.get("Projection", {})
+        carried = set(index["Projection"].get("NonKeyAttributes", []))
+        lacks = carried - set(projection.get("NonKeyAttributes", ()))
+        if _keys(there) != _keys(index) or (lacks and projection.get("ProjectionType") != "ALL"):
             what = f"index {index_name} has other attributes; delete it and provision again"
             yield Difference("table", name, what, breaks=True)
     for extra in sorted(existing.keys() - indexes.keys()):
@@ -207,13 +220,6 @@ def _shape(
 
 def _keys(described: dict[str, Any]) -> str:
     return " / ".join(part["AttributeName"] for part in described["KeySchema"])
-
-
-def _carries(have: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    projection = have.get("Projection", {})
-    names = wanted["Projection"].get("NonKeyAttributes", [])
-    held = projection.get("NonKeyAttributes", ())
-    return projection.get("ProjectionType") == "ALL" or set(names) <= set(held)
 
 
 def _create_table(deployment: Deployment, wanted: dict[str, Any]) -> None:
@@ -247,18 +253,6 @@ def _enable_recovery(deployment: Deployment, name: str) -> None:
         except ClientError as error:
             if code_of(error) not in _UNSUPPORTED:
                 raise
-
-
-def _recovery(deployment: Deployment, name: str) -> str | None:
-    with translated(f"table {name}"):
-        try:
-            answer = deployment.dynamodb.describe_continuous_backups(TableName=name)
-        except ClientError as error:
-            if code_of(error) not in _UNSUPPORTED:
-                raise
-            return None
-    backups = answer.get("ContinuousBackupsDescription", {})
-    return backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
 
 
 def _add_index(deployment: Deployment, wanted: dict[str, Any], index: dict[str, Any]) -> None:
@@ -318,10 +312,17 @@ def queue_findings(deployment: Deployment, queue: Queue) -> Iterator[Finding]:
         run = partial(_create_queue, deployment, queue.name, attributes)
         yield Step("create", "queue", name, f"dead letters to {dlq}", run)
         return
+
+    def mend_redrive() -> None:
+        box, policy = Mailbox(deployment, queue.name), attributes()["RedrivePolicy"]
+        with translated(f"queue {name}"):
+            deployment.sqs.set_queue_attributes(
+                QueueUrl=box.url, Attributes={"RedrivePolicy": policy}
+            )
+
     redrive = redrive_of(found)
     if redrive is None or redrive[0].rpartition(":")[2] != dlq:
-        run = partial(_mend_redrive, deployment, queue.name, attributes)
-        yield Step("mend", "queue", name, f"dead letters to {dlq}", run)
+        yield Step("mend", "queue", name, f"dead letters to {dlq}", mend_redrive)
     elif redrive[1] != queue.max_receive_count:
         what = f"maxReceiveCount is {redrive[1]}, {queue.max_receive_count} by definition"
         yield Difference("queue", name, what, breaks=False)
@@ -348,14 +349,6 @@ def _create_queue(
             # Made by somebody else since it was looked for; the next run compares it.
             if code_of(error) not in ("QueueAlreadyExists", "QueueNameExists"):
                 raise
-
-
-def _mend_redrive(
-    deployment: Deployment, name: str, attributes: Callable[[], dict[str, str]]
-) -> None:
-    box, policy = Mailbox(deployment, name), attributes()["RedrivePolicy"]
-    with translated(f"queue {box.physical}"):
-        deployment.sqs.set_queue_attributes(QueueUrl=box.url, Attributes={"RedrivePolicy": policy})
 
 
 def _doomed_queues(deployment: Deployment) -> Iterator[Step | Kept]:

@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.infra.cost import (
-    Bill,
-    Flow,
-    Plan,
-    alternatives,
-    budgets,
-    decisions,
-    load_prices,
-    month,
-    priced,
-    signals,
-)
+from sharpwave.infra.cost.bill import Bill, load_prices, priced
+from sharpwave.infra.cost.flow import Flow, Plan, alternatives, budgets, decisions, month, signals
 
 PRICES = load_prices()
 SMALL = Flow(item_kb=0.8)
