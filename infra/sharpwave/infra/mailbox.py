@@ -173,6 +173,12 @@ def attributes_of(deployment: Deployment, name: str) -> dict[str, str] | None:
         return None
 
 
+def depth_at(deployment: Deployment, name: str) -> Depth | None:
+    """Read a queue's numbers of messages; None if there is no such queue."""
+    attributes = attributes_of(deployment, name)
+    return None if attributes is None else depth_of(attributes)
+
+
 def inbox_names(deployment: Deployment) -> list[str]:
     """List the logical names of all inbox queues that exist, without dead-letter queues, sorted."""
     start = deployment.name(INBOX_PREFIX)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
 from sharpwave.infra.items import Item, Items
-from sharpwave.infra.mailbox import Depth, Mailbox, attributes_of, depth_of
+from sharpwave.infra.mailbox import Depth, Mailbox, depth_at
 from sharpwave.infra.provision.structure import (
     Finding,
     Provisioned,
@@ -129,8 +129,8 @@ def list_agents(deployment: Deployment) -> list[AgentView]:
             registered=registration is not None,
             removed=registration is None and entry.get("registered") is False,
             registration=registration or {},
-            inbox=_depth(deployment, inbox.name),
-            dlq=_depth(deployment, inbox.dlq),
+            inbox=depth_at(deployment, inbox.name),
+            dlq=depth_at(deployment, inbox.dlq),
         )
 
     return [view(entry) for entry in known_agents(items)]
@@ -167,7 +167,7 @@ def remove_agent(
     check_agent_id(agent_id)
     items = Items(deployment)
     inbox = queues.inbox(agent_id)
-    depths = [_depth(deployment, name) for name in (inbox.name, inbox.dlq)]
+    depths = [depth_at(deployment, name) for name in (inbox.name, inbox.dlq)]
     entry = items.get(PIPELINE, keys.known_agent(agent_id))
     registration = items.get(STATE, keys.registration(agent_id))
     if entry is None and registration is None and depths == [None, None] and not data:
@@ -341,8 +341,3 @@ def _delete_items(
 
 def _key(item: Item) -> keys.Key:
     return keys.Key(item["PK"], item["SK"])
-
-
-def _depth(deployment: Deployment, name: str) -> Depth | None:
-    attributes = attributes_of(deployment, name)
-    return None if attributes is None else depth_of(attributes)

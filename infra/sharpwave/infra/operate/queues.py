@@ -8,7 +8,14 @@ from typing import Any
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Item, Items
-from sharpwave.infra.mailbox import Depth, attributes_of, depth_of, inbox_names, redrive_of
+from sharpwave.infra.mailbox import (
+    Depth,
+    attributes_of,
+    depth_at,
+    depth_of,
+    inbox_names,
+    redrive_of,
+)
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE
@@ -57,13 +64,12 @@ def view_queue(deployment: Deployment, name: str) -> QueueView:
 
 def _view(deployment: Deployment, name: str, *, is_paused: bool) -> QueueView:
     own = attributes_of(deployment, name)
-    dead = attributes_of(deployment, name + DLQ_SUFFIX)
     redrive = redrive_of(own) if own else None
     target = deployment.name(name + DLQ_SUFFIX)
     return QueueView(
         name=name,
         depth=None if own is None else depth_of(own),
-        dlq=None if dead is None else depth_of(dead),
+        dlq=depth_at(deployment, name + DLQ_SUFFIX),
         redrives=redrive is not None and redrive[0].rpartition(":")[2] == target,
         paused=is_paused,
     )
