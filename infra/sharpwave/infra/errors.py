@@ -13,17 +13,7 @@ OperationFailed
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-)
+from botocore import exceptions as aws
 
 from sharpwave.producers.connect import NOWHERE
 from sharpwave.workers.aws.errors import code_of
@@ -50,10 +40,10 @@ _DENIED = frozenset(
 )
 _RECENTLY_DELETED = ("AWS.SimpleQueueService.QueueDeletedRecently", "QueueDeletedRecently")
 _NO_CREDENTIALS = (
-    CredentialRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
+    aws.CredentialRetrievalError,
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.ProfileNotFound,
 )
 
 
@@ -98,7 +88,7 @@ def translated(thing: str) -> Iterator[None]:
     """Raise what AWS says about `thing`, such as "table x", as an error of this module."""
     try:
         yield
-    except ClientError as error:
+    except aws.ClientError as error:
         code, said = code_of(error), error.response.get("Error", {}).get("Message", "")
         if code in _MISSING:
             text = f"{thing} does not exist; run `sharpwave provision`, or check the prefix"
@@ -110,15 +100,15 @@ def translated(thing: str) -> Iterator[None]:
             text = f"{thing} was deleted less than 60 s ago; try again in a minute"
             raise Conflict(text) from error
         raise Rejected(f"{thing}: {code}: {said}") from error
-    except (ConnectionError, HTTPClientError) as error:
+    except (aws.ConnectionError, aws.HTTPClientError) as error:
         raise Unreachable(
             f"{thing}: {error}; start it with `sharpwave up`, or fix the endpoint"
         ) from error
-    except NoRegionError as error:
+    except aws.NoRegionError as error:
         raise Denied(f"{thing}: {NOWHERE}") from error
     except _NO_CREDENTIALS as error:
         raise Denied(
             f"{thing}: {error}; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         ) from error
-    except BotoCoreError as error:
+    except aws.BotoCoreError as error:
         raise Rejected(f"{thing}: {error}") from error
