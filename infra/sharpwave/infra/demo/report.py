@@ -5,7 +5,6 @@ One picture moves while the replay runs, on a terminal; the other is kept as a P
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -22,24 +21,16 @@ from sharpwave.infra.demo.books import Sample, percentile
 from sharpwave.infra.demo.replay import Outcome, Progress
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What a recount from the archive found."""
-
-    ok: bool  # whether every count agrees exactly
-    patterns_checked: int  # ledgers recounted
-    differences: Sequence[str] = ()  # where they differ, in words
-
-
-def build(outcome: Outcome, verification: Verification, *, picture: str | None) -> dict[str, Any]:
+def build(outcome: Outcome, verify: Mapping[str, Any], *, picture: str | None) -> dict[str, Any]:
     """Give the report as plain JSON values; times in milliseconds, shares from 0 to 1.
 
     `ok` is true only if nothing was lost or doubled and nothing disagrees. A replay that ran out
-    of time is not at fault: then `days` is less than `planned_days`.
+    of time is not at fault: then `days` is less than `planned_days`. `verify` is what a recount
+    from the archive found: `ok`, `patterns_checked`, and its `differences` in words.
     """
     calls = outcome.agent_calls + outcome.worker_calls
     return {
-        "ok": is_ok(outcome, verification),
+        "ok": is_ok(outcome, verified=verify["ok"]),
         "first_day": outcome.first_day,
         "last_day": outcome.last_day,
         "days": outcome.days,
@@ -74,19 +65,15 @@ def build(outcome: Outcome, verification: Verification, *, picture: str | None) 
             for one in outcome.standings
         ],
         "disagreements": list(outcome.disagreements),
-        "verify": {
-            "ok": verification.ok,
-            "patterns_checked": verification.patterns_checked,
-            "differences": list(verification.differences),
-        },
+        "verify": dict(verify),
         "picture": picture,
     }
 
 
-def is_ok(outcome: Outcome, verification: Verification) -> bool:
+def is_ok(outcome: Outcome, *, verified: bool) -> bool:
     """Say whether nothing was lost or doubled, and all agrees."""
     return (
-        verification.ok
+        verified
         and outcome.days > 0
         and outcome.written == outcome.delivered == outcome.processed
         and not (outcome.lost or outcome.doubled or outcome.disagreements)

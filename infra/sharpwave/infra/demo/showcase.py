@@ -10,7 +10,7 @@ from sharpwave.infra.cost.bill import load_prices, measured, usage_of
 from sharpwave.infra.demo.agents import AGENTS, MAY_BROADCAST
 from sharpwave.infra.demo.market import load
 from sharpwave.infra.demo.replay import Pipeline, Progress, Replay
-from sharpwave.infra.demo.report import Verification, build, draw
+from sharpwave.infra.demo.report import build, draw
 from sharpwave.infra.local import EmbeddedBackend
 from sharpwave.infra.local.backend import LOCAL_CREDENTIALS, REGION
 from sharpwave.infra.local.environment import ensure_data
@@ -95,10 +95,13 @@ def run(
         ).run(deadline_s=deadline_s)
         found = verify(deployment, stack.archive)
         cost = measured(usage_of(deployment).with_agents(meter.used()), load_prices())
-    differences = [each.what for each in found.findings]
     picture = draw(outcome.samples, folder / "pattern-confidence.png")
-    verification = Verification(found.ok, found.patterns_checked, differences)
-    return {**build(outcome, verification, picture=str(picture)), "cost": cost.as_json()}
+    recount = {
+        "ok": found.ok,
+        "patterns_checked": found.patterns_checked,
+        "differences": [each.what for each in found.findings],
+    }
+    return {**build(outcome, recount, picture=str(picture)), "cost": cost.as_json()}
 
 
 def ask_capacity(params: dict[str, Any], model: Any, **_: Any) -> None:

@@ -20,11 +20,10 @@ from sharpwave.infra.demo.replay import (
     Replay,
     RollCall,
 )
-from sharpwave.infra.demo.report import Verification, is_ok
+from sharpwave.infra.demo.report import is_ok
 from sharpwave.schemas.records import SignalRecord
 
 DAYS = 15
-VERIFIED = Verification(ok=True, patterns_checked=8)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ def but_for(number: int, copies: int) -> Callable[[SignalRecord, str], int]:
 def test_all_is_accounted_for_where_nothing_goes_wrong(hub: Any, days: list[MarketDay]) -> None:
     outcome, _ = replayed(hub, days)
 
-    assert is_ok(outcome, VERIFIED)
+    assert is_ok(outcome, verified=True)
     assert outcome.disagreements == []
     assert outcome.days == outcome.planned_days == DAYS
     assert outcome.written == outcome.delivered == outcome.processed >= 4 * DAYS
@@ -101,7 +100,7 @@ def test_a_lost_signal_is_named(hub: Any, days: list[MarketDay]) -> None:
     outcome, _ = replayed(hub, days, deadline_s=1.0, settle_s=0.0)
 
     assert outcome.lost == 1
-    assert not is_ok(outcome, VERIFIED)
+    assert not is_ok(outcome, verified=True)
 
 
 def test_a_doubled_signal_is_noticed(hub: Any, days: list[MarketDay]) -> None:
@@ -110,7 +109,7 @@ def test_a_doubled_signal_is_noticed(hub: Any, days: list[MarketDay]) -> None:
     outcome, _ = replayed(hub, days, deadline_s=5.0, settle_s=-4.0)
 
     assert outcome.doubled == 1
-    assert not is_ok(outcome, VERIFIED)
+    assert not is_ok(outcome, verified=True)
 
 
 def test_a_pattern_that_counts_otherwise_is_named(hub: Any, days: list[MarketDay]) -> None:
@@ -120,7 +119,7 @@ def test_a_pattern_that_counts_otherwise_is_named(hub: Any, days: list[MarketDay
 
     assert len(outcome.disagreements) == len(outcome.standings) == 8
     assert "pattern_buy_the_dip has" in " ".join(outcome.disagreements)
-    assert not is_ok(outcome, VERIFIED)
+    assert not is_ok(outcome, verified=True)
 
 
 @pytest.mark.parametrize(("promises", "is_kept"), [(0.55, True), (0.0, False)])
@@ -132,7 +131,7 @@ def test_every_memory_that_was_to_be_promoted_is_accounted_for(
     outcome, _ = replayed(hub, days, deadline_s=2.0, settle_s=0.0)
 
     assert 0 < outcome.promoted < outcome.records["memories"]
-    assert is_ok(outcome, VERIFIED) is is_kept
+    assert is_ok(outcome, verified=True) is is_kept
     assert ("facts" in " ".join(outcome.disagreements)) is not is_kept
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sharpwave.infra.demo.books import Sample
 from sharpwave.infra.demo.replay import Outcome, Progress
-from sharpwave.infra.demo.report import Show, Verification, build, draw, is_ok, lines, to_text
+from sharpwave.infra.demo.report import Show, build, draw, is_ok, lines, to_text
 from sharpwave.schemas.patterns import PatternRow
 
 
@@ -59,7 +59,7 @@ OUTCOME = Outcome(
     samples=[Sample("2018-01-02", UNTRIED), Sample("2018-06-01", STANDING)],
     disagreements=[],
 )
-VERIFIED = Verification(ok=True, patterns_checked=2)
+VERIFIED = {"ok": True, "patterns_checked": 2, "differences": []}
 
 
 def text(report: dict[str, Any]) -> str:
@@ -108,12 +108,12 @@ def test_a_replay_of_nothing_has_no_rates_but_a_report() -> None:
     ],
 )
 def test_any_flaw_is_a_failure(flaw: dict[str, Any]) -> None:
-    assert is_ok(OUTCOME, VERIFIED)
-    assert not is_ok(replace(OUTCOME, **flaw), VERIFIED)
+    assert is_ok(OUTCOME, verified=True)
+    assert not is_ok(replace(OUTCOME, **flaw), verified=True)
 
 
 def test_a_recount_that_differs_is_a_failure_and_is_shown() -> None:
-    differing = Verification(ok=False, patterns_checked=2, differences=["ledger x: 3 is 4"])
+    differing = {"ok": False, "patterns_checked": 2, "differences": ["ledger x: 3 is 4"]}
 
     report = build(OUTCOME, differing, picture=None)
 
@@ -191,7 +191,7 @@ def test_live_counters_are_shown_on_a_terminal_only() -> None:
 
 
 def test_the_price_by_the_million_is_shown_where_it_was_measured() -> None:
-    report = build(OUTCOME, Verification(True, 2), picture=None)
+    report = build(OUTCOME, VERIFIED, picture=None)
     cost = {"per_million_signals": {"usd": 4.5}, "per_million_decisions": None}
     console = Console(file=io.StringIO(), width=120)
 
