@@ -33,7 +33,6 @@ class MarketDataMissing(OperationFailed):
     def __init__(self, path: Path, fault: str) -> None:
         """Name the file and say what is wrong with it."""
         super().__init__(f"{path} {fault}; install arch==8.0.0 into that folder")
-        self.path = path
 
 
 @dataclass(frozen=True, slots=True)

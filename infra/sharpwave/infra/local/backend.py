@@ -46,8 +46,6 @@ class BackendUnavailable(BackendError):
     def __init__(self, backend: str, reason: str) -> None:
         """Name the backend, and say what is missing and what to do."""
         super().__init__(f"backend {backend!r} is not available: {reason}")
-        self.backend = backend
-        self.reason = reason
 
 
 class EnvironmentUnavailable(BackendUnavailable):
@@ -63,7 +61,6 @@ class PortTaken(BackendError):
             f"port {port} on 127.0.0.1 is taken by another process; stop that one, "
             "or choose another port or none (then a free one is taken)"
         )
-        self.port = port
 
 
 class BackendDown(BackendError):
@@ -73,8 +70,6 @@ class BackendDown(BackendError):
         """Name the backend, say what happened, and show the last lines of its log."""
         shown = f"its log ends with:\n{log_tail}" if log_tail else "its log is empty"
         super().__init__(f"backend {backend!r} {what}; {shown}")
-        self.backend = backend
-        self.log_tail = log_tail
 
 
 class Backend(ABC):

@@ -117,7 +117,6 @@ class ServiceUnknown(Misused):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f"service {name!r} is not supervised here; there are: {', '.join(known)}")
-        self.name = name
 
 
 @dataclass(frozen=True, kw_only=True)
