@@ -33,7 +33,7 @@ from tests.chaos.strikes import Strikes
 REST_WITHIN_S = 600.0
 _CONTROL_REST_WITHIN_S = 60.0
 #: A broken system need not be given time to mend what it lost.
-_CONTROL_VERIFY_WAIT_S = 15.0
+_CONTROL_VERIFY_WAIT_S = 3.0
 
 #: What the checker must find in the work of each control; one kind is enough.
 EXPECTED: Mapping[Control, frozenset[checker.Kind]] = {
