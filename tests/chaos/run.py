@@ -348,12 +348,11 @@ class Quiet:
             threading.Event().wait(_LOOK_EVERY_S)
 
     def _positions(self) -> list[tuple[str, str]]:
-        return list(self._checkpoints())
-
-    def _checkpoints(self) -> Iterable[tuple[str, str]]:
-        for table in STREAMED:
-            for row in self._items.query(PIPELINE, keys.checkpoint_pk(table)):
-                yield f"{table} {row['SK']}", str(row["position"])
+        return [
+            (f"{table} {row['SK']}", str(row["position"]))
+            for table in STREAMED
+            for row in self._items.query(PIPELINE, keys.checkpoint_pk(table))
+        ]
 
 
 def _depths(boxes: Iterable[Mailbox]) -> Held:
