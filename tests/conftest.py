@@ -84,12 +84,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "longest: begin with it, where tests run side by side")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Run half as many processes again as there are cores: tests wait for half of their time."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return cores + cores // 2
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Keep the tests of one running system in one process, and those of any other file."""
     return _BySystem(config, log) if config.getoption("dist") == "loadfile" else None
