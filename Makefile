@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# A file's tests share what they start, so files are what the processes share out.
+# A file's tests share what they start, so files are what the processes share out; those of one
+# running system stay together, and how many processes there are is in tests/conftest.py.
 ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 # Simulated histories, each from one seed, before processes are killed in earnest.
 HISTORIES ?= 5000
@@ -33,7 +34,7 @@ setup: $(STAMP)  ## Create .venv and install the locked dependencies.
 demo: setup  ## Replay real market history through the whole system, then verify every count.
 	@$(BIN)/sharpwave demo
 
-test: setup  ## Run the tests (under five minutes on two cores).
+test: setup  ## Run the tests (under four minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.local ministack
 	@$(BIN)/python -m tests.chaos.proxy
 	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)

@@ -13,10 +13,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore import loaders
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from sharpwave.infra.local import (
     Backend,
@@ -29,6 +33,8 @@ from sharpwave.infra.local.environment import ensure_node
 # How fast examples are made says how busy the machine is, and nothing of the subject.
 settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sharpwave")
+# Each session of botocore reads a megabyte of descriptions; hundreds of tests make one.
+loaders.create_loader = cache(loaders.create_loader)
 
 NODE = Path(__file__).parent / "node"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
@@ -66,6 +72,8 @@ LASTING = frozenset({"large-records"})
 #: A folder that does not exist: its name in PATH is in the environment of every descendant.
 MARK = f"/sharpwave-test-suite-{os.getpid()}"
 SURVIVORS_MAY_TAKE_S = 10.0
+#: Folders whose tests share a running system: one is started, and not one for each process.
+OF_ONE_SYSTEM = frozenset({"tests/integration/flows", "tests/integration/up"})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,9 +84,32 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "longest: begin with it, where tests run side by side")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, then quick tests before slow ones; expect known deviations."""
-    items.sort(key=_cost)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run half as many processes again as there are cores: tests wait for half of their time."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + cores // 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Keep the tests of one running system in one process, and those of any other file."""
+    return _BySystem(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class _BySystem(LoadFileScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return folder if folder in OF_ONE_SYSTEM else file
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with what is quick, or where tests run side by side with what takes longest.
+
+    A long file begun last would keep all other cores waiting. Expect known deviations.
+    """
+    items.sort(key=_cost, reverse=hasattr(config, "workerinput"))
     for item in items:
         for mark in item.iter_markers("deviates"):
             backend, name = mark.args
@@ -99,9 +130,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _cost(item: pytest.Item) -> int:
-    # Alone on its process for minutes: begun last, it would keep the other cores waiting.
     if item.get_closest_marker("longest"):
-        return -1
+        return 4
     if "unit" in item.path.parts:
         return 0
     fixtures = getattr(item, "fixturenames", ())

@@ -5,9 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from tests.bench.children import ContestantFailed, ask, control, stub
 from tests.bench.figures import latency_figures
-from tests.bench.peers import TASKS, local_environment
+from tests.bench.peers import TASKS, ContestantFailed, ask, control, local_environment, stub
 from tests.bench.results import OURS, Row, summed
 
 MEMORY, HTTP = "broker-memory", "broker-http"

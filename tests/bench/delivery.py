@@ -17,11 +17,11 @@ from sharpwave.schemas.queues import inbox
 from sharpwave.schemas.times import now
 from sharpwave.workers.router.router import Router
 from tests.bench import hosts
-from tests.bench.bed import Watch, cpu_s, peak_mb, signal
-from tests.bench.children import ask, control, running, stub
-from tests.bench.peers import local_environment
+from tests.bench.figures import Watch, cpu_s, peak_mb
+from tests.bench.peers import ask, control, local_environment, running, stub
 from tests.bench.results import OURS, Row, summed
 from tests.bench.router_speed import PAGE, record
+from tests.bench.system import signal
 
 PART, MEMORY, HTTP = "delivery", "in memory", "HTTP"
 AGENTS = ("one", "two", "three", "four")

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from sharpwave.infra.local import Backend, open_backend
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.workers.settings import Settings
-from tests.bench.bed import Bed, Place, bed
-from tests.bench.children import SCRIPTS, ContestantFailed, ask
 from tests.bench.figures import latency_figures
-from tests.bench.peers import AGENT_MAIL, LANGGRAPH, Peer
+from tests.bench.peers import AGENT_MAIL, LANGGRAPH, SCRIPTS, ContestantFailed, Peer, ask
 from tests.bench.results import OURS, Row, summed
+from tests.bench.system import BACKEND, System
 
 PART = "e2e"
 RAW = f"{OURS}, agents on plain boto3"
@@ -34,7 +34,7 @@ class Messenger:
     name: str
     script: str
     peer: Peer | None
-    setting: Callable[[Place, Mapping[str, Any]], AbstractContextManager[Mapping[str, Any]]]
+    setting: Callable[[System, Mapping[str, Any]], AbstractContextManager[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Load:
 
 
 @contextmanager
-def _ours(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _ours(system: System, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for queue in WORK_QUEUE_NAMES:
-        place.workers(queue)
-    place.pump()
-    place.wait_ready(WORK_QUEUE_NAMES)
-    yield {"prefix": place.deployment.prefix}
+        system.workers(queue)
+    system.pump()
+    system.wait_ready(WORK_QUEUE_NAMES)
+    yield {"prefix": system.deployment.prefix}
 
 
 @contextmanager
-def _floor(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    table = place.deployment.name("floor")
+def _floor(system: System, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    table = system.deployment.name("floor")
     more = {"table": table, "queue": f"{table}-hop", "pump_wait_s": Settings.read().pump_wait_s}
-    place.deployment.dynamodb.create_table(
+    system.deployment.dynamodb.create_table(
         TableName=table,
         BillingMode="PAY_PER_REQUEST",
         KeySchema=[
@@ -79,22 +79,22 @@ def _floor(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
     )
     for queue in (more["queue"], *(f"{table}-{target}" for target in orders["targets"])):
-        place.deployment.sqs.create_queue(QueueName=str(queue))
+        system.deployment.sqs.create_queue(QueueName=str(queue))
     for role in ("stream", "hop"):
         script = str(SCRIPTS / "flow_floor.py")
-        place.start([sys.executable, script, json.dumps({**orders, **more, "role": role})], {})
+        system.start([sys.executable, script, json.dumps({**orders, **more, "role": role})], {})
     yield {**more, "role": "ends"}
 
 
-def _store(place: Place, orders: Mapping[str, Any]) -> AbstractContextManager[Mapping[str, Any]]:
-    endpoint = place.environment["AWS_ENDPOINT_URL"]
-    return nullcontext({"table": place.deployment.name("store"), "endpoint": endpoint})
+def _store(system: System, orders: Mapping[str, Any]) -> AbstractContextManager[Mapping[str, Any]]:
+    endpoint = system.environment["AWS_ENDPOINT_URL"]
+    return nullcontext({"table": system.deployment.name("store"), "endpoint": endpoint})
 
 
 @contextmanager
-def _mail(place: Place, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _mail(system: System, orders: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="sharpwave-bench-") as folder:
-        place.environment |= {
+        system.environment |= {
             "HOME": folder,
             "STORAGE_ROOT": folder,
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder}/mail.sqlite3",
@@ -126,7 +126,7 @@ def measure(count: int, seconds: float, runs: int, tell: Callable[[str], None]) 
             {"mode": "open", "rate": RATE, "seconds": seconds},
         )
     ]
-    with bed() as ground:
+    with open_backend(BACKEND) as backend:
         for load in loads:
             tell(f"{PART}: {load.case}")
             found: dict[str, list[dict[str, Any]]] = {each.name: [] for each in MESSENGERS}
@@ -136,7 +136,7 @@ def measure(count: int, seconds: float, runs: int, tell: Callable[[str], None]) 
                     if messenger.name in trouble:
                         continue
                     try:
-                        found[messenger.name].append(_run(ground, messenger, load))
+                        found[messenger.name].append(_run(backend, messenger, load))
                     except ContestantFailed as error:
                         if messenger.peer is None:
                             raise
@@ -151,17 +151,18 @@ def _rows(
         yield summed(PART, load.case, name, runs, note=trouble.get(name, ""))
 
 
-def _run(ground: Bed, messenger: Messenger, load: Load) -> dict[str, Any]:
+def _run(backend: Backend, messenger: Messenger, load: Load) -> dict[str, Any]:
     if messenger.peer is not None and (trouble := messenger.peer.trouble):
         raise ContestantFailed(trouble)
     targets = list(AGENTS[: load.targets])
     orders = {**load.orders, "targets": targets, "bytes": TEXT_BYTES, "poll_s": POLL_S}
     python = messenger.peer.interpreter if messenger.peer else None
-    with ground.place(("source", *targets)) as place, messenger.setting(place, orders) as more:
+    agents = ("source", *targets)
+    with System(backend, agents) as system, messenger.setting(system, orders) as more:
         found = ask(
             messenger.script,
             {**orders, **more},
-            env=place.environment,
+            env=system.environment,
             python=python,
             patience_s=PATIENCE_S,
         )

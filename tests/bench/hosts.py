@@ -79,13 +79,11 @@ def _changed(route: Route) -> Any:
     def changed(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
         pages = [[record] for record in records] if singly else [records]
         messages = [message for page in pages for message in route(table, page)]
-        return list(map(_in_base64, messages)) if in_base64 else messages
+        if not in_base64:
+            return messages
+        return [replace(each, body=b64encode(each.body.encode()).decode()) for each in messages]
 
     return changed
-
-
-def _in_base64(message: WorkMessage) -> WorkMessage:
-    return replace(message, body=b64encode(message.body.encode()).decode())
 
 
 if __name__ == "__main__":

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from sharpwave.infra.local import open_backend
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.router.router import Router
-from tests.bench.bed import Place, Watch, bed
-from tests.bench.children import ContestantFailed, ask
-from tests.bench.figures import quantile
-from tests.bench.peers import AGENT_MEMORY, local_environment
+from tests.bench.figures import Watch, quantile
+from tests.bench.peers import AGENT_MEMORY, ContestantFailed, ask, local_environment
 from tests.bench.results import OURS, Row, summed
+from tests.bench.system import BACKEND, System
 
 PART = "promotion"
 SINGLY, BULK, RACE, LATENCY = "one by one, 8 writers", "in bulk", "10-way race", "write to readable"
@@ -33,14 +33,14 @@ Item = dict[str, Any]
 def measure(sizes: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Row]:
     """Measure both; `sizes` holds how many entries each does in each case."""
     tell(f"{PART}: {OURS}")
-    with bed() as ground, ground.place(AGENTS) as place:
-        place.workers("promote")
-        place.pump()
-        place.wait_ready(["promote"])
+    with open_backend(BACKEND) as backend, System(backend, AGENTS) as system:
+        system.workers("promote")
+        system.pump()
+        system.wait_ready(["promote"])
         ours = {
-            LATENCY: _latency(place, sizes["samples"]),
-            SINGLY: _singly(place, sizes["singly"]),
-            RACE: _race(place),
+            LATENCY: _latency(system, sizes["samples"]),
+            SINGLY: _singly(system, sizes["singly"]),
+            RACE: _race(system),
         }
     ours[BULK] = _bulk(sizes["bulk"])
     yield from (summed(PART, case, OURS, [found]) for case, found in ours.items())
@@ -65,13 +65,13 @@ def _theirs(sizes: Mapping[str, int]) -> Iterator[Row]:
         yield summed(PART, case, THEIRS, [found[name]])
 
 
-def _latency(place: Place, samples: int) -> dict[str, Any]:
+def _latency(system: System, samples: int) -> dict[str, Any]:
     took = []
     for number in range(samples):
         entry = _entry(AGENTS[number % len(AGENTS)])
         began = time.monotonic()
-        _put(place, entry)
-        while not _is_promoted(place, entry):
+        _put(system, entry)
+        while not _is_promoted(system, entry):
             if time.monotonic() - began > 10:
                 return {"lost": 1}
             time.sleep(0.002)
@@ -79,31 +79,31 @@ def _latency(place: Place, samples: int) -> dict[str, Any]:
     return {"readable_p50_ms": (quantile(took, 0.5) or 0) * 1000}
 
 
-def _singly(place: Place, number: int) -> dict[str, Any]:
+def _singly(system: System, number: int) -> dict[str, Any]:
     entries = [_entry(AGENTS[serial % len(AGENTS)]) for serial in range(number)]
-    before, began = _promoted(place), time.monotonic()
+    before, began = _promoted(system), time.monotonic()
     with ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(lambda entry: _put(place, entry), entries))
-    watch = Watch(lambda: _promoted(place) - before)
+        list(pool.map(lambda entry: _put(system, entry), entries))
+    watch = Watch(lambda: _promoted(system) - before)
     done = watch.until(number, quiet_s=10.0)
     return {"promotions_per_s": done / (watch.seen[-1][0] - began), "lost": number - done}
 
 
 def _bulk(number: int) -> dict[str, Any]:
     """Measure a backlog that waits in the stream when the worker starts."""
-    with bed() as fresh, fresh.place(AGENTS) as place:
+    with open_backend(BACKEND) as fresh, System(fresh, AGENTS) as system:
         entries = [_entry(AGENTS[serial % len(AGENTS)]) for serial in range(number)]
-        place.write(tables.STATE, entries)
-        place.workers("promote")
-        place.pump()
-        watch = Watch(lambda: _promoted(place), every_s=0.2)
+        system.write(tables.STATE, entries)
+        system.workers("promote")
+        system.pump()
+        watch = Watch(lambda: _promoted(system), every_s=0.2)
         done = watch.until(number, quiet_s=15.0)
         return {"promotions_per_s": watch.rate(number), "lost": number - done}
 
 
-def _race(place: Place) -> dict[str, Any]:
+def _race(system: System) -> dict[str, Any]:
     """Write one entry ten times at once, and hand the worker ten copies of the same work."""
-    entry, before = _entry(AGENTS[0]), _promoted(place)
+    entry, before = _entry(AGENTS[0]), _promoted(system)
     image = item_to_wire(entry)
     record = {
         "eventID": "race",
@@ -114,35 +114,37 @@ def _race(place: Place) -> dict[str, Any]:
         },
     }
     (work,) = [each for each in Router()(tables.STATE, [record]) if each.queue == "promote"]
-    url = place.url("promote")
+    url = system.url("promote")
 
     def once(_: int) -> None:
-        _put(place, entry)
-        place.deployment.sqs.send_message(QueueUrl=url, MessageBody=work.body)
+        _put(system, entry)
+        system.deployment.sqs.send_message(QueueUrl=url, MessageBody=work.body)
 
     with ThreadPoolExecutor(COPIES) as pool:
         list(pool.map(once, range(COPIES)))
-    Watch(lambda: _promoted(place) - before).until(COPIES, quiet_s=2.0)
-    made = _promoted(place) - before
+    Watch(lambda: _promoted(system) - before).until(COPIES, quiet_s=2.0)
+    made = _promoted(system) - before
     return {"rows_of_10_writes": made, "lost": max(0, 1 - made), "doubled": max(0, made - 1)}
 
 
-def _put(place: Place, entry: Item) -> None:
-    name = place.deployment.name(tables.STATE)
-    place.deployment.dynamodb.put_item(TableName=name, Item=item_to_wire(entry))
+def _put(system: System, entry: Item) -> None:
+    name = system.deployment.name(tables.STATE)
+    system.deployment.dynamodb.put_item(TableName=name, Item=item_to_wire(entry))
 
 
-def _is_promoted(place: Place, entry: Item) -> bool:
+def _is_promoted(system: System, entry: Item) -> bool:
     key = keys.fact(entry["agent_id"], entry["memory_type"], entry["SK"])
-    name = place.deployment.name(tables.MEMORY)
-    answer = place.deployment.dynamodb.get_item(TableName=name, Key=key.wire(), ConsistentRead=True)
+    name = system.deployment.name(tables.MEMORY)
+    answer = system.deployment.dynamodb.get_item(
+        TableName=name, Key=key.wire(), ConsistentRead=True
+    )
     return "Item" in answer
 
 
-def _promoted(place: Place) -> int:
+def _promoted(system: System) -> int:
     pages: Sequence[Any] = list(
-        place.deployment.dynamodb.get_paginator("scan").paginate(
-            TableName=place.deployment.name(tables.MEMORY), Select="COUNT", ConsistentRead=True
+        system.deployment.dynamodb.get_paginator("scan").paginate(
+            TableName=system.deployment.name(tables.MEMORY), Select="COUNT", ConsistentRead=True
         )
     )
     return sum(page["Count"] for page in pages)

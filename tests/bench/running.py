@@ -5,67 +5,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sharpwave.infra.errors import Misused
-from tests.bench import budgets, machine
+from tests.bench import (
+    brokers,
+    budgets,
+    delivery,
+    flows,
+    machine,
+    pipeline,
+    promotion,
+    router_speed,
+)
 from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, TASKS, Peer
 from tests.bench.results import Failure, Report, Row
 
 Tell = Callable[[str], None]
 
-
-def _router(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import router_speed
-
-    return router_speed.measure(1.0 if quick else 3.0, tell)
-
-
-def _broker(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import brokers
-
-    return brokers.measure(brokers.QUICK if quick else brokers.FULL, tell)
-
-
-def _flows(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import flows
-
-    return flows.measure(30, 3.0, 1, tell) if quick else flows.measure(80, 8.0, 2, tell)
-
-
-def _pipeline(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import pipeline
-
-    return pipeline.measure(4_000, 1, tell) if quick else pipeline.measure(8_000, 2, tell)
-
-
-def _delivery(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import delivery
-
-    return delivery.measure(6_000, 1, tell) if quick else delivery.measure(20_000, 3, tell)
-
-
-def _scaling(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import scaling
-
-    return scaling.measure(500, 3.0, tell) if quick else scaling.measure(1_200, 8.0, tell)
-
-
-def _promotion(quick: bool, tell: Tell) -> Iterator[Row]:
-    from tests.bench import promotion
-
-    few = {"samples": 10, "singly": 300, "bulk": 2_000, "theirs": 60}
-    many = {"samples": 30, "singly": 1_000, "bulk": 5_000, "theirs": 200}
-    return promotion.measure(few if quick else many, tell)
-
-
+#: What each part measures in a quick run, and in a full one.
 PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
-    "router": _router,
-    "broker": _broker,
-    "e2e": _flows,
-    "pipeline": _pipeline,
-    "delivery": _delivery,
-    "scaling": _scaling,
-    "promotion": _promotion,
+    "router": lambda quick, tell: router_speed.measure(1.0 if quick else 3.0, tell),
+    "broker": lambda quick, tell: brokers.measure(brokers.QUICK if quick else brokers.FULL, tell),
+    "e2e": lambda quick, tell: flows.measure(*((30, 3.0, 1) if quick else (80, 8.0, 2)), tell),
+    "pipeline": lambda quick, tell: pipeline.measure(*((4_000, 1) if quick else (8_000, 2)), tell),
+    "delivery": lambda quick, tell: delivery.measure(*((6_000, 1) if quick else (20_000, 3)), tell),
+    "scaling": lambda quick, tell: pipeline.measure_scaling(
+        *((500, 3.0) if quick else (1_200, 8.0)), tell
+    ),
+    "promotion": lambda quick, tell: promotion.measure(
+        {"samples": 10, "singly": 300, "bulk": 2_000, "theirs": 60}
+        if quick
+        else {"samples": 30, "singly": 1_000, "bulk": 5_000, "theirs": 200},
+        tell,
+    ),
 }
-
 
 #: Who stands beside us in which part.
 PEERS: Mapping[str, Sequence[Peer]] = {
@@ -97,7 +68,11 @@ def run(wishes: Wishes, tell: Tell = lambda _: None) -> Report:
     rows: list[Row] = []
     failures: list[Failure] = []
     parts = [part for part in PARTS if part in wishes.only or not wishes.only]
-    _look_for_peers(parts, tell)
+    # Peers are installed, and what is missing is said, before anybody waits for their rows.
+    for peer in dict.fromkeys(peer for part in parts for peer in PEERS.get(part, ())):
+        if trouble := peer.trouble:
+            without = ", ".join(part for part in parts if peer in PEERS.get(part, ()))
+            tell(f"{trouble}; {without} will be measured without it")
     for part in parts:
         try:
             # Row by row, so that what was measured before a part broke off is kept.
@@ -112,12 +87,3 @@ def run(wishes: Wishes, tell: Tell = lambda _: None) -> Report:
         verdicts=budgets.judge(rows, parts),
         failures=failures,
     )
-
-
-def _look_for_peers(parts: Sequence[str], tell: Tell) -> None:
-    """Install the peers, and say which cannot be started before anybody waits for their rows."""
-    wanted = dict.fromkeys(peer for part in parts for peer in PEERS.get(part, ()))
-    for peer in wanted:
-        if trouble := peer.trouble:
-            missing = ", ".join(part for part in parts if peer in PEERS.get(part, ()))
-            tell(f"{trouble}; {missing} will be measured without it")

@@ -18,14 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 from msgspec import json as fast_json
 
 from tests.bench.machine import pin
-from tests.bench.sqs_store import Queue
-from tests.bench.stub_tables import Tables
+from tests.bench.stub_store import Answer, Fields, Queue, Tables
 
 HOST = "127.0.0.1"
 ACCOUNT = "000000000000"
-
-Fields = Mapping[str, Any]
-Answer = dict[str, Any]
 
 
 class Missing(Exception):

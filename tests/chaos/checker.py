@@ -376,7 +376,8 @@ def _quotas(book: Book, due: Iterable[Delivery], end: Snapshot) -> Iterator[Viol
                 yield Violation("quota broken", text)
         times = sorted(book.signals[key].began for key in signals)
         refused = sum(all(verdicts) for verdicts in signals.values())
-        busiest = max((_within(times, at) for at in times), default=0)
+        minutes = (sum(start <= at < start + _MINUTE_S for at in times) for start in times)
+        busiest = max(minutes, default=0)
         if refused and busiest <= _WITHIN_LIMIT * member.per_minute:
             text = f"{refused} signals of {source} were denied, {busiest} in its busiest minute"
             yield Violation("quota broken", text)
@@ -385,10 +386,6 @@ def _quotas(book: Book, due: Iterable[Delivery], end: Snapshot) -> Iterator[Viol
         if passed > most:
             text = f"{passed} signals of {source} passed; its limit lets {most:.0f} pass"
             yield Violation("quota broken", text)
-
-
-def _within(times: Sequence[float], start: float) -> int:
-    return sum(start <= at < start + _MINUTE_S for at in times)
 
 
 def _effects(due: Sequence[Delivery], end: Snapshot) -> Iterator[Violation]:

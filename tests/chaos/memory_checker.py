@@ -1,8 +1,7 @@
 """Judges counts and memory: every ledger, pattern and fact against the records they come from."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
@@ -17,6 +16,9 @@ _ROUNDED_BY = 0.0005
 
 #: Where a counts row holds what is recounted here; its first number is its set's size.
 _PLACES = {"n": 1, "s": 2, "q_sum": 3, "pending": 7}
+
+#: Where a published pattern shows them.
+_ATTRIBUTES = {"n": "sample_size", "s": "successes", "pending": "unresolved"}
 
 Figures = dict[str, int]
 
@@ -140,16 +142,12 @@ def _published(version: PatternVersion, counted: Figures, end: Snapshot) -> Iter
     ]
     rows = {keys.Key(item["PK"], item["SK"]): item for item in end.tables[MEMORY]}
     for place in places:
-        shown = _shown(rows.get(place, {}))
+        row = rows.get(place, {})
+        shown = {name: int(row.get(attribute, 0)) for name, attribute in _ATTRIBUTES.items()}
         wanted = {name: counted[name] for name in shown}
         if shown != wanted:
             text = f"{place.pk} {place.sk} shows {shown}; the decisions make {wanted}"
             yield Violation("miscounted", text)
-
-
-def _shown(row: Mapping[str, Any]) -> Figures:
-    names = {"n": "sample_size", "s": "successes", "pending": "unresolved"}
-    return {name: int(row.get(attribute, 0)) for name, attribute in names.items()}
 
 
 def _none() -> Figures:

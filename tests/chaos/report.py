@@ -101,7 +101,9 @@ def write_docs(path: Path, reports: Sequence[Trial]) -> None:
     _, mark, after = rest.partition(END)
     if not mark:
         raise Misused(f"{path} has no line {BEGIN} followed by one {END}; put them back")
-    path.write_text(f"{before}{BEGIN}\n{_where(reports)}\n\n{_table(reports)}\n{END}{after}")
+    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *map(_row, reports)]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    path.write_text(f"{before}{BEGIN}\n{_where(reports)}\n\n{table}\n{END}{after}")
 
 
 def _where(reports: Sequence[Trial]) -> str:
@@ -114,11 +116,6 @@ def _where(reports: Sequence[Trial]) -> str:
         f" freezes,"
         f" {sum(len(r.violations) for r in real)} violations."
     )
-
-
-def _table(reports: Iterable[Trial]) -> str:
-    rows = [_COLUMNS, tuple("---" for _ in _COLUMNS), *(_row(report) for report in reports)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _row(report: Trial) -> tuple[str, ...]:

@@ -65,9 +65,13 @@ def take(deployment: Deployment, verified: Verified, *, agents: Sequence[str]) -
     """Read everything; dead letters stay where they are, hidden for a minute."""
     names = [*WORK_QUEUE_NAMES, *(queues.inbox(name).name for name in agents)]
     dead = {name: _bodies(Mailbox(deployment, f"{name}_dlq")) for name in names}
+    items = Items(deployment)
     return Snapshot(
         taken_at=time.time(),
-        tables={name: _items(deployment, name) for name in _TABLES},
+        tables={
+            name: [json.loads(plain_json(item_from_wire(item))) for item in items.scan(name)]
+            for name in _TABLES
+        },
         dead_letters={name: bodies for name, bodies in dead.items() if bodies},
         miscounts=[
             f"{each.subject} of {each.day} holds {dict(each.stored)},"
@@ -76,10 +80,6 @@ def take(deployment: Deployment, verified: Verified, *, agents: Sequence[str]) -
         ],
         findings=[f"{each.kind}: {each.what}" for each in verified.findings],
     )
-
-
-def _items(deployment: Deployment, table: str) -> list[Item]:
-    return [json.loads(plain_json(item_from_wire(item))) for item in Items(deployment).scan(table)]
 
 
 def _bodies(box: Mailbox) -> list[str]:

@@ -86,8 +86,9 @@ class Strikes:
                     self._turn(fronts.pop(0).intensity)
                 while due and due[0].at <= progress:
                     under_way.append(pool.submit(self._strike, due.pop(0)))
-                if looks % round(1 / _LOOK_EVERY_S) == 0:
-                    self._remember()
+                is_time = looks % round(1 / _LOOK_EVERY_S) == 0
+                if is_time and (found := checkpoints(self._items)):
+                    self._positions = [*self._positions, found][-_REWIND:]
                 looks += 1
             self._over.set()
         self._proxies.obey([])
@@ -202,10 +203,6 @@ class Strikes:
     def _turn(self, intensity: float) -> None:
         self._intensity = intensity
         self._proxies.obey(proxy.rules(intensity))
-
-    def _remember(self) -> None:
-        if found := checkpoints(self._items):
-            self._positions = [*self._positions, found][-_REWIND:]
 
     def _alive(self, service: str) -> int | None:
         """Give the process group of a service, once it has one."""

@@ -10,8 +10,8 @@ import dramatiq
 from sharpwave.schemas import tables
 from sharpwave.workers.actors import register
 from sharpwave.workers.sqs import SQSBroker
-from tests.bench.bed import Watch
 from tests.bench.delivery import AGENTS, QUIET_S, THREADS, WORK, Backlog, figures
+from tests.bench.figures import Watch
 from tests.bench.machine import pin
 from tests.world.sqs import MemorySqs
 from tests.world.world import World

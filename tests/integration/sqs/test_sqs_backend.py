@@ -1,7 +1,6 @@
 """The SQS broker keeps its promises on a real backend, over HTTP."""
 
 import json
-import time
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator
@@ -134,31 +133,6 @@ def test_a_task_longer_than_its_visibility_timeout_runs_once(
     worker.stop()
     broker.close()
     assert ran == [1]
-
-
-def test_slow_tasks_of_several_queues_run_once_each(
-    client: Any, queue: Callable[[str], tuple[str, str]], prefix: str
-) -> None:
-    names = ["one", "two", "three"]
-    broker = SQSBroker(client=client, queue_prefix=prefix, visibility_timeout_s=2, hold_limit_s=1)
-    ran: list[tuple[str, int]] = []
-    for name in names:
-        queue(name)
-
-        def act(n: int, name: str = name) -> None:
-            ran.append((name, n))
-            time.sleep(2.5)
-
-        actor = dramatiq.actor(broker=broker, queue_name=name, actor_name=name)(act)
-        broker.enqueue_many([actor.message(n) for n in range(2)])
-    worker = dramatiq.Worker(broker, worker_timeout=50, worker_threads=2)
-    worker.start()
-    for name in names:
-        broker.join(name, timeout=30_000)
-
-    worker.stop()
-    broker.close()
-    assert sorted(ran) == sorted((name, n) for name in names for n in range(2))
 
 
 @pytest.mark.deviates("moto", "fifo-polls")

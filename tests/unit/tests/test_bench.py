@@ -11,14 +11,13 @@ from sharpwave.infra.errors import Misused
 from sharpwave.workers.aws.writes import statement
 from sharpwave.workers.ports import Insert, Update, Write
 from tests.bench import budgets, pace, running
-from tests.bench.bed import Watch
-from tests.bench.figures import latency_figures, median_of_runs, quantile, ratio
+from tests.bench.figures import Watch, latency_figures, median_of_runs, quantile, ratio
 from tests.bench.pace import Pace
 from tests.bench.peers import Peer
 from tests.bench.rendering import BEGIN, END, to_markdown, write_into
 from tests.bench.results import OURS, Report, Row, summed
 from tests.bench.running import Wishes, run
-from tests.bench.stub_tables import Tables
+from tests.bench.stub_store import Tables
 
 
 def report(rows: Sequence[Row], **more: Any) -> Report:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.longest
+
 ROOT = Path(__file__).parents[3]
 #: Mutants of each part of the product; `python -m tests.simulation --mutants` tries all.
 OF_SIGNALS = (

@@ -85,6 +85,25 @@ def test_an_illegal_status_is_put_back_and_told(world: World, status: Any) -> No
     assert len(parked(world)) == 1
 
 
+def test_who_cannot_be_told_of_an_illegal_status_is_told_at_another_attempt(world: World) -> None:
+    set_row(world, status="DONE")
+    world.pump()
+    (work,) = [held for held in world.queues.visible() if held.queue == "status"]
+    world.inboxes.refusing.add("bob")
+
+    with pytest.raises(Unfinished, match="not told: bob") as error:
+        world.process().handle(work.body)
+    put_back = row(world)["status"]
+    world.inboxes.refusing.clear()
+    world.settle()
+
+    # Its message knows the signal, and not the row that was refused.
+    assert (error.value.keys, put_back) == (frozenset({KEY}), "PENDING")
+    notices = [each for each in messages(world, "bob") if isinstance(each, NoticeMessage)]
+    assert [each.code for each in notices] == ["illegal_status"]
+    assert len(parked(world)) == 1
+
+
 def test_a_backward_move_is_put_back(world: World) -> None:
     set_row(world, status="PROCESSED", processed_at=7)
     world.settle()

@@ -11,7 +11,15 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.schemas.numbers import parse_json, wire_size
-from sharpwave.workers.ports import CallRefused, InboxMessage, Item, Location, Unfinished, Write
+from sharpwave.workers.ports import (
+    CallRefused,
+    InboxMessage,
+    Item,
+    Location,
+    TryAgain,
+    Unfinished,
+    Write,
+)
 from sharpwave.workers.signals import expiry
 from sharpwave.workers.signals.audience import Signal
 from sharpwave.workers.signals.expiry import Deadline, Deadlines, Expiry, Partition
@@ -317,6 +325,31 @@ def test_one_delivery_that_cannot_expire_holds_up_no_other(
 
     statuses = [item(world, row_key(key))["status"] for key in found]
     assert statuses == ["EXPIRED", "PENDING", "EXPIRED", "EXPIRED"]
+
+
+def test_where_tables_do_not_answer_no_delivery_is_tried_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "DUE_SHARDS", 1)
+    found = [send(world, f"s{number}") for number in range(4)]
+    later(world)
+    world.tick()
+    tries: list[int] = []
+
+    class Silent(MemoryTables):
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            tries.append(len(writes))
+            raise TryAgain("503")
+
+    process = world.process()
+    silent: Any = Silent(world.clock)
+    left = Expiry(process.reads, silent, process.queues, process.courier.deadlines, process.clock)
+    with pytest.raises(TryAgain, match="503"):
+        left.expire(Partition(noted(world)[0][0], 0))
+
+    assert len(tries) == 1
+    sweep(world)
+    assert {item(world, row_key(key))["status"] for key in found} == {"EXPIRED"}
 
 
 def test_the_sender_is_told_once_which_deliveries_expired(world: World) -> None:

@@ -20,6 +20,8 @@ Brokers = Callable[..., SQSBroker]
 Workers = Callable[..., dramatiq.Worker]
 
 
+pytestmark = pytest.mark.longest
+
 SHORT: dict[str, Any] = {"visibility_timeout_s": 1, "hold_limit_s": 0.5}
 
 
@@ -52,7 +54,9 @@ def test_a_task_within_the_time_limit_that_applies_runs_once(
     @dramatiq.actor(broker=broker, queue_name="work", **actor)
     def act() -> None:
         ran.append(1)
-        time.sleep(2.5)
+        # Each extension is half a timeout after the last: the third is past `hold_limit_s`, and
+        # the message would have come again before it.
+        eventually(lambda: broker.snapshot("work").counts.kept_hidden >= 3, "it is kept hidden")
 
     act.send_with_options(**message)
     work_on(broker, threads=2)
