@@ -189,12 +189,14 @@ def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
 def row_status(row: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a row says of its delivery, in the form of a mirror's entry."""
     status = row.get("status")
-    if status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
+    if not isinstance(status, str) or status not in ROW_STATUSES:
+        status = "PENDING"
+    elif status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
         status = "PENDING"  # only a worker says so, and it says why
     # The row is its agent's to write on; the map is shared, and one item holds it for all targets.
     given = {name: row.get(name) for name in _DETAILS}
     return {
-        "status": status if isinstance(status, str) and status in ROW_STATUSES else "PENDING",
+        "status": status,
         **{name: each[:_MAX_DETAIL] for name, each in given.items() if isinstance(each, str)},
         **{name: each for name, each in given.items() if isinstance(each, int)},
     }
