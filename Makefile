@@ -14,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
            --no-emit-index-url --no-emit-find-links --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-localstack paths house bench chaos lint up synth wheel lock clean
+.PHONY: help setup demo test test-localstack paths mutants house bench chaos lint up synth wheel lock clean
 
 help:  ## Show this help.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{sub(/:.*/, "", $$1); printf "  make %-15s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ paths: setup  ## Run unit and contract tests; name error paths none takes, count
 	@$(BIN)/python -m sharpwave.infra.local ministack
 	@$(BIN)/python -m pytest -q $(ON_EVERY_CORE) -p tests.error_paths tests/unit tests/contract $(ARGS)
 
+mutants: setup  ## Break the product a little, many times, and name what no test notices; ARGS="keys".
+	@$(BIN)/python -m tests.mutation $(ARGS)
+
 house: setup  ## Count lines, rooms, arrows and comments, and how far a signal walks; ARGS="--json".
 	@$(BIN)/python -m tests.house $(ARGS)
 
@@ -75,6 +78,8 @@ lock: setup  ## Rewrite the locks from pyproject.toml.
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 	@echo hatchling | $(COMPILE) pyproject.toml - --extra local --no-header -c requirements.lock \
 	  --output-file infra/sharpwave/infra/local/locks/image.lock
+	@echo mutmut | $(COMPILE) - --no-header -c requirements.lock \
+	  --output-file tests/mutation/mutmut.lock
 
 clean:  ## Remove what the other targets made here.
 	@rm -rf $(VENV) .sharpwave build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
