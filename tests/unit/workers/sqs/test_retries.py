@@ -163,6 +163,12 @@ def test_a_broker_without_retries_gets_them(sqs: MemorySqs) -> None:
     assert VisibilityRetries in [type(m) for m in broker.middleware]
 
 
+@pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff"])
+def test_retries_refuse_nonsense(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1; it must be 0 or more"):
+        VisibilityRetries(**{name: -1})  # type: ignore[arg-type]
+
+
 # What is judged, without a queue.
 
 
@@ -182,6 +188,10 @@ def received(broker: SQSBroker) -> Callable[..., SqsMessage]:
         return SqsMessage(made, Received("handle", str(made.encode()), receives, 0.0, 0.0, 0.0))
 
     return receive
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
 @pytest.fixture
@@ -222,13 +232,13 @@ def test_unless_told_otherwise_there_are_nine_retries_from_a_second_to_an_hour(
 def test_a_message_knows_better_than_its_actor_and_that_than_the_broker(
     received: Any, verdict: Any, longest: None, option: str, broad: int, narrow: int, given: RetryIn
 ) -> None:
-    retries = VisibilityRetries(**{option: broad})  # type: ignore[arg-type]
-
+    for_all: Any = VisibilityRetries
     by_actor = received(3, **{option: narrow})
     by_message = received(3, {option: narrow}, **{option: broad})
 
-    assert verdict(by_actor, retries=retries) == given
-    assert verdict(by_message, retries=retries) == given
+    assert verdict(received(3), retries=for_all(**{option: narrow})) == given
+    assert verdict(by_actor, retries=for_all(**{option: broad})) == given
+    assert verdict(by_message, retries=for_all(**{option: broad})) == given
 
 
 def test_without_a_limit_a_message_is_retried_for_ever(received: Any, verdict: Any) -> None:
@@ -272,12 +282,21 @@ def test_what_is_never_retried_says_so_even_on_the_last_attempt(
 
 @pytest.mark.parametrize(("most", "last"), [(2, 3), (None, 10)])
 def test_options_that_cannot_be_used_keep_a_message_but_not_for_ever(
-    received: Any, verdict: Any, longest: None, most: int | None, last: int
+    received: Any,
+    verdict: Any,
+    longest: None,
+    caplog: pytest.LogCaptureFixture,
+    most: int | None,
+    last: int,
 ) -> None:
     retries = VisibilityRetries(max_retries=most, min_backoff=60_000)
     unusable = {"min_backoff": "soon", "max_retries": None}
+    kept = received(last - 1, unusable)
 
-    assert verdict(received(last - 1, unusable), retries=retries) == RetryIn(2.0 ** (last - 2))
+    assert verdict(kept, retries=retries) == RetryIn(2.0 ** (last - 2))
+    assert logged(caplog) == [("ERROR", "not judged")]
+    assert caplog.records[0].__dict__["message_id"] == kept.message_id
+    assert caplog.records[0].__dict__["error"].startswith("TypeError: unsupported operand")
     assert verdict(received(last, unusable), retries=retries) == DeadLetter(
         "its options cannot be used: OSError: no"
     )
@@ -304,8 +323,9 @@ def test_a_message_is_the_same_by_its_queue_and_body(received: Any) -> None:
 
 
 def test_whoever_listens_hears_of_the_delay_in_milliseconds_and_the_last_failure(
-    broker: SQSBroker, received: Any, longest: None
+    broker: SQSBroker, received: Any, longest: None, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     heard: list[Any] = []
 
     class Listening(dramatiq.Middleware):
@@ -329,6 +349,27 @@ def test_whoever_listens_hears_of_the_delay_in_milliseconds_and_the_last_failure
     assert "OSError: disk full" in message.options["traceback"]
     assert before_ms - 1 <= message.options["requeue_timestamp"] <= time.time() * 1000
     assert not message.failed
+    assert logged(caplog) == [("INFO", "retry later")]
+    assert caplog.records[0].__dict__["message_id"] == message.message_id
+    assert caplog.records[0].__dict__["delay_s"] == 2
+
+
+def test_a_traceback_of_any_depth_fits_a_message(broker: SQSBroker, received: Any) -> None:
+    message = received()
+
+    def there(left: int) -> None:
+        back(left)
+
+    def back(left: int) -> None:
+        there(left - 1) if left else [].pop()
+
+    try:
+        there(100)
+    except IndexError as error:
+        VisibilityRetries().fail(broker, message, error)
+
+    assert message.options["traceback"].count("\n  File ") == 30
+    assert message.options["traceback"].endswith("IndexError: pop from empty list\n")
 
 
 def test_a_message_that_is_never_retried_keeps_its_count(broker: SQSBroker, received: Any) -> None:
