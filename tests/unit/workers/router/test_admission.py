@@ -232,6 +232,22 @@ def test_an_item_found_in_its_table_is_judged_by_its_own_time() -> None:
     assert not is_admissible("memory", {**old, "timestamp": "soon"})
 
 
+def test_an_item_found_in_its_table_may_have_been_written_long_after_its_moment() -> None:
+    late = memory(at=START - 900 * DAY_S, ttl=int(START))
+
+    assert is_admissible("memory", late)
+    assert judged("memory", late, START - 900 * DAY_S) == ["distant_ttl"]
+
+
+def test_an_item_found_in_its_table_is_no_deeper_and_no_larger_than_any() -> None:
+    nested: Any = "x"
+    for _ in range(17):
+        nested = [nested]
+
+    assert not is_admissible("decision", decision(context={"x": nested}))
+    assert not is_admissible("signal", signal(to=["bob"], data={"x": "y" * 300_000}))
+
+
 @given(st.dictionaries(st.text(string.printable, min_size=1), WIRE, max_size=6))
 @settings(max_examples=80, deadline=None)
 def test_even_rubbish_gets_a_verdict(rubbish: Image) -> None:

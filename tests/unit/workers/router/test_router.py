@@ -17,6 +17,7 @@ from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, signal
 from tests.world.routed import Streams, entries
+from tests.world.stores import START
 
 DAY_S = 86_400
 
@@ -187,6 +188,32 @@ def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Stre
 
     assert actors(found) == ["on_refused"]
     assert codes(found) == ["immutable"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [({"data": {"n": 2}}, ["immutable"]), ({"ttl": int(START) + 600}, [])],
+    ids=["refused", "allowed"],
+)
+def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
+    streams: Streams, change: Item, told: list[str]
+) -> None:
+    item = signal(to=["bob"], ttl=int(START) + 60)
+    streams.put(tables.SIGNALS, item)
+    place, held = Location(tables.SIGNALS, key_of(item)), {"bob": {"status": "PROCESSED"}}
+    streams.work(tables.SIGNALS, Write(place, {"processing_status": held, "status_v": 1}))
+
+    (mending, *refused) = streams.put(tables.SIGNALS, {**item, **change})
+
+    assert mending == (
+        "on_acknowledgements",
+        {
+            "key": list(key_of(item)),
+            "event_id": streams.tables.streams[tables.SIGNALS][-1].record["eventID"],
+            "held": item_to_wire({"held": held})["held"],
+        },
+    )
+    assert codes(refused) == told
 
 
 def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:

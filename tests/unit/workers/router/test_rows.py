@@ -9,7 +9,8 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location, Update
-from sharpwave.workers.router.router import Router
+from sharpwave.workers.router.router import MAX_CHUNK_NAME, Router
+from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
 from tests.world.routed import entries
@@ -19,29 +20,33 @@ ROW = keys.inbox_row("bob", SIGNAL, signal_uid(*SIGNAL))
 
 
 class Inbox:
-    """One row, as its worker wrote it."""
+    """One row, as its worker wrote it; or as it would have, had `of` been a signal."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, of: keys.Key = SIGNAL, **more: Any) -> None:
         self.tables = MemoryTables(VirtualClock())
+        self.row = keys.inbox_row("bob", of, signal_uid(*of))
         self.item: Item = {
-            **ROW.item(),
-            "signal_pk": SIGNAL.pk,
-            "signal_sk": SIGNAL.sk,
+            **self.row.item(),
+            "signal_pk": of.pk,
+            "signal_sk": of.sk,
             "status": "PENDING",
             "expires_at": 9,
             **more,
         }
         self.tables.apply([Insert(tables.SIGNALS, self.item)])
 
+    @property
+    def last(self) -> StreamRecord:
+        return self.tables.streams[tables.SIGNALS][-1].record
+
     def news(self) -> list[Any]:
         """Give what follows from the last record; a row only ever concerns its mirror."""
-        last = self.tables.streams[tables.SIGNALS][-1].record
-        found = entries(Router()(tables.SIGNALS, [last]))
+        found = entries(Router()(tables.SIGNALS, [self.last]))
         assert {actor for actor, _ in found} <= {"on_acknowledgements"}
         return [entry for _, entry in found]
 
     def update(self, *, remove: tuple[str, ...] = (), **values: Any) -> list[Any]:
-        self.tables.update(tables.SIGNALS, ROW, values, remove=remove)
+        self.tables.update(tables.SIGNALS, self.row, values, remove=remove)
         return self.news()
 
     def work(self, **values: Any) -> list[Any]:
@@ -80,11 +85,29 @@ def test_an_acknowledgement_names_the_signal_and_the_target(before: str, after: 
 def test_a_move_backwards_or_into_nonsense_is_illegal(before: str, after: str) -> None:
     inbox = Inbox(status=before)
 
-    (entry,) = inbox.update(status=after)
+    (entry,) = inbox.update(status=after, note="mine")
 
-    assert entry["illegal"]["before"] == before
-    assert entry["illegal"]["after"] == {"S": after}
-    assert entry["illegal"]["event_id"]
+    assert entry == {
+        "key": [SIGNAL.pk, SIGNAL.sk],
+        "targets": ["bob"],
+        "illegal": {
+            "row_pk": ROW.pk,
+            "row_sk": ROW.sk,
+            "before": before,
+            "after": {"S": after},
+            "worker_rev": None,
+            "event_id": inbox.last["eventID"],
+        },
+    }
+
+
+def test_an_illegal_move_tells_which_revision_it_left_so_that_no_later_one_is_undone() -> None:
+    end = stamped(ROW, {"status": "EXPIRED", "reason": "unacknowledged"})
+
+    (entry,) = Inbox(**end).update(status="DONE")
+
+    assert entry["illegal"]["before"] == "EXPIRED"
+    assert entry["illegal"]["worker_rev"] == {"S": end["worker_rev"]}
 
 
 @pytest.mark.parametrize("after", [5, None, ["PROCESSED"], {"status": "PROCESSED"}])
@@ -103,7 +126,11 @@ def test_one_nonsense_after_another_is_illegal() -> None:
     assert entry["illegal"]["after"] == {"N": "6"}
 
 
-@pytest.mark.parametrize("more", [{}, {"worker_rev": "r", "reason": "tired"}])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"worker_rev": "r", "reason": "tired"}, {"worker_rev": ulid()}],
+    ids=["bare", "with a reason", "with a worker's stamp"],
+)
 def test_an_expiry_that_an_agent_claims_counts_for_nothing(more: Item) -> None:
     inbox = Inbox(status="EXPIRED", **more)
 
@@ -143,11 +170,27 @@ def test_a_row_that_its_agent_replaced_is_given_back_what_the_worker_wrote() -> 
     (entry,) = inbox.news()
 
     assert entry["chunk"] == "c1"
+    assert (entry["restore"]["row_pk"], entry["restore"]["row_sk"]) == ROW
     assert entry["restore"]["attributes"] == {
         "signal_pk": {"S": SIGNAL.pk},
         "signal_sk": {"S": SIGNAL.sk},
         "expires_at": {"N": "9"},
         "chunk": {"S": "c1"},
+    }
+
+
+def test_a_replaced_row_is_given_back_its_payload_and_loses_a_chunk_that_was_made_up() -> None:
+    inbox = Inbox(data={"x": 1})
+    inbox.tables.put(tables.SIGNALS, {**ROW.item(), "status": "PROCESSED", "chunk": "c2"})
+
+    (entry,) = inbox.news()
+
+    assert entry["restore"]["attributes"] == {
+        "signal_pk": {"S": SIGNAL.pk},
+        "signal_sk": {"S": SIGNAL.sk},
+        "expires_at": {"N": "9"},
+        "data": {"M": {"x": {"N": "1"}}},
+        "chunk": {"NULL": True},
     }
 
 
@@ -226,10 +269,43 @@ def test_a_row_that_names_no_signal_reaches_no_mirror(forged: Item) -> None:
     assert Inbox(**forged).update(status="PROCESSED") == []
 
 
-def test_a_forged_chunk_is_left_out() -> None:
-    (entry,) = Inbox(chunk="x" * 2000).update(status="PROCESSED")
+@pytest.mark.parametrize(
+    "of",
+    [
+        keys.Key("agent:eve#inbox", SIGNAL.sk),
+        keys.Key(SIGNAL.pk, "no time"),
+        keys.Key("signal#lower", SIGNAL.sk),
+    ],
+)
+def test_a_row_whose_key_is_the_digest_of_what_is_no_signal_reaches_no_mirror(
+    of: keys.Key,
+) -> None:
+    assert Inbox(of).update(status="PROCESSED") == []
 
-    assert "chunk" not in entry
+
+@pytest.mark.parametrize(
+    ("length", "is_kept"), [(0, False), (1, True), (MAX_CHUNK_NAME, True), (65, False)]
+)
+def test_a_chunk_is_named_as_far_as_a_worker_may_have_named_it(
+    length: int, *, is_kept: bool
+) -> None:
+    (entry,) = Inbox(chunk="x" * length).update(status="PROCESSED")
+
+    assert ("chunk" in entry) is is_kept
+
+
+def test_what_happens_to_rows_travels_together_in_the_order_of_the_stream() -> None:
+    inbox = Inbox()
+    inbox.update(status="PROCESSED")
+    acknowledged = inbox.last
+    inbox.tables.remove(tables.SIGNALS, ROW)
+
+    (message,) = Router()(tables.SIGNALS, [acknowledged, inbox.last])
+
+    assert [actor for actor, _ in entries([message])] == ["on_acknowledgements"] * 2
+    assert list(message.sequence_numbers) == [
+        each["dynamodb"]["SequenceNumber"] for each in (acknowledged, inbox.last)
+    ]
 
 
 def test_rows_that_come_and_go_in_time_concern_nobody() -> None:
