@@ -9,6 +9,7 @@ from sharpwave.schemas.messages import SignalMessage
 from sharpwave.workers.patterns.counts import days_of, total
 from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
+from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Faults, World
@@ -134,6 +135,26 @@ def test_an_acknowledgement_that_the_stream_lost_is_mirrored(world: World, statu
 
     stored = world.tables.items(tables.SIGNALS)[key_of(item)]
     assert stored["processing_status"]["bob"]["status"] == status
+
+
+def test_a_signal_whose_writer_says_itself_how_it_was_received_is_delivered_all_the_same(
+    world: World,
+) -> None:
+    """Its map is no mirror, not even where an acknowledgement was first to come by."""
+    item = signal(to=["bob"])
+    made_up = {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    world.tables.put(tables.SIGNALS, item | made_up)
+    world.unread()
+    holder = Holder(key_of(item))
+    process = world.process()
+    assert mirror({holder: Sent()}, reads=process.reads, writes=process.writes) == {holder: {}}
+    world.unread()
+
+    feed(world, tables.SIGNALS)
+
+    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
+    assert len(sent(world)) == 1
+    assert stored["processing_status"] == {"bob": {"status": "DELIVERED"}}
 
 
 def test_an_illegal_status_that_the_stream_lost_is_put_back(world: World) -> None:

@@ -105,9 +105,9 @@ def _records(
 def _is_settled(signal: Mapping[str, Wire]) -> bool:
     """Say whether every delivery of a signal came to an end; an open one is looked after again."""
     # A version alone is a mirror that an acknowledgement touched before the delivery began it.
-    if not {"status_v", "processing_status"} <= signal.keys():
+    statuses = signal.get("processing_status", {}).get("M")
+    if statuses is None or "status_v" not in signal:
         return False
-    statuses = signal.get("processing_status", {}).get("M", {})
     return all(
         entry.get("M", {}).get("status", {}).get("S") in TERMINAL for entry in statuses.values()
     )

@@ -354,6 +354,33 @@ def test_a_key_written_again_with_other_content_counts_once() -> None:
     assert (found.n, found.s) == (1, int(stands is first))
 
 
+def test_an_outcome_without_a_revision_is_the_first() -> None:
+    world = World()
+    item = decision(outcome=outcome(False))
+
+    learn([item, {**item, "outcome": outcome(True), "outcome_rev": 2}], world.process())
+
+    assert count(world, base()).s == 1
+
+
+@pytest.mark.parametrize("said", [None, "well"])
+def test_an_outcome_that_is_none_leaves_a_decision_pending(said: object) -> None:
+    world = World()
+
+    learn([decision(outcome=said, context=None, outcome_rev=3)], world.process())
+
+    assert count(world, base()) == Counts(revision=1, pending=1)
+
+
+def test_it_says_how_many_slots_it_wrote() -> None:
+    world, version = World(), pattern()
+    publish(world, version)
+    up: Item = {"context": {"market": "up"}}
+    hours = [decision(name=str(ago), at=START - ago * HOUR_S, **up) for ago in (0, 0.001, 1)]
+
+    assert learn(hours, world.process()) == 4, "two hours, in the base ledger and the pattern's"
+
+
 def test_a_base_ledger_is_divided_where_versions_begin_and_end() -> None:
     world = World()
     version = pattern().model_copy(update={"effective_to": int(START) - 60})

@@ -78,14 +78,17 @@ def test_decoding_gives_back_what_was_encoded(element: Element) -> None:
         (bytes(17), "has 17 bytes instead of 20"),
         (bytes(17) + b"\x03" + bytes(2), "unknown class 0x03"),
         (bytes(17) + b"\x41" + bytes(2), "unknown class 0x41"),
-        (bytes(18) + (10_001).to_bytes(2, "big"), "has quality 10001"),
+        (bytes(18) + (10_001).to_bytes(2, "big"), "has quality 10001, above 10000"),
+        (bytes(18) + (65_534).to_bytes(2, "big"), "has quality 65534, above 10000"),
     ],
 )
 def test_bytes_that_are_no_element_are_refused_with_a_remedy(element: bytes, fault: str) -> None:
     with pytest.raises(MalformedElement, match=fault) as refusal:
         Element.decode(element)
 
-    assert "rebuild the pattern's ledger from the archive" in str(refusal.value)
+    assert f"ledger element {element.hex()} has" in str(refusal.value)
+    assert "; rebuild the pattern's ledger from the archive" in str(refusal.value)
+    assert refusal.value.element == element
 
 
 def test_the_key_tells_decisions_apart_and_its_halves_cannot_be_confused() -> None:
@@ -134,8 +137,10 @@ def test_quality_is_kept_to_four_decimals(quality: float | None, kept: int | Non
     ("changes", "fault"),
     [
         ({"outcome_rev": 65_536}, "outcome_rev 65536 is outside 0 to 65535"),
+        ({"outcome_rev": -1}, "outcome_rev -1 is outside 0 to 65535"),
         ({"outcome_rev": 0}, "an outcome needs outcome_rev 1 or more"),
         ({"quality": 1.01}, r"quality 1\.01 is outside 0 to 1"),
+        ({"quality": -0.01}, r"quality -0\.01 is outside 0 to 1"),
         ({"quality": float("nan")}, "quality nan is outside 0 to 1"),
         ({"content": b""}, "content has 0 bytes instead of 3"),
         ({"day": "20251018"}, "'20251018' is not a date; write YYYY-MM-DD"),
@@ -148,6 +153,15 @@ def test_a_state_that_fits_no_element_is_refused_by_name(
 ) -> None:
     with pytest.raises(MalformedState, match=f"decision {PK} / .*{fault}"):
         state(**changes)
+
+
+def test_a_state_may_lie_at_the_ends_of_what_fits() -> None:
+    fewest = state(outcome=None, outcome_rev=0, quality=0, cycle=None, applied=False)
+    least = Element.decode(element_of(fewest).encode())
+    most = Element.decode(element_of(state(outcome_rev=65_535, quality=1)).encode())
+
+    assert (least.outcome_rev, least.quality, least.applied) == (0, 0, False)
+    assert (most.outcome_rev, most.quality, most.applied) == (65_535, 10_000, True)
 
 
 def test_a_slot_is_the_hour_and_splits_down_to_the_digits_of_the_key() -> None:
@@ -321,6 +335,25 @@ def test_of_two_outcomes_under_one_revision_the_failure_stands_everywhere() -> N
 
     assert fold([success, failure]) == fold([failure, success])
     assert fold([success, failure]).s == 0
+
+
+def test_of_two_failures_under_one_revision_the_higher_quality_stands() -> None:
+    low, high = (
+        Element(b"decision", b"abc", b"unit", 1, Outcome.FAILURE, False, quality).encode()
+        for quality in (100, 9_000)
+    )
+
+    assert supersedes(high, low)
+    assert fold([low, high]).q_sum == 9_000
+
+
+def test_of_other_content_the_smallest_digest_stands_whatever_its_revision() -> None:
+    first = Element(b"decision", b"abb", b"unit", 1, Outcome.SUCCESS, False, None).encode()
+    later = Element(b"decision", b"abc", b"unit", 2, Outcome.FAILURE, False, None).encode()
+
+    assert supersedes(first, later)
+    assert not supersedes(later, first)
+    assert standing_of([later, first]) == {b"decision": first}
 
 
 def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> None:

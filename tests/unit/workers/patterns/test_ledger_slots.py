@@ -1,7 +1,6 @@
 """A ledger takes any rate: what it writes per decision and the size of its items stay bounded."""
 
 from collections.abc import Collection, Sequence
-from random import Random
 from typing import Any
 
 import pytest
@@ -9,11 +8,10 @@ import pytest
 from sharpwave.infra.cost.flow import write_units
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
-from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import days_of, total
-from sharpwave.workers.patterns.ledger import DEEPEST, Bucket, Element, Outcome, Slots, members_of
+from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.ports import Item, Location, Slot
 from tests.world import World
 from tests.world.records import decision, outcome
@@ -139,48 +137,3 @@ def test_however_often_outcomes_are_revised_no_item_outgrows_its_bound() -> None
     counted = total(days_of(SUBJECT, world.tables).values())
     assert (counted.n, counted.s) == (400, 0)
     assert ledger.largest <= MOST_BYTES
-
-
-def element(number: int, revision: int = 0) -> bytes:
-    key = number.to_bytes(8, "big")
-    return Element(key, b"abc", b"unit", revision, Outcome.PENDING, False, None).encode()
-
-
-def test_the_last_slot_of_a_path_holds_whatever_comes_so_far_down() -> None:
-    world = World()
-    slots = Slots(world.tables)
-    bucket = Bucket.of(SUBJECT, "2025-10-18", f"{iso_ms(HOUR)}#d", element(0), DEEPEST)
-
-    for revision in range(0, 6_000, 500):
-        states = {element(0, each): "" for each in range(revision, revision + 500)}
-        slot, left = slots.add(bucket, states)
-
-    assert left == []
-    assert slot is not None
-    assert element(0, 5_999) in slot.elements
-    assert len(slot.elements) <= 2_750
-
-
-def test_a_process_learns_once_who_is_in_a_closed_slot() -> None:
-    world = World()
-    ledger = Metered(world)
-    first, second = Slots(ledger), Slots(ledger)
-    sk = f"{iso_ms(HOUR)}#d"
-    bucket = Bucket.of(SUBJECT, "2025-10-18", sk, element(0))
-    for start in range(0, 450, 150):
-        first.add(bucket, {element(n): sk for n in range(start, start + 150)})
-
-    _, left = second.add(bucket, {element(n): sk for n in (1, 449, 450)})
-    after_first_contact = ledger.units
-    _, again = second.add(bucket, {element(451): sk})
-
-    assert left == [element(450)]
-    assert again == [element(451)]
-    assert ledger.units == after_first_contact
-
-
-def test_members_are_told_by_their_keys() -> None:
-    chance = Random(1)
-    elements = [element(chance.randrange(5), revision) for revision in range(20)]
-
-    assert members_of(elements) == {each[:8] for each in elements}

@@ -150,6 +150,21 @@ def test_a_repeated_put_that_wipes_the_mirror_delivers_again_with_what_it_held(
     assert entry["held"] == item_to_wire({"held": held})["held"]
 
 
+def test_a_map_that_the_writer_puts_itself_neither_hides_the_mirror_nor_stands_for_it(
+    streams: Streams,
+) -> None:
+    item, made_up = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PENDING"}}}
+    streams.put(tables.SIGNALS, item | made_up)
+    place, held = Location(tables.SIGNALS, key_of(item)), {"bob": {"status": "PROCESSED"}}
+    streams.work(tables.SIGNALS, Write(place, {"processing_status": held, "status_v": 1}))
+
+    ((_, wiped),) = streams.put(tables.SIGNALS, item | made_up)
+    ((_, again),) = streams.put(tables.SIGNALS, item)
+
+    assert wiped["held"] == item_to_wire({"held": held})["held"]
+    assert "held" not in again
+
+
 def test_a_repeated_put_is_none_with_a_past_ttl_because_its_removal_takes_days(
     streams: Streams,
 ) -> None:

@@ -125,6 +125,16 @@ def test_a_status_put_back_from_the_mirror_brings_its_reason(world: World) -> No
     assert {name: row(world)[name] for name in end} == mirrored(world) == end
 
 
+def test_a_status_is_not_put_back_from_a_map_that_the_signals_writer_made_up(world: World) -> None:
+    made_up = {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    world.tables.update(tables.SIGNALS, KEY, made_up, remove=("status_v",))
+
+    set_row(world, status="DONE")
+    world.settle()
+
+    assert row(world)["status"] == "PENDING"
+
+
 def test_a_lost_status_is_put_back(world: World) -> None:
     world.tables.update(tables.SIGNALS, ROW, {}, remove=("status",))
     world.settle()

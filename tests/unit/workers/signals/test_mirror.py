@@ -10,7 +10,15 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location, TryAgain, Write
-from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, first_mirror, mirror
+from sharpwave.workers.signals.mirror import (
+    Holder,
+    Sent,
+    Statuses,
+    first_mirror,
+    if_unchanged,
+    mirror,
+    readable,
+)
 from tests.world import Faults, MemoryTables, VirtualClock, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import key_of, signal
@@ -83,6 +91,25 @@ def test_a_denial_stands_only_where_nothing_was_delivered(store: MemoryTables) -
     update(store, Sent(denied={"bob": denial, "eve": denial}))
 
     assert held(store) == {"bob": {"status": "DELIVERED"}, "eve": denial}
+
+
+def test_what_an_agent_did_stands_over_a_denial(store: MemoryTables) -> None:
+    """Its row says that it was delivered, whatever a quota said to another attempt."""
+    row(store, "bob", "PROCESSED")
+
+    found = update(store, Sent(denied={"bob": {"status": "FAILED"}}, audience=EVERYONE))
+
+    assert found["bob"] == {"status": "PROCESSED"}
+
+
+def test_a_row_that_gained_a_decision_is_heard_and_one_that_lost_it_is_not(
+    store: MemoryTables,
+) -> None:
+    for more in ({}, {"decision_id": "d1"}, {}):
+        row(store, "bob", "PROCESSED", **more)
+        update(store)
+
+    assert held(store)["bob"] == {"status": "PROCESSED", "decision_id": "d1"}
 
 
 @pytest.mark.parametrize("status", ["DONE", "DELIVERED", 5, None, ["PROCESSED"]])
@@ -160,7 +187,7 @@ def test_an_acknowledgement_cannot_begin_a_mirror_and_makes_its_beginner_look(
     row(store, "bob", "PROCESSED")
 
     assert update(store, Sent()) == {}
-    assert held(store) is None
+    assert "processing_status" not in store.items(tables.SIGNALS)[KEY]
     first = first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}, "eve": {"status": "DELIVERED"}})
     assert store.apply([first]) == [False]
     found = update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
@@ -184,6 +211,15 @@ def test_the_last_image_of_a_row_speaks_for_it(store: MemoryTables) -> None:
     found = update(store, Sent(rows={"bob": image}, audience=EVERYONE))
 
     assert found["bob"] == {"status": "PROCESSED"}
+
+
+def test_the_last_image_of_a_row_that_no_worker_wrote_says_nothing(store: MemoryTables) -> None:
+    image = row(store, "bob", "PROCESSED", signal_sk="x")
+    store.remove(tables.SIGNALS, keys.inbox_row("bob", KEY, signal_uid(*KEY)))
+
+    found = update(store, Sent(rows={"bob": image}, audience=EVERYONE))
+
+    assert found["bob"] == {"status": "PENDING"}
 
 
 def test_a_mirror_that_says_it_all_is_not_written_again(store: MemoryTables) -> None:
@@ -256,6 +292,70 @@ def test_a_mirror_that_keeps_changing_is_tried_again_later(store: MemoryTables) 
 
     with pytest.raises(TryAgain, match="kept changing"):
         update(restless, Sent(frozenset({"bob"}), audience=EVERYONE))
+
+
+def test_who_lost_the_swap_reads_its_rows_again_and_nobody_else_waits_for_it(
+    store: MemoryTables,
+) -> None:
+    """Of two mirrors in one call one is changed meanwhile, and so is a row of it."""
+    other = signal(to=["bob", "eve"], name="s2")
+    store.put(tables.SIGNALS, other)
+    calm = Holder(key_of(other))
+    written: list[list[Location]] = []
+
+    class Contested:
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            written.append([write.location for write in writes])
+            if len(written) == 1:
+                update(store, Sent(settled={"bob": {"status": "EXPIRED"}}, audience=EVERYONE))
+                row(store, "eve", "PROCESSED")
+            return store.apply(writes)
+
+    sent = Sent(EVERYONE, audience=EVERYONE)
+    found = mirror({HOLDER: sent, calm: sent}, reads=store, writes=Contested())
+
+    assert written == [[HOLDER.location, calm.location], [HOLDER.location]]
+    assert found[HOLDER] == held(store)
+    assert found[HOLDER] == {"bob": {"status": "EXPIRED"}, "eve": {"status": "PROCESSED"}}
+    assert found[calm] == {"bob": {"status": "DELIVERED"}, "eve": {"status": "DELIVERED"}}
+
+
+def test_a_map_that_the_signals_owner_made_up_begins_no_mirror(store: MemoryTables) -> None:
+    """No worker gave it a version, so what it says counts for nothing."""
+    made_up = {"bob": {"status": "PROCESSED"}, "mallory": {"status": "PROCESSED"}}
+    store.update(tables.SIGNALS, KEY, {"processing_status": made_up})
+
+    assert update(store, Sent()) == {}
+    assert update(store) == {"bob": {"status": "PENDING"}, "eve": {"status": "PENDING"}}
+
+
+def test_a_row_is_changed_only_while_its_status_is_as_it_was_read(store: MemoryTables) -> None:
+    place = Location(tables.SIGNALS, keys.inbox_row("bob", KEY, signal_uid(*KEY)))
+    read = row(store, "bob", "PENDING")
+    without = {name: value for name, value in read.items() if name != "status"}
+    end = {"status": "EXPIRED"}
+
+    assert store.apply([if_unchanged(place, end, without)]) == [False]
+    store.update(tables.SIGNALS, place.key, {"status": "PROCESSED"})
+    assert store.apply([if_unchanged(place, end, read)]) == [False]
+    store.update(tables.SIGNALS, place.key, {}, remove=["status"])
+    assert store.apply([if_unchanged(place, end, read)]) == [False]
+    assert store.apply([if_unchanged(place, end, without)]) == [True]
+    assert store.apply([if_unchanged(place, {"status": "PENDING"}, end)]) == [True]
+
+
+def test_of_a_scribbled_map_what_can_be_read_is_kept() -> None:
+    fine = {"status": "DELIVERED"}
+    scribbled = {
+        "not a name": fine,
+        "bob": "PROCESSED",
+        "eve": {"status": "DONE"},
+        "ann": {},
+        "zoe": fine,
+    }
+
+    assert readable(scribbled) == {"zoe": fine}
+    assert readable(None) == readable(["zoe"]) == {}
 
 
 def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:

@@ -31,12 +31,6 @@ def test_a_broker_refuses_nonsense(sqs: MemorySqs, name: str, value: Any, bounds
         SQSBroker(client=sqs, **{name: value})
 
 
-@pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff"])
-def test_retries_refuse_nonsense(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is -1; it must be 0 or more"):
-        VisibilityRetries(**{name: -1})  # type: ignore[arg-type]
-
-
 # A middleware that fails after an actor does not lose the message.
 
 

@@ -106,7 +106,7 @@ def test_a_retry_that_succeeds_is_never_heard_as_a_nack(attempts: Any) -> None:
 
 
 def test_a_middleware_cannot_skip_a_retry(
-    sqs: MemorySqs, broker_on: Brokers, work_on: Workers
+    sqs: MemorySqs, broker_on: Brokers, work_on: Workers, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Stopping(Middleware):
         def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
@@ -121,11 +121,14 @@ def test_a_middleware_cannot_skip_a_retry(
         if len(ran) == 1:
             raise OSError("no")
 
-    act.send()
+    sent = act.send()
     work_on(broker)
 
     eventually(lambda: not sqs.messages("work"), "it is done")
     assert len(ran) == 2
+    [record] = [each for each in caplog.records if each.name.endswith(".retries")]
+    assert (record.levelname, record.getMessage()) == ("WARNING", "a retry is not skipped")
+    assert record.__dict__["message_id"] == sent.message_id
 
 
 @pytest.fixture
@@ -306,7 +309,9 @@ def test_what_is_never_retried_is_not_exhausted(exhausting: Any) -> None:
     assert not exhausting(ValueError("bad"), on_retry_exhausted="told", throws=ValueError)
 
 
-def test_a_dead_letter_says_that_nobody_could_be_told(sqs: MemorySqs, exhausting: Any) -> None:
+def test_a_dead_letter_says_that_nobody_could_be_told(
+    sqs: MemorySqs, exhausting: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     assert not exhausting(on_retry_exhausted="nobody")
 
     [stored] = sqs.messages("work_dlq")
@@ -315,6 +320,9 @@ def test_a_dead_letter_says_that_nobody_could_be_told(sqs: MemorySqs, exhausting
         reason
         == "retries exceeded (3 receives): OSError: no; nobody was not told: ActorNotFound: nobody"
     )
+    [record] = [each for each in caplog.records if each.levelname == "CRITICAL"]
+    assert record.getMessage() == "on_retry_exhausted not sent"
+    assert (record.__dict__["actor"], bool(record.exc_info)) == ("nobody", True)
 
 
 def test_the_callback_of_a_failure_is_told_of_each_attempt(

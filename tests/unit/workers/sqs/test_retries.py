@@ -1,6 +1,7 @@
 """A failed message is retried where it lies; it is never enqueued a second time."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,14 @@ from dramatiq.errors import Retry
 from dramatiq.middleware import Retries, Shutdown
 
 from sharpwave.workers.sqs import MiddlewareRefused, SQSBroker, VisibilityRetries
-from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s
+from sharpwave.workers.sqs.holding import Received
+from sharpwave.workers.sqs.retries import (
+    MAX_BACKOFF_S,
+    DeadLetter,
+    RetryIn,
+    SqsMessage,
+    backoff_s,
+)
 from tests.world.sqs import MemorySqs
 from tests.world.waiting import eventually
 
@@ -153,3 +161,229 @@ def test_a_broker_without_retries_gets_them(sqs: MemorySqs) -> None:
     broker = SQSBroker(client=sqs, middleware=[])
 
     assert VisibilityRetries in [type(m) for m in broker.middleware]
+
+
+@pytest.mark.parametrize("name", ["max_retries", "min_backoff", "max_backoff"])
+def test_retries_refuse_nonsense(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1; it must be 0 or more"):
+        VisibilityRetries(**{name: -1})  # type: ignore[arg-type]
+
+
+# What is judged, without a queue.
+
+
+@pytest.fixture
+def broker(broker_on: Callable[..., SQSBroker]) -> SQSBroker:
+    return broker_on()
+
+
+@pytest.fixture
+def received(broker: SQSBroker) -> Callable[..., SqsMessage]:
+    """Give a message of an actor with `options` as SQS hands it out, for the n-th time."""
+
+    def receive(receives: int = 1, message: Any = None, **options: Any) -> SqsMessage:
+        name = f"act-{len(broker.actors)}"
+        act = dramatiq.actor(broker=broker, queue_name="work", actor_name=name, **options)
+        made: Any = act(lambda: None).message_with_options(**(message or {}))
+        return SqsMessage(made, Received("handle", str(made.encode()), receives, 0.0, 0.0, 0.0))
+
+    return receive
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+@pytest.fixture
+def longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each delay be as long as it may."""
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+
+
+@pytest.fixture
+def verdict(broker: SQSBroker) -> Callable[..., RetryIn | DeadLetter]:
+    def judge(message: SqsMessage, error: Any = None, retries: Any = None) -> RetryIn | DeadLetter:
+        return (retries or VisibilityRetries()).judge(broker, message, error or OSError("no"))
+
+    return judge
+
+
+def test_unless_told_otherwise_there_are_nine_retries_from_a_second_to_an_hour(
+    received: Any, verdict: Any, longest: None
+) -> None:
+    delays = [verdict(received(n)) for n in range(1, 10)]
+    most = verdict(received(20), retries=VisibilityRetries(max_retries=None))
+
+    assert delays == [RetryIn(2.0**n) for n in range(9)]
+    assert most == RetryIn(3600)
+    assert verdict(received(10)) == DeadLetter(
+        "retries exceeded (10 receives): OSError: no", is_exhausted=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "broad", "narrow", "given"),
+    [
+        ("max_retries", 0, 3, RetryIn(4)),
+        ("min_backoff", 1, 3_000, RetryIn(12)),
+        ("max_backoff", 1, 3_000, RetryIn(3)),
+    ],
+)
+def test_a_message_knows_better_than_its_actor_and_that_than_the_broker(
+    received: Any, verdict: Any, longest: None, option: str, broad: int, narrow: int, given: RetryIn
+) -> None:
+    for_all: Any = VisibilityRetries
+    by_actor = received(3, **{option: narrow})
+    by_message = received(3, {option: narrow}, **{option: broad})
+
+    assert verdict(received(3), retries=for_all(**{option: narrow})) == given
+    assert verdict(by_actor, retries=for_all(**{option: broad})) == given
+    assert verdict(by_message, retries=for_all(**{option: broad})) == given
+
+
+def test_without_a_limit_a_message_is_retried_for_ever(received: Any, verdict: Any) -> None:
+    assert isinstance(verdict(received(900, max_retries=None)), RetryIn)
+
+
+def test_an_actors_own_delay_is_in_milliseconds_and_without_one_it_backs_off(
+    received: Any, verdict: Any, longest: None
+) -> None:
+    assert verdict(received(), Retry(delay=1_500)) == RetryIn(1.5)
+    assert verdict(received(), Retry()) == RetryIn(1)
+
+
+def test_a_predicate_is_the_actors_or_the_brokers_and_never_in_a_body(
+    received: Any, verdict: Any, longest: None
+) -> None:
+    never = VisibilityRetries(retry_when=lambda retries, error: False)
+    asked: list[Any] = []
+
+    def always(*told: Any) -> bool:
+        asked.append(told)
+        return True
+
+    error = OSError("no")
+
+    assert verdict(received(), error, never) == DeadLetter(
+        "not to be retried: OSError: no", is_exhausted=True
+    )
+    assert verdict(received(99, retry_when=always), error, never) == RetryIn(3600)
+    assert verdict(received(message={"retry_when": "always"}), error) == RetryIn(1)
+    assert asked == [(98, error)]
+
+
+def test_what_is_never_retried_says_so_even_on_the_last_attempt(
+    received: Any, verdict: Any
+) -> None:
+    expected = DeadLetter("never retried: KeyError: 'k'", is_expected=True)
+
+    assert verdict(received(99, throws=(LookupError,)), KeyError("k")) == expected
+
+
+@pytest.mark.parametrize(("most", "last"), [(2, 3), (None, 10)])
+def test_options_that_cannot_be_used_keep_a_message_but_not_for_ever(
+    received: Any,
+    verdict: Any,
+    longest: None,
+    caplog: pytest.LogCaptureFixture,
+    most: int | None,
+    last: int,
+) -> None:
+    retries = VisibilityRetries(max_retries=most, min_backoff=60_000)
+    unusable = {"min_backoff": "soon", "max_retries": None}
+    kept = received(last - 1, unusable)
+
+    assert verdict(kept, retries=retries) == RetryIn(2.0 ** (last - 2))
+    assert logged(caplog) == [("ERROR", "not judged")]
+    assert caplog.records[0].__dict__["message_id"] == kept.message_id
+    assert caplog.records[0].__dict__["error"].startswith("TypeError: unsupported operand")
+    assert verdict(received(last, unusable), retries=retries) == DeadLetter(
+        "its options cannot be used: OSError: no"
+    )
+
+
+@pytest.mark.parametrize(("written", "retries"), [(4, 5), (-3, 1), ("four", 1), (None, 1)])
+def test_attempts_are_those_of_sqs_and_those_that_a_body_counted(
+    received: Any, written: Any, retries: int
+) -> None:
+    message = received(2, {"retries": written})
+
+    assert (message.receives, message.retries) == (2, retries)
+    assert message.options["retries"] == retries
+
+
+def test_a_message_is_the_same_by_its_queue_and_body(received: Any) -> None:
+    message = received(1, {"retries": 1})
+    again = SqsMessage(message._message, message.received)
+    elsewhere = SqsMessage(message._message.copy(queue_name="other"), message.received)
+
+    assert message == again
+    assert message != elsewhere
+    assert message != "message"
+
+
+def test_whoever_listens_hears_of_the_delay_in_milliseconds_and_the_last_failure(
+    broker: SQSBroker, received: Any, longest: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    heard: list[Any] = []
+
+    class Listening(dramatiq.Middleware):
+        def before_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("before", message.options["retries"], delay))
+
+        def after_enqueue(self, broker: Any, message: Any, delay: Any) -> None:
+            heard.append(("after", message.options["retries"], delay))
+
+    message = received(2)
+    broker.add_middleware(Listening())
+    before_ms = time.time() * 1000
+
+    try:
+        raise OSError("disk full")
+    except OSError as error:
+        VisibilityRetries().fail(broker, message, error)
+
+    assert message.verdict == RetryIn(2)
+    assert heard == [("before", 2, 2_000), ("after", 2, 2_000)]
+    assert "OSError: disk full" in message.options["traceback"]
+    assert before_ms - 1 <= message.options["requeue_timestamp"] <= time.time() * 1000
+    assert not message.failed
+    assert logged(caplog) == [("INFO", "retry later")]
+    assert caplog.records[0].__dict__["message_id"] == message.message_id
+    assert caplog.records[0].__dict__["delay_s"] == 2
+
+
+def test_a_traceback_of_any_depth_fits_a_message(broker: SQSBroker, received: Any) -> None:
+    message = received()
+
+    def there(left: int) -> None:
+        back(left)
+
+    def back(left: int) -> None:
+        there(left - 1) if left else [].pop()
+
+    try:
+        there(100)
+    except IndexError as error:
+        VisibilityRetries().fail(broker, message, error)
+
+    assert message.options["traceback"].count("\n  File ") == 30
+    assert message.options["traceback"].endswith("IndexError: pop from empty list\n")
+
+
+def test_a_message_that_is_never_retried_keeps_its_count(broker: SQSBroker, received: Any) -> None:
+    message = received(2, throws=OSError)
+
+    VisibilityRetries().fail(broker, message, OSError("no"))
+
+    assert message.failed
+    assert message.options["retries"] == 1
+
+
+def test_no_failure_is_no_verdict(broker: SQSBroker, received: Any) -> None:
+    message = received()
+
+    VisibilityRetries().after_process_message(broker, message, result=1)
+
+    assert message.verdict is None

@@ -185,8 +185,7 @@ def element_of(state: DecisionState) -> Element:
     if isinstance(cycle, int | float | Decimal | str) and not isinstance(cycle, bool):
         if not isinstance(cycle, str):
             # 142, 142.0 and Decimal("142") are one cycle.
-            exact = Decimal(str(cycle))
-            cycle = f"{exact.normalize():f}" if exact.is_finite() else str(exact)
+            cycle = f"{Decimal(str(cycle)).normalize():f}"
         unit = f"{state.agent_id}\0{cycle}"
     outcome = Outcome.PENDING
     if state.outcome is not None:

@@ -376,8 +376,10 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
 
 def _held(record: Record) -> str:
     """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
-    held = (record.old or {}).get("processing_status")
-    is_wiped = held is not None and "processing_status" not in (record.new or {})
+    old, new = record.old or {}, record.new or {}
+    held = old.get("processing_status")
+    # By the version, as a writer may put a map of its own, which is no mirror.
+    is_wiped = held is not None and "status_v" in old and "status_v" not in new
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 

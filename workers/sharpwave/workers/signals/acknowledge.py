@@ -38,8 +38,8 @@ from sharpwave.workers.signals.mirror import (
     if_unchanged,
     is_workers,
     mirror,
-    readable,
     row_status,
+    statuses_of,
 )
 from sharpwave.workers.work.envelope import ascii_json
 
@@ -199,7 +199,7 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]
     after = {str((other.after or {}).get("S")) for other in same}
     before = {other.before for other in same} - after
     place = move.holder.location
-    mirror = readable(reads.get([place]).get(place, {}).get("processing_status"))
+    mirror = statuses_of(reads.get([place]).get(place, {}))
     held = mirror.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
     known = (before & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
     status = max(known, key=RANK.__getitem__, default="PENDING")

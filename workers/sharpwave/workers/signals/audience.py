@@ -19,7 +19,7 @@ from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
 from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Writes
 from sharpwave.workers.signals.directory import Listed
-from sharpwave.workers.signals.mirror import is_begun, readable
+from sharpwave.workers.signals.mirror import is_begun, statuses_of
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
 
@@ -203,7 +203,7 @@ def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
         return admitted(head)
     if stored is None or not is_begun(stored):
         return fed
-    return {**fed, "target_agents": sorted(readable(stored["processing_status"]))}
+    return {**fed, "target_agents": sorted(statuses_of(stored))}
 
 
 def is_resolved(signal: Item) -> bool:

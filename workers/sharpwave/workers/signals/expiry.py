@@ -36,9 +36,8 @@ from sharpwave.workers.signals.mirror import (
     Holder,
     Sent,
     if_unchanged,
-    is_begun,
     mirror,
-    readable,
+    statuses_of,
 )
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
@@ -348,8 +347,7 @@ class Expiry:
         left: _Due = {}
         for each, since in due.items():
             item = found.get(each.holder.location, {})
-            statuses = readable(item["processing_status"]) if is_begun(item) else {}
-            if statuses.get(each.target, OPEN)["status"] != "PROCESSED":
+            if statuses_of(item).get(each.target, OPEN)["status"] != "PROCESSED":
                 left[each] = since
         return left
 

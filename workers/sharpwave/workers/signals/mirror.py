@@ -96,8 +96,10 @@ def mirror(
             result[holder] = merged or {}
             if merged is None:
                 # The touch: a delivery that is about to begin the mirror would else miss this row.
-                changes[holder] = _change(holder, item, {})
-            elif merged != _statuses(item) or not is_begun(item):
+                # A map that the signal's writer made up would be a mirror with the version.
+                none = {"processing_status": None} if "processing_status" in item else {}
+                changes[holder] = _change(holder, item, none)
+            elif merged != statuses_of(item) or not is_begun(item):
                 changes[holder] = _change(holder, item, {"processing_status": merged})
         done = writes.apply([*changes.values()])
         # Who lost the swap reads all of it again, for the rows may have moved on as well.
@@ -152,7 +154,7 @@ def _merge(
     """Give the greater rank per target, or None for a mirror that this duty cannot begin."""
     if not is_begun(item) and not sent.audience:
         return None
-    held = _statuses(item)
+    held = statuses_of(item)
     merged: Statuses = {}
     for target in audience:
         merged[target] = held.get(target, OPEN)
@@ -187,12 +189,14 @@ def _take(merged: Statuses, target: str, entry: dict[str, Any]) -> None:
 def row_status(row: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a row says of its delivery, in the form of a mirror's entry."""
     status = row.get("status")
-    if status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
+    if not isinstance(status, str) or status not in ROW_STATUSES:
+        status = "PENDING"
+    elif status == "EXPIRED" and not ("reason" in row and is_stamped(row)):
         status = "PENDING"  # only a worker says so, and it says why
     # The row is its agent's to write on; the map is shared, and one item holds it for all targets.
     given = {name: row.get(name) for name in _DETAILS}
     return {
-        "status": status if isinstance(status, str) and status in ROW_STATUSES else "PENDING",
+        "status": status,
         **{name: each[:_MAX_DETAIL] for name, each in given.items() if isinstance(each, str)},
         **{name: each for name, each in given.items() if isinstance(each, int)},
     }
@@ -205,8 +209,9 @@ def if_unchanged(place: Location, values: Mapping[str, Any], row: Item) -> Updat
     return Update(place, values, missing=("status",))
 
 
-def _statuses(item: Item) -> Statuses:
-    return readable(item.get("processing_status")) if "status_v" in item else {}
+def statuses_of(item: Mapping[str, Any]) -> Statuses:
+    """Give what a mirror says; nothing if it was not begun, whatever its signal's writer put."""
+    return readable(item["processing_status"]) if is_begun(item) else {}
 
 
 def readable(held: object) -> Statuses:
