@@ -1,6 +1,7 @@
 """Keeps what an agent works on invisible to others: at most as long as somebody has it."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,10 +30,15 @@ class Leases:
         now = self._clock()
         self._due += [(now + lease.visibility_timeout_s / 2, ref(lease)) for lease in leases]
 
+    def due_at(self) -> float | None:
+        """Say by the clock when there is something to be done; None if nothing is held."""
+        self._due = [(at, one) for at, one in self._due if (alive := one()) and alive.held]
+        return min((at for at, _ in self._due), default=None)
+
     def wait_s(self) -> float | None:
         """Say how long nothing is to be done, at least 0; None if nothing is held."""
-        self._due = [(at, one) for at, one in self._due if (alive := one()) and alive.held]
-        return max(0.0, min(at for at, _ in self._due) - self._clock()) if self._due else None
+        at = self.due_at()
+        return None if at is None else max(0.0, at - self._clock())
 
     def take_due(self) -> list[Lease]:
         """Take what is to be renewed now, at most as many as one request renews."""
@@ -65,18 +71,25 @@ class Renewals:
         self._driver, self._leases = driver, leases or Leases()
         self._changed = Condition()
         self._thread: Thread | None = None
+        self._wakes_at = math.inf
         self._stopped = False
 
     def hold(self, leases: Iterable[Lease]) -> None:
         """Keep messages received just now invisible until they are settled or dropped."""
         with self._changed:
             self._leases.hold(leases)
-            if self._thread is None and self._leases.wait_s() is not None:
+            due_at = self._leases.due_at()
+            if due_at is None:
+                return
+            if self._thread is None:
                 thread = Thread(target=self._run, name="sharpwave-leases", daemon=True)
                 thread.start()
                 # Only now: where no thread can be started, the next call tries again.
                 self._thread = thread
-            self._changed.notify()
+            elif due_at < self._wakes_at:
+                # Else it wakes in time of itself: woken for every message it would only be in the
+                # way of who is about to work on it.
+                self._changed.notify()
 
     def stop(self) -> None:
         """Renew nothing any more."""
@@ -97,6 +110,7 @@ class Renewals:
             while not self._stopped and (wait_s := self._leases.wait_s()) is not None:
                 if wait_s == 0:
                     return True
+                self._wakes_at = self._leases.due_at() or math.inf
                 self._changed.wait(wait_s)
             # Still under the lock: who holds something next sees that a new thread is needed.
             self._thread = None

@@ -116,6 +116,22 @@ def test_the_thread_renews_until_nothing_is_held(faults: tuple[Exception, ...]) 
     eventually(lambda: renewals._thread is None, "the thread has ended")
 
 
+def test_the_thread_is_woken_only_for_what_is_due_before_it_wakes(moment: VirtualClock) -> None:
+    renewals = Renewals(Driver(), Leases(moment))  # type: ignore[arg-type]
+    first, later, sooner = lease(600), lease(600), lease(60)
+    renewals.hold([first])
+    eventually(lambda: renewals._wakes_at == 400.0, "the thread waits for the first one")
+
+    moment.now += 1
+    renewals.hold([later])
+    kept = renewals._wakes_at
+    renewals.hold([sooner])
+    eventually(lambda: renewals._wakes_at == 131.0, "the thread waits for the sooner one")
+    renewals.stop()
+
+    assert kept == 400.0
+
+
 @pytest.mark.parametrize("faults", FAULTS)
 def test_the_task_renews_until_nothing_is_held(faults: tuple[Exception, ...]) -> None:
     driver = AsyncDriver(*faults)

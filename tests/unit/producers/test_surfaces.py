@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import (
     ClientError,
@@ -19,7 +20,7 @@ from botocore.exceptions import (
 
 from sharpwave.producers import Agent, AsyncAgent, AsyncDelivery, Delivery, errors
 from sharpwave.producers.call import Call, Operation, Pause
-from sharpwave.producers.connect import local_defaults
+from sharpwave.producers.connect import config, local_defaults
 from sharpwave.producers.drivers import AsyncDriver, Driver
 
 Run = Callable[[Any, Any], Any]
@@ -229,3 +230,20 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     unset = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION", "REGION", "PROFILE")
     for name in (*unset, "ENDPOINT_URL"):
         monkeypatch.delenv(f"AWS_{name}", raising=False)
+
+
+def test_requests_name_this_library_in_words_that_are_ready() -> None:
+    made: Any = boto3.session.Session("test", "test", region_name="us-east-1")
+    client = made.client("sqs", endpoint_url="http://127.0.0.1:1", config=config())
+    said: list[bytes] = []
+
+    def refuse(request: Any, **_: Any) -> None:
+        said.append(request.headers["User-Agent"])
+        raise RuntimeError("sent")
+
+    client.meta.events.register("before-send", refuse)
+    with pytest.raises(RuntimeError, match="sent"):
+        client.list_queues()
+
+    assert said[0].startswith(b"sharpwave")
+    assert b"#" not in said[0]  # nothing of what botocore gathers about the machine

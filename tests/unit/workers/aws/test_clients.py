@@ -137,6 +137,18 @@ def test_a_reply_is_what_botocore_makes_of_it(
     assert quick == plain
 
 
+def test_a_page_of_a_stream_is_what_lambda_would_be_given() -> None:
+    image = {"PK": {"S": "é"}, "n": {"N": "1.50"}, "b": {"B": "AAE="}, "m": {"M": {"x": {"L": []}}}}
+    change = {"NewImage": image, "SequenceNumber": "7", "ApproximateCreationDateTime": 1.5e9}
+    record = {"eventID": "e", "eventName": "INSERT", "dynamodb": change}
+    body = json.dumps({"Records": [record], "NextShardIterator": "i"}).encode()
+    quick = written_at_once(client("dynamodbstreams", Answered(body=body)))
+
+    reply = quick.get_records(ShardIterator="i", Limit=1000)
+
+    assert (reply["Records"], reply["NextShardIterator"]) == ([record], "i")
+
+
 def test_a_retry_sends_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
     answers = Answered(500, 200)

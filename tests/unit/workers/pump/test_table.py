@@ -350,6 +350,15 @@ def test_a_table_with_traffic_is_read_in_a_steady_beat(records: int) -> None:
     assert pace.after(records, began=0.52, now=0.55) == pytest.approx(0.005)
 
 
+@pytest.mark.parametrize(("records", "wait_s"), [(19, 0.01), (20, 0.02)])
+def test_only_many_records_are_worth_waiting_for_more(records: int, wait_s: float) -> None:
+    pace = make_pace()
+
+    assert pace.after(records, began=0.0, now=0.0) == pytest.approx(wait_s)
+    assert pace.after(records, began=0.1, now=0.2) == pytest.approx(wait_s / 2)
+    assert pace.after(0, began=0.2, now=0.2) == pytest.approx(0.01)
+
+
 def test_an_idle_table_backs_off_to_the_long_wait_and_comes_back() -> None:
     pace = make_pace()
     pace.after(1, began=0.0, now=0.0)

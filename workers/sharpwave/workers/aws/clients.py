@@ -17,8 +17,13 @@ from sharpwave.workers.meter import Meter
 
 _CONNECTIONS = 64
 _BODY = "sharpwave_body"
-#: Calls that say of each of many entries what became of it.
-_BATCHES = ("dynamodb.BatchExecuteStatement", "sqs.SendMessageBatch", "sqs.DeleteMessageBatch")
+#: Calls with long answers: of each of many entries what became of it, or a page of records.
+_READ_AT_ONCE = (
+    "dynamodb.BatchExecuteStatement",
+    "dynamodb-streams.GetRecords",
+    "sqs.SendMessageBatch",
+    "sqs.DeleteMessageBatch",
+)
 
 
 class Clients(NamedTuple):
@@ -54,7 +59,7 @@ def client(service: str) -> Any:
     )
     session: Any = boto3.session.Session()
     made = session.client(service, config=config, **local_credentials())
-    return written_at_once(made) if service in ("dynamodb", "sqs") else made
+    return made if service == "s3" else written_at_once(made)
 
 
 def local_credentials() -> dict[str, str]:
@@ -68,18 +73,18 @@ def local_credentials() -> dict[str, str]:
 
 
 def written_at_once(client: Any) -> Any:
-    """Have a `dynamodb` or `sqs` client write and read bodies as they are; gives the client back.
+    """Have a client of a JSON service write and read bodies as they are; gives the client back.
 
     The client must not validate parameters. What others have registered for
     `before-parameter-build` comes first. Times in requests, which only calls about exports and
     backups have, are not written as these services want them. Binary attributes that a statement
-    returns are base64 text, as in a stream that Lambda reads.
+    or a stream returns are base64 text, and a record's time is a number, as Lambda gives them.
     """
     if client.meta.service_model.resolved_protocol != "json":
         return client  # a later botocore may speak another with these services
     client.meta.events.register_last("before-parameter-build", _write)
     client.meta.events.register_last("before-call", _put_in_place)
-    for operation in _BATCHES:
+    for operation in _READ_AT_ONCE:
         client.meta.events.register(f"before-parse.{operation}", _read)
     return client
 

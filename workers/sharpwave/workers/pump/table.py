@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 REDISCOVER_S = 1.0
 
 
+#: Records of a page from which traffic is heavy; a signal and what follows it are about ten.
+_MANY = 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PumpSettings:
     """Pace and bookkeeping of one pump; every time is in seconds.
@@ -30,8 +34,9 @@ class PumpSettings:
         page_limit: records per GetRecords, 1 to 1000.
         checkpoint_records: records after which the position is saved.
         checkpoint_every_s: most time an accepted position stays unsaved.
-        busy_wait_s: from one read to the next while traffic is recent, unless pages are full;
-            below 0.2 only against a local backend, AWS allows 5 reads a second per shard.
+        busy_wait_s: from one read to the next while traffic is recent, twice that while pages bring
+            much, unless they are full; below 0.2 only against a local backend, AWS allows 5 reads
+            a second per shard.
         busy_for_s: how long traffic counts as recent.
         idle_wait_s: the wait an idle table backs off to.
         doubt_s: age from which a position is proved again before a page is believed.
@@ -102,11 +107,13 @@ class Hooks:
 class ReadingPace:
     """Reads at once after a full page, in a steady beat after recent traffic, seldom when idle.
 
-    What is read a beat later is read together, which spares the read after every page. Where reads
-    are slow there is half a beat of rest between them, for others may be waiting for the backend.
+    What is read a beat later is read together, which spares the read after every page. Many records
+    are worth another beat, for those that follow are as many; few are not, for each waits as long.
+    Where reads are slow there is half of that as rest between them, for others may be waiting for
+    the backend.
 
     Args:
-        busy_wait_s: from one read to the next while traffic is recent.
+        busy_wait_s: from one read to the next while traffic is recent; twice that if it is heavy.
         busy_for_s: how long traffic counts as recent.
         idle_wait_s: the wait that an idle table backs off to, doubling.
     """
@@ -125,7 +132,8 @@ class ReadingPace:
             self._wait_s = self._busy_wait_s
         elif now - self._last_traffic >= self._busy_for_s:
             self._wait_s = min(self._idle_wait_s, self._wait_s * 2)
-        return 0.0 if is_full else max(self._wait_s / 2, began + self._wait_s - now)
+        wait_s = self._wait_s * 2 if records >= _MANY else self._wait_s
+        return 0.0 if is_full else max(wait_s / 2, began + wait_s - now)
 
 
 class Sends(Protocol):
