@@ -56,6 +56,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
             ],
         },
     ),
+    ("dynamodbstreams", "get_records", {"ShardIterator": "i", "Limit": 1000}),
     ("sqs", "receive_message", {"QueueUrl": URL, "MessageSystemAttributeNames": ["All"]}),
 ]
 
@@ -124,6 +125,12 @@ REPLIES: list[tuple[str, str, dict[str, Any], bytes]] = [
     ),
     ("sqs", "delete_message_batch", {"QueueUrl": URL, "Entries": []}, b""),
     ("sqs", "send_message_batch", {"QueueUrl": URL, "Entries": []}, b"<html>"),
+    (
+        "dynamodbstreams",
+        "get_records",
+        {"ShardIterator": "i"},
+        json.dumps({"Records": [], "NextShardIterator": "n"}).encode(),
+    ),
 ]
 
 
@@ -137,16 +144,31 @@ def test_a_reply_is_what_botocore_makes_of_it(
     assert quick == plain
 
 
-def test_a_page_of_a_stream_is_what_lambda_would_be_given() -> None:
-    image = {"PK": {"S": "é"}, "n": {"N": "1.50"}, "b": {"B": "AAE="}, "m": {"M": {"x": {"L": []}}}}
-    change = {"NewImage": image, "SequenceNumber": "7", "ApproximateCreationDateTime": 1.5e9}
-    record = {"eventID": "e", "eventName": "INSERT", "dynamodb": change}
-    body = json.dumps({"Records": [record], "NextShardIterator": "i"}).encode()
-    quick = written_at_once(client("dynamodbstreams", Answered(body=body)))
+@pytest.mark.parametrize("moment", [1_760_797_800, 1_760_797_800.25])
+def test_stream_records_are_read_as_lambda_gives_them(moment: float) -> None:
+    image = {"PK": {"S": "é"}, "raw": {"B": "AP8+"}, "sets": {"BS": ["AA=="]}, "n": {"N": "1E+2"}}
+    change = {"NewImage": image, "SequenceNumber": "1", "ApproximateCreationDateTime": moment}
+    records = [{"eventID": "1", "eventName": "INSERT", "dynamodb": change}]
+    body = json.dumps({"Records": records, "NextShardIterator": "next"}).encode()
 
-    reply = quick.get_records(ShardIterator="i", Limit=1000)
+    reply = written_at_once(client("dynamodbstreams", Answered(body=body))).get_records(
+        ShardIterator="this"
+    )
 
-    assert (reply["Records"], reply["NextShardIterator"]) == ([record], "i")
+    assert reply["Records"] == records
+    assert reply["NextShardIterator"] == "next"
+
+
+def test_a_time_in_words_is_left_to_botocore() -> None:
+    moment = {"ApproximateCreationDateTime": "2025-10-18T14:30:00Z"}
+    body = json.dumps({"Records": [{"eventID": "1", "dynamodb": moment}]}).encode()
+
+    reply = written_at_once(client("dynamodbstreams", Answered(body=body))).get_records(
+        ShardIterator="this"
+    )
+
+    (record,) = reply["Records"]
+    assert record["dynamodb"]["ApproximateCreationDateTime"].timestamp() == 1_760_797_800
 
 
 def test_a_retry_sends_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:

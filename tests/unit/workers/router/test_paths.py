@@ -31,7 +31,7 @@ DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 class LongWay(Router):
     """A router that takes every record the same way."""
 
-    def _take_new(self, *_: Any) -> bool:
+    def _take_sound(self, *_: Any) -> bool:
         return False
 
 

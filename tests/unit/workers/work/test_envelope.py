@@ -1,6 +1,8 @@
 """Entries are packed into messages that Dramatiq reads, as few as limit and fill allow."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.work.envelope import MAX_FILL_BYTES, Duty, Entry, message, pack, singles
@@ -59,3 +61,19 @@ def test_a_split_group_loses_no_entry() -> None:
     found = [parse_json(each.body)["kwargs"]["entries"] for each in alone]
     assert found == [[{"event_id": "e1"}], [{"event_id": "é"}]]
     assert all(each.body.isascii() for each in alone)
+
+
+@given(st.lists(st.integers(1, 90_000), max_size=30), st.integers(1, 12))
+@settings(max_examples=200, deadline=None)
+def test_each_message_holds_as_many_entries_as_fit(sizes: list[int], limit: int) -> None:
+    entries = [Entry("x" * size, str(number)) for number, size in enumerate(sizes)]
+
+    messages = list(pack(Duty("q", "a", limit), entries, moment_ms=0))
+
+    parts = [[int(number) for number in each.sequence_numbers] for each in messages]
+    assert [number for part in parts for number in part] == list(range(len(sizes)))
+    for part in parts:
+        fill = sum(sizes[number] + 1 for number in part)
+        more = fill + sizes[part[-1] + 1] + 1 if part[-1] + 1 < len(sizes) else 1e9
+        assert len(part) == 1 or fill <= MAX_FILL_BYTES + 1
+        assert len(part) == limit or more > MAX_FILL_BYTES + 1

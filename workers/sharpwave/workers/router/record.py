@@ -4,6 +4,7 @@ from collections.abc import Set
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
@@ -11,7 +12,7 @@ from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of
 from sharpwave.workers.router.fast_path import Image, had_sound_outcome, place_of
-from sharpwave.workers.work.envelope import ascii_json, is_packed, with_image
+from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, is_packed, with_image
 from sharpwave.workers.work.outgoing import StreamRecord
 
 #: Who DynamoDB says it is when its own time to live removes an item.
@@ -43,6 +44,16 @@ class Record(Struct, gc=False):
     was_valid: bool | None = None
 
 
+class _Content(Struct, gc=False):
+    """An entry with an image, in the order in which it is written."""
+
+    event_id: str
+    table: str
+    key: tuple[str, str]
+    stored_at: float
+    image: Image | None
+
+
 def read(
     table: str,
     raw: StreamRecord,
@@ -54,7 +65,6 @@ def read(
     change = raw["dynamodb"]
     pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
     parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
-    identity = raw.get("userIdentity")
     return Record(
         table,
         None if parsed is None else parsed.kind,
@@ -67,7 +77,7 @@ def read(
         now,
         change.get("OldImage"),
         change.get("NewImage"),
-        identity is not None and _SERVICE in identity.values(),
+        is_by_ttl(raw),
         event_ahead,
     )
 
@@ -76,6 +86,12 @@ def stored_at_of(raw: StreamRecord) -> float:
     """Give the epoch seconds at which a record was stored; 0 if it does not say."""
     moment = raw["dynamodb"].get("ApproximateCreationDateTime", 0.0)
     return moment.timestamp() if isinstance(moment, datetime) else float(moment)
+
+
+def is_by_ttl(raw: StreamRecord) -> bool:
+    """Say whether it was time that removed a record."""
+    identity = raw.get("userIdentity")
+    return identity is not None and _SERVICE in identity.values()
 
 
 def faults_in(record: Record, *, stored_at: float | None = None) -> list[Fault]:
@@ -169,13 +185,10 @@ def outcome_state(old: Image, new: Image) -> str:
 
     Gives nothing for every other change, and for one that needs a closer look.
     """
-    before, after = dict(old), dict(new)
-    for name in OUTCOME:
-        before.pop(name, None)
-        after.pop(name, None)
-    if before != after or not _has_outcome(new):
+    said = {name: new[name] for name in OUTCOME if name in new}
+    if {**old, **said} != new or not _has_outcome(new):
         return ""
-    if len(before) == len(old):
+    if OUTCOME.isdisjoint(old):
         return "resolution"
     if not _has_outcome(old) or not had_sound_outcome(old):
         return ""
@@ -212,13 +225,7 @@ def content_of(record: Record) -> str:
 def content(
     event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
 ) -> str:
-    """Give the JSON of an entry with an image."""
-    return with_image(
-        {
-            "event_id": event_id,
-            "table": table,
-            "key": (pk, sk),
-            "stored_at": stored_at,
-            "image": image,
-        }
-    )
+    """Give the JSON of an entry with an image; a large image is compressed."""
+    entry = _Content(event_id, table, (pk, sk), stored_at, image)
+    text = ascii_json(entry)
+    return text if len(text) <= MAX_FILL_BYTES else with_image(asdict(entry))

@@ -1,7 +1,7 @@
 """From stream records to work messages: a pure function of the records' images.
 
 There are two ways through, and both stay: the long way alone says what the router does, and the
-short way, for records that are new or got an outcome and are sound, is what makes it fast: most
+short way, for sound records that came, got an outcome or were removed, is what makes it fast: most
 records are such. They meet in `Router.__call__`. `tests/unit/workers/router/test_paths.py`
 holds them to the same work, and `python -m tests.bench --only router` measures them.
 """
@@ -35,6 +35,7 @@ from sharpwave.workers.router.record import (
     decision_state,
     faults_in,
     forbidden,
+    is_by_ttl,
     outcome_faults,
     outcome_state,
     read,
@@ -59,6 +60,9 @@ SEEN = Duty("status", "on_seen", 500)
 #: Longer names of chunks were not given by a worker.
 MAX_CHUNK_NAME = 64
 
+#: Who hears of what time removed before a sweep met it, and as what.
+_LATE: Mapping[keys.Kind, Duty] = {"decision": EPISODE, "memory": PROMOTE}
+_REMOVED = ',"removed":true'
 _TTL = frozenset({"ttl"})
 _IDENTITY = frozenset({"signal_pk", "signal_sk"})
 _PAYLOAD = frozenset({"data", "context"})
@@ -82,6 +86,7 @@ class Router:
         self._event_ahead = event_ahead
         self._importance = importance
         self._promote_after_s = promote_after_s
+        self._swept_within_s = swept_within(promote_after_s)
         self._access_count = access_count
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
@@ -104,53 +109,68 @@ class Router:
         moment = 0.0
         for raw in records:
             stored_at = stored_at_of(raw)
-            moment = max(moment, stored_at)
+            if stored_at > moment:
+                moment = stored_at
             due_by = stored_at if now is None else now
             # Here the two ways meet. The short one takes what it is sure of and leaves no trace of
             # what it does not; whatever it does, the long one would do as well.
-            if not self._take_new(table, raw, stored_at, due_by, groups):
+            if not self._take_sound(table, raw, stored_at, due_by, groups):
                 record = read(table, raw, stored_at, due_by, self._event_ahead)
                 for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
-    def _take_new(
+    def _take_sound(
         self, table: str, raw: StreamRecord, stored_at: float, due_by: float, groups: "_Groups"
     ) -> bool:
-        """Take the short way with a new record, or only an outcome, if it is sound.
+        """Take the short way with a sound record that came, got an outcome or was removed.
 
-        What comes of one is what `_signal`, `_decision` and `_memory` make of it on the long way;
-        gives False for every record that has to take that. No `Record` is made, no image is
-        compared but for an outcome, and the entry's JSON serves as the bound of depth and size.
+        What comes of one is what its route makes of it on the long way; gives False for every
+        record that has to take that. No `Record` is made, no image is compared but for an outcome,
+        and the JSON that is sent serves as the bound of depth and size.
         """
         change = raw["dynamodb"]
-        old, new, pk = change.get("OldImage"), change.get("NewImage"), change["Keys"]["PK"]["S"]
-        place = place_of(table, pk)
-        if new is None or place is None or place.kind == "inbox_row":
+        pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
+        place = place_of(table, pk) or place_of(table, pk, sk)
+        if place is None or place.kind == "inbox_row":
             return False
-        kind, state = place.kind, "insert"
-        if old is not None:
-            state = outcome_state(old, new) if kind == "decision" else ""
+        kind, state, judged_at = place.kind, "insert", stored_at
+        old, image = change.get("OldImage"), change.get("NewImage")
+        is_removed = image is None
+        if image is None:
+            if kind not in _LATE or old is None or "promoted_at" in old or not is_by_ttl(raw):
+                return True
+            image, judged_at = old, claimed_at(kind, old) or 0.0
+        elif kind == "state":
+            # Nothing comes of one, whatever changed.
+            return self._is_sound(kind, image, ascii_json(image), stored_at)
+        elif old is not None:
+            state = outcome_state(old, image) if kind == "decision" else ""
             if not state:
                 return False
-        text = content(raw["eventID"], table, pk, change["Keys"]["SK"]["S"], stored_at, new)
-        if is_packed(text) or not is_sound(
-            kind, new, text=text, stored_at=stored_at, event_ahead=self._event_ahead
-        ):
+        text = content(raw["eventID"], table, pk, sk, stored_at, image)
+        if is_packed(text) or not self._is_sound(kind, image, text, judged_at):
             return False
         entry = Entry(text, change.get("SequenceNumber", ""))
-        if kind == "signal":
+        if is_removed:
+            groups[_LATE[kind], ""].append(_numbered(entry, _REMOVED))
+        elif kind == "signal":
             groups[DELIVER, ""].append(entry)
+        elif kind == "registration":
+            groups[REGISTERED, ""].append(entry)
         elif kind == "memory":
             groups.add(SEEN, place.owner or "", entry)
-            if "promoted_at" in new or self._is_to_promote(new, due_by):
+            if "promoted_at" in image or self._is_to_promote(image, due_by):
                 groups[PROMOTE, ""].append(_numbered(entry))
         else:
             groups[LEARN, pk].append(entry)
             groups[ARCHIVE, ""].append(_more(entry, f'"state":"{state}"'))
-            if self._is_to_fold(new, due_by):
+            if self._is_to_fold(image, due_by):
                 groups[EPISODE, ""].append(entry)
         return True
+
+    def _is_sound(self, kind: keys.Kind, image: Image, text: str, judged_at: float) -> bool:
+        return is_sound(kind, image, text=text, stored_at=judged_at, event_ahead=self._event_ahead)
 
     def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
@@ -163,7 +183,7 @@ class Router:
     def _decision(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
             # A sweep never meets what time removed before it; its episode still tells of it.
-            yield from _removed(EPISODE, record)
+            yield from _removed(record)
             return
         faults = faults_in(record)
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
@@ -240,7 +260,7 @@ class Router:
 
     def _memory(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
-            yield from _removed(PROMOTE, record)
+            yield from _removed(record)
             return
         faults = faults_in(record)
         if faults:
@@ -281,7 +301,7 @@ class Router:
         if timestamp <= now - self._promote_after_s:
             return True
         has_ttl = "N" in image.get("ttl", {})
-        return has_ttl and _n(image, "ttl") - timestamp <= swept_within(self._promote_after_s)
+        return has_ttl and _n(image, "ttl") - timestamp <= self._swept_within_s
 
 
 class _Groups(defaultdict[tuple[Duty, str], list[Entry]]):
@@ -318,14 +338,14 @@ def _numbered(entry: Entry, more: str = "") -> Entry:
     return _more(entry, f'"number":"{entry.sequence_number}"{more}')
 
 
-def _removed(duty: Duty, record: Record) -> Iterator[Work]:
+def _removed(record: Record) -> Iterator[Work]:
     """Give what time removed unpromoted: whether it was ever refused, its table cannot tell."""
     old, kind = record.old, record.kind
     if old is None or kind is None or not record.by_ttl or "promoted_at" in old:
         return
     gone = replace(record, new=old)
     if not faults_in(gone, stored_at=claimed_at(kind, old) or 0.0):
-        yield duty, "", _numbered(_entry(gone), ',"removed":true')
+        yield _LATE[kind], "", _numbered(_entry(gone), _REMOVED)
 
 
 def _entry(record: Record, pair: str = "") -> Entry:
@@ -423,4 +443,5 @@ def _s(image: Mapping[str, Wire], name: str) -> str:
 
 
 def _n(image: Mapping[str, Wire], name: str) -> float:
-    return float(image.get(name, {}).get("N", 0))
+    value = image.get(name)
+    return float(value.get("N", 0)) if value else 0.0

@@ -9,8 +9,10 @@ import re
 import time
 import zlib
 from base64 import b64decode, b64encode
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -111,15 +113,15 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
 
 def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
-    start = fill = 0
-    for at, entry in enumerate(entries):
-        size = len(entry.text) + 1
-        fill += size
-        if at > start and (at - start >= limit or fill > MAX_FILL_BYTES + 1):
-            yield entries[start:at]
-            start, fill = at, size
-    if entries:
-        yield entries[start:]
+    ends = [*accumulate([len(each.text) + 1 for each in entries])]
+    start = filled = 0
+    while start < len(ends):
+        most = min(start + limit, len(ends))
+        fitting = bisect_right(ends, filled + MAX_FILL_BYTES + 1, start, most)
+        # An entry that is larger travels alone.
+        end = max(fitting, start + 1)
+        yield entries[start:end]
+        start, filled = end, ends[end - 1]
 
 
 def _escape(match: re.Match[str]) -> str:
