@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Refusal
+from sharpwave.workers.work.ports import Refusal
 
 #: 2025-10-18T14:30:00Z, when virtual time starts unless told otherwise.
 START = 1_760_797_800.0

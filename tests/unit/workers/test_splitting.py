@@ -11,10 +11,10 @@ from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.actors import SPLIT_AFTER, Entries, _declare, _for_each, splitting
 from sharpwave.workers.main import _middleware
-from sharpwave.workers.ports import TryAgain, Unfinished
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import TryAgain, Unfinished
 from tests.world.sqs import MemorySqs
 from tests.world.waiting import eventually
 

@@ -21,15 +21,6 @@ from sharpwave.workers.memory.episodes import Episodes
 from sharpwave.workers.memory.promote import Shown
 from sharpwave.workers.patterns.catalogue import Catalogue, Writers
 from sharpwave.workers.patterns.publish import Position
-from sharpwave.workers.ports import (
-    Item,
-    Parking,
-    Reads,
-    Refusal,
-    TryAgain,
-    Unfinished,
-    WorkQueues,
-)
 from sharpwave.workers.router.router import LEARN
 from sharpwave.workers.signals.acknowledge import Gone, Loss, Move
 from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
@@ -42,6 +33,15 @@ from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
 from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
+from sharpwave.workers.work.ports import (
+    Item,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Unfinished,
+    WorkQueues,
+)
 
 log = logging.getLogger(__name__)
 

@@ -16,6 +16,8 @@ from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.clients import Clients, client, clients
+from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.aws.presence import Presence
 from sharpwave.workers.aws.queues import (
     BatchSender,
     QueueUrls,
@@ -28,22 +30,10 @@ from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import Gatherer, SharedWrites
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
-from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
-from sharpwave.workers.ports import (
-    Archive,
-    Inboxes,
-    Ledger,
-    Reads,
-    Spread,
-    TryAgain,
-    WorkQueues,
-    Writes,
-)
-from sharpwave.workers.presence import Presence
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -62,6 +52,16 @@ from sharpwave.workers.signals.refusals import (
 )
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.ports import (
+    Archive,
+    Inboxes,
+    Ledger,
+    Reads,
+    Spread,
+    TryAgain,
+    WorkQueues,
+    Writes,
+)
 
 if TYPE_CHECKING:
     from sharpwave.workers.pump import Pump

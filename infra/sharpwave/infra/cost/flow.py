@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from sharpwave.infra.cost.bill import Bill, Payer, Use
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.low_water import LOTS
-from sharpwave.workers.meter import PAYLOAD_BLOCK
+from sharpwave.workers.aws.meter import PAYLOAD_BLOCK
 from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
 from sharpwave.workers.router.router import ACKNOWLEDGE, DELIVER, LEARN
+from sharpwave.workers.work.low_water import LOTS
 
 MILLION = 1_000_000
 WRITE_BLOCK, READ_BLOCK = 1024, 4096

@@ -16,8 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sharpwave.schemas import queues, tables
 from sharpwave.schemas.queues import MAX_BATCH, MAX_BATCH_BYTES
 from sharpwave.workers.aws.errors import ATTEMPTS, code_of, full_jitter_s, in_words_of_ports
-from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import CallRefused, Fate, InboxMessage, TryAgain
 
 log = logging.getLogger(__name__)
 

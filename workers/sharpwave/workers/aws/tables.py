@@ -7,7 +7,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
 from sharpwave.workers.aws.errors import ATTEMPTS, CONDITION_FAILED, calling, code_of, pause
-from sharpwave.workers.ports import Item, Location, Slot, TryAgain
+from sharpwave.workers.work.ports import Item, Location, Slot, TryAgain
 
 _KEYS_PER_GET = 100
 

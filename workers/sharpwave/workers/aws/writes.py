@@ -18,7 +18,7 @@ from sharpwave.workers.aws.errors import (
     code_of,
     pause,
 )
-from sharpwave.workers.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
+from sharpwave.workers.work.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25

@@ -14,8 +14,11 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.ownership import IGNORED
 from sharpwave.schemas.times import Clock, bound
-from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
-from sharpwave.workers.ports import (
+from sharpwave.workers.router.admission import is_admissible
+from sharpwave.workers.signals.refusals import RefusedBefore, words_of
+from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.work.ports import (
     CallRefused,
     Insert,
     Item,
@@ -28,9 +31,6 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.router.admission import is_admissible
-from sharpwave.workers.signals.refusals import RefusedBefore, words_of
-from sharpwave.workers.work.envelope import ascii_json
 
 _PAGE, _PAGE_BYTES = 100, 2_000_000
 _ATTEMPTS = 8

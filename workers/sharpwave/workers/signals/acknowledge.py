@@ -15,19 +15,6 @@ from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire
 from sharpwave.schemas.ownership import WORKER, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, RANK, TERMINAL, outranks
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import (
-    Insert,
-    Item,
-    Location,
-    Parking,
-    Reads,
-    Refusal,
-    TryAgain,
-    Unfinished,
-    Update,
-    Write,
-    Writes,
-)
 from sharpwave.workers.signals.expiry import Deadline, Deadlines
 from sharpwave.workers.signals.mirror import (
     OPEN,
@@ -42,6 +29,19 @@ from sharpwave.workers.signals.mirror import (
     row_status,
 )
 from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Unfinished,
+    Update,
+    Write,
+    Writes,
+)
 
 _MAX_TOLD = 1024
 _ATTEMPTS = 8

@@ -17,11 +17,11 @@ from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
-from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Writes
 from sharpwave.workers.signals.directory import Listed
 from sharpwave.workers.signals.mirror import is_begun, readable
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
+from sharpwave.workers.work.ports import Directory, Insert, Item, Location, Reads, Writes
 
 #: Larger audiences are split into chunks with a message and a mirror of their own.
 CHUNK = 50

@@ -10,7 +10,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Item, Location, Reads, Update, Writes
+from sharpwave.workers.work.ports import Insert, Item, Location, Reads, Update, Writes
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000

@@ -18,18 +18,6 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.ownership import is_stamped, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
-from sharpwave.workers.ports import (
-    Insert,
-    Item,
-    Location,
-    Reads,
-    TryAgain,
-    Unfinished,
-    WorkQueues,
-    Write,
-    Writes,
-)
 from sharpwave.workers.signals.mirror import (
     OPEN,
     UNACKNOWLEDGED,
@@ -43,7 +31,19 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
+from sharpwave.workers.work.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Unfinished,
+    WorkQueues,
+    Write,
+    Writes,
+)
 
 EXPIRE = Duty("status", "on_expiry", 1)
 TELL = Duty("status", "on_expired", 20)

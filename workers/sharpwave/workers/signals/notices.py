@@ -8,7 +8,7 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import (
+from sharpwave.workers.work.ports import (
     Directory,
     Fate,
     Inboxes,

@@ -21,10 +21,10 @@ from sharpwave.schemas.numbers import Wire, parse_json
 from sharpwave.schemas.ownership import MUTABLE, digest_of
 from sharpwave.schemas.records import MAX_DECISION_TTL_S
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 
 log = logging.getLogger(__name__)
 
