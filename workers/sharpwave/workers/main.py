@@ -10,7 +10,7 @@ import dramatiq
 from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
-from sharpwave.schemas import keys, tables
+from sharpwave.schemas import tables
 from sharpwave.schemas.times import Clock, now
 from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
@@ -234,7 +234,7 @@ def build() -> dramatiq.Broker:
         visibility_timeout_s=settings.visibility_timeout_s,
         # Of its own: its long polls would take the connections that handlers wait for.
         client=meter.watch(client("sqs")),
-        middleware=_middleware(),
+        middleware=middlewares(),
     )
     broker.add_middleware(
         Presence(
@@ -251,7 +251,8 @@ def build() -> dramatiq.Broker:
     return broker
 
 
-def _middleware() -> list[Middleware]:
+def middlewares() -> list[Middleware]:
+    """Give what surrounds the actors of a worker, retries as this pipeline needs them among it."""
     kept = [each for each in default_middlewares() if not isinstance(each, VisibilityRetries)]
     # How often a message was received is asked of the one under way; see `actors.splitting`.
     retries = VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)
@@ -309,9 +310,7 @@ def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, mete
         route=route,
         sender=sender,
         checkpoints=DynamoCheckpoints(
-            made.dynamodb,
-            tables.physical(tables.PIPELINE, settings.prefix),
-            key=keys.checkpoint,
+            made.dynamodb, tables.physical(tables.PIPELINE, settings.prefix)
         ),
         hooks=hooks,
         stop=stop,

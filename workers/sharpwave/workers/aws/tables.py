@@ -41,7 +41,9 @@ class TableReads:
                     RequestItems=asked, ReturnConsumedCapacity="INDEXES"
                 )
             for name, items in reply["Responses"].items():
-                found |= {_place(logical[name], item): item_from_wire(item) for item in items}
+                for wire in items:
+                    item, table = item_from_wire(wire), logical[name]
+                    found[Location(table, keys.Key(item["PK"], item["SK"]))] = item
             asked = reply.get("UnprocessedKeys") or {}
             if not asked:
                 return found
@@ -207,7 +209,3 @@ class TableLedger:
 
 def _slot(item: Item) -> Slot:
     return Slot(frozenset(item.get("e", ())), item.get("v", 0), "closed" in item)
-
-
-def _place(table: str, item: Mapping[str, Any]) -> Location:
-    return Location(table, keys.Key(item["PK"]["S"], item["SK"]["S"]))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from sharpwave.schemas import keys
+
 log = logging.getLogger(__name__)
 
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -70,15 +72,11 @@ class DynamoCheckpoints:
     Args:
         dynamodb: a boto3 `dynamodb` client.
         table_name: physical name of the table that holds them.
-        key: (logical table, shard id) to (PK, SK); one PK per logical table.
     """
 
-    def __init__(
-        self, dynamodb: Any, table_name: str, *, key: Callable[[str, str], tuple[str, str]]
-    ) -> None:
+    def __init__(self, dynamodb: Any, table_name: str) -> None:
         self._dynamodb = dynamodb
         self._table_name = table_name
-        self._key = key
 
     def load(self, table: str) -> list[Checkpoint]:
         """All checkpoints of a table, by strongly consistent read."""
@@ -87,7 +85,7 @@ class DynamoCheckpoints:
             ConsistentRead=True,
             ReturnConsumedCapacity="INDEXES",
             KeyConditionExpression="PK = :pk",
-            ExpressionAttributeValues={":pk": {"S": self._key(table, "shard")[0]}},
+            ExpressionAttributeValues={":pk": {"S": keys.checkpoint_pk(table)}},
         )
         return [
             Checkpoint(item["shard_id"]["S"], item["stream_arn"]["S"], item["position"]["S"])
@@ -102,7 +100,7 @@ class DynamoCheckpoints:
             TableName=self._table_name,
             ReturnConsumedCapacity="INDEXES",
             Item={
-                **self._item_key(table, checkpoint.shard_id),
+                **keys.checkpoint(table, checkpoint.shard_id).wire(),
                 "shard_id": {"S": checkpoint.shard_id},
                 "stream_arn": {"S": checkpoint.stream_arn},
                 "position": {"S": checkpoint.position},
@@ -114,13 +112,9 @@ class DynamoCheckpoints:
         """Remove the checkpoint of one shard; nothing happens without one."""
         self._dynamodb.delete_item(
             TableName=self._table_name,
-            Key=self._item_key(table, shard_id),
+            Key=keys.checkpoint(table, shard_id).wire(),
             ReturnConsumedCapacity="INDEXES",
         )
-
-    def _item_key(self, table: str, shard_id: str) -> dict[str, dict[str, str]]:
-        pk, sk = self._key(table, shard_id)
-        return {"PK": {"S": pk}, "SK": {"S": sk}}
 
 
 class Bookmarks:

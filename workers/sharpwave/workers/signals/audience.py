@@ -124,12 +124,18 @@ def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
         return list(signals)
     places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
     found = reads.get([place for pair in places.values() for place in pair])
-    return [
-        each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
-        if each.is_seen_late
-        else each
-        for each in signals
-    ]
+    decided = []
+    for each in signals:
+        if each.is_seen_late:
+            head, stored = map(found.get, places[key_of(each.item)])
+            if head is not None:
+                each = each._replace(item=admitted(head))
+            elif stored is not None and is_begun(stored):
+                # No head was kept of a short list of names; those its mirror lists are the same.
+                names = sorted(readable(stored["processing_status"]))
+                each = each._replace(item={**each.item, "target_agents": names})
+        decided.append(each)
+    return decided
 
 
 def missed(
@@ -195,15 +201,6 @@ def head_of(signal: keys.Key) -> Location:
 def admitted(head: Item) -> Item:
     """Give a signal as it was admitted, whatever became of its item since."""
     return item_from_wire(unpacked(head["image"]))
-
-
-def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
-    """Give a signal by its head, or else for whom its mirror was begun."""
-    if head is not None:
-        return admitted(head)
-    if stored is None or not is_begun(stored):
-        return fed
-    return {**fed, "target_agents": sorted(readable(stored["processing_status"]))}
 
 
 def is_resolved(signal: Item) -> bool:

@@ -332,7 +332,13 @@ class Expiry:
                 if rows[each]
             ]
         )
-        self._keep({each: due[each] for each in is_open if each not in ends}, now)
+        # The others fall due again, at growing distances, as long as they may be mended.
+        left = [(each, due[each].minute) for each in is_open if each not in ends]
+        again = [
+            Deadline(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
+            for each, minute in left
+        ]
+        self.deadlines.note(again, writes=self.writes, clock=self.clock)
         ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
         expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
         # By the entry's event: another attempt at it finds the claim to tell its own.
@@ -380,14 +386,6 @@ class Expiry:
                 ends[each] = held
         return ends
 
-    def _keep(self, due: _Due, now: float) -> None:
-        """Let deliveries fall due again, at growing distances, as long as they may be mended."""
-        again = [
-            Deadline(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
-            for each, (minute, _) in due.items()
-        ]
-        self.deadlines.note(again, writes=self.writes, clock=self.clock)
-
 
 def telling(
     expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], *, clock: Clock
@@ -420,22 +418,20 @@ def tell_of_expiry(expired: Iterable[Expired], notices: Notices) -> None:
     Raises:
         Unfinished: some senders' inboxes took no notice; the others are told.
     """
-    untold = notices.tell([_notice(*each) for each in expired])
-    if untold:
+    news = []
+    for signal, names, event_id in expired:
+        owner = keys.owner_of(signal.pk) or ""
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        _, signal_id = keys.time_and_id(signal.sk)
+        text = (
+            f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
+            f" `sharpwave trace {signal_id}` shows every target and reason"
+        )
+        claim = keys.told_of_expiry(owner, signal_uid(*signal))
+        reasons = [Fault("expired", "target_agents", text)]
+        news.append(Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal))
+    if untold := notices.tell(news):
         raise Unfinished(untold, f"{len(untold)} senders could not be told")
-
-
-def _notice(signal: keys.Key, names: Sequence[str], event_id: str) -> Notice:
-    owner = keys.owner_of(signal.pk) or ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    _, signal_id = keys.time_and_id(signal.sk)
-    text = (
-        f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
-        f" `sharpwave trace {signal_id}` shows every target and reason"
-    )
-    claim = keys.told_of_expiry(owner, signal_uid(*signal))
-    reasons = [Fault("expired", "target_agents", text)]
-    return Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal)
 
 
 def _deliveries(page: Sequence[Item], minute: int) -> _Due:
