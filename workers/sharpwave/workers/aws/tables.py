@@ -23,32 +23,31 @@ class TableReads:
         """Read items; those that do not exist are left out."""
         found: dict[Location, Item] = {}
         distinct = list(dict.fromkeys(locations))
+        logical = {tables.physical(each.table, self._prefix): each.table for each in distinct}
         for start in range(0, len(distinct), _KEYS_PER_GET):
-            found |= self._batch(distinct[start : start + _KEYS_PER_GET], strong=strong)
+            asked: dict[str, Any] = {}
+            for place in distinct[start : start + _KEYS_PER_GET]:
+                name = tables.physical(place.table, self._prefix)
+                request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
+                request["Keys"].append(place.key.wire())
+            for attempt in range(ATTEMPTS):
+                with calling("BatchGetItem"):
+                    reply = self._client.batch_get_item(
+                        RequestItems=asked, ReturnConsumedCapacity="INDEXES"
+                    )
+                for name, items in reply["Responses"].items():
+                    for wire in items:
+                        item, table = item_from_wire(wire), logical[name]
+                        found[Location(table, keys.Key(item["PK"], item["SK"]))] = item
+                # Under pressure, or beyond 16 MB, keys are left out of an answer that succeeds.
+                asked = reply.get("UnprocessedKeys") or {}
+                if not asked:
+                    break
+                pause(attempt)
+            else:
+                left = sorted(asked)
+                raise TryAgain(f"BatchGetItem left keys of {left} unread {ATTEMPTS} times")
         return found
-
-    def _batch(self, places: Sequence[Location], *, strong: bool) -> dict[Location, Item]:
-        asked: dict[str, Any] = {}
-        for place in places:
-            name = tables.physical(place.table, self._prefix)
-            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
-            request["Keys"].append(place.key.wire())
-        logical = {tables.physical(place.table, self._prefix): place.table for place in places}
-        found: dict[Location, Item] = {}
-        for attempt in range(ATTEMPTS):
-            with calling("BatchGetItem"):
-                reply = self._client.batch_get_item(
-                    RequestItems=asked, ReturnConsumedCapacity="INDEXES"
-                )
-            for name, items in reply["Responses"].items():
-                for wire in items:
-                    item, table = item_from_wire(wire), logical[name]
-                    found[Location(table, keys.Key(item["PK"], item["SK"]))] = item
-            asked = reply.get("UnprocessedKeys") or {}
-            if not asked:
-                return found
-            pause(attempt)
-        raise TryAgain(f"BatchGetItem left keys of {sorted(asked)} unread {ATTEMPTS} times")
 
     def query(
         self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None

@@ -91,10 +91,14 @@ def freeze(
     writes.apply([_resolved(each) for each in signals if is_resolved(each.item)])
     items = [signal.item for signal in signals]
     agents = directory.everyone() if any(map(is_resolved, items)) else []
-    resolved = [
-        _resolve(item, agents) if is_resolved(item) else sorted(set(item["target_agents"]))
-        for item in items
-    ]
+    resolved: list[list[str]] = []
+    for item in items:
+        names = set(item["target_agents"])
+        if is_resolved(item):
+            is_for_all, topic = item["target_agents"] == [EVERYONE], item["signal_type"]
+            names = {one.agent_id for one in agents if is_for_all or topic in one.subscriptions}
+            names.discard(item["source_agent"])
+        resolved.append(sorted(names))
     stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]
     # Parts before heads: whoever finds a head reads the parts that it names.
     writes.apply([part for _, parts in stored for part in parts])
@@ -206,16 +210,6 @@ def admitted(head: Item) -> Item:
 def is_resolved(signal: Item) -> bool:
     """Say whether a signal names no agents, so that its audience is looked up."""
     return signal.get("target_agents") in ([EVERYONE], [SUBSCRIBERS])
-
-
-def _resolve(signal: Item, agents: Sequence[Registration]) -> list[str]:
-    everyone = signal["target_agents"] == [EVERYONE]
-    return sorted(
-        agent.agent_id
-        for agent in agents
-        if agent.agent_id != signal["source_agent"]
-        and (everyone or signal["signal_type"] in agent.subscriptions)
-    )
 
 
 def _head_and_parts(source: Signal, targets: list[str]) -> tuple[Insert | None, list[Insert]]:
