@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers.pump import Checkpoint, Checkpoints, DynamoCheckpoints, MemoryCheckpoints
+from sharpwave.workers.pump import Checkpoint, Checkpoints, DynamoCheckpoints
 from sharpwave.workers.pump.checkpoints import CLOSED, TRIM_HORIZON
+from tests.world.stores import MemoryCheckpoints
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/agent_signals/stream/1"
 

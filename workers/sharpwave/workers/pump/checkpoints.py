@@ -36,34 +36,12 @@ class Checkpoints(Protocol):
 
     def load(self, table: str) -> list[Checkpoint]:
         """All checkpoints of a table, as last saved."""
-        ...
 
     def save(self, table: str, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint of one shard."""
-        ...
 
     def forget(self, table: str, shard_id: str) -> None:
         """Remove the checkpoint of one shard; nothing happens without one."""
-        ...
-
-
-class MemoryCheckpoints:
-    """Checkpoints that live as long as the process."""
-
-    def __init__(self) -> None:
-        self._saved: dict[tuple[str, str], Checkpoint] = {}
-
-    def load(self, table: str) -> list[Checkpoint]:
-        """All checkpoints of a table, as last saved."""
-        return [saved for (name, _), saved in self._saved.items() if name == table]
-
-    def save(self, table: str, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint of one shard."""
-        self._saved[table, checkpoint.shard_id] = checkpoint
-
-    def forget(self, table: str, shard_id: str) -> None:
-        """Remove the checkpoint of one shard; nothing happens without one."""
-        self._saved.pop((table, shard_id), None)
 
 
 class DynamoCheckpoints:
@@ -167,6 +145,8 @@ class Bookmarks:
     def save(self) -> bool:
         """Save every unsaved position, oldest mark first; False when one could not be saved."""
         self._records = 0
+        # A dict keeps the order of first marks, and a shard is opened after its parent's end was
+        # marked: so no child is ever known of whose parent a new process would begin again.
         for shard_id, checkpoint in list(self._unsaved.items()):
             try:
                 self._checkpoints.save(self._table, checkpoint)

@@ -133,7 +133,6 @@ class Sends(Protocol):
 
     def send(self, messages: Sequence[WorkMessage]) -> None:
         """Return once all are accepted; raise SendAbandoned when stopped before."""
-        ...
 
 
 class TablePump:
