@@ -132,7 +132,23 @@ class Deadlines:
             by_minute: dict[int, list[Deadline]] = {}
             for each in rest:
                 by_minute.setdefault(due_minute(each.at, begun), []).append(each)
-            verdicts += self._write(by_minute, writes, beside[len(verdicts) :])
+            # A minute is put on the list that ticks read once per process.
+            fresh = by_minute.keys() - self._listed
+            listed = [
+                Insert(tables.PIPELINE, {**keys.due_minute(each).item(), "ttl": each * 60 + KEPT_S})
+                for each in sorted(fresh)
+            ]
+            entries = [
+                _due_entry(minute, some[start : start + _HOLDERS])
+                for minute, some in by_minute.items()
+                for start in range(0, len(some), _HOLDERS)
+            ]
+            # An entry whose minute no tick is told of expires nothing, and a mark without its
+            # entry leaves its delivery open for good. So the entries go first, in one call.
+            marked = writes.apply([*listed, *entries, *beside[len(verdicts) :]])
+            verdicts += marked[len(listed) + len(entries) :]
+            # Known as listed only now: a call that failed may have listed nothing.
+            self._listed |= fresh
             # A worker may freeze between the choice of a minute and its write. Once that minute
             # has come it may have been handled, so the entry is written again for a later one.
             done = clock()
@@ -143,27 +159,6 @@ class Deadlines:
             if not rest:
                 return verdicts
         raise TryAgain("deadlines passed faster than they could be noted")
-
-    def _write(
-        self, by_minute: Mapping[int, Sequence[Deadline]], writes: Writes, beside: Sequence[Write]
-    ) -> list[bool]:
-        """Write entries, and put their minutes on the list that ticks read, once per process."""
-        fresh = by_minute.keys() - self._listed
-        listed = [
-            Insert(tables.PIPELINE, {**keys.due_minute(each).item(), "ttl": each * 60 + KEPT_S})
-            for each in sorted(fresh)
-        ]
-        entries = [
-            _due_entry(minute, some[start : start + _HOLDERS])
-            for minute, some in by_minute.items()
-            for start in range(0, len(some), _HOLDERS)
-        ]
-        # An entry whose minute no tick is told of expires nothing, and a mark without its entry
-        # leaves its delivery open for good. So the entries go before the marks, in one call.
-        done = writes.apply([*listed, *entries, *beside])
-        # Known as listed only now: a call that failed may have listed nothing.
-        self._listed |= fresh
-        return done[len(listed) + len(entries) :]
 
 
 def due_minute(deadline: int, now: float) -> int:

@@ -58,10 +58,7 @@ class Quotas:
         uids = [signal_uid(signal["PK"], signal["SK"]) for signal in signals]
         limited: dict[str, tuple[Item, int]] = {}
         for uid, signal in zip(uids, signals, strict=True):
-            # As remembered, an unknown source too: one that does not register would cost a read
-            # each.
-            source = directory.recall(signal["source_agent"])
-            rate = (source and source.signals_per_minute) or self._per_minute
+            rate = self._rate(signal["source_agent"], directory)
             if rate is not None:
                 limited[uid] = (signal, rate)
         if not limited:
@@ -93,6 +90,11 @@ class Quotas:
                 self._drawn[source] = 0
                 return False
             return True
+
+    def _rate(self, source: str, directory: Directory) -> int | None:
+        # As remembered, an unknown source too: one that does not register would cost a read each.
+        registration = directory.recall(source)
+        return (registration and registration.signals_per_minute) or self._per_minute
 
     def _take_for(self, uid: str, source: str, rate: int) -> "_Taken":
         """Take a signal's token, or find the one taken when its verdict could not be stored."""
