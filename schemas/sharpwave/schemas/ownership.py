@@ -79,7 +79,7 @@ def change_of(
     if old is None:
         return Verdict.INSERTED, frozenset()
     # First of all: a worker's write to a row changes names that agents may change too.
-    if kind == "inbox_row" and _is_stamp_of_this(old, new):
+    if kind == "inbox_row" and old.get("worker_rev") != new.get("worker_rev") and is_stamped(new):
         return Verdict.ECHO, frozenset()
     gone = old.keys() - new.keys()
     names = gone | {name for name, value in new.items() if old.get(name) != value}
@@ -136,10 +136,6 @@ def is_stamped(row: Mapping[str, Any]) -> bool:
         return ulid_epoch_ms(moment) is not None and status not in ACKNOWLEDGED
     key = Key(_text(row, "PK"), _text(row, "SK"))
     return seal == _seal(key, _text(row, "status"), moment)
-
-
-def _is_stamp_of_this(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return old.get("worker_rev") != new.get("worker_rev") and is_stamped(new)
 
 
 def _seal(row: Key, status: str, moment: str) -> str:

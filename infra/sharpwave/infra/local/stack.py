@@ -270,8 +270,8 @@ def run_pump() -> int:
     # A stack runs the pump in a process of its own: only that one loads all this.
     from sharpwave.workers import logs
     from sharpwave.workers.aws.clients import clients
+    from sharpwave.workers.aws.meter import Meter
     from sharpwave.workers.main import build_pump
-    from sharpwave.workers.meter import Meter
     from sharpwave.workers.settings import Settings
 
     settings = Settings.read()

@@ -16,8 +16,8 @@ from sharpwave.workers.patterns.counts import base_day
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
-from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.ports import Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, outcome

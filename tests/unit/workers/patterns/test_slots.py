@@ -11,7 +11,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.patterns import ledger
 from sharpwave.workers.patterns.ledger import DEEPEST, Bucket, Element, Outcome, Slots, members_of
-from sharpwave.workers.ports import Location, Slot
+from sharpwave.workers.work.ports import Location, Slot
 from tests.world import MemoryTables, VirtualClock, World
 from tests.world.stores import START
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
+from sharpwave.workers.pump import Hooks, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Crash, VirtualClock
+from tests.world.stores import MemoryCheckpoints
 
 TABLE = "agent_signals"
 

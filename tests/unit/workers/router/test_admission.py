@@ -13,7 +13,6 @@ from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.messages import message_of
 from sharpwave.schemas.numbers import Wire, item_to_wire
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.ports import Item
 from sharpwave.workers.router.admission import (
     MAX_FAULTS,
     MAX_MESSAGE,
@@ -23,6 +22,7 @@ from sharpwave.workers.router.admission import (
 )
 from sharpwave.workers.router.fast_path import is_sound
 from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
 from tests.world.records import decision, memory, signal
 from tests.world.stores import START

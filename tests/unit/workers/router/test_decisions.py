@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import tables
-from sharpwave.workers.ports import Location
-from sharpwave.workers.ports import Update as Write
+from sharpwave.workers.work.ports import Location
+from sharpwave.workers.work.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
 from tests.world.routed import Streams
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, parse_json
-from sharpwave.workers.ports import Item
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.signals.refusals import MAX_IMAGE
 from sharpwave.workers.work.envelope import ascii_json, image_of
+from sharpwave.workers.work.ports import Item
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import decision, memory, outcome, signal
 from tests.world.routed import entries

@@ -10,10 +10,10 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Insert, Item, Location
-from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.outgoing import StreamRecord
+from sharpwave.workers.work.ports import Insert, Item, Location
+from sharpwave.workers.work.ports import Update as Write
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, signal
 from tests.world.routed import Streams, entries

@@ -8,9 +8,9 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Insert, Item, Location, Update
 from sharpwave.workers.router.router import MAX_CHUNK_NAME, Router
 from sharpwave.workers.work.outgoing import StreamRecord
+from sharpwave.workers.work.ports import Insert, Item, Location, Update
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
 from tests.world.routed import entries

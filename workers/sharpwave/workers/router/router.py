@@ -25,7 +25,6 @@ from sharpwave.schemas.ownership import (
     is_stamped,
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.router.fast_path import Image, is_sound, place_of
 from sharpwave.workers.router.record import (
@@ -45,6 +44,7 @@ from sharpwave.workers.router.record import (
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
+from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
