@@ -71,6 +71,18 @@ def test_an_outcome_changed_without_a_higher_revision_is_refused_and_archived_so
     assert found[1][1]["faults"] == found[0][1]["faults"]
 
 
+@pytest.mark.parametrize(("revision", "told"), [(1, ["outcome_rev"]), (2, [])])
+def test_an_outcome_without_a_revision_is_its_first(
+    streams: Streams, revision: int, told: list[str]
+) -> None:
+    item = decision(outcome=outcome(True))
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(tables.DECISIONS, item, outcome=outcome(False), outcome_rev=revision)
+
+    assert codes(found) == told
+
+
 def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
     item = decision(outcome=outcome(True))
     streams.put(tables.DECISIONS, item)

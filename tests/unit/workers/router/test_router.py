@@ -2,20 +2,21 @@
 
 import copy
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import Insert, Item, Location
 from sharpwave.workers.work.ports import Update as Write
 from tests.world import MemoryTables, VirtualClock, records
-from tests.world.records import decision, key_of, memory, signal
+from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.routed import Streams, entries
 from tests.world.stores import START
 
@@ -69,6 +70,26 @@ def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> Non
     assert [n for message in messages for n in message.sequence_numbers] == [
         record["dynamodb"]["SequenceNumber"] for record in page
     ]
+
+
+def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: Streams) -> None:
+    mended, old = signal(name="s1", to=["bob"]), decision("ann", "d1", ttl=int(START) + 60)
+    for item in ({**mended, "target_agents": []}, mended, signal(name="s2", to=["bob"])):
+        streams.put(tables.SIGNALS, item)
+    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}):
+        streams.put(tables.DECISIONS, item)
+    kept = memory(name="m1", importance=1)
+    for item in (kept, {**kept, "access_count": 4}, memory("bob", "m2", importance=1)):
+        streams.put(tables.STATE, item)
+    for pk in ("nobody", "agent:ann#memory#DREAM", "agent:ann#memory#NOTE"):
+        streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
+    for agent in ("ann", "bob"):
+        streams.put(tables.STATE, records.registration(agent))
+
+    for table in tables.STREAMED:
+        page = [each.record for each in streams.tables.streams[table]]
+        sent = [parse_json(message.body) for message in Router()(table, page)]
+        assert len({each["actor_name"] for each in sent}) == len(sent) > 1
 
 
 def test_decisions_are_learned_in_groups_of_fifty_of_one_agent_and_type() -> None:
@@ -252,8 +273,8 @@ def test_a_record_under_an_unknown_key_is_parked_with_the_keys_that_are_known(
 
 
 def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) -> None:
-    dull = streams.put(tables.STATE, memory(name="m1", importance=0))
-    important = streams.put(tables.STATE, memory(name="m2", importance=1))
+    dull = streams.put(tables.STATE, memory(name="m1", importance=0, access_count=9))
+    important = streams.put(tables.STATE, memory(name="m2", importance=Decimal("0.8")))
     read = streams.put(tables.STATE, memory(name="m3", access_count=10))
 
     assert [sorted(actors(found)) for found in (dull, important, read)] == [
@@ -261,6 +282,21 @@ def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) ->
         ["on_memories", "on_seen"],
         ["on_memories", "on_seen"],
     ]
+
+
+def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Streams) -> None:
+    """Its fact follows it, and of two states the greater number is the later."""
+    item = memory()
+    streams.put(tables.STATE, item)
+    streams.work(tables.STATE, Write(Location(tables.STATE, key_of(item)), {"promoted_at": 1}))
+
+    changed = streams.update(tables.STATE, item, data={"text": "more"})
+    wiped = streams.put(tables.STATE, {**item, "data": {"text": "and more"}})
+    never_promoted = streams.put(tables.STATE, {**item, "data": {"text": "most"}})
+
+    assert actors(changed) == actors(wiped) == ["on_memories"]
+    assert changed[0][1]["number"] < wiped[0][1]["number"]
+    assert never_promoted == []
 
 
 def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image(
@@ -275,6 +311,11 @@ def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image
 
     assert actor == "on_memories"
     assert entry["image"] == item_to_wire(item)
+    assert entry["removed"] is True
+    assert (
+        entry["number"]
+        == streams.tables.streams[tables.STATE][-1].record["dynamodb"]["SequenceNumber"]
+    )
 
 
 def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
