@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.ports import Location
 from sharpwave.workers.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
@@ -136,6 +137,32 @@ def test_a_decision_that_no_sweep_would_meet_is_folded_at_once(
     found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock()) + lives_s))
 
     assert ("on_late_outcomes" in actors(found)) is is_folded
+
+
+@pytest.mark.parametrize(("lives_s", "told"), [(3_600, ["on_late_outcomes"]), (9 * DAY_S, [])])
+def test_a_ttl_that_comes_later_is_told_only_if_no_sweep_would_meet_its_decision(
+    streams: Streams, lives_s: int, told: list[str]
+) -> None:
+    item = decision()
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(tables.DECISIONS, item, ttl=int(streams.clock()) + lives_s)
+
+    assert actors(found) == told
+
+
+def test_a_decision_that_time_removed_before_a_sweep_met_it_is_folded_from_its_old_image(
+    streams: Streams,
+) -> None:
+    item = decision(ttl=int(streams.clock()) + 3 * DAY_S)
+    streams.put(tables.DECISIONS, item)
+    streams.clock.advance(4 * DAY_S)
+    streams.tables.expire()
+
+    ((actor, entry),) = streams.news(tables.DECISIONS)
+
+    assert (actor, entry["removed"]) == ("on_late_outcomes", True)
+    assert entry["image"] == item_to_wire(item)
 
 
 def test_a_decision_removed_by_its_agent_or_folded_or_refused_is_left_alone(
