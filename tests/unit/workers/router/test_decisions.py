@@ -7,7 +7,7 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.ports import Location
+from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
 from tests.world.routed import Streams
@@ -91,6 +91,52 @@ def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
     found = streams.put(tables.DECISIONS, decision())
 
     assert codes(found) == ["outcome_removed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "where", "message"),
+    [
+        (
+            {"context": {"market": "down"}},
+            "immutable",
+            "context",
+            "a decision does not change once written; only outcome may change",
+        ),
+        (
+            {"outcome": None},
+            "outcome_removed",
+            "outcome",
+            "an outcome cannot be taken back; correct it",
+        ),
+        (
+            {"outcome": outcome(False), "outcome_rev": 1},
+            "outcome_rev",
+            "outcome_rev",
+            "the outcome changed but outcome_rev 1 is not above 2; raise it by one",
+        ),
+        (
+            {"outcome_rev": "3"},
+            "wire_type",
+            "outcome_rev",
+            "stored with DynamoDB type S; write it with type N",
+        ),
+        (
+            {"outcome": {"success": "yes"}, "outcome_rev": 3},
+            "wire_type",
+            "outcome.success",
+            "stored with DynamoDB type S; write it with type BOOL",
+        ),
+    ],
+)
+def test_a_fault_names_the_attribute_what_is_wrong_and_what_to_do(
+    streams: Streams, change: Item, code: str, where: str, message: str
+) -> None:
+    item = decision(context={"market": "up"}, outcome=outcome(True), outcome_rev=2)
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.put(tables.DECISIONS, {**item, **change})
+
+    assert found[0][1]["faults"] == [{"code": code, "where": where, "message": message}]
 
 
 def test_what_was_known_before_an_outcome_never_changes(streams: Streams) -> None:

@@ -215,7 +215,13 @@ def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Stre
     found = streams.update(tables.SIGNALS, item, target_agents=["eve"])
 
     assert actors(found) == ["on_refused"]
-    assert codes(found) == ["immutable"]
+    assert found[0][1]["faults"] == [
+        {
+            "code": "immutable",
+            "where": "target_agents",
+            "message": "a signal does not change once written; write a new one",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
