@@ -15,6 +15,7 @@ from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import Insert, Item, Location
 from sharpwave.workers.work.ports import Update as Write
+from tests.unit.wire_forms import streamed
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.routed import Streams, entries
@@ -59,6 +60,27 @@ def test_routing_the_same_records_gives_the_same_messages_and_changes_no_record(
 
     assert first == second
     assert page == before
+
+
+def test_messages_bear_the_moment_of_the_latest_record_in_milliseconds(streams: Streams) -> None:
+    for name, later_s in (("s1", 0.0), ("s2", 5.0), ("s3", -3.0)):
+        streams.clock.advance(later_s)
+        streams.put(tables.SIGNALS, signal(name=name, to=["bob"]))
+    page = [each.record for each in streams.tables.streams[tables.SIGNALS]]
+
+    (message,) = Router()(tables.SIGNALS, page)
+
+    assert parse_json(message.body)["message_timestamp"] == int(START + 5) * 1000
+
+
+def test_who_asks_late_is_told_what_is_due_by_then() -> None:
+    (page, entry) = (inserts(tables.DECISIONS, [decision()]), inserts(tables.STATE, [memory()]))
+    later = START + DAY_S
+
+    assert "on_late_outcomes" not in actors(entries(Router()(tables.DECISIONS, page)))
+    assert "on_late_outcomes" in actors(entries(Router()(tables.DECISIONS, page, now=later)))
+    assert "on_memories" not in actors(entries(Router()(tables.STATE, entry)))
+    assert "on_memories" in actors(entries(Router()(tables.STATE, entry, now=later)))
 
 
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
@@ -208,7 +230,13 @@ def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Stre
     found = streams.update(tables.SIGNALS, item, target_agents=["eve"])
 
     assert actors(found) == ["on_refused"]
-    assert codes(found) == ["immutable"]
+    assert found[0][1]["faults"] == [
+        {
+            "code": "immutable",
+            "where": "target_agents",
+            "message": "a signal does not change once written; write a new one",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -249,27 +277,42 @@ def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) ->
     assert codes(streams.put(tables.SIGNALS, {**item, "target_agents": []})) != []
 
     found = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+    other = streams.put(tables.SIGNALS, signal(name="s2", to=["bob"]))
 
-    assert actors(found) == ["on_signals"]
+    assert actors(found) == actors(other) == ["on_signals"]
+    # It may have been admitted before it was spoilt; what is new was not.
+    assert found[0][1]["mended"] is True
+    assert "mended" not in other[0][1]
 
 
 @pytest.mark.parametrize(
-    ("table", "pk"),
+    ("table", "pk", "sk"),
     [
-        (tables.SIGNALS, "signal#lower"),
-        (tables.SIGNALS, "signal#A#b#c"),
-        (tables.DECISIONS, "agent:ann#choice#TRADE"),
-        (tables.STATE, "agent:ann#memory#DREAM"),
-        (tables.STATE, "nobody"),
+        (tables.SIGNALS, "signal#lower", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#b#c", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#ann", "today#x"),
+        (tables.DECISIONS, "agent:ann#choice#TRADE", "2025-10-18T14:30:00Z#x"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE", "today#x"),
+        (tables.STATE, "agent:ann#memory#DREAM", "2025-10-18T14:30:00Z#x"),
+        (tables.STATE, "nobody", "2025-10-18T14:30:00Z#x"),
     ],
 )
 def test_a_record_under_an_unknown_key_is_parked_with_the_keys_that_are_known(
-    streams: Streams, table: str, pk: str
+    streams: Streams, table: str, pk: str, sk: str
 ) -> None:
-    found = streams.put(table, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x", "data": "é"})
+    item = {"PK": pk, "SK": sk, "data": "é"}
 
-    assert actors(found) == ["on_refused"]
-    assert codes(found) == ["unknown_key"]
+    found = streams.put(table, item)
+    # A backend may tell of a write that changed nothing.
+    image = item_to_wire(item)
+    again = Router()(table, [streamed(image, image)])
+    changed = streams.put(table, {**item, "data": "e"})
+    streams.tables.remove(table, key_of(item))
+    removed = streams.news(table)
+
+    assert actors(found) == actors(changed) == ["on_refused"]
+    assert codes(found) == codes(changed) == ["unknown_key"]
+    assert again == removed == []
 
 
 def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) -> None:
@@ -335,8 +378,16 @@ def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
     assert mine == streams.route(tables.STATE, removed) == []
 
 
-def test_a_registration_is_noted(streams: Streams) -> None:
-    assert actors(streams.put(tables.STATE, records.registration("ann"))) == ["on_registered"]
+def test_a_registration_is_noted_and_its_end_is_not(streams: Streams) -> None:
+    item = records.registration("ann")
+
+    noted = streams.put(tables.STATE, item)
+    refused = streams.put(tables.STATE, {**item, "subscriptions": ["lower"]})
+    streams.tables.remove(tables.STATE, key_of(item))
+
+    assert actors(noted) == ["on_registered"]
+    assert actors(refused) == ["on_refused"]
+    assert streams.news(tables.STATE) == []
 
 
 def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Streams) -> None:
@@ -351,3 +402,5 @@ def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Stream
 
     assert streams.put(tables.STATE, good) == []
     assert codes(streams.put(tables.STATE, {**good, "version": 0})) != []
+    streams.tables.remove(tables.STATE, key_of(good))
+    assert streams.news(tables.STATE) == []
