@@ -131,24 +131,129 @@ def test_a_key_binds_at_most_one_agent(pk: str, owner: str | None) -> None:
     assert keys.owner_of(pk) == owner
 
 
-def test_keys_of_the_pipeline_never_meet() -> None:
-    made = [
-        keys.checkpoint("t", "s"),
-        keys.audience("u"),
-        keys.known_agent("ann"),
-        keys.known_pattern("s"),
-        keys.parked("t", "pk", "sk", "e"),
-        keys.ledger_slot("s", "2025-10-18", "14"),
-        keys.ledger_head("s", "2025-10-18"),
-        keys.low_water("expiry", "ann"),
-        keys.rate_bucket("ann"),
-        keys.notice_window("ann", "odd", 1),
-        keys.paused("deliver"),
-        keys.presence("w"),
-    ]
+SIGNAL = Key("signal#ALERT#ann", "2025-10-18T14:30:00Z#s1")
+#: Every key and partition, as it stands in tables that exist: another form would not be found.
+STORED: list[tuple[Key | str, str, str]] = [
+    (keys.decision_pk("ann", "TRADE"), "agent:ann#decision#TRADE", "decision"),
+    (keys.signal_pk("ALERT"), "signal#ALERT", "signal"),
+    (keys.signal_pk("ALERT", "ann"), "signal#ALERT#ann", "signal"),
+    (keys.inbox_row("bob", SIGNAL, "u"), "agent:bob#inbox / 2025-10-18T14:30:00.000Z#u", "row"),
+    (keys.registration("ann"), "agent:ann / REGISTRATION", "registration"),
+    (keys.current_state("ann"), "agent:ann / CURRENT", "state"),
+    (keys.saved_state("ann", "BACKUP", "2025"), "agent:ann / BACKUP#2025", "state"),
+    (keys.memory_pk("ann", "NOTE"), "agent:ann#memory#NOTE", "memory"),
+    (keys.pattern_pk("ann"), "agent:ann#pattern", "pattern"),
+    (keys.shared_pattern_pk("fx"), "shared#pattern#fx", "pattern"),
+    (keys.fact("ann", "NOTE", "2025#m1"), "agent:ann#fact / NOTE#2025#m1", "fact"),
+    (keys.episode("ann", "TRADE", "2025"), "agent:ann#episode / TRADE#2025", "episode"),
+    (keys.strategy_pk("ann"), "agent:ann#strategy", "strategy"),
+    (keys.writer("TRADE", "ann"), "shared#writers#TRADE / ann", "writers"),
+    (
+        keys.episode_sources("ann", "TRADE", "2025-10-18", "14"),
+        "sources#ann#TRADE / 2025-10-18#14",
+        "sources",
+    ),
+    (
+        keys.shared_pattern_copy("bob", "ann", "up"),
+        "agent:bob#shared / pattern#ann#up",
+        "pattern",
+    ),
+    (keys.checkpoint("agent_state", "s-1"), "checkpoint#agent_state / s-1", "checkpoint"),
+    (keys.audience("u"), "audience#u / 00000", "audience"),
+    (keys.audience("u", 12), "audience#u / 00012", "audience"),
+    (keys.late_chunk("u", "ann"), "audience#u / late#ann", "audience"),
+    (keys.quota_verdict("u"), "audience#u / quota", "audience"),
+    (keys.resolved("*", "2025", "u"), "resolved#* / 2025#u", "resolved"),
+    (keys.due(29_000_000, 3, "e"), "due#29000000#3 / e", "due"),
+    (keys.due_minute(29_000_000), "due / 29000000", "due"),
+    (keys.known_agent("ann"), "agents / ann", "agents"),
+    (keys.known_pattern("pattern:ann:up@1"), "patterns / pattern:ann:up@1", "patterns"),
+    (keys.judged(), "judged / patterns", "judged"),
+    (keys.parked("t", "pk", "sk", "e"), "parked#t#2 / pk|sk|e", "parked"),
+    (keys.ledger_slot("s", "2025", "14"), "ledger#s / L#2025#14", "slot"),
+    (keys.ledger_head("s", "2025"), "ledger#s / H#2025", "head"),
+    (keys.ledger_head("s", "2025", "14"), "ledger#s / H#2025#14", "head"),
+    (keys.ledger_day("s", "2025"), "ledger#s / D#2025", "day"),
+    (keys.ledger_total("s"), "ledger#s / T", "day"),
+    (keys.changed("s", "2025"), "changed#6 / s|2025", "changed"),
+    (keys.low_water("sweep", "ann"), "low_water#sweep / ann", "low_water"),
+    (keys.rate_bucket("ann"), "rate / ann", "rate"),
+    (keys.told_of_expiry("ann", "u"), "notice#ann / expired#u", "notice"),
+    (keys.notice_window("ann", "odd", 7), "notice#ann / odd#7", "notice"),
+    (keys.paused("deliver"), "paused / deliver", "paused"),
+    (keys.wanted_workers("deliver"), "wanted / deliver", "wanted"),
+    (keys.presence("w"), "workers / w", "workers"),
+    (keys.pump_presence("agent_state"), "workers / pump:agent_state", "workers"),
+]
 
-    assert len(set(made)) == len(made)
-    assert keys.ledger_head("s", "2025-10-01") != keys.ledger_head("s", "2025-10-31")
+
+@pytest.mark.parametrize(("key", "stored", "family"), STORED, ids=[form for _, form, _ in STORED])
+def test_a_key_has_the_form_that_is_stored_and_a_family(
+    key: Key | str, stored: str, family: str
+) -> None:
+    pk, sk = (key, "") if isinstance(key, str) else key
+
+    assert (f"{pk} / {sk}" if sk else pk) == stored
+    assert keys.family(pk, sk) == family
+
+
+def test_no_two_things_share_a_key() -> None:
+    assert len({key for key, _, _ in STORED}) == len(STORED)
+
+
+@pytest.mark.parametrize(
+    ("pk", "sk"),
+    [("ledger#s", "X#1"), ("ledger#s", ""), ("agent:ann#dream", "x"), ("signals#T", "x"), ("", "")],
+)
+def test_what_no_key_looks_like_is_of_no_family(pk: str, sk: str) -> None:
+    assert keys.family(pk, sk) == keys.OTHER
+
+
+def test_names_of_ledgers_and_of_their_owners_are_part_of_keys_too() -> None:
+    assert keys.shared_owner("fx") == "shared#fx"
+    assert keys.pattern_version_sk("up", 3) == "up@3"
+    assert keys.base_subject("ann", "TRADE") == "base:ann:TRADE"
+    assert keys.base_subject("ann", "TRADE", 7) == "base:ann:TRADE@7"
+    assert keys.pattern_subject("ann", "up", 3) == "pattern:ann:up@3"
+
+
+@pytest.mark.parametrize("epoch", [0, 1_760_797_800])
+def test_a_base_ledgers_name_reads_back(epoch: int) -> None:
+    subject = keys.base_subject("ann", "TRADE", epoch)
+
+    assert keys.split_base_subject(subject) == ("ann", "TRADE", epoch)
+    assert keys.split_base_subject(keys.pattern_subject("ann", "up", 1)) is None
+
+
+def test_the_mark_of_a_changed_day_reads_back_whatever_bars_its_ledger_has() -> None:
+    subject = keys.pattern_subject("shared#fx", "up|down", 1)
+
+    assert keys.split_changed(keys.changed(subject, "2025-10-18").sk) == (subject, "2025-10-18")
+
+
+def test_the_shards_of_what_the_whole_fleet_writes_are_all_listed_and_all_used() -> None:
+    subjects = [f"agent-{number}" for number in range(200)]
+
+    parked = {keys.parked("t", subject, "sk", "e").pk for subject in subjects}
+    changed = {keys.changed(subject, "2025-10-18").pk for subject in subjects}
+
+    assert sorted(parked) == keys.parked_pks("t") == [f"parked#t#{shard}" for shard in range(8)]
+    assert sorted(changed) == keys.changed_pks() == [f"changed#{shard}" for shard in range(8)]
+
+
+def test_a_refused_record_is_found_by_how_its_key_begins_and_keeps_its_event() -> None:
+    def held(key: Key, begins: str) -> bool:
+        pk, after, until = keys.parked_span("t", "signal#T", begins)
+        return key.pk == pk and after < key.sk <= until
+
+    of_today = keys.parked("t", "signal#T", "2025-10-18T14:30:00Z#s1", "e1")
+    long = keys.parked("t", "signal#T", "x" * 2000, "e2")
+
+    assert held(of_today, "2025-10-18")
+    assert not held(of_today, "2025-10-19")
+    assert not held(of_today, "2025-10-17")
+    assert len(long.sk) == 1000
+    assert long.sk.endswith("|e2")
 
 
 def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:

@@ -71,6 +71,42 @@ def test_valid_records_take_the_fast_path() -> None:
         assert takes(kind, item_to_wire(item))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "within", "beyond"),
+    [
+        ("state", "version", 1, 0),
+        ("state", "current_cycle", 0, -1),
+        ("state", "last_updated", 9_999_999_999, 10_000_000_000),
+        ("state", "ttl", int(START), int(START) - 1),
+        ("state", "ttl", 9_999_999_999, 10_000_000_000),
+        ("registration", "signals_per_minute", 1, 0),
+        ("registration", "registered_at", 0, -1),
+        ("registration", "registered_at", 9_999_999_999, 10_000_000_000),
+        ("decision", "outcome_rev", 1, 0),
+        ("decision", "outcome_rev", 65_535, 65_536),
+        ("decision", "ttl", int(START), int(START) - 1),
+        ("decision", "ttl", int(START) + 400 * DAY_S + 300, int(START) + 400 * DAY_S + 301),
+        ("signal", "ttl", int(START), int(START) - 1),
+        ("signal", "ttl", int(START) + 10 * DAY_S + 300, int(START) + 10 * DAY_S + 301),
+        ("signal", "confidence", 0, -1),
+        ("signal", "confidence", 1, 2),
+        ("memory", "ttl", int(START), int(START) - 1),
+        ("memory", "access_count", 0, -1),
+        ("memory", "expires_at", 0, -1),
+        ("memory", "expires_at", 9_999_999_999, 10_000_000_000),
+        ("memory", "importance", 1, 2),
+    ],
+)
+def test_a_number_at_its_bound_takes_the_fast_path_and_one_beyond_is_refused(
+    kind: Kind, name: str, within: int, beyond: int
+) -> None:
+    at, off = ({**item_to_wire(VALID[kind]), name: {"N": str(n)}} for n in (within, beyond))
+
+    assert takes(kind, at)
+    assert not takes(kind, off)
+    assert judge(kind, off) != []
+
+
 @pytest.mark.parametrize("kind", sorted(VALID))
 def test_valid_records_are_admitted(kind: Kind) -> None:
     assert judged(kind, VALID[kind]) == []

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import tables
-from sharpwave.workers.ports import Location
+from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
 from tests.world.routed import Streams
@@ -71,6 +72,18 @@ def test_an_outcome_changed_without_a_higher_revision_is_refused_and_archived_so
     assert found[1][1]["faults"] == found[0][1]["faults"]
 
 
+@pytest.mark.parametrize(("revision", "told"), [(1, ["outcome_rev"]), (2, [])])
+def test_an_outcome_without_a_revision_is_its_first(
+    streams: Streams, revision: int, told: list[str]
+) -> None:
+    item = decision(outcome=outcome(True))
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(tables.DECISIONS, item, outcome=outcome(False), outcome_rev=revision)
+
+    assert codes(found) == told
+
+
 def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
     item = decision(outcome=outcome(True))
     streams.put(tables.DECISIONS, item)
@@ -78,6 +91,52 @@ def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
     found = streams.put(tables.DECISIONS, decision())
 
     assert codes(found) == ["outcome_removed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "where", "message"),
+    [
+        (
+            {"context": {"market": "down"}},
+            "immutable",
+            "context",
+            "a decision does not change once written; only outcome may change",
+        ),
+        (
+            {"outcome": None},
+            "outcome_removed",
+            "outcome",
+            "an outcome cannot be taken back; correct it",
+        ),
+        (
+            {"outcome": outcome(False), "outcome_rev": 1},
+            "outcome_rev",
+            "outcome_rev",
+            "the outcome changed but outcome_rev 1 is not above 2; raise it by one",
+        ),
+        (
+            {"outcome_rev": "3"},
+            "wire_type",
+            "outcome_rev",
+            "stored with DynamoDB type S; write it with type N",
+        ),
+        (
+            {"outcome": {"success": "yes"}, "outcome_rev": 3},
+            "wire_type",
+            "outcome.success",
+            "stored with DynamoDB type S; write it with type BOOL",
+        ),
+    ],
+)
+def test_a_fault_names_the_attribute_what_is_wrong_and_what_to_do(
+    streams: Streams, change: Item, code: str, where: str, message: str
+) -> None:
+    item = decision(context={"market": "up"}, outcome=outcome(True), outcome_rev=2)
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.put(tables.DECISIONS, {**item, **change})
+
+    assert found[0][1]["faults"] == [{"code": code, "where": where, "message": message}]
 
 
 def test_what_was_known_before_an_outcome_never_changes(streams: Streams) -> None:
@@ -124,6 +183,32 @@ def test_a_decision_that_no_sweep_would_meet_is_folded_at_once(
     found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock()) + lives_s))
 
     assert ("on_late_outcomes" in actors(found)) is is_folded
+
+
+@pytest.mark.parametrize(("lives_s", "told"), [(3_600, ["on_late_outcomes"]), (9 * DAY_S, [])])
+def test_a_ttl_that_comes_later_is_told_only_if_no_sweep_would_meet_its_decision(
+    streams: Streams, lives_s: int, told: list[str]
+) -> None:
+    item = decision()
+    streams.put(tables.DECISIONS, item)
+
+    found = streams.update(tables.DECISIONS, item, ttl=int(streams.clock()) + lives_s)
+
+    assert actors(found) == told
+
+
+def test_a_decision_that_time_removed_before_a_sweep_met_it_is_folded_from_its_old_image(
+    streams: Streams,
+) -> None:
+    item = decision(ttl=int(streams.clock()) + 3 * DAY_S)
+    streams.put(tables.DECISIONS, item)
+    streams.clock.advance(4 * DAY_S)
+    streams.tables.expire()
+
+    ((actor, entry),) = streams.news(tables.DECISIONS)
+
+    assert (actor, entry["removed"]) == ("on_late_outcomes", True)
+    assert entry["image"] == item_to_wire(item)
 
 
 def test_a_decision_removed_by_its_agent_or_folded_or_refused_is_left_alone(

@@ -110,6 +110,16 @@ def test_any_record_makes_the_same_work_either_way(
         assert long()(table, [record], now=now) == ours
 
 
+@given(changes())
+@settings(max_examples=100, deadline=None)
+def test_all_that_is_sent_says_which_record_it_came_from(case: tuple[str, dict[str, Any]]) -> None:
+    """A checkpoint stops before the first record of which something was not accepted."""
+    table, record = case
+
+    for message in Router()(table, [record]):
+        assert set(message.sequence_numbers) == {record["dynamodb"]["SequenceNumber"]}
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_the_models_are_not_asked_about_what_is_as_it_should_be(
     monkeypatch: pytest.MonkeyPatch, kind: str

@@ -2,20 +2,22 @@
 
 import copy
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location
 from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.outgoing import StreamRecord
+from tests.unit.wire_forms import streamed
 from tests.world import MemoryTables, VirtualClock, records
-from tests.world.records import decision, key_of, memory, signal
+from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.routed import Streams, entries
 from tests.world.stores import START
 
@@ -60,6 +62,27 @@ def test_routing_the_same_records_gives_the_same_messages_and_changes_no_record(
     assert page == before
 
 
+def test_messages_bear_the_moment_of_the_latest_record_in_milliseconds(streams: Streams) -> None:
+    for name, later_s in (("s1", 0.0), ("s2", 5.0), ("s3", -3.0)):
+        streams.clock.advance(later_s)
+        streams.put(tables.SIGNALS, signal(name=name, to=["bob"]))
+    page = [each.record for each in streams.tables.streams[tables.SIGNALS]]
+
+    (message,) = Router()(tables.SIGNALS, page)
+
+    assert parse_json(message.body)["message_timestamp"] == int(START + 5) * 1000
+
+
+def test_who_asks_late_is_told_what_is_due_by_then() -> None:
+    (page, entry) = (inserts(tables.DECISIONS, [decision()]), inserts(tables.STATE, [memory()]))
+    later = START + DAY_S
+
+    assert "on_late_outcomes" not in actors(entries(Router()(tables.DECISIONS, page)))
+    assert "on_late_outcomes" in actors(entries(Router()(tables.DECISIONS, page, now=later)))
+    assert "on_memories" not in actors(entries(Router()(tables.STATE, entry)))
+    assert "on_memories" in actors(entries(Router()(tables.STATE, entry, now=later)))
+
+
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
     page = inserts(tables.SIGNALS, [signal(name=f"s{n}", to=["bob"]) for n in range(25)])
 
@@ -69,6 +92,26 @@ def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> Non
     assert [n for message in messages for n in message.sequence_numbers] == [
         record["dynamodb"]["SequenceNumber"] for record in page
     ]
+
+
+def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: Streams) -> None:
+    mended, old = signal(name="s1", to=["bob"]), decision("ann", "d1", ttl=int(START) + 60)
+    for item in ({**mended, "target_agents": []}, mended, signal(name="s2", to=["bob"])):
+        streams.put(tables.SIGNALS, item)
+    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}):
+        streams.put(tables.DECISIONS, item)
+    kept = memory(name="m1", importance=1)
+    for item in (kept, {**kept, "access_count": 4}, memory("bob", "m2", importance=1)):
+        streams.put(tables.STATE, item)
+    for pk in ("nobody", "agent:ann#memory#DREAM", "agent:ann#memory#NOTE"):
+        streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
+    for agent in ("ann", "bob"):
+        streams.put(tables.STATE, records.registration(agent))
+
+    for table in tables.STREAMED:
+        page = [each.record for each in streams.tables.streams[table]]
+        sent = [parse_json(message.body) for message in Router()(table, page)]
+        assert len({each["actor_name"] for each in sent}) == len(sent) > 1
 
 
 def test_decisions_are_learned_in_groups_of_fifty_of_one_agent_and_type() -> None:
@@ -187,7 +230,13 @@ def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Stre
     found = streams.update(tables.SIGNALS, item, target_agents=["eve"])
 
     assert actors(found) == ["on_refused"]
-    assert codes(found) == ["immutable"]
+    assert found[0][1]["faults"] == [
+        {
+            "code": "immutable",
+            "where": "target_agents",
+            "message": "a signal does not change once written; write a new one",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -228,32 +277,47 @@ def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) ->
     assert codes(streams.put(tables.SIGNALS, {**item, "target_agents": []})) != []
 
     found = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+    other = streams.put(tables.SIGNALS, signal(name="s2", to=["bob"]))
 
-    assert actors(found) == ["on_signals"]
+    assert actors(found) == actors(other) == ["on_signals"]
+    # It may have been admitted before it was spoilt; what is new was not.
+    assert found[0][1]["mended"] is True
+    assert "mended" not in other[0][1]
 
 
 @pytest.mark.parametrize(
-    ("table", "pk"),
+    ("table", "pk", "sk"),
     [
-        (tables.SIGNALS, "signal#lower"),
-        (tables.SIGNALS, "signal#A#b#c"),
-        (tables.DECISIONS, "agent:ann#choice#TRADE"),
-        (tables.STATE, "agent:ann#memory#DREAM"),
-        (tables.STATE, "nobody"),
+        (tables.SIGNALS, "signal#lower", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#b#c", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#ann", "today#x"),
+        (tables.DECISIONS, "agent:ann#choice#TRADE", "2025-10-18T14:30:00Z#x"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE", "today#x"),
+        (tables.STATE, "agent:ann#memory#DREAM", "2025-10-18T14:30:00Z#x"),
+        (tables.STATE, "nobody", "2025-10-18T14:30:00Z#x"),
     ],
 )
 def test_a_record_under_an_unknown_key_is_parked_with_the_keys_that_are_known(
-    streams: Streams, table: str, pk: str
+    streams: Streams, table: str, pk: str, sk: str
 ) -> None:
-    found = streams.put(table, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x", "data": "é"})
+    item = {"PK": pk, "SK": sk, "data": "é"}
 
-    assert actors(found) == ["on_refused"]
-    assert codes(found) == ["unknown_key"]
+    found = streams.put(table, item)
+    # A backend may tell of a write that changed nothing.
+    image = item_to_wire(item)
+    again = Router()(table, [streamed(image, image)])
+    changed = streams.put(table, {**item, "data": "e"})
+    streams.tables.remove(table, key_of(item))
+    removed = streams.news(table)
+
+    assert actors(found) == actors(changed) == ["on_refused"]
+    assert codes(found) == codes(changed) == ["unknown_key"]
+    assert again == removed == []
 
 
 def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) -> None:
-    dull = streams.put(tables.STATE, memory(name="m1", importance=0))
-    important = streams.put(tables.STATE, memory(name="m2", importance=1))
+    dull = streams.put(tables.STATE, memory(name="m1", importance=0, access_count=9))
+    important = streams.put(tables.STATE, memory(name="m2", importance=Decimal("0.8")))
     read = streams.put(tables.STATE, memory(name="m3", access_count=10))
 
     assert [sorted(actors(found)) for found in (dull, important, read)] == [
@@ -261,6 +325,21 @@ def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) ->
         ["on_memories", "on_seen"],
         ["on_memories", "on_seen"],
     ]
+
+
+def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Streams) -> None:
+    """Its fact follows it, and of two states the greater number is the later."""
+    item = memory()
+    streams.put(tables.STATE, item)
+    streams.work(tables.STATE, Write(Location(tables.STATE, key_of(item)), {"promoted_at": 1}))
+
+    changed = streams.update(tables.STATE, item, data={"text": "more"})
+    wiped = streams.put(tables.STATE, {**item, "data": {"text": "and more"}})
+    never_promoted = streams.put(tables.STATE, {**item, "data": {"text": "most"}})
+
+    assert actors(changed) == actors(wiped) == ["on_memories"]
+    assert changed[0][1]["number"] < wiped[0][1]["number"]
+    assert never_promoted == []
 
 
 def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image(
@@ -275,6 +354,11 @@ def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image
 
     assert actor == "on_memories"
     assert entry["image"] == item_to_wire(item)
+    assert entry["removed"] is True
+    assert (
+        entry["number"]
+        == streams.tables.streams[tables.STATE][-1].record["dynamodb"]["SequenceNumber"]
+    )
 
 
 def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
@@ -294,8 +378,16 @@ def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
     assert mine == streams.route(tables.STATE, removed) == []
 
 
-def test_a_registration_is_noted(streams: Streams) -> None:
-    assert actors(streams.put(tables.STATE, records.registration("ann"))) == ["on_registered"]
+def test_a_registration_is_noted_and_its_end_is_not(streams: Streams) -> None:
+    item = records.registration("ann")
+
+    noted = streams.put(tables.STATE, item)
+    refused = streams.put(tables.STATE, {**item, "subscriptions": ["lower"]})
+    streams.tables.remove(tables.STATE, key_of(item))
+
+    assert actors(noted) == ["on_registered"]
+    assert actors(refused) == ["on_refused"]
+    assert streams.news(tables.STATE) == []
 
 
 def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Streams) -> None:
@@ -310,3 +402,5 @@ def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Stream
 
     assert streams.put(tables.STATE, good) == []
     assert codes(streams.put(tables.STATE, {**good, "version": 0})) != []
+    streams.tables.remove(tables.STATE, key_of(good))
+    assert streams.news(tables.STATE) == []

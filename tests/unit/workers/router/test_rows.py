@@ -214,6 +214,8 @@ def test_a_chunk_that_its_agent_made_up_is_taken_back() -> None:
 
     assert "chunk" not in entry
     assert entry["restore"]["attributes"] == {"chunk": {"NULL": True}}
+    # The row still names its signal, so whoever reads it sees how it was acknowledged.
+    assert "said" not in entry["restore"]
 
 
 @pytest.mark.parametrize("before", ["PENDING", "PROCESSED"])
