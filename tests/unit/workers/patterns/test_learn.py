@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from threading import Barrier
@@ -14,7 +15,8 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, epoch_
 from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
-from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.learn import Contribution, contributions
+from sharpwave.workers.patterns.ledger import DecisionState, Slots, element_of
 from sharpwave.workers.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
@@ -213,6 +215,36 @@ def test_what_an_agent_applied_is_counted_apart() -> None:
 
     found = count(world, version.subject)
     assert (found.n, found.s, found.applied, found.applied_s) == (2, 1, 1, 1)
+
+
+def test_a_decision_adds_all_that_it_says_to_each_ledger_that_counts_it() -> None:
+    mine, other = pattern(), pattern(pattern_id="down", conditions=[UP[0] | {"value": "down"}])
+    item = decision(
+        context={"cycle": 7, "market": "up"},
+        outcome=outcome(True, 0.25),
+        outcome_rev=3,
+        event_time="2008-10-10T09:30:00Z",
+        reasoning={"patterns_applied": ["up"]},
+    )
+    said = DecisionState(
+        pk=item["PK"],
+        sk=item["SK"],
+        agent_id="ann",
+        day="2008-10-10",
+        content=content_digest(item),
+        cycle=7,
+        outcome=True,
+        quality=0.25,
+        outcome_rev=3,
+    )
+
+    found = list(contributions(item, [mine, other]))
+
+    applied = replace(said, applied=True)
+    assert found == [
+        Contribution(subject, "2008-10-10", item["SK"], element_of(state).encode())
+        for subject, state in ((base(mine, other), said), (mine.subject, applied))
+    ]
 
 
 def test_domain_time_decides_the_day() -> None:
