@@ -16,7 +16,7 @@ from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
 from sharpwave.workers.patterns.learn import Contribution, contributions
-from sharpwave.workers.patterns.ledger import DecisionState, Slots, element_of
+from sharpwave.workers.patterns.ledger import DecisionState, Element, Slots, element_of
 from sharpwave.workers.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
@@ -396,12 +396,14 @@ def test_an_outcome_without_a_revision_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("said", [None, "well"])
-def test_an_outcome_that_is_none_leaves_a_decision_pending(said: object) -> None:
+def test_what_is_no_outcome_yields_to_the_first_that_is_one(said: object) -> None:
     world = World()
+    item = decision(outcome=said, context=None, outcome_rev=3)
 
-    learn([decision(outcome=said, context=None, outcome_rev=3)], world.process())
+    learn([item, {**item, "outcome": outcome(True), "outcome_rev": 1}], world.process())
 
-    assert count(world, base()) == Counts(revision=1, pending=1)
+    assert [Element.decode(each.element).outcome_rev for each in contributions(item, [])] == [0]
+    assert count(world, base()) == Counts(revision=1, n=1, s=1, units=1)
 
 
 def test_it_says_how_many_slots_it_wrote() -> None:
