@@ -274,6 +274,19 @@ def test_membership_never_depends_on_who_looks_when() -> None:
     assert len(after.versions) == 1
 
 
+def test_of_one_message_each_decision_is_judged_by_the_list_of_its_own_time() -> None:
+    world, version = World(), pattern()
+    process = world.process()
+    process.catalogue.known_for(decision(at=START))
+    publish(world, version.model_copy(update={"effective_from": int(START) + 15}))
+    world.clock.advance(10)
+    up: Item = {"context": {"market": "up"}}
+
+    learn([decision(at=START, **up), decision(name="d2", at=START + 15, **up)], process)
+
+    assert count(world, version.subject).pending == 1
+
+
 def test_a_copy_is_kept_for_as_long_as_it_judges() -> None:
     world, faults = World(), Faults()
     catalogue = world.process(faults).catalogue

@@ -400,8 +400,13 @@ def test_a_row_gives_back_its_counts_and_starts_with_the_revision(
     ],
 )
 def test_a_row_that_counts_cannot_have_written_is_refused(row: list[int | Decimal]) -> None:
-    with pytest.raises(MalformedRow, match="rebuild it by folding the ledger"):
+    with pytest.raises(MalformedRow) as refusal:
         Counts.from_row(row)
+
+    assert str(refusal.value) == (
+        f"counts row {row!r} is not [revision, n, s, q_sum, q_n, applied, applied_s, pending, "
+        "units] in whole numbers of 0 or more; rebuild it by folding the ledger"
+    )
 
 
 def test_what_a_newer_release_appends_to_a_row_is_passed_over() -> None:
