@@ -1,6 +1,6 @@
 """Break the product a little, many times over, and ask whether its tests notice.
 
-    python -m tests.mutation [router] [keys] [--only NAME]
+    python -m tests.mutation [router] [keys] [mirror] [ledger] [counts] [retries] [--only NAME]
 
 mutmut changes one operator, constant, argument or name at a time within functions, and runs the
 tests that reach the changed function; a mutant that no test fails has survived. Each target is
@@ -65,6 +65,36 @@ TARGETS = {
             "tests/contract/test_forms.py",
             "tests/unit/workers/router",
         ],
+    ),
+    "mirror": Target(
+        modules=["workers/signals/mirror.py"],
+        tests=[
+            "tests/unit/workers/signals/test_mirror.py",
+            "tests/unit/workers/signals/test_acknowledge.py",
+            "tests/unit/workers/signals/test_deliver_audience.py",
+        ],
+    ),
+    "ledger": Target(
+        modules=["workers/patterns/ledger.py"],
+        tests=[
+            "tests/unit/workers/patterns/test_ledger.py",
+            "tests/unit/workers/patterns/test_slots.py",
+            "tests/unit/workers/patterns/test_learn.py",
+            "tests/unit/workers/test_kept_changing.py",
+        ],
+    ),
+    "counts": Target(
+        modules=["workers/patterns/counts.py", "workers/patterns/learn.py"],
+        tests=[
+            "tests/unit/workers/patterns/test_learn.py",
+            "tests/unit/workers/patterns/test_publish.py",
+            "tests/unit/workers/patterns/test_slots.py",
+            "tests/unit/workers/patterns/test_ledger.py",
+        ],
+    ),
+    "retries": Target(
+        modules=["workers/sqs/retries.py"],
+        tests=["tests/unit/workers/sqs/test_retries.py", "tests/unit/workers/sqs/test_dramatiq.py"],
     ),
 }
 

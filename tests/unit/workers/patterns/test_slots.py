@@ -193,9 +193,11 @@ def test_what_a_closed_slot_does_not_hold_goes_on_down_its_path(small: Watched) 
 
     [(day, counts)] = days_of(SUBJECT, small).items()
     assert (day, counts.n, counts.s, counts.pending) == ("2025-10-18", 40, 40, 0)
-    held = [len(item["e"]) for item in small.items(tables.PIPELINE).values() if "e" in item]
-    assert len(held) > 6
-    assert max(held) <= 12
+    items_of = small.items(tables.PIPELINE)
+    held = {key.sk.split("#")[2]: item["e"] for key, item in items_of.items() if "e" in item}
+    assert max(map(len, held.values())) <= 12
+    ways = ("2025-10-18T13", "2025-10-18T13:3", "2025-10-18T13:30", "2025-10-18T13:30:3")
+    assert {len(slot) for slot in held} == {*map(len, ways), len("2025-10-18T13:30:38")}
 
 
 def test_the_last_slot_of_a_path_holds_whatever_comes_so_far_down_and_never_closes() -> None:
