@@ -89,10 +89,7 @@ class Stack:
             self._exit.enter_context(self.backend)
             self.environment = self._environment()
             self.deployment = connect(self.environment, prefix=options.prefix)
-            provision(self.deployment)
-            for agent in options.agents:
-                wishes = Wishes(may_broadcast=agent in options.broadcasters)
-                add_agent(self.deployment, agent, wishes)
+            self.provision()
             services = self.services()
             self.supervisor = Supervisor(services, report=self._report, backoff=options.backoff)
             self._exit.enter_context(self.supervisor)
@@ -117,6 +114,13 @@ class Stack:
     def archive(self) -> str:
         """Give the URL of the archive."""
         return self.environment["SHARPWAVE_ARCHIVE"]
+
+    def provision(self) -> None:
+        """Make tables and queues, and register the agents; before any process starts."""
+        provision(self.deployment)
+        for agent in self.options.agents:
+            wishes = Wishes(may_broadcast=agent in self.options.broadcasters)
+            add_agent(self.deployment, agent, wishes)
 
     def services(self) -> list[Service]:
         """List the processes: one worker service per queue, and the pump."""
