@@ -189,7 +189,7 @@ def _settings(target: Target) -> str:
         "pytest_add_cli_args_test_selection": list(target.tests),
         # Seconds beyond what the tests take, and how often both: the machine has other work.
         "timeout_constant": 10.0,
-        "timeout_multiplier": 4.0,
+        "timeout_multiplier": 3.0,
         "use_git_change_detection": False,
     }
     lines = (f"{key} = {json.dumps(value)}" for key, value in chosen.items())

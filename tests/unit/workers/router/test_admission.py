@@ -12,6 +12,7 @@ from sharpwave.schemas.faults import kind_of
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.messages import message_of
 from sharpwave.schemas.numbers import Wire, item_to_wire
+from sharpwave.schemas.records import MAX_DEPTH
 from sharpwave.schemas.times import EventAhead
 from sharpwave.workers.ports import Item
 from sharpwave.workers.router.admission import (
@@ -21,10 +22,10 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import is_sound
+from sharpwave.workers.router.fast_path import had_sound_outcome, is_sound
 from sharpwave.workers.work.envelope import ascii_json
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
-from tests.world.records import decision, memory, signal
+from tests.world.records import decision, memory, outcome, signal
 from tests.world.stores import START
 
 
@@ -43,6 +44,13 @@ def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
 
 def takes(kind: Kind, image: Image, stored_at: float = START) -> bool:
     return is_sound(kind, image, text=ascii_json(image), stored_at=stored_at)
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for level in range(levels):
+        value = [value] if level % 2 else {"in": value}
+    return value
 
 
 @given(st.data(), st.sampled_from(sorted(VALID)), st.floats(START - 1e6, START + 1e6))
@@ -69,6 +77,7 @@ def test_every_record_gets_a_verdict_that_names_its_faults(data: st.DataObject, 
 def test_valid_records_take_the_fast_path() -> None:
     for kind, item in VALID.items():
         assert takes(kind, item_to_wire(item))
+    assert takes("signal", item_to_wire(signal(to=["*"], strict=False)))
 
 
 @pytest.mark.parametrize(
@@ -105,6 +114,26 @@ def test_a_number_at_its_bound_takes_the_fast_path_and_one_beyond_is_refused(
     assert takes(kind, at)
     assert not takes(kind, off)
     assert judge(kind, off) != []
+
+
+@pytest.mark.parametrize(
+    ("more", "is_short"),
+    [
+        ({}, True),
+        ({"outcome_rev": 65_535}, True),
+        ({"outcome_rev": 65_536}, False),
+        ({"outcome": outcome(False)}, True),
+        ({"outcome": outcome(True, 1)}, True),
+        ({"outcome": outcome(True, 2)}, False),
+        ({"outcome": {"success": "yes"}}, False),
+        ({"outcome": {**outcome(True), "notes": nested(MAX_DEPTH - 1)}}, True),
+        ({"outcome": {**outcome(True), "notes": nested(MAX_DEPTH)}}, False),
+    ],
+)
+def test_a_decision_is_not_judged_again_for_a_new_outcome_if_its_old_one_was_sound(
+    more: Item, *, is_short: bool
+) -> None:
+    assert had_sound_outcome(item_to_wire(decision(**more))) is is_short
 
 
 @pytest.mark.parametrize("kind", sorted(VALID))
@@ -229,12 +258,12 @@ def test_the_event_time_of_a_signal_is_its_own_affair() -> None:
     assert judged("signal", signal(to=["bob"], event_time="9999-12-31")) == []
 
 
-def test_thirty_levels_are_too_deep() -> None:
-    nested: Any = "x"
-    for _ in range(30):
-        nested = {"in": [nested]}
+@pytest.mark.parametrize("kind", ["signal", "decision", "memory"])
+def test_a_record_nests_as_deep_as_the_models_read_and_no_deeper(kind: Kind) -> None:
+    deep, deeper = ({**VALID[kind], "context": {"x": nested(MAX_DEPTH - n)}} for n in (1, 0))
 
-    assert judged("signal", signal(to=["bob"], data={"x": nested["in"][0]})) == ["too_deep"]
+    assert judged(kind, deep) == []
+    assert judged(kind, deeper) == ["too_deep"]
 
 
 def test_seventeen_lists_beside_each_other_are_not() -> None:
@@ -276,11 +305,7 @@ def test_an_item_found_in_its_table_may_have_been_written_long_after_its_moment(
 
 
 def test_an_item_found_in_its_table_is_no_deeper_and_no_larger_than_any() -> None:
-    nested: Any = "x"
-    for _ in range(17):
-        nested = [nested]
-
-    assert not is_admissible("decision", decision(context={"x": nested}))
+    assert not is_admissible("decision", decision(context={"x": nested(MAX_DEPTH)}))
     assert not is_admissible("signal", signal(to=["bob"], data={"x": "y" * 300_000}))
 
 

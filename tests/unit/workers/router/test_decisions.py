@@ -93,6 +93,15 @@ def test_an_outcome_cannot_be_taken_back(streams: Streams) -> None:
     assert codes(found) == ["outcome_removed"]
 
 
+def test_a_decision_that_is_mended_is_a_new_one_whatever_outcome_it_had(streams: Streams) -> None:
+    streams.put(tables.DECISIONS, decision(outcome={"success": "no"}))
+
+    found = streams.put(tables.DECISIONS, decision(outcome=outcome(False)))
+
+    assert actors(found) == ["on_decisions", "on_archived"]
+    assert found[1][1]["state"] == "insert"
+
+
 @pytest.mark.parametrize(
     ("change", "code", "where", "message"),
     [

@@ -98,6 +98,11 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
     mended, old = signal(name="s1", to=["bob"]), decision("ann", "d1", ttl=int(START) + 60)
     for item in ({**mended, "target_agents": []}, mended, signal(name="s2", to=["bob"])):
         streams.put(tables.SIGNALS, item)
+    row, mirror = row_of(mended, "bob"), Location(tables.SIGNALS, key_of(mended))
+    streams.work(tables.SIGNALS, Insert(tables.SIGNALS, row))
+    streams.update(tables.SIGNALS, row, status="PROCESSED")
+    streams.work(tables.SIGNALS, Write(mirror, {"processing_status": {}, "status_v": 1}))
+    streams.put(tables.SIGNALS, {**mended, "ttl": int(START) + 60})
     for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}):
         streams.put(tables.DECISIONS, item)
     kept = memory(name="m1", importance=1)
@@ -254,15 +259,32 @@ def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
 
     (mending, *refused) = streams.put(tables.SIGNALS, {**item, **change})
 
+    last = streams.tables.streams[tables.SIGNALS][-1].record
     assert mending == (
         "on_acknowledgements",
         {
             "key": list(key_of(item)),
-            "event_id": streams.tables.streams[tables.SIGNALS][-1].record["eventID"],
+            "event_id": last["eventID"],
             "held": item_to_wire({"held": held})["held"],
         },
     )
     assert codes(refused) == told
+    for message in streams.route(tables.SIGNALS, [last]):
+        assert message.sequence_numbers == (last["dynamodb"]["SequenceNumber"],)
+
+
+def test_a_put_that_keeps_the_mirror_and_not_its_version_says_nothing_of_what_it_held(
+    streams: Streams,
+) -> None:
+    item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    streams.put(tables.SIGNALS, item)
+    place = Location(tables.SIGNALS, key_of(item))
+    streams.work(tables.SIGNALS, Write(place, {**mirror, "status_v": 1}))
+
+    ((actor, entry), _) = streams.put(tables.SIGNALS, {**item, **mirror, "data": {"n": 2}})
+
+    assert actor == "on_acknowledgements"
+    assert "held" not in entry
 
 
 def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:
@@ -340,6 +362,13 @@ def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Strea
     assert actors(changed) == actors(wiped) == ["on_memories"]
     assert changed[0][1]["number"] < wiped[0][1]["number"]
     assert never_promoted == []
+
+
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_promoted_memory_that_is_found_again_is_looked_at_again(size: int) -> None:
+    page = inserts(tables.STATE, [memory(data={"text": "x" * size}, promoted_at=1)])
+
+    assert sorted(actors(entries(Router()(tables.STATE, page)))) == ["on_memories", "on_seen"]
 
 
 def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image(

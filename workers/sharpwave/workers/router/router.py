@@ -383,7 +383,7 @@ def _held(record: Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: Record, pair: str = "") -> Entry:
+def _key_entry(record: Record, pair: str) -> Entry:
     text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
     return _more(Entry(text, record.sequence_number), pair)
 
