@@ -9,6 +9,7 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.ports import Update as Write
+from sharpwave.workers.router.record import outcome_state
 from tests.world.records import decision, key_of, outcome
 from tests.world.routed import Streams
 
@@ -39,6 +40,42 @@ def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Str
         assert actors(found) == ["on_decisions", "on_archived"]
         assert found[1][1]["state"] == state
         assert found[0][1]["image"] == found[1][1]["image"]
+
+
+@pytest.mark.parametrize("more", [{}, {"outcome": outcome(True)}], ids=["open", "resolved"])
+def test_a_repeated_put_that_wipes_its_mark_is_what_it_was(streams: Streams, more: Item) -> None:
+    item = decision(**more)
+    streams.put(tables.DECISIONS, item)
+    streams.work(
+        tables.DECISIONS, Write(Location(tables.DECISIONS, key_of(item)), {"promoted_at": 1})
+    )
+
+    found = streams.put(tables.DECISIONS, item)
+
+    assert actors(found) == ["on_decisions", "on_archived"]
+    assert found[1][1]["state"] == "insert"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [
+        ({}, {"outcome": outcome(True)}, "resolution"),
+        ({}, {"outcome": outcome(True), "outcome_rev": 1}, "resolution"),
+        ({"outcome": outcome(True)}, {"outcome": outcome(False), "outcome_rev": 2}, "revision"),
+        ({"outcome": outcome(True)}, {"outcome": outcome(False), "outcome_rev": 1}, ""),
+        ({"outcome": {"success": 1}}, {"outcome": outcome(True), "outcome_rev": 2}, ""),
+        ({"outcome": outcome(True)}, {}, ""),
+        ({"outcome_rev": 1}, {"outcome": outcome(True), "outcome_rev": 2}, ""),
+        ({}, {"outcome": outcome(True), "context": {}}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_only_an_outcome_that_came_or_was_revised_needs_no_closer_look(
+    before: Item, after: Item, state: str
+) -> None:
+    old, new = (item_to_wire(decision(**more)) for more in (before, after))
+
+    assert outcome_state(old, new) == state
 
 
 def test_a_revision_that_is_written_with_a_fraction_is_the_number_that_it_is(
@@ -242,9 +279,10 @@ def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -
 
     late = streams.put(tables.DECISIONS, decision(name="old", at=now - DAY_S))
     fresh = streams.put(tables.DECISIONS, decision(name="new", at=now - DAY_S + 60))
+    done = streams.put(tables.DECISIONS, decision(name="done", at=now - DAY_S, promoted_at=1))
 
     assert "on_late_outcomes" in actors(late)
-    assert "on_late_outcomes" not in actors(fresh)
+    assert "on_late_outcomes" not in actors(fresh) + actors(done)
 
 
 @pytest.mark.parametrize(("lifetime_s", "is_admitted"), [(60, True), (-60, False)])

@@ -103,8 +103,10 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
     streams.update(tables.SIGNALS, row, status="PROCESSED")
     streams.work(tables.SIGNALS, Write(mirror, {"processing_status": {}, "status_v": 1}))
     streams.put(tables.SIGNALS, {**mended, "ttl": int(START) + 60})
-    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}):
+    bad = {**old, "context": 1}
+    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}, bad, old):
         streams.put(tables.DECISIONS, item)
+    streams.update(tables.DECISIONS, old, ttl=int(START) + 61)
     kept = memory(name="m1", importance=1)
     for item in (kept, {**kept, "access_count": 4}, memory("bob", "m2", importance=1)):
         streams.put(tables.STATE, item)
@@ -112,6 +114,9 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
         streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
     for agent in ("ann", "bob"):
         streams.put(tables.STATE, records.registration(agent))
+    streams.put(tables.STATE, memory(name="m3", ttl=int(START) + 60))
+    streams.clock.advance(90)
+    streams.tables.expire()
 
     for table in tables.STREAMED:
         page = [each.record for each in streams.tables.streams[table]]
@@ -373,6 +378,20 @@ def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image
         entry["number"]
         == streams.tables.streams[tables.STATE][-1].record["dynamodb"]["SequenceNumber"]
     )
+
+
+@pytest.mark.parametrize(
+    ("before_s", "lives_s"), [(0, 0), (30 * DAY_S, 60)], ids=["at once", "written late"]
+)
+def test_what_was_admitted_is_promoted_when_time_removes_it_however_it_was_timed(
+    streams: Streams, before_s: int, lives_s: int
+) -> None:
+    item = memory(at=START - before_s, ttl=int(START) + lives_s)
+    assert codes(streams.put(tables.STATE, item)) == []
+    streams.clock.advance(lives_s + DAY_S)
+    streams.tables.expire()
+
+    assert actors(streams.news(tables.STATE)) == ["on_memories"]
 
 
 def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
