@@ -79,6 +79,9 @@ def test_valid_records_take_the_fast_path() -> None:
     for kind, item in VALID.items():
         assert takes(kind, item_to_wire(item))
     assert takes("signal", item_to_wire(signal(to=["*"], strict=False)))
+    # 300 s ahead of whoever stores it, and with its time in less precision than its key has.
+    assert takes("signal", item_to_wire(signal(to=["bob"], at=START + 300)))
+    assert takes("memory", item_to_wire(memory(iso_timestamp="2025-10-18T14:30:00Z")))
 
 
 @pytest.mark.parametrize(

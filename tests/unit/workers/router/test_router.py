@@ -14,6 +14,7 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location
 from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.envelope import image_of
 from sharpwave.workers.work.outgoing import StreamRecord
 from tests.unit.wire_forms import streamed
 from tests.world import MemoryTables, VirtualClock, records
@@ -81,6 +82,39 @@ def test_who_asks_late_is_told_what_is_due_by_then() -> None:
     assert "on_late_outcomes" in actors(entries(Router()(tables.DECISIONS, page, now=later)))
     assert "on_memories" not in actors(entries(Router()(tables.STATE, entry)))
     assert "on_memories" in actors(entries(Router()(tables.STATE, entry, now=later)))
+
+
+@pytest.mark.parametrize(("size", "image"), [(1, "image"), (70_000, "zimage")])
+def test_an_entry_says_where_and_when_its_record_was_stored(
+    streams: Streams, size: int, image: str
+) -> None:
+    item = signal(to=["bob"], data={"text": "x" * size})
+
+    ((_, entry),) = streams.put(tables.SIGNALS, item)
+
+    last = streams.tables.streams[tables.SIGNALS][-1].record
+    assert entry.keys() == {"event_id", "table", "key", "stored_at", image}
+    assert entry["event_id"] == last["eventID"]
+    assert (entry["table"], entry["key"]) == (tables.SIGNALS, list(key_of(item)))
+    assert entry["stored_at"] == START
+    assert image_of(entry) == item_to_wire(item)
+
+
+def test_of_an_agent_that_wrote_memories_it_is_told_once_that_it_was_seen(streams: Streams) -> None:
+    """Who never registered is swept like everyone else, once it is on the list."""
+    mine = memory("ann", "m1")
+    for item in (mine, {**mine, "memory_type": "DREAM"}, mine, memory("ann", "m2")):
+        streams.put(tables.STATE, item)
+    large = memory("bob", "m3", data={"text": "x" * 70_000})
+    streams.put(tables.STATE, large)
+    page = [each.record for each in streams.tables.streams[tables.STATE]]
+
+    found = entries(Router()(tables.STATE, page))
+
+    assert [entry for actor, entry in found if actor == "on_seen"] == [
+        {"agent": "ann"},
+        {"agent": "bob"},
+    ]
 
 
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
