@@ -312,7 +312,22 @@ def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
         assert message.sequence_numbers == (last["dynamodb"]["SequenceNumber"],)
 
 
-def test_a_put_that_keeps_the_mirror_and_not_its_version_says_nothing_of_what_it_held(
+def test_a_signal_mended_under_its_mirror_says_nothing_of_what_that_holds(
+    streams: Streams,
+) -> None:
+    item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    streams.put(tables.SIGNALS, item)
+    place = Location(tables.SIGNALS, key_of(item))
+    streams.work(tables.SIGNALS, Write(place, {**mirror, "status_v": 1}))
+    streams.update(tables.SIGNALS, item, target_agents=5)
+
+    ((actor, entry),) = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+
+    assert (actor, entry["mended"]) == ("on_signals", True)
+    assert "held" not in entry
+
+
+def test_a_put_that_copies_the_mirror_without_its_version_wipes_it_all_the_same(
     streams: Streams,
 ) -> None:
     item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
@@ -323,7 +338,7 @@ def test_a_put_that_keeps_the_mirror_and_not_its_version_says_nothing_of_what_it
     ((actor, entry), _) = streams.put(tables.SIGNALS, {**item, **mirror, "data": {"n": 2}})
 
     assert actor == "on_acknowledgements"
-    assert "held" not in entry
+    assert entry["held"] == item_to_wire({"held": mirror["processing_status"]})["held"]
 
 
 def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:
