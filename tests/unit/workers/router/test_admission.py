@@ -17,6 +17,7 @@ from sharpwave.schemas.times import EventAhead
 from sharpwave.workers.router.admission import (
     MAX_FAULTS,
     MAX_MESSAGE,
+    claimed_at,
     explain,
     faults_of,
     is_admissible,
@@ -78,6 +79,9 @@ def test_valid_records_take_the_fast_path() -> None:
     for kind, item in VALID.items():
         assert takes(kind, item_to_wire(item))
     assert takes("signal", item_to_wire(signal(to=["*"], strict=False)))
+    # 300 s ahead of whoever stores it, and with its time in less precision than its key has.
+    assert takes("signal", item_to_wire(signal(to=["bob"], at=START + 300)))
+    assert takes("memory", item_to_wire(memory(iso_timestamp="2025-10-18T14:30:00Z")))
 
 
 @pytest.mark.parametrize(
@@ -302,6 +306,27 @@ def test_an_item_found_in_its_table_may_have_been_written_long_after_its_moment(
 
     assert is_admissible("memory", late)
     assert judged("memory", late, START - 900 * DAY_S) == ["distant_ttl"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "image", "moment"),
+    [
+        ("decision", {"timestamp": {"N": "5"}}, 5.0),
+        ("decision", {"timestamp": {"N": "5"}, "ttl": {"N": str(400 * DAY_S + 5)}}, 5.0),
+        ("decision", {"timestamp": {"N": "5"}, "ttl": {"N": str(400 * DAY_S + 6)}}, 6.0),
+        ("signal", {"timestamp": {"N": "5"}, "ttl": {"N": str(10 * DAY_S + 6)}}, 6.0),
+        ("registration", {"registered_at": {"N": "5"}, "timestamp": {"N": "6"}}, 5.0),
+        ("state", {"timestamp": {"N": "5"}, "ttl": {"N": str(900 * DAY_S)}}, 5.0),
+        ("memory", {"timestamp": {"N": "5.5"}}, None),
+        ("memory", {"timestamp": {"S": "5"}}, None),
+        ("memory", {}, None),
+        (None, {"timestamp": {"N": "5"}, "ttl": {"N": str(900 * DAY_S)}}, 5.0),
+    ],
+)
+def test_an_item_claims_to_be_stored_at_its_moment_or_when_its_ttl_was_first_allowed(
+    kind: Kind | None, image: Image, moment: float | None
+) -> None:
+    assert claimed_at(kind, image) == moment
 
 
 def test_an_item_found_in_its_table_is_no_deeper_and_no_larger_than_any() -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.workers.router.record import outcome_state
+from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.ports import Item, Location
 from sharpwave.workers.work.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
@@ -39,6 +42,54 @@ def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Str
         assert actors(found) == ["on_decisions", "on_archived"]
         assert found[1][1]["state"] == state
         assert found[0][1]["image"] == found[1][1]["image"]
+
+
+@pytest.mark.parametrize("more", [{}, {"outcome": outcome(True)}], ids=["open", "resolved"])
+def test_a_repeated_put_that_wipes_its_mark_is_what_it_was(streams: Streams, more: Item) -> None:
+    item = decision(**more)
+    streams.put(tables.DECISIONS, item)
+    streams.work(
+        tables.DECISIONS, Write(Location(tables.DECISIONS, key_of(item)), {"promoted_at": 1})
+    )
+
+    found = streams.put(tables.DECISIONS, item)
+
+    assert actors(found) == ["on_decisions", "on_archived"]
+    assert found[1][1]["state"] == "insert"
+
+
+def test_a_decision_about_the_future_stays_admitted_however_often_it_is_put() -> None:
+    streams = Streams()
+    streams.route = Router(event_ahead={"FORECAST": 9 * DAY_S})
+    item = decision(kind="FORECAST", event_time="2025-10-25")
+    streams.put(tables.DECISIONS, item)
+    streams.work(
+        tables.DECISIONS, Write(Location(tables.DECISIONS, key_of(item)), {"promoted_at": 1})
+    )
+
+    assert actors(streams.put(tables.DECISIONS, item)) == ["on_decisions", "on_archived"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [
+        ({}, {"outcome": outcome(True)}, "resolution"),
+        ({}, {"outcome": outcome(True), "outcome_rev": 1}, "resolution"),
+        ({"outcome": outcome(True)}, {"outcome": outcome(False), "outcome_rev": 2}, "revision"),
+        ({"outcome": outcome(True)}, {"outcome": outcome(False), "outcome_rev": 1}, ""),
+        ({"outcome": {"success": 1}}, {"outcome": outcome(True), "outcome_rev": 2}, ""),
+        ({"outcome": outcome(True)}, {}, ""),
+        ({"outcome_rev": 1}, {"outcome": outcome(True), "outcome_rev": 2}, ""),
+        ({}, {"outcome": outcome(True), "context": {}}, ""),
+        ({}, {}, ""),
+    ],
+)
+def test_only_an_outcome_that_came_or_was_revised_needs_no_closer_look(
+    before: Item, after: Item, state: str
+) -> None:
+    old, new = (item_to_wire(decision(**more)) for more in (before, after))
+
+    assert outcome_state(old, new) == state
 
 
 def test_a_revision_that_is_written_with_a_fraction_is_the_number_that_it_is(
@@ -184,12 +235,13 @@ def test_a_late_outcome_reaches_its_episode_by_its_ledger_alone(streams: Streams
 
 
 @pytest.mark.parametrize(
-    ("lives_s", "is_folded"), [(3_600, True), (DAY_S, True), (2 * DAY_S, False)]
+    ("lives_s", "is_folded"),
+    [(3_600, True), (DAY_S, True), (swept_within(DAY_S), True), (2 * DAY_S, False)],
 )
 def test_a_decision_that_no_sweep_would_meet_is_folded_at_once(
-    streams: Streams, lives_s: int, *, is_folded: bool
+    streams: Streams, lives_s: float, *, is_folded: bool
 ) -> None:
-    found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock()) + lives_s))
+    found = streams.put(tables.DECISIONS, decision(ttl=int(streams.clock() + lives_s)))
 
     assert ("on_late_outcomes" in actors(found)) is is_folded
 
@@ -242,12 +294,13 @@ def test_a_decision_stored_after_its_sweep_is_folded_at_once(streams: Streams) -
 
     late = streams.put(tables.DECISIONS, decision(name="old", at=now - DAY_S))
     fresh = streams.put(tables.DECISIONS, decision(name="new", at=now - DAY_S + 60))
+    done = streams.put(tables.DECISIONS, decision(name="done", at=now - DAY_S, promoted_at=1))
 
     assert "on_late_outcomes" in actors(late)
-    assert "on_late_outcomes" not in actors(fresh)
+    assert "on_late_outcomes" not in actors(fresh) + actors(done)
 
 
-@pytest.mark.parametrize(("lifetime_s", "is_admitted"), [(60, True), (-60, False)])
+@pytest.mark.parametrize(("lifetime_s", "is_admitted"), [(60, True), (0, False), (-60, False)])
 def test_an_outcome_counts_until_its_decision_is_removed_unless_it_came_too_late_itself(
     streams: Streams, lifetime_s: int, *, is_admitted: bool
 ) -> None:

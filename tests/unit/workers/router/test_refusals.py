@@ -106,7 +106,8 @@ def test_a_refusal_tells_what_was_refused_and_why_in_words_that_are_known_again(
 def test_a_refused_change_tells_what_stood_before_it_if_that_was_admitted(
     *, is_sound: bool
 ) -> None:
-    before = decision(outcome=outcome(True, None if is_sound else 7), outcome_rev=1)
+    """What a worker wrote beside it is not among the words that are known again."""
+    before = decision(outcome=outcome(True, None if is_sound else 7), outcome_rev=1, promoted_at=1)
     store = MemoryTables(VirtualClock())
     store.put(tables.DECISIONS, before)
     store.put(tables.DECISIONS, {**before, "decision_type": "HEDGE"})
@@ -114,6 +115,8 @@ def test_a_refused_change_tells_what_stood_before_it_if_that_was_admitted(
     found = dict(entries(Router()(tables.DECISIONS, [store.streams[tables.DECISIONS][1].record])))
 
     words = found["on_refused"]["words"]
+    refused = digest_of("decision", item_to_wire({**before, "decision_type": "HEDGE"}))
+    assert is_sound or words["digest"] == refused
     assert (words.get("before") or [None])[0] == (
         digest_of("decision", item_to_wire(before)) if is_sound else None
     )

@@ -12,6 +12,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.envelope import image_of
 from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import Insert, Item, Location
 from sharpwave.workers.work.ports import Update as Write
@@ -83,6 +84,39 @@ def test_who_asks_late_is_told_what_is_due_by_then() -> None:
     assert "on_memories" in actors(entries(Router()(tables.STATE, entry, now=later)))
 
 
+@pytest.mark.parametrize(("size", "image"), [(1, "image"), (70_000, "zimage")])
+def test_an_entry_says_where_and_when_its_record_was_stored(
+    streams: Streams, size: int, image: str
+) -> None:
+    item = signal(to=["bob"], data={"text": "x" * size})
+
+    ((_, entry),) = streams.put(tables.SIGNALS, item)
+
+    last = streams.tables.streams[tables.SIGNALS][-1].record
+    assert entry.keys() == {"event_id", "table", "key", "stored_at", image}
+    assert entry["event_id"] == last["eventID"]
+    assert (entry["table"], entry["key"]) == (tables.SIGNALS, list(key_of(item)))
+    assert entry["stored_at"] == START
+    assert image_of(entry) == item_to_wire(item)
+
+
+def test_of_an_agent_that_wrote_memories_it_is_told_once_that_it_was_seen(streams: Streams) -> None:
+    """Who never registered is swept like everyone else, once it is on the list."""
+    mine = memory("ann", "m1")
+    for item in (mine, {**mine, "memory_type": "DREAM"}, mine, memory("ann", "m2")):
+        streams.put(tables.STATE, item)
+    large = memory("bob", "m3", data={"text": "x" * 70_000})
+    streams.put(tables.STATE, large)
+    page = [each.record for each in streams.tables.streams[tables.STATE]]
+
+    found = entries(Router()(tables.STATE, page))
+
+    assert [entry for actor, entry in found if actor == "on_seen"] == [
+        {"agent": "ann"},
+        {"agent": "bob"},
+    ]
+
+
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
     page = inserts(tables.SIGNALS, [signal(name=f"s{n}", to=["bob"]) for n in range(25)])
 
@@ -103,8 +137,10 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
     streams.update(tables.SIGNALS, row, status="PROCESSED")
     streams.work(tables.SIGNALS, Write(mirror, {"processing_status": {}, "status_v": 1}))
     streams.put(tables.SIGNALS, {**mended, "ttl": int(START) + 60})
-    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}):
+    bad = {**old, "context": 1}
+    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}, bad, old):
         streams.put(tables.DECISIONS, item)
+    streams.update(tables.DECISIONS, old, ttl=int(START) + 61)
     kept = memory(name="m1", importance=1)
     for item in (kept, {**kept, "access_count": 4}, memory("bob", "m2", importance=1)):
         streams.put(tables.STATE, item)
@@ -112,6 +148,9 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
         streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
     for agent in ("ann", "bob"):
         streams.put(tables.STATE, records.registration(agent))
+    streams.put(tables.STATE, memory(name="m3", ttl=int(START) + 60))
+    streams.clock.advance(90)
+    streams.tables.expire()
 
     for table in tables.STREAMED:
         page = [each.record for each in streams.tables.streams[table]]
@@ -273,7 +312,22 @@ def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
         assert message.sequence_numbers == (last["dynamodb"]["SequenceNumber"],)
 
 
-def test_a_put_that_keeps_the_mirror_and_not_its_version_says_nothing_of_what_it_held(
+def test_a_signal_mended_under_its_mirror_says_nothing_of_what_that_holds(
+    streams: Streams,
+) -> None:
+    item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    streams.put(tables.SIGNALS, item)
+    place = Location(tables.SIGNALS, key_of(item))
+    streams.work(tables.SIGNALS, Write(place, {**mirror, "status_v": 1}))
+    streams.update(tables.SIGNALS, item, target_agents=5)
+
+    ((actor, entry),) = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+
+    assert (actor, entry["mended"]) == ("on_signals", True)
+    assert "held" not in entry
+
+
+def test_a_put_that_copies_the_mirror_without_its_version_wipes_it_all_the_same(
     streams: Streams,
 ) -> None:
     item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
@@ -284,7 +338,7 @@ def test_a_put_that_keeps_the_mirror_and_not_its_version_says_nothing_of_what_it
     ((actor, entry), _) = streams.put(tables.SIGNALS, {**item, **mirror, "data": {"n": 2}})
 
     assert actor == "on_acknowledgements"
-    assert "held" not in entry
+    assert entry["held"] == item_to_wire({"held": mirror["processing_status"]})["held"]
 
 
 def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:
@@ -388,6 +442,20 @@ def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image
         entry["number"]
         == streams.tables.streams[tables.STATE][-1].record["dynamodb"]["SequenceNumber"]
     )
+
+
+@pytest.mark.parametrize(
+    ("before_s", "lives_s"), [(0, 0), (30 * DAY_S, 60)], ids=["at once", "written late"]
+)
+def test_what_was_admitted_is_promoted_when_time_removes_it_however_it_was_timed(
+    streams: Streams, before_s: int, lives_s: int
+) -> None:
+    item = memory(at=START - before_s, ttl=int(START) + lives_s)
+    assert codes(streams.put(tables.STATE, item)) == []
+    streams.clock.advance(lives_s + DAY_S)
+    streams.tables.expire()
+
+    assert actors(streams.news(tables.STATE)) == ["on_memories"]
 
 
 def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
