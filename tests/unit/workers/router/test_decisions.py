@@ -70,6 +70,15 @@ def test_a_decision_about_the_future_stays_admitted_however_often_it_is_put() ->
     assert actors(streams.put(tables.DECISIONS, item)) == ["on_decisions", "on_archived"]
 
 
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_decision_about_more_of_the_future_than_its_type_may_is_refused(size: int) -> None:
+    streams = Streams()
+    streams.route = Router(event_ahead={"TRADE": 0})
+    item = decision(event_time="2025-10-18T14:30:01Z", context={"x": "y" * size})
+
+    assert codes(streams.put(tables.DECISIONS, item)) == ["future_event_time"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "state"),
     [

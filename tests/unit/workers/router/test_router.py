@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -72,6 +73,40 @@ def test_messages_bear_the_moment_of_the_latest_record_in_milliseconds(streams: 
     (message,) = Router()(tables.SIGNALS, page)
 
     assert parse_json(message.body)["message_timestamp"] == int(START + 5) * 1000
+
+
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_record_that_comes_from_no_stream_has_no_number(size: int) -> None:
+    page = inserts(tables.STATE, [memory(data={"text": "x" * size}, importance=1)])
+    del page[0]["dynamodb"]["SequenceNumber"]
+
+    found = Router()(tables.STATE, page)
+
+    assert {message.queue: message.sequence_numbers for message in found} == {
+        "status": (),
+        "promote": (),
+    }
+    assert ("on_memories", "") in [(actor, entry.get("number")) for actor, entry in entries(found)]
+
+
+def test_a_record_that_does_not_say_when_it_was_stored_is_of_the_year_1970() -> None:
+    page = inserts(tables.SIGNALS, [signal(to=["bob"])])
+    del page[0]["dynamodb"]["ApproximateCreationDateTime"]
+
+    (message,) = Router()(tables.SIGNALS, page)
+
+    assert codes(entries([message])) == ["future_timestamp"]
+    assert parse_json(message.body)["message_timestamp"] == 0
+
+
+@pytest.mark.parametrize("moment", [START, int(START), datetime.fromtimestamp(START, UTC)])
+def test_a_moment_is_read_as_boto3_or_the_lambda_event_gives_it(moment: float | datetime) -> None:
+    page = inserts(tables.SIGNALS, [signal(to=["bob"])])
+    page[0]["dynamodb"]["ApproximateCreationDateTime"] = moment
+
+    ((_, entry),) = entries(Router()(tables.SIGNALS, page))
+
+    assert entry["stored_at"] == START
 
 
 def test_who_asks_late_is_told_what_is_due_by_then() -> None:
