@@ -136,7 +136,8 @@ def judge(name: str, only: str = "") -> bool:
     unreached = sum(each.verdict in UNREACHED for each in mutants)
     print(
         f"{name}: {len(mutants)} mutants, {killed} killed ({len(endless)} ran for too long), "
-        f"{len(mutants) - killed} survived ({unreached} met by no test), {len(new)} are new"
+        f"{len(mutants) - killed} survived ({unreached} met by no test), {len(new)} are new",
+        flush=True,
     )
     for change in endless:
         print(f"  ran for too long: {change}")
