@@ -67,7 +67,7 @@ class Scene(World):
         self.stalled: dict[str, float] = {}
         self.touch_up: Callable[[list[WorkMessage]], list[WorkMessage]] = list
 
-    def unread(self, *, most: int | None = None) -> list[tuple[str, list[StreamRecord]]]:
+    def unread(self, *, most: int | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
         """Give what is new in the streams that do not stand still, and call it read."""
         found = []
         for table, stream in self.tables.streams.items():

@@ -11,6 +11,7 @@ from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.signals.refusals import RefusedBefore
+from sharpwave.workers.work.incoming import streamed
 from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
 from tests.world import Faults, World
 from tests.world.records import (
@@ -306,7 +307,7 @@ def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
     asked: list[float] = []
 
     def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[WorkMessage]:
-        asked.extend(record["dynamodb"]["ApproximateCreationDateTime"] for record in records)
+        asked.extend(streamed(record).change.stored_at for record in records)
         return []
 
     stored = [item for item in world.tables.scan(tables.STATE) if item["PK"]["S"] == "agent:zoe"]

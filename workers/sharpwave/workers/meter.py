@@ -17,6 +17,8 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, queues, tables
+from sharpwave.workers.work.incoming import Streamed
+from sharpwave.workers.work.outgoing import StreamRecord
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +149,13 @@ class Names:
             return keys.OTHER
         return keys.family(pk.get("S", ""), sk.get("S", ""))
 
+    def inserted(self, record: StreamRecord) -> str:
+        """Name the kind of item that a stream record says has come; "" for any other change."""
+        if isinstance(record, Streamed):
+            key = record.change.keys
+            return keys.family(key.PK.S, key.SK.S) if record.event_name == "INSERT" else ""
+        return self.item(record["dynamodb"]["Keys"]) if record.get("eventName") == "INSERT" else ""
+
     def partition(self, request: Request) -> str:
         """Name the kind of items that a Query or a Scan reads."""
         for value in request.get("ExpressionAttributeValues", {}).values():
@@ -194,8 +203,7 @@ def beside_tables(
         case "GetRecords":
             records = reply.get("Records", ())
             yield Charge("stream:records", len(records), 1)
-            new = (one["dynamodb"]["Keys"] for one in records if one.get("eventName") == "INSERT")
-            for thing, count in Counter(map(names.item, new)).items():
+            for thing, count in Counter(filter(None, map(names.inserted, records))).items():
                 yield Charge(f"new:{thing}", count, 0)
 
 

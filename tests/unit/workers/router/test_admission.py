@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.faults import kind_of
@@ -21,7 +22,8 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import is_sound
+from sharpwave.workers.router.fast_path import sound
+from sharpwave.workers.router.image import Image as Typed
 from sharpwave.workers.work.envelope import ascii_json
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
 from tests.world.records import decision, memory, signal
@@ -29,8 +31,8 @@ from tests.world.stores import START
 
 
 def judge(kind: Kind, image: Image, stored_at: float = START) -> list[str]:
-    text = ascii_json(image)
-    return [fault.code for fault in faults_of(kind, image, text=text, stored_at=stored_at)]
+    found = faults_of(kind, Typed.of(image), stored_at=stored_at)
+    return [fault.code for fault in found]
 
 
 def judged(kind: Kind, item: Item, stored_at: float = START) -> list[str]:
@@ -42,7 +44,8 @@ def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
 
 
 def takes(kind: Kind, image: Image, stored_at: float = START) -> bool:
-    return is_sound(kind, image, text=ascii_json(image), stored_at=stored_at)
+    text = ascii_json(image)
+    return sound(kind, Raw(text), text=text, stored_at=stored_at) is not None
 
 
 @given(st.data(), st.sampled_from(sorted(VALID)), st.floats(START - 1e6, START + 1e6))
@@ -61,7 +64,7 @@ def test_what_the_fast_path_admits_the_models_admit(
 def test_every_record_gets_a_verdict_that_names_its_faults(data: st.DataObject, kind: Kind) -> None:
     image = data.draw(mutated(item_to_wire(VALID[kind])))
 
-    found = faults_of(kind, image, text=ascii_json(image), stored_at=START)
+    found = faults_of(kind, Typed.of(image), stored_at=START)
 
     assert all(fault.code and fault.message for fault in found)
 
@@ -173,19 +176,15 @@ def test_event_time_lies_no_further_ahead_than_its_type_may(
     event_time: str, event_ahead: EventAhead, codes: list[str]
 ) -> None:
     item = decision(event_time=event_time)
-    image = item_to_wire(item)
+    image = Typed.of(item_to_wire(item))
 
-    found = faults_of(
-        "decision", image, text=ascii_json(image), stored_at=START, event_ahead=event_ahead
-    )
+    found = faults_of("decision", image, stored_at=START, event_ahead=event_ahead)
 
     assert [fault.code for fault in found] == codes
     # The verdict is the same whenever the decision is judged again, and however late.
     assert is_admissible("decision", item, event_ahead=event_ahead) is not bool(codes)
     for stored_at in (START - 200, START + 90 * DAY_S):
-        again = faults_of(
-            "decision", image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
-        )
+        again = faults_of("decision", image, stored_at=stored_at, event_ahead=event_ahead)
         assert [fault.code for fault in again] == codes
 
 
@@ -217,8 +216,8 @@ def test_faults_are_cut_to_what_a_notice_can_hold() -> None:
     image = {**item_to_wire(many), "target_agents": {"L": [{"N": "1"}] * 5000}}
     long = item_to_wire({**many, "target_agents": ["é" * 30_000]})
 
-    found = faults_of("signal", image, text=ascii_json(image), stored_at=START)
-    told = faults_of("signal", long, text=ascii_json(long), stored_at=START)
+    found = faults_of("signal", Typed.of(image), stored_at=START)
+    told = faults_of("signal", Typed.of(long), stored_at=START)
 
     assert len(found) == MAX_FAULTS
     assert all(len(fault.message) <= MAX_MESSAGE for fault in [*found, *told])

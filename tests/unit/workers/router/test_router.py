@@ -13,7 +13,6 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.ports import Insert, Item, Location
 from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, signal
 from tests.world.routed import Streams, entries
@@ -36,7 +35,7 @@ def codes(found: list[Any]) -> list[str]:
     return [fault["code"] for entry in refused for fault in entry["faults"]]
 
 
-def inserts(table: str, items: Sequence[Item]) -> list[StreamRecord]:
+def inserts(table: str, items: Sequence[Item]) -> list[dict[str, Any]]:
     store = MemoryTables(VirtualClock())
     for item in items:
         store.put(table, item)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sharpwave.workers.work.incoming import Streamed
+
 #: Longest delay of a message. Source: AWS, "Amazon SQS message quotas".
 MAX_DELAY_S = 900
 
@@ -29,8 +31,8 @@ class WorkMessage:
 #: How the event ids begin of records that no stream told of, but a scan of their table.
 FED_AGAIN = "reconcile-"
 
-StreamRecord = Mapping[str, Any]
-"""A DynamoDB stream record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it."""
+StreamRecord = Mapping[str, Any] | Streamed
+"""A DynamoDB stream record: read from bytes, or as boto3 or Lambda shapes it."""
 
 Route = Callable[[str, Sequence[StreamRecord]], list[WorkMessage]]
 """Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""
