@@ -60,7 +60,7 @@ def differing(old: Image, new: Image) -> set[str]:
     """Name the attributes that differ; equal bytes are equal, and others are read."""
     before, after = old.parts, new.parts
     names = {name for name, part in after.items() if before.get(name) != part}
-    alike = {name for name in names if name in before and old[name] == new[name]}
+    alike = {name for name in names & before.keys() if old[name] == new[name]}
     return (names - alike) | (before.keys() - after.keys())
 
 

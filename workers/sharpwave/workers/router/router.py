@@ -235,9 +235,9 @@ class Router:
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
-        if old is None or record.by_ttl or not _was_delivered(record, old):
+        signal = None if old is None or record.by_ttl else _delivered(record, old)
+        if old is None or signal is None:
             return
-        signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
         content: dict[str, Any] = {"key": signal, "targets": [record.owner]}
         chunk = _s(old, "chunk")
         if 0 < len(chunk) <= MAX_CHUNK_NAME:
@@ -362,14 +362,14 @@ def _more(entry: Entry, pair: str) -> Entry:
     return Entry(f"{entry.text[:-1]},{pair}}}", entry.sequence_number) if pair else entry
 
 
-def _was_delivered(record: Record, row: Image) -> bool:
-    """Say whether a worker wrote the row: its key holds the digest of the signal it names."""
+def _delivered(record: Record, row: Image) -> keys.Key | None:
+    """Give the signal of a row that a worker wrote: its key holds the digest of what it names."""
     signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
     place = place_of(tables.SIGNALS, signal.pk)
     if place is None or place.kind != "signal" or keys.split_dated_sk(signal.sk) is None:
-        return False
+        return None
     key = keys.inbox_row(record.owner or "", signal, signal_uid(*signal))
-    return key == (record.pk, record.sk)
+    return signal if key == (record.pk, record.sk) else None
 
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
