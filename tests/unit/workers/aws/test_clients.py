@@ -175,7 +175,7 @@ def test_what_is_no_json_is_left_to_botocore(image: bytes) -> None:
     body = b'{"Records":[{"eventID":"1","dynamodb":{"Keys":{"PK":{"S":"1"},"SK":{"S":"1"}},'
     body += b'"NewImage":' + image + b"}}]}"
 
-    with pytest.raises(ValueError, match=".+"):
+    with pytest.raises(ValueError, match=r".+"):
         page_of(body)
 
 

@@ -432,7 +432,7 @@ def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
-        "image": ascii_json(record.new.raw)[:MAX_IMAGE],
+        "image": ascii_json(dict(record.new))[:MAX_IMAGE],
         "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)
