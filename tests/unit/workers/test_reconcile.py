@@ -11,8 +11,8 @@ from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.signals.refusals import RefusedBefore
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Faults, World
 from tests.world.records import (
     decision,

@@ -17,8 +17,6 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, queues, tables
-from sharpwave.workers.work.incoming import Streamed
-from sharpwave.workers.work.outgoing import StreamRecord
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +147,13 @@ class Names:
             return keys.OTHER
         return keys.family(pk.get("S", ""), sk.get("S", ""))
 
-    def inserted(self, record: StreamRecord) -> str:
+    def inserted(self, record: Any) -> str:
         """Name the kind of item that a stream record says has come; "" for any other change."""
-        if isinstance(record, Streamed):
-            key = record.change.keys
-            return keys.family(key.PK.S, key.SK.S) if record.event_name == "INSERT" else ""
-        return self.item(record["dynamodb"]["Keys"]) if record.get("eventName") == "INSERT" else ""
+        if isinstance(record, dict):  # as botocore reads it
+            is_new = record.get("eventName") == "INSERT"
+            return self.item(record["dynamodb"]["Keys"]) if is_new else ""
+        key = record.change.keys
+        return keys.family(key.PK.S, key.SK.S) if record.event_name == "INSERT" else ""
 
     def partition(self, request: Request) -> str:
         """Name the kind of items that a Query or a Scan reads."""

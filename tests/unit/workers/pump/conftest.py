@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.work.incoming import Streamed, streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Crash, VirtualClock
 
 TABLE = "agent_signals"

@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.aws.queues import SendAbandoned
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump, table
 from sharpwave.workers.pump.table import ReadingPace
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Crash
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sharpwave.workers.router.lambda_handler import make_handler
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/dev-agent_signals/stream/2026-01-01T00:00:00.000"
 NOTHING: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}

@@ -18,8 +18,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.aws.errors import code_of
 from sharpwave.workers.pump.checkpoints import CLOSED, TRIM_HORIZON
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import StreamRecord
+from sharpwave.workers.work.incoming import StreamRecord, streamed
 
 
 class PumpError(Exception):

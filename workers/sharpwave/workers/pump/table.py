@@ -13,8 +13,8 @@ from sharpwave.workers.pump.checkpoints import TRIM_HORIZON, Bookmarks, Checkpoi
 from sharpwave.workers.pump.reader import ShardGone, ShardReader, StreamTrimmed
 from sharpwave.workers.pump.shards import Lineage, OpenShard, StreamSource
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Route, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 

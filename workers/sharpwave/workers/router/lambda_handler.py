@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Route, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 

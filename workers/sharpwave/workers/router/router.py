@@ -46,8 +46,8 @@ from sharpwave.workers.router.record import (
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
-from sharpwave.workers.work.incoming import Streamed, streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
 ACKNOWLEDGE = Duty("status", "on_acknowledgements", 50)

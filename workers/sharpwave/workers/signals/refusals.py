@@ -26,8 +26,8 @@ from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work.envelope import ascii_json
-from sharpwave.workers.work.incoming import streamed
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,14 @@ copies its bytes into a message. As dicts a page of 500 records takes 5 to 10 MB
 microseconds a record to read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 from msgspec import json as fast_json
+
+from sharpwave.workers.work.outgoing import WorkMessage
 
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
@@ -60,6 +62,13 @@ class Streamed(Struct, rename="camel", gc=False):
         return self.user_identity is not None and _SERVICE in self.user_identity.values()
 
 
+StreamRecord = Mapping[str, Any] | Streamed
+"""A DynamoDB stream record: read from bytes, or as boto3 or Lambda shapes it."""
+
+Route = Callable[[str, Sequence[StreamRecord]], list[WorkMessage]]
+"""Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""
+
+
 class _Page(Struct):
     records: list[Streamed] = field(name="Records")
     next_iterator: str | None = field(name="NextShardIterator", default=None)
@@ -81,7 +90,7 @@ def page_of(body: bytes) -> dict[str, Any]:
     return {"Records": page.records, **after}
 
 
-def streamed(record: Mapping[str, Any] | Streamed) -> Streamed:
+def streamed(record: StreamRecord) -> Streamed:
     """Give a record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it so."""
     if isinstance(record, Streamed):
         return record

@@ -1,10 +1,6 @@
 """What the router hands to whoever feeds the work queues."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from sharpwave.workers.work.incoming import Streamed
 
 #: Longest delay of a message. Source: AWS, "Amazon SQS message quotas".
 MAX_DELAY_S = 900
@@ -30,9 +26,3 @@ class WorkMessage:
 
 #: How the event ids begin of records that no stream told of, but a scan of their table.
 FED_AGAIN = "reconcile-"
-
-StreamRecord = Mapping[str, Any] | Streamed
-"""A DynamoDB stream record: read from bytes, or as boto3 or Lambda shapes it."""
-
-Route = Callable[[str, Sequence[StreamRecord]], list[WorkMessage]]
-"""Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""
