@@ -21,7 +21,8 @@ from sharpwave.workers import main
 from sharpwave.workers.actors import register
 from sharpwave.workers.aws import clients
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Route, StreamRecord
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.bench.machine import pin
 
 

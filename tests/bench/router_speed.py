@@ -1,7 +1,8 @@
 """The router alone: stream records to work messages, on one core, nothing sent.
 
-Beside it, in turn, the same record by stock parts: boto3's deserializer, the pydantic model of the
-record, and json for a message each.
+From the bytes of a page, as the pump has them, reading included; and from parsed records, as Lambda
+gives them. Beside the latter, in turn, the same record by stock parts: boto3's deserializer, the
+pydantic model of the record, and json for a message each.
 """
 
 import json
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
+from msgspec import json as fast_json
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import kind_of
@@ -19,15 +21,19 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import RECORDS
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.incoming import page_of
 from tests.bench.pace import Pace
 from tests.bench.results import OURS, Row, summed
 
-Route = Callable[[str, list[Any]], Sized]
+Route = Callable[[str, Any], Sized]
 
 PART = "router"
 STOCK = "boto3, pydantic, json"
 _STOCK = TypeDeserializer()
+_ROUTER = Router()
 PAGE = 500
+#: From what our rates were measured: a page as GetRecords answers it, or records in memory.
+BYTES, PARSED = "from bytes", "parsed"
 _NOW = 1_790_000_000
 _DETAIL = {
     "market": {"trend": "bullish", "volatility": 0.31, "volume": 531_997},
@@ -43,15 +49,21 @@ def measure(seconds: float, tell: Callable[[str], None]) -> Iterator[Row]:
     pace = Pace()
     for case, (table, make) in KINDS.items():
         records = batch(make, 2 * PAGE)
-        ways: dict[str, Route] = {OURS: Router(), STOCK: _by_stock_parts}
-        found: dict[str, list[dict[str, float]]] = {who: [] for who in ways}
+        pages = [records[:PAGE], records[PAGE:]]
+        bodies = [fast_json.encode({"Records": page}) for page in pages]
+        ways: dict[tuple[str, str], tuple[Route, list[Any]]] = {
+            (f"{case}, {BYTES}", OURS): (_from_bytes, bodies),
+            (f"{case}, {PARSED}", OURS): (_ROUTER, pages),
+            (f"{case}, {PARSED}", STOCK): (_by_stock_parts, pages),
+        }
+        found: dict[tuple[str, str], list[dict[str, float]]] = {way: [] for way in ways}
         pace.sample()
-        # In turn, so that a slow moment of the machine meets both.
+        # In turn, so that a slow moment of the machine meets all.
         for _ in range(5):
-            for who, route in ways.items():
-                found[who].append(_run(route, table, records, seconds / 5))
-        for who, runs in found.items():
-            yield summed(PART, case, who, runs)
+            for way, (route, given) in ways.items():
+                found[way].append(_run(route, table, given, seconds / 5))
+        for (name, who), runs in found.items():
+            yield summed(PART, name, who, runs)
     yield pace.row(PART)
 
 
@@ -59,6 +71,10 @@ def batch(make: Callable[[int], dict[str, Any]], size: int) -> list[Any]:
     """Make records that share what those of one Lambda event share: names, and nothing else."""
     records: list[Any] = json.loads(json.dumps([make(number) for number in range(size)]))
     return records
+
+
+def _from_bytes(table: str, body: bytes) -> Sized:
+    return _ROUTER(table, page_of(body)["Records"])
 
 
 def _by_stock_parts(table: str, records: list[Any]) -> list[str]:
@@ -75,13 +91,13 @@ def _by_stock_parts(table: str, records: list[Any]) -> list[str]:
     return messages
 
 
-def _run(route: Route, table: str, records: list[Any], seconds: float) -> dict[str, float]:
+def _run(route: Route, table: str, pages: list[Any], seconds: float) -> dict[str, float]:
     routed, messages = 0, 0
     began = time.process_time()
     while time.process_time() - began < seconds:
-        for start in range(0, len(records), PAGE):
-            messages += len(route(table, records[start : start + PAGE]))
-        routed += len(records)
+        for page in pages:
+            messages += len(route(table, page))
+        routed += PAGE * len(pages)
     took = time.process_time() - began
     return {
         "records_per_s": routed / took,

@@ -29,7 +29,7 @@ from sharpwave.workers.main import compose_on_aws
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import Partition, due_minute
-from sharpwave.workers.work.outgoing import StreamRecord
+from sharpwave.workers.work.incoming import StreamRecord
 from tests.cost.estimate import Estimate
 from tests.world import records
 from tests.world.records import key_of

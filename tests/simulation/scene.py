@@ -13,7 +13,8 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.status import ACKNOWLEDGED
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord
+from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Fate, InboxMessage, Location
 from tests.simulation.book import Arrival, Book
 from tests.world.faults import Faults
@@ -67,7 +68,7 @@ class Scene(World):
         self.stalled: dict[str, float] = {}
         self.touch_up: Callable[[list[WorkMessage]], list[WorkMessage]] = list
 
-    def unread(self, *, most: int | None = None) -> list[tuple[str, list[StreamRecord]]]:
+    def unread(self, *, most: int | None = None) -> list[tuple[str, list[dict[str, Any]]]]:
         """Give what is new in the streams that do not stand still, and call it read."""
         found = []
         for table, stream in self.tables.streams.items():

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from sharpwave.workers.work import ticks
-from sharpwave.workers.work.outgoing import StreamRecord
 from tests.simulation.scene import STREAMED, Scene, Worker
 from tests.simulation.weather import Weather
 from tests.world.faults import Crash
@@ -33,7 +33,7 @@ class Scheduler:
         self.scene, self.weather = scene, weather
         self._chance = chance
         self._workers = [Worker(scene, skew) for skew in weather.skews]
-        self._last: list[tuple[str, list[StreamRecord]]] = []
+        self._last: list[tuple[str, list[dict[str, Any]]]] = []
         self._depth = 0
         self._freezes, self._nested = _MOST_FREEZES, _MOST_NESTED
         self.act: Callable[[], None] = lambda: None
@@ -197,9 +197,9 @@ class Scheduler:
             self._depth -= 1
 
 
-def shuffled(page: Sequence[StreamRecord], chance: Random) -> list[StreamRecord]:
+def shuffled(page: Sequence[dict[str, Any]], chance: Random) -> list[dict[str, Any]]:
     """Mix records of different items; those of one item keep their order."""
-    by_item: dict[str, list[StreamRecord]] = {}
+    by_item: dict[str, list[dict[str, Any]]] = {}
     for record in page:
         by_item.setdefault(str(record["dynamodb"]["Keys"]), []).append(record)
     mixed = []

@@ -10,7 +10,6 @@ from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import CallRefused, Delete, Insert, Item, Location, Slot, Write
 from tests.world.limits import check_item
 
@@ -21,7 +20,7 @@ WireItem = dict[str, Wire]
 class Recorded(NamedTuple):
     """A record of a stream, and who made the change."""
 
-    record: StreamRecord
+    record: dict[str, Any]
     by: Writer
 
 

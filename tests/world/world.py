@@ -11,7 +11,6 @@ from sharpwave.workers.main import build_router, compose
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty
-from sharpwave.workers.work.outgoing import StreamRecord
 from tests.world import records
 from tests.world.faults import (
     Faults,
@@ -71,7 +70,7 @@ class World:
 
     # What keeps the pipeline going
 
-    def unread(self) -> list[tuple[str, list[StreamRecord]]]:
+    def unread(self) -> list[tuple[str, list[dict[str, Any]]]]:
         """Give the records of each stream that were not read yet, and call them read."""
         found = []
         for table, stream in self.tables.streams.items():

@@ -1,9 +1,9 @@
 """Which attributes belong to the agent and which to the worker, and what a change means."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from enum import Enum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from sharpwave.schemas.ids import ulid, ulid_epoch_ms
 from sharpwave.schemas.keys import Key, Kind
@@ -49,6 +49,8 @@ _OTHERS: Mapping[Kind | None, frozenset[str]] = {
     **{kind: names | IGNORED for kind, names in WORKER.items()},
 }
 
+_Image = TypeVar("_Image", bound=Mapping[str, Any])
+
 
 class Verdict(Enum):
     """What a stream record says happened to a record."""
@@ -65,10 +67,25 @@ class Verdict(Enum):
     REMOVED = "removed"
 
 
+def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    """Name the attributes that differ."""
+    gone = old.keys() - new.keys()
+    return gone | {name for name, value in new.items() if old.get(name) != value}
+
+
 def change_of(
-    kind: Kind, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None
+    kind: Kind,
+    old: _Image | None,
+    new: _Image | None,
+    differing: Callable[[_Image, _Image], Set[str]] = differing,
 ) -> tuple[Verdict, Set[str]]:
     """Compare a record's images, in either typed or plain form.
+
+    Args:
+        kind: what the record is.
+        old: the record as it was, None if it came.
+        new: the record as it is, None if it went.
+        differing: names the attributes that differ between two such images.
 
     Returns:
         What happened, and the names of all attributes that differ, whoever owns them; none are
@@ -78,18 +95,17 @@ def change_of(
         return Verdict.REMOVED, frozenset()
     if old is None:
         return Verdict.INSERTED, frozenset()
+    names = differing(old, new)
     # First of all: a worker's write to a row changes names that agents may change too.
-    if kind == "inbox_row" and old.get("worker_rev") != new.get("worker_rev") and is_stamped(new):
+    if kind == "inbox_row" and "worker_rev" in names and is_stamped(new):
         return Verdict.ECHO, frozenset()
-    gone = old.keys() - new.keys()
-    names = gone | {name for name, value in new.items() if old.get(name) != value}
     if kind == "inbox_row":
         # Written once and never changed by a worker without its stamp.
         wiped = not names.isdisjoint(WORKER[kind])
     else:
         # A worker may change its attributes of these without a stamp; only their loss tells that an
         # agent put the whole record anew.
-        wiped = not gone & WORKER[kind] <= IGNORED
+        wiped = not (WORKER[kind] & old.keys()) - new.keys() <= IGNORED
     if agents_own(kind, names):
         return Verdict.OVERWRITTEN if wiped else Verdict.AGENT, names
     return Verdict.WIPED if wiped else Verdict.ECHO, names

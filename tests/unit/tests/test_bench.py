@@ -49,7 +49,8 @@ def test_runs_are_summed_up_as_medians_and_their_losses_added() -> None:
 
 
 def test_a_rate_is_judged_as_measured_and_its_pace_decides_nothing() -> None:
-    rates = {"signal": 190_000.0, "outcome": 60_000.0}
+    rates = {"signal, from bytes": 190_000.0, "outcome, from bytes": 60_000.0}
+    rates["outcome, parsed"] = 40_000.0
     rows = [
         Row(part="router", case=case, who=OURS, figures={"records_per_s": rate})
         for case, rate in rates.items()

@@ -10,7 +10,8 @@ from sharpwave.workers.patterns.counts import days_of, total
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.signals.refusals import RefusedBefore
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Item
 from tests.world import Faults, World
 from tests.world.records import (
@@ -306,7 +307,7 @@ def test_a_registration_is_judged_by_the_time_it_says(world: World) -> None:
     asked: list[float] = []
 
     def route(table: str, records: Sequence[StreamRecord], *, now: float) -> list[WorkMessage]:
-        asked.extend(record["dynamodb"]["ApproximateCreationDateTime"] for record in records)
+        asked.extend(streamed(record).change.stored_at for record in records)
         return []
 
     stored = [item for item in world.tables.scan(tables.STATE) if item["PK"]["S"] == "agent:zoe"]

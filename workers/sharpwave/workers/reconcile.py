@@ -18,7 +18,8 @@ from sharpwave.schemas.times import Clock
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.envelope import ascii_json
-from sharpwave.workers.work.outgoing import FED_AGAIN, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord
+from sharpwave.workers.work.outgoing import FED_AGAIN, WorkMessage
 from sharpwave.workers.work.ports import Reads
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from sharpwave.schemas.numbers import (
 from sharpwave.schemas.tables import STREAMED
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router import admission
-from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.router.image import Image
 
 
 def read_record(text: str) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def faults_of(
     if (large := too_large(kind, wire_size(wire))) is not None:
         return [large]
     stored_at = time.time() if now is None else now
-    text = ascii_json(wire)
-    return admission.faults_of(kind, wire, text=text, stored_at=stored_at, event_ahead=event_ahead)
+    image = Image.of(wire)
+    return admission.faults_of(kind, image, stored_at=stored_at, event_ahead=event_ahead)
 
 
 def read_text(path: str, stdin: Any) -> str:

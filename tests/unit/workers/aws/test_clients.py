@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
@@ -13,6 +14,7 @@ from botocore.exceptions import ClientError
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.aws.clients import written_at_once
 from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.work.incoming import page_of, streamed
 
 ITEM = item_to_wire(
     {
@@ -145,9 +147,11 @@ def test_a_reply_is_what_botocore_makes_of_it(
 
 
 @pytest.mark.parametrize("moment", [1_760_797_800, 1_760_797_800.25])
-def test_stream_records_are_read_as_lambda_gives_them(moment: float) -> None:
-    image = {"PK": {"S": "é"}, "raw": {"B": "AP8+"}, "sets": {"BS": ["AA=="]}, "n": {"N": "1E+2"}}
-    change = {"NewImage": image, "SequenceNumber": "1", "ApproximateCreationDateTime": moment}
+def test_stream_records_are_read_but_for_their_images(moment: float) -> None:
+    key = {"PK": {"S": "é"}, "SK": {"S": "1"}}
+    image = {**key, "raw": {"B": "AP8+"}, "sets": {"BS": ["AA=="]}, "n": {"N": "1E+2"}}
+    change = {"Keys": key, "NewImage": image, "SequenceNumber": "1"}
+    change |= {"ApproximateCreationDateTime": moment}
     records = [{"eventID": "1", "eventName": "INSERT", "dynamodb": change}]
     body = json.dumps({"Records": records, "NextShardIterator": "next"}).encode()
 
@@ -155,12 +159,29 @@ def test_stream_records_are_read_as_lambda_gives_them(moment: float) -> None:
         ShardIterator="this"
     )
 
-    assert reply["Records"] == records
+    (record,) = reply["Records"]
+    assert json.loads(bytes(record.change.new)) == image
+    assert msgspec.structs.replace(record.change, new=msgspec.UNSET) == msgspec.structs.replace(
+        streamed(records[0]).change, new=msgspec.UNSET
+    )
     assert reply["NextShardIterator"] == "next"
 
 
+@pytest.mark.parametrize(
+    "image",
+    [b'{"PK":{"S":"\xff"}}', b'{"PK":{"S":"\\ud800"}}', b'{"PK":{"S":"1}', b'{"PK" {"S":"1"}}'],
+)
+def test_what_is_no_json_is_left_to_botocore(image: bytes) -> None:
+    body = b'{"Records":[{"eventID":"1","dynamodb":{"Keys":{"PK":{"S":"1"},"SK":{"S":"1"}},'
+    body += b'"NewImage":' + image + b"}}]}"
+
+    with pytest.raises(ValueError, match=r".+"):
+        page_of(body)
+
+
 def test_a_time_in_words_is_left_to_botocore() -> None:
-    moment = {"ApproximateCreationDateTime": "2025-10-18T14:30:00Z"}
+    key = {"PK": {"S": "1"}, "SK": {"S": "1"}}
+    moment = {"Keys": key, "ApproximateCreationDateTime": "2025-10-18T14:30:00Z"}
     body = json.dumps({"Records": [{"eventID": "1", "dynamodb": moment}]}).encode()
 
     reply = written_at_once(client("dynamodbstreams", Answered(body=body))).get_records(

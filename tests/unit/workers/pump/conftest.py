@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.pump import Hooks, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Crash, VirtualClock
 from tests.world.stores import MemoryCheckpoints
 
@@ -24,7 +25,7 @@ def client_error(code: str, operation: str = "Operation") -> ClientError:
 @dataclass
 class FakeShard:
     parent_id: str | None = None
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Streamed] = field(default_factory=list)
     trimmed: int = 0
     is_closed: bool = False
 
@@ -54,9 +55,13 @@ class FakeStreams:
         for _ in range(count):
             self._sequence += 1
             numbers.append(f"{self._sequence:021d}")
-            change = {"SequenceNumber": numbers[-1], "ApproximateCreationDateTime": created}
+            change = {
+                "Keys": {"PK": {"S": shard_id}, "SK": {"S": numbers[-1]}},
+                "SequenceNumber": numbers[-1],
+                "ApproximateCreationDateTime": created,
+            }
             record = {"eventID": f"{shard_id}/{self._sequence}", "dynamodb": change}
-            self.shards[shard_id].records.append(record)
+            self.shards[shard_id].records.append(streamed(record))
         return numbers
 
     def close(self, shard_id: str, *children: str) -> None:
@@ -107,7 +112,7 @@ class FakeStreams:
         shard = self.shards[ShardId]
         position = shard.trimmed
         if ShardIteratorType == "AFTER_SEQUENCE_NUMBER":
-            numbers = [r["dynamodb"]["SequenceNumber"] for r in shard.records]
+            numbers = [r.change.sequence_number for r in shard.records]
             if SequenceNumber not in numbers:
                 raise client_error("TrimmedDataAccessException")
             position += numbers.index(SequenceNumber) + 1
@@ -151,7 +156,7 @@ class FakeStreams:
         return token
 
     @staticmethod
-    def _page(records: list[dict[str, Any]], iterator: str) -> dict[str, Any]:
+    def _page(records: list[Streamed], iterator: str) -> dict[str, Any]:
         return {"Records": records, "NextShardIterator": iterator}
 
 
@@ -206,7 +211,7 @@ class Told:
 
 def route_each(table: str, records: Any) -> list[WorkMessage]:
     return [
-        WorkMessage("deliver", record["eventID"], (record["dynamodb"]["SequenceNumber"],))
+        WorkMessage("deliver", record.event_id, (record.change.sequence_number,))
         for record in records
     ]
 

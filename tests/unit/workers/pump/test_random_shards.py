@@ -33,7 +33,7 @@ class History:
             self.written[shard_id] = []
 
     def route(self, table: str, records: Any) -> list[WorkMessage]:
-        numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+        numbers = [record.change.sequence_number for record in records]
         self.routed += numbers
         return [WorkMessage("deliver", number, (number,)) for number in numbers]
 

@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.workers.pump.checkpoints import TRIM_HORIZON
 from sharpwave.workers.pump.reader import Page, ShardGone, ShardReader, StreamTrimmed
+from sharpwave.workers.work.incoming import streamed
 from tests.world import VirtualClock
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def make_reader(
 
 
 def numbers(page: Page) -> list[str]:
-    return [record["dynamodb"]["SequenceNumber"] for record in page.records]
+    return [streamed(record).change.sequence_number for record in page.records]
 
 
 def take(reader: ShardReader) -> list[str]:

@@ -317,4 +317,4 @@ def test_a_shard_the_stream_denies_for_a_moment_is_kept(bench: "Bench", fault: F
 
 def bench_numbers(bench: "Bench") -> list[str]:
     shards = bench.streams.shards.values()
-    return sorted(r["dynamodb"]["SequenceNumber"] for shard in shards for r in shard.records)
+    return sorted(r.change.sequence_number for shard in shards for r in shard.records)

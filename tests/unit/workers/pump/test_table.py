@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.aws.queues import SendAbandoned
 from sharpwave.workers.pump import Checkpoint, PumpSettings, TablePump, table
 from sharpwave.workers.pump.table import ReadingPace
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Crash
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class SavesFirst(TablePump):
 
     def _hand_on(self, records: Sequence[StreamRecord]) -> None:
         if records:
-            self._lineage.mark("s", str(records[-1]["dynamodb"]["SequenceNumber"]))
+            self._lineage.mark("s", streamed(records[-1]).change.sequence_number)
             self._bookmarks.save()
             assert self._lineage.open["s"].reader.shard_id == "s"
         super()._hand_on(records)
@@ -163,7 +164,7 @@ def test_one_record_that_breaks_the_router_is_parked_alone(bench: "Bench") -> No
     route = bench.route
 
     def breaks(table: str, records: Any) -> list[WorkMessage]:
-        if any(r["dynamodb"]["SequenceNumber"] == written[4] for r in records):
+        if any(r.change.sequence_number == written[4] for r in records):
             raise ValueError("not a signal")
         routed: list[WorkMessage] = route(table, records)
         return routed
@@ -173,7 +174,7 @@ def test_one_record_that_breaks_the_router_is_parked_alone(bench: "Bench") -> No
 
     assert bench.sent.numbers == written[:4] + written[5:]
     [(table, record, error)] = bench.told.unroutable
-    assert (table, record["dynamodb"]["SequenceNumber"]) == ("agent_signals", written[4])
+    assert (table, streamed(record).change.sequence_number) == ("agent_signals", written[4])
     assert str(error) == "not a signal"
     assert bench.positions() == {"s": written[-1]}
 
@@ -187,7 +188,7 @@ def test_a_record_that_cannot_be_parked_holds_its_position(bench: "Bench", fault
     def park(table: str, record: StreamRecord, error: Exception) -> None:
         if faults:
             raise faults.pop()
-        parked.append(record["eventID"])
+        parked.append(streamed(record).event_id)
 
     bench.told.hooks = type(bench.told.hooks)(
         on_trimmed=bench.told.hooks.on_trimmed, on_unroutable=park
@@ -328,7 +329,7 @@ def test_a_record_without_a_time_holds_up_nothing(bench: "Bench") -> None:
     bench.streams.add_shard("odd")
     bench.streams.add_shard("s")
     odd = bench.streams.put("odd")
-    del bench.streams.shards["odd"].records[0]["dynamodb"]["ApproximateCreationDateTime"]
+    bench.streams.shards["odd"].records[0].change.stored_at = 0.0
     written = bench.streams.put("s", 2)
 
     bench.settle(passes=1)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.faults import kind_of
@@ -22,7 +23,8 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import had_sound_outcome, is_sound
+from sharpwave.workers.router.fast_path import had_sound_outcome, sound
+from sharpwave.workers.router.image import Image as Typed
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
@@ -31,8 +33,8 @@ from tests.world.stores import START
 
 
 def judge(kind: Kind, image: Image, stored_at: float = START) -> list[str]:
-    text = ascii_json(image)
-    return [fault.code for fault in faults_of(kind, image, text=text, stored_at=stored_at)]
+    found = faults_of(kind, Typed.of(image), stored_at=stored_at)
+    return [fault.code for fault in found]
 
 
 def judged(kind: Kind, item: Item, stored_at: float = START) -> list[str]:
@@ -44,7 +46,8 @@ def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
 
 
 def takes(kind: Kind, image: Image, stored_at: float = START) -> bool:
-    return is_sound(kind, image, text=ascii_json(image), stored_at=stored_at)
+    text = ascii_json(image)
+    return sound(kind, Raw(text), text=text, stored_at=stored_at) is not None
 
 
 def nested(levels: int) -> Any:
@@ -70,7 +73,7 @@ def test_what_the_fast_path_admits_the_models_admit(
 def test_every_record_gets_a_verdict_that_names_its_faults(data: st.DataObject, kind: Kind) -> None:
     image = data.draw(mutated(item_to_wire(VALID[kind])))
 
-    found = faults_of(kind, image, text=ascii_json(image), stored_at=START)
+    found = faults_of(kind, Typed.of(image), stored_at=START)
 
     assert all(fault.code and fault.message for fault in found)
 
@@ -137,7 +140,7 @@ def test_a_number_at_its_bound_takes_the_fast_path_and_one_beyond_is_refused(
 def test_a_decision_is_not_judged_again_for_a_new_outcome_if_its_old_one_was_sound(
     more: Item, *, is_short: bool
 ) -> None:
-    assert had_sound_outcome(item_to_wire(decision(**more))) is is_short
+    assert had_sound_outcome(Typed.of(item_to_wire(decision(**more)))) is is_short
 
 
 @pytest.mark.parametrize("kind", sorted(VALID))
@@ -242,19 +245,15 @@ def test_event_time_lies_no_further_ahead_than_its_type_may(
     event_time: str, event_ahead: EventAhead, codes: list[str]
 ) -> None:
     item = decision(event_time=event_time)
-    image = item_to_wire(item)
+    image = Typed.of(item_to_wire(item))
 
-    found = faults_of(
-        "decision", image, text=ascii_json(image), stored_at=START, event_ahead=event_ahead
-    )
+    found = faults_of("decision", image, stored_at=START, event_ahead=event_ahead)
 
     assert [fault.code for fault in found] == codes
     # The verdict is the same whenever the decision is judged again, and however late.
     assert is_admissible("decision", item, event_ahead=event_ahead) is not bool(codes)
     for stored_at in (START - 200, START + 90 * DAY_S):
-        again = faults_of(
-            "decision", image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
-        )
+        again = faults_of("decision", image, stored_at=stored_at, event_ahead=event_ahead)
         assert [fault.code for fault in again] == codes
 
 
@@ -286,8 +285,8 @@ def test_faults_are_cut_to_what_a_notice_can_hold() -> None:
     image = {**item_to_wire(many), "target_agents": {"L": [{"N": "1"}] * 5000}}
     long = item_to_wire({**many, "target_agents": ["é" * 30_000]})
 
-    found = faults_of("signal", image, text=ascii_json(image), stored_at=START)
-    told = faults_of("signal", long, text=ascii_json(long), stored_at=START)
+    found = faults_of("signal", Typed.of(image), stored_at=START)
+    told = faults_of("signal", Typed.of(long), stored_at=START)
 
     assert len(found) == MAX_FAULTS
     assert all(len(fault.message) <= MAX_MESSAGE for fault in [*found, *told])

@@ -7,6 +7,7 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.workers.router.image import Image
 from sharpwave.workers.router.record import outcome_state
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.low_water import swept_within
@@ -96,7 +97,7 @@ def test_a_decision_about_more_of_the_future_than_its_type_may_is_refused(size: 
 def test_only_an_outcome_that_came_or_was_revised_needs_no_closer_look(
     before: Item, after: Item, state: str
 ) -> None:
-    old, new = (item_to_wire(decision(**more)) for more in (before, after))
+    old, new = (Image.of(item_to_wire(decision(**more))) for more in (before, after))
 
     assert outcome_state(old, new) == state
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sharpwave.workers.router.lambda_handler import make_handler
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/dev-agent_signals/stream/2026-01-01T00:00:00.000"
 NOTHING: dict[str, list[dict[str, str]]] = {"batchItemFailures": []}
@@ -54,7 +55,7 @@ def event(*numbers: int) -> dict[str, Any]:
 
 
 def each(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
-    numbers = [str(r["dynamodb"]["SequenceNumber"]) for r in records]
+    numbers = [streamed(r).change.sequence_number for r in records]
     return [WorkMessage("deliver", f"{table}/{number}", (number,)) for number in numbers]
 
 
@@ -107,7 +108,7 @@ def test_a_failing_message_of_no_known_record_puts_the_whole_batch_in_doubt() ->
 
 
 def broken(table: str, records: Sequence[StreamRecord]) -> list[WorkMessage]:
-    if any(r["dynamodb"]["SequenceNumber"] == "8" for r in records):
+    if any(streamed(r).change.sequence_number == "8" for r in records):
         raise ValueError("not a signal")
     return each(table, records)
 
@@ -117,7 +118,7 @@ def test_a_record_that_breaks_the_router_is_parked_and_the_rest_goes_on() -> Non
     parked: list[tuple[str, str, str]] = []
 
     def park(table: str, bad: StreamRecord, error: Exception) -> None:
-        parked.append((table, bad["eventID"], str(error)))
+        parked.append((table, streamed(bad).event_id, str(error)))
 
     answer = make_handler(broken, sender, table_of, on_unroutable=park)(event(7, 8, 9), None)
 

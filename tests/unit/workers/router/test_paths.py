@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -12,12 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import ownership, tables
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
+from sharpwave.workers.router import router as routing
 from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.incoming import Streamed, page_of
+from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Item
 from tests.bench.router_speed import KINDS
 from tests.simulation.book import Book
@@ -74,6 +78,7 @@ def the_long_way() -> Iterator[type[Router]]:
         for module in (admission, fast_path):
             patch.setattr(module, "may_be_too_deep", lambda _: True)
         patch.setattr(stream_records, "had_sound_outcome", lambda _: False)
+        patch.setattr(routing, "differing", ownership.differing)
         yield LongWay
 
 
@@ -146,6 +151,99 @@ def test_a_decision_that_got_an_outcome_and_nothing_else_takes_the_short_way(bef
     old, new = item_to_wire(decision(**before)), item_to_wire(decision(**got))
 
     assert ShortWay()(TABLES["decision"], [streamed(old, new)])
+
+
+def escaped(text: str) -> str:
+    units = text.encode("utf-16-be").hex()
+    return '"' + re.sub("....", r"\\u\g<0>", units) + '"'
+
+
+def spelled(value: Any, *, name: Callable[[str], str], gap: str, twice: bool) -> str:
+    """Write JSON as no service would: texts escaped, gaps anywhere, or a decoy before each text."""
+    inner: Any = {"name": name, "gap": gap, "twice": twice}
+    if isinstance(value, dict):
+        pairs = []
+        for each, part in value.items():
+            if twice:
+                decoy = "decoy" if isinstance(part, str) else part
+                pairs.append(f"{name(each)}{gap}:{gap}{json.dumps(decoy)}")
+            pairs.append(f"{name(each)}{gap}:{gap}{spelled(part, **inner)}")
+        return f"{{{gap}" + f"{gap},{gap}".join(pairs) + f"{gap}}}"
+    if isinstance(value, list):
+        return f"[{gap}" + f"{gap},{gap}".join(spelled(each, **inner) for each in value) + f"{gap}]"
+    return name(value) if isinstance(value, str) else json.dumps(value)
+
+
+#: How a page may be written, from what DynamoDB writes to what only malice would.
+SPELLINGS: dict[str, Callable[[Any], str]] = {
+    "compact": lambda page: json.dumps(page, separators=(",", ":"), ensure_ascii=False),
+    "ascii": lambda page: json.dumps(page, separators=(",", ":")),
+    "spaced": json.dumps,
+    "gaps": lambda page: spelled(page, name=json.dumps, gap="\n \t", twice=False),
+    "escapes": lambda page: spelled(page, name=escaped, gap="", twice=False),
+    "twice": lambda page: spelled(page, name=json.dumps, gap="", twice=True),
+}
+
+
+def read(record: Any, spelling: str) -> list[Streamed]:
+    records: list[Streamed] = page_of(
+        SPELLINGS[spelling]({"Records": [json.loads(ascii_json(record))]}).encode()
+    )["Records"]
+    return records
+
+
+def said(messages: list[WorkMessage]) -> list[Any]:
+    """Give what messages say, however it is written; their ids are derived from how it is."""
+    return [
+        (each.queue, {**json.loads(each.body), "message_id": ""}, each.sequence_numbers)
+        for each in messages
+    ]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(changes(), st.none() | st.floats(START, START + 1e6))
+@settings(max_examples=100, deadline=None)
+def test_a_record_makes_the_same_work_however_its_bytes_are_spelled(
+    spelling: str, case: tuple[str, dict[str, Any]], now: float | None
+) -> None:
+    table, record = case
+    read_as = read(record, spelling)
+
+    ours = Router()(table, read_as, now=now)
+
+    dicts = Router()(table, [record], now=now)
+    assert said(ours) == said(dicts)
+    if spelling in ("compact", "ascii"):
+        assert [each.body for each in ours] == [each.body for each in dicts]
+    assert all(each.body.isascii() for each in ours)
+    with the_long_way() as long:
+        assert said(long()(table, read_as, now=now)) == said(dicts)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("number", range(len(STORIES)))
+def test_what_is_too_deep_is_found_however_it_is_spelled(number: int, spelling: str) -> None:
+    table, image = STORIES[number]
+    levels: dict[str, Any] = {"S": "x"}
+    for level in range(17):
+        levels = {"L": [levels]} if level % 2 else {"M": {"in": levels}}
+    record = streamed(None, {**image, "own": levels})
+
+    assert said(Router()(table, read(record, spelling))) == said(Router()(table, [record]))
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_an_attribute_written_in_another_way_is_no_change(old: bool) -> None:
+    table, image = STORIES[0]
+    image = {**image, "context": {"M": {"n": {"N": "2"}}}}
+    record = streamed(image, {**image, "outcome_rev": {"N": "3"}})
+    text = SPELLINGS["ascii"]({"Records": [json.loads(ascii_json(record))]})
+    image_at = text.index('"OldImage"' if old else '"NewImage"')
+    spaced = text[:image_at] + text[image_at:].replace('{"n":', '{ "n" : ', 1)
+
+    (one,) = page_of(spaced.encode())["Records"]
+
+    assert said(Router()(table, [one])) == said(Router()(table, [record]))
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

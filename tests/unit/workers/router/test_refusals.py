@@ -13,6 +13,7 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, parse_json
 from sharpwave.schemas.ownership import digest_of
 from sharpwave.workers.router.admission import faults_of
+from sharpwave.workers.router.image import Image
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.signals.refusals import MAX_IMAGE
 from sharpwave.workers.work.envelope import ascii_json, image_of
@@ -88,7 +89,7 @@ def test_a_refusal_tells_what_was_refused_and_why_in_words_that_are_known_again(
 
     ((actor, entry),) = routed(tables.SIGNALS, item)
 
-    (fault,) = faults_of("signal", image, text=ascii_json(image), stored_at=START)
+    (fault,) = faults_of("signal", Image.of(image), stored_at=START)
     assert (actor, fault.code) == ("on_refused", "expired_ttl")
     assert entry.pop("event_id")
     number = entry["words"].pop("number")

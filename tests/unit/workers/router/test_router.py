@@ -14,7 +14,6 @@ from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.envelope import image_of
-from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import Insert, Item, Location
 from sharpwave.workers.work.ports import Update as Write
 from tests.unit.wire_forms import streamed
@@ -40,7 +39,7 @@ def codes(found: list[Any]) -> list[str]:
     return [fault["code"] for entry in refused for fault in entry["faults"]]
 
 
-def inserts(table: str, items: Sequence[Item]) -> list[StreamRecord]:
+def inserts(table: str, items: Sequence[Item]) -> list[dict[str, Any]]:
     store = MemoryTables(VirtualClock())
     for item in items:
         store.put(table, item)

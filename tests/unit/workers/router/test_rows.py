@@ -9,7 +9,6 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.router.router import MAX_CHUNK_NAME, Router
-from sharpwave.workers.work.outgoing import StreamRecord
 from sharpwave.workers.work.ports import Insert, Item, Location, Update
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
@@ -36,7 +35,7 @@ class Inbox:
         self.tables.apply([Insert(tables.SIGNALS, self.item)])
 
     @property
-    def last(self) -> StreamRecord:
+    def last(self) -> dict[str, Any]:
         return self.tables.streams[tables.SIGNALS][-1].record
 
     def news(self) -> list[Any]:

@@ -173,6 +173,14 @@ class Names:
             return keys.OTHER
         return keys.family(pk.get("S", ""), sk.get("S", ""))
 
+    def inserted(self, record: Any) -> str:
+        """Name the kind of item that a stream record says has come; "" for any other change."""
+        if isinstance(record, dict):  # as botocore reads it
+            is_new = record.get("eventName") == "INSERT"
+            return self.item(record["dynamodb"]["Keys"]) if is_new else ""
+        key = record.change.keys
+        return keys.family(key.PK.S, key.SK.S) if record.event_name == "INSERT" else ""
+
     def partition(self, request: Request) -> str:
         """Name the kind of items that a Query or a Scan reads."""
         for value in request.get("ExpressionAttributeValues", {}).values():
@@ -220,8 +228,7 @@ def beside_tables(
         case "GetRecords":
             records = reply.get("Records", ())
             yield Charge("stream:records", len(records), 1)
-            new = (one["dynamodb"]["Keys"] for one in records if one.get("eventName") == "INSERT")
-            for thing, count in Counter(map(names.item, new)).items():
+            for thing, count in Counter(filter(None, map(names.inserted, records))).items():
                 yield Charge(f"new:{thing}", count, 0)
 
 

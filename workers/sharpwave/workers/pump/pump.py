@@ -16,7 +16,8 @@ from sharpwave.workers.aws.queues import StreamSender
 from sharpwave.workers.pump.checkpoints import Checkpoints
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump
-from sharpwave.workers.work.outgoing import Route, WorkMessage
+from sharpwave.workers.work.incoming import Route
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 

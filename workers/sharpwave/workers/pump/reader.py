@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.workers.aws.errors import code_of
 from sharpwave.workers.pump.checkpoints import CLOSED, TRIM_HORIZON
-from sharpwave.workers.work.outgoing import StreamRecord
+from sharpwave.workers.work.incoming import StreamRecord, streamed
 
 
 class PumpError(Exception):
@@ -141,7 +141,7 @@ class ShardReader:
         """Move behind a page whose records are safe elsewhere."""
         self._iterator = page.next_iterator
         if page.records:
-            self.position = str(page.records[-1]["dynamodb"]["SequenceNumber"])
+            self.position = streamed(page.records[-1]).change.sequence_number
             self._proved_at = self._renewed_at = self._clock()
         # Only a closed shard ends; an open one always names the next iterator.
         if page.next_iterator is None:

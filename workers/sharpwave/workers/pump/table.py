@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from sharpwave.workers.aws.errors import full_jitter_s
@@ -14,7 +13,8 @@ from sharpwave.workers.pump.checkpoints import TRIM_HORIZON, Bookmarks, Checkpoi
 from sharpwave.workers.pump.reader import ShardGone, ShardReader, StreamTrimmed
 from sharpwave.workers.pump.shards import Lineage, OpenShard, StreamSource
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Route, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -304,12 +304,8 @@ class TablePump:
         before = reader.position
         reader.advance(page)
         shard.failures = 0
-        created = None
-        if page.records:
-            created = page.records[-1]["dynamodb"].get("ApproximateCreationDateTime")
-        if isinstance(created, datetime):
-            created = created.timestamp()
-        shard.seen_until = self._now() if created is None else created
+        created = streamed(page.records[-1]).change.stored_at if page.records else 0.0
+        shard.seen_until = created or self._now()
         self._records += len(page.records)
         if reader.position != before:
             self._lineage.mark(shard_id, reader.position, records=len(page.records))
@@ -323,7 +319,11 @@ class TablePump:
         routed = route_page(self._route, self.table, records)
         for record, error in routed.failed:
             self._hooks.on_unroutable(self.table, record, error)
-            fields = {"table": self.table, "event_id": record.get("eventID"), "error": repr(error)}
+            fields = {
+                "table": self.table,
+                "event_id": streamed(record).event_id,
+                "error": repr(error),
+            }
             log.error("record_unroutable", extra=fields)
         if routed.messages:
             self._sender.send(routed.messages)

@@ -12,10 +12,11 @@ from sharpwave.schemas.faults import (
     too_large,
     validate,
 )
-from sharpwave.schemas.numbers import item_from_wire, item_to_wire, wire_depth, wire_size
+from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire, wire_depth, wire_size
 from sharpwave.schemas.records import MAX_DEPTH, MAX_SIGNAL_BYTES, RECORDS
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.router.fast_path import Image, is_sound, may_be_too_deep
+from sharpwave.workers.router.fast_path import sound
+from sharpwave.workers.router.image import Image, may_be_too_deep
 from sharpwave.workers.work.envelope import ascii_json
 
 #: Most faults told of one record, and most characters of what each says.
@@ -35,7 +36,6 @@ def faults_of(
     kind: keys.Kind,
     image: Image,
     *,
-    text: str,
     stored_at: float,
     event_ahead: EventAhead = times.AS_A_RULE,
 ) -> list[Fault]:
@@ -44,15 +44,14 @@ def faults_of(
     Args:
         kind: what the record's key says it is.
         image: the record's typed attributes.
-        text: the image as ASCII JSON, with anything around it; depth and size are bounded from
-            it without a walk.
         stored_at: epoch seconds at which the record was stored.
         event_ahead: how far ahead the event time of decisions may lie, by their type.
     """
-    if is_sound(kind, image, text=text, stored_at=stored_at, event_ahead=event_ahead):
+    text = ascii_json(image.raw)
+    if sound(kind, image.raw, text=text, stored_at=stored_at, event_ahead=event_ahead) is not None:
         return []
     if may_be_too_deep(text):
-        depth = max(wire_depth(value) for value in image.values())
+        depth = max(map(wire_depth, image.values()))
         if depth > MAX_DEPTH:
             return [too_deep(depth)]
     if kind == "signal" and len(text) > MAX_SIGNAL_BYTES:
@@ -66,14 +65,12 @@ def is_admissible(
     kind: keys.Kind, item: Mapping[str, Any], *, event_ahead: EventAhead = times.AS_A_RULE
 ) -> bool:
     """Say whether an item found in its table may be worked with, by the time that it claims."""
-    image = item_to_wire(item)
+    image = Image.of(item_to_wire(item))
     stored_at = claimed_at(kind, image) or 0.0
-    return not faults_of(
-        kind, image, text=ascii_json(image), stored_at=stored_at, event_ahead=event_ahead
-    )
+    return not faults_of(kind, image, stored_at=stored_at, event_ahead=event_ahead)
 
 
-def claimed_at(kind: keys.Kind | None, image: Image) -> float | None:
+def claimed_at(kind: keys.Kind | None, image: Mapping[str, Wire]) -> float | None:
     """Give the moment at which a record in its table says that it was stored, if it does.
 
     That is its `timestamp`, unless its `ttl` lies further ahead of that than is allowed: what is
@@ -86,13 +83,16 @@ def claimed_at(kind: keys.Kind | None, image: Image) -> float | None:
     return max(moment, ttl - limit)
 
 
-def _moment(image: Image, name: str) -> float | None:
+def _moment(image: Mapping[str, Wire], name: str) -> float | None:
     text = image.get(name, {}).get("N", "")
     return float(text) if text.isdigit() else None
 
 
 def explain(
-    kind: keys.Kind, image: Image, stored_at: float, event_ahead: EventAhead = times.AS_A_RULE
+    kind: keys.Kind,
+    image: Mapping[str, Wire],
+    stored_at: float,
+    event_ahead: EventAhead = times.AS_A_RULE,
 ) -> list[Fault]:
     """List what the models find wrong with a record, cut to what a notice can hold."""
     declared = RECORDS[kind].model_fields
@@ -114,7 +114,9 @@ def explain(
     ]
 
 
-def _wrong_kinds(path: str, image: Image, kinds: Mapping[str, set[str]]) -> list[Fault]:
+def _wrong_kinds(
+    path: str, image: Mapping[str, Wire], kinds: Mapping[str, set[str]]
+) -> list[Fault]:
     faults = []
     for expected, names in kinds.items():
         for name in sorted(names & image.keys()):

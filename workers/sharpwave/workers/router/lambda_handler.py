@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from sharpwave.workers.router.route_page import route_page
-from sharpwave.workers.work.outgoing import Route, StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import Route, StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def make_handler(
     """
 
     def handle(event: Mapping[str, Any], context: object = None) -> dict[str, list[dict[str, str]]]:
-        records: list[StreamRecord] = event["Records"]
+        records: list[Mapping[str, Any]] = event["Records"]
         failing: set[str] = set()
         for arn, group in groupby(records, key=lambda record: str(record["eventSourceARN"])):
             table, page = table_of_arn(arn), list(group)
@@ -98,4 +99,4 @@ def _park(
 
 
 def _sequence_number(record: StreamRecord) -> str:
-    return str(record["dynamodb"]["SequenceNumber"])
+    return streamed(record).change.sequence_number

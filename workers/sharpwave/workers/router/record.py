@@ -1,9 +1,8 @@
 """A stream record as the router judges it: its images, what changed, and what is wrong with it."""
 
 from collections.abc import Set
-from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Raw, Struct, UnsetType
 from msgspec.structs import asdict
 
 from sharpwave.schemas import keys, tables
@@ -11,12 +10,10 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of
-from sharpwave.workers.router.fast_path import Image, had_sound_outcome, place_of
-from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, is_packed, with_image
-from sharpwave.workers.work.outgoing import StreamRecord
-
-#: Who DynamoDB says it is when its own time to live removes an item.
-_SERVICE = "dynamodb.amazonaws.com"
+from sharpwave.workers.router.fast_path import had_sound_outcome, place_of
+from sharpwave.workers.router.image import Image
+from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, with_image
+from sharpwave.workers.work.incoming import Streamed
 
 
 class Record(Struct, gc=False):
@@ -51,19 +48,13 @@ class _Content(Struct, gc=False):
     table: str
     key: tuple[str, str]
     stored_at: float
-    image: Image | None
+    image: Raw | None
 
 
-def read(
-    table: str,
-    raw: StreamRecord,
-    stored_at: float,
-    now: float,
-    event_ahead: EventAhead = AS_A_RULE,
-) -> Record:
+def read(table: str, streamed: Streamed, now: float, event_ahead: EventAhead = AS_A_RULE) -> Record:
     """Read a record of a table, as the stream gives it; `now` says what is due."""
-    change = raw["dynamodb"]
-    pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
+    change = streamed.change
+    pk, sk = change.keys.PK.S, change.keys.SK.S
     parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
     return Record(
         table,
@@ -71,33 +62,25 @@ def read(
         None if parsed is None else parsed.owner,
         pk,
         sk,
-        raw["eventID"],
-        change.get("SequenceNumber", ""),
-        stored_at,
+        streamed.event_id,
+        change.sequence_number,
+        change.stored_at,
         now,
-        change.get("OldImage"),
-        change.get("NewImage"),
-        is_by_ttl(raw),
+        _image(change.old),
+        _image(change.new),
+        streamed.is_by_ttl,
         event_ahead,
     )
 
 
-def stored_at_of(raw: StreamRecord) -> float:
-    """Give the epoch seconds at which a record was stored; 0 if it does not say."""
-    moment = raw["dynamodb"].get("ApproximateCreationDateTime", 0.0)
-    return moment.timestamp() if isinstance(moment, datetime) else float(moment)
-
-
-def is_by_ttl(raw: StreamRecord) -> bool:
-    """Say whether it was time that removed a record."""
-    identity = raw.get("userIdentity")
-    return identity is not None and _SERVICE in identity.values()
+def _image(raw: Raw | UnsetType) -> Image | None:
+    return None if isinstance(raw, UnsetType) else Image(raw)
 
 
 def faults_in(record: Record, *, stored_at: float | None = None) -> list[Fault]:
     """List what is wrong with the new image, as of when it was stored or `stored_at`."""
     moment = _judged_at(record) if stored_at is None else stored_at
-    record.faults = _faults_of(record, record.new, content_of(record), moment)
+    record.faults = _faults_of(record, record.new, moment)
     return record.faults
 
 
@@ -107,8 +90,7 @@ def was_valid(record: Record) -> bool:
         old = record.old
         # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
         record.was_valid = old is not None and (
-            _is_otherwise_new(record, old)
-            or not _faults_of(record, old, ascii_json(old), _judged_at(record))
+            _is_otherwise_new(record, old) or not _faults_of(record, old, _judged_at(record))
         )
     return record.was_valid
 
@@ -119,16 +101,10 @@ def _is_otherwise_new(record: Record, old: Image) -> bool:
     return is_same and had_sound_outcome(old)
 
 
-def _faults_of(record: Record, image: Image | None, text: str, stored_at: float) -> list[Fault]:
+def _faults_of(record: Record, image: Image | None, stored_at: float) -> list[Fault]:
     assert record.kind is not None
     assert image is not None
-    return faults_of(
-        record.kind,
-        image,
-        text=ascii_json(image) if is_packed(text) else text,
-        stored_at=stored_at,
-        event_ahead=record.event_ahead,
-    )
+    return faults_of(record.kind, image, stored_at=stored_at, event_ahead=record.event_ahead)
 
 
 def _judged_at(record: Record) -> float:
@@ -137,7 +113,9 @@ def _judged_at(record: Record) -> float:
     DynamoDB may take days to remove what its `ttl` ended. A change of such a record that leaves
     `ttl` alone is no record that came with a past one, unless it was past when it was written.
     """
-    old, new = record.old or {}, record.new or {}
+    old, new = record.old, record.new
+    if old is None or new is None:
+        return record.stored_at
     ttl, timestamp = (_digits(new, name) for name in ("ttl", "timestamp"))
     if ttl is None or timestamp is None or old.get("ttl") != new["ttl"] or ttl <= timestamp:
         return record.stored_at
@@ -185,10 +163,12 @@ def outcome_state(old: Image, new: Image) -> str:
 
     Gives nothing for every other change, and for one that needs a closer look.
     """
-    said = {name: new[name] for name in OUTCOME if name in new}
-    if {**old, **said} != new or not _has_outcome(new):
+    before, after = old.parts, new.parts
+    said = {name: after[name] for name in OUTCOME if name in after}
+    # As bytes: where these differ the long way sees whether they only are written differently.
+    if {**before, **said} != after or not _has_outcome(new):
         return ""
-    if OUTCOME.isdisjoint(old):
+    if OUTCOME.isdisjoint(old.keys()):
         return "resolution"
     if not _has_outcome(old) or not had_sound_outcome(old):
         return ""
@@ -218,12 +198,12 @@ def content_of(record: Record) -> str:
     """Give the JSON of an entry with the record's new image."""
     if not record.content:
         about = (record.event_id, record.table, record.pk, record.sk, record.stored_at)
-        record.content = content(*about, record.new)
+        record.content = content(*about, None if record.new is None else record.new.raw)
     return record.content
 
 
 def content(
-    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Image | None
+    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Raw | None
 ) -> str:
     """Give the JSON of an entry with an image; a large image is compressed."""
     entry = _Content(event_id, table, (pk, sk), stored_at, image)

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from sharpwave.schemas import keys, tables, times
@@ -25,8 +26,10 @@ from sharpwave.schemas.ownership import (
     is_stamped,
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
+from sharpwave.workers.router import fast_path
 from sharpwave.workers.router.admission import claimed_at
-from sharpwave.workers.router.fast_path import Image, is_sound, place_of
+from sharpwave.workers.router.fast_path import place_of
+from sharpwave.workers.router.image import Image, differing
 from sharpwave.workers.router.record import (
     Record,
     content,
@@ -34,18 +37,17 @@ from sharpwave.workers.router.record import (
     decision_state,
     faults_in,
     forbidden,
-    is_by_ttl,
     outcome_faults,
     outcome_state,
     read,
-    stored_at_of,
     touches,
     was_valid,
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
+from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
 from sharpwave.workers.work.low_water import swept_within
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.outgoing import WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
 ACKNOWLEDGE = Duty("status", "on_acknowledgements", 50)
@@ -107,77 +109,82 @@ class Router:
         """
         groups = _Groups()
         moment = 0.0
-        for raw in records:
-            stored_at = stored_at_of(raw)
+        for each in records:
+            raw = each if type(each) is Streamed else streamed(each)
+            stored_at = raw.change.stored_at
             if stored_at > moment:
                 moment = stored_at
             due_by = stored_at if now is None else now
             # Here the two ways meet. The short one takes what it is sure of and leaves no trace of
             # what it does not; whatever it does, the long one would do as well.
-            if not self._take_sound(table, raw, stored_at, due_by, groups):
-                record = read(table, raw, stored_at, due_by, self._event_ahead)
+            if not self._take_sound(table, raw, due_by, groups):
+                record = read(table, raw, due_by, self._event_ahead)
                 for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
-    def _take_sound(
-        self, table: str, raw: StreamRecord, stored_at: float, due_by: float, groups: "_Groups"
-    ) -> bool:
+    def _take_sound(self, table: str, raw: Streamed, due_by: float, groups: "_Groups") -> bool:
         """Take the short way with a sound record that came, got an outcome or was removed.
 
         What comes of one is what its route makes of it on the long way; gives False for every
-        record that has to take that. No `Record` is made, no image is compared but for an outcome,
-        and the JSON that is sent serves as the bound of depth and size.
+        record that has to take that. Nothing of an image is built but what decides, none is
+        compared but for an outcome, and the JSON that is sent serves as the bound of depth and
+        size.
         """
-        change = raw["dynamodb"]
-        pk, sk = change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"]
+        change = raw.change
+        pk, sk, stored_at = change.keys.PK.S, change.keys.SK.S, change.stored_at
         place = place_of(table, pk) or place_of(table, pk, sk)
         if place is None or place.kind == "inbox_row":
             return False
         kind, state, judged_at = place.kind, "insert", stored_at
-        old, image = change.get("OldImage"), change.get("NewImage")
-        is_removed = image is None
-        if image is None:
-            if kind not in _LATE or old is None or "promoted_at" in old or not is_by_ttl(raw):
+        is_removed = change.new is UNSET
+        image = change.old if is_removed else change.new
+        if image is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
+            return True
+        if is_removed:
+            gone = Image(image)
+            if "promoted_at" in gone:
                 return True
-            image, judged_at = old, claimed_at(kind, old) or 0.0
-        elif kind == "state":
-            # Nothing comes of one, whatever changed.
-            return self._is_sound(kind, image, ascii_json(image), stored_at)
-        elif old is not None:
-            state = outcome_state(old, image) if kind == "decision" else ""
+            judged_at = claimed_at(kind, gone) or 0.0
+        elif change.old is not UNSET and kind != "state":
+            state = outcome_state(Image(change.old), Image(image)) if kind == "decision" else ""
             if not state:
                 return False
-        text = content(raw["eventID"], table, pk, sk, stored_at, image)
-        if is_packed(text) or not self._is_sound(kind, image, text, judged_at):
+        text = content(raw.event_id, table, pk, sk, stored_at, image)
+        found = fast_path.sound(
+            kind, image, text=text, stored_at=judged_at, event_ahead=self._event_ahead
+        )
+        if found is None or is_packed(text):
             return False
-        entry = Entry(text, change.get("SequenceNumber", ""))
+        entry = Entry(text, change.sequence_number)
         if is_removed:
             groups[_LATE[kind], ""].append(_numbered(entry, _REMOVED))
-        elif kind == "signal":
+        elif isinstance(found, fast_path.Signal):
             groups[DELIVER, ""].append(entry)
-        elif kind == "registration":
-            groups[REGISTERED, ""].append(entry)
-        elif kind == "memory":
-            groups.add(SEEN, place.owner or "", entry)
-            if "promoted_at" in image or self._is_to_promote(image, due_by):
-                groups[PROMOTE, ""].append(_numbered(entry))
-        else:
+        elif isinstance(found, fast_path.Decision):
             groups[LEARN, pk].append(entry)
             groups[ARCHIVE, ""].append(_more(entry, f'"state":"{state}"'))
-            if self._is_to_fold(image, due_by):
+            if found.promoted_at is UNSET and self._is_due(*found.moments, due_by):
                 groups[EPISODE, ""].append(entry)
+        elif isinstance(found, fast_path.Memory):
+            groups.add(SEEN, place.owner or "", entry)
+            if (
+                found.promoted_at is not UNSET
+                or self._is_worth_it(*found.weights)
+                or self._is_due(*found.moments, due_by)
+            ):
+                groups[PROMOTE, ""].append(_numbered(entry))
+        elif kind == "registration":
+            groups[REGISTERED, ""].append(entry)
+        # Nothing comes of a state, whatever changed.
         return True
-
-    def _is_sound(self, kind: keys.Kind, image: Image, text: str, judged_at: float) -> bool:
-        return is_sound(kind, image, text=text, stored_at=judged_at, event_ahead=self._event_ahead)
 
     def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
         if record.old is None and record.new is not None:
             return self._routes[record.kind](record, Verdict.INSERTED)
-        change, record.changed = change_of(record.kind, record.old, record.new)
+        change, record.changed = change_of(record.kind, record.old, record.new, differing)
         return () if change is Verdict.ECHO else self._routes[record.kind](record, change)
 
     def _decision(self, record: Record, change: Verdict) -> Iterator[Work]:
@@ -228,19 +235,19 @@ class Router:
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
-        if old is None or record.by_ttl or not _was_delivered(record, old):
+        signal = None if old is None or record.by_ttl else _delivered(record, old)
+        if old is None or signal is None:
             return
-        signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
         content: dict[str, Any] = {"key": signal, "targets": [record.owner]}
         chunk = _s(old, "chunk")
         if 0 < len(chunk) <= MAX_CHUNK_NAME:
             content["chunk"] = chunk
         if new is None:
-            content |= {"gone": [record.pk, record.sk], "image": old}
+            content |= {"gone": [record.pk, record.sk], "image": old.raw}
             yield ACKNOWLEDGE, "", Entry(with_image(content), record.sequence_number)
             return
         before, after = _s(old, "status"), _s(new, "status")
-        same = old.get("status") == new.get("status")
+        same = "status" not in record.changed
         legal = same or (after in ACKNOWLEDGED and outranks(after, before))
         if not legal:
             content["illegal"] = _move(record, old, new)
@@ -286,22 +293,20 @@ class Router:
             yield _refusal(record, faults)
 
     def _is_to_promote(self, image: Image, now: float) -> bool:
-        return (
-            _n(image, "importance") >= self._importance
-            or _n(image, "access_count") >= self._access_count
-            or self._is_due(image, now)
-        )
+        weights = _n(image, "importance"), _n(image, "access_count")
+        return self._is_worth_it(*weights) or self._is_due(*_moments(image), now)
 
     def _is_to_fold(self, image: Image, now: float) -> bool:
-        return "promoted_at" not in image and self._is_due(image, now)
+        return "promoted_at" not in image and self._is_due(*_moments(image), now)
 
-    def _is_due(self, image: Image, now: float) -> bool:
+    def _is_worth_it(self, importance: float, access_count: float) -> bool:
+        return importance >= self._importance or access_count >= self._access_count
+
+    def _is_due(self, timestamp: float, ttl: float | None, now: float) -> bool:
         """Say whether the sweep has passed the record's time, or time removes it before a sweep."""
-        timestamp = _n(image, "timestamp")
         if timestamp <= now - self._promote_after_s:
             return True
-        has_ttl = "N" in image.get("ttl", {})
-        return has_ttl and _n(image, "ttl") - timestamp <= self._swept_within_s
+        return ttl is not None and ttl - timestamp <= self._swept_within_s
 
 
 class _Groups(defaultdict[tuple[Duty, str], list[Entry]]):
@@ -357,14 +362,14 @@ def _more(entry: Entry, pair: str) -> Entry:
     return Entry(f"{entry.text[:-1]},{pair}}}", entry.sequence_number) if pair else entry
 
 
-def _was_delivered(record: Record, row: Image) -> bool:
-    """Say whether a worker wrote the row: its key holds the digest of the signal it names."""
+def _delivered(record: Record, row: Image) -> keys.Key | None:
+    """Give the signal of a row that a worker wrote: its key holds the digest of what it names."""
     signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
     place = place_of(tables.SIGNALS, signal.pk)
     if place is None or place.kind != "signal" or keys.split_dated_sk(signal.sk) is None:
-        return False
+        return None
     key = keys.inbox_row(record.owner or "", signal, signal_uid(*signal))
-    return key == (record.pk, record.sk)
+    return signal if key == (record.pk, record.sk) else None
 
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
@@ -396,7 +401,8 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
 
 def _held(record: Record) -> str:
     """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
-    old, new = record.old or {}, record.new or {}
+    old: Mapping[str, Wire] = record.old or {}
+    new: Mapping[str, Wire] = record.new or {}
     held = old.get("processing_status")
     # By the version, as a writer may put a map of its own, which is no mirror.
     is_wiped = held is not None and "status_v" in old and "status_v" not in new
@@ -420,12 +426,13 @@ def _unknown(record: Record) -> Iterator[Work]:
 
 
 def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
+    assert record.new is not None
     content: dict[str, Any] = {
         "table": record.table,
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
-        "image": ascii_json(record.new)[:MAX_IMAGE],
+        "image": ascii_json(dict(record.new))[:MAX_IMAGE],
         "words": _words(record, faults),
     }
     return Entry(ascii_json(content), record.sequence_number)
@@ -434,8 +441,12 @@ def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
 def _words(record: Record, faults: Sequence[Fault]) -> dict[str, Any]:
     """Give what lets these words be known again, and those that stand though they changed."""
     stood = record.old if record.kind in MUTABLE and was_valid(record) else None
-    new = record.new or {}
+    new: Mapping[str, Wire] = record.new or {}
     return words_of(record.kind, new, faults, before=stood, number=record.sequence_number)
+
+
+def _moments(image: Image) -> tuple[float, float | None]:
+    return _n(image, "timestamp"), _n(image, "ttl") if "N" in image.get("ttl", {}) else None
 
 
 def _s(image: Mapping[str, Wire], name: str) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import UNSET
+
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import Wire, parse_json
@@ -23,7 +25,8 @@ from sharpwave.schemas.records import MAX_DECISION_TTL_S
 from sharpwave.schemas.times import DAY_S, Clock
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work.envelope import ascii_json
-from sharpwave.workers.work.outgoing import StreamRecord, WorkMessage
+from sharpwave.workers.work.incoming import StreamRecord, streamed
+from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 
 log = logging.getLogger(__name__)
@@ -93,11 +96,12 @@ def refused_message(message: WorkMessage, code: str, reason: str) -> Refusal:
 
 def refused_record(table: str, record: StreamRecord, error: Exception) -> Refusal:
     """Give the refusal of a stream record that the router fails on."""
-    change = record["dynamodb"]
-    key = keys.Key(change["Keys"]["PK"]["S"], change["Keys"]["SK"]["S"])
+    known = streamed(record)
+    change = known.change
+    key = keys.Key(change.keys.PK.S, change.keys.SK.S)
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
-    image = ascii_json(change.get("NewImage", {}))[:MAX_IMAGE]
-    return Refusal(table, key, record["eventID"], [fault], image)
+    image = "{}" if change.new is UNSET else ascii_json(change.new)[:MAX_IMAGE]
+    return Refusal(table, key, known.event_id, [fault], image)
 
 
 def _parked(refusal: Refusal, now: float) -> Item:

@@ -1,8 +1,6 @@
 """What the router hands to whoever feeds the work queues."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 #: Longest delay of a message. Source: AWS, "Amazon SQS message quotas".
 MAX_DELAY_S = 900
@@ -28,9 +26,3 @@ class WorkMessage:
 
 #: How the event ids begin of records that no stream told of, but a scan of their table.
 FED_AGAIN = "reconcile-"
-
-StreamRecord = Mapping[str, Any]
-"""A DynamoDB stream record as boto3 (bytes, datetime) or Lambda (base64, float) shapes it."""
-
-Route = Callable[[str, Sequence[StreamRecord]], list[WorkMessage]]
-"""Turns records of one logical table, in stream order, into messages; pure, so safe to repeat."""
