@@ -17,9 +17,9 @@ import dramatiq
 from sharpwave.schemas import tables, times
 from sharpwave.workers import main
 from sharpwave.workers.aws.tables import TableLedger
-from sharpwave.workers.ports import Location, Slot
 from sharpwave.workers.sqs import broker
 from sharpwave.workers.sqs.receiving import SqsConsumer
+from sharpwave.workers.work.ports import Location, Slot
 
 Control = Literal["ack-first", "no-marks"]
 

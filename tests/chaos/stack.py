@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sharpwave.infra.connection import Deployment
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.processes import Backoff, Service
 from sharpwave.infra.local.stack import Stack, StackOptions
@@ -88,13 +87,13 @@ class StackUnderTest(Stack):
         argv = [build if build and ":build" in word else word for word in service.argv]
         return replace(service, env=env, argv=argv)
 
-    def _provision(self, deployment: Deployment) -> None:
-        provision(deployment)
+    def provision(self) -> None:
+        provision(self.deployment)
         scale = self._plan.scale
         with History(self.history, "operator") as history:
             for agent, wishes in roster.registered(scale.crowd, limits=self._has_limits).items():
                 began = time.time()
-                add_agent(deployment, agent, wishes)
+                add_agent(self.deployment, agent, wishes)
                 history.note(agent, "registered", began=began, **wishes.attributes())
 
     @property

@@ -26,7 +26,7 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.actors import register
 from sharpwave.workers.patterns.counts import Counts, days_of, total
 from sharpwave.workers.patterns.recount import Recount
-from sharpwave.workers.ports import TryAgain
+from sharpwave.workers.work.ports import TryAgain
 from tests.world import World
 from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.stores import START

@@ -25,7 +25,8 @@ from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.patterns.ledger import Bucket, Slots
-from sharpwave.workers.ports import (
+from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import (
     CallRefused,
     Delete,
     Fate,
@@ -41,7 +42,6 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import MemoryInboxes, MemoryTables, MemoryWorkQueues, VirtualClock
 from tests.world.records import decision
 from tests.world.waiting import eventually

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sharpwave.workers.meter import BILLED_ERRORS, Names
+from sharpwave.workers.aws.meter import BILLED_ERRORS, Names
 from tests.cost import reading, writing
 from tests.cost.sizes import Charge
 

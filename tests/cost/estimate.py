@@ -8,8 +8,8 @@ those items takes time, so after the first few only a sample is asked for.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sharpwave.workers.meter import Charge as Told
-from sharpwave.workers.meter import Meter
+from sharpwave.workers.aws.meter import Charge as Told
+from sharpwave.workers.aws.meter import Meter
 from tests.cost.charges import charges
 from tests.cost.sizes import Charge
 from tests.cost.statements import parse_statement

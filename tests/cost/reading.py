@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sharpwave.infra.cost.flow import read_units
-from sharpwave.workers.meter import Names
+from sharpwave.workers.aws.meter import Names
 from tests.cost.sizes import (
     TRANSACTIONAL,
     Charge,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sharpwave.schemas.numbers import Wire
-from sharpwave.workers.meter import Names
+from sharpwave.workers.aws.meter import Names
 from tests.cost.sizes import (
     TRANSACTIONAL,
     Charge,

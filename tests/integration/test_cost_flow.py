@@ -24,8 +24,8 @@ from sharpwave.schemas.numbers import item_to_wire, parse_json, to_wire, wire_si
 from sharpwave.schemas.tables import DECISIONS, SIGNALS, physical
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.aws.clients import clients
+from sharpwave.workers.aws.meter import Meter
 from sharpwave.workers.main import compose_on_aws
-from sharpwave.workers.meter import Meter
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.expiry import Partition, due_minute

@@ -1,6 +1,6 @@
 """Break the product a little, many times over, and ask whether its tests notice.
 
-    python -m tests.mutation [router] [keys] [--only NAME]
+    python -m tests.mutation [router] [keys] [mirror] [ledger] [counts] [retries] [--only NAME]
 
 mutmut changes one operator, constant, argument or name at a time within functions, and runs the
 tests that reach the changed function; a mutant that no test fails has survived. Each target is
@@ -66,6 +66,36 @@ TARGETS = {
             "tests/unit/workers/router",
         ],
     ),
+    "mirror": Target(
+        modules=["workers/signals/mirror.py"],
+        tests=[
+            "tests/unit/workers/signals/test_mirror.py",
+            "tests/unit/workers/signals/test_acknowledge.py",
+            "tests/unit/workers/signals/test_deliver_audience.py",
+        ],
+    ),
+    "ledger": Target(
+        modules=["workers/patterns/ledger.py"],
+        tests=[
+            "tests/unit/workers/patterns/test_ledger.py",
+            "tests/unit/workers/patterns/test_slots.py",
+            "tests/unit/workers/patterns/test_learn.py",
+            "tests/unit/workers/test_kept_changing.py",
+        ],
+    ),
+    "counts": Target(
+        modules=["workers/patterns/counts.py", "workers/patterns/learn.py"],
+        tests=[
+            "tests/unit/workers/patterns/test_learn.py",
+            "tests/unit/workers/patterns/test_publish.py",
+            "tests/unit/workers/patterns/test_slots.py",
+            "tests/unit/workers/patterns/test_ledger.py",
+        ],
+    ),
+    "retries": Target(
+        modules=["workers/sqs/retries.py"],
+        tests=["tests/unit/workers/sqs/test_retries.py", "tests/unit/workers/sqs/test_dramatiq.py"],
+    ),
 }
 
 
@@ -106,7 +136,8 @@ def judge(name: str, only: str = "") -> bool:
     unreached = sum(each.verdict in UNREACHED for each in mutants)
     print(
         f"{name}: {len(mutants)} mutants, {killed} killed ({len(endless)} ran for too long), "
-        f"{len(mutants) - killed} survived ({unreached} met by no test), {len(new)} are new"
+        f"{len(mutants) - killed} survived ({unreached} met by no test), {len(new)} are new",
+        flush=True,
     )
     for change in endless:
         print(f"  ran for too long: {change}")
@@ -159,7 +190,7 @@ def _settings(target: Target) -> str:
         "pytest_add_cli_args_test_selection": list(target.tests),
         # Seconds beyond what the tests take, and how often both: the machine has other work.
         "timeout_constant": 10.0,
-        "timeout_multiplier": 4.0,
+        "timeout_multiplier": 3.0,
         "use_git_change_detection": False,
     }
     lines = (f"{key} = {json.dumps(value)}" for key, value in chosen.items())

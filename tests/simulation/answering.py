@@ -3,7 +3,7 @@
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.stage import Stage
 
 _RANK = {"PENDING": 0, "EXPIRED": 2, "FAILED": 3, "PROCESSED": 4}

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import AnyMessage
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 
 
 class Moment(NamedTuple):

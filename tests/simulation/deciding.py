@@ -5,7 +5,7 @@ from typing import Any
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.times import DAY_S, iso_ms
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.book import Decided, State
 from tests.simulation.stage import Stage
 from tests.world import records

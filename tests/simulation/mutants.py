@@ -20,12 +20,12 @@ from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
-from sharpwave.workers.ports import Delete, Location, TryAgain
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.refusals import RefusedBefore
+from sharpwave.workers.work.ports import Delete, Location, TryAgain
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 from tests.world import world

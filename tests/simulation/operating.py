@@ -9,10 +9,10 @@ from sharpwave.infra.operate import patterns
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
-from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Item, Location
 from tests.simulation.book import Listed, Sent
 from tests.simulation.scene import STREAMED
 from tests.simulation.stage import Stage

@@ -4,7 +4,7 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.stage import Stage
 from tests.world import records
 

@@ -13,9 +13,9 @@ from sharpwave.schemas import tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.status import ACKNOWLEDGED
-from sharpwave.workers.ports import Fate, InboxMessage, Location
 from sharpwave.workers.work.incoming import StreamRecord
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Fate, InboxMessage, Location
 from tests.simulation.book import Arrival, Book
 from tests.world.faults import Faults
 from tests.world.queues import Held, MemoryInboxes

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Fate, Item
+from sharpwave.workers.work.ports import Fate, Item
 from tests.simulation.book import Sent
 from tests.simulation.stage import Stage
 from tests.world import records

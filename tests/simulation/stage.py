@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Item, Location
+from sharpwave.workers.work.ports import Item, Location
 from tests.simulation.book import Book, Refused, Standing
 from tests.simulation.scene import Scene
 from tests.simulation.weather import Weather

@@ -11,7 +11,7 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import Wire, item_to_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.world.records import (
     decision,
     key_of,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from sharpwave.workers.ports import Fate, InboxMessage, TryAgain, Write
+from sharpwave.workers.work.ports import Fate, InboxMessage, TryAgain, Write
 
 
 class Crash(BaseException):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import Wire, wire_depth, wire_size
-from sharpwave.workers.ports import CallRefused
+from sharpwave.workers.work.ports import CallRefused
 
 #: Source: AWS, "Service, account, and table quotas in Amazon DynamoDB".
 MAX_ITEM_BYTES, MAX_PK_BYTES, MAX_SK_BYTES, MAX_DEPTH, MAX_DIGITS = 400 * 1024, 2048, 1024, 32, 38

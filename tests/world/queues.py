@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from sharpwave.schemas import queues
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import CallRefused, Fate, InboxMessage
 from sharpwave.workers.work.outgoing import MAX_DELAY_S, WorkMessage
+from sharpwave.workers.work.ports import CallRefused, Fate, InboxMessage
 
 MAX_BODY_BYTES = 1024 * 1024
 

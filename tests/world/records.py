@@ -4,7 +4,7 @@ from typing import Any
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.world.stores import START
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Insert, Item, Write
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Insert, Item, Write
 from tests.world.queues import check_body
 from tests.world.records import key_of
 from tests.world.stores import VirtualClock

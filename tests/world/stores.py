@@ -1,11 +1,12 @@
-"""Time that only moves when told to, and an archive and a parking lot in memory."""
+"""Time that only moves when told to; an archive, a parking lot and checkpoints in memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Refusal
+from sharpwave.workers.pump.checkpoints import Checkpoint
+from sharpwave.workers.work.ports import Refusal
 
 #: 2025-10-18T14:30:00Z, when virtual time starts unless told otherwise.
 START = 1_760_797_800.0
@@ -62,3 +63,22 @@ class MemoryArchive:
     def read(self, name: str) -> Iterator[dict[str, Any]]:
         """Read the lines of one part."""
         return map(parse_json, self.parts[int(name.rpartition("/")[2])][1])
+
+
+class MemoryCheckpoints:
+    """Checkpoints that live as long as the process."""
+
+    def __init__(self) -> None:
+        self._saved: dict[tuple[str, str], Checkpoint] = {}
+
+    def load(self, table: str) -> list[Checkpoint]:
+        """All checkpoints of a table, as last saved."""
+        return [saved for (name, _), saved in self._saved.items() if name == table]
+
+    def save(self, table: str, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint of one shard."""
+        self._saved[table, checkpoint.shard_id] = checkpoint
+
+    def forget(self, table: str, shard_id: str) -> None:
+        """Remove the checkpoint of one shard; nothing happens without one."""
+        self._saved.pop((table, shard_id), None)

@@ -10,7 +10,7 @@ from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import CallRefused, Delete, Insert, Item, Location, Slot, Write
+from sharpwave.workers.work.ports import CallRefused, Delete, Insert, Item, Location, Slot, Write
 from tests.world.limits import check_item
 
 Writer = Literal["agent", "worker", "ttl"]

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Rejected, translated
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, MAX_BATCH
-from sharpwave.workers.aws.queues import batches
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, MAX_BATCH, batches
 
 #: Below the 256 KiB that older emulators allow for all bodies of a request.
 _BATCH_BYTES = 240_000

@@ -134,7 +134,8 @@ def plain_json(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else ("true" if value else "false")
     if isinstance(value, _NUMBERS):
-        return _json_number(number_text(value))
+        text = number_text(value)
+        return text if _JSON_NUMBER.fullmatch(text) else str(Decimal(text))
     if isinstance(value, _MAPS):
         pairs = [f"{quoted(name)}:{plain_json(part)}" for name, part in value.items()]
         return "{" + ",".join(pairs) + "}"
@@ -228,10 +229,6 @@ def _canonical(value: object) -> Any:
     if isinstance(value, Set):
         return {"set": sorted(value)}
     raise _untyped(value)
-
-
-def _json_number(text: str) -> str:
-    return text if _JSON_NUMBER.fullmatch(text) else str(Decimal(text))
 
 
 def _name(name: object) -> str:

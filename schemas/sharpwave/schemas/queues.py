@@ -1,11 +1,13 @@
 """The queues as data: five work queues, one inbox per agent, a dead-letter queue for each."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from sharpwave.schemas.ids import AGENT_ID, IN_WORDS, is_agent_id
 from sharpwave.schemas.times import DAY_S
+
+T = TypeVar("T")
 
 #: Longest queue name. Source: AWS, "Amazon SQS message quotas", queue name.
 MAX_QUEUE_NAME = 80
@@ -63,6 +65,27 @@ def inbox(agent_id: str) -> Queue:
     if not is_agent_id(agent_id):
         raise ValueError(f"{agent_id!r} cannot name an agent; use {IN_WORDS[AGENT_ID]}")
     return Queue(INBOX_PREFIX + agent_id, visibility_timeout_s=60, max_receive_count=5)
+
+
+def batches(
+    items: Iterable[T], *, size: Callable[[T], int] = lambda _: 0, max_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[list[T]]:
+    """Cut items into as few batches as SQS takes, in order: ten each, and `max_bytes` together.
+
+    An item larger than `max_bytes` comes alone, for SQS to refuse by itself.
+    """
+    batch: list[T] = []
+    filled = 0
+    for item in items:
+        extent = size(item)
+        # The limit of a call holds for all its bodies together, not for each.
+        if batch and (len(batch) == MAX_BATCH or filled + extent > max_bytes):
+            yield batch
+            batch, filled = [], 0
+        batch.append(item)
+        filled += extent
+    if batch:
+        yield batch
 
 
 def is_final(refused: Mapping[str, Any]) -> bool:

@@ -12,7 +12,6 @@ import pytest
 from botocore.config import Config
 
 from sharpwave.infra.local import Backend, EmbeddedBackend
-from sharpwave.schemas import keys
 from sharpwave.workers.aws.queues import BatchSender, QueueUrls, StreamSender
 from sharpwave.workers.pump import (
     DynamoCheckpoints,
@@ -51,7 +50,7 @@ class Stage:
         self.stop = threading.Event()
         self.trimmed: list[str] = []
         self.refused: list[str] = []
-        self.checkpoints = DynamoCheckpoints(self.dynamodb, self.pipeline, key=keys.checkpoint)
+        self.checkpoints = DynamoCheckpoints(self.dynamodb, self.pipeline)
         self.sender = BatchSender(
             self.sqs,
             urls=QueueUrls(self.sqs, prefix=prefix),

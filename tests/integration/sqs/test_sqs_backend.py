@@ -13,7 +13,7 @@ from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.sqs.acknowledging import Channel
 from sharpwave.workers.sqs.holding import Crew, Received
 from sharpwave.workers.sqs.metrics import Metrics
-from sharpwave.workers.sqs.queues import Queue, Queues
+from sharpwave.workers.sqs.queues import QueueAddress, Queues
 from tests.world.waiting import eventually
 
 
@@ -166,7 +166,7 @@ def test_a_dead_handle_is_refused_for_good(
     channel = Channel(
         client,
         Queues(client),
-        queue=Queue("work", url),
+        queue=QueueAddress("work", url),
         metrics=Metrics(),
         crew=Crew(1),
         recall=lambda waiting: (),

@@ -9,7 +9,7 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import iso_ms
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.book import Decided, Listed, State
 from tests.simulation.scene import Scene
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.checking.counting import Story, day_of, tellings
 from tests.simulation.scene import Scene
 

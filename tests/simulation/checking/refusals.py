@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.book import Sent
 from tests.simulation.checking.view import Seen
 from tests.simulation.scene import Scene

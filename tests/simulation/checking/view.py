@@ -8,7 +8,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.simulation.book import Arrival, Book, Sent, Standing
 from tests.simulation.scene import Scene
 

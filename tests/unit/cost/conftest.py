@@ -8,7 +8,7 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
-from sharpwave.workers.meter import Meter
+from sharpwave.workers.aws.meter import Meter
 
 LOCAL = "http://127.0.0.1:1"
 

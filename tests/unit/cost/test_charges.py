@@ -4,7 +4,7 @@ from typing import Any
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire, to_wire
-from sharpwave.workers.meter import Names
+from sharpwave.workers.aws.meter import Names
 from tests.cost.charges import charges
 from tests.cost.sizes import Charge
 

@@ -18,7 +18,7 @@ from sharpwave.schemas.faults import (
 )
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.records import DecisionRecord, MemoryEntry, Registration, SignalRecord
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.world.records import decision, memory, outcome, registration, signal
 from tests.world.stores import START
 

@@ -9,7 +9,7 @@ import pytest
 
 from sharpwave.infra.errors import Misused
 from sharpwave.workers.aws.writes import statement
-from sharpwave.workers.ports import Insert, Update, Write
+from sharpwave.workers.work.ports import Insert, Update, Write
 from tests.bench import budgets, pace, running
 from tests.bench.figures import Watch, latency_figures, median_of_runs, quantile, ratio
 from tests.bench.pace import Pace

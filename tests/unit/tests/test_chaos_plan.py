@@ -13,7 +13,7 @@ from sharpwave.infra.errors import Misused
 from sharpwave.schemas import keys
 from sharpwave.schemas.records import DecisionRecord, SignalRecord
 from sharpwave.workers.patterns.ledger import DecisionState, Element, element_of
-from sharpwave.workers.ports import Location
+from sharpwave.workers.work.ports import Location
 from tests.chaos import controls, drafts, proxy, report
 from tests.chaos.__main__ import main
 from tests.chaos.checker import Violation

@@ -103,7 +103,7 @@ def test_schemas_need_pydantic_and_the_standard_library_only() -> None:
 
 
 def test_only_the_edges_of_the_workers_know_dramatiq() -> None:
-    allowed = ("actors", "presence", "main", "sqs/")
+    allowed = ("actors", "aws/presence", "main", "sqs/")
 
     assert offenders("workers", {"dramatiq"}, allowed=allowed) == []
 
@@ -148,7 +148,7 @@ def test_handlers_know_the_world_by_its_ports_only() -> None:
         ("signals/refusals", ("pump/",)),
         ("aws/queues", ("pump/", "sqs/")),
         ("aws/clients", ("pump/", "sqs/")),
-        ("ports", ("router/", "signals/", "memory/", "patterns/", "aws/", "pump/", "sqs/")),
+        ("work/ports", ("router/", "signals/", "memory/", "patterns/", "aws/", "pump/", "sqs/")),
     ],
 )
 def test_a_module_needs_nothing_of_some_rooms_on_any_way(
@@ -164,6 +164,13 @@ def test_a_room_that_all_share_needs_no_other_room(room: str) -> None:
             assert {NAMED[each] for each in within(name_of(path))} <= {
                 name for name in NAMED.values() if name.startswith(room)
             }, path
+
+
+def test_no_room_needs_what_puts_the_rooms_together() -> None:
+    flat = {full for full, name in NAMED.items() if "/" not in name}
+
+    for name in NAMED.values():
+        assert "/" not in name or not within(name) & flat, name
 
 
 def test_main_composes_and_nothing_else_does() -> None:

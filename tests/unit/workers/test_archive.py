@@ -17,7 +17,7 @@ from sharpwave.workers import gather
 from sharpwave.workers.archive import Archiving, lines_of
 from sharpwave.workers.aws.archive import DamagedPart, FolderArchive
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.ports import TryAgain
+from sharpwave.workers.work.ports import TryAgain
 from tests.world import MemoryArchive
 from tests.world.records import decision
 from tests.world.stores import START

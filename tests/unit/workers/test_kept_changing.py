@@ -13,11 +13,11 @@ from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.patterns.catalogue import Known
 from sharpwave.workers.patterns.counts import Counts
 from sharpwave.workers.patterns.ledger import Slots
-from sharpwave.workers.ports import Item, Location, Slot, TryAgain, Write
 from sharpwave.workers.signals import acknowledge
 from sharpwave.workers.signals.acknowledge import Gone, Loss
 from sharpwave.workers.signals.expiry import Deadline, Deadlines
 from sharpwave.workers.signals.mirror import Holder
+from sharpwave.workers.work.ports import Item, Location, Slot, TryAgain, Write
 from tests.world import MemoryTables, VirtualClock
 
 HOLDER = Holder(keys.Key("signal#ALERT#ann", "2025-10-18T14:30:00.000Z#s1"))

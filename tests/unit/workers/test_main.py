@@ -11,14 +11,14 @@ from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import now
 from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.aws.meter import Meter
 from sharpwave.workers.main import build_handler, build_pump, worth_retrying
-from sharpwave.workers.meter import Meter
-from sharpwave.workers.ports import CallRefused, Refusal, TryAgain, Unfinished
 from sharpwave.workers.pump import Hooks, Pump
 from sharpwave.workers.router.lambda_handler import Handler
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.signals.refusals import park_in_passing
+from sharpwave.workers.work.ports import CallRefused, Refusal, TryAgain, Unfinished
 from tests.world.records import signal
 from tests.world.sqs import MemorySqs
 

@@ -7,12 +7,12 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.workers.patterns.counts import days_of, total
-from sharpwave.workers.ports import Item
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.incoming import StreamRecord, streamed
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Item
 from tests.world import Faults, World
 from tests.world.records import (
     decision,

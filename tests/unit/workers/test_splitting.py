@@ -10,11 +10,11 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.actors import SPLIT_AFTER, Entries, _declare, _for_each, splitting
-from sharpwave.workers.main import _middleware
-from sharpwave.workers.ports import TryAgain, Unfinished
+from sharpwave.workers.main import middlewares
 from sharpwave.workers.sqs import SQSBroker, VisibilityRetries
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import TryAgain, Unfinished
 from tests.world.sqs import MemorySqs
 from tests.world.waiting import eventually
 
@@ -153,4 +153,4 @@ def test_the_broker_says_how_often_a_group_was_received() -> None:
 
 
 def test_the_workers_broker_asks_for_the_message_under_way() -> None:
-    assert any(isinstance(each, CurrentMessage) for each in _middleware())
+    assert any(isinstance(each, CurrentMessage) for each in middlewares())

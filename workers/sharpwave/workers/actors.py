@@ -21,15 +21,6 @@ from sharpwave.workers.memory.episodes import Episodes
 from sharpwave.workers.memory.promote import Shown
 from sharpwave.workers.patterns.catalogue import Catalogue, Writers
 from sharpwave.workers.patterns.publish import Position
-from sharpwave.workers.ports import (
-    Item,
-    Parking,
-    Reads,
-    Refusal,
-    TryAgain,
-    Unfinished,
-    WorkQueues,
-)
 from sharpwave.workers.router.router import LEARN
 from sharpwave.workers.signals.acknowledge import Gone, Loss, Move
 from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
@@ -42,6 +33,15 @@ from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
 from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
+from sharpwave.workers.work.ports import (
+    Item,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Unfinished,
+    WorkQueues,
+)
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,14 @@ def deliver_actors(courier: Courier) -> dict[str, Handler]:
     """Give the actors that carry signals to their targets."""
 
     def on_signals(entries: Entries) -> int:
-        return courier.deliver([_signal(entry) for entry in entries])
+        signals = []
+        for entry in entries:
+            event_id = entry["event_id"]
+            # What a scan fed again, or a repair wrote anew, says what it says by now.
+            is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
+            stored_at, held = float(entry["stored_at"]), _held(entry)
+            signals.append(Signal(_item(entry), event_id, stored_at, held, is_seen_late))
+        return courier.deliver(signals)
 
     def on_chunks(entries: Entries) -> int:
         return _for_each(entries, lambda each: courier.deliver_chunk(_key(each), each["chunk"]))
@@ -147,30 +154,51 @@ def status_actors(
     """Give the actors that follow what became of signals, and who is there."""
 
     def acknowledge_all(entries: list[Mapping[str, Any]]) -> None:
-        acknowledge(
-            _holders(entries),
-            targets=_targets(entries),
-            illegal=[_move(entry) for entry in entries if "illegal" in entry],
-            lost=[_loss(entry) for entry in entries if "restore" in entry],
-            gone=[
-                Gone(_holder(entry), keys.Key(*entry["gone"]), image_of(entry))
-                for entry in entries
-                if "gone" in entry
-            ],
-        )
+        holders: dict[Holder, Sent] = {}
+        targets: dict[Holder, set[str]] = {}
+        illegal, lost, gone = list[Move](), list[Loss](), list[Gone]()
+        for entry in entries:
+            holder, held = Holder(_key(entry), entry.get("chunk")), _held(entry)
+            sent = holders.get(holder, Sent())
+            holders[holder] = Sent(
+                settled={**sent.settled, **held}, audience=sent.audience.union(held)
+            )
+            targets.setdefault(holder, set()).update(entry.get("targets", ()))
+            if move := entry.get("illegal"):
+                row = keys.Key(move["row_pk"], move["row_sk"])
+                seen = move["before"], move["after"], move["worker_rev"]
+                illegal.append(Move(holder, row, *seen, move["event_id"]))
+            if loss := entry.get("restore"):
+                row = keys.Key(loss["row_pk"], loss["row_sk"])
+                lost.append(Loss(holder, row, loss["attributes"], loss.get("said", {})))
+            if row_key := entry.get("gone"):
+                gone.append(Gone(holder, keys.Key(*row_key), image_of(entry)))
+        acknowledge(holders, targets=targets, illegal=illegal, lost=lost, gone=gone)
 
     # Acknowledgements of one signal come close together and then share one write of its mirror.
     acknowledgements = gather(acknowledge_all)
 
     def on_refused(entries: Entries) -> None:
-        parking.park([_refusal(entry) for entry in entries])
+        refusals = []
+        for entry in entries:
+            faults = [Fault(one["code"], one["where"], one["message"]) for one in entry["faults"]]
+            event_id, words = entry["event_id"], entry.get("words", {})
+            refusals.append(
+                Refusal(entry["table"], _key(entry), event_id, faults, entry["image"], words)
+            )
+        parking.park(refusals)
 
     def on_seen(entries: Entries) -> int:
         writers.note_agents(entry["agent"] for entry in entries)
         return len(entries)
 
     def on_registered(entries: Entries) -> None:
-        joined = [_joined(entry) for entry in entries]
+        joined = []
+        for entry in entries:
+            agent_id = keys.owner_of(entry["key"][0]) or ""
+            subscriptions = frozenset(_item(entry).get("subscriptions", ()))
+            stored_at = float(entry["stored_at"])
+            joined.append(Joined(agent_id, subscriptions, entry["event_id"], stored_at))
         # First on the list, then the look at what was frozen without them; see `audience`.
         listed = agents.note({each.agent_id: each.event_id for each in joined})
         late = missed(joined, listed=listed, directory=agents, reads=reads)
@@ -327,67 +355,5 @@ def _key(entry: Mapping[str, Any]) -> keys.Key:
     return keys.Key(*entry["key"])
 
 
-def _signal(entry: Mapping[str, Any]) -> Signal:
-    event_id = entry["event_id"]
-    is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
-    return Signal(_item(entry), event_id, float(entry["stored_at"]), _held(entry), is_seen_late)
-
-
-def _joined(entry: Mapping[str, Any]) -> Joined:
-    item, agent_id = _item(entry), keys.owner_of(entry["key"][0]) or ""
-    subscriptions = frozenset(item.get("subscriptions", ()))
-    return Joined(agent_id, subscriptions, entry["event_id"], float(entry["stored_at"]))
-
-
-def _holder(entry: Mapping[str, Any]) -> Holder:
-    return Holder(_key(entry), entry.get("chunk"))
-
-
-def _holders(entries: Entries) -> dict[Holder, Sent]:
-    found: dict[Holder, Sent] = {}
-    for entry in entries:
-        holder = _holder(entry)
-        sent, held = found.get(holder, Sent()), _held(entry)
-        found[holder] = Sent(settled={**sent.settled, **held}, audience=sent.audience.union(held))
-    return found
-
-
-def _targets(entries: Entries) -> dict[Holder, set[str]]:
-    found: dict[Holder, set[str]] = {}
-    for entry in entries:
-        found.setdefault(_holder(entry), set()).update(entry.get("targets", ()))
-    return found
-
-
 def _held(entry: Mapping[str, Any]) -> Statuses:
     return readable(from_wire(entry["held"])) if "held" in entry else {}
-
-
-def _move(entry: Mapping[str, Any]) -> Move:
-    content = entry["illegal"]
-    return Move(
-        _holder(entry),
-        keys.Key(content["row_pk"], content["row_sk"]),
-        content["before"],
-        content["after"],
-        content["worker_rev"],
-        content["event_id"],
-    )
-
-
-def _loss(entry: Mapping[str, Any]) -> Loss:
-    content = entry["restore"]
-    row = keys.Key(content["row_pk"], content["row_sk"])
-    return Loss(_holder(entry), row, content["attributes"], content.get("said", {}))
-
-
-def _refusal(entry: Mapping[str, Any]) -> Refusal:
-    faults = [Fault(each["code"], each["where"], each["message"]) for each in entry["faults"]]
-    return Refusal(
-        entry["table"],
-        _key(entry),
-        entry["event_id"],
-        faults,
-        entry["image"],
-        entry.get("words", {}),
-    )

@@ -5,8 +5,8 @@ from typing import Any
 
 from sharpwave.schemas.times import day_and_hour, is_event_time
 from sharpwave.workers.gather import Gatherer
-from sharpwave.workers.ports import Archive
 from sharpwave.workers.work.envelope import ascii_json, image_of
+from sharpwave.workers.work.ports import Archive
 
 MAX_PART_BYTES = 5 * 1024 * 1024
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Generic, TypeVar
 
-from sharpwave.workers.ports import Location, TryAgain, Unfinished, Write, Writes
+from sharpwave.workers.work.ports import Location, TryAgain, Unfinished, Write, Writes
 
 T = TypeVar("T")
 

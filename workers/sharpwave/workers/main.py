@@ -10,12 +10,14 @@ import dramatiq
 from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
-from sharpwave.schemas import keys, tables
+from sharpwave.schemas import tables
 from sharpwave.schemas.times import Clock, now
 from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.clients import Clients, client, clients
+from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.aws.presence import Presence
 from sharpwave.workers.aws.queues import (
     BatchSender,
     QueueUrls,
@@ -28,22 +30,10 @@ from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
 from sharpwave.workers.gather import Gatherer, SharedWrites
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
-from sharpwave.workers.meter import Meter
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
-from sharpwave.workers.ports import (
-    Archive,
-    Inboxes,
-    Ledger,
-    Reads,
-    Spread,
-    TryAgain,
-    WorkQueues,
-    Writes,
-)
-from sharpwave.workers.presence import Presence
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -62,6 +52,16 @@ from sharpwave.workers.signals.refusals import (
 )
 from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, default_middlewares
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.ports import (
+    Archive,
+    Inboxes,
+    Ledger,
+    Reads,
+    Spread,
+    TryAgain,
+    WorkQueues,
+    Writes,
+)
 
 if TYPE_CHECKING:
     from sharpwave.workers.pump import Pump
@@ -234,7 +234,7 @@ def build() -> dramatiq.Broker:
         visibility_timeout_s=settings.visibility_timeout_s,
         # Of its own: its long polls would take the connections that handlers wait for.
         client=meter.watch(client("sqs")),
-        middleware=_middleware(),
+        middleware=middlewares(),
     )
     broker.add_middleware(
         Presence(
@@ -251,7 +251,8 @@ def build() -> dramatiq.Broker:
     return broker
 
 
-def _middleware() -> list[Middleware]:
+def middlewares() -> list[Middleware]:
+    """Give what surrounds the actors of a worker, retries as this pipeline needs them among it."""
     kept = [each for each in default_middlewares() if not isinstance(each, VisibilityRetries)]
     # How often a message was received is asked of the one under way; see `actors.splitting`.
     retries = VisibilityRetries(max_backoff=_MAX_BACKOFF_MS, retry_when=worth_retrying)
@@ -309,9 +310,7 @@ def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, mete
         route=route,
         sender=sender,
         checkpoints=DynamoCheckpoints(
-            made.dynamodb,
-            tables.physical(tables.PIPELINE, settings.prefix),
-            key=keys.checkpoint,
+            made.dynamodb, tables.physical(tables.PIPELINE, settings.prefix)
         ),
         hooks=hooks,
         stop=stop,

@@ -15,12 +15,12 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Reads
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.incoming import StreamRecord
 from sharpwave.workers.work.outgoing import FED_AGAIN, WorkMessage
+from sharpwave.workers.work.ports import Reads
 
 log = logging.getLogger(__name__)
 

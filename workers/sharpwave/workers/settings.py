@@ -109,13 +109,9 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise Misconfigured(_told(error)) from error
-
-
-def _told(error: ValidationError) -> str:
-    faults = []
-    for _, where, message in explained(error):
-        name, _, within = where.partition(".")
-        place = f"{_PREFIX}{name.upper()}" + (f", {within}" if within else "")
-        faults.append(f"{place}: {message} ({Settings.model_fields[name].description})")
-    return f"{'; '.join(faults)}; mend or unset it"
+            faults = []
+            for _, where, message in explained(error):
+                name, _, within = where.partition(".")
+                place = f"{_PREFIX}{name.upper()}" + (f", {within}" if within else "")
+                faults.append(f"{place}: {message} ({cls.model_fields[name].description})")
+            raise Misconfigured(f"{'; '.join(faults)}; mend or unset it") from error

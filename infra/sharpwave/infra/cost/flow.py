@@ -12,10 +12,10 @@ from sharpwave.infra.cost.bill import MILLION, Bill, Payer, PriceFile, Use, pric
 from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import DAY_S
-from sharpwave.workers.low_water import LOTS
-from sharpwave.workers.meter import PAYLOAD_BLOCK
+from sharpwave.workers.aws.meter import PAYLOAD_BLOCK
 from sharpwave.workers.patterns.ledger import CLOSE_AT, ELEMENT_BYTES
 from sharpwave.workers.router.router import ACKNOWLEDGE, DELIVER, LEARN
+from sharpwave.workers.work.low_water import LOTS
 
 WRITE_BLOCK, READ_BLOCK = 1024, 4096
 #: Bytes of stored items beside the payload, as the pipeline writes them.

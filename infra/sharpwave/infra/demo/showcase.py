@@ -22,7 +22,7 @@ from sharpwave.infra.operate.verify import verify
 from sharpwave.producers import Agent
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
-from sharpwave.workers.meter import Meter
+from sharpwave.workers.aws.meter import Meter
 
 CACHE_S = 1.0
 MANY_DAYS = 600

@@ -89,10 +89,7 @@ class Stack:
             self._exit.enter_context(self.backend)
             self.environment = self._environment()
             self.deployment = connect(self.environment, prefix=options.prefix)
-            provision(self.deployment)
-            for agent in options.agents:
-                wishes = Wishes(may_broadcast=agent in options.broadcasters)
-                add_agent(self.deployment, agent, wishes)
+            self.provision()
             services = self.services()
             self.supervisor = Supervisor(services, report=self._report, backoff=options.backoff)
             self._exit.enter_context(self.supervisor)
@@ -117,6 +114,13 @@ class Stack:
     def archive(self) -> str:
         """Give the URL of the archive."""
         return self.environment["SHARPWAVE_ARCHIVE"]
+
+    def provision(self) -> None:
+        """Make tables and queues, and register the agents; before any process starts."""
+        provision(self.deployment)
+        for agent in self.options.agents:
+            wishes = Wishes(may_broadcast=agent in self.options.broadcasters)
+            add_agent(self.deployment, agent, wishes)
 
     def services(self) -> list[Service]:
         """List the processes: one worker service per queue, and the pump."""
@@ -270,8 +274,8 @@ def run_pump() -> int:
     # A stack runs the pump in a process of its own: only that one loads all this.
     from sharpwave.workers import logs
     from sharpwave.workers.aws.clients import clients
+    from sharpwave.workers.aws.meter import Meter
     from sharpwave.workers.main import build_pump
-    from sharpwave.workers.meter import Meter
     from sharpwave.workers.settings import Settings
 
     settings = Settings.read()

@@ -13,10 +13,10 @@ from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.aws.writes import SingleWrites
-from sharpwave.workers.ports import Item, Location, Update
 from sharpwave.workers.signals.audience import is_resolved
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.work.envelope import image_of
+from sharpwave.workers.work.ports import Item, Location, Update
 
 _PAGE = 100
 _DEAD = {"status": "FAILED", "reason": "dead_lettered"}

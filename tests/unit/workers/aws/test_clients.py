@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.aws.clients import written_at_once
-from sharpwave.workers.meter import Meter
+from sharpwave.workers.aws.meter import Meter
 from sharpwave.workers.work.incoming import page_of, streamed
 
 ITEM = item_to_wire(

@@ -18,7 +18,7 @@ from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.errors import ATTEMPTS
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
-from sharpwave.workers.ports import CallRefused, Insert, Location, TryAgain, Update, Write
+from sharpwave.workers.work.ports import CallRefused, Insert, Location, TryAgain, Update, Write
 
 KEYS = [keys.Key("agent:a", f"thing-{number}") for number in range(3)]
 PLACES = [Location(tables.STATE, key) for key in KEYS]

@@ -15,8 +15,8 @@ from sharpwave.workers.aws.queues import (
     SqsWorkQueues,
     StreamSender,
 )
-from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import CallRefused, Fate, InboxMessage, TryAgain
 
 
 class Sqs:

@@ -8,7 +8,7 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.workers.gather import SharedWrites
-from sharpwave.workers.ports import Insert, TryAgain, Write
+from sharpwave.workers.work.ports import Insert, TryAgain, Write
 from tests.world import MemoryTables, VirtualClock
 
 

@@ -10,12 +10,12 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers.low_water import LOTS, LowWater
 from sharpwave.workers.memory import episodes
 from sharpwave.workers.memory.episodes import Day, summary
 from sharpwave.workers.patterns.counts import Counts
-from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.low_water import LOTS, LowWater
+from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, key_of, outcome

@@ -11,8 +11,8 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.workers.memory.promote import MAX_ENTRY_BYTES, Shown, promote, sweep_memories
-from sharpwave.workers.ports import Insert, Item, Write
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.ports import Insert, Item, Write
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, key_of, memory

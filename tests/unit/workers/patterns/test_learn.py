@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from threading import Barrier
@@ -14,8 +15,9 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, epoch_
 from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
-from sharpwave.workers.patterns.ledger import Slots
-from sharpwave.workers.ports import Item, TryAgain
+from sharpwave.workers.patterns.learn import Contribution, contributions
+from sharpwave.workers.patterns.ledger import DecisionState, Element, Slots, element_of
+from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, outcome
@@ -215,6 +217,36 @@ def test_what_an_agent_applied_is_counted_apart() -> None:
     assert (found.n, found.s, found.applied, found.applied_s) == (2, 1, 1, 1)
 
 
+def test_a_decision_adds_all_that_it_says_to_each_ledger_that_counts_it() -> None:
+    mine, other = pattern(), pattern(pattern_id="down", conditions=[UP[0] | {"value": "down"}])
+    item = decision(
+        context={"cycle": 7, "market": "up"},
+        outcome=outcome(True, 0.25),
+        outcome_rev=3,
+        event_time="2008-10-10T09:30:00Z",
+        reasoning={"patterns_applied": ["up"]},
+    )
+    said = DecisionState(
+        pk=item["PK"],
+        sk=item["SK"],
+        agent_id="ann",
+        day="2008-10-10",
+        content=content_digest(item),
+        cycle=7,
+        outcome=True,
+        quality=0.25,
+        outcome_rev=3,
+    )
+
+    found = list(contributions(item, [mine, other]))
+
+    applied = replace(said, applied=True)
+    assert found == [
+        Contribution(subject, "2008-10-10", item["SK"], element_of(state).encode())
+        for subject, state in ((base(mine, other), said), (mine.subject, applied))
+    ]
+
+
 def test_domain_time_decides_the_day() -> None:
     world = World()
     process = world.process()
@@ -240,6 +272,19 @@ def test_membership_never_depends_on_who_looks_when() -> None:
 
     assert list(before.versions) == []
     assert len(after.versions) == 1
+
+
+def test_of_one_message_each_decision_is_judged_by_the_list_of_its_own_time() -> None:
+    world, version = World(), pattern()
+    process = world.process()
+    process.catalogue.known_for(decision(at=START))
+    publish(world, version.model_copy(update={"effective_from": int(START) + 15}))
+    world.clock.advance(10)
+    up: Item = {"context": {"market": "up"}}
+
+    learn([decision(at=START, **up), decision(name="d2", at=START + 15, **up)], process)
+
+    assert count(world, version.subject).pending == 1
 
 
 def test_a_copy_is_kept_for_as_long_as_it_judges() -> None:
@@ -364,12 +409,14 @@ def test_an_outcome_without_a_revision_is_the_first() -> None:
 
 
 @pytest.mark.parametrize("said", [None, "well"])
-def test_an_outcome_that_is_none_leaves_a_decision_pending(said: object) -> None:
+def test_what_is_no_outcome_yields_to_the_first_that_is_one(said: object) -> None:
     world = World()
+    item = decision(outcome=said, context=None, outcome_rev=3)
 
-    learn([decision(outcome=said, context=None, outcome_rev=3)], world.process())
+    learn([item, {**item, "outcome": outcome(True), "outcome_rev": 1}], world.process())
 
-    assert count(world, base()) == Counts(revision=1, pending=1)
+    assert [Element.decode(each.element).outcome_rev for each in contributions(item, [])] == [0]
+    assert count(world, base()) == Counts(revision=1, n=1, s=1, units=1)
 
 
 def test_it_says_how_many_slots_it_wrote() -> None:

@@ -19,7 +19,7 @@ from sharpwave.workers.patterns import learn, ledger
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import Counts, content_digest, days_of, total
 from sharpwave.workers.patterns.ledger import KEY_BYTES, Slots
-from sharpwave.workers.ports import Item, Slot
+from sharpwave.workers.work.ports import Item, Slot
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, outcome

@@ -143,15 +143,15 @@ def test_quality_is_kept_to_four_decimals(quality: float | None, kept: int | Non
         ({"quality": -0.01}, r"quality -0\.01 is outside 0 to 1"),
         ({"quality": float("nan")}, "quality nan is outside 0 to 1"),
         ({"content": b""}, "content has 0 bytes instead of 3"),
-        ({"day": "20251018"}, "'20251018' is not a date; write YYYY-MM-DD"),
-        ({"day": "2025-W42-6"}, "is not a date"),
-        ({"day": "2025-02-30"}, "is not a date"),
+        ({"day": "20251018"}, "day '20251018' is not a date; write YYYY-MM-DD"),
+        ({"day": "2025-W42-6"}, "day '2025-W42-6' is not a date"),
+        ({"day": "2025-02-30"}, "day '2025-02-30' is not a date"),
     ],
 )
 def test_a_state_that_fits_no_element_is_refused_by_name(
     changes: dict[str, Any], fault: str
 ) -> None:
-    with pytest.raises(MalformedState, match=f"decision {PK} / .*{fault}"):
+    with pytest.raises(MalformedState, match=f"decision {PK} / [^ ]*: {fault}"):
         state(**changes)
 
 
@@ -344,6 +344,8 @@ def test_of_two_failures_under_one_revision_the_higher_quality_stands() -> None:
     )
 
     assert supersedes(high, low)
+    assert not supersedes(low, high)
+    assert not supersedes(high, high)
     assert fold([low, high]).q_sum == 9_000
 
 
@@ -363,8 +365,9 @@ def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> Non
 
 
 def test_an_unreadable_element_stops_the_fold_instead_of_miscounting() -> None:
-    with pytest.raises(MalformedElement):
-        fold([b"short"])
+    for count in (fold, standing_of):
+        with pytest.raises(MalformedElement, match="has 5 bytes instead of 20"):
+            count([b"short"])
 
 
 @given(st.lists(ANY_STATES, max_size=4))
@@ -397,8 +400,13 @@ def test_a_row_gives_back_its_counts_and_starts_with_the_revision(
     ],
 )
 def test_a_row_that_counts_cannot_have_written_is_refused(row: list[int | Decimal]) -> None:
-    with pytest.raises(MalformedRow, match="rebuild it by folding the ledger"):
+    with pytest.raises(MalformedRow) as refusal:
         Counts.from_row(row)
+
+    assert str(refusal.value) == (
+        f"counts row {row!r} is not [revision, n, s, q_sum, q_n, applied, applied_s, pending, "
+        "units] in whole numbers of 0 or more; rebuild it by folding the ledger"
+    )
 
 
 def test_what_a_newer_release_appends_to_a_row_is_passed_over() -> None:

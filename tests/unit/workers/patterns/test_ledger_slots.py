@@ -12,7 +12,7 @@ from sharpwave.workers.patterns import learn as learning
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.counts import days_of, total
 from sharpwave.workers.patterns.ledger import Slots
-from sharpwave.workers.ports import Item, Location, Slot
+from sharpwave.workers.work.ports import Item, Location, Slot
 from tests.world import World
 from tests.world.records import decision, outcome
 from tests.world.stores import START

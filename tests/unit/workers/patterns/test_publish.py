@@ -12,12 +12,12 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.patterns import publish as publishing_module
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
-from sharpwave.workers.patterns.counts import base_day
+from sharpwave.workers.patterns.counts import base_day, days_of, summed_days_of
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
-from sharpwave.workers.ports import Item, Location
 from sharpwave.workers.work import ticks
+from sharpwave.workers.work.ports import Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import decision, outcome
@@ -276,6 +276,17 @@ def test_a_base_day_that_changed_is_told_with_the_epochs_it_is_divided_into(worl
 
     assert told == [("ann", "TRADE", "2025-10-18", 3, 1)]
     assert row(world, version)["sample_size"] == 2
+
+
+def test_a_day_says_the_same_summed_up_and_by_its_heads(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+-")
+    figures_tick(world)
+
+    [(day, heads)] = days_of(version.subject, world.tables).items()
+    [(same, summed)] = summed_days_of(version.subject, world.tables).items()
+
+    assert (day, heads.n, heads.s) == (same, summed.n, summed.s) == ("2025-10-18", 2, 1)
 
 
 def test_figures_wait_for_a_version_that_only_a_newer_release_can_read(world: World) -> None:

@@ -15,7 +15,7 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.archive import lines_of
 from sharpwave.workers.patterns.counts import Counts, Days, content_digest
 from sharpwave.workers.patterns.recount import Recount
-from sharpwave.workers.ports import Item
+from sharpwave.workers.work.ports import Item
 from tests.world import MemoryArchive
 from tests.world.records import decision, key_of, outcome
 from tests.world.stores import START

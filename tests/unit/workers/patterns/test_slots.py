@@ -7,12 +7,16 @@ from unittest.mock import patch
 
 import pytest
 
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.patterns import ledger
+from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.counts import days_of
+from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import DEEPEST, Bucket, Element, Outcome, Slots, members_of
-from sharpwave.workers.ports import Location, Slot
+from sharpwave.workers.work.ports import Location, Slot, TryAgain
 from tests.world import MemoryTables, VirtualClock, World
+from tests.world.records import decision, outcome
 from tests.world.stores import START
 
 SUBJECT = keys.base_subject("ann", "TRADE")
@@ -122,8 +126,19 @@ def test_what_is_superseded_goes_when_there_is_much_of_it(small: Watched) -> Non
     assert "discard" not in small.calls
     slots.add(bucket(), elements(1, revision=5))
 
-    held = small.items("pipeline")[bucket().place.key]["e"]
+    held = small.items(tables.PIPELINE)[bucket().place.key]["e"]
     assert held == {element(1, 5), *elements(2, 3, 4, 5, 6)}
+
+
+def test_a_closed_slot_stays_closed_however_little_is_left_in_it(small: Watched) -> None:
+    """What it held for good was settled, and a process that never saw it has to be told so."""
+    slots = Slots(small)
+    for revision in range(3):
+        slots.add(bucket(), elements(1, 2, revision=revision))
+    slots.add(bucket(), elements(1, revision=3))
+    assert small.items(tables.PIPELINE)[bucket().place.key]["e"] == {element(1, 3), element(2, 2)}
+
+    assert Slots(small).add(bucket(), elements(7)) == (None, [element(7)])
 
 
 def test_a_full_slot_takes_the_next_state_once_the_superseded_are_gone(small: Watched) -> None:
@@ -154,8 +169,40 @@ def test_a_process_remembers_whom_it_met_last(small: Watched) -> None:
     assert small.calls == ["add"]
 
 
-def test_the_last_slot_of_a_path_holds_whatever_comes_so_far_down() -> None:
-    slots = Slots(World().tables)
+def test_a_slot_that_is_full_of_what_stands_is_left_to_the_next_attempt(small: Watched) -> None:
+    slots = Slots(small)
+    slots.add(bucket(), elements(1, 2, 3, 4, 5, 6))
+
+    with patch.object(ledger, "FULL_AT", 6), pytest.raises(TryAgain) as given_up:
+        slots.add(bucket(), elements(1, revision=1))
+
+    assert str(given_up.value) == f"{bucket().place} filled up again 4 times"
+
+
+def test_what_a_closed_slot_does_not_hold_goes_on_down_its_path(small: Watched) -> None:
+    """Forty decisions of an hour, and what became of them, by messages of ten."""
+    world = World()
+    process = world.process()
+    slots, writers = Slots(small), Writers(writes=process.writes, clock=process.clock)
+    items = [decision(name=f"d{n}", at=START - 3_600 + n) for n in range(40)]
+    items += [{**item, "outcome": outcome(True)} for item in items]
+
+    for start in range(0, len(items), 10):
+        page = items[start : start + 10]
+        learn(page, catalogue=process.catalogue, slots=slots, writers=writers)
+
+    [(day, counts)] = days_of(SUBJECT, small).items()
+    assert (day, counts.n, counts.s, counts.pending) == ("2025-10-18", 40, 40, 0)
+    items_of = small.items(tables.PIPELINE)
+    held = {key.sk.split("#")[2]: item["e"] for key, item in items_of.items() if "e" in item}
+    assert max(map(len, held.values())) <= 12
+    ways = ("2025-10-18T13", "2025-10-18T13:3", "2025-10-18T13:30", "2025-10-18T13:30:3")
+    assert {len(slot) for slot in held} == {*map(len, ways), len("2025-10-18T13:30:38")}
+
+
+def test_the_last_slot_of_a_path_holds_whatever_comes_so_far_down_and_never_closes() -> None:
+    watched = Watched()
+    slots = Slots(watched)
 
     for revision in range(0, 6_000, 500):
         states = {element(0, each): "" for each in range(revision, revision + 500)}
@@ -165,6 +212,7 @@ def test_the_last_slot_of_a_path_holds_whatever_comes_so_far_down() -> None:
     assert slot is not None
     assert element(0, 5_999) in slot.elements
     assert len(slot.elements) <= 2_750
+    assert "close" not in watched.calls
 
 
 def test_members_are_told_by_their_keys() -> None:

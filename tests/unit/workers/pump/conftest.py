@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from sharpwave.workers.pump import Hooks, MemoryCheckpoints, PumpSettings, TablePump
+from sharpwave.workers.pump import Hooks, PumpSettings, TablePump
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import Crash, VirtualClock
+from tests.world.stores import MemoryCheckpoints
 
 TABLE = "agent_signals"
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from sharpwave.workers.pump import Checkpoint, Checkpoints, DynamoCheckpoints, MemoryCheckpoints
+from sharpwave.workers.pump import Checkpoint, Checkpoints, DynamoCheckpoints
 from sharpwave.workers.pump.checkpoints import CLOSED, TRIM_HORIZON
+from tests.world.stores import MemoryCheckpoints
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/agent_signals/stream/1"
 
@@ -31,15 +32,11 @@ class FakeTable:
         return [{"Items": [item]} for key, item in self.items.items() if key[0] == pk]
 
 
-def key(table: str, shard_id: str) -> tuple[str, str]:
-    return f"checkpoint#{table}", shard_id
-
-
 @pytest.fixture(params=["memory", "dynamodb"])
 def checkpoints(request: pytest.FixtureRequest) -> Checkpoints:
     if request.param == "memory":
         return MemoryCheckpoints()
-    return DynamoCheckpoints(FakeTable(), "pipeline", key=key)
+    return DynamoCheckpoints(FakeTable(), "pipeline")
 
 
 def test_a_table_has_none_at_first(checkpoints: Checkpoints) -> None:
@@ -76,7 +73,7 @@ def test_a_forgotten_checkpoint_is_gone_and_may_be_forgotten_twice(
 def test_an_item_carries_its_position_and_time_in_plain_sight() -> None:
     table = FakeTable()
 
-    DynamoCheckpoints(table, "pipeline", key=key).save("agent_signals", Checkpoint("a", ARN, "7"))
+    DynamoCheckpoints(table, "pipeline").save("agent_signals", Checkpoint("a", ARN, "7"))
 
     item = table.items["checkpoint#agent_signals", "a"]
     assert item["position"] == {"S": "7"}

@@ -10,7 +10,6 @@ from botocore.exceptions import ClientError
 from sharpwave.workers.aws.queues import BatchSender, QueueUrls, StreamSender
 from sharpwave.workers.pump import (
     Hooks,
-    MemoryCheckpoints,
     Pump,
     StreamMissing,
     Tick,
@@ -20,6 +19,7 @@ from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import VirtualClock
 from tests.world.sqs import MemorySqs
+from tests.world.stores import MemoryCheckpoints
 from tests.world.waiting import eventually
 
 if TYPE_CHECKING:

@@ -13,20 +13,22 @@ from sharpwave.schemas.faults import kind_of
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.messages import message_of
 from sharpwave.schemas.numbers import Wire, item_to_wire
+from sharpwave.schemas.records import MAX_DEPTH
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.ports import Item
 from sharpwave.workers.router.admission import (
     MAX_FAULTS,
     MAX_MESSAGE,
+    claimed_at,
     explain,
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import sound
+from sharpwave.workers.router.fast_path import had_sound_outcome, sound
 from sharpwave.workers.router.image import Image as Typed
 from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
-from tests.world.records import decision, memory, signal
+from tests.world.records import decision, memory, outcome, signal
 from tests.world.stores import START
 
 
@@ -46,6 +48,13 @@ def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
 def takes(kind: Kind, image: Image, stored_at: float = START) -> bool:
     text = ascii_json(image)
     return sound(kind, Raw(text), text=text, stored_at=stored_at) is not None
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for level in range(levels):
+        value = [value] if level % 2 else {"in": value}
+    return value
 
 
 @given(st.data(), st.sampled_from(sorted(VALID)), st.floats(START - 1e6, START + 1e6))
@@ -72,6 +81,66 @@ def test_every_record_gets_a_verdict_that_names_its_faults(data: st.DataObject, 
 def test_valid_records_take_the_fast_path() -> None:
     for kind, item in VALID.items():
         assert takes(kind, item_to_wire(item))
+    assert takes("signal", item_to_wire(signal(to=["*"], strict=False)))
+    # 300 s ahead of whoever stores it, and with its time in less precision than its key has.
+    assert takes("signal", item_to_wire(signal(to=["bob"], at=START + 300)))
+    assert takes("memory", item_to_wire(memory(iso_timestamp="2025-10-18T14:30:00Z")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "within", "beyond"),
+    [
+        ("state", "version", 1, 0),
+        ("state", "current_cycle", 0, -1),
+        ("state", "last_updated", 9_999_999_999, 10_000_000_000),
+        ("state", "ttl", int(START), int(START) - 1),
+        ("state", "ttl", 9_999_999_999, 10_000_000_000),
+        ("registration", "signals_per_minute", 1, 0),
+        ("registration", "registered_at", 0, -1),
+        ("registration", "registered_at", 9_999_999_999, 10_000_000_000),
+        ("decision", "outcome_rev", 1, 0),
+        ("decision", "outcome_rev", 65_535, 65_536),
+        ("decision", "ttl", int(START), int(START) - 1),
+        ("decision", "ttl", int(START) + 400 * DAY_S + 300, int(START) + 400 * DAY_S + 301),
+        ("signal", "ttl", int(START), int(START) - 1),
+        ("signal", "ttl", int(START) + 10 * DAY_S + 300, int(START) + 10 * DAY_S + 301),
+        ("signal", "confidence", 0, -1),
+        ("signal", "confidence", 1, 2),
+        ("memory", "ttl", int(START), int(START) - 1),
+        ("memory", "access_count", 0, -1),
+        ("memory", "expires_at", 0, -1),
+        ("memory", "expires_at", 9_999_999_999, 10_000_000_000),
+        ("memory", "importance", 1, 2),
+    ],
+)
+def test_a_number_at_its_bound_takes_the_fast_path_and_one_beyond_is_refused(
+    kind: Kind, name: str, within: int, beyond: int
+) -> None:
+    at, off = ({**item_to_wire(VALID[kind]), name: {"N": str(n)}} for n in (within, beyond))
+
+    assert takes(kind, at)
+    assert not takes(kind, off)
+    assert judge(kind, off) != []
+
+
+@pytest.mark.parametrize(
+    ("more", "is_short"),
+    [
+        ({}, True),
+        ({"outcome_rev": 65_535}, True),
+        ({"outcome_rev": 65_536}, False),
+        ({"outcome": outcome(False)}, True),
+        ({"outcome": outcome(True, 1)}, True),
+        ({"outcome": outcome(True, 2)}, False),
+        ({"outcome": {"success": "yes"}}, False),
+        ({"outcome": {**outcome(True), "notes": nested(MAX_DEPTH - 1)}}, True),
+        ({"outcome": {**outcome(True), "notes": nested(MAX_DEPTH)}}, False),
+    ],
+)
+def test_a_decision_is_not_judged_again_for_a_new_outcome_if_its_old_one_was_sound(
+    more: Item, *, is_short: bool
+) -> None:
+    assert had_sound_outcome(Typed.of(item_to_wire(decision(**more)))) is is_short
 
 
 @pytest.mark.parametrize("kind", sorted(VALID))
@@ -192,12 +261,12 @@ def test_the_event_time_of_a_signal_is_its_own_affair() -> None:
     assert judged("signal", signal(to=["bob"], event_time="9999-12-31")) == []
 
 
-def test_thirty_levels_are_too_deep() -> None:
-    nested: Any = "x"
-    for _ in range(30):
-        nested = {"in": [nested]}
+@pytest.mark.parametrize("kind", ["signal", "decision", "memory"])
+def test_a_record_nests_as_deep_as_the_models_read_and_no_deeper(kind: Kind) -> None:
+    deep, deeper = ({**VALID[kind], "context": {"x": nested(MAX_DEPTH - n)}} for n in (1, 0))
 
-    assert judged("signal", signal(to=["bob"], data={"x": nested["in"][0]})) == ["too_deep"]
+    assert judged(kind, deep) == []
+    assert judged(kind, deeper) == ["too_deep"]
 
 
 def test_seventeen_lists_beside_each_other_are_not() -> None:
@@ -238,12 +307,29 @@ def test_an_item_found_in_its_table_may_have_been_written_long_after_its_moment(
     assert judged("memory", late, START - 900 * DAY_S) == ["distant_ttl"]
 
 
-def test_an_item_found_in_its_table_is_no_deeper_and_no_larger_than_any() -> None:
-    nested: Any = "x"
-    for _ in range(17):
-        nested = [nested]
+@pytest.mark.parametrize(
+    ("kind", "image", "moment"),
+    [
+        ("decision", {"timestamp": {"N": "5"}}, 5.0),
+        ("decision", {"timestamp": {"N": "5"}, "ttl": {"N": str(400 * DAY_S + 5)}}, 5.0),
+        ("decision", {"timestamp": {"N": "5"}, "ttl": {"N": str(400 * DAY_S + 6)}}, 6.0),
+        ("signal", {"timestamp": {"N": "5"}, "ttl": {"N": str(10 * DAY_S + 6)}}, 6.0),
+        ("registration", {"registered_at": {"N": "5"}, "timestamp": {"N": "6"}}, 5.0),
+        ("state", {"timestamp": {"N": "5"}, "ttl": {"N": str(900 * DAY_S)}}, 5.0),
+        ("memory", {"timestamp": {"N": "5.5"}}, None),
+        ("memory", {"timestamp": {"S": "5"}}, None),
+        ("memory", {}, None),
+        (None, {"timestamp": {"N": "5"}, "ttl": {"N": str(900 * DAY_S)}}, 5.0),
+    ],
+)
+def test_an_item_claims_to_be_stored_at_its_moment_or_when_its_ttl_was_first_allowed(
+    kind: Kind | None, image: Image, moment: float | None
+) -> None:
+    assert claimed_at(kind, image) == moment
 
-    assert not is_admissible("decision", decision(context={"x": nested}))
+
+def test_an_item_found_in_its_table_is_no_deeper_and_no_larger_than_any() -> None:
+    assert not is_admissible("decision", decision(context={"x": nested(MAX_DEPTH)}))
     assert not is_admissible("signal", signal(to=["bob"], data={"x": "y" * 300_000}))
 
 

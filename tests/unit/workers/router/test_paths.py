@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpwave.schemas import ownership
+from sharpwave.schemas import ownership, tables
+from sharpwave.schemas.keys import Kind
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
 from sharpwave.workers.router import router as routing
@@ -20,16 +22,19 @@ from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.incoming import Streamed, page_of
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Item
 from tests.bench.router_speed import KINDS
 from tests.simulation.book import Book
 from tests.simulation.histories import Crowd
 from tests.simulation.scene import Scene
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.weather import Weather
-from tests.unit.wire_forms import DAY_S, STORIES, UPDATES, alike, changes, streamed
+from tests.unit.wire_forms import DAY_S, STORIES, UPDATES, VALID, alike, changes, streamed
 from tests.world import World
+from tests.world.records import decision, outcome
 from tests.world.stores import START
 
+TABLES = {"decision": tables.DECISIONS, "signal": tables.SIGNALS, "memory": tables.STATE}
 DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
 
@@ -38,6 +43,13 @@ class LongWay(Router):
 
     def _take_sound(self, *_: Any) -> bool:
         return False
+
+
+class ShortWay(Router):
+    """A router that takes no record the long way."""
+
+    def _work(self, record: stream_records.Record) -> NoReturn:
+        raise AssertionError(f"{record.pk} went the long way")
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +219,31 @@ def test_an_attribute_written_in_another_way_is_no_change(old: bool) -> None:
     (one,) = page_of(spaced.encode())["Records"]
 
     assert said(Router()(table, [one])) == said(Router()(table, [record]))
+
+
+@given(changes())
+@settings(max_examples=100, deadline=None)
+def test_all_that_is_sent_says_which_record_it_came_from(case: tuple[str, dict[str, Any]]) -> None:
+    """A checkpoint stops before the first record of which something was not accepted."""
+    table, record = case
+
+    for message in Router()(table, [record]):
+        assert set(message.sequence_numbers) == {record["dynamodb"]["SequenceNumber"]}
+
+
+@pytest.mark.parametrize("kind", ["decision", "signal", "memory"])
+def test_what_is_new_and_sound_takes_the_short_way(kind: Kind) -> None:
+    image = item_to_wire(VALID[kind])
+
+    assert ShortWay()(TABLES[kind], [streamed(None, image)])
+
+
+@pytest.mark.parametrize("before", [{}, {"outcome": outcome(True), "outcome_rev": 1}])
+def test_a_decision_that_got_an_outcome_and_nothing_else_takes_the_short_way(before: Item) -> None:
+    got: Item = {"outcome": outcome(False, 1), "outcome_rev": 2}
+    old, new = item_to_wire(decision(**before)), item_to_wire(decision(**got))
+
+    assert ShortWay()(TABLES["decision"], [streamed(old, new)])
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))

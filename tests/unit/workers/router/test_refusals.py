@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire, parse_json
-from sharpwave.workers.ports import Item
+from sharpwave.schemas.ownership import digest_of
+from sharpwave.workers.router.admission import faults_of
+from sharpwave.workers.router.image import Image
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.signals.refusals import MAX_IMAGE
 from sharpwave.workers.work.envelope import ascii_json, image_of
+from sharpwave.workers.work.ports import Item
 from tests.world import MemoryTables, VirtualClock
-from tests.world.records import decision, memory, outcome, signal
+from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.routed import entries
 from tests.world.stores import START
 
@@ -78,6 +81,46 @@ def test_a_bad_record_becomes_a_refusal_and_never_an_exception(table: str, item:
     assert refusal["key"] == [item["PK"], item["SK"]]
     assert len(refusal["image"]) <= MAX_IMAGE
     assert {actor for actor, _ in found} <= {"on_refused", "on_archived"}
+
+
+def test_a_refusal_tells_what_was_refused_and_why_in_words_that_are_known_again() -> None:
+    item = signal(to=["bob"], ttl=int(START) - 60)
+    image = item_to_wire(item)
+
+    ((actor, entry),) = routed(tables.SIGNALS, item)
+
+    (fault,) = faults_of("signal", Image.of(image), stored_at=START)
+    assert (actor, fault.code) == ("on_refused", "expired_ttl")
+    assert entry.pop("event_id")
+    number = entry["words"].pop("number")
+    assert len(number) == 40
+    assert entry == {
+        "table": tables.SIGNALS,
+        "key": list(key_of(item)),
+        "faults": [fault._asdict()],
+        "image": ascii_json(image),
+        "words": {"digest": digest_of("signal", image), "ttl": int(START) - 60},
+    }
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_refused_change_tells_what_stood_before_it_if_that_was_admitted(
+    *, is_sound: bool
+) -> None:
+    """What a worker wrote beside it is not among the words that are known again."""
+    before = decision(outcome=outcome(True, None if is_sound else 7), outcome_rev=1, promoted_at=1)
+    store = MemoryTables(VirtualClock())
+    store.put(tables.DECISIONS, before)
+    store.put(tables.DECISIONS, {**before, "decision_type": "HEDGE"})
+
+    found = dict(entries(Router()(tables.DECISIONS, [store.streams[tables.DECISIONS][1].record])))
+
+    words = found["on_refused"]["words"]
+    refused = digest_of("decision", item_to_wire({**before, "decision_type": "HEDGE"}))
+    assert is_sound or words["digest"] == refused
+    assert (words.get("before") or [None])[0] == (
+        digest_of("decision", item_to_wire(before)) if is_sound else None
+    )
 
 
 def test_a_refused_decision_is_archived_with_its_faults() -> None:

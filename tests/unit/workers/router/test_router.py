@@ -2,19 +2,23 @@
 
 import copy
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.numbers import item_to_wire, parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Insert, Item, Location
-from sharpwave.workers.ports import Update as Write
 from sharpwave.workers.router.router import Router
+from sharpwave.workers.work.envelope import image_of
+from sharpwave.workers.work.ports import Insert, Item, Location
+from sharpwave.workers.work.ports import Update as Write
+from tests.unit.wire_forms import streamed
 from tests.world import MemoryTables, VirtualClock, records
-from tests.world.records import decision, key_of, memory, signal
+from tests.world.records import decision, key_of, memory, outcome, signal
 from tests.world.routed import Streams, entries
 from tests.world.stores import START
 
@@ -59,6 +63,94 @@ def test_routing_the_same_records_gives_the_same_messages_and_changes_no_record(
     assert page == before
 
 
+def test_messages_bear_the_moment_of_the_latest_record_in_milliseconds(streams: Streams) -> None:
+    for name, later_s in (("s1", 0.0), ("s2", 5.0), ("s3", -3.0)):
+        streams.clock.advance(later_s)
+        streams.put(tables.SIGNALS, signal(name=name, to=["bob"]))
+    page = [each.record for each in streams.tables.streams[tables.SIGNALS]]
+
+    (message,) = Router()(tables.SIGNALS, page)
+
+    assert parse_json(message.body)["message_timestamp"] == int(START + 5) * 1000
+
+
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_record_that_comes_from_no_stream_has_no_number(size: int) -> None:
+    page = inserts(tables.STATE, [memory(data={"text": "x" * size}, importance=1)])
+    del page[0]["dynamodb"]["SequenceNumber"]
+
+    found = Router()(tables.STATE, page)
+
+    assert {message.queue: message.sequence_numbers for message in found} == {
+        "status": (),
+        "promote": (),
+    }
+    assert ("on_memories", "") in [(actor, entry.get("number")) for actor, entry in entries(found)]
+
+
+def test_a_record_that_does_not_say_when_it_was_stored_is_of_the_year_1970() -> None:
+    page = inserts(tables.SIGNALS, [signal(to=["bob"])])
+    del page[0]["dynamodb"]["ApproximateCreationDateTime"]
+
+    (message,) = Router()(tables.SIGNALS, page)
+
+    assert codes(entries([message])) == ["future_timestamp"]
+    assert parse_json(message.body)["message_timestamp"] == 0
+
+
+@pytest.mark.parametrize("moment", [START, int(START), datetime.fromtimestamp(START, UTC)])
+def test_a_moment_is_read_as_boto3_or_the_lambda_event_gives_it(moment: float | datetime) -> None:
+    page = inserts(tables.SIGNALS, [signal(to=["bob"])])
+    page[0]["dynamodb"]["ApproximateCreationDateTime"] = moment
+
+    ((_, entry),) = entries(Router()(tables.SIGNALS, page))
+
+    assert entry["stored_at"] == START
+
+
+def test_who_asks_late_is_told_what_is_due_by_then() -> None:
+    (page, entry) = (inserts(tables.DECISIONS, [decision()]), inserts(tables.STATE, [memory()]))
+    later = START + DAY_S
+
+    assert "on_late_outcomes" not in actors(entries(Router()(tables.DECISIONS, page)))
+    assert "on_late_outcomes" in actors(entries(Router()(tables.DECISIONS, page, now=later)))
+    assert "on_memories" not in actors(entries(Router()(tables.STATE, entry)))
+    assert "on_memories" in actors(entries(Router()(tables.STATE, entry, now=later)))
+
+
+@pytest.mark.parametrize(("size", "image"), [(1, "image"), (70_000, "zimage")])
+def test_an_entry_says_where_and_when_its_record_was_stored(
+    streams: Streams, size: int, image: str
+) -> None:
+    item = signal(to=["bob"], data={"text": "x" * size})
+
+    ((_, entry),) = streams.put(tables.SIGNALS, item)
+
+    last = streams.tables.streams[tables.SIGNALS][-1].record
+    assert entry.keys() == {"event_id", "table", "key", "stored_at", image}
+    assert entry["event_id"] == last["eventID"]
+    assert (entry["table"], entry["key"]) == (tables.SIGNALS, list(key_of(item)))
+    assert entry["stored_at"] == START
+    assert image_of(entry) == item_to_wire(item)
+
+
+def test_of_an_agent_that_wrote_memories_it_is_told_once_that_it_was_seen(streams: Streams) -> None:
+    """Who never registered is swept like everyone else, once it is on the list."""
+    mine = memory("ann", "m1")
+    for item in (mine, {**mine, "memory_type": "DREAM"}, mine, memory("ann", "m2")):
+        streams.put(tables.STATE, item)
+    large = memory("bob", "m3", data={"text": "x" * 70_000})
+    streams.put(tables.STATE, large)
+    page = [each.record for each in streams.tables.streams[tables.STATE]]
+
+    found = entries(Router()(tables.STATE, page))
+
+    assert [entry for actor, entry in found if actor == "on_seen"] == [
+        {"agent": "ann"},
+        {"agent": "bob"},
+    ]
+
+
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
     page = inserts(tables.SIGNALS, [signal(name=f"s{n}", to=["bob"]) for n in range(25)])
 
@@ -68,6 +160,36 @@ def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> Non
     assert [n for message in messages for n in message.sequence_numbers] == [
         record["dynamodb"]["SequenceNumber"] for record in page
     ]
+
+
+def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: Streams) -> None:
+    mended, old = signal(name="s1", to=["bob"]), decision("ann", "d1", ttl=int(START) + 60)
+    for item in ({**mended, "target_agents": []}, mended, signal(name="s2", to=["bob"])):
+        streams.put(tables.SIGNALS, item)
+    row, mirror = row_of(mended, "bob"), Location(tables.SIGNALS, key_of(mended))
+    streams.work(tables.SIGNALS, Insert(tables.SIGNALS, row))
+    streams.update(tables.SIGNALS, row, status="PROCESSED")
+    streams.work(tables.SIGNALS, Write(mirror, {"processing_status": {}, "status_v": 1}))
+    streams.put(tables.SIGNALS, {**mended, "ttl": int(START) + 60})
+    bad = {**old, "context": 1}
+    for item in (old, {**old, "context": {"x": 1}}, {**old, "outcome": outcome(True)}, bad, old):
+        streams.put(tables.DECISIONS, item)
+    streams.update(tables.DECISIONS, old, ttl=int(START) + 61)
+    kept = memory(name="m1", importance=1)
+    for item in (kept, {**kept, "access_count": 4}, memory("bob", "m2", importance=1)):
+        streams.put(tables.STATE, item)
+    for pk in ("nobody", "agent:ann#memory#DREAM", "agent:ann#memory#NOTE"):
+        streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
+    for agent in ("ann", "bob"):
+        streams.put(tables.STATE, records.registration(agent))
+    streams.put(tables.STATE, memory(name="m3", ttl=int(START) + 60))
+    streams.clock.advance(90)
+    streams.tables.expire()
+
+    for table in tables.STREAMED:
+        page = [each.record for each in streams.tables.streams[table]]
+        sent = [parse_json(message.body) for message in Router()(table, page)]
+        assert len({each["actor_name"] for each in sent}) == len(sent) > 1
 
 
 def test_decisions_are_learned_in_groups_of_fifty_of_one_agent_and_type() -> None:
@@ -186,7 +308,13 @@ def test_a_change_of_a_valid_signal_is_refused_and_never_delivered(streams: Stre
     found = streams.update(tables.SIGNALS, item, target_agents=["eve"])
 
     assert actors(found) == ["on_refused"]
-    assert codes(found) == ["immutable"]
+    assert found[0][1]["faults"] == [
+        {
+            "code": "immutable",
+            "where": "target_agents",
+            "message": "a signal does not change once written; write a new one",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,15 +332,47 @@ def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
 
     (mending, *refused) = streams.put(tables.SIGNALS, {**item, **change})
 
+    last = streams.tables.streams[tables.SIGNALS][-1].record
     assert mending == (
         "on_acknowledgements",
         {
             "key": list(key_of(item)),
-            "event_id": streams.tables.streams[tables.SIGNALS][-1].record["eventID"],
+            "event_id": last["eventID"],
             "held": item_to_wire({"held": held})["held"],
         },
     )
     assert codes(refused) == told
+    for message in streams.route(tables.SIGNALS, [last]):
+        assert message.sequence_numbers == (last["dynamodb"]["SequenceNumber"],)
+
+
+def test_a_signal_mended_under_its_mirror_says_nothing_of_what_that_holds(
+    streams: Streams,
+) -> None:
+    item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    streams.put(tables.SIGNALS, item)
+    place = Location(tables.SIGNALS, key_of(item))
+    streams.work(tables.SIGNALS, Write(place, {**mirror, "status_v": 1}))
+    streams.update(tables.SIGNALS, item, target_agents=5)
+
+    ((actor, entry),) = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+
+    assert (actor, entry["mended"]) == ("on_signals", True)
+    assert "held" not in entry
+
+
+def test_a_put_that_copies_the_mirror_without_its_version_wipes_it_all_the_same(
+    streams: Streams,
+) -> None:
+    item, mirror = signal(to=["bob"]), {"processing_status": {"bob": {"status": "PROCESSED"}}}
+    streams.put(tables.SIGNALS, item)
+    place = Location(tables.SIGNALS, key_of(item))
+    streams.work(tables.SIGNALS, Write(place, {**mirror, "status_v": 1}))
+
+    ((actor, entry), _) = streams.put(tables.SIGNALS, {**item, **mirror, "data": {"n": 2}})
+
+    assert actor == "on_acknowledgements"
+    assert entry["held"] == item_to_wire({"held": mirror["processing_status"]})["held"]
 
 
 def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:
@@ -227,32 +387,47 @@ def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) ->
     assert codes(streams.put(tables.SIGNALS, {**item, "target_agents": []})) != []
 
     found = streams.update(tables.SIGNALS, item, target_agents=["bob"])
+    other = streams.put(tables.SIGNALS, signal(name="s2", to=["bob"]))
 
-    assert actors(found) == ["on_signals"]
+    assert actors(found) == actors(other) == ["on_signals"]
+    # It may have been admitted before it was spoilt; what is new was not.
+    assert found[0][1]["mended"] is True
+    assert "mended" not in other[0][1]
 
 
 @pytest.mark.parametrize(
-    ("table", "pk"),
+    ("table", "pk", "sk"),
     [
-        (tables.SIGNALS, "signal#lower"),
-        (tables.SIGNALS, "signal#A#b#c"),
-        (tables.DECISIONS, "agent:ann#choice#TRADE"),
-        (tables.STATE, "agent:ann#memory#DREAM"),
-        (tables.STATE, "nobody"),
+        (tables.SIGNALS, "signal#lower", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#b#c", "2025-10-18T14:30:00Z#x"),
+        (tables.SIGNALS, "signal#A#ann", "today#x"),
+        (tables.DECISIONS, "agent:ann#choice#TRADE", "2025-10-18T14:30:00Z#x"),
+        (tables.DECISIONS, "agent:ann#decision#TRADE", "today#x"),
+        (tables.STATE, "agent:ann#memory#DREAM", "2025-10-18T14:30:00Z#x"),
+        (tables.STATE, "nobody", "2025-10-18T14:30:00Z#x"),
     ],
 )
 def test_a_record_under_an_unknown_key_is_parked_with_the_keys_that_are_known(
-    streams: Streams, table: str, pk: str
+    streams: Streams, table: str, pk: str, sk: str
 ) -> None:
-    found = streams.put(table, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x", "data": "é"})
+    item = {"PK": pk, "SK": sk, "data": "é"}
 
-    assert actors(found) == ["on_refused"]
-    assert codes(found) == ["unknown_key"]
+    found = streams.put(table, item)
+    # A backend may tell of a write that changed nothing.
+    image = item_to_wire(item)
+    again = Router()(table, [streamed(image, image)])
+    changed = streams.put(table, {**item, "data": "e"})
+    streams.tables.remove(table, key_of(item))
+    removed = streams.news(table)
+
+    assert actors(found) == actors(changed) == ["on_refused"]
+    assert codes(found) == codes(changed) == ["unknown_key"]
+    assert again == removed == []
 
 
 def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) -> None:
-    dull = streams.put(tables.STATE, memory(name="m1", importance=0))
-    important = streams.put(tables.STATE, memory(name="m2", importance=1))
+    dull = streams.put(tables.STATE, memory(name="m1", importance=0, access_count=9))
+    important = streams.put(tables.STATE, memory(name="m2", importance=Decimal("0.8")))
     read = streams.put(tables.STATE, memory(name="m3", access_count=10))
 
     assert [sorted(actors(found)) for found in (dull, important, read)] == [
@@ -260,6 +435,28 @@ def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) ->
         ["on_memories", "on_seen"],
         ["on_memories", "on_seen"],
     ]
+
+
+def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Streams) -> None:
+    """Its fact follows it, and of two states the greater number is the later."""
+    item = memory()
+    streams.put(tables.STATE, item)
+    streams.work(tables.STATE, Write(Location(tables.STATE, key_of(item)), {"promoted_at": 1}))
+
+    changed = streams.update(tables.STATE, item, data={"text": "more"})
+    wiped = streams.put(tables.STATE, {**item, "data": {"text": "and more"}})
+    never_promoted = streams.put(tables.STATE, {**item, "data": {"text": "most"}})
+
+    assert actors(changed) == actors(wiped) == ["on_memories"]
+    assert changed[0][1]["number"] < wiped[0][1]["number"]
+    assert never_promoted == []
+
+
+@pytest.mark.parametrize("size", [1, 70_000])
+def test_a_promoted_memory_that_is_found_again_is_looked_at_again(size: int) -> None:
+    page = inserts(tables.STATE, [memory(data={"text": "x" * size}, promoted_at=1)])
+
+    assert sorted(actors(entries(Router()(tables.STATE, page)))) == ["on_memories", "on_seen"]
 
 
 def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image(
@@ -274,6 +471,25 @@ def test_a_memory_that_its_ttl_removes_unpromoted_is_promoted_from_its_old_image
 
     assert actor == "on_memories"
     assert entry["image"] == item_to_wire(item)
+    assert entry["removed"] is True
+    assert (
+        entry["number"]
+        == streams.tables.streams[tables.STATE][-1].record["dynamodb"]["SequenceNumber"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("before_s", "lives_s"), [(0, 0), (30 * DAY_S, 60)], ids=["at once", "written late"]
+)
+def test_what_was_admitted_is_promoted_when_time_removes_it_however_it_was_timed(
+    streams: Streams, before_s: int, lives_s: int
+) -> None:
+    item = memory(at=START - before_s, ttl=int(START) + lives_s)
+    assert codes(streams.put(tables.STATE, item)) == []
+    streams.clock.advance(lives_s + DAY_S)
+    streams.tables.expire()
+
+    assert actors(streams.news(tables.STATE)) == ["on_memories"]
 
 
 def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
@@ -293,8 +509,16 @@ def test_a_memory_removed_by_its_agent_or_promoted_or_refused_is_left_alone(
     assert mine == streams.route(tables.STATE, removed) == []
 
 
-def test_a_registration_is_noted(streams: Streams) -> None:
-    assert actors(streams.put(tables.STATE, records.registration("ann"))) == ["on_registered"]
+def test_a_registration_is_noted_and_its_end_is_not(streams: Streams) -> None:
+    item = records.registration("ann")
+
+    noted = streams.put(tables.STATE, item)
+    refused = streams.put(tables.STATE, {**item, "subscriptions": ["lower"]})
+    streams.tables.remove(tables.STATE, key_of(item))
+
+    assert actors(noted) == ["on_registered"]
+    assert actors(refused) == ["on_refused"]
+    assert streams.news(tables.STATE) == []
 
 
 def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Streams) -> None:
@@ -309,3 +533,5 @@ def test_an_agents_state_is_checked_and_otherwise_its_own_affair(streams: Stream
 
     assert streams.put(tables.STATE, good) == []
     assert codes(streams.put(tables.STATE, {**good, "version": 0})) != []
+    streams.tables.remove(tables.STATE, key_of(good))
+    assert streams.news(tables.STATE) == []

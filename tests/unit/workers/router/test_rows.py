@@ -8,8 +8,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Insert, Item, Location, Update
 from sharpwave.workers.router.router import MAX_CHUNK_NAME, Router
+from sharpwave.workers.work.ports import Insert, Item, Location, Update
 from tests.world import MemoryTables, VirtualClock
 from tests.world.records import key_of, signal
 from tests.world.routed import entries
@@ -213,6 +213,8 @@ def test_a_chunk_that_its_agent_made_up_is_taken_back() -> None:
 
     assert "chunk" not in entry
     assert entry["restore"]["attributes"] == {"chunk": {"NULL": True}}
+    # The row still names its signal, so whoever reads it sees how it was acknowledged.
+    assert "said" not in entry["restore"]
 
 
 @pytest.mark.parametrize("before", ["PENDING", "PROCESSED"])

@@ -10,7 +10,7 @@ from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Item, Location, TryAgain, Unfinished, Update
+from sharpwave.workers.work.ports import Item, Location, TryAgain, Unfinished, Update
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Step, interleave
 from tests.world.records import key_of, signal

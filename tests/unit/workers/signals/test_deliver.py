@@ -9,7 +9,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.ports import Item, TryAgain
+from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.records import key_of, registration, signal
 from tests.world.world import Process, messages

@@ -8,8 +8,8 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
-from sharpwave.workers.ports import Item, TryAgain
 from sharpwave.workers.signals.audience import CHUNK, Audience, Signal, freeze, members
+from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.records import key_of, signal
 from tests.world.stores import START

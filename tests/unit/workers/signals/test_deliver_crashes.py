@@ -6,8 +6,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.status import TERMINAL
-from sharpwave.workers.ports import TryAgain
 from sharpwave.workers.signals.audience import CHUNK, members
+from sharpwave.workers.work.ports import TryAgain
 from tests.world import Crash, Faults, World
 from tests.world.records import key_of, signal
 from tests.world.world import messages

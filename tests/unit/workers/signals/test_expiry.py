@@ -11,7 +11,11 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.schemas.numbers import parse_json, wire_size
-from sharpwave.workers.ports import (
+from sharpwave.workers.signals import expiry
+from sharpwave.workers.signals.audience import Signal
+from sharpwave.workers.signals.expiry import Deadline, Deadlines, Expiry, Partition
+from sharpwave.workers.signals.mirror import Holder
+from sharpwave.workers.work.ports import (
     CallRefused,
     InboxMessage,
     Item,
@@ -20,10 +24,6 @@ from sharpwave.workers.ports import (
     Unfinished,
     Write,
 )
-from sharpwave.workers.signals import expiry
-from sharpwave.workers.signals.audience import Signal
-from sharpwave.workers.signals.expiry import Deadline, Deadlines, Expiry, Partition
-from sharpwave.workers.signals.mirror import Holder
 from tests.world import Crash, Faults, MemoryTables, World
 from tests.world.records import key_of, signal
 from tests.world.world import messages

@@ -9,7 +9,6 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.ports import Insert, Item, Location, TryAgain, Write
 from sharpwave.workers.signals.mirror import (
     Holder,
     Sent,
@@ -19,6 +18,7 @@ from sharpwave.workers.signals.mirror import (
     mirror,
     readable,
 )
+from sharpwave.workers.work.ports import Insert, Item, Location, TryAgain, Write
 from tests.world import Faults, MemoryTables, VirtualClock, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import key_of, signal

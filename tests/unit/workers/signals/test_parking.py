@@ -6,8 +6,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import NoticeMessage
-from sharpwave.workers.ports import Item, Refusal
 from sharpwave.workers.signals.refusals import KEPT_S, MAX_IMAGE
+from sharpwave.workers.work.ports import Item, Refusal
 from tests.world import Crash, Faults, World
 from tests.world.world import messages
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import tables
-from sharpwave.workers.ports import TryAgain, Write, Writes
+from sharpwave.workers.work.ports import TryAgain, Write, Writes
 from tests.world import Faults, World
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.records import signal

@@ -193,9 +193,9 @@ def test_what_cannot_be_given_back_comes_back_by_itself_and_is_forgotten(
 
     channel.retry(message, 5)
 
-    eventually(lambda: not channel.held.everything(), "it is forgotten")
+    eventually(lambda: "return lost" in caplog.messages, "its loss is told")
+    assert not channel.held.everything()
     channel.close(timeout_s=1)
-    assert "return lost" in caplog.messages
 
 
 def test_a_close_says_what_it_could_not_settle(

@@ -278,6 +278,10 @@ def test_what_is_never_retried_says_so_even_on_the_last_attempt(
     expected = DeadLetter("never retried: KeyError: 'k'", is_expected=True)
 
     assert verdict(received(99, throws=(LookupError,)), KeyError("k")) == expected
+    # A body of JSON holds no exception, and one of another encoder may.
+    by_message = received(99, throws=(OSError,))
+    by_message.options["throws"] = (LookupError,)
+    assert verdict(by_message, KeyError("k")) == expected
 
 
 @pytest.mark.parametrize(("most", "last"), [(2, 3), (None, 10)])
@@ -310,6 +314,13 @@ def test_attempts_are_those_of_sqs_and_those_that_a_body_counted(
 
     assert (message.receives, message.retries) == (2, retries)
     assert message.options["retries"] == retries
+
+
+def test_a_message_that_was_received_says_what_the_one_that_was_sent_says(received: Any) -> None:
+    message = received(1, {"priority": 3})
+
+    for name in message._message.asdict():
+        assert getattr(message, name) == getattr(message._message, name)
 
 
 def test_a_message_is_the_same_by_its_queue_and_body(received: Any) -> None:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from sharpwave.schemas.ids import ARCHIVE_URL, IN_WORDS
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.aws.errors import calling
-from sharpwave.workers.ports import TryAgain
+from sharpwave.workers.work.ports import TryAgain
 
 
 class DamagedPart(ValueError):

@@ -14,7 +14,7 @@ from botocore.config import Config
 from msgspec import json as fast_json
 
 from sharpwave.schemas.endpoints import is_local
-from sharpwave.workers.meter import Meter
+from sharpwave.workers.aws.meter import Meter
 from sharpwave.workers.work.incoming import page_of
 
 _CONNECTIONS = 64

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sharpwave.workers.ports import CallRefused, TryAgain
+from sharpwave.workers.work.ports import CallRefused, TryAgain
 
 #: How often a part of a batch that was throttled is asked for again before the message waits.
 ATTEMPTS = 6

@@ -5,7 +5,7 @@ own message comes again; a stream never, for behind the record in hand all other
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from threading import Event, Lock
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sharpwave.schemas import queues, tables
-from sharpwave.schemas.queues import MAX_BATCH, MAX_BATCH_BYTES
+from sharpwave.schemas.queues import MAX_BATCH_BYTES, batches
 from sharpwave.workers.aws.errors import ATTEMPTS, code_of, full_jitter_s, in_words_of_ports
-from sharpwave.workers.ports import CallRefused, Fate, InboxMessage, TryAgain
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import CallRefused, Fate, InboxMessage, TryAgain
 
 log = logging.getLogger(__name__)
 
@@ -335,24 +335,3 @@ class SqsWorkQueues:
         kind = CallRefused if first.is_final else TryAgain
         text = f"{queue} refused {len(unaccepted)} messages: {first.code}: {first.reason}"
         raise kind(text) from first.cause
-
-
-def batches(
-    items: Iterable[T], *, size: Callable[[T], int], max_bytes: int = MAX_BATCH_BYTES
-) -> Iterator[list[T]]:
-    """Cut items into as few batches as SQS takes, in order: ten each, and `max_bytes` together.
-
-    An item larger than `max_bytes` comes alone, for SQS to refuse by itself.
-    """
-    batch: list[T] = []
-    filled = 0
-    for item in items:
-        extent = size(item)
-        # The limit of a call holds for all its bodies together, not for each.
-        if batch and (len(batch) == MAX_BATCH or filled + extent > max_bytes):
-            yield batch
-            batch, filled = [], 0
-        batch.append(item)
-        filled += extent
-    if batch:
-        yield batch

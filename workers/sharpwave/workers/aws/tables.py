@@ -7,7 +7,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import Wire, item_from_wire, item_to_wire
 from sharpwave.workers.aws.errors import ATTEMPTS, CONDITION_FAILED, calling, code_of, pause
-from sharpwave.workers.ports import Item, Location, Slot, TryAgain
+from sharpwave.workers.work.ports import Item, Location, Slot, TryAgain
 
 _KEYS_PER_GET = 100
 
@@ -23,30 +23,31 @@ class TableReads:
         """Read items; those that do not exist are left out."""
         found: dict[Location, Item] = {}
         distinct = list(dict.fromkeys(locations))
+        logical = {tables.physical(each.table, self._prefix): each.table for each in distinct}
         for start in range(0, len(distinct), _KEYS_PER_GET):
-            found |= self._batch(distinct[start : start + _KEYS_PER_GET], strong=strong)
+            asked: dict[str, Any] = {}
+            for place in distinct[start : start + _KEYS_PER_GET]:
+                name = tables.physical(place.table, self._prefix)
+                request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
+                request["Keys"].append(place.key.wire())
+            for attempt in range(ATTEMPTS):
+                with calling("BatchGetItem"):
+                    reply = self._client.batch_get_item(
+                        RequestItems=asked, ReturnConsumedCapacity="INDEXES"
+                    )
+                for name, items in reply["Responses"].items():
+                    for wire in items:
+                        item, table = item_from_wire(wire), logical[name]
+                        found[Location(table, keys.Key(item["PK"], item["SK"]))] = item
+                # Under pressure, or beyond 16 MB, keys are left out of an answer that succeeds.
+                asked = reply.get("UnprocessedKeys") or {}
+                if not asked:
+                    break
+                pause(attempt)
+            else:
+                left = sorted(asked)
+                raise TryAgain(f"BatchGetItem left keys of {left} unread {ATTEMPTS} times")
         return found
-
-    def _batch(self, places: Sequence[Location], *, strong: bool) -> dict[Location, Item]:
-        asked: dict[str, Any] = {}
-        for place in places:
-            name = tables.physical(place.table, self._prefix)
-            request = asked.setdefault(name, {"Keys": [], "ConsistentRead": strong})
-            request["Keys"].append(place.key.wire())
-        logical = {tables.physical(place.table, self._prefix): place.table for place in places}
-        found: dict[Location, Item] = {}
-        for attempt in range(ATTEMPTS):
-            with calling("BatchGetItem"):
-                reply = self._client.batch_get_item(
-                    RequestItems=asked, ReturnConsumedCapacity="INDEXES"
-                )
-            for name, items in reply["Responses"].items():
-                found |= {_place(logical[name], item): item_from_wire(item) for item in items}
-            asked = reply.get("UnprocessedKeys") or {}
-            if not asked:
-                return found
-            pause(attempt)
-        raise TryAgain(f"BatchGetItem left keys of {sorted(asked)} unread {ATTEMPTS} times")
 
     def query(
         self, table: str, pk: str, *, after: str = "", until: str = "", limit: int | None = None
@@ -207,7 +208,3 @@ class TableLedger:
 
 def _slot(item: Item) -> Slot:
     return Slot(frozenset(item.get("e", ())), item.get("v", 0), "closed" in item)
-
-
-def _place(table: str, item: Mapping[str, Any]) -> Location:
-    return Location(table, keys.Key(item["PK"]["S"], item["SK"]["S"]))

@@ -18,7 +18,7 @@ from sharpwave.workers.aws.errors import (
     code_of,
     pause,
 )
-from sharpwave.workers.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
+from sharpwave.workers.work.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25
@@ -60,36 +60,26 @@ class BatchedWrites:
             again: list[int] = []
             for start in range(0, len(todo), _STATEMENTS):
                 part = todo[start : start + _STATEMENTS]
-                again += self._batch(writes, statements, part, verdicts)
+                with calling("BatchExecuteStatement"):
+                    reply = self._client.batch_execute_statement(
+                        Statements=[statements[index] for index in part],
+                        ReturnConsumedCapacity="INDEXES",
+                    )
+                for index, response in zip(part, reply["Responses"], strict=True):
+                    code = response.get("Error", {}).get("Code")
+                    if code in _WORTH_RETRYING:
+                        again.append(index)
+                    elif code is not None and code not in _UNMET:
+                        # Statements before this one stand; a repetition of the message finds that.
+                        kind = CallRefused if code in REQUEST_AT_FAULT else TryAgain
+                        raise kind(f"{writes[index].location}: {response['Error']}")
+                    else:
+                        verdicts[index] = code is None
             if not again:
                 return [bool(verdict) for verdict in verdicts]
             todo = again
             pause(attempt)
         raise TryAgain(f"{len(todo)} of {len(writes)} writes were throttled {ATTEMPTS} times")
-
-    def _batch(
-        self,
-        writes: Sequence[Write],
-        statements: Sequence[dict[str, Any]],
-        part: Sequence[int],
-        verdicts: list[bool | None],
-    ) -> list[int]:
-        with calling("BatchExecuteStatement"):
-            reply = self._client.batch_execute_statement(
-                Statements=[statements[index] for index in part],
-                ReturnConsumedCapacity="INDEXES",
-            )
-        again = []
-        for index, response in zip(part, reply["Responses"], strict=True):
-            code = response.get("Error", {}).get("Code")
-            if code in _WORTH_RETRYING:
-                again.append(index)
-            elif code is not None and code not in _UNMET:
-                kind = CallRefused if code in REQUEST_AT_FAULT else TryAgain
-                raise kind(f"{writes[index].location}: {response['Error']}")
-            else:
-                verdicts[index] = code is None
-        return again
 
 
 class SingleWrites:

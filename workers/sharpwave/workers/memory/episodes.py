@@ -26,12 +26,21 @@ from sharpwave.schemas.times import (
     epoch_of,
     is_event_time,
 )
-from sharpwave.workers.low_water import INDEX_TRAILS_S, LOTS, LowWater
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_day
-from sharpwave.workers.ports import Insert, Item, Location, Reads, TryAgain, Update, Write, Writes
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.signals.refusals import RefusedBefore
+from sharpwave.workers.work.low_water import INDEX_TRAILS_S, LOTS, LowWater
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Update,
+    Write,
+    Writes,
+)
 
 T = TypeVar("T")
 

@@ -14,8 +14,11 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.ownership import IGNORED
 from sharpwave.schemas.times import Clock, bound
-from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
-from sharpwave.workers.ports import (
+from sharpwave.workers.router.admission import is_admissible
+from sharpwave.workers.signals.refusals import RefusedBefore, words_of
+from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.low_water import CLOCKS_APART_S, LowWater
+from sharpwave.workers.work.ports import (
     CallRefused,
     Insert,
     Item,
@@ -28,9 +31,6 @@ from sharpwave.workers.ports import (
     Write,
     Writes,
 )
-from sharpwave.workers.router.admission import is_admissible
-from sharpwave.workers.signals.refusals import RefusedBefore, words_of
-from sharpwave.workers.work.envelope import ascii_json
 
 _PAGE, _PAGE_BYTES = 100, 2_000_000
 _ATTEMPTS = 8
@@ -125,7 +125,14 @@ def _promote(
     fresh = {shown.place: _content(shown.item) for shown, verdict in learned if verdict is True}
     refused += _follow(fitting, fresh, reads, writes)
     if refused:
-        parking.park([_refusal(shown, why) for shown, why in refused])
+        refusals = []
+        for shown, why in refused:
+            image, fault = item_to_wire(shown.item), Fault("unpromotable", "", why)
+            words = words_of("memory", image, [fault])
+            event_id, text = f"promote-{words['digest']}", ascii_json(image)
+            key = shown.place.key
+            refusals.append(Refusal(tables.STATE, key, event_id, [fault], text, words))
+        parking.park(refusals)
     return len(fresh)
 
 
@@ -147,21 +154,20 @@ def sweep_memories(
         pk = keys.memory_pk(agent_id, memory_type)
         refused = RefusedBefore(reads)
         due = reads.query(tables.STATE, pk, after=low.mark, until=bound(come_of_age))
-        for page in _pages(Shown(entry) for entry in due if _is_wanted(entry, refused)):
+        wanted = (
+            Shown(entry)
+            for entry in due
+            if "promoted_at" not in entry
+            and is_admissible("memory", entry)
+            and not refused.holds(tables.STATE, item_to_wire(entry))
+        )
+        for page in _pages(wanted):
             found += len(page)
             promoted += _promote(page, reads, writes, parking, int(clock()))
             if clock() - began > SWEEP_S:
                 return promoted  # the mark stays, and what is promoted is passed over next time
     low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=found > 0)
     return promoted
-
-
-def _is_wanted(entry: Item, refused: RefusedBefore) -> bool:
-    return (
-        "promoted_at" not in entry
-        and is_admissible("memory", entry)
-        and not refused.holds(tables.STATE, item_to_wire(entry))
-    )
 
 
 def _pages(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
@@ -266,12 +272,3 @@ def _too_large(item: Item) -> str:
         f"the entry has {size} bytes and can be promoted with at most {MAX_ENTRY_BYTES}: "
         "move what is large out of `data`, and it is promoted"
     )
-
-
-def _refusal(shown: Shown, why: str) -> Refusal:
-    image = item_to_wire(shown.item)
-    fault = Fault("unpromotable", "", why)
-    words = words_of("memory", image, [fault])
-    text = ascii_json(image)
-    key = shown.place.key
-    return Refusal(tables.STATE, key, f"promote-{words['digest']}", [fault], text, words)

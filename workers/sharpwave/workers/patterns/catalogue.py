@@ -11,7 +11,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
+from sharpwave.workers.work.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
 
 #: An entry that was removed with an agent's data is there again so soon after its next decision.
 _REMEMBERED_S = 600.0

@@ -13,7 +13,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import canonical_json
 from sharpwave.schemas.ownership import MUTABLE, agents_own
 from sharpwave.schemas.patterns import PatternVersion, boundaries
-from sharpwave.workers.ports import Location, Reads
+from sharpwave.workers.work.ports import Location, Reads
 
 CONTENT_BYTES = 3
 QUALITY_SCALE = 10_000

@@ -9,7 +9,7 @@ from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import content_digest
 from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of, fold
-from sharpwave.workers.ports import Location, Spread
+from sharpwave.workers.work.ports import Location, Spread
 
 
 class Contribution(NamedTuple):

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.patterns.counts import CONTENT_BYTES, QUALITY_SCALE, Counts
-from sharpwave.workers.ports import Ledger, Location, Slot, TryAgain
+from sharpwave.workers.work.ports import Ledger, Location, Slot, TryAgain
 
 ELEMENT_BYTES, KEY_BYTES = 20, 8
 MAX_REVISION = 65_535

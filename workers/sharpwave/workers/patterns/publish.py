@@ -16,7 +16,7 @@ from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
 from sharpwave.workers.patterns.statistics import Figures, figures_of
-from sharpwave.workers.ports import (
+from sharpwave.workers.work.ports import (
     Delete,
     Item,
     Ledger,

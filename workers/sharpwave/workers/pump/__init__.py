@@ -10,7 +10,6 @@ from sharpwave.workers.pump.checkpoints import (
     Checkpoint,
     Checkpoints,
     DynamoCheckpoints,
-    MemoryCheckpoints,
 )
 from sharpwave.workers.pump.pump import Pump, Tick, Ticker, show_progress
 from sharpwave.workers.pump.reader import PumpError, ShardGone, StreamMissing, StreamTrimmed
@@ -23,7 +22,6 @@ __all__ = [
     "Checkpoints",
     "DynamoCheckpoints",
     "Hooks",
-    "MemoryCheckpoints",
     "Progress",
     "Pump",
     "PumpError",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from sharpwave.schemas import keys
+
 log = logging.getLogger(__name__)
 
 TRIM_HORIZON = "TRIM_HORIZON"
@@ -34,34 +36,12 @@ class Checkpoints(Protocol):
 
     def load(self, table: str) -> list[Checkpoint]:
         """All checkpoints of a table, as last saved."""
-        ...
 
     def save(self, table: str, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint of one shard."""
-        ...
 
     def forget(self, table: str, shard_id: str) -> None:
         """Remove the checkpoint of one shard; nothing happens without one."""
-        ...
-
-
-class MemoryCheckpoints:
-    """Checkpoints that live as long as the process."""
-
-    def __init__(self) -> None:
-        self._saved: dict[tuple[str, str], Checkpoint] = {}
-
-    def load(self, table: str) -> list[Checkpoint]:
-        """All checkpoints of a table, as last saved."""
-        return [saved for (name, _), saved in self._saved.items() if name == table]
-
-    def save(self, table: str, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint of one shard."""
-        self._saved[table, checkpoint.shard_id] = checkpoint
-
-    def forget(self, table: str, shard_id: str) -> None:
-        """Remove the checkpoint of one shard; nothing happens without one."""
-        self._saved.pop((table, shard_id), None)
 
 
 class DynamoCheckpoints:
@@ -70,15 +50,11 @@ class DynamoCheckpoints:
     Args:
         dynamodb: a boto3 `dynamodb` client.
         table_name: physical name of the table that holds them.
-        key: (logical table, shard id) to (PK, SK); one PK per logical table.
     """
 
-    def __init__(
-        self, dynamodb: Any, table_name: str, *, key: Callable[[str, str], tuple[str, str]]
-    ) -> None:
+    def __init__(self, dynamodb: Any, table_name: str) -> None:
         self._dynamodb = dynamodb
         self._table_name = table_name
-        self._key = key
 
     def load(self, table: str) -> list[Checkpoint]:
         """All checkpoints of a table, by strongly consistent read."""
@@ -87,7 +63,7 @@ class DynamoCheckpoints:
             ConsistentRead=True,
             ReturnConsumedCapacity="INDEXES",
             KeyConditionExpression="PK = :pk",
-            ExpressionAttributeValues={":pk": {"S": self._key(table, "shard")[0]}},
+            ExpressionAttributeValues={":pk": {"S": keys.checkpoint_pk(table)}},
         )
         return [
             Checkpoint(item["shard_id"]["S"], item["stream_arn"]["S"], item["position"]["S"])
@@ -102,7 +78,7 @@ class DynamoCheckpoints:
             TableName=self._table_name,
             ReturnConsumedCapacity="INDEXES",
             Item={
-                **self._item_key(table, checkpoint.shard_id),
+                **keys.checkpoint(table, checkpoint.shard_id).wire(),
                 "shard_id": {"S": checkpoint.shard_id},
                 "stream_arn": {"S": checkpoint.stream_arn},
                 "position": {"S": checkpoint.position},
@@ -114,13 +90,9 @@ class DynamoCheckpoints:
         """Remove the checkpoint of one shard; nothing happens without one."""
         self._dynamodb.delete_item(
             TableName=self._table_name,
-            Key=self._item_key(table, shard_id),
+            Key=keys.checkpoint(table, shard_id).wire(),
             ReturnConsumedCapacity="INDEXES",
         )
-
-    def _item_key(self, table: str, shard_id: str) -> dict[str, dict[str, str]]:
-        pk, sk = self._key(table, shard_id)
-        return {"PK": {"S": pk}, "SK": {"S": sk}}
 
 
 class Bookmarks:
@@ -173,6 +145,8 @@ class Bookmarks:
     def save(self) -> bool:
         """Save every unsaved position, oldest mark first; False when one could not be saved."""
         self._records = 0
+        # A dict keeps the order of first marks, and a shard is opened after its parent's end was
+        # marked: so no child is ever known of whose parent a new process would begin again.
         for shard_id, checkpoint in list(self._unsaved.items()):
             try:
                 self._checkpoints.save(self._table, checkpoint)

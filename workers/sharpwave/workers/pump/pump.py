@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from sharpwave.schemas import keys
+from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.aws.presence import show_presence
 from sharpwave.workers.aws.queues import StreamSender
-from sharpwave.workers.meter import Meter
-from sharpwave.workers.presence import show_presence
 from sharpwave.workers.pump.checkpoints import Checkpoints
 from sharpwave.workers.pump.shards import StreamSource
 from sharpwave.workers.pump.table import Hooks, Progress, PumpSettings, TablePump

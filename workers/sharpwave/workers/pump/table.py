@@ -141,7 +141,6 @@ class Sends(Protocol):
 
     def send(self, messages: Sequence[WorkMessage]) -> None:
         """Return once all are accepted; raise SendAbandoned when stopped before."""
-        ...
 
 
 class TablePump:
@@ -225,7 +224,13 @@ class TablePump:
                 failures += 1
                 continue
             failures = 0
-            self._tell_progress()
+            if self._clock() >= self._beat_at:
+                self._beat_at = self._clock() + self._settings.heartbeat_s
+                try:
+                    self._hooks.on_progress(self.progress())
+                except Exception:
+                    # Who watches may be away; the records must not wait for that.
+                    log.exception("progress_not_reported", extra={"table": self.table})
             is_full = handled >= self._settings.page_limit
             now = self._clock()
             wait_s = self._pace.after(handled, began=began, now=now, is_full=is_full)
@@ -269,15 +274,6 @@ class TablePump:
             lag_s=max((now - shard.seen_until for shard in shards), default=0.0),
             at=now,
         )
-
-    def _tell_progress(self) -> None:
-        if self._clock() < self._beat_at:
-            return
-        self._beat_at = self._clock() + self._settings.heartbeat_s
-        try:
-            self._hooks.on_progress(self.progress())
-        except Exception:
-            log.exception("progress_not_reported", extra={"table": self.table})
 
     def _carry(self, shard_id: str, shard: OpenShard) -> int:
         """Read a page of a shard, hand it on, and only then move behind it."""

@@ -26,7 +26,6 @@ from sharpwave.schemas.ownership import (
     is_stamped,
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.low_water import swept_within
 from sharpwave.workers.router import fast_path
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.router.fast_path import place_of
@@ -47,6 +46,7 @@ from sharpwave.workers.router.record import (
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
 from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
+from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.outgoing import WorkMessage
 
 DELIVER = Duty("deliver", "on_signals", 20)
@@ -409,7 +409,7 @@ def _held(record: Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: Record, pair: str = "") -> Entry:
+def _key_entry(record: Record, pair: str) -> Entry:
     text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
     return _more(Entry(text, record.sequence_number), pair)
 

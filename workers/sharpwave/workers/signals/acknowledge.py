@@ -4,7 +4,7 @@ An agent may write, write over and delete whatever it likes in its own partition
 its row says in the end how the delivery ended, and the mirror says the same.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,19 +15,6 @@ from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire
 from sharpwave.schemas.ownership import WORKER, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, RANK, TERMINAL, outranks
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import (
-    Insert,
-    Item,
-    Location,
-    Parking,
-    Reads,
-    Refusal,
-    TryAgain,
-    Unfinished,
-    Update,
-    Write,
-    Writes,
-)
 from sharpwave.workers.signals.expiry import Deadline, Deadlines
 from sharpwave.workers.signals.mirror import (
     OPEN,
@@ -42,6 +29,19 @@ from sharpwave.workers.signals.mirror import (
     statuses_of,
 )
 from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Unfinished,
+    Update,
+    Write,
+    Writes,
+)
 
 _MAX_TOLD = 1024
 _ATTEMPTS = 8
@@ -156,7 +156,7 @@ def acknowledge(
 
 
 def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
-    undone = []
+    undone: list[tuple[Update, dict[str, Any]]] = []
     for move in moves:
         before = _standing(move, moves, reads)
         # Good only as the move left the row: a worker, or the agent, may have written since.
@@ -169,27 +169,19 @@ def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
             missing=tuple(seen.keys() - equals.keys()),
         )
         undone.append((change, before))
-    for wave in _waves(undone):
-        done = writes.apply([change for change, _ in wave])
+    while undone:
+        # No call may hold two writes of one item, so each move of a row has a turn of its own.
+        turn = {each[0].location: each for each in reversed(undone)}
+        undone = [each for each in undone if turn[each[0].location] is not each]
+        done = writes.apply([change for change, _ in turn.values()])
         # Another event's repair may have opened the row without knowing of its end.
         writes.apply(
             [
                 Update(change.location, change.set, equals=OPEN)
-                for (change, before), ok in zip(wave, done, strict=True)
+                for (change, before), ok in zip(turn.values(), done, strict=True)
                 if not ok and before["status"] in TERMINAL
             ]
         )
-
-
-def _waves(
-    changes: Sequence[tuple[Update, dict[str, Any]]],
-) -> Iterator[list[tuple[Update, dict[str, Any]]]]:
-    """Part changes so that no part holds two of one item, which no call may."""
-    rest = list(changes)
-    while rest:
-        wave = {each[0].location: each for each in reversed(rest)}
-        yield [*wave.values()]
-        rest = [each for each in rest if wave[each[0].location] is not each]
 
 
 def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]:

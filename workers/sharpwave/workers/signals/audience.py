@@ -17,11 +17,11 @@ from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import DAY_S, bound
-from sharpwave.workers.ports import Directory, Insert, Item, Location, Reads, Writes
 from sharpwave.workers.signals.directory import Listed
 from sharpwave.workers.signals.mirror import is_begun, statuses_of
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
+from sharpwave.workers.work.ports import Directory, Insert, Item, Location, Reads, Writes
 
 #: Larger audiences are split into chunks with a message and a mirror of their own.
 CHUNK = 50
@@ -91,10 +91,14 @@ def freeze(
     writes.apply([_resolved(each) for each in signals if is_resolved(each.item)])
     items = [signal.item for signal in signals]
     agents = directory.everyone() if any(map(is_resolved, items)) else []
-    resolved = [
-        _resolve(item, agents) if is_resolved(item) else sorted(set(item["target_agents"]))
-        for item in items
-    ]
+    resolved: list[list[str]] = []
+    for item in items:
+        names = set(item["target_agents"])
+        if is_resolved(item):
+            is_for_all, topic = item["target_agents"] == [EVERYONE], item["signal_type"]
+            names = {one.agent_id for one in agents if is_for_all or topic in one.subscriptions}
+            names.discard(item["source_agent"])
+        resolved.append(sorted(names))
     stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]
     # Parts before heads: whoever finds a head reads the parts that it names.
     writes.apply([part for _, parts in stored for part in parts])
@@ -124,12 +128,18 @@ def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
         return list(signals)
     places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
     found = reads.get([place for pair in places.values() for place in pair])
-    return [
-        each._replace(item=_first(each.item, *map(found.get, places[key_of(each.item)])))
-        if each.is_seen_late
-        else each
-        for each in signals
-    ]
+    decided = []
+    for each in signals:
+        if each.is_seen_late:
+            head, stored = map(found.get, places[key_of(each.item)])
+            if head is not None:
+                each = each._replace(item=admitted(head))
+            elif stored is not None and is_begun(stored):
+                # No head was kept of a short list of names; those its mirror lists are the same.
+                names = sorted(statuses_of(stored))
+                each = each._replace(item={**each.item, "target_agents": names})
+        decided.append(each)
+    return decided
 
 
 def missed(
@@ -197,28 +207,9 @@ def admitted(head: Item) -> Item:
     return item_from_wire(unpacked(head["image"]))
 
 
-def _first(fed: Item, head: Item | None, stored: Item | None) -> Item:
-    """Give a signal by its head, or else for whom its mirror was begun."""
-    if head is not None:
-        return admitted(head)
-    if stored is None or not is_begun(stored):
-        return fed
-    return {**fed, "target_agents": sorted(statuses_of(stored))}
-
-
 def is_resolved(signal: Item) -> bool:
     """Say whether a signal names no agents, so that its audience is looked up."""
     return signal.get("target_agents") in ([EVERYONE], [SUBSCRIBERS])
-
-
-def _resolve(signal: Item, agents: Sequence[Registration]) -> list[str]:
-    everyone = signal["target_agents"] == [EVERYONE]
-    return sorted(
-        agent.agent_id
-        for agent in agents
-        if agent.agent_id != signal["source_agent"]
-        and (everyone or signal["signal_type"] in agent.subscriptions)
-    )
 
 
 def _head_and_parts(source: Signal, targets: list[str]) -> tuple[Insert | None, list[Insert]]:

@@ -15,24 +15,6 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import (
-    Directory,
-    Fate,
-    Inboxes,
-    InboxMessage,
-    Insert,
-    Item,
-    Location,
-    Parking,
-    Reads,
-    Refusal,
-    TryAgain,
-    Unfinished,
-    Update,
-    WorkQueues,
-    Write,
-    Writes,
-)
 from sharpwave.workers.signals.audience import (
     Late,
     Signal,
@@ -62,6 +44,24 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import (
+    Directory,
+    Fate,
+    Inboxes,
+    InboxMessage,
+    Insert,
+    Item,
+    Location,
+    Parking,
+    Reads,
+    Refusal,
+    TryAgain,
+    Unfinished,
+    Update,
+    WorkQueues,
+    Write,
+    Writes,
+)
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 LATE_DUTY = Duty("deliver", "on_late_joiners", 20)

@@ -1,6 +1,7 @@
 """The registered agents, cached; a name is read anew before it is called unknown."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import Insert, Item, Location, Reads, Update, Writes
+from sharpwave.workers.work.ports import Insert, Item, Location, Reads, Update, Writes
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
@@ -145,9 +146,11 @@ class RegisteredAgents:
             for name in agent_ids
             if is_agent_id(name)
         }
-        items = self._reads.get(list(places))
-        found = {places[place]: _registration(item) for place, item in items.items()}
-        valid = {name: each for name, each in found.items() if each is not None}
+        valid: dict[str, Registration] = {}
+        for place, item in self._reads.get(list(places)).items():
+            # Its agent wrote it: one that breaks the schema is told of it, and is none until then.
+            with suppress(ValidationError):
+                valid[places[place]] = Registration.model_validate(item)
         now = self._clock()
         with self._lock:
             if len(self._known) > _REMEMBERED:
@@ -158,10 +161,3 @@ class RegisteredAgents:
 
 def _entry(agent_id: str) -> Location:
     return Location(tables.PIPELINE, keys.known_agent(agent_id))
-
-
-def _registration(item: Item) -> Registration | None:
-    try:
-        return Registration.model_validate(item)
-    except ValidationError:
-        return None

@@ -18,18 +18,6 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.ownership import is_stamped, stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.low_water import CLOCKS_APART_S, LowWater
-from sharpwave.workers.ports import (
-    Insert,
-    Item,
-    Location,
-    Reads,
-    TryAgain,
-    Unfinished,
-    WorkQueues,
-    Write,
-    Writes,
-)
 from sharpwave.workers.signals.mirror import (
     OPEN,
     UNACKNOWLEDGED,
@@ -42,7 +30,19 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
+from sharpwave.workers.work.low_water import CLOCKS_APART_S, LowWater
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Unfinished,
+    WorkQueues,
+    Write,
+    Writes,
+)
 
 EXPIRE = Duty("status", "on_expiry", 1)
 TELL = Duty("status", "on_expired", 20)
@@ -131,7 +131,23 @@ class Deadlines:
             by_minute: dict[int, list[Deadline]] = {}
             for each in rest:
                 by_minute.setdefault(due_minute(each.at, begun), []).append(each)
-            verdicts += self._write(by_minute, writes, beside[len(verdicts) :])
+            # A minute is put on the list that ticks read once per process.
+            fresh = by_minute.keys() - self._listed
+            listed = [
+                Insert(tables.PIPELINE, {**keys.due_minute(each).item(), "ttl": each * 60 + KEPT_S})
+                for each in sorted(fresh)
+            ]
+            entries = [
+                _due_entry(minute, some[start : start + _HOLDERS])
+                for minute, some in by_minute.items()
+                for start in range(0, len(some), _HOLDERS)
+            ]
+            # An entry whose minute no tick is told of expires nothing, and a mark without its
+            # entry leaves its delivery open for good. So the entries go first, in one call.
+            marked = writes.apply([*listed, *entries, *beside[len(verdicts) :]])
+            verdicts += marked[len(listed) + len(entries) :]
+            # Known as listed only now: a call that failed may have listed nothing.
+            self._listed |= fresh
             # A worker may freeze between the choice of a minute and its write. Once that minute
             # has come it may have been handled, so the entry is written again for a later one.
             done = clock()
@@ -142,27 +158,6 @@ class Deadlines:
             if not rest:
                 return verdicts
         raise TryAgain("deadlines passed faster than they could be noted")
-
-    def _write(
-        self, by_minute: Mapping[int, Sequence[Deadline]], writes: Writes, beside: Sequence[Write]
-    ) -> list[bool]:
-        """Write entries, and put their minutes on the list that ticks read, once per process."""
-        fresh = by_minute.keys() - self._listed
-        listed = [
-            Insert(tables.PIPELINE, {**keys.due_minute(each).item(), "ttl": each * 60 + KEPT_S})
-            for each in sorted(fresh)
-        ]
-        entries = [
-            _due_entry(minute, some[start : start + _HOLDERS])
-            for minute, some in by_minute.items()
-            for start in range(0, len(some), _HOLDERS)
-        ]
-        # An entry whose minute no tick is told of expires nothing, and a mark without its entry
-        # leaves its delivery open for good. So the entries go before the marks, in one call.
-        done = writes.apply([*listed, *entries, *beside])
-        # Known as listed only now: a call that failed may have listed nothing.
-        self._listed |= fresh
-        return done[len(listed) + len(entries) :]
 
 
 def due_minute(deadline: int, now: float) -> int:
@@ -331,7 +326,13 @@ class Expiry:
                 if rows[each]
             ]
         )
-        self._keep({each: due[each] for each in is_open if each not in ends}, now)
+        # The others fall due again, at growing distances, as long as they may be mended.
+        left = [(each, due[each].minute) for each in is_open if each not in ends]
+        again = [
+            Deadline(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
+            for each, minute in left
+        ]
+        self.deadlines.note(again, writes=self.writes, clock=self.clock)
         ended = {each: row for each, row in rows.items() if _has_ended(row)} | ends
         expired = [each for each, end in ended.items() if end.get("status") == "EXPIRED"]
         # By the entry's event: another attempt at it finds the claim to tell its own.
@@ -378,14 +379,6 @@ class Expiry:
                 ends[each] = held
         return ends
 
-    def _keep(self, due: _Due, now: float) -> None:
-        """Let deliveries fall due again, at growing distances, as long as they may be mended."""
-        again = [
-            Deadline(each.holder, int(now + (now - minute * 60) / 2), [each.target], minute)
-            for each, (minute, _) in due.items()
-        ]
-        self.deadlines.note(again, writes=self.writes, clock=self.clock)
-
 
 def telling(
     expired: Iterable[tuple[Holder, str]], events: Mapping[keys.Key, str], *, clock: Clock
@@ -418,22 +411,20 @@ def tell_of_expiry(expired: Iterable[Expired], notices: Notices) -> None:
     Raises:
         Unfinished: some senders' inboxes took no notice; the others are told.
     """
-    untold = notices.tell([_notice(*each) for each in expired])
-    if untold:
+    news = []
+    for signal, names, event_id in expired:
+        owner = keys.owner_of(signal.pk) or ""
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        _, signal_id = keys.time_and_id(signal.sk)
+        text = (
+            f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
+            f" `sharpwave trace {signal_id}` shows every target and reason"
+        )
+        claim = keys.told_of_expiry(owner, signal_uid(*signal))
+        reasons = [Fault("expired", "target_agents", text)]
+        news.append(Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal))
+    if untold := notices.tell(news):
         raise Unfinished(untold, f"{len(untold)} senders could not be told")
-
-
-def _notice(signal: keys.Key, names: Sequence[str], event_id: str) -> Notice:
-    owner = keys.owner_of(signal.pk) or ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    _, signal_id = keys.time_and_id(signal.sk)
-    text = (
-        f"the deadline passed and {', '.join(names[:_NAMED])}{more} had not acknowledged;"
-        f" `sharpwave trace {signal_id}` shows every target and reason"
-    )
-    claim = keys.told_of_expiry(owner, signal_uid(*signal))
-    reasons = [Fault("expired", "target_agents", text)]
-    return Notice(owner, claim, event_id, "expired", reasons, tables.SIGNALS, signal)
 
 
 def _deliveries(page: Sequence[Item], minute: int) -> _Due:

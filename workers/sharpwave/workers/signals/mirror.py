@@ -13,7 +13,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.ports import Item, Location, Reads, TryAgain, Update, Writes
+from sharpwave.workers.work.ports import Item, Location, Reads, TryAgain, Update, Writes
 
 Statuses = dict[str, dict[str, Any]]
 

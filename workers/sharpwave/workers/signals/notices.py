@@ -8,7 +8,7 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import (
+from sharpwave.workers.work.ports import (
     Directory,
     Fate,
     Inboxes,
@@ -66,7 +66,20 @@ class Notices:
         claims = {each.claim: each for each in notices if each.owner in known}
         unsaid = self._unsaid(claims) if claims else []
         now = self.clock()
-        fates = self.inboxes.send([_message(notice, now) for notice in unsaid])
+        messages = []
+        for each in unsaid:
+            content = {
+                "v": 1,
+                "kind": "notice",
+                "notice_id": ulid(epoch_ms=int(now * 1000)),
+                "target_agent": each.owner,
+                "code": each.code,
+                "reasons": [reason._asdict() for reason in each.reasons],
+                "record": {"table": each.table, **each.record.item()},
+                "timestamp": int(now),
+            }
+            messages.append(InboxMessage(each.owner, plain_json(content)))
+        fates = self.inboxes.send(messages)
         # Effect first, mark second: a teller that dies in between leaves a claim without `told`,
         # which its own event takes up again. An agent may hear of something twice, and never not.
         self.writes.apply(
@@ -106,17 +119,3 @@ class Notices:
             ]
         )
         return mine + [notice for notice, ok in zip(taken, again, strict=True) if ok]
-
-
-def _message(notice: Notice, now: float) -> InboxMessage:
-    content = {
-        "v": 1,
-        "kind": "notice",
-        "notice_id": ulid(epoch_ms=int(now * 1000)),
-        "target_agent": notice.owner,
-        "code": notice.code,
-        "reasons": [reason._asdict() for reason in notice.reasons],
-        "record": {"table": notice.table, **notice.record.item()},
-        "timestamp": int(now),
-    }
-    return InboxMessage(notice.owner, plain_json(content))

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.ports import (
+from sharpwave.workers.signals.audience import about
+from sharpwave.workers.work.ports import (
     Directory,
     Insert,
     Item,
@@ -21,7 +22,6 @@ from sharpwave.workers.ports import (
     Update,
     Writes,
 )
-from sharpwave.workers.signals.audience import about
 
 _ATTEMPTS = 5
 #: Tokens kept for signals whose verdict was perhaps not stored; more are lost.

@@ -23,11 +23,11 @@ from sharpwave.schemas.numbers import Wire, parse_json
 from sharpwave.schemas.ownership import MUTABLE, digest_of
 from sharpwave.schemas.records import MAX_DECISION_TTL_S
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.incoming import StreamRecord, streamed
 from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Insert, Item, Parking, Reads, Refusal, Unfinished, Writes
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,14 @@ class ParkingLot:
         now = self.clock()
         distinct = list({(item.key, item.event_id): item for item in refusals}.values())
         # Who cannot be told is raised last: an inbox that takes nothing keeps no record from here.
-        untold = self.notices.tell(
-            [_notice(each, each.owner, now) for each in distinct if each.owner is not None]
-        )
+        news = []
+        for each in distinct:
+            if each.owner is not None:
+                code = each.faults[0].code
+                claim = keys.notice_window(each.owner, code, int(now // 60))
+                record = each.table, each.key
+                news.append(Notice(each.owner, claim, each.event_id, code, each.faults, *record))
+        untold = self.notices.tell(news)
         self.writes.apply([Insert(tables.PIPELINE, _parked(each, now)) for each in distinct])
         if untold:
             owners = sorted({each.owner or "" for each in distinct if each.key in untold})
@@ -97,19 +102,6 @@ def refused_record(table: str, record: StreamRecord, error: Exception) -> Refusa
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = "{}" if change.new is UNSET else ascii_json(change.new)[:MAX_IMAGE]
     return Refusal(table, key, known.event_id, [fault], image)
-
-
-def _notice(refusal: Refusal, owner: str, now: float) -> Notice:
-    code = refusal.faults[0].code
-    return Notice(
-        owner,
-        keys.notice_window(owner, code, int(now // 60)),
-        refusal.event_id,
-        code,
-        refusal.faults,
-        refusal.table,
-        refusal.key,
-    )
 
 
 def _parked(refusal: Refusal, now: float) -> Item:
@@ -189,20 +181,18 @@ class RefusedBefore:
         # A day at a time: what was refused of a partition may be many megabytes.
         span = table, pk, sk[:_DAY]
         if self._of != span:
-            self._of, self._refused = span, self._read(*span)
+            partition, after, until = keys.parked_span(*span)
+            found: dict[str, list[Item]] = {}
+            for item in self._reads.query(tables.PIPELINE, partition, after=after, until=until):
+                if "words" in item:
+                    found.setdefault(item["record_sk"], []).append(item["words"])
+            # Only now: what a read that failed had found is not all.
+            self._of, self._refused = span, {sk: _refused(words) for sk, words in found.items()}
         refused = self._refused.get(sk)
         if not refused:
             return False
         parsed = keys.parse(table, pk, sk)
         return not refused.isdisjoint(_digests(parsed.kind if parsed else None, image))
-
-    def _read(self, table: str, pk: str, begins: str) -> dict[str, set[str]]:
-        partition, after, until = keys.parked_span(table, pk, begins)
-        found: dict[str, list[Item]] = {}
-        for item in self._reads.query(tables.PIPELINE, partition, after=after, until=until):
-            if "words" in item:
-                found.setdefault(item["record_sk"], []).append(item["words"])
-        return {sk: _refused(words) for sk, words in found.items()}
 
 
 def _refused(words: Iterable[Item]) -> set[str]:

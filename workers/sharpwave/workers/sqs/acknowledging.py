@@ -18,10 +18,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from sharpwave.schemas.queues import is_final
+from sharpwave.schemas.queues import MAX_BATCH, batches, is_final
 from sharpwave.workers.sqs.holding import Crew, HeldSet, Lease, Prefetch, Received, Refusal, Slots
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
-from sharpwave.workers.sqs.queues import BATCH, Queue, Queues, SqsClient, code_of, portions
+from sharpwave.workers.sqs.queues import QueueAddress, Queues, SqsClient, code_of
 from sharpwave.workers.sqs.retries import MAX_BACKOFF_S, backoff_s
 
 log = logging.getLogger(__name__)
@@ -136,10 +136,10 @@ class Lane:
                 wait_s: float | None = None
                 if self._later:
                     with self._lock:
-                        while self._later and len(batch) < BATCH and self._later[0][0] <= now:
+                        while self._later and len(batch) < MAX_BATCH and self._later[0][0] <= now:
                             batch.append(heapq.heappop(self._later)[2])
                         wait_s = max(0.0, self._later[0][0] - now) if self._later else None
-                if len(batch) == BATCH:
+                if len(batch) == MAX_BATCH:
                     break
                 if batch:
                     # What is tried again has lingered once; it takes along what lies ready.
@@ -190,7 +190,7 @@ class Channel:
         client: SqsClient,
         queues: Queues,
         *,
-        queue: Queue,
+        queue: QueueAddress,
         metrics: Metrics,
         crew: Crew,
         recall: Recall,
@@ -286,7 +286,7 @@ class Channel:
 
     def release_now(self, messages: Iterable[Received]) -> None:
         """Give messages back before returning, for pollers that outlive the channel."""
-        for batch in portions(messages):
+        for batch in batches(messages):
             for received in batch:
                 received.visibility_s = 0
             self._return(batch)
@@ -374,9 +374,9 @@ class Channel:
             log.error("no dead-letter queue", extra={"error": str(error)})
             return [Refusal(each, "NoDeadLetterQueue", is_final=True) for each in batch]
         refusals: list[Refusal] = []
-        for portion in portions(batch, size=lambda each: len(each.body.encode()) + _LABEL_BYTES):
-            copies = [_copy_of(each, self.queue, dead_letters) for each in portion]
-            refusals += _attempt(self.client.send_message_batch, dead_letters, portion, copies)
+        for part in batches(batch, size=lambda each: len(each.body.encode()) + _LABEL_BYTES):
+            copies = [_copy_of(each, self.queue, dead_letters) for each in part]
+            refusals += _attempt(self.client.send_message_batch, dead_letters, part, copies)
         self.metrics.add(burial_calls=1, buried=len(batch) - len(refusals))
         return refusals
 
@@ -391,7 +391,7 @@ class Channel:
 
 def _attempt(
     call: Callable[..., Any],
-    queue: Queue,
+    queue: QueueAddress,
     batch: Sequence[Received],
     entries: Sequence[Mapping[str, Any]],
 ) -> Sequence[Refusal]:
@@ -408,7 +408,9 @@ def _attempt(
     ]
 
 
-def _copy_of(received: Received, queue: Queue, dead_letters: Queue) -> Mapping[str, Any]:
+def _copy_of(
+    received: Received, queue: QueueAddress, dead_letters: QueueAddress
+) -> Mapping[str, Any]:
     """Return the entry that sends a message to the dead letters as it came, with the reason."""
 
     def text(value: str) -> Mapping[str, str]:

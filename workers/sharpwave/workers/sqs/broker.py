@@ -18,6 +18,7 @@ from dramatiq.common import iter_queue
 from dramatiq.errors import QueueJoinTimeout
 from dramatiq.middleware import Middleware, MiddlewareError, Retries, TimeLimit, default_middleware
 
+from sharpwave.schemas.queues import MAX_BATCH_BYTES
 from sharpwave.workers.sqs.acknowledging import Channel
 from sharpwave.workers.sqs.bodies import Bodies, ClaimStore
 from sharpwave.workers.sqs.errors import (
@@ -29,7 +30,7 @@ from sharpwave.workers.sqs.errors import (
 )
 from sharpwave.workers.sqs.holding import MOST_HIDDEN_S, Crew, Received
 from sharpwave.workers.sqs.metrics import Metrics, Snapshot
-from sharpwave.workers.sqs.queues import BATCH_BYTES, Queues, SqsClient, code_of, default_client
+from sharpwave.workers.sqs.queues import Queues, SqsClient, code_of, default_client
 from sharpwave.workers.sqs.receiving import SqsConsumer
 from sharpwave.workers.sqs.retries import SqsMessage, VisibilityRetries
 from sharpwave.workers.sqs.sending import fields_of, send_many
@@ -88,7 +89,7 @@ class SQSBroker(Broker):
         hold_limit_s: float = 900.0,
         max_pollers: int = 10,
         max_body_bytes: int = 1_048_576,
-        max_batch_bytes: int = BATCH_BYTES,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
         claims: ClaimStore | None = None,
         claim_over_bytes: int = 262_144,
         middleware: list[Middleware] | None = None,

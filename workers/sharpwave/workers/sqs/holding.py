@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from sharpwave.schemas.queues import MAX_BATCH, batches
 from sharpwave.workers.sqs.metrics import Metrics
-from sharpwave.workers.sqs.queues import BATCH, portions
 
 log = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class Lease:
             and not each.is_lost
             and each.extend_at <= now < each.leased_until
         ]
-        for batch in portions(due):
+        for batch in batches(due):
             refused = {refusal.received: refusal for refusal in self._extend(batch)}
             self._metrics.add(heartbeats=1, kept_hidden=len(batch) - len(refused))
             now = time.monotonic()
@@ -247,7 +247,7 @@ class Prefetch:
 
     def bound(self) -> int:
         """Return the most messages to hold now, running and waiting."""
-        wanted = BATCH + 2 * self._rate * self._latency_s
+        wanted = MAX_BATCH + 2 * self._rate * self._latency_s
         return min(_MOST, self.threads + int(min(wanted, self._rate * self._ahead_s)))
 
 
@@ -344,7 +344,7 @@ class Slots:
                     if patience_s is not None and now - began > patience_s:
                         return Reserved(0)
                 elif free >= fewest or (some_since and now - some_since >= _PATIENCE_S):
-                    asked = min(BATCH, free)
+                    asked = min(MAX_BATCH, free)
                     self._reserved += asked
                     # Not while it is the only queue: another may join during a long poll.
                     is_promised = len(self._crew.queues) > 1 and not self._is_idle
@@ -408,7 +408,7 @@ class Slots:
         self.learn()
         lag = max(0, len(self._held.settling) - _MOST_SETTLING)
         bound, crew = self.prefetch.bound(), self._crew
-        fewest = min(BATCH, max(_FEWEST, bound - self.prefetch.threads), bound)
+        fewest = min(MAX_BATCH, max(_FEWEST, bound - self.prefetch.threads), bound)
         self._wake_at = bound - self._reserved - fewest
         free = bound - self.held - lag - self._reserved
         if len(crew.queues) < 2:

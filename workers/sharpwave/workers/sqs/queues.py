@@ -1,21 +1,15 @@
-"""Queues: the client that reaches them, what their names stand for, and what one call takes."""
+"""Queues: the client that reaches them, and what their names stand for."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, cast
 
 from sharpwave.workers.sqs.errors import QueueMissing, QueueUnavailable
 
-T = TypeVar("T")
-
-#: Most entries in a batch, and most bytes in all of them together.
-#: Source: AWS, "Amazon SQS message quotas".
-BATCH = 10
-BATCH_BYTES = 1_048_576
 _FIFO = ".fifo"
 
 
@@ -78,28 +72,8 @@ def code_of(error: BaseException) -> str:
     return str(code or type(error).__name__)
 
 
-def portions(
-    items: Iterable[T], *, size: Callable[[T], int] = lambda _: 0, max_bytes: int = BATCH_BYTES
-) -> Iterator[Sequence[T]]:
-    """Yield the items in order, at most ten and `max_bytes` at a time.
-
-    An item larger than `max_bytes` comes alone, for SQS to refuse by itself.
-    """
-    portion: list[T] = []
-    filled = 0
-    for item in items:
-        needed = size(item)
-        if portion and (len(portion) == BATCH or filled + needed > max_bytes):
-            yield portion
-            portion, filled = [], 0
-        portion.append(item)
-        filled += needed
-    if portion:
-        yield portion
-
-
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueAddress:
     """One queue as SQS knows it."""
 
     name: str
@@ -127,10 +101,10 @@ class Queues:
         self._client = client
         self._prefix = f"{prefix}-" if prefix else ""
         self._places = dict(places or {})
-        self._known: dict[str, Queue] = {}
+        self._known: dict[str, QueueAddress] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str) -> Queue:
+    def get(self, name: str) -> QueueAddress:
         """Return a queue; asks SQS the first time only.
 
         Raises:
@@ -140,7 +114,7 @@ class Queues:
             return queue
         with self._lock:
             if name not in self._known:
-                self._known[name] = Queue(name, self._find(name))
+                self._known[name] = QueueAddress(name, self._find(name))
             return self._known[name]
 
     def _find(self, name: str) -> str:
@@ -160,7 +134,7 @@ class Queues:
             kind = QueueMissing if is_missing else QueueUnavailable
             raise kind(name, f"{code}: {request['QueueName']}") from error
 
-    def dead_letters_of(self, name: str) -> Queue:
+    def dead_letters_of(self, name: str) -> QueueAddress:
         """Return the target of a queue's redrive policy, else `<name>_dlq`.
 
         Raises:

@@ -10,11 +10,11 @@ from typing import Any
 
 from dramatiq import Message
 
-from sharpwave.schemas.queues import is_final
+from sharpwave.schemas.queues import batches, is_final
 from sharpwave.workers.sqs.bodies import Bodies
 from sharpwave.workers.sqs.errors import Unsendable, Unsent, name_of
 from sharpwave.workers.sqs.metrics import Metrics
-from sharpwave.workers.sqs.queues import Queue, SqsClient, code_of, portions
+from sharpwave.workers.sqs.queues import QueueAddress, SqsClient, code_of
 
 #: Longest DelaySeconds. Source: AWS, "Amazon SQS message quotas".
 MAX_DELAY_S = 900
@@ -27,7 +27,7 @@ Outgoing = tuple[Message[Any], Mapping[str, Any]]
 
 
 def fields_of(
-    message: Message[Any], queue: Queue, *, bodies: Bodies, delay_ms: int | None
+    message: Message[Any], queue: QueueAddress, *, bodies: Bodies, delay_ms: int | None
 ) -> Mapping[str, Any]:
     """Return the fields that send a message to a queue, singly or as an entry of a batch.
 
@@ -59,7 +59,7 @@ def fields_of(
 
 def send_many(
     client: SqsClient,
-    queue: Queue,
+    queue: QueueAddress,
     messages: Sequence[Message[Any]],
     *,
     bodies: Bodies,
@@ -80,30 +80,30 @@ def send_many(
             unsent.append(Unsent(message, code_of(error), str(error)))
         else:
             outgoing.append((message, fields))
-    batches = list(
-        portions(outgoing, size=lambda each: len(each[1]["MessageBody"]), max_bytes=max_batch_bytes)
+    parts = list(
+        batches(outgoing, size=lambda each: len(each[1]["MessageBody"]), max_bytes=max_batch_bytes)
     )
     if queue.is_fifo:
         # One after the other, and none after a refusal: what came later would come first.
         refused: Sequence[Unsent] = ()
-        for batch in batches:
+        for batch in parts:
             if refused:
                 reason = "an earlier message of this queue was refused"
                 unsent += (Unsent(message, "NotTried", reason) for message, _ in batch)
             else:
                 refused = _send_batch(client, queue, batch, metrics)
                 unsent += refused
-    elif len(batches) == 1:
-        unsent += _send_batch(client, queue, batches[0], metrics)
-    elif batches:
-        with ThreadPoolExecutor(min(_PARALLEL_CALLS, len(batches))) as pool:
-            for refused in pool.map(lambda b: _send_batch(client, queue, b, metrics), batches):
+    elif len(parts) == 1:
+        unsent += _send_batch(client, queue, parts[0], metrics)
+    elif parts:
+        with ThreadPoolExecutor(min(_PARALLEL_CALLS, len(parts))) as pool:
+            for refused in pool.map(lambda b: _send_batch(client, queue, b, metrics), parts):
                 unsent += refused
     return unsent
 
 
 def _send_batch(
-    client: SqsClient, queue: Queue, batch: Sequence[Outgoing], metrics: Metrics
+    client: SqsClient, queue: QueueAddress, batch: Sequence[Outgoing], metrics: Metrics
 ) -> Sequence[Unsent]:
     """Send one batch, and again what SQS only put off; return what was refused for good."""
     unsent: list[Unsent] = []

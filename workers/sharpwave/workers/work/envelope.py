@@ -48,7 +48,9 @@ class Duty(NamedTuple):
 def ascii_json(value: Any) -> str:
     r"""Write a value as ASCII JSON, bytes as base64; SQS refuses characters such as \uffff."""
     text = _encode(value).decode()
-    return text if text.isascii() else _NON_ASCII.sub(_escape, text)
+    if text.isascii():
+        return text
+    return _NON_ASCII.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def with_image(fields: dict[str, Any]) -> str:
@@ -122,7 +124,3 @@ def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
         end = max(fitting, start + 1)
         yield entries[start:end]
         start, filled = end, ends[end - 1]
-
-
-def _escape(match: re.Match[str]) -> str:
-    return json.dumps(match.group())[1:-1]

@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire, to_wire
+from sharpwave.workers.aws.meter import Meter, statement_key
 from sharpwave.workers.aws.writes import statement
-from sharpwave.workers.meter import Meter, statement_key
-from sharpwave.workers.ports import Delete, Insert, Location, Update
+from sharpwave.workers.work.ports import Delete, Insert, Location, Update
 from tests.unit.cost.conftest import LOCAL, Answered, client
 
 METER = Meter(prefix="demo")

@@ -1,7 +1,7 @@
 """How far a sweep has nothing left to do: a position that only it raises."""
 
 from sharpwave.schemas import keys, tables
-from sharpwave.workers.ports import Insert, Location, Reads, Update, Writes
+from sharpwave.workers.work.ports import Insert, Location, Reads, Update, Writes
 
 #: A sweep looks again at what came of age this recently, for the clocks that judge age differ.
 CLOCKS_APART_S = 5

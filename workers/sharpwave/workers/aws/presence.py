@@ -13,8 +13,8 @@ from dramatiq.middleware import Middleware
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import now
-from sharpwave.workers.meter import Meter
-from sharpwave.workers.ports import Location, Reads
+from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.work.ports import Location, Reads
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas.numbers import item_from_wire
-from sharpwave.workers.meter import Meter
-from sharpwave.workers.ports import Location
-from sharpwave.workers.presence import Presence
+from sharpwave.workers.aws.meter import Meter
+from sharpwave.workers.aws.presence import Presence
+from sharpwave.workers.work.ports import Location
 
 
 class Table:

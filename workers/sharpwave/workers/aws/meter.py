@@ -93,11 +93,37 @@ class Meter:
             return {what: (int(number), units) for what, (number, units) in self._used.items()}
 
     def charges(self, operation: str, request: Request, reply: Request) -> Iterator[Charge]:
-        """Give what a call consumed, by its reply."""
-        if operation.startswith("dynamodb."):
-            yield from _told(operation, request, reply, self.names)
-        elif "Error" not in reply:
-            yield from beside_tables(operation, request, reply, self.names)
+        """Give what a call consumed, by its reply, shared out among the items it was about.
+
+        DynamoDB tells tables and indexes apart, and not the items of one table: they share alike.
+        """
+        if not operation.startswith("dynamodb."):
+            if "Error" not in reply:
+                yield from beside_tables(operation, request, reply, self.names)
+            return
+        error = reply.get("Error", {}).get("Code")
+        if error is not None and error not in BILLED_ERRORS:
+            return
+        about = list(_about(operation.partition(".")[2], request, reply, self.names))
+        if error is not None:
+            about = [each._replace(what=each.what.replace("write:", "refused:")) for each in about]
+        consumed = reply.get("ConsumedCapacity") or ()
+        told: dict[str, float] = {}
+        for part in [consumed] if isinstance(consumed, Mapping) else consumed:
+            table, units = part["TableName"], float(part["CapacityUnits"])
+            indexes = part.get("GlobalSecondaryIndexes", {}).values()
+            in_indexes = sum(float(each["CapacityUnits"]) for each in indexes)
+            written = next((each.what for each in about if each.table == table), "")
+            if in_indexes and not written.startswith("read:"):
+                yield Charge(f"index:{written.partition(':')[2]}", len(indexes), in_indexes, table)
+                units -= in_indexes
+            told[table] = told.get(table, 0.0) + units
+        for each in about:
+            together = sum(one.number for one in about if one.table == each.table)
+            share = each.number / together if together else 1.0
+            yield each._replace(units=told.get(each.table, 0.0) * share)
+        if about and not told:
+            yield Charge(f"untold:{about[0].what.partition(':')[2]}", 1, 0)
 
     def _remember(self, params: Request, model: Any, context: dict[str, Any], **_: Any) -> None:
         # The only event that shows the request as its caller wrote it.
@@ -225,36 +251,6 @@ def _places(text: str) -> tuple[str, int, int]:
     if tests.startswith("PK = ? AND SK = ?"):
         return table, head.count("= ?"), head.count("= ?") + 1
     return table, -1, -1
-
-
-def _told(operation: str, request: Request, reply: Request, names: Names) -> Iterator[Charge]:
-    """Give what DynamoDB says that a call consumed, shared out among the items it was about.
-
-    It tells tables and indexes apart, and not the items of one table: they share alike.
-    """
-    error = reply.get("Error", {}).get("Code")
-    if error is not None and error not in BILLED_ERRORS:
-        return
-    about = list(_about(operation.partition(".")[2], request, reply, names))
-    if error is not None:
-        about = [each._replace(what=each.what.replace("write:", "refused:")) for each in about]
-    consumed = reply.get("ConsumedCapacity") or ()
-    told: dict[str, float] = {}
-    for part in [consumed] if isinstance(consumed, Mapping) else consumed:
-        table, units = part["TableName"], float(part["CapacityUnits"])
-        indexes = part.get("GlobalSecondaryIndexes", {}).values()
-        in_indexes = sum(float(each["CapacityUnits"]) for each in indexes)
-        written = next((each.what for each in about if each.table == table), "")
-        if in_indexes and not written.startswith("read:"):
-            yield Charge(f"index:{written.partition(':')[2]}", len(indexes), in_indexes, table)
-            units -= in_indexes
-        told[table] = told.get(table, 0.0) + units
-    for each in about:
-        together = sum(one.number for one in about if one.table == each.table)
-        share = each.number / together if together else 1.0
-        yield each._replace(units=told.get(each.table, 0.0) * share)
-    if about and not told:
-        yield Charge(f"untold:{about[0].what.partition(':')[2]}", 1, 0)
 
 
 def _about(name: str, request: Request, reply: Request, names: Names) -> Iterator[Charge]:
