@@ -55,6 +55,7 @@ TARGETS = {
             "workers/router/fast_path.py",
             "workers/router/admission.py",
             "workers/router/record.py",
+            "workers/router/image.py",
         ],
         tests=["tests/unit/workers/router"],
     ),
