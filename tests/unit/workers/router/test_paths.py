@@ -34,7 +34,10 @@ from tests.world import World
 from tests.world.records import decision, outcome
 from tests.world.stores import START
 
-TABLES = {"decision": tables.DECISIONS, "signal": tables.SIGNALS, "memory": tables.STATE}
+TABLES = {
+    **{"decision": tables.DECISIONS, "signal": tables.SIGNALS},
+    **dict.fromkeys(("memory", "registration", "state"), tables.STATE),
+}
 DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
 
@@ -138,11 +141,17 @@ def test_all_that_is_sent_says_which_record_it_came_from(case: tuple[str, dict[s
         assert set(message.sequence_numbers) == {record["dynamodb"]["SequenceNumber"]}
 
 
-@pytest.mark.parametrize("kind", ["decision", "signal", "memory"])
-def test_what_is_new_and_sound_takes_the_short_way(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", sorted(VALID))
+def test_what_comes_or_goes_and_is_sound_takes_the_short_way(kind: Kind) -> None:
     image = item_to_wire(VALID[kind])
 
-    assert ShortWay()(TABLES[kind], [streamed(None, image)])
+    came = ShortWay()(TABLES[kind], [streamed(None, image)])
+    went = ShortWay()(TABLES[kind], [streamed(image, None)])
+    by_time = ShortWay()(TABLES[kind], [streamed(image, None, at=START + 9 * DAY_S, by_ttl=True)])
+
+    assert bool(came) is (kind != "state")
+    assert went == []
+    assert bool(by_time) is (kind in ("decision", "memory"))
 
 
 @pytest.mark.parametrize("before", [{}, {"outcome": outcome(True), "outcome_rev": 1}])
