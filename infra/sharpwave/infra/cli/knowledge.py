@@ -64,7 +64,8 @@ def _data(view: "PatternView") -> dict[str, Any]:
 
 
 def _import(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.patterns import Timing, import_patterns, read_definitions
+    from sharpwave.infra.operate.definitions import read_definitions
+    from sharpwave.infra.operate.patterns import Timing, import_patterns
 
     timing = Timing(
         clock_skew_s=_number("SHARPWAVE_CLOCK_SKEW_S", 5),

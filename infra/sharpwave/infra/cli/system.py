@@ -191,7 +191,7 @@ def _verify(args: Arguments) -> Answer:
 
 
 def _replay(args: Arguments) -> Answer:
-    from sharpwave.infra.operate.patterns import read_definitions
+    from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.replay import replay
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
