@@ -46,7 +46,9 @@ Scalar: TypeAlias = bool | int | float | str | None
 
 _ORDERED = ("gt", "ge", "lt", "le")
 _SIGNS = {"eq": "=", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+_OPS = {sign: op for op, sign in _SIGNS.items()}
 _PATH = re.compile(PATH)
+_WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[<>!]?=|[<>\[\],]|[^\s<>=!\[\],"]+|\S')
 _BARE = re.compile(r"[A-Za-z0-9_.:/+-]+")
 _RESERVED = frozenset({"and", "in", "contains", "exists", "is", "missing", "true", "false", "null"})
 _MISSING = object()
@@ -201,6 +203,85 @@ class Conditions(RootModel[tuple[Condition, ...]]):
     def describe(self) -> str:
         """Say it in words, such as `context.market.trend = bullish and inputs.count >= 5`."""
         return " and ".join(condition.describe() for condition in self.root)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what `describe` says; `a and b` in any spacing, text in quotes or as a bare word.
+
+        Raises:
+            ValueError: it cannot be read so, or a condition does not hold together; the message
+                names the word where it ends to make sense.
+        """
+        words = _Words(text)
+        found = [words.condition()]
+        while not words.is_over:
+            words.take("and")
+            found.append(words.condition())
+        return cls.model_validate(found)
+
+
+class _Words:
+    """The words of conditions as `describe` writes them, read from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+        self._found = _WORD.findall(text)
+
+    @property
+    def is_over(self) -> bool:
+        return self._at == len(self._found)
+
+    def condition(self) -> dict[str, Any]:
+        path, op = self.take(), self.take()
+        if op == "exists":
+            return {"path": path, "op": op, "value": True}
+        if op == "is":
+            self.take("missing")
+            return {"path": path, "op": "exists", "value": False}
+        name = _OPS.get(op, op)
+        if name not in (*_OPS.values(), "in", "contains"):
+            raise self._unexpected(f"one of {', '.join(_OPS)}, in, contains, exists, is missing")
+        return {"path": path, "op": name, "value": self._value()}
+
+    def take(self, wanted: str | None = None) -> str:
+        word = "" if self.is_over else self._found[self._at]
+        self._at += 1
+        if not word or wanted not in (None, word):
+            raise self._unexpected(f'"{wanted}"' if wanted else "something more")
+        return word
+
+    def _value(self) -> object:
+        word = self.take()
+        if word != "[":
+            return self._scalar(word)
+        choices = [self._scalar(self.take())]
+        while (word := self.take()) == ",":
+            choices.append(self._scalar(self.take()))
+        if word != "]":
+            raise self._unexpected('"," or "]"')
+        return choices
+
+    def _scalar(self, word: str) -> object:
+        if word[0] == '"':
+            try:
+                return json.loads(word)
+            except ValueError:
+                raise self._unexpected("a text in quotes, as in JSON") from None
+        if word in ("true", "false", "null"):
+            return json.loads(word)
+        if _reads_as_number(word):
+            return Decimal(word)
+        if _BARE.fullmatch(word) and word not in _RESERVED:
+            return word
+        raise self._unexpected("a number, a word, or a text in quotes")
+
+    def _unexpected(self, wanted: str) -> ValueError:
+        at = self._at - 1
+        where = f"at {self._found[at]!r}" if at < len(self._found) else "at its end"
+        return ValueError(
+            f"{self._text!r} cannot be read {where}, where {wanted} is expected; write conditions "
+            "such as: inputs.whale_count >= 5 and context.market.trend = bullish"
+        )
 
 
 def _lookup(decision: object, path: str) -> object:

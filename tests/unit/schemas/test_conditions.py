@@ -1,6 +1,7 @@
 """A pattern's conditions say which decisions it covers, from what was known before the outcome."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -243,6 +244,52 @@ def test_different_values_are_described_differently(one: object, other: object) 
     same = first.matches({"inputs": {"x": other}})
 
     assert (first.describe() == second.describe()) == same
+
+
+@given(
+    st.lists(
+        st.builds(
+            condition,
+            st.sampled_from(["inputs.x", "context.a-b.and"]),
+            st.sampled_from(["eq", "ne", "contains"]),
+            SCALARS,
+        )
+        | st.builds(condition, st.just("inputs.in"), st.just("in"), st.lists(SCALARS, min_size=1))
+        | st.builds(condition, st.just("inputs.is"), st.just("exists"), st.booleans()),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_description_reads_back_as_the_same_conditions(written: list[Condition]) -> None:
+    conditions = Conditions(tuple(written))
+
+    assert Conditions.read(conditions.describe()) == conditions
+
+
+def test_conditions_are_read_in_any_spacing() -> None:
+    read = Conditions.read('inputs.whale_count>=5  and\ncontext.market.trend="bullish"')
+
+    assert read.describe() == "inputs.whale_count >= 5 and context.market.trend = bullish"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "at its end, where something more"),
+        ("inputs.x", "at its end"),
+        ("inputs.x is 5", "at '5', where \"missing\" is expected"),
+        ("inputs.x >= 5 or inputs.y = 1", "at 'or', where \"and\" is expected"),
+        ("inputs.x ~ 5", "at '~', where one of =, !=, >, >=, <, <=, in"),
+        ("inputs.x in [1 2]", 'at \'2\', where "," or "]" is expected'),
+        ("inputs.x = and", "at 'and', where a number, a word, or a text in quotes"),
+        ('inputs.x = "\\q"', "where a text in quotes, as in JSON"),
+        ('inputs.x = "open', "at '\"'"),
+        ("outcome.success = true", "leakage"),
+    ],
+)
+def test_what_cannot_be_read_as_conditions_names_the_word(text: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        Conditions.read(text)
 
 
 ANYTHING = st.recursive(

@@ -47,6 +47,7 @@ def flag(name: str, help: str = "") -> Option:
 
 AGENT, QUEUE = option("agent_id", metavar="AGENT"), option("queue", metavar="QUEUE")
 LIMIT = option("--limit", type=int, default=20)
+ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
 
 
 class Command:
@@ -167,6 +168,13 @@ def deployment(args: Arguments) -> "Deployment":
     from sharpwave.infra.connection import connect
 
     return connect(os.environ, endpoint_url=args.endpoint_url, prefix=prefix_of(args))
+
+
+def archive_url(args: Arguments) -> str:
+    """Name the archive that the options or the workers' settings name."""
+    from sharpwave.workers.settings import Settings
+
+    return args.archive or Settings.read().archive
 
 
 def confirm(args: Arguments, question: str) -> None:

@@ -12,7 +12,7 @@ MODULES = {
     "async": ("aiobotocore",),
     "dax": ("amazondax",),
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
-    "local": ("rich",),
+    "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.

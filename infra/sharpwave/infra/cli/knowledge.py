@@ -5,7 +5,15 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import AGENT, Arguments, Command, deployment, option
+from sharpwave.infra.cli.command import (
+    AGENT,
+    ARCHIVE,
+    Arguments,
+    Command,
+    archive_url,
+    deployment,
+    option,
+)
 from sharpwave.infra.cli.output import Answer, table, when
 
 if TYPE_CHECKING:
@@ -77,8 +85,9 @@ def _data(view: "PatternView") -> dict[str, Any]:
 
 @Command("patterns import", option("file", metavar="FILE", type=Path), changes=True)
 def patterns_import(args: Arguments) -> Answer:
-    """Import definitions from JSON."""
-    from sharpwave.infra.operate.patterns import Timing, import_patterns, read_definitions
+    """Import definitions from JSON, YAML or the tables of a Markdown file."""
+    from sharpwave.infra.operate.definitions import read_definitions
+    from sharpwave.infra.operate.patterns import Timing, import_patterns
 
     timing = Timing(
         clock_skew_s=_number("SHARPWAVE_CLOCK_SKEW_S", 5),
@@ -93,6 +102,34 @@ def patterns_import(args: Arguments) -> Answer:
     headers = ("PATTERN", "OWNER", "VERSION", "CHANGE", "COUNTS FROM")
     text = table(headers, rows, empty="the file holds no definition")
     return Answer({"patterns": done, "dry_run": args.dry_run}, text)
+
+
+@Command("patterns check", option("file", metavar="FILE", type=Path), ARCHIVE)
+def patterns_check(args: Arguments) -> Answer:
+    """Judge definitions by the archive before they are imported."""
+    from sharpwave.infra.operate.definitions import read_definitions
+    from sharpwave.infra.operate.judge import judge_definitions
+    from sharpwave.infra.operate.verify import archive_at
+
+    archive = archive_at(deployment(args), archive_url(args))
+    judged = judge_definitions(archive, read_definitions(args.file))
+    rows = [
+        (
+            one.pattern_id,
+            one.matched,
+            "" if one.support is None else f"{one.support:.1%}",
+            one.sample_size,
+            "" if one.success_rate is None else f"{one.success_rate:.3f}",
+            f"{one.base_rate:.3f}",
+            f"{one.evidence:.2f}",
+        )
+        for one in judged
+    ]
+    headers = ("PATTERN", "MATCHES", "SUPPORT", "N", "RATE", "BASE", "WOULD-BE EVIDENCE")
+    lines = [table(headers, rows, empty="the file holds no definition")]
+    lines += [f"{one.pattern_id}: {warning}" for one in judged for warning in one.warnings]
+    is_sound = not any(one.warnings for one in judged)
+    return Answer({"ok": is_sound, "patterns": judged}, "\n".join(lines), ok=is_sound)
 
 
 def _number(name: str, default: float) -> float:

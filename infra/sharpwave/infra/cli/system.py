@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharpwave.infra.cli.command import QUEUE, Arguments, Command, deployment, option
+from sharpwave.infra.cli.command import (
+    ARCHIVE,
+    QUEUE,
+    Arguments,
+    Command,
+    archive_url,
+    deployment,
+    option,
+)
 from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, emit, table, when
 from sharpwave.infra.operate import plural
@@ -19,9 +27,6 @@ DEFAULT_DAYS = 120
 DEFAULT_DEADLINE_S = 55.0
 DEADLINE_S_PER_DAY = 2.0
 EVERY_DAY = 5031
-
-
-_ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
 
 
 @Command(
@@ -202,13 +207,13 @@ def reconcile(args: Arguments) -> Answer:
 
 
 @Command(
-    "verify", option("--wait", type=float, help="seconds to wait for quiet; default: 90"), _ARCHIVE
+    "verify", option("--wait", type=float, help="seconds to wait for quiet; default: 90"), ARCHIVE
 )
 def verify(args: Arguments) -> Answer:
     """Recount the archive and compare every ledger."""
     from sharpwave.infra.operate.verify import WAIT_S, verify
 
-    archive = _archive(args)
+    archive = archive_url(args)
     wait_s = WAIT_S if args.wait is None else args.wait
     found = verify(deployment(args), archive, wait_s=wait_s)
     lines = [line for each in found.findings for line in (each.what, f"  {each.remedy}")]
@@ -230,15 +235,15 @@ def verify(args: Arguments) -> Answer:
     "replay",
     option("--until", metavar="DAY", help="as of this day or UTC time"),
     option("--patterns", metavar="FILE", help="count these instead of the known ones"),
-    _ARCHIVE,
+    ARCHIVE,
 )
 def replay(args: Arguments) -> Answer:
     """Count patterns from the archive alone."""
-    from sharpwave.infra.operate.patterns import read_definitions
+    from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.replay import replay
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
-    found = replay(deployment(args), _archive(args), until=args.until, definitions=definitions)
+    found = replay(deployment(args), archive_url(args), until=args.until, definitions=definitions)
     rows = [
         (
             subject,
@@ -252,12 +257,6 @@ def replay(args: Arguments) -> Answer:
     ]
     headers = ("PATTERN", "N", "RATE", "LOW", "HIGH", "CONFIDENCE", "AS OF")
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
-
-
-def _archive(args: Arguments) -> str:
-    from sharpwave.workers.settings import Settings
-
-    return args.archive or Settings.read().archive
 
 
 @Command(

@@ -13,10 +13,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
@@ -24,7 +23,6 @@ from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.numbers import UnstorableValue, item_to_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
 from sharpwave.schemas.tables import MEMORY, PIPELINE
 from sharpwave.schemas.times import bound
@@ -44,7 +42,6 @@ FIGURES = (
     "GSI1_SK",
     "GSI2_SK",
 )
-_DEFINITIONS: TypeAdapter[list[PatternDefinition]] = TypeAdapter(list[PatternDefinition])
 _ATTEMPTS = 3
 
 
@@ -132,30 +129,6 @@ def known_versions(items: Items) -> Iterable[PatternVersion]:
     for entry in items.query(PIPELINE, keys.KNOWN_PATTERNS_PK):
         with suppress(ValidationError):
             yield PatternVersion.read(entry["version"])
-
-
-def read_definitions(path: Path) -> list[PatternDefinition]:
-    """Read a JSON file with one definition or a list of them.
-
-    Raises:
-        Misused: the file cannot be read, or a definition is at fault.
-    """
-    try:
-        content = parse_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Misused(f"{path} cannot be read as JSON: {error}") from error
-    try:
-        found = _DEFINITIONS.validate_python(content if isinstance(content, list) else [content])
-        # A version is kept as an item, and not every number that compares fits into one.
-        item_to_wire({"definition": [each.model_dump(mode="json") for each in found]})
-    except UnstorableValue as error:
-        raise Misused(f"{path}: {error.where.replace('.', ' ', 1)}: {error.reason}") from error
-    except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in detail["loc"])
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise Misused(f"{path}: definition {where}: {detail['msg']}{more}") from error
-    return found
 
 
 def import_patterns(

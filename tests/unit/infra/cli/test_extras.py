@@ -136,7 +136,12 @@ def test_a_module_that_no_extra_brings_stays_an_unexpected_error() -> None:
 
 def test_the_extras_bring_what_the_package_says() -> None:
     declared = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
-    modules = {"amazon-dax-client": "amazondax", "pydantic-settings": "pydantic_settings"}
+    modules = {
+        "amazon-dax-client": "amazondax",
+        "markdown-it-py": "markdown_it",
+        "pydantic-settings": "pydantic_settings",
+        "ruamel.yaml": "ruamel",
+    }
     named = {
         extra: [re.split(r"[<>=]", text)[0] for text in texts] for extra, texts in declared.items()
     }
