@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sharpwave.infra.errors import Misused
 from tests.bench import budgets, machine
-from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, TASKS, Peer
+from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, SAVVI, TASKS, Peer
 from tests.bench.results import Failure, Report, Row
 
 Tell = Callable[[str], None]
@@ -56,6 +56,14 @@ def _promotion(quick: bool, tell: Tell) -> Iterator[Row]:
     return promotion.measure(few if quick else many, tell)
 
 
+def _statistics(quick: bool, tell: Tell) -> Iterator[Row]:
+    from tests.bench import statistics
+
+    few = {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
+    many = {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000}
+    return statistics.measure(few if quick else many, tell)
+
+
 PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "router": _router,
     "broker": _broker,
@@ -64,6 +72,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "delivery": _delivery,
     "scaling": _scaling,
     "promotion": _promotion,
+    "statistics": _statistics,
 }
 
 
@@ -73,6 +82,7 @@ PEERS: Mapping[str, Sequence[Peer]] = {
     "e2e": (LANGGRAPH, AGENT_MAIL),
     "pipeline": (TASKS,),
     "promotion": (AGENT_MEMORY,),
+    "statistics": (SAVVI,),
 }
 
 
