@@ -94,7 +94,10 @@ def frozen_base(n: int, s: int) -> float:
     again: along the way it would not be known before the outcome that it judges.
     """
     _check(n, s)
-    bound = Beta(s + 1.0, float(n - s)).ppf(BASE_LEVEL) if s < n else 1.0
+    if s == n:
+        return 1 - _LOWEST_RATE
+    belief, beyond = Beta(s + 1.0, float(n - s)), math.log(1 - BASE_LEVEL)
+    bound = _edge(s / n, 1.0, lambda rate: belief.log_sf(rate) > beyond)
     return min(max(bound, _LOWEST_RATE), 1 - _LOWEST_RATE)
 
 
@@ -196,7 +199,7 @@ def probability_greater(one: Beta, other: Beta) -> float:
     # On the log-odds scale the density is smooth and vanishes on both sides, where sums of equal
     # steps converge faster than any power. The narrower one sets the steps.
     centre, step, terms = math.log(one.a / one.b), math.sqrt(spread) / 3, []
-    peak = one.log_kernel(_rate(centre))
+    peak, mirrored = one.log_kernel(_rate(centre)), Beta(other.b, other.a)
     for first, stride in ((centre, step), (centre - step, -step)):
         odds = first
         while abs(odds) < _FARTHEST:
@@ -204,7 +207,7 @@ def probability_greater(one: Beta, other: Beta) -> float:
             height = one.log_kernel(rate)
             if height < peak + _NEGLIGIBLE:
                 break
-            terms.append(math.exp(height) * other.cdf(rate))
+            terms.append(math.exp(height + mirrored.log_sf(1 - rate)))
             odds += stride
     return min(1.0, math.fsum(terms) * step)
 
