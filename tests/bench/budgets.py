@@ -81,9 +81,9 @@ def _most(part: str, name: str) -> Measured:
     return greatest
 
 
-def _over_published(rows: Sequence[Row]) -> float | None:
-    """Give our power over the published, where that is least."""
-    theirs = [row for row in rows if row.who == statistics.PUBLISHER]
+def _over_uniform(rows: Sequence[Row]) -> float | None:
+    """Give our power over that on uniformly weighted evidence, where it is least."""
+    theirs = [row for row in rows if row.who == statistics.UNIFORM]
     over = [
         ratio(figure(rows, row.part, row.case, OURS, "power_percent"), row.figures["power_percent"])
         for row in theirs
@@ -229,10 +229,10 @@ BUDGETS = (
     ),
     Budget(
         "statistics",
-        "300 candidates: power, times that published for closed e-BH, least of six sizes",
+        "300 candidates: power, times that on uniformly weighted evidence, least of six",
         "higher",
         1.0,
-        _over_published,
+        _over_uniform,
     ),
     Budget(
         "statistics",

@@ -35,10 +35,10 @@ CANDIDATES, REAL = 300, 30
 PROMISE, KEPT, OUTCOMES_A_DAY = 0.62, 0.72, 8
 NULL_CASE = f"rate {BASE:.2f} against base {BASE}"
 KEPT_CASE, FALLEN_CASE = (f"promise {PROMISE}, then {rate:.2f}" for rate in (KEPT, 0.50))
-PUBLISHER = "closed e-BH, as published"
+UNIFORM = "closed e-BH, uniform weights"
 
-#: Power of closed e-BH with uniformly weighted evidence, 150 repetitions a row.
-PUBLISHED = {
+#: Power of closed e-BH on uniformly weighted evidence, by 150 draws of each row made elsewhere.
+UNIFORM_POWER = {
     (60, 0.72): 7.0,
     (90, 0.72): 26.2,
     (120, 0.72): 53.5,
@@ -111,11 +111,11 @@ def measure(runs: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Ro
             found = looks(rule, rate, runs["looks"], random.Random(f"looks {rate}"))
             yield summed(LOOKS, case, who, [found])
     tell("statistics: many candidates")
-    for (n, rate), power in PUBLISHED.items():
+    for (n, rate), power in UNIFORM_POWER.items():
         case = f"{n} outcomes each, rate {rate}"
         for who, figures in many(n, rate, runs["many"], random.Random(f"many {n} {rate}")).items():
             yield summed(MANY, case, who, [figures])
-        yield summed(MANY, case, PUBLISHER, [{"power_percent": power}])
+        yield summed(MANY, case, UNIFORM, [{"power_percent": power}])
     case = "200 outcomes each, rate 0.72, most of them shared"
     for who, figures in many(200, 0.72, runs["many"], random.Random("shared"), 0.8).items():
         yield summed(MANY, case, who, [figures])

@@ -28,9 +28,9 @@ MIN_ARM = 5
 """Outcomes that each arm needs before an uplift is more than unknown."""
 
 WINDOW_DAYS = 60
-DEGRADED_AT = 180.0
-"""A promise kept by ten points, 8 outcomes a day, is doubted in 1 % of years. 100 would find a drop
-two days sooner and doubt in more than 2 %."""
+DEGRADED_AT = 150.0
+"""Doubts a promise kept by ten points, 8 outcomes a day, in 0.7 % of years; 100 in about 2 %, and
+finds a drop one or two days sooner."""
 
 RETIRED_AT = 500.0
 
@@ -287,7 +287,7 @@ class Drift:
 
     Attributes:
         days: (day, log of the detector) in order, of the days judged.
-        degraded_on: the first judged day on which the detector reached 180; None if it did not.
+        degraded_on: the first judged day on which the detector reached 150; None if it did not.
         retired_on: the first on which it reached 500, or all the counts speak against the promise.
         log_futility: evidence of all the counts against a rate of at least the promise.
     """
