@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.bench import pace
+from tests.bench import pace, statistics
 from tests.bench.figures import ratio
 from tests.bench.flows import RAW
 from tests.bench.results import OURS, Row, Verdict, figure
@@ -71,6 +71,26 @@ def _slowest(part: str, name: str, cases: str) -> Measured:
         return min((rate for rate in mine if rate is not None), default=None)
 
     return least
+
+
+def _most(part: str, name: str) -> Measured:
+    """Give the greatest of our figures over all cases of a part."""
+
+    def greatest(rows: Sequence[Row]) -> float | None:
+        mine = [row.figures.get(name) for row in rows if (row.part, row.who) == (part, OURS)]
+        return max((found for found in mine if found is not None), default=None)
+
+    return greatest
+
+
+def _over_uniform(rows: Sequence[Row]) -> float | None:
+    """Give our power over that on uniformly weighted evidence, where it is least."""
+    theirs = [row for row in rows if row.who == statistics.UNIFORM]
+    over = [
+        ratio(figure(rows, row.part, row.case, OURS, "power_percent"), row.figures["power_percent"])
+        for row in theirs
+    ]
+    return min((times for times in over if times is not None), default=None)
 
 
 def _at_pace(part: str, measured: Measured) -> Measured:
@@ -188,5 +208,46 @@ BUDGETS = (
         "higher",
         20,
         _times("promotion", "in bulk", "promotions_per_s", "redis"),
+    ),
+    Budget(
+        "statistics",
+        "no pattern, asked after every outcome: promoted, %",
+        "lower",
+        100 * statistics.ALPHA,
+        _ours(statistics.LOOKS, statistics.NULL_CASE, "promoted_percent"),
+    ),
+    *(
+        Budget(
+            "statistics",
+            f"300 candidates, {when}: false share of the promoted, %",
+            "lower",
+            100 * statistics.ALPHA,
+            _most(part, "fdr_percent"),
+        )
+        for part, when in (
+            (statistics.MANY, "at one moment"),
+            (statistics.ONLINE, "as they come, at its greatest"),
+        )
+    ),
+    Budget(
+        "statistics",
+        "300 candidates: power, times that on uniformly weighted evidence, least of six",
+        "higher",
+        1.0,
+        _over_uniform,
+    ),
+    Budget(
+        "statistics",
+        "promise kept by ten points: degraded within a year, %",
+        "lower",
+        1.3,
+        _ours(statistics.DRIFT, statistics.KEPT_CASE, "degraded_in_a_year_percent"),
+    ),
+    Budget(
+        "statistics",
+        "drop from 0.72 to 0.50: median days until it is noticed",
+        "lower",
+        14,
+        _ours(statistics.DRIFT, statistics.FALLEN_CASE, "median_days"),
     ),
 )

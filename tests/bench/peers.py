@@ -68,6 +68,7 @@ TASKS = Peer("tasks")
 LANGGRAPH = Peer("langgraph")
 AGENT_MAIL = Peer("agent-mail")
 AGENT_MEMORY = Peer("agent-memory", "3.12")
+SAVVI = Peer("savvi")
 
 
 def local_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

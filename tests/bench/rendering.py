@@ -18,6 +18,11 @@ TITLES = {
     "scaling-calls": "API calls as load grows",
     "scaling-idle": "Processor time while idle",
     "promotion": "Promotion to long-term memory",
+    "statistics": "Promoting a pattern, asked after every outcome",
+    "statistics-many": "Promoting among 300 candidates, 30 of them real, at one moment",
+    "statistics-online": "Promoting among 300 candidates as they come, for good",
+    "statistics-drift": "Noticing that a rate of 0.72 has changed, 8 outcomes a day",
+    "statistics-agreement": "Agreement of figures, in decimal digits",
 }
 _UNITS = {"_ms": " ms", "_mb": " MB", "_per_s": "/s", "_s": " s", "_percent": " %"}
 

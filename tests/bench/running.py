@@ -14,8 +14,9 @@ from tests.bench import (
     pipeline,
     promotion,
     router_speed,
+    statistics,
 )
-from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, TASKS, Peer
+from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, SAVVI, TASKS, Peer
 from tests.bench.results import Failure, Report, Row
 
 Tell = Callable[[str], None]
@@ -36,6 +37,12 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         else {"samples": 30, "singly": 1_000, "bulk": 5_000, "theirs": 200},
         tell,
     ),
+    "statistics": lambda quick, tell: statistics.measure(
+        {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
+        if quick
+        else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
+        tell,
+    ),
 }
 
 #: Who stands beside us in which part.
@@ -44,6 +51,7 @@ PEERS: Mapping[str, Sequence[Peer]] = {
     "e2e": (LANGGRAPH, AGENT_MAIL),
     "pipeline": (TASKS,),
     "promotion": (AGENT_MEMORY,),
+    "statistics": (SAVVI,),
 }
 
 

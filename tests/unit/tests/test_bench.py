@@ -161,7 +161,7 @@ def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(
     assert said[0].endswith("; broker will be measured without it")
 
 
-@pytest.mark.parametrize("part", ["broker", "e2e", "pipeline", "promotion"])
+@pytest.mark.parametrize("part", ["broker", "e2e", "pipeline", "promotion", "statistics"])
 def test_every_part_names_the_peers_it_starts(part: str) -> None:
     names = {"e2e": "flows", "broker": "brokers"}
     module = import_module(f"tests.bench.{names.get(part, part)}")
