@@ -182,7 +182,9 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
         streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
     for agent in ("ann", "bob"):
         streams.put(tables.STATE, records.registration(agent))
-    streams.put(tables.STATE, memory(name="m3", ttl=int(START) + 60))
+    for name, size in (("m3", 1), ("m4", 70_000)):
+        text = {"text": "x" * size}
+        streams.put(tables.STATE, memory(name=name, data=text, ttl=int(START) + 60))
     streams.clock.advance(90)
     streams.tables.expire()
 
