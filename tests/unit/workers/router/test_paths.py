@@ -19,7 +19,7 @@ from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
 from sharpwave.workers.router import router as routing
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.work.envelope import ascii_json, image_of
 from sharpwave.workers.work.incoming import Streamed, page_of
 from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Item
@@ -203,10 +203,16 @@ def read(record: Any, spelling: str) -> list[Streamed]:
 
 def said(messages: list[WorkMessage]) -> list[Any]:
     """Give what messages say, however it is written; their ids are derived from how it is."""
-    return [
-        (each.queue, {**json.loads(each.body), "message_id": ""}, each.sequence_numbers)
-        for each in messages
-    ]
+    found = []
+    for each in messages:
+        body = {**json.loads(each.body), "message_id": ""}
+        for entry in body["kwargs"]["entries"]:
+            # Images are compressed as they are spelled, so what they say is compared.
+            if "zimage" in entry:
+                entry["image"] = image_of(entry)
+                del entry["zimage"]
+        found.append((each.queue, body, each.sequence_numbers))
+    return found
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
