@@ -46,3 +46,14 @@ def entries(messages: Sequence[WorkMessage]) -> list[Any]:
         body = parse_json(message.body)
         found += [(body["actor_name"], entry) for entry in body["kwargs"]["entries"]]
     return found
+
+
+def actors(found: Sequence[Any]) -> list[str]:
+    """Name the actors of what `entries` found."""
+    return [actor for actor, _ in found]
+
+
+def codes(found: Sequence[Any]) -> list[str]:
+    """Give the codes of all faults for which something was refused."""
+    refused = [entry for actor, entry in found if actor == "on_refused"]
+    return [fault["code"] for entry in refused for fault in entry["faults"]]

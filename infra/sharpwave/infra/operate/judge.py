@@ -21,7 +21,7 @@ from sharpwave.workers.patterns.evidence import frozen_base, log_evidence
 from sharpwave.workers.patterns.recount import Parts, Recount, figures
 
 #: Below so many outcomes nothing is said about what is too good or too usual.
-ENOUGH = 50
+_ENOUGH = 50
 _NEARLY_ALWAYS = 0.98
 #: So many archived states without an outcome have to lack a path before that is told.
 _WITHOUT_OUTCOME = 20
@@ -162,7 +162,7 @@ class _Look:
                 yield f"{words}: no decision has {condition.path}; mind where agents write it"
             elif not self._holds[number]:
                 yield f"{words}: never true, though {there} of {states} states have the path"
-            elif self._holds[number] == states >= ENOUGH:
+            elif self._holds[number] == states >= _ENOUGH:
                 yield f"{words}: true of every decision, so it tells none apart; leave it out"
             if there and not early and self._seen["early"] >= _WITHOUT_OUTCOME:
                 yield (
@@ -182,13 +182,13 @@ class _Look:
             not matched and all(self._holds.values()) and len(self._holds) == len(self._conditions)
         ):
             yield "each condition holds for some decisions, but never all of them for one"
-        if matched >= ENOUGH and matched > _NEARLY_ALWAYS * decisions:
+        if matched >= _ENOUGH and matched > _NEARLY_ALWAYS * decisions:
             yield (
                 f"it matches {matched} of {decisions} decisions, so there is almost nothing to "
                 "compare it with; add a condition, or give base_rate"
             )
         if (
-            mine.n >= ENOUGH
+            mine.n >= _ENOUGH
             and not (1 - _NEARLY_ALWAYS) * mine.n < mine.s < _NEARLY_ALWAYS * mine.n
         ):
             yield (

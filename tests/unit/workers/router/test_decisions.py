@@ -1,7 +1,6 @@
 """What the router makes of decisions: every admitted state is learned and archived, once."""
 
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
@@ -14,23 +13,9 @@ from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.ports import Item, Location
 from sharpwave.workers.work.ports import Update as Write
 from tests.world.records import decision, key_of, outcome
-from tests.world.routed import Streams
+from tests.world.routed import Streams, actors, codes
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-def streams() -> Streams:
-    return Streams()
-
-
-def actors(found: list[Any]) -> list[str]:
-    return [actor for actor, _ in found]
-
-
-def codes(found: list[Any]) -> list[str]:
-    refused = [entry for actor, entry in found if actor == "on_refused"]
-    return [fault["code"] for entry in refused for fault in entry["faults"]]
 
 
 def test_every_admitted_state_of_a_decision_is_learned_and_archived(streams: Streams) -> None:

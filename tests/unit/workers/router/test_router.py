@@ -19,24 +19,10 @@ from sharpwave.workers.work.ports import Update as Write
 from tests.unit.wire_forms import streamed
 from tests.world import MemoryTables, VirtualClock, records
 from tests.world.records import decision, key_of, memory, outcome, signal
-from tests.world.routed import Streams, entries
+from tests.world.routed import Streams, actors, codes, entries
 from tests.world.stores import START
 
 DAY_S = 86_400
-
-
-@pytest.fixture
-def streams() -> Streams:
-    return Streams()
-
-
-def actors(found: list[Any]) -> list[str]:
-    return [actor for actor, _ in found]
-
-
-def codes(found: list[Any]) -> list[str]:
-    refused = [entry for actor, entry in found if actor == "on_refused"]
-    return [fault["code"] for entry in refused for fault in entry["faults"]]
 
 
 def inserts(table: str, items: Sequence[Item]) -> list[dict[str, Any]]:

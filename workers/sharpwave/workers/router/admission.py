@@ -76,14 +76,15 @@ def claimed_at(kind: keys.Kind | None, image: Mapping[str, Wire]) -> float | Non
     That is its `timestamp`, unless its `ttl` lies further ahead of that than is allowed: what is
     written long after its moment may live as long as any other record.
     """
-    moment = _moment(image, "registered_at" if kind == "registration" else "timestamp")
-    limit, ttl = kind and MAX_TTL_S.get(kind), _moment(image, "ttl")
+    moment = moment_of(image, "registered_at" if kind == "registration" else "timestamp")
+    limit, ttl = kind and MAX_TTL_S.get(kind), moment_of(image, "ttl")
     if moment is None or ttl is None or not limit:
         return moment
     return max(moment, ttl - limit)
 
 
-def _moment(image: Mapping[str, Wire], name: str) -> float | None:
+def moment_of(image: Mapping[str, Wire], name: str) -> float | None:
+    """Read epoch seconds of an image; None if it has none there, or none that time counts by."""
     text = image.get(name, {}).get("N", "")
     return float(text) if text.isdigit() else None
 

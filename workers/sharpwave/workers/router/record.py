@@ -9,7 +9,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
-from sharpwave.workers.router.admission import faults_of
+from sharpwave.workers.router.admission import faults_of, moment_of
 from sharpwave.workers.router.fast_path import had_sound_outcome, place_of
 from sharpwave.workers.router.image import Image
 from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, with_image
@@ -116,15 +116,10 @@ def _judged_at(record: Record) -> float:
     old, new = record.old, record.new
     if old is None or new is None:
         return record.stored_at
-    ttl, timestamp = (_digits(new, name) for name in ("ttl", "timestamp"))
+    ttl, timestamp = (moment_of(new, name) for name in ("ttl", "timestamp"))
     if ttl is None or timestamp is None or old.get("ttl") != new["ttl"] or ttl <= timestamp:
         return record.stored_at
     return min(record.stored_at, ttl)
-
-
-def _digits(image: Image, name: str) -> float | None:
-    text = image.get(name, {}).get("N", "")
-    return float(text) if text.isdigit() else None
 
 
 def touches(record: Record, names: Set[str]) -> bool:
