@@ -45,7 +45,7 @@ def config_values() -> dict[str, Any]:
         "connect_timeout": 5,
         # Longer than the longest long poll.
         "read_timeout": 30,
-        # Botocore would put it together anew for every request, twice: a quarter of a call.
+        # Botocore would put it together anew for every request, twice.
         "user_agent": "sharpwave",
     }
 
