@@ -90,6 +90,7 @@ def test_a_bare_install_names_the_extra_that_a_command_needs() -> None:
         "cost": "workers",
         "verify": "workers",
         "replay": "workers",
+        "patterns check patterns.json": "workers",
         "reconcile": "workers",
         "agents rm a": "workers",
         "pump": "workers",
@@ -104,6 +105,22 @@ def test_a_bare_install_names_the_extra_that_a_command_needs() -> None:
         [line] = text.splitlines()
         assert code == 1
         assert line.endswith(f"is not installed; run: pip install 'sharpwave[{extra}]'")
+
+
+@pytest.mark.parametrize(
+    ("name", "hidden"), [("patterns.yaml", "ruamel"), ("patterns.md", "markdown_it")]
+)
+def test_a_file_that_an_extra_reads_names_it(name: str, hidden: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("")
+
+    done = run(
+        MAIN, hidden, "patterns", "import", str(path), "--endpoint-url", "http://127.0.0.1:9"
+    )
+
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.endswith(f"({hidden}) is not installed; run: pip install 'sharpwave[local]'")
 
 
 def test_what_needs_no_worker_gets_on_with_it_on_a_bare_install() -> None:

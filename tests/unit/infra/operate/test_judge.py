@@ -1,15 +1,19 @@
 """A definition is judged by the archive before it is imported: what it matches, what is wrong."""
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sharpwave.infra import cli
 from sharpwave.infra.errors import Rejected
 from sharpwave.infra.operate.judge import Judged, judge_definitions
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.workers.aws.archive import FolderArchive
 from sharpwave.workers.work.ports import Item
 from tests.world.records import decision, outcome
 from tests.world.stores import START
@@ -116,3 +120,23 @@ def test_what_only_decisions_with_their_outcome_have_may_come_from_it() -> None:
 def test_an_archive_that_cannot_be_read_is_no_ground_to_judge() -> None:
     with pytest.raises(Rejected, match=r"part-1.*not gzip"):
         judged("context.market = up", *history(), None)
+
+
+@pytest.mark.parametrize(("market", "code"), [("up", 0), ("sideways", 1)])
+def test_the_command_judges_a_file_by_an_archive_and_fails_if_it_warns(
+    market: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "patterns.json", tmp_path / "archive"
+    named = {"pattern_id": "up", "agent_id": "ann", "decision_type": "TRADE"}
+    file.write_text(json.dumps({**named, "conditions": f"context.market = {market}"}))
+    lines = [json.dumps({"state": "insert", "image": item_to_wire(state)}) for state in history()]
+    FolderArchive(folder).write("2025-10-18", lines)
+    argv = ["patterns", "check", str(file), "--archive", f"file://{folder}"]
+
+    assert cli.main([*argv, "--endpoint-url", "http://127.0.0.1:9"]) == code
+    words = capsys.readouterr().out
+    assert cli.main([*argv, "--endpoint-url", "http://127.0.0.1:9", "--json"]) == code
+    (told,) = json.loads(capsys.readouterr().out)["patterns"]
+
+    assert (told["decisions"], told["matched"]) == (100, 50 if market == "up" else 0)
+    assert ("never true" in words) == bool(told["warnings"]) == (code == 1)
