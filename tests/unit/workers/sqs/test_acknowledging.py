@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -142,6 +143,45 @@ def test_retries_and_new_messages_share_batches_of_ten_at_most(
     eventually(lambda: len(done) == 25, "all are settled at the second try")
     lane.close()
     assert max(sizes) == 10
+
+
+def often_refused(settled: list[Received]) -> Lane:
+    """Make a lane whose first 600 calls are refused."""
+    tries = iter(range(600))
+
+    def refuse(batch: Sequence[Received]) -> Sequence[Refusal]:
+        if next(tries, None) is None:
+            return []
+        return [Refusal(each, "RequestThrottled", is_final=False) for each in batch]
+
+    return Lane(
+        "often-refused",
+        call=refuse,
+        done=settled.extend,
+        gave_up=lambda received, code: None,
+        metrics=Metrics(),
+        lives=lambda received: True,
+    )
+
+
+def test_what_is_tried_again_at_once_is_tried_whatever_else_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waits of microseconds end. Many lanes are looked at often, for one that stops is rare."""
+    monkeypatch.setattr(acknowledging, "_LAST_RETRY_S", 0.003)
+    for _ in range(8):
+        settled = [list[Received]() for _ in range(8)]
+        lanes = [often_refused(each) for each in settled]
+        for lane in lanes * 30:
+            lane.put(Received("h", "{}", 1, 0.0, 0.0, 0.0))
+
+        eventually(partial(all_hold, settled, 30), "all are settled")
+        for lane in lanes:
+            lane.close()
+
+
+def all_hold(lists: Sequence[Sequence[object]], count: int) -> bool:
+    return all(len(each) == count for each in lists)
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "RequestThrottled", "AccessDenied"])

@@ -14,8 +14,8 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from sharpwave.schemas.queues import MAX_BATCH, batches, is_final
@@ -68,10 +68,13 @@ class Lane:
         self._name = name
         self._call, self._done, self._gave_up, self._lives = call, done, gave_up, lives
         self._metrics = metrics
-        self._items: SimpleQueue[Received | None] = SimpleQueue()
+        self._items: deque[Received] = deque()
         self._later: list[tuple[float, int, Received]] = []
         self._order = itertools.count()
         self._lock = threading.Lock()
+        # Not a SimpleQueue: a wait of microseconds may never end in CPython's, if an earlier wait
+        # left its lock open.
+        self._changed = threading.Condition(self._lock)
         self._gathering = threading.Lock()
         self._threads = 0
         self._idle = 0
@@ -79,14 +82,17 @@ class Lane:
 
     def put(self, received: Received) -> None:
         """Add a message; never blocks and never fails."""
-        self._items.put(received)
+        with self._changed:
+            self._items.append(received)
+            self._changed.notify()
         if not self._threads:
             self._grow()
 
     def close(self) -> None:
         """End the threads as soon as they are idle; what is still queued is dropped."""
-        self._is_closed = True
-        self._items.put(None)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
 
     def _grow(self) -> None:
         """Start a thread if none is idle, so that one gathers while others wait for SQS."""
@@ -123,37 +129,29 @@ class Lane:
                 log.exception("lane failed", extra={"lane": self._name})
             with self._lock:
                 self._idle += 1
-        # Each thread that ends wakes the next one.
-        self._items.put(None)
 
     def _gather(self) -> Sequence[Received]:
         """Return one to ten messages; none once the lane is closed."""
         batch: list[Received] = []
         leave_at: float | None = None
-        with self._gathering:
+        # One gathers at a time, so one waits at a time and is woken.
+        with self._gathering, self._changed:
             while not self._is_closed:
                 now = time.monotonic()
-                wait_s: float | None = None
-                if self._later:
-                    with self._lock:
-                        while self._later and len(batch) < MAX_BATCH and self._later[0][0] <= now:
-                            batch.append(heapq.heappop(self._later)[2])
-                        wait_s = max(0.0, self._later[0][0] - now) if self._later else None
+                while self._later and len(batch) < MAX_BATCH and self._later[0][0] <= now:
+                    batch.append(heapq.heappop(self._later)[2])
+                while self._items and len(batch) < MAX_BATCH:
+                    leave_at = leave_at or now + _LINGER_S
+                    batch.append(self._items.popleft())
                 if len(batch) == MAX_BATCH:
                     break
-                if batch:
-                    # What is tried again has lingered once; it takes along what lies ready.
-                    wait_s = max(0.0, (leave_at or now) - now)
-                try:
-                    received = self._items.get(timeout=wait_s)
-                except Empty:
-                    if batch:
-                        break
-                    continue
-                if received is not None:
-                    leave_at = leave_at or time.monotonic() + _LINGER_S
-                    batch.append(received)
-        with self._lock:
+                if not batch:
+                    self._changed.wait(self._later[0][0] - now if self._later else None)
+                # What is tried again has lingered once; it takes along what lies ready.
+                elif leave_at is None or leave_at <= now:
+                    break
+                else:
+                    self._changed.wait(leave_at - now)
             self._idle -= 1
         return batch
 
@@ -167,11 +165,11 @@ class Lane:
                 self._gave_up(received, refusal.code)
                 continue
             most_s = min(_LAST_RETRY_S, _FIRST_RETRY_S * 2 ** min(received.attempts, 10))
-            with self._lock:
+            with self._changed:
                 entry = (now + random.uniform(0, most_s), next(self._order), received)
                 heapq.heappush(self._later, entry)
-        # The thread that gathers may wait for a later time than what was just put back.
-        self._items.put(None)
+                # The thread that gathers may wait for a later time than this.
+                self._changed.notify()
 
 
 class Channel:
