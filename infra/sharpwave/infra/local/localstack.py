@@ -43,8 +43,8 @@ PROMPT_STREAMS = {"KINESIS_LATENCY": "0"}
 
 EDGE_PORT = 4566
 READY_WITHIN_S = 180.0
-PYTHONS: Final = ("3.13", "3.12")
-"""It is written for 3.12 and newer; what it depends on has no release for 3.14."""
+PYTHONS: Final = ("3.13",)
+"""It imports what 3.13 brought (`warnings.deprecated`); what it depends on has none for 3.14."""
 
 #: Services of the container that need an engine or packages which have no wheel.
 NEEDING_MORE: Final = frozenset({"cloudwatch", "lambda"})
