@@ -90,7 +90,8 @@ def test_a_base_is_frozen_at_once_where_enough_is_known() -> None:
     frozen = base_at_once(version(None), Counts(n=100, s=50))
     assert frozen == FrozenBase(p0=frozen_base(100, 50), n=100, s=50, since="")
     avoid = base_at_once(version(None, kind="avoid"), Counts(n=100, s=50))
-    assert avoid is not None and avoid.p0 == frozen_base_below(100, 50)
+    assert avoid is not None
+    assert avoid.p0 == frozen_base_below(100, 50)
 
 
 def test_what_the_author_says_is_the_base_without_any_outcome() -> None:
@@ -181,9 +182,11 @@ def test_a_promotion_freezes_what_it_promises() -> None:
 def test_readers_make_it_shared_and_their_loss_active() -> None:
     known = facts(GOOD, promoted=5.0, has_readers=True)
     shared = step(Life(), known)
-    assert shared is not None and shared.life.state == "shared"
+    assert shared is not None
+    assert shared.life.state == "shared"
     active = step(shared.life, replace(known, has_readers=False))
-    assert active is not None and active.life.state == "active"
+    assert active is not None
+    assert active.life.state == "active"
 
 
 def active_life() -> Life:
@@ -224,10 +227,12 @@ def test_what_matches_nothing_sleeps_and_becomes_what_it_was(state: Any) -> None
     life = replace(active_life(), state=state) if state != "candidate" else Life()
     readers = state == "shared"
     asleep = step(life, facts(GOOD, latest=day(4 + 60), promoted=5.0, has_readers=readers))
-    assert asleep is not None and asleep.life.state == "dormant"
+    assert asleep is not None
+    assert asleep.life.state == "dormant"
     assert "60 days" in asleep.reason
     awake = step(asleep.life, facts(GOOD, latest=day(10), promoted=5.0, has_readers=readers))
-    assert awake is not None and awake.life.state == state
+    assert awake is not None
+    assert awake.life.state == state
 
 
 def test_an_agent_that_rests_puts_nothing_to_sleep() -> None:
