@@ -245,12 +245,12 @@ class Admission:
             draft = self._draft(definition, origin, parent, reason)
             at = Location(MEMORY, place(draft))
             row = self._reads.get([at]).get(at)
-            stored = None
+            stored: PatternVersion | None = None
             if row is not None:
                 current = draft.model_copy(update={"version": int(row["version"])})
                 entry = self._reads.get([listed_at(current)]).get(listed_at(current))
                 try:
-                    stored = entry and PatternVersion.of_entry(entry, strict=True)
+                    stored = None if entry is None else PatternVersion.of_entry(entry, strict=True)
                 except ValidationError:
                     return None
                 if stored is None or row["content_hash"] != counted_hash(definition):
