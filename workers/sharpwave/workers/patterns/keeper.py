@@ -18,7 +18,7 @@ from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import FrozenBase, PatternVersion
 from sharpwave.schemas.records import SCHEMA_VERSION
-from sharpwave.schemas.times import Clock, bound
+from sharpwave.schemas.times import Clock, bound, iso_ms
 from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import Admission, Part, listed_at
 from sharpwave.workers.patterns.counts import Days, summed_days_of
@@ -37,6 +37,7 @@ from sharpwave.workers.patterns.life import (
     weighed_attributes,
 )
 from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.sharing import grant
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work.ports import (
@@ -98,6 +99,10 @@ class Keeper:
         self._ledger, self._admission = ledger, admission
         self._policy, self._clock = policy, clock
         self._units = Units(reads)
+
+    def grant(self, version: PatternVersion, row: Item, found: Mapping[str, Item | None]) -> bool:
+        """Make copies that readers lack; `found` are those readers, and what there is."""
+        return grant(version, row, found, reads=self._reads, transactions=self._transactions)
 
     def numbered(self, versions: Iterable[PatternVersion]) -> list[PatternVersion]:
         """Give versions with their places in the order of arrival; new ones get theirs here.
@@ -339,7 +344,7 @@ def _signal(version: PatternVersion, row: Item, topic: str, step: Step) -> Item:
     life, moment = step.life, int(step.life.since or 0)
     text = f"{version.subject}\0{life.seq}"
     name = f"life_{blake2b(text.encode(), digest_size=12).hexdigest()}"
-    iso = bound(moment)
+    iso = iso_ms(moment)
     key = keys.Key(keys.signal_pk(topic, SYSTEM), keys.dated_sk(iso, name))
     definition = version.definition
     return sealed(

@@ -16,6 +16,7 @@ from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
 from sharpwave.workers.patterns.keeper import Keeper
+from sharpwave.workers.patterns.sharing import place_of_copy
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 from sharpwave.workers.work.ports import (
     Delete,
@@ -189,12 +190,9 @@ def _write_rows(
     for version in versions:
         # A pattern's figures stand in its own row, and in the copies of its readers.
         pattern_id = version.definition.pattern_id
-        copies = [
-            keys.shared_pattern_copy(reader, version.owner, pattern_id)
-            for reader in version.definition.shared_with
-        ]
-        stand = [keys.Key(version.pk, pattern_id), *copies]
-        places[version.subject] = [Location(tables.MEMORY, key) for key in stand]
+        own = Location(tables.MEMORY, keys.Key(version.pk, pattern_id))
+        copies = [place_of_copy(version, reader) for reader in version.definition.shared_with]
+        places[version.subject] = [own, *copies]
     # Rows before counts: a row that somebody changes in between was changed with later ones.
     rows = reads.get([place for each in places.values() for place in each])
     writers: dict[str, dict[str, list[int]]] = {}
@@ -230,6 +228,15 @@ def _write_rows(
         # What it stands at is written to its own row along with its history, and nowhere else.
         current = [] if seen.row is None else [(own, seen.row, values)]
         told = {**values, **seen.life.attributes()}
+        lack = {
+            reader: rows.get(place)
+            for reader, place in zip(definition.shared_with, copies, strict=True)
+            if rows.get(place, {}).get("version") != version.version
+        }
+        if lack and seen.row is not None:
+            row = {**seen.row, **told}
+            if not keeper.grant(version, row, lack):
+                return None
         current += [(place, rows[place], told) for place in copies if place in rows]
         updates = (
             _update(place, row, shown, int(clock()))
