@@ -36,6 +36,7 @@ from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -202,8 +203,10 @@ def compose(
                 reads=reads,
                 writes=writes,
                 ledger=ledger,
+                units=Units(reads),
                 clock=clock,
                 keeper=keeper,
+                horizons=settings.outcome_horizon,
                 refresh=refresh_episode,
                 spread=spread,
             ),

@@ -233,9 +233,10 @@ def test_another_pattern_of_the_name_is_never_replaced(trader: Trader) -> None:
 
 
 def test_a_version_never_begins_where_decisions_were_judged(trader: Trader) -> None:
-    judged = {**keys.judged().item(), "until": int(trader.world.clock()) + 900}
+    until = int(trader.world.clock()) + 900
+    judged = {**keys.judged().item(), "until": until}
     trader.world.tables.put(tables.PIPELINE, judged)
-    assert admit(trader.world, definition()).effective_from == judged["until"] + 1
+    assert admit(trader.world, definition()).effective_from == until + 1
 
 
 # -- crashes and races ---------------------------------------------------------------------------
@@ -253,8 +254,8 @@ def eve_of_promotion(trader: Trader) -> tuple[PatternVersion, World]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_worker_that_dies_anywhere_tells_it_once_all_the_same(after: bool) -> None:
-    crash_at = 1
-    while True:
+    crash_at, is_over = 1, False
+    while not is_over:
         trader = Trader(World())
         version, world = eve_of_promotion(trader)
         world.tick()
@@ -271,8 +272,6 @@ def test_a_worker_that_dies_anywhere_tells_it_once_all_the_same(after: bool) -> 
         assert trader.row()["state"] == "active"
         assert len(trader.history(version)) == 1
         assert trader.heard() == [("PATTERN_PROMOTED", "up@1")]
-        if is_over:
-            break
         crash_at += 13
     assert crash_at > 30
 

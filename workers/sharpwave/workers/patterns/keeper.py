@@ -21,7 +21,7 @@ from sharpwave.schemas.records import SCHEMA_VERSION
 from sharpwave.schemas.times import Clock, bound, iso_ms
 from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import Admission, Part, listed_at
-from sharpwave.workers.patterns.counts import Days, summed_days_of
+from sharpwave.workers.patterns.counts import Arms, Days, summed_days_of
 from sharpwave.workers.patterns.life import (
     MIN_BASE,
     Facts,
@@ -39,7 +39,6 @@ from sharpwave.workers.patterns.life import (
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.sharing import grant
 from sharpwave.workers.patterns.statistics import Figures
-from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work.ports import (
     Insert,
     Item,
@@ -98,7 +97,6 @@ class Keeper:
         self._reads, self._writes, self._transactions = reads, writes, transactions
         self._ledger, self._admission = ledger, admission
         self._policy, self._clock = policy, clock
-        self._units = Units(reads)
 
     def grant(self, version: PatternVersion, row: Item, found: Mapping[str, Item | None]) -> bool:
         """Make copies that readers lack; `found` are those readers, and what there is."""
@@ -124,6 +122,7 @@ class Keeper:
         row: Item | None,
         *,
         days: Days,
+        arms: Mapping[str, Arms],
         figures: Figures,
         everyone: int,
         bases: Sequence[str],
@@ -136,6 +135,7 @@ class Keeper:
             version: a current one, with its number.
             row: its row as read before its counts; None if it has none.
             days: what its ledger counts, by day.
+            arms: its units of evidence, by day.
             figures: its figures.
             everyone: outcomes of all decisions that it is held against, its own included.
             bases: the ledgers of those.
@@ -143,7 +143,7 @@ class Keeper:
             attributes: gives the figures as attributes of a row.
         """
         version = self._based(version, days, everyone - figures.n, bases)
-        weighed = weigh(version, self._units.days_of(version.subject, days))
+        weighed = weigh(version, arms)
         account = self._account(version.owner)
         if row is None or row.get("version") != version.version:
             return Seen(self._shown(version, weighed, account), Life(), None)

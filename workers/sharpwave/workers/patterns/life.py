@@ -173,7 +173,6 @@ def weighed_attributes(weighed: Weighed) -> dict[str, Any]:
         "evidence_s": weighed.s,
         "base_frozen": None if weighed.base is None else _rounded(weighed.base.p0),
         "anytime": [_rounded(bound) for bound in weighed.anytime],
-        "evidence_units": weighed.units,
         "not_applied": weighed.not_applied,
         "uplift": "unknown"
         if found is None
