@@ -195,11 +195,16 @@ class _Items:
         *,
         remove: Sequence[str] = (),
         expected: Mapping[str, Any] | None = None,
+        missing: Sequence[str] = (),
     ) -> _Part:
         def holds() -> bool:
             held = self.get(table, key)
             wanted = expected or {}
-            return held is not None and all(held.get(name) == wanted[name] for name in wanted)
+            return (
+                held is not None
+                and all(held.get(name) == wanted[name] for name in wanted)
+                and not any(name in held for name in missing)
+            )
 
         return _Part(holds, lambda: self._store.update(table, key, attributes, remove=remove))
 
