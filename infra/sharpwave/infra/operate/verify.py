@@ -24,6 +24,7 @@ from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
+from sharpwave.workers.patterns.life import weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
@@ -191,6 +192,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                     known.versions,
                     recounted,
                     figures(known.versions, recounted, arms=recounted_units, horizons=horizons),
+                    recounted_units,
                 ),
                 stored=recount.stored,
                 unseen=recount.unseen,
@@ -304,6 +306,7 @@ def _misfigured(
     versions: Sequence[PatternVersion],
     recounted: Ledgers,
     expected: Mapping[str, Figures],
+    arms: Mapping[str, Mapping[str, Arms]],
 ) -> list[str]:
     """Name the current patterns whose published figures are not those of the archive."""
     wrong = []
@@ -311,7 +314,11 @@ def _misfigured(
         if version.effective_to is not None or version.subject not in recounted:
             continue
         row = items.get(MEMORY, keys.Key(version.pk, version.definition.pattern_id)) or {}
-        values = attributes(expected[version.subject])
+        # Its base may have been frozen since the list was read; it is stored once and never again.
+        entry = items.get(PIPELINE, keys.known_pattern(version.subject))
+        based = version if entry is None else PatternVersion.of_entry(entry)
+        weighed = weigh(based, arms.get(version.subject, {}))
+        values = {**attributes(expected[version.subject]), **weighed_attributes(weighed)}
         if row.get("version") == version.version and any(
             row.get(name) != value for name, value in values.items() if not name.startswith("GSI")
         ):
