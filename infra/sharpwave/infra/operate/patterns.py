@@ -148,6 +148,22 @@ def import_patterns(
     return [import_pattern(items, each, ahead, now, dry_run=dry_run) for each in definitions]
 
 
+def restore_versions(items: Items, versions: Sequence[PatternVersion]) -> None:
+    """Write versions as they were listed, into tables without any; publishing adds the figures."""
+    newest: dict[tuple[str, str], PatternVersion] = {}
+    for version in sorted(versions, key=lambda each: each.version):
+        newest[version.owner, version.definition.pattern_id] = version
+        stored, entry = _immutable(items, version)
+        items.transact([stored, entry, _mark(items, version)], thing=version.subject)
+        if version.effective_to is not None:
+            key = Key(version.pk, stored["Put"]["Item"]["SK"]["S"])
+            items.update(MEMORY, key, {"effective_to": version.effective_to})
+    for version in newest.values():
+        current = {**_key(version).item(), **_current(version), "sample_size": 0, "successes": 0}
+        items.put(MEMORY, current)
+        _share(items, version, set())
+
+
 def import_pattern(
     items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
 ) -> Imported:

@@ -1,0 +1,32 @@
+"""One line that tells whether two sets of counts are equal: two deployments', or two archives'."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from hashlib import blake2b
+
+from sharpwave.schemas.numbers import plain_json
+from sharpwave.workers.patterns.counts import Counts, Days
+
+#: How ledgers come to be stored as they are, which an archive cannot know.
+_OF_STORAGE = frozenset({"revision", "units"})
+_BYTES = 16
+
+
+def digest_of(ledgers: Mapping[str, Days]) -> str:
+    """Give a digest of counts by ledger and day: equal if and only if all of them are.
+
+    The order of ledgers and days plays no part, nor do days that count nothing, nor how often a
+    ledger was written. What is 0 is left out, so that a release which counts more gives counts
+    without any of it the digest they had.
+    """
+    digest = blake2b(digest_size=_BYTES)
+    for subject in sorted(ledgers):
+        for day in sorted(ledgers[subject]):
+            if counted := _counted(ledgers[subject][day]):
+                digest.update(f"{plain_json([subject, day, counted])}\n".encode())
+    return digest.hexdigest()
+
+
+def _counted(counts: Counts) -> dict[str, int]:
+    named = sorted(asdict(counts).items())
+    return {name: value for name, value in named if value and name not in _OF_STORAGE}
