@@ -1,8 +1,9 @@
 """One line that tells whether two sets of counts are equal: two deployments', or two archives'."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import blake2b
+from typing import Any
 
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.workers.patterns.counts import Counts, Days
@@ -27,6 +28,10 @@ def digest_of(ledgers: Mapping[str, Days]) -> str:
     return digest.hexdigest()
 
 
-def _counted(counts: Counts) -> dict[str, int]:
-    named = sorted(asdict(counts).items())
-    return {name: value for name, value in named if value and name not in _OF_STORAGE}
+def _counted(counts: Counts) -> dict[str, Any]:
+    named = asdict(counts)
+    return {
+        field.name: named[field.name]
+        for field in sorted(fields(Counts), key=lambda field: field.name)
+        if field.name not in _OF_STORAGE and getattr(counts, field.name) != field.default
+    }

@@ -138,17 +138,19 @@ def import_patterns(
 
 def restore_versions(items: Items, versions: Sequence[PatternVersion]) -> None:
     """Write versions as they were listed, into tables without any; publishing adds the figures."""
-    newest: dict[tuple[str, str], PatternVersion] = {}
-    for version in sorted(versions, key=lambda each: each.version):
-        newest[version.owner, version.definition.pattern_id] = version
-        stored, entry = _immutable(items, version)
-        items.transact([stored, entry, _mark(items, version)], thing=version.subject)
+    newest = {place(each): each for each in sorted(versions, key=lambda each: each.version)}
+    for version in sorted(versions, key=lambda each: each.subject):
+        # As if each were the first of its name; only the newest has the row that readers see.
+        writes = [
+            write
+            for write in plan(version, None, None).writes
+            if write.location.key != place(version) or newest[place(version)] is version
+        ]
+        _write(items, writes, version, begins=True)
         if version.effective_to is not None:
-            key = Key(version.pk, stored["Put"]["Item"]["SK"]["S"])
-            items.update(MEMORY, key, {"effective_to": version.effective_to})
+            name = keys.pattern_version_sk(version.definition.pattern_id, version.version)
+            items.update(MEMORY, Key(version.pk, name), {"effective_to": version.effective_to})
     for version in newest.values():
-        current = {**_key(version).item(), **_current(version), "sample_size": 0, "successes": 0}
-        items.put(MEMORY, current)
         _share(items, version, set())
 
 

@@ -25,21 +25,19 @@ from sharpwave.infra.provision.structure import carry_out, describe, table_findi
 from sharpwave.schemas.numbers import canonical_json, item_from_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import TABLES
-from sharpwave.schemas.times import DAY_S, day_and_hour, event_begin
+from sharpwave.schemas.times import DAY_S, Clock, day_and_hour, event_begin
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import SingleWrites
-from sharpwave.workers.patterns.catalogue import Catalogue, Writers
-from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.ledger import Slots
-from sharpwave.workers.patterns.publish import Position, publish
+from sharpwave.workers.main import compose
 from sharpwave.workers.patterns.recount import Parts
-from sharpwave.workers.work.ports import TryAgain
+from sharpwave.workers.settings import Settings
+from sharpwave.workers.work import ticks
+from sharpwave.workers.work.outgoing import WorkMessage
+from sharpwave.workers.work.ports import Fate, InboxMessage, Spread, TryAgain
 
 #: States that are counted at a time.
 _BATCH = 1_000
 _AT_ONCE = 8
-#: How far ahead of the clock decisions are judged; here the clock is at the latest one.
-_LIFETIME_S = 5.0
 _SCHEMA = """
 CREATE TABLE states (
     day TEXT, moment INTEGER, pk TEXT, sk TEXT, digest BLOB, image TEXT,
@@ -217,48 +215,77 @@ class _States:
         """Give the states of each day, each with its `timestamp`."""
         rows = self._file.execute(_IN_ORDER)
         for _, of_day in groupby(rows, key=lambda row: row[0]):
-            yield ((moment, item_from_wire(parse_json(image))) for _, moment, image in of_day)
+            yield ((moment, parse_json(image)) for _, moment, image in of_day)
+
+
+class _Nowhere:
+    """Inboxes and an archive of a past in which nobody listens: all there is comes from it."""
+
+    def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
+        """Send nothing."""
+        return [Fate.GONE] * len(posts)
+
+    def write(self, day: str, lines: Sequence[str]) -> None:
+        """Archive nothing."""
+
+
+class _Workers:
+    """The workers' handlers of decisions, in this process.
+
+    It is their queues, too: what they leave to a further message of learning is done at once.
+    """
+
+    def __init__(self, into: Deployment, clock: Clock, spread: Spread) -> None:
+        settings = Settings.read().model_copy(
+            update={"prefix": into.prefix, "linger_s": 0.0, "threads": 1}
+        )
+        self._handlers = compose(
+            settings,
+            reads=TableReads(into.dynamodb, prefix=into.prefix),
+            writes=SingleWrites(into.dynamodb, prefix=into.prefix),
+            ledger=TableLedger(into.dynamodb, prefix=into.prefix),
+            inboxes=_Nowhere(),
+            queues=self,
+            archive=_Nowhere(),
+            clock=clock,
+            spread=spread,
+        ).handlers["learn"]
+        self._clock = clock
+        self._due: list[tuple[str, Sequence[Mapping[str, Any]]]] = []
+
+    def count(self, images: Sequence[Mapping[str, Any]]) -> None:
+        """Count states, each as its image in typed form."""
+        self._handlers["on_decisions"]([{"image": image} for image in images])
+        self._finish()
+
+    def publish(self) -> None:
+        """Publish all figures that changed."""
+        self.send([ticks.tick(ticks.FIGURES, clock=self._clock)])
+        self._finish()
+
+    def send(self, messages: Sequence[WorkMessage]) -> None:
+        """Take messages for work queues."""
+        for message in messages:
+            if message.queue == "learn":
+                body = parse_json(message.body)
+                self._due.append((body["actor_name"], body["kwargs"]["entries"]))
+
+    def _finish(self) -> None:
+        while self._due:
+            actor, entries = self._due.pop(0)
+            self._handlers[actor](entries)
 
 
 def _count(into: Deployment, states: _States, versions: Sequence[PatternVersion]) -> None:
     """Let the workers' code count the states and publish figures at the end of each day."""
     latest = 0
-
-    def clock() -> float:
-        return float(latest)
-
-    reads = TableReads(into.dynamodb, prefix=into.prefix)
-    writes = SingleWrites(into.dynamodb, prefix=into.prefix)
-    ledger = TableLedger(into.dynamodb, prefix=into.prefix)
-    catalogue = Catalogue(reads=reads, writes=writes, clock=clock, lifetime_s=_LIFETIME_S)
-    slots, writers = Slots(ledger), Writers(writes=writes, clock=clock)
     restore_versions(Items(into), versions)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledgers") as threads:
-
-        def publish_all() -> None:
-            position: Position | None = Position()
-            while position is not None:
-                _, position = publish(
-                    position,
-                    catalogue=catalogue,
-                    reads=reads,
-                    writes=writes,
-                    ledger=ledger,
-                    clock=clock,
-                    spread=threads.map,
-                )
-
+        workers = _Workers(into, lambda: float(latest), threads.map)
         for day in states.by_day():
             while batch := list(islice(day, _BATCH)):
                 latest = max(latest, batch[-1][0])
-                decisions = [decision for _, decision in batch]
-                learn(
-                    decisions,
-                    catalogue=catalogue,
-                    slots=slots,
-                    writers=writers,
-                    spread=threads.map,
-                )
-            publish_all()
+                workers.count([image for _, image in batch])
+            workers.publish()
         # Versions that no decision concerns get their figures too.
-        publish_all()
+        workers.publish()
