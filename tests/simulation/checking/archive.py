@@ -83,6 +83,8 @@ def _verify(scene: Scene, parts: Any) -> verify.Verified:
             patterns=len(versions),
             recounted=recount.counts(),
             ledgers={subject: days_of(subject, scene.tables) for subject in subjects},
+            recounted_units=recount.arms(),
+            units=verify.stored_units(scene.tables, versions),
             stored=recount.stored,
             unseen=recount.unseen,
             unseen_keys=recount.unseen_keys(5),

@@ -34,6 +34,7 @@ from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
@@ -184,7 +185,9 @@ def compose(
                 reads=reads,
                 writes=writes,
                 ledger=ledger,
+                units=Units(reads),
                 clock=clock,
+                horizons=settings.outcome_horizon,
                 refresh=refresh_episode,
                 spread=spread,
             ),

@@ -20,7 +20,7 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import restore_versions
 from sharpwave.infra.operate.replay import is_up_to, versions_meant
-from sharpwave.infra.operate.verify import archive_at, stored_ledgers
+from sharpwave.infra.operate.verify import archive_at, stored_ledgers, stored_units
 from sharpwave.infra.provision.structure import carry_out, describe, table_findings
 from sharpwave.schemas.numbers import canonical_json, item_from_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
@@ -29,6 +29,7 @@ from sharpwave.schemas.times import DAY_S, Clock, day_and_hour, event_begin
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import SingleWrites
 from sharpwave.workers.main import compose
+from sharpwave.workers.patterns.counts import Days
 from sharpwave.workers.patterns.recount import Parts
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
@@ -100,7 +101,7 @@ def travel(
         states.read(archive_at(deployment, archive_url), archive_url)
         if until is not None:
             versions = _begun(versions, at=max(states.latest, _end_of(until)))
-        counts = {}
+        counts, digest = dict[str, Days](), ""
         if not dry_run:
             findings = [each for table in TABLES for each in table_findings(into, table)]
             carry_out(findings, dry_run=False)
@@ -112,12 +113,14 @@ def travel(
                     f"`sharpwave destroy --prefix {into.prefix}` and run it again"
                 ) from error
             counts = stored_ledgers(Items(into)).counts
+            reads = TableReads(into.dynamodb, prefix=into.prefix)
+            digest = digest_of(counts, stored_units(reads, versions))
         return Travelled(
             prefix=into.prefix,
             states=states.number,
             versions=len(versions),
             ledgers=len(counts),
-            digest=digest_of(counts) if not dry_run else "",
+            digest=digest,
         )
 
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpwave.infra.operate.digest import digest_of
-from sharpwave.workers.patterns.counts import Counts, Days
+from sharpwave.workers.patterns.counts import Arms, Counts, Days
 
 BASE, PATTERN = "base:ann:TRADE", "pattern:ann:up@1"
 ONE, TWO = Counts(n=3, s=1), Counts(n=2, s=2, pending=1)
 LEDGERS = {BASE: {"2025-10-18": ONE, "2025-10-19": TWO}, PATTERN: {"2025-10-18": TWO}}
+UNITS = {PATTERN: {"2025-10-18": Arms(n=2, s=2)}}
 
 NUMBERS = st.integers(0, 2)
 COUNTS = st.builds(lambda n, s, pending: Counts(n=n + s, s=s, pending=pending), *[NUMBERS] * 3)
@@ -32,13 +33,13 @@ def without_nothing(ledgers: dict[str, Days]) -> dict[str, Days]:
 def test_equal_digests_mean_equal_counts(one: dict[str, Days], other: dict[str, Days]) -> None:
     are_equal = without_nothing(one) == without_nothing(other)
 
-    assert (digest_of(one) == digest_of(other)) == are_equal
+    assert (digest_of(one, {}) == digest_of(other, {})) == are_equal
 
 
 def test_the_order_of_ledgers_and_days_plays_no_part() -> None:
     turned = {subject: dict(reversed(days.items())) for subject, days in reversed(LEDGERS.items())}
 
-    assert digest_of(turned) == digest_of(LEDGERS)
+    assert digest_of(turned, {}) == digest_of(LEDGERS, {})
 
 
 def test_how_a_ledger_is_stored_plays_no_part() -> None:
@@ -47,9 +48,15 @@ def test_how_a_ledger_is_stored_plays_no_part() -> None:
         for subject, days in LEDGERS.items()
     }
 
-    assert digest_of(stored) == digest_of(LEDGERS)
+    assert digest_of(stored, {}) == digest_of(LEDGERS, {})
+
+
+def test_units_of_evidence_are_part_of_it() -> None:
+    fewer = {PATTERN: {"2025-10-18": Arms(n=1)}}
+
+    assert len({digest_of(LEDGERS, units) for units in ({}, UNITS, fewer)}) == 3
 
 
 def test_it_is_the_same_in_every_release() -> None:
-    assert digest_of({}) == "cae66941d9efbd404e4d88758ea67670"
-    assert digest_of(LEDGERS) == "bdc13c765d5f0f730b29a930d81fa508"
+    assert digest_of({}, {}) == "cae66941d9efbd404e4d88758ea67670"
+    assert digest_of(LEDGERS, UNITS) == "6fe10a0759f6f2f1c4b6c4b24fb97911"

@@ -467,13 +467,13 @@ def test_behind_nine_numbers_a_row_holds_its_form_and_what_there_is_of_the_rest(
 
 
 def test_the_rows_of_an_older_release_are_read_and_their_squares_are_unknown() -> None:
-    unrated, rated = [3, 2, 1, 0, 0, 0, 0, 5, 2], [3, 2, 1, 900, 1, 0, 0, 5, 2]
+    waiting, resolved = [3, 0, 0, 0, 0, 0, 0, 5, 0], [3, 2, 1, 900, 1, 0, 0, 5, 2]
 
-    assert Counts.from_row(unrated) == Counts(3, 2, 1, pending=5, units=2)
-    assert Counts.from_row(rated).q_sq is None
-    assert Counts.from_row(rated).to_row() == rated
-    assert (Counts.from_row(rated) + Counts(q_n=1, q_sq=5)).q_sq is None
-    assert (Counts.from_row(unrated) + Counts(q_n=1, q_sq=5)).q_sq == 5
+    assert Counts.from_row(waiting) == Counts(revision=3, pending=5)
+    assert Counts.from_row(resolved) == Counts(3, 2, 1, 900, 1, pending=5, units=2, q_sq=None)
+    assert Counts.from_row(resolved).to_row() == resolved
+    assert (Counts.from_row(resolved) + Counts(q_n=1, q_sq=5)).q_sq is None
+    assert (Counts.from_row(waiting) + Counts(q_n=1, q_sq=5)).q_sq == 5
 
 
 @pytest.mark.parametrize(

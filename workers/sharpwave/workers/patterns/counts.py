@@ -69,7 +69,7 @@ class Counts:
         pending: decisions without an outcome.
         units: distinct evidence units among `n`, per bucket; a unit in two buckets counts twice.
         q_sq: sum of squared quality x 10^8 over `q_n`; None where a release wrote the counts, or
-            some of them, that kept none.
+            some of them, that kept neither squares nor what follows.
         applied_weights: over those of `applied` that were drawn with a known probability.
         other_weights: likewise over the rest of `n`; ledgers of patterns only.
         confidences: over those of `n` that stated one; base ledgers only.
@@ -147,8 +147,8 @@ class Counts:
         with suppress(ArithmeticError, TypeError, ValueError):
             numbers, more = _whole(row[:least]), list(row[least + 1 : least + 4])
             if len(row) == least:
-                # Without a quality there is no square that could have been left out.
-                more = [_UNKNOWN if numbers[_BASIC.index("q_n")] else 0]
+                # Without an outcome there is nothing that could have been left out.
+                more = [_UNKNOWN if numbers[_BASIC.index("n")] else 0]
             more += [0, (), ()][len(more) :]
             basic: dict[str, Any] = dict(zip(_BASIC, numbers, strict=True))
             counts = cls(**basic, **_appended(*more))

@@ -8,6 +8,7 @@ what exists. A mark goes last, and only if nobody has raised it since it was rea
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
@@ -15,7 +16,11 @@ from sharpwave.schemas.patterns import PatternVersion, versions_of
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
+from sharpwave.workers.patterns.evidence import inverse_propensity
+from sharpwave.workers.patterns.ledger import MalformedElement
+from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work.ports import (
     Delete,
     Item,
@@ -63,14 +68,17 @@ def publish(
     reads: Reads,
     writes: Writes,
     ledger: Ledger,
+    units: Units,
     clock: Clock,
+    horizons: Mapping[str, int] = MappingProxyType({}),
     refresh: Refresh = lambda agent_id, decision_type, day, known: None,
     spread: Spread = map,
 ) -> tuple[int, Position | None]:
     """Bring sums and the rows of patterns up to date with one round of marks.
 
     Safe to repeat and to race: sums are replaced only by later ones, a row changes only if nobody
-    changed it since it was read, and figures are a pure function of the counts.
+    changed it since it was read, and figures are a pure function of the counts and the units.
+    Units may be newer than the sums they are read by, never older; what is newer has its own mark.
 
     Returns:
         The number of rows whose figures changed; and where the next round begins, None if no
@@ -102,7 +110,14 @@ def publish(
     concerned = _concerned(marks, known)
     versions = {version.subject: version for each in concerned.values() for version in each}
     changed, unsettled = _write_rows(
-        list(versions.values()), known, reads=reads, writes=writes, clock=clock, spread=spread
+        list(versions.values()),
+        known,
+        reads=reads,
+        writes=writes,
+        units=units,
+        clock=clock,
+        horizons=horizons,
+        spread=spread,
     )
     days: set[tuple[str, str, str]] = set()
     for mark in marks:
@@ -166,7 +181,9 @@ def _write_rows(
     *,
     reads: Reads,
     writes: Writes,
+    units: Units,
     clock: Clock,
+    horizons: Mapping[str, int],
     spread: Spread,
 ) -> tuple[int, set[str]]:
     """Write the figures of versions; gives how many rows changed and which have to wait."""
@@ -196,7 +213,13 @@ def _write_rows(
         base = base_subjects(version, known.versions, writers.get(definition.decision_type, {}))
         totals = reads.get([Location(tables.PIPELINE, keys.ledger_total(each)) for each in base])
         everyone = total(Counts.from_row(row["c"]) for row in totals.values())
-        figures = attributes(figures_of(version, summed_days_of(version.subject, reads), everyone))
+        days = summed_days_of(version.subject, reads)
+        try:
+            arms = units.days_of(version.subject, days)
+        except MalformedElement:
+            # A newer release wrote into a set what this one cannot read.
+            return None
+        figures = attributes(figures_of(version, days, everyone, arms=arms, horizons=horizons))
         current = [(place, rows[place]) for place in places[version.subject] if place in rows]
         updates = (
             _update(place, row, figures, int(clock()))
@@ -251,10 +274,28 @@ def attributes(figures: Figures) -> dict[str, Any]:
         "n_eff": _rounded(figures.n_eff),
         "applied": figures.applied,
         "unresolved": figures.unresolved,
+        "overdue": figures.overdue,
+        "units": figures.units,
+        "quality_sd": None if figures.quality_sd is None else _rounded(figures.quality_sd),
+        "propensity": _propensity(figures),
         "as_of": figures.as_of,
         "GSI1_SK": rank,
         "GSI2_SK": rank,
     }
+
+
+def _propensity(figures: Figures) -> dict[str, Any] | None:
+    """Give the rates under "always apply" and "never apply", as far as lots tell them."""
+    arms = {"applied": figures.applied_weights, "other": figures.other_weights}
+    found = {name: _drawn(weights) for name, weights in arms.items() if weights.n}
+    return found or None
+
+
+def _drawn(weights: Weights) -> dict[str, Any]:
+    estimate = inverse_propensity(weights)
+    assert estimate is not None, "a weight is above 0"
+    rounded = {"rate": _rounded(estimate.rate), "n": estimate.n}
+    return rounded if estimate.n_eff is None else {**rounded, "n_eff": _rounded(estimate.n_eff)}
 
 
 def _rounded(value: float) -> Decimal:
