@@ -242,3 +242,21 @@ def test_definitions_that_were_never_imported_are_counted_from_the_beginning(
     row = Items(there).get(MEMORY, keys.Key(keys.pattern_pk("hunter"), "never")) or {}
     assert row["sample_size"] > 0
     assert Items(there).get(MEMORY, keys.Key(keys.pattern_pk("hunter"), "up")) is None
+
+
+def test_other_rules_are_held_beside_the_present_ones(
+    known: Deployment, tmp_path: Path, raw: Raw, sharpwave: Any
+) -> None:
+    assert list_patterns(known), "of which the rules are asked"
+    url, file = store(tmp_path / "archive", states(raw)), tmp_path / "policy.json"
+    file.write_text('{"alpha": 0.5, "min_units": 3}')
+
+    code, found = sharpwave("replay", "--policy", str(file), "--archive", url)
+
+    assert (code, [each["alpha"] for each in found["policies"]]) == (0, [0.1, 0.5])
+    assert set(found["patterns"]) == {"pattern:hunter:up@1", "pattern:shared#general:down@1"}
+    assert {name: set(both) for name, both in found["patterns"].items()} == {
+        name: {"present", "file"} for name in found["patterns"]
+    }
+    file.write_text('{"alfa": 0.5}')
+    assert sharpwave("replay", "--policy", str(file), "--archive", url)[0] == 2

@@ -244,8 +244,11 @@ def verify(args: Arguments) -> Answer:
     "replay",
     option("--until", metavar="DAY", help="as of this day or UTC time"),
     option("--patterns", metavar="FILE", help="count these instead of the known ones"),
-    option("--into", metavar="PREFIX", help="write what the tables held into fresh ones"),
     ARCHIVE,
+    either=(
+        option("--into", metavar="PREFIX", help="write what the tables held into fresh ones"),
+        option("--policy", metavar="FILE", help="what would these rules have done"),
+    ),
     changes=True,
 )
 def replay(args: Arguments) -> Answer:
@@ -256,6 +259,8 @@ def replay(args: Arguments) -> Answer:
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
     if args.into is not None:
         return _travel(args, definitions)
+    if args.policy is not None:
+        return _compare(args, definitions)
     found = replay(deployment(args), archive_url(args), until=args.until, definitions=definitions)
     rows = [
         (
@@ -293,6 +298,43 @@ def _travel(args: Arguments, definitions: "Sequence[PatternDefinition] | None") 
             f"look at it: sharpwave --prefix {done.prefix} patterns ls",
         ]
     return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
+
+
+def _compare(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.replay import replay_rules
+    from sharpwave.workers.patterns.policy import BadPolicy, Policy
+
+    try:
+        policies = [Policy(), Policy.read(Path(args.policy))]
+    except BadPolicy as error:
+        raise Misused(str(error)) from error
+    found = replay_rules(
+        deployment(args), archive_url(args), policies, until=args.until, definitions=definitions
+    )
+    whats = ("promoted", "degraded", "retired")
+    data = {
+        subject: [
+            {
+                "state": told[subject].turns[-1].state if told[subject].turns else "candidate",
+                **{what: told[subject].first(what) for what in whats},
+                "turns": told[subject].turns,
+            }
+            for told in found
+        ]
+        for subject in sorted(found[0])
+    }
+    rows = [
+        (subject, rules, one["state"], *(one[what] for what in whats))
+        for subject, both in data.items()
+        for rules, one in zip(("present", "file"), both, strict=True)
+    ]
+    headers = ("PATTERN", "RULES", "STATE", "PROMOTED", "DEGRADED", "RETIRED")
+    named = {
+        subject: dict(zip(("present", "file"), both, strict=True)) for subject, both in data.items()
+    }
+    empty = "no patterns; import some, or give --patterns"
+    return Answer({"policies": policies, "patterns": named}, table(headers, rows, empty=empty))
 
 
 @Command(

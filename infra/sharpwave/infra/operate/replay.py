@@ -5,9 +5,12 @@ from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.operate.lives import Told, lives
 from sharpwave.infra.operate.verify import archive_at, known_patterns
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
+from sharpwave.workers.patterns.counts import Arms, Days
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.settings import Settings
@@ -40,17 +43,44 @@ def replay(
         Rejected: a part of the archive cannot be read, or a pattern was imported by a newer
             release; figures without it would be wrong.
     """
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
+    return figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
+
+
+def replay_rules(
+    deployment: Deployment,
+    archive_url: str,
+    policies: Sequence[Policy],
+    *,
+    until: str | None = None,
+    definitions: Sequence[PatternDefinition] | None = None,
+) -> list[dict[str, Told]]:
+    """Tell what rules would have made of patterns, day by day; writes nothing.
+
+    The other parameters and errors are those of `replay`.
+
+    Args:
+        policies: the rules to hold against each other.
+
+    Returns:
+        For each of the policies, lives by the name of the pattern's ledger.
+    """
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
+    return [lives(versions, counts, arms, policy)[0] for policy in policies]
+
+
+def _recounted(
+    deployment: Deployment,
+    archive_url: str,
+    until: str | None,
+    definitions: Sequence[PatternDefinition] | None,
+) -> tuple[Sequence[PatternVersion], dict[str, Days], dict[str, dict[str, Arms]]]:
     accepts = is_up_to(until)
     versions = versions_meant(deployment, definitions)
     with Recount(versions, accepts=accepts) as recount:
         for damage in recount.read(archive_at(deployment, archive_url)):
             raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
-        return figures(
-            versions,
-            recount.counts(),
-            arms=recount.arms(),
-            horizons=Settings.read().outcome_horizon,
-        )
+        return versions, recount.counts(), recount.arms()
 
 
 def is_up_to(until: str | None) -> Callable[[Mapping[str, Any]], bool]:
