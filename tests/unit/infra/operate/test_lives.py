@@ -47,8 +47,8 @@ def told(
     for made, outcomes in zip(versions, patterns.values(), strict=True):
         counts[made.subject] = {day(k): Counts(n=n, s=s) for k, (n, s) in enumerate(outcomes)}
         arms[made.subject] = {day(k): Arms(n=n, s=s) for k, (n, s) in enumerate(outcomes) if n}
-        for each, found in counts[made.subject].items():
-            counts[BASE][each] += found
+        for name, found_there in counts[made.subject].items():
+            counts[BASE][name] += found_there
     found, budgets = lives(versions, counts, arms, policy)
     return {each.version.definition.pattern_id: each for each in found.values()}, budgets["ann"]
 
