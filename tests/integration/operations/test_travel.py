@@ -13,6 +13,7 @@ from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import import_patterns, list_patterns, show_pattern
+from sharpwave.infra.operate.pictures import pictures_of
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.travel import travel
 from sharpwave.infra.operate.verify import archive_at, known_patterns
@@ -24,6 +25,7 @@ from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, TABLES
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.archive import lines_of
 from sharpwave.workers.aws.archive import FolderArchive
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Recount
 
@@ -260,3 +262,24 @@ def test_other_rules_are_held_beside_the_present_ones(
     }
     file.write_text('{"alfa": 0.5}')
     assert sharpwave("replay", "--policy", str(file), "--archive", url)[0] == 2
+
+
+def test_a_pattern_is_drawn_from_its_ledgers(
+    known: Deployment, elsewhere: Callable[[], Deployment], tmp_path: Path, raw: Raw, sharpwave: Any
+) -> None:
+    made = [{**item, "reasoning": {"confidence": Decimal("0.7")}} for item in states(raw)]
+    url, there = store(tmp_path / "archive", made), elsewhere()
+    travel(known, url, into=there)
+
+    pictures = {each.name: each for each in pictures_of(there, "up", "hunter", Policy())}
+
+    assert set(pictures) == {"confidence", "evidence", "reliability", "budget"}
+    days = [str(row[0]) for row in pictures["confidence"].rows]
+    assert days == ["2025-10-18", "2025-10-19", "2025-10-20"]
+    row = Items(there).get(MEMORY, keys.Key(keys.pattern_pk("hunter"), "up")) or {}
+    assert pictures["confidence"].rows[-1][1] == row["sample_size"]
+    (tenth,) = pictures["reliability"].rows
+    assert (tenth[0], tenth[2]) == (0.7, 0.7)
+    code, said = sharpwave("patterns", "plot", "up", "--out", str(tmp_path / "pictures"))
+    assert (code, list(tmp_path.glob("pictures/*"))) == (1, [])
+    assert "nothing to draw" in said["error"]

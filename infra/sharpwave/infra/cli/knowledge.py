@@ -14,6 +14,7 @@ from sharpwave.infra.cli.command import (
     deployment,
     option,
 )
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, table, when
 
 if TYPE_CHECKING:
@@ -130,6 +131,32 @@ def patterns_check(args: Arguments) -> Answer:
     lines += [f"{one.pattern_id}: {warning}" for one in judged for warning in one.warnings]
     is_sound = not any(one.warnings for one in judged)
     return Answer({"ok": is_sound, "patterns": judged}, "\n".join(lines), ok=is_sound)
+
+
+@Command(
+    "patterns plot",
+    option("pattern_id", metavar="PATTERN"),
+    option("--owner", help="an agent or shared#<domain>, if names repeat"),
+    option("--out", type=Path, metavar="DIR", default=Path(), help="default: here"),
+    changes=True,
+)
+def patterns_plot(args: Arguments) -> Answer:
+    """Draw how a pattern came to where it stands, and give the numbers beside."""
+    need("demo")
+    from sharpwave.infra.operate.drawing import draw, names_of
+    from sharpwave.infra.operate.pictures import pictures_of
+    from sharpwave.workers.patterns.policy import Policy
+
+    pictures = pictures_of(deployment(args), args.pattern_id, args.owner, Policy())
+    if args.dry_run:
+        files = [str(args.out / name) for name in names_of(args.pattern_id, pictures)]
+    else:
+        files = [str(path) for path in draw(pictures, args.out, args.pattern_id)]
+    lead = "would write" if args.dry_run else "wrote"
+    lines = [f"{lead} {name}" for name in files]
+    if not any(each.name == "reliability" for each in pictures):
+        lines.append("no decision stated a confidence, so there is no reliability to draw")
+    return Answer({"files": files, "dry_run": args.dry_run}, "\n".join(lines))
 
 
 def _number(name: str, default: float) -> float:

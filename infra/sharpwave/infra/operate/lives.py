@@ -154,9 +154,10 @@ def lives(
     Returns:
         Lives by the name of the ledger; and budgets by owner, one for each day.
     """
-    writers: dict[str, dict[str, tuple[int, ...]]] = {}
-    for base in filter(None, map(keys.split_base_subject, counts)):
-        writers.setdefault(base[1], {})[base[0]] = ()
+    # With every epoch that was counted: versions that divided some of them may be gone.
+    writers: dict[str, dict[str, list[int]]] = {}
+    for agent_id, kind, epoch in filter(None, map(keys.split_base_subject, counts)):
+        writers.setdefault(kind, {}).setdefault(agent_id, []).append(epoch)
     families: dict[str, list[_Line]] = {}
     for version in sorted(versions, key=lambda each: (each.effective_from, each.subject)):
         family = families.setdefault(version.owner, [])
