@@ -111,9 +111,10 @@ def patterns_check(args: Arguments) -> Answer:
     from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.judge import judge_definitions
     from sharpwave.infra.operate.verify import archive_at
+    from sharpwave.workers.patterns.policy import Policy
 
     archive = archive_at(deployment(args), archive_url(args))
-    judged = judge_definitions(archive, read_definitions(args.file))
+    judged = judge_definitions(archive, read_definitions(args.file), Policy())
     rows = [
         (
             one.pattern_id,
@@ -122,13 +123,23 @@ def patterns_check(args: Arguments) -> Answer:
             one.sample_size,
             "" if one.success_rate is None else f"{one.success_rate:.3f}",
             f"{one.base_rate:.3f}",
+            one.units,
             f"{one.evidence:.2f}",
+            f"{one.asked:.2f}",
         )
         for one in judged
     ]
-    headers = ("PATTERN", "MATCHES", "SUPPORT", "N", "RATE", "BASE", "WOULD-BE EVIDENCE")
+    headers = (
+        *("PATTERN", "MATCHES", "SUPPORT", "N", "RATE", "BASE", "UNITS"),
+        *("WOULD-BE EVIDENCE", "ASKED"),
+    )
     lines = [table(headers, rows, empty="the file holds no definition")]
     lines += [f"{one.pattern_id}: {warning}" for one in judged for warning in one.warnings]
+    lines += [
+        f"{one.pattern_id}: a promotion would also take {'; '.join(one.lacks)}"
+        for one in judged
+        if one.lacks and not one.warnings
+    ]
     is_sound = not any(one.warnings for one in judged)
     return Answer({"ok": is_sound, "patterns": judged}, "\n".join(lines), ok=is_sound)
 
