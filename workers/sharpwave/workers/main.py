@@ -26,11 +26,13 @@ from sharpwave.workers.aws.queues import (
     StreamSender,
 )
 from sharpwave.workers.aws.tables import TableLedger, TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.gather import Gatherer, SharedWrites
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
+from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
@@ -59,6 +61,7 @@ from sharpwave.workers.work.ports import (
     Ledger,
     Reads,
     Spread,
+    Transactions,
     TryAgain,
     WorkQueues,
     Writes,
@@ -83,6 +86,8 @@ class Composition(NamedTuple):
     courier: Courier
     catalogue: Catalogue
     episodes: Episodes
+    admission: Admission
+    keeper: Keeper
 
 
 def compose(
@@ -90,6 +95,7 @@ def compose(
     *,
     reads: Reads,
     writes: Writes,
+    transactions: Transactions,
     ledger: Ledger,
     inboxes: Inboxes,
     queues: WorkQueues,
@@ -124,6 +130,18 @@ def compose(
     )
     catalogue = Catalogue(
         reads=reads, writes=writes, clock=clock, lifetime_s=settings.pattern_cache_s
+    )
+    # As far ahead as what people import; see `infra.operate.patterns.Timing`.
+    lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
+    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    keeper = Keeper(
+        reads=reads,
+        writes=writes,
+        transactions=transactions,
+        ledger=ledger,
+        admission=admission,
+        policy=settings.policy,
+        clock=clock,
     )
     episodes = Episodes(
         reads=reads,
@@ -187,6 +205,7 @@ def compose(
                 ledger=ledger,
                 units=Units(reads),
                 clock=clock,
+                keeper=keeper,
                 horizons=settings.outcome_horizon,
                 refresh=refresh_episode,
                 spread=spread,
@@ -202,7 +221,9 @@ def compose(
             ).store
         },
     }
-    return Composition(handlers, queues, agents, parking, courier, catalogue, episodes)
+    return Composition(
+        handlers, queues, agents, parking, courier, catalogue, episodes, admission, keeper
+    )
 
 
 def compose_on_aws(settings: Settings, made: Clients) -> Composition:
@@ -213,6 +234,7 @@ def compose_on_aws(settings: Settings, made: Clients) -> Composition:
         settings,
         reads=TableReads(made.dynamodb, prefix=settings.prefix),
         writes=writes_on(made.dynamodb, prefix=settings.prefix),
+        transactions=TableTransactions(made.dynamodb, prefix=settings.prefix),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
         inboxes=SqsInboxes(made.sqs, urls=urls),
         queues=SqsWorkQueues(made.sqs, urls=urls),

@@ -28,6 +28,7 @@ from sharpwave.workers.patterns.admission import (
 )
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import base_at_once
+from sharpwave.workers.patterns.sharing import copy_of
 from sharpwave.workers.work.ports import Check, Insert, Put, Update
 
 _ATTEMPTS = 3
@@ -258,14 +259,11 @@ def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> b
         return False
     made = False
     words = {n: v for n, v in current_row(version).items() if not n.startswith("GSI")}
-    content = {n: v for n, v in row.items() if not n.startswith("GSI")}
     for reader in sorted(readers):
         key = _copy_key(version, reader)
         found = items.get(MEMORY, key) or {}
         if found.get("version") != version.version:
-            revision = max(content.get("figures_rev", 0), found.get("figures_rev", 0)) + 1
-            extra = {"owner": version.owner, "figures_rev": revision}
-            items.put(MEMORY, {**content, **key.item(), **extra})
+            items.put(MEMORY, copy_of(version, row, reader, found))
             made = True
         elif any(found.get(name) != value for name, value in words.items()):
             # Workers keep the copy's figures, so only the words are set.

@@ -51,6 +51,7 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "reads": process.reads,
         "writes": process.writes,
         "ledger": process.ledger,
+        "keeper": process.keeper,
         "units": Units(process.reads),
         "clock": world.clock,
         **more,

@@ -17,7 +17,9 @@ from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
 from sharpwave.workers.patterns.evidence import inverse_propensity
+from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.ledger import MalformedElement
+from sharpwave.workers.patterns.sharing import place_of_copy
 from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 from sharpwave.workers.patterns.units import Units
@@ -70,11 +72,12 @@ def publish(
     ledger: Ledger,
     units: Units,
     clock: Clock,
+    keeper: Keeper,
     horizons: Mapping[str, int] = MappingProxyType({}),
     refresh: Refresh = lambda agent_id, decision_type, day, known: None,
     spread: Spread = map,
 ) -> tuple[int, Position | None]:
-    """Bring sums and the rows of patterns up to date with one round of marks.
+    """Bring sums, the rows of patterns and their lives up to date with one round of marks.
 
     Safe to repeat and to race: sums are replaced only by later ones, a row changes only if nobody
     changed it since it was read, and figures are a pure function of the counts and the units.
@@ -109,12 +112,18 @@ def publish(
     list(spread(sum_total, sorted({mark.subject for mark in marks})))
     concerned = _concerned(marks, known)
     versions = {version.subject: version for each in concerned.values() for version in each}
+    latest: dict[str, str] = {}
+    for mark, each in concerned.items():
+        for version in each:
+            latest[version.subject] = max(mark.day, latest.get(version.subject, ""))
     changed, unsettled = _write_rows(
-        list(versions.values()),
+        keeper.numbered(versions.values()),
         known,
+        latest,
         reads=reads,
         writes=writes,
         units=units,
+        keeper=keeper,
         clock=clock,
         horizons=horizons,
         spread=spread,
@@ -178,9 +187,11 @@ def _concerned(marks: Iterable[Mark], known: Known) -> dict[Mark, list[PatternVe
 def _write_rows(
     versions: Sequence[PatternVersion],
     known: Known,
+    latest: Mapping[str, str],
     *,
     reads: Reads,
     writes: Writes,
+    keeper: Keeper,
     units: Units,
     clock: Clock,
     horizons: Mapping[str, int],
@@ -191,12 +202,9 @@ def _write_rows(
     for version in versions:
         # A pattern's figures stand in its own row, and in the copies of its readers.
         pattern_id = version.definition.pattern_id
-        copies = [
-            keys.shared_pattern_copy(reader, version.owner, pattern_id)
-            for reader in version.definition.shared_with
-        ]
-        stand = [keys.Key(version.pk, pattern_id), *copies]
-        places[version.subject] = [Location(tables.MEMORY, key) for key in stand]
+        own = Location(tables.MEMORY, keys.Key(version.pk, pattern_id))
+        copies = [place_of_copy(version, reader) for reader in version.definition.shared_with]
+        places[version.subject] = [own, *copies]
     # Rows before counts: a row that somebody changes in between was changed with later ones.
     rows = reads.get([place for each in places.values() for place in each])
     writers: dict[str, dict[str, list[int]]] = {}
@@ -219,11 +227,38 @@ def _write_rows(
         except MalformedElement:
             # A newer release wrote into a set what this one cannot read.
             return None
-        figures = attributes(figures_of(version, days, everyone, arms=arms, horizons=horizons))
-        current = [(place, rows[place]) for place in places[version.subject] if place in rows]
+        figures = figures_of(version, days, everyone, arms=arms, horizons=horizons)
+        own, *copies = places[version.subject]
+        seen = keeper.look(
+            version,
+            rows.get(own),
+            days=days,
+            arms=arms,
+            figures=figures,
+            everyone=everyone.n,
+            bases=base,
+            latest=latest[version.subject],
+            attributes=attributes,
+        )
+        if not seen.is_settled:
+            return None
+        values = {**attributes(figures), **seen.figures}
+        # What it stands at is written to its own row along with its history, and nowhere else.
+        current = [] if seen.row is None else [(own, seen.row, values)]
+        told = {**values, **seen.life.attributes()}
+        lack = {
+            reader: rows.get(place)
+            for reader, place in zip(definition.shared_with, copies, strict=True)
+            if rows.get(place, {}).get("version") != version.version
+        }
+        if lack and seen.row is not None:
+            row = {**seen.row, **told}
+            if not keeper.grant(version, row, lack):
+                return None
+        current += [(place, rows[place], told) for place in copies if place in rows]
         updates = (
-            _update(place, row, figures, int(clock()))
-            for place, row in current
+            _update(place, row, shown, int(clock()))
+            for place, row, shown in current
             if row.get("version") == version.version
         )
         return [update for update in updates if update is not None]
