@@ -111,10 +111,10 @@ def patterns_check(args: Arguments) -> Answer:
     from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.judge import judge_definitions
     from sharpwave.infra.operate.verify import archive_at
-    from sharpwave.workers.patterns.policy import Policy
+    from sharpwave.workers.settings import Settings
 
     archive = archive_at(deployment(args), archive_url(args))
-    judged = judge_definitions(archive, read_definitions(args.file), Policy())
+    judged = judge_definitions(archive, read_definitions(args.file), Settings.read().policy)
     rows = [
         (
             one.pattern_id,
@@ -156,9 +156,9 @@ def patterns_plot(args: Arguments) -> Answer:
     need("demo")
     from sharpwave.infra.operate.drawing import draw, names_of
     from sharpwave.infra.operate.pictures import pictures_of
-    from sharpwave.workers.patterns.policy import Policy
+    from sharpwave.workers.settings import Settings
 
-    pictures = pictures_of(deployment(args), args.pattern_id, args.owner, Policy())
+    pictures = pictures_of(deployment(args), args.pattern_id, args.owner, Settings.read().policy)
     if args.dry_run:
         files = [str(args.out / name) for name in names_of(args.pattern_id, pictures)]
     else:

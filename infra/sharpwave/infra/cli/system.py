@@ -304,9 +304,10 @@ def _compare(args: Arguments, definitions: "Sequence[PatternDefinition] | None")
     from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate.replay import replay_rules
     from sharpwave.workers.patterns.policy import BadPolicy, Policy
+    from sharpwave.workers.settings import Settings
 
     try:
-        policies = [Policy(), Policy.read(Path(args.policy))]
+        policies = [Settings.read().policy, Policy.read(Path(args.policy))]
     except BadPolicy as error:
         raise Misused(str(error)) from error
     found = replay_rules(

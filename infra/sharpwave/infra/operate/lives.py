@@ -6,24 +6,26 @@ decision is counted on its own day with the outcome it has by now, and looked at
 workers look more often, at outcomes as they come, so they may come to a verdict on another day.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion, State
 from sharpwave.schemas.times import DAY_S, bound, event_begin
+from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, base_subjects
 from sharpwave.workers.patterns.life import (
     Facts,
     Life,
     Weighed,
     base_of_rest,
+    floored,
     lacking,
     needed,
     next_step,
     weigh,
 )
-from sharpwave.workers.patterns.multiplicity import online_closure, spent
+from sharpwave.workers.patterns.multiplicity import spent
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 
@@ -203,13 +205,17 @@ def _walk(family: Sequence[_Line], policy: Policy) -> list[Budget]:
                 line.weighed = weighed
                 living.append((line, figures, weighed))
         waiting = {
-            line.number: weighed.log_evidence
+            line.number: float(floored(weighed.log_evidence))
             for line, figures, weighed in living
             if line.life.state == "candidate"
             and line.number not in promoted
             and not lacking(weighed, figures, policy)
         }
-        for number in _chosen(promoted, waiting, policy):
+        account = Account(
+            promoted={number: ("", held) for number, held in promoted.items()},
+            waiting={number: ("", found) for number, found in waiting.items()},
+        )
+        for number in account.chosen(policy):
             promoted[number] = waiting[number]
         for line, figures, weighed in living:
             _turn(line, day, figures, weighed, promoted.get(line.number), policy)
@@ -260,19 +266,6 @@ def _see(line: _Line, day: str) -> bool:
             line.version = line.version.model_copy(update={"base": base})
             line.weighed = None
     return True
-
-
-def _chosen(
-    promoted: Mapping[int, float], waiting: Mapping[int, float], policy: Policy
-) -> Iterable[int]:
-    """Give the numbers of the waiting that are promoted now, by the closure or by e-LOND."""
-    if len(waiting) <= policy.closure_most:
-        return online_closure(promoted, waiting, policy.alpha)
-    found = list[int]()
-    for number in sorted(waiting):
-        if waiting[number] >= needed(number, len(promoted) + len(found), policy):
-            found.append(number)
-    return found
 
 
 def _turn(

@@ -18,6 +18,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE
+from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import (
     Part,
     current_row,
@@ -28,6 +29,7 @@ from sharpwave.workers.patterns.admission import (
 )
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import base_at_once
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.sharing import copy_of
 from sharpwave.workers.work.ports import Check, Insert, Put, Update
 
@@ -153,6 +155,14 @@ def restore_versions(items: Items, versions: Sequence[PatternVersion]) -> None:
             items.update(MEMORY, Key(version.pk, name), {"effective_to": version.effective_to})
     for version in newest.values():
         _share(items, version, set())
+    # Places that were given stay given, so that no later version gets one of them.
+    given: dict[str, int] = {}
+    for version in versions:
+        given[version.owner] = max(given.get(version.owner, 0), version.number or 0)
+    for owner, count in given.items():
+        if count:
+            account = Account(revision=1, count=count).attributes(Policy())
+            items.put(PIPELINE, {**keys.promotions(owner).item(), **account})
 
 
 def import_pattern(

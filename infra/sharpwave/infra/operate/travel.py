@@ -27,7 +27,7 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import TABLES
 from sharpwave.schemas.times import DAY_S, Clock, day_and_hour, event_begin
 from sharpwave.workers.aws.tables import TableLedger, TableReads
-from sharpwave.workers.aws.writes import SingleWrites
+from sharpwave.workers.aws.writes import SingleWrites, TableTransactions
 from sharpwave.workers.main import compose
 from sharpwave.workers.patterns.counts import Days
 from sharpwave.workers.patterns.recount import Parts
@@ -246,6 +246,7 @@ class _Workers:
             settings,
             reads=TableReads(into.dynamodb, prefix=into.prefix),
             writes=SingleWrites(into.dynamodb, prefix=into.prefix),
+            transactions=TableTransactions(into.dynamodb, prefix=into.prefix),
             ledger=TableLedger(into.dynamodb, prefix=into.prefix),
             inboxes=_Nowhere(),
             queues=self,
