@@ -14,7 +14,7 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import import_patterns, list_patterns, show_pattern
 from sharpwave.infra.operate.pictures import pictures_of
-from sharpwave.infra.operate.replay import replay
+from sharpwave.infra.operate.replay import replay, replay_rules
 from sharpwave.infra.operate.travel import travel
 from sharpwave.infra.operate.verify import archive_at, known_patterns
 from sharpwave.infra.provision.structure import destroy
@@ -283,3 +283,36 @@ def test_a_pattern_is_drawn_from_its_ledgers(
     code, said = sharpwave("patterns", "plot", "up", "--out", str(tmp_path / "pictures"))
     assert (code, list(tmp_path.glob("pictures/*"))) == (1, [])
     assert "nothing to draw" in said["error"]
+
+
+def test_lives_are_relived_and_are_those_that_the_walk_tells(
+    known: Deployment, elsewhere: Callable[[], Deployment], tmp_path: Path, raw: Raw
+) -> None:
+    draws, made = random.Random(3), []
+    for number in range(240):
+        day, of_day = divmod(number, 20)
+        market = ("up", "down")[number % 2]
+        # For eight days it is a good pattern, and then a bad one.
+        chance = (0.95 if day < 8 else 0.05) if market == "up" else 0.4
+        at = START + day * DAY + of_day
+        item = raw["decision"]("hunter", at=at, context={"market": market, "cycle": number})
+        item |= {"decision_id": f"d{number}", "SK": keys.dated_sk(iso_ms(at), f"d{number}")}
+        made.append({**item, "outcome": {"success": draws.random() < chance}})
+    url, first, second = store(tmp_path / "archive", made), elsewhere(), elsewhere()
+    definitions = [PatternDefinition.model_validate({**UP, "base_rate": 0.5, "shared_with": []})]
+
+    travel(known, url, into=first, definitions=definitions)
+    travel(known, url, into=second, definitions=definitions)
+
+    assert contents(first) == contents(second)
+    (told,) = replay_rules(known, url, [Policy()], definitions=definitions)
+    walked = told["pattern:hunter:up@1"]
+    history = [
+        item
+        for item in Items(first).query(PIPELINE, keys.life("pattern:hunter:up@1", 1).pk)
+        if "to" in item
+    ]
+    assert walked.first("promoted")
+    assert walked.first("retired")
+    assert [item["to"] for item in history] == [turn.state for turn in walked.turns]
+    assert [iso_ms(item["at"])[:10] for item in history] == [turn.day for turn in walked.turns]
