@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from tests.simulation.checking.archive import archive
 from tests.simulation.checking.counting import figures
 from tests.simulation.checking.deliveries import deliveries
+from tests.simulation.checking.living import lives
 from tests.simulation.checking.memory import memory
 from tests.simulation.checking.refusals import refusals
 from tests.simulation.checking.stating import confidences
@@ -27,6 +28,7 @@ def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
     yield from refusals(scene)
     yield from figures(scene)
     yield from confidences(scene)
+    yield from lives(scene)
     yield from memory(scene)
     yield from archive(scene)
     yield from upkeep(scene, scheduler)

@@ -65,7 +65,7 @@ class _Without:
 def _verify(scene: Scene, parts: Any) -> verify.Verified:
     """Compare ledgers and archive as `sharpwave verify` does."""
     items = scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
-    versions = [PatternVersion.read(item["version"]) for item in items]
+    versions = [PatternVersion.of_entry(item) for item in items]
     subjects = {
         key.pk.removeprefix(keys.ledger_pk(""))
         for key in scene.tables.keys(tables.PIPELINE)

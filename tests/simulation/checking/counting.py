@@ -44,6 +44,8 @@ def figures(scene: Scene) -> Iterator[str]:
         # A ledger sees only the contents that belong to it, so each may have taken another one.
         own = any(_agree(said, each, _OWN) for each in wanted)
         rates = [_base_rate(one, other) for one, other in product(wanted, wanted)]
+        if version.base is not None:
+            rates = [version.base]
         if not own or not any(abs(said["base_rate"] - rate) < _NEARLY for rate in rates):
             yield f"pattern {version.name}@{version.number} says {said}, the agents {wanted[0]}"
 

@@ -222,7 +222,7 @@ def _base(items: Items, draft: PatternVersion) -> FrozenBase | None:
 def _write(items: Items, writes: Sequence[Part], version: PatternVersion, *, begins: bool) -> None:
     thing, start = f"pattern {version.definition.pattern_id}", version.effective_from
     try:
-        items.transact([_part(items, write) for write in writes], thing=thing)
+        items.transact([part_of(items, write) for write in writes], thing=thing)
     except Conflict as conflict:
         if begins and _judged(items) >= start:
             text = f"{thing} took so long to write that workers are beyond its beginning"
@@ -230,7 +230,7 @@ def _write(items: Items, writes: Sequence[Part], version: PatternVersion, *, beg
         raise
 
 
-def _part(items: Items, write: Part) -> Write:
+def part_of(items: Items, write: Part) -> Write:
     """Give a part of a plan as a part of a transaction."""
     table, key = write.location
     if isinstance(write, Insert):
@@ -241,8 +241,15 @@ def _part(items: Items, write: Part) -> Write:
         ((name, limit),) = write.below.items()
         return items.below(table, key, name, limit)
     if isinstance(write, Update):
-        return items.change(table, key, write.set, remove=write.remove, expected=write.equals)
-    raise AssertionError(f"no plan of a version removes anything, but this one does: {write}")
+        return items.change(
+            table,
+            key,
+            write.set,
+            remove=write.remove,
+            expected=write.equals,
+            missing=write.missing,
+        )
+    raise AssertionError(f"no plan removes an item, but this one does: {write}")
 
 
 def _stored(items: Items, draft: PatternVersion, row: Mapping[str, Any]) -> PatternVersion:

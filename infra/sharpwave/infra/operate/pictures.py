@@ -1,7 +1,7 @@
 """What pictures of a pattern show: the numbers, without any drawing.
 
 All of it follows from the ledgers: the days of a pattern's family, looked at one after the other
-as `lives` does, and what agents stated of their confidence.
+as `walk` does, and what agents stated of their confidence.
 """
 
 import math
@@ -11,9 +11,9 @@ from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
-from sharpwave.infra.operate.lives import Budget, Told, Turn, lives
 from sharpwave.infra.operate.patterns import show_pattern
 from sharpwave.infra.operate.verify import known_patterns, stored_units
+from sharpwave.infra.operate.walk import Budget, Told, Turn, walk
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import MEMORY
@@ -72,7 +72,7 @@ def pictures_of(
             f"no decision that {pattern_id} could match is summed up yet, so there is nothing to "
             "draw; workers sum up once a minute"
         )
-    told, budgets = lives(versions, counts, stored_units(reads, family), policy)
+    told, budgets = walk(versions, counts, stored_units(reads, family), policy)
     stated = _calibration(counts[subject] for subject in bases[version.subject])
     return [
         confidence_picture(told[version.subject], policy),

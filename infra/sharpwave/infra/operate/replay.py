@@ -5,8 +5,8 @@ from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
-from sharpwave.infra.operate.lives import Told, lives
 from sharpwave.infra.operate.verify import archive_at, known_patterns
+from sharpwave.infra.operate.walk import Told, walk
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
 from sharpwave.workers.patterns.counts import Arms, Days
@@ -66,7 +66,7 @@ def replay_rules(
         For each of the policies, lives by the name of the pattern's ledger.
     """
     versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
-    return [lives(versions, counts, arms, policy)[0] for policy in policies]
+    return [walk(versions, counts, arms, policy)[0] for policy in policies]
 
 
 def _recounted(

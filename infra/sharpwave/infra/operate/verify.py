@@ -25,6 +25,7 @@ from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
+from sharpwave.workers.patterns.life import weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
@@ -194,6 +195,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                     known.versions,
                     recounted,
                     figures(known.versions, recounted, arms=recounted_units, horizons=horizons),
+                    recounted_units,
                 ),
                 stored=recount.stored,
                 unseen=recount.unseen,
@@ -307,6 +309,7 @@ def _misfigured(
     versions: Sequence[PatternVersion],
     recounted: Ledgers,
     expected: Mapping[str, Figures],
+    arms: Mapping[str, Mapping[str, Arms]],
 ) -> list[str]:
     """Name the current patterns whose published figures are not those of the archive."""
     wrong = []
@@ -314,7 +317,11 @@ def _misfigured(
         if version.effective_to is not None or version.subject not in recounted:
             continue
         row = items.get(MEMORY, keys.Key(version.pk, version.definition.pattern_id)) or {}
-        values = attributes(expected[version.subject])
+        # Its base may have been frozen since the list was read; it is stored once and never again.
+        entry = items.get(PIPELINE, keys.known_pattern(version.subject))
+        based = version if entry is None else PatternVersion.of_entry(entry)
+        weighed = weigh(based, arms.get(version.subject, {}))
+        values = {**attributes(expected[version.subject]), **weighed_attributes(weighed)}
         if row.get("version") == version.version and any(
             row.get(name) != value for name, value in values.items() if not name.startswith("GSI")
         ):

@@ -9,7 +9,6 @@ import pytest
 
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.operate.drawing import FORMS, draw, names_of, to_csv
-from sharpwave.infra.operate.lives import lives
 from sharpwave.infra.operate.pictures import (
     Picture,
     budget_picture,
@@ -17,6 +16,7 @@ from sharpwave.infra.operate.pictures import (
     evidence_picture,
     reliability_picture,
 )
+from sharpwave.infra.operate.walk import walk
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.patterns.counts import Arms, Counts
@@ -50,7 +50,7 @@ def pictures() -> list[Picture]:
         keys.base_subject("ann", "TRADE"): {day: Counts(n=14, s=won[day] + 5) for day in days},
     }
     arms = {version.subject: {day: Arms(n=4, s=won[day]) for day in days}}
-    told, budgets = lives([version], counts, arms, POLICY)
+    told, budgets = walk([version], counts, arms, POLICY)
     stated = calibration(
         [(0, 0, 0)] * 5 + [(10, 6, 55_000)] + [(0, 0, 0)] * 3 + [(8, 7, 76_000)], 9
     )

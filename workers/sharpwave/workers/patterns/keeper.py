@@ -23,7 +23,6 @@ from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import Admission, Part, listed_at
 from sharpwave.workers.patterns.counts import Arms, Days, summed_days_of
 from sharpwave.workers.patterns.life import (
-    MIN_BASE,
     Facts,
     Life,
     Step,
@@ -198,9 +197,10 @@ class Keeper:
         """Give a version with its base, which is frozen now if it can be."""
         if version.base is not None:
             return version
-        if version.definition.base_rate is None and rest < MIN_BASE:
+        if version.definition.base_rate is None and rest < self._policy.min_base:
             return version
-        found = base_of_rest(version, days, [summed_days_of(each, self._reads) for each in bases])
+        ledgers = [summed_days_of(each, self._reads) for each in bases]
+        found = base_of_rest(version, days, ledgers, self._policy)
         if found is None:
             return version
         place = listed_at(version)

@@ -33,8 +33,8 @@ from sharpwave.workers.patterns.multiplicity import e_lond_level
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.statistics import Figures
 
-#: Outcomes of the rest, and days with such, from which a base can be frozen.
-MIN_BASE, MIN_BASE_DAYS = 100, 3
+#: Outcomes of its scope from which a base is frozen when the version is made.
+MIN_BASE = 100
 #: Attributes of a row that say where a pattern stands.
 LIFE = (
     "state",
@@ -75,13 +75,16 @@ def base_at_once(version: PatternVersion, scope: Counts) -> FrozenBase | None:
     return _frozen(version, scope.n, scope.s, since="")
 
 
-def base_of_rest(version: PatternVersion, days: Days, bases: Iterable[Days]) -> FrozenBase | None:
+def base_of_rest(
+    version: PatternVersion, days: Days, bases: Iterable[Days], policy: Policy
+) -> FrozenBase | None:
     """Freeze a version's base from the decisions it does not match, if enough of them are known.
 
     Args:
         version: the version.
         days: what its own ledger counts.
         bases: what the ledgers count that `counts.base_subjects` names.
+        policy: how much is enough.
     """
     if version.definition.base_rate is not None:
         return FrozenBase(p0=version.definition.base_rate)
@@ -95,7 +98,8 @@ def base_of_rest(version: PatternVersion, days: Days, bases: Iterable[Days]) -> 
     }
     n = sum(max(0, outcomes) for outcomes, _ in rest.values())
     s = min(n, sum(max(0, successes) for _, successes in rest.values()))
-    if n < MIN_BASE or sum(outcomes > 0 for outcomes, _ in rest.values()) < MIN_BASE_DAYS:
+    seen = sum(outcomes > 0 for outcomes, _ in rest.values())
+    if n < policy.min_base or seen < policy.min_base_days:
         return None
     return _frozen(version, n, s, since=max((*everyone, *days)))
 

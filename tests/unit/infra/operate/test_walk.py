@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.operate.lives import Budget, Told, lives
+from sharpwave.infra.operate.walk import Budget, Told, walk
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
@@ -49,7 +49,7 @@ def told(
         arms[made.subject] = {day(k): Arms(n=n, s=s) for k, (n, s) in enumerate(outcomes) if n}
         for name, found_there in counts[made.subject].items():
             counts[BASE][name] += found_there
-    found, budgets = lives(versions, counts, arms, policy)
+    found, budgets = walk(versions, counts, arms, policy)
     return {each.version.definition.pattern_id: each for each in found.values()}, budgets["ann"]
 
 
@@ -171,14 +171,14 @@ def test_a_pattern_to_avoid_is_promoted_by_failures() -> None:
     everyone = {name: Counts(n=14, s=7) for name in days}
     arms = {made.subject: {name: Arms(n=4) for name in days}}
 
-    found, _ = lives([made], {BASE: everyone, made.subject: days}, arms, POLICY)
+    found, _ = walk([made], {BASE: everyone, made.subject: days}, arms, POLICY)
 
     assert found[made.subject].first("promoted")
     assert math.isclose(found[made.subject].standings[-1].rate or 0, 0)
 
 
 def test_nothing_counted_is_no_life() -> None:
-    found, budgets = lives([version()], {}, {}, POLICY)
+    found, budgets = walk([version()], {}, {}, POLICY)
 
     assert [(each.standings, each.turns) for each in found.values()] == [([], [])]
     assert budgets == {"ann": []}
