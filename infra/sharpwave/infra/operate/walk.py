@@ -198,7 +198,7 @@ def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
     for day in sorted({day for line in family for base in line.bases for day in base}):
         living: list[tuple[_Line, Figures, Weighed]] = []
         for line in family:
-            if _see(line, day):
+            if _see(line, day, policy):
                 arms = line.seen_arms
                 figures = figures_of(line.version, line.seen, line.everyone, arms=arms)
                 weighed = line.weighed or weigh(line.version, arms)
@@ -248,7 +248,7 @@ def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
     return budgets
 
 
-def _see(line: _Line, day: str) -> bool:
+def _see(line: _Line, day: str, policy: Policy) -> bool:
     """Add what a day counted; says whether there was any of it in the version's scope."""
     shown = [base[day] for base in line.bases if day in base]
     if not shown:
@@ -262,7 +262,7 @@ def _see(line: _Line, day: str) -> bool:
         line.weighed = None
     if line.version.base is None:
         bases = [{each: base[each] for each in base if each <= day} for base in line.bases]
-        if (base := base_of_rest(line.version, line.seen, bases)) is not None:
+        if (base := base_of_rest(line.version, line.seen, bases, policy)) is not None:
             line.version = line.version.model_copy(update={"base": base})
             line.weighed = None
     return True
