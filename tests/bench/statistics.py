@@ -14,15 +14,18 @@ from functools import lru_cache
 from itertools import accumulate
 from statistics import fmean, median
 
+from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.workers.patterns import evidence
+from sharpwave.workers.patterns.counts import Arms, Counts
 from sharpwave.workers.patterns.evidence import drift, log_evidence
+from sharpwave.workers.patterns.life import weigh
 from sharpwave.workers.patterns.multiplicity import (
     closed_e_bh,
     e_bh,
     e_lond_level,
     online_closure,
 )
-from sharpwave.workers.patterns.statistics import Beta
+from sharpwave.workers.patterns.statistics import Beta, figures_of
 from tests.bench.figures import Figures
 from tests.bench.peers import SAVVI, ask, local_environment
 from tests.bench.results import OURS, Row, summed
@@ -65,6 +68,12 @@ CASES: Mapping[str, Sequence[Sequence[float]]] = {
         [1000, 620, 1000, 550],
     ],
     "savvi": [[20, 14], [100, 50], [250, 175], [1000, 540]],
+    # A base rate, a half-life, and days: number, outcomes, successes.
+    "pattern": [
+        [0.55, 14.0, *(0, 5, 4), *(1, 3, 2), *(2, 7, 5), *(5, 4, 4), *(40, 6, 3), *(41, 9, 7)],
+        [0.5, 30.0, *(number for day in range(60) for number in (day, 4, 2 + day % 2))],
+        [0.62, 7.0, *(0, 200, 130), *(3, 100, 40)],
+    ],
 }
 
 Rule = Callable[[int, int], bool]
@@ -244,6 +253,35 @@ def fall(
     }
 
 
+def shown(base_rate: float, half_life: float, *flat: float) -> Sequence[float]:
+    """Give what a row shows of a pattern, by the code that publishes rows.
+
+    Args:
+        base_rate: of the rest, measured and frozen alike.
+        half_life: in days.
+        flat: a day's number, outcomes and successes, for each day.
+    """
+    triples = zip(*(map(int, flat[place::3]) for place in range(3)), strict=True)
+    days = {date.fromordinal(730_000 + day).isoformat(): (n, s) for day, n, s in triples}
+    version = PatternVersion(
+        definition=PatternDefinition(
+            pattern_id="up", decision_type="TRADE", base_rate=base_rate, half_life_days=half_life
+        ),
+        version=1,
+        effective_from=0,
+        learned_at=0,
+        base=FrozenBase(p0=base_rate),
+    )
+    figures = figures_of(version, {day: Counts(n=n, s=s) for day, (n, s) in days.items()}, Counts())
+    weighed = weigh(version, {day: Arms(n=n, s=s) for day, (n, s) in days.items()})
+    return [
+        *figures.interval,
+        figures.confidence,
+        weighed.log_evidence,
+        *weighed.anytime,
+    ]
+
+
 def _agreement() -> Iterator[Row]:
     """Ask scipy and savvi for the same figures, and say to how many digits they agree."""
 
@@ -263,6 +301,7 @@ def _agreement() -> Iterator[Row]:
             evidence.log_evidence_otherwise(n, s, 0.5),
             *evidence.anytime_interval(n, s, 0.1),
         ],
+        "pattern": shown,
     }
     trouble = SAVVI.trouble
     if trouble:

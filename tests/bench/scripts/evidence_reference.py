@@ -91,12 +91,33 @@ def savvi(n: int, s: int) -> list[float]:
     return [float(numpy.log(inference.odds)), float(ends[0]), float(ends[1])]
 
 
+def pattern(base_rate: float, half_life: float, *flat: float) -> list[float]:
+    """Give what a row shows of a pattern, from triples of a day's number, outcomes and successes.
+
+    The decayed 90 % interval and confidence by scipy's Beta, the evidence by quadrature, and the
+    interval that holds at all times by savvi.
+    """
+    days = sorted(zip(flat[::3], flat[1::3], flat[2::3], strict=True), reverse=True)
+    later, age, n_eff, s_eff = days[0][0], 0.0, 0.0, 0.0
+    for day, n, s in days:
+        age += min(later - day, half_life)
+        later = day
+        n_eff += n * 0.5 ** (age / half_life)
+        s_eff += s * 0.5 ** (age / half_life)
+    belief = beta(4 * base_rate + s_eff, 4 * (1 - base_rate) + n_eff - s_eff)
+    n, s = (int(sum(day[column] for day in days)) for column in (1, 2))
+    low, high = belief.ppf(0.05), belief.ppf(0.95)
+    sure = belief.sf(base_rate + 0.05)
+    return [float(low), float(high), float(sure), *evidence(n, s, base_rate), *savvi(n, s)[1:]]
+
+
 FIGURES: dict[str, Callable[..., list[float]]] = {
     "evidence": evidence,
     "base": base,
     "interval": interval,
     "uplift": uplift,
     "savvi": savvi,
+    "pattern": pattern,
 }
 
 

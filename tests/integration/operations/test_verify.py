@@ -123,6 +123,7 @@ def test_what_agrees_is_verified(scene: Scene, sharpwave: Any) -> None:
     assert (code, found["ok"], found["findings"]) == (0, True, [])
     assert (found["decisions"], found["patterns_checked"]) == (18, 2)
     assert found["ledgers_checked"] > 2
+    assert found["digest"] == found["archived_digest"]
 
 
 def test_what_is_published_is_what_a_replay_says(scene: Scene) -> None:
@@ -287,6 +288,8 @@ def test_what_is_wrong_is_named_and_fails(
     code, found = sharpwave("verify", "--archive", scene.archive, "--wait", "0")
 
     assert (code, found["ok"]) == (1, False)
+    agree = found["digest"] == found["archived_digest"]
+    assert agree == (kind == "unseen"), "the digests tell whether counts differ"
     named = {each["kind"]: each for each in found["findings"]}
     assert words in named[kind]["what"]
     assert named[kind]["remedy"]

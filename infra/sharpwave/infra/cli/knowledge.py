@@ -16,6 +16,7 @@ from sharpwave.infra.cli.command import (
     flag,
     option,
 )
+from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, table, when
 
 if TYPE_CHECKING:
@@ -254,9 +255,10 @@ def patterns_check(args: Arguments) -> Answer:
     from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.judge import judge_definitions
     from sharpwave.infra.operate.verify import archive_at
+    from sharpwave.workers.settings import Settings
 
     archive = archive_at(deployment(args), archive_url(args))
-    judged = judge_definitions(archive, read_definitions(args.file))
+    judged = judge_definitions(archive, read_definitions(args.file), Settings.read().policy)
     rows = [
         (
             one.pattern_id,
@@ -265,15 +267,51 @@ def patterns_check(args: Arguments) -> Answer:
             one.sample_size,
             "" if one.success_rate is None else f"{one.success_rate:.3f}",
             f"{one.base_rate:.3f}",
+            one.units,
             f"{one.evidence:.2f}",
+            f"{one.asked:.2f}",
         )
         for one in judged
     ]
-    headers = ("PATTERN", "MATCHES", "SUPPORT", "N", "RATE", "BASE", "WOULD-BE EVIDENCE")
+    headers = (
+        *("PATTERN", "MATCHES", "SUPPORT", "N", "RATE", "BASE", "UNITS"),
+        *("WOULD-BE EVIDENCE", "ASKED"),
+    )
     lines = [table(headers, rows, empty="the file holds no definition")]
     lines += [f"{one.pattern_id}: {warning}" for one in judged for warning in one.warnings]
+    lines += [
+        f"{one.pattern_id}: a promotion would also take {'; '.join(one.lacks)}"
+        for one in judged
+        if one.lacks and not one.warnings
+    ]
     is_sound = not any(one.warnings for one in judged)
     return Answer({"ok": is_sound, "patterns": judged}, "\n".join(lines), ok=is_sound)
+
+
+@Command(
+    "patterns plot",
+    option("pattern_id", metavar="PATTERN"),
+    option("--owner", help="an agent or shared#<domain>, if names repeat"),
+    option("--out", type=Path, metavar="DIR", default=Path(), help="default: here"),
+    changes=True,
+)
+def patterns_plot(args: Arguments) -> Answer:
+    """Draw how a pattern came to where it stands, and give the numbers beside."""
+    need("demo")
+    from sharpwave.infra.operate.drawing import draw, names_of
+    from sharpwave.infra.operate.pictures import pictures_of
+    from sharpwave.workers.settings import Settings
+
+    pictures = pictures_of(deployment(args), args.pattern_id, args.owner, Settings.read().policy)
+    if args.dry_run:
+        files = [str(args.out / name) for name in names_of(args.pattern_id, pictures)]
+    else:
+        files = [str(path) for path in draw(pictures, args.out, args.pattern_id)]
+    lead = "would write" if args.dry_run else "wrote"
+    lines = [f"{lead} {name}" for name in files]
+    if not any(each.name == "reliability" for each in pictures):
+        lines.append("no decision stated a confidence, so there is no reliability to draw")
+    return Answer({"files": files, "dry_run": args.dry_run}, "\n".join(lines))
 
 
 def _number(name: str, default: float) -> float:

@@ -19,8 +19,11 @@ from sharpwave.infra.cli.output import Answer, emit, table, when
 from sharpwave.infra.operate import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sharpwave.infra.local import Backend
     from sharpwave.infra.local.stack import Stack
+    from sharpwave.schemas.patterns import PatternDefinition
 
 DEFAULT_DAYS = 120
 #: With start, settling and verification the default demo stays below 90 s.
@@ -219,11 +222,17 @@ def verify(args: Arguments) -> Answer:
     lines = [line for each in found.findings for line in (each.what, f"  {each.remedy}")]
     checked = f"{plural(found.decisions, 'decision')}, {plural(found.ledgers_checked, 'ledger')}"
     lines.append(f"{checked}: " + ("every count agrees" if found.ok else "not verified"))
+    archived, stored = found.archived_digest, found.stored_digest
+    lines.append(f"digest of the counts: {stored}")
+    if archived != stored:
+        lines[-1] += f"; of the archive's: {archived}"
     data = {
         "ok": found.ok,
         "patterns_checked": found.patterns_checked,
         "ledgers_checked": found.ledgers_checked,
         "decisions": found.decisions,
+        "digest": stored,
+        "archived_digest": archived,
         "findings": found.findings,
         "disagreements": found.disagreements,
         "archive": archive,
@@ -236,6 +245,11 @@ def verify(args: Arguments) -> Answer:
     option("--until", metavar="DAY", help="as of this day or UTC time"),
     option("--patterns", metavar="FILE", help="count these instead of the known ones"),
     ARCHIVE,
+    either=(
+        option("--into", metavar="PREFIX", help="write what the tables held into fresh ones"),
+        option("--policy", metavar="FILE", help="what would these rules have done"),
+    ),
+    changes=True,
 )
 def replay(args: Arguments) -> Answer:
     """Count patterns from the archive alone."""
@@ -243,6 +257,10 @@ def replay(args: Arguments) -> Answer:
     from sharpwave.infra.operate.replay import replay
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
+    if args.into is not None:
+        return _travel(args, definitions)
+    if args.policy is not None:
+        return _compare(args, definitions)
     found = replay(deployment(args), archive_url(args), until=args.until, definitions=definitions)
     rows = [
         (
@@ -257,6 +275,67 @@ def replay(args: Arguments) -> Answer:
     ]
     headers = ("PATTERN", "N", "RATE", "LOW", "HIGH", "CONFIDENCE", "AS OF")
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
+
+
+def _travel(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
+    from sharpwave.infra.connection import connect
+    from sharpwave.infra.operate.travel import travel
+
+    done = travel(
+        deployment(args),
+        archive_url(args),
+        into=connect(os.environ, endpoint_url=args.endpoint_url, prefix=args.into),
+        until=args.until,
+        definitions=definitions,
+        dry_run=args.dry_run,
+    )
+    counted = f"{plural(done.states, 'state')} of decisions, {plural(done.versions, 'version')}"
+    lines = [f"would count {counted}"]
+    if not args.dry_run:
+        lines = [
+            f"counted {counted}, {plural(done.ledgers, 'ledger')}",
+            f"digest of the counts: {done.digest}",
+            f"look at it: sharpwave --prefix {done.prefix} patterns ls",
+        ]
+    return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
+
+
+def _compare(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.replay import replay_rules
+    from sharpwave.workers.patterns.policy import BadPolicy, Policy
+    from sharpwave.workers.settings import Settings
+
+    try:
+        policies = [Settings.read().policy, Policy.read(Path(args.policy))]
+    except BadPolicy as error:
+        raise Misused(str(error)) from error
+    found = replay_rules(
+        deployment(args), archive_url(args), policies, until=args.until, definitions=definitions
+    )
+    whats = ("promoted", "degraded", "retired")
+    data = {
+        subject: [
+            {
+                "state": told[subject].turns[-1].state if told[subject].turns else "candidate",
+                **{what: told[subject].first(what) for what in whats},
+                "turns": told[subject].turns,
+            }
+            for told in found
+        ]
+        for subject in sorted(found[0])
+    }
+    rows = [
+        (subject, rules, one["state"], *(one[what] for what in whats))
+        for subject, both in data.items()
+        for rules, one in zip(("present", "file"), both, strict=True)
+    ]
+    headers = ("PATTERN", "RULES", "STATE", "PROMOTED", "DEGRADED", "RETIRED")
+    named = {
+        subject: dict(zip(("present", "file"), both, strict=True)) for subject, both in data.items()
+    }
+    empty = "no patterns; import some, or give --patterns"
+    return Answer({"policies": policies, "patterns": named}, table(headers, rows, empty=empty))
 
 
 @Command(

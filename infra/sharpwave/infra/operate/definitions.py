@@ -6,7 +6,7 @@ everywhere, as `sharpwave patterns ls` shows them: `inputs.whale_count >= 5 and 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -15,11 +15,23 @@ from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import UnstorableValue, item_to_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 _FORMS = {".yaml": "YAML", ".yml": "YAML", ".md": "Markdown", ".markdown": "Markdown"}
 #: A table of a Markdown file is taken for definitions if it has this column.
 _NAMES = "pattern_id"
 #: What a Markdown cell holds as words with commas between them.
 _LISTS = ("shared_with",)
+#: What notes on patterns hold of what nobody can import.
+_COMPUTED = frozenset(
+    {
+        *("confidence", "success_rate", "sample_size", "outcomes", "access_count", "interval"),
+        *("version", "learned_at", "state", "evidence", "content_hash"),
+    }
+)
+#: Faults that are told at a time.
+_TOLD = 5
 
 
 def read_definitions(path: Path) -> list[PatternDefinition]:
@@ -50,15 +62,26 @@ def read_definitions(path: Path) -> list[PatternDefinition]:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 where = ".".join(str(part) for part in (number, *detail["loc"]))
-                faults.append(f"{where}: {detail['msg']}")
+                faults.append(f"{where}: {_words(detail)}")
         except ValueError as error:
             faults.append(f"{number}.conditions: {error}")
         else:
             definitions.append(definition)
     if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise Misused(f"{path}: definition {faults[0]}{more}")
+        more = f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+        raise Misused(f"{path}: definition " + "; ".join(faults[:_TOLD]) + more)
     return definitions
+
+
+def _words(detail: "ErrorDetails") -> str:
+    """Say what is wrong in words that help, without those of the library that found it."""
+    if detail["type"] == "model_type":
+        return f"it is no map of attributes but {detail['input']!r:.40}"
+    if detail["type"] != "extra_forbidden":
+        return detail["msg"].removeprefix("Value error, ")
+    if detail["loc"][-1] in _COMPUTED:
+        return "it is computed from outcomes or kept by workers, never imported; leave it out"
+    return f"there is no such attribute; there are {', '.join(PatternDefinition.model_fields)}"
 
 
 def _conditions(words: str) -> Conditions:
@@ -66,7 +89,7 @@ def _conditions(words: str) -> Conditions:
         return Conditions.read(words)
     except ValidationError as error:
         # It stands in no list yet, so the place of its fault would say nothing to a reader.
-        raise ValueError(error.errors(include_url=False)[0]["msg"]) from error
+        raise ValueError(_words(error.errors(include_url=False)[0])) from error
 
 
 def _yaml(text: str) -> Any:

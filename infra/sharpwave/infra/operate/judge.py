@@ -10,14 +10,18 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from sharpwave.infra.errors import Rejected
 from sharpwave.schemas import keys
-from sharpwave.schemas.conditions import Condition
-from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
-from sharpwave.workers.patterns.evidence import frozen_base, log_evidence
+from sharpwave.schemas.conditions import KNOWN_BEFORE_OUTCOME, Condition
+from sharpwave.schemas.numbers import plain_json
+from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
+from sharpwave.workers.patterns.counts import Counts, Days, total
+from sharpwave.workers.patterns.evidence import frozen_base, frozen_base_below
+from sharpwave.workers.patterns.life import lacking, needed, weigh
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Parts, Recount, figures
 
 #: Below so many outcomes nothing is said about what is too good or too usual.
@@ -25,6 +29,10 @@ _ENOUGH = 50
 _NEARLY_ALWAYS = 0.98
 #: So many archived states without an outcome have to lack a path before that is told.
 _WITHOUT_OUTCOME = 20
+#: Values and names that a warning gives as examples, and the characters of each at most.
+_EXAMPLES, _LONGEST = 4, 40
+#: States whose paths are remembered, to find the one that is meant.
+_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +50,10 @@ class Judged:
         base_rate: the success rate of the decisions it does not match.
         applied: matched ones that name it in `reasoning.patterns_applied`, with an outcome.
         days: days with an outcome of a matched decision.
-        evidence: log10 of the e-value that these outcomes, a cycle's once, would be, had they come
-            after an import.
+        units: units of evidence among them: what was decided in one cycle counts once.
+        evidence: log10 of the e-value that these units would be, had they come after an import.
+        asked: log10 of what suffices for the first candidate of an owner.
+        lacks: what a promotion would take beside that evidence.
         warnings: what makes the definition worthless or doubtful, each with what to do.
     """
 
@@ -57,15 +67,25 @@ class Judged:
     base_rate: float
     applied: int
     days: int
+    units: int
     evidence: float
+    asked: float
+    lacks: Sequence[str]
     warnings: Sequence[str]
 
 
-def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) -> list[Judged]:
+def judge_definitions(
+    archive: Parts, definitions: Sequence[PatternDefinition], policy: Policy
+) -> list[Judged]:
     """Hold definitions against all that is archived; writes nothing.
 
+    Args:
+        archive: where decisions are archived.
+        definitions: what to judge.
+        policy: the rules of promotion.
+
     Raises:
-        Rejected: a part of the archive cannot be read.
+        Rejected: a part of the archive cannot be read, or nothing is archived.
     """
     versions = [
         PatternVersion(definition=definition, version=1, effective_from=0, learned_at=0)
@@ -82,14 +102,21 @@ def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) 
         for damage in recount.read(archive):
             raise Rejected(f"part {damage.part} of the archive cannot be read: {damage.reason}")
         counts, arms = recount.counts(), recount.arms()
+    if not counts:
+        raise Rejected(
+            "nothing is archived there, so nothing can be judged: give --archive URL, or set "
+            "SHARPWAVE_ARCHIVE as the workers of archive have it"
+        )
     standing = figures(versions, counts, arms=arms, horizons={})
     judged = []
     for version, look in zip(versions, looks, strict=True):
         definition, days = version.definition, counts.get(version.subject, {})
         mine, everyone = total(days.values()), _everyone(definition, counts)
-        units = sum(arms.get(version.subject, {}).values(), start=Arms())
         matched, decisions = mine.n + mine.pending, everyone.n + everyone.pending
-        base = definition.base_rate or frozen_base(everyone.n - mine.n, everyone.s - mine.s)
+        rest = everyone.n - mine.n, everyone.s - mine.s
+        freeze = frozen_base_below if definition.is_avoid else frozen_base
+        base = FrozenBase(p0=definition.base_rate or freeze(*rest))
+        weighed = weigh(version.model_copy(update={"base": base}), arms.get(version.subject, {}))
         judged.append(
             Judged(
                 pattern_id=definition.pattern_id,
@@ -102,8 +129,11 @@ def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) 
                 base_rate=standing[version.subject].base_rate,
                 applied=mine.applied,
                 days=sum(1 for counted in days.values() if counted.n),
-                evidence=log_evidence(units.n, units.s, base) / math.log(10),
-                warnings=look.warnings(mine, matched=matched, decisions=decisions),
+                units=weighed.n,
+                evidence=weighed.log_evidence / math.log(10),
+                asked=needed(1, 0, policy) / math.log(10),
+                lacks=lacking(weighed, standing[version.subject], policy),
+                warnings=look.warnings(mine, matched=matched, decisions=decisions, counts=counts),
             )
         )
     return judged
@@ -130,6 +160,8 @@ class _Look:
         self._seen: Counter[str] = Counter()
         self._has: Counter[tuple[int, str]] = Counter()
         self._holds: Counter[int] = Counter()
+        self._values: dict[int, dict[str, None]] = {}
+        self._paths: dict[str, None] = {}
 
     def at(self, state: Mapping[str, Any]) -> None:
         """Look at one archived state; a decision has one or more."""
@@ -140,18 +172,25 @@ class _Look:
             return
         when = "late" if isinstance(state.get("outcome"), Mapping) else "early"
         self._seen[when] += 1
+        if self._seen.total() <= _LOOKED_AT:
+            self._paths |= dict.fromkeys(_paths(state))
         for number, condition in enumerate(self._conditions):
             is_there = Condition(path=condition.path, op="exists").matches(state)
             self._has[number, when] += is_there
+            values = self._values.setdefault(number, {})
+            if is_there and len(values) <= _EXAMPLES:
+                values[_shown(state, condition.path)] = None
             self._holds[number] += condition.matches(state)
 
-    def warnings(self, mine: Counts, *, matched: int, decisions: int) -> list[str]:
+    def warnings(
+        self, mine: Counts, *, matched: int, decisions: int, counts: Mapping[str, Days]
+    ) -> list[str]:
         """Say what makes the definition worthless or doubtful."""
         owner = self._definition.agent_id or "any agent"
         if not decisions:
             return [
                 f"no {self._definition.decision_type} of {owner} is archived; mind the spelling of "
-                "agent_id and decision_type"
+                f"agent_id and decision_type: there is {_archived(counts)}"
             ]
         return [*self._of_conditions(), *self._as_a_whole(mine, matched, decisions)]
 
@@ -161,9 +200,16 @@ class _Look:
             words, early = condition.describe(), self._has[number, "early"]
             there = early + self._has[number, "late"]
             if not there and condition.op != "exists":
-                yield f"{words}: no decision has {condition.path}; mind where agents write it"
+                close = get_close_matches(condition.path, self._paths, n=1)
+                hint = f": is {close[0]} meant?" if close else ""
+                yield f"{words}: no decision has {condition.path}; mind where agents write it{hint}"
             elif not self._holds[number]:
-                yield f"{words}: never true, though {there} of {states} states have the path"
+                values = list(self._values[number])
+                said = ", ".join(values[:_EXAMPLES]) + (", ..." if len(values) > _EXAMPLES else "")
+                yield (
+                    f"{words}: never true, though {there} of {states} states have the path, with "
+                    f"values such as {said}"
+                )
             elif self._holds[number] == states >= _ENOUGH:
                 yield f"{words}: true of every decision, so it tells none apart; leave it out"
             if there and not early and self._seen["early"] >= _WITHOUT_OUTCOME:
@@ -197,3 +243,30 @@ class _Look:
                 f"{mine.s} of {mine.n} outcomes are successes, which is too good to be true: look "
                 "whether a condition knows the outcome (leakage)"
             )
+
+
+def _archived(counts: Mapping[str, Days]) -> str:
+    """Name whose decisions of which types are archived, some of them."""
+    bases = filter(None, map(keys.split_base_subject, counts))
+    found = sorted({f"{kind} of {agent_id}" for agent_id, kind, _ in bases})
+    return ", ".join(found[:_EXAMPLES]) + (", ..." if len(found) > _EXAMPLES else "")
+
+
+def _paths(state: Mapping[str, Any]) -> Iterator[str]:
+    """Give the paths to values that a condition may look at."""
+    todo = [(name, state[name]) for name in KNOWN_BEFORE_OUTCOME if name in state]
+    while todo:
+        path, value = todo.pop()
+        if isinstance(value, Mapping):
+            todo += [(f"{path}.{name}", part) for name, part in value.items()]
+        else:
+            yield path
+
+
+def _shown(state: Mapping[str, Any], path: str) -> str:
+    """Write the value at a path as JSON has it, so that a number and its text look different."""
+    value: Any = state
+    for name in path.split("."):
+        value = value[name]
+    text = plain_json(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

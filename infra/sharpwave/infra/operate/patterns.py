@@ -18,6 +18,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE
+from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import (
     Part,
     current_row,
@@ -28,6 +29,7 @@ from sharpwave.workers.patterns.admission import (
 )
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import base_at_once
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.sharing import copy_of
 from sharpwave.workers.work.ports import Check, Insert, Put, Update
 
@@ -135,6 +137,32 @@ def import_patterns(
     """
     items, ahead = Items(deployment), timing or Timing()
     return [import_pattern(items, each, ahead, now, dry_run=dry_run) for each in definitions]
+
+
+def restore_versions(items: Items, versions: Sequence[PatternVersion]) -> None:
+    """Write versions as they were listed, into tables without any; publishing adds the figures."""
+    newest = {place(each): each for each in sorted(versions, key=lambda each: each.version)}
+    for version in sorted(versions, key=lambda each: each.subject):
+        # As if each were the first of its name; only the newest has the row that readers see.
+        writes = [
+            write
+            for write in plan(version, None, None).writes
+            if write.location.key != place(version) or newest[place(version)] is version
+        ]
+        _write(items, writes, version, begins=True)
+        if version.effective_to is not None:
+            name = keys.pattern_version_sk(version.definition.pattern_id, version.version)
+            items.update(MEMORY, Key(version.pk, name), {"effective_to": version.effective_to})
+    for version in newest.values():
+        _share(items, version, set())
+    # Places that were given stay given, so that no later version gets one of them.
+    given: dict[str, int] = {}
+    for version in versions:
+        given[version.owner] = max(given.get(version.owner, 0), version.number or 0)
+    for owner, count in given.items():
+        if count:
+            account = Account(revision=1, count=count).attributes(Policy())
+            items.put(PIPELINE, {**keys.promotions(owner).item(), **account})
 
 
 def import_pattern(

@@ -1,16 +1,21 @@
 """What patterns would say, counted from the archive: at an earlier time, or before they existed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.operate.verify import archive_at, known_patterns
+from sharpwave.infra.operate.walk import Told, walk
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
+from sharpwave.workers.patterns.counts import Arms, Days
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.settings import Settings
+
+_DAY_LENGTH = len("2008-10-10")
 
 
 def replay(
@@ -38,33 +43,79 @@ def replay(
         Rejected: a part of the archive cannot be read, or a pattern was imported by a newer
             release; figures without it would be wrong.
     """
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
+    return figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
+
+
+def replay_rules(
+    deployment: Deployment,
+    archive_url: str,
+    policies: Sequence[Policy],
+    *,
+    until: str | None = None,
+    definitions: Sequence[PatternDefinition] | None = None,
+) -> list[dict[str, Told]]:
+    """Tell what rules would have made of patterns, day by day; writes nothing.
+
+    The other parameters and errors are those of `replay`.
+
+    Args:
+        policies: the rules to hold against each other.
+
+    Returns:
+        For each of the policies, lives by the name of the pattern's ledger.
+    """
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
+    return [walk(versions, counts, arms, policy)[0] for policy in policies]
+
+
+def _recounted(
+    deployment: Deployment,
+    archive_url: str,
+    until: str | None,
+    definitions: Sequence[PatternDefinition] | None,
+) -> tuple[Sequence[PatternVersion], dict[str, Days], dict[str, dict[str, Arms]]]:
+    accepts = is_up_to(until)
+    versions = versions_meant(deployment, definitions)
+    with Recount(versions, accepts=accepts) as recount:
+        for damage in recount.read(archive_at(deployment, archive_url)):
+            raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
+        return versions, recount.counts(), recount.arms()
+
+
+def is_up_to(until: str | None) -> Callable[[Mapping[str, Any]], bool]:
+    """Tell decisions up to a day or UTC time, by event time; without it, any are meant.
+
+    Raises:
+        Misused: it is neither.
+    """
     if until is not None and not is_event_time(until):
         raise Misused(f"{until!r} is no day and no UTC time; write 2008-10-10")
 
     def is_meant(decision: Mapping[str, Any]) -> bool:
         if until is None:
             return True
-        if len(until) == len("2008-10-10"):
+        if len(until) == _DAY_LENGTH:
             return day_and_hour(int(decision["timestamp"]), decision.get("event_time"))[0] <= until
         return str(decision.get("event_time") or decision["iso_timestamp"]) <= until
 
-    versions: Sequence[PatternVersion]
-    if definitions is None:
-        known = known_patterns(deployment)
-        if known.unreadable:
-            raise Rejected("a newer release imported patterns here; replay with that one")
-        versions = known.versions
-    else:
-        versions = [
+    return is_meant
+
+
+def versions_meant(
+    deployment: Deployment, definitions: Sequence[PatternDefinition] | None
+) -> Sequence[PatternVersion]:
+    """Give the known versions, or instead those of definitions that held from the beginning.
+
+    Raises:
+        Rejected: a newer release imported one.
+    """
+    if definitions is not None:
+        return [
             PatternVersion(definition=definition, version=1, effective_from=0, learned_at=0)
             for definition in definitions
         ]
-    with Recount(versions, accepts=is_meant) as recount:
-        for damage in recount.read(archive_at(deployment, archive_url)):
-            raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
-        return figures(
-            versions,
-            recount.counts(),
-            arms=recount.arms(),
-            horizons=Settings.read().outcome_horizon,
-        )
+    known = known_patterns(deployment)
+    if known.unreadable:
+        raise Rejected("a newer release imported patterns here; replay with that one")
+    return known.versions

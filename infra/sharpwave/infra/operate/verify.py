@@ -15,6 +15,7 @@ from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Items
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate import plural
+from sharpwave.infra.operate.digest import digest_of
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion
@@ -103,6 +104,8 @@ class Verified:
     decisions: int
     patterns_checked: int
     ledgers_checked: int
+    archived_digest: str  # of the counts by the archive
+    stored_digest: str  # of the counts by the ledgers
     disagreements: Sequence[Disagreement]
     findings: Sequence[Finding]
 
@@ -337,6 +340,8 @@ def judge(evidence: Evidence) -> Verified:
         decisions=evidence.decisions,
         patterns_checked=evidence.patterns,
         ledgers_checked=len(evidence.recounted.keys() | evidence.ledgers.keys()),
+        archived_digest=digest_of(evidence.recounted, evidence.recounted_units),
+        stored_digest=digest_of(evidence.ledgers, evidence.units),
         disagreements=disagreements,
         findings=[
             *_on_its_way(evidence),

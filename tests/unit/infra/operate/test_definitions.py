@@ -44,8 +44,13 @@ def test_a_file_holds_one_definition_or_a_list(tmp_path: Path) -> None:
     [
         ("{", "cannot be read as JSON"),
         ('{"pattern_id": "x"}', "definition 0.decision_type: Field required"),
-        ('[{"pattern_id": "x", "decision_type": "T", "confidence": 1}]', "0.confidence"),
-        ("[1, 2]", r"\(and 1 more\)"),
+        (
+            '[{"pattern_id": "x", "decision_type": "T", "confidence": 1}]',
+            "0.confidence: it is computed",
+        ),
+        ('[{"pattern_id": "x", "decision_type": "T", "agent": "a"}]', "agent: there is no such"),
+        ("[1, 2]", "0: it is no map of attributes but 1; 1: it is no map of attributes but 2"),
+        (str([*range(7)]), "4: it is no map of attributes but 4; and 2 more"),
         (
             with_number('"half_life_days": Infinity'),
             "0.half_life_days: inf is not a number DynamoDB can hold; leave it out instead",

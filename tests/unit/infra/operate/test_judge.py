@@ -14,6 +14,7 @@ from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.workers.aws.archive import FolderArchive
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.ports import Item
 from tests.world.records import decision, outcome
 from tests.world.stores import START
@@ -39,7 +40,7 @@ def judged(conditions: str | None, *states: Item | None, **more: Any) -> Judged:
     given = None if conditions is None else Conditions.read(conditions)
     named = {"pattern_id": "up", "agent_id": "ann", "decision_type": "TRADE", **more}
     definition = PatternDefinition.model_validate({**named, "conditions": given})
-    (only,) = judge_definitions(Archived(*states), [definition])
+    (only,) = judge_definitions(Archived(*states), [definition], Policy())
     return only
 
 
@@ -72,6 +73,40 @@ def test_it_says_what_a_definition_would_have_matched_and_how_that_ended() -> No
     assert found.warnings == []
 
 
+def test_evidence_counts_what_was_decided_in_one_cycle_once() -> None:
+    alone = judged("context.market = up", *history())
+    made = [
+        {**item, "context": {**item["context"], "cycle": item["context"]["cycle"] // 10}}
+        for item in history()
+    ]
+
+    together = judged("context.market = up", *made)
+
+    assert (alone.units, together.units) == (50, 10)
+    assert together.evidence < alone.evidence
+    assert together.matched == alone.matched
+
+
+def test_a_pattern_to_avoid_is_held_against_failures() -> None:
+    up, down = (
+        judged(f"context.market = {market}", *history(), kind="avoid") for market in ("up", "down")
+    )
+
+    assert up.evidence < 0 < down.evidence
+
+
+def test_it_says_what_a_promotion_would_take_beside_evidence() -> None:
+    found = judged("context.market = up", *history())
+
+    assert found.evidence > found.asked > 0
+    assert found.lacks == ["3 days with outcomes (it has 1)"]
+
+
+def test_an_empty_archive_is_no_ground_to_judge() -> None:
+    with pytest.raises(Rejected, match="nothing is archived there"):
+        judged("context.market = up")
+
+
 def test_a_definition_for_all_agents_is_held_against_all() -> None:
     other = decision("bob", name="other", context={"market": "up"})
 
@@ -82,7 +117,12 @@ def test_a_definition_for_all_agents_is_held_against_all() -> None:
     ("conditions", "warning"),
     [
         ("inputs.whale_count >= 5", "no decision has inputs.whale_count; mind where agents"),
-        ("context.market = sideways", "never true, though 200 of 200 states have the path"),
+        ("context.markt = up", "mind where agents write it: is context.market meant?"),
+        (
+            "context.market = sideways",
+            'never true, though 200 of 200 states have the path, with values such as "up", "down"',
+        ),
+        ('context.cycle >= "5"', "with values such as 0, 1, 2, 3, ..."),
         ("context.cycle >= 0", "true of every decision, so it tells none apart"),
         ("context.market = up and context.cycle in [1]", "never all of them for one"),
         (None, "no decision names it in reasoning.patterns_applied"),
@@ -96,6 +136,7 @@ def test_a_name_that_no_decision_has_is_told_first() -> None:
     found = judged("inputs.whale_count >= 5", *history(), decision_type="TRADE_ENTRY")
 
     assert "no TRADE_ENTRY of ann is archived" in found.warnings[0]
+    assert "there is TRADE of ann" in found.warnings[0]
     assert (found.support, found.success_rate, found.evidence) == (None, None, 0)
 
 
