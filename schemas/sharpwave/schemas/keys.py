@@ -356,6 +356,17 @@ def ledger_total(subject: str) -> Key:
     return Key(ledger_pk(subject), "T")
 
 
+def ledger_slots_span(subject: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of all of a ledger's sets of elements."""
+    return ledger_pk(subject), "L#", "L#~"
+
+
+def split_ledger_slot(sk: str) -> tuple[str, str]:
+    """Give the day and the slot that the sort key of a set of elements, or of its counts, names."""
+    day, _, slot = sk.partition("#")[2].partition("#")
+    return day, slot
+
+
 def ledger_heads_span(subject: str, day: str = "") -> tuple[str, str, str]:
     """Give the partition, and the bounds in it, of the counts of a ledger's slots, or a day's."""
     return ledger_pk(subject), f"H#{day}", f"H#{day}~"
