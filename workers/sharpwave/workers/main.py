@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,7 @@ from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import Clock, now
 from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
@@ -26,15 +28,19 @@ from sharpwave.workers.aws.queues import (
     StreamSender,
 )
 from sharpwave.workers.aws.tables import TableLedger, TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.gather import Gatherer, SharedWrites
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
+from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.discover.ending import Ending
+from sharpwave.workers.patterns.discover.sweep import Discovery
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
 from sharpwave.workers.reconcile import heal
+from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Misconfigured, Settings
@@ -46,6 +52,7 @@ from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas
 from sharpwave.workers.signals.refusals import (
     ParkingLot,
+    RefusedBefore,
     park_in_passing,
     refused_message,
     refused_record,
@@ -55,9 +62,11 @@ from sharpwave.workers.work import ticks
 from sharpwave.workers.work.ports import (
     Archive,
     Inboxes,
+    Item,
     Ledger,
     Reads,
     Spread,
+    Transactions,
     TryAgain,
     WorkQueues,
     Writes,
@@ -89,6 +98,7 @@ def compose(
     *,
     reads: Reads,
     writes: Writes,
+    transactions: Transactions,
     ledger: Ledger,
     inboxes: Inboxes,
     queues: WorkQueues,
@@ -136,6 +146,29 @@ def compose(
     def refresh_episode(agent_id: str, decision_type: str, day: str, known: Known) -> None:
         episodes.refresh(Day(agent_id, decision_type, day), known)
 
+    def sound() -> Callable[[Item], bool]:
+        refused = RefusedBefore(reads)
+
+        def was_let_in(item: Item) -> bool:
+            return is_admissible("decision", item, event_ahead=settings.event_ahead) and not (
+                refused.holds(tables.DECISIONS, item_to_wire(item))
+            )
+
+        return was_let_in
+
+    lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
+    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    ending = Ending(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    discovery = Discovery(
+        reads=reads,
+        writes=writes,
+        admit=admission.admit,
+        retire=ending.retire,
+        sound=sound,
+        clock=clock,
+        horizons=settings.outcome_horizon,
+    )
+
     handlers: actors.Handlers = {
         "deliver": actors.deliver_actors(courier),
         "status": actors.status_actors(
@@ -168,6 +201,7 @@ def compose(
                 clock=clock,
             ),
             episodes,
+            discovery.sweep if settings.discovery else None,
             agents=agents,
             reads=reads,
             queues=queues,
@@ -210,6 +244,7 @@ def compose_on_aws(settings: Settings, made: Clients) -> Composition:
         settings,
         reads=TableReads(made.dynamodb, prefix=settings.prefix),
         writes=writes_on(made.dynamodb, prefix=settings.prefix),
+        transactions=TableTransactions(made.dynamodb, prefix=settings.prefix),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
         inboxes=SqsInboxes(made.sqs, urls=urls),
         queues=SqsWorkQueues(made.sqs, urls=urls),

@@ -22,7 +22,9 @@ def _from_json(given: object) -> object:
 
 
 #: Decoded by us, for pydantic's own decoding names neither the variable nor what it holds.
-_Ahead = Annotated[dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_from_json)]
+_SecondsByType = Annotated[
+    dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_from_json)
+]
 
 
 class Misconfigured(ValueError):
@@ -65,10 +67,18 @@ class Settings(BaseSettings):
     clock_skew_s: float = Field(
         default=5.0, ge=0, description="how much later than that a new pattern takes effect"
     )
-    event_ahead: _Ahead = Field(
+    event_ahead: _SecondsByType = Field(
         default={},
         description="seconds that event_time may lie ahead, by decision type, such as"
         ' {"FORECAST": 2592000}; else a day',
+    )
+    outcome_horizon: _SecondsByType = Field(
+        default={},
+        description="seconds after which a decision without an outcome is overdue, by decision"
+        ' type, such as {"TRADE_ENTRY": 259200}; else a day',
+    )
+    discovery: bool = Field(
+        default=False, description="whether sweeps look for patterns that nobody wrote down"
     )
     registration_cache_s: float = Field(
         default=5.0, ge=0, description="how long a worker keeps a registration"

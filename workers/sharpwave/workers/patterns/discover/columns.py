@@ -113,7 +113,7 @@ class Column:
     numbers: int = 0
     cuts: list[float] = field(default_factory=list)
     cells: list[Seen] = field(default_factory=list)
-    before: Seen = Seen()
+    before: Seen = field(default_factory=Seen)
 
     def count(self, said: Said, success: bool, so_far: Seen) -> list[Term]:
         """Count what one decision says; gives the terms that lost their place to it.

@@ -105,29 +105,40 @@ class State:
         sample: features of decisions drawn evenly from all, by the digests of their keys.
         open: candidates that are not decided.
         kept: the latest that were promoted.
+        ending: names of candidates that were given up since the state was stored last.
         closed: digests of rules that led nowhere, the latest last.
     """
 
-    seen: Seen = Seen()
+    seen: Seen = field(default_factory=Seen)
     unresolved: int = 0
     columns: list[Column] = field(default_factory=list)
     conjunctions: list[_Conjunction] = field(default_factory=list)
     sample: dict[int, dict[Feature, Said]] = field(default_factory=dict)
     open: list[Candidate] = field(default_factory=list)
     kept: list[Candidate] = field(default_factory=list)
+    ending: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
-    def look(self, key: str, said: Mapping[Feature, Said], success: bool | None) -> list[Candidate]:
-        """Look at one decision; gives the candidates it made the state give up.
+    def look(
+        self,
+        key: str,
+        said: Mapping[Feature, Said],
+        success: bool | None,
+        *,
+        proposes: bool = True,
+    ) -> None:
+        """Look at one decision.
 
         Args:
             key: its sort key; the order of keys is that of looking.
             said: its features, by name.
             success: what became of it; None if that is not known by now.
+            proposes: whether it may lead to candidates, or end them. What lies long back says
+                nothing of how a candidate that counts from now on is doing.
         """
         if success is None:
             self.unresolved += 1
-            return []
+            return
         lost: list[Term] = []
         held = []
         for feature, value in said.items():
@@ -147,15 +158,17 @@ class State:
             if column.draw_cuts(numbers, self.seen):
                 path = column.feature.path
                 self._forget([Term(path, op, cut) for cut in before for op in ("ge", "lt")])
-        return [] if self.seen.n % ROUND else self._round()
+        if self.seen.n % ROUND == 0:
+            self._round(proposes=proposes)
 
-    def settle(self, promoted: Sequence[str], ended: Sequence[str]) -> None:
-        """Give back the places of candidates that were decided elsewhere, by name."""
+    def settle(self, *, promoted: Sequence[str], ended: Sequence[str]) -> None:
+        """Free the places of candidates, by name: of those promoted, and of those given up."""
         self.kept += [each for each in self.open if each.name in promoted]
         self.kept = self.kept[-_MOST_KEPT:]
         for each in self.open:
             if each.name in ended:
                 self._close(each.rule)
+                self.ending.append(each.name)
         decided = {*promoted, *ended}
         self.open = [each for each in self.open if each.name not in decided]
 
@@ -176,6 +189,7 @@ class State:
             "sample": sample,
             "open": [_candidate_row(each) for each in self.open],
             "kept": [_candidate_row(each) for each in self.kept],
+            "ending": self.ending,
             "closed": self.closed,
         }
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
@@ -203,7 +217,7 @@ class State:
                 }
             state.open = [_candidate_of(row) for row in content["open"]]
             state.kept = [_candidate_of(row) for row in content["kept"]]
-            state.closed = list(content["closed"])
+            state.ending, state.closed = list(content["ending"]), list(content["closed"])
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"no state of a search for patterns: {error!r}") from error
         return state
@@ -262,18 +276,18 @@ class State:
                     assert isinstance(members, tuple)
                     row[feature] = tuple(each for each in members if each != term.value)
 
-    def _round(self) -> list[Candidate]:
-        gains = {
+    def _round(self, *, proposes: bool) -> None:
+        gains: dict[Rule, Gain] = {
             (term,): gain for column in self.columns for term, gain in column.gains(self.seen)
         }
         for each in self.conjunctions:
             gains[each.rule] = Gain(each.seen, self.seen.since(each.before))
         self._make_room(gains)
         self._grow(gains)
-        late = [each for each in self.open if self.seen.n - each.since >= PATIENCE]
-        self.settle((), [each.name for each in late])
-        self.open += list(self._proposed(gains))
-        return late
+        if proposes:
+            late = [each.name for each in self.open if self.seen.n - each.since >= PATIENCE]
+            self.settle(promoted=(), ended=late)
+            self.open += list(self._proposed(gains))
 
     def _make_room(self, gains: Mapping[Rule, Gain]) -> None:
         kept = []
@@ -320,9 +334,7 @@ class State:
             if gain.mine.n < LEAST_N or abs(gain.z) < TELLING:
                 continue
             avoid = gain.wracc < 0
-            candidate = Candidate(
-                name_of(rule, avoid=avoid), rule, avoid, gain, since=self.seen.n
-            )
+            candidate = Candidate(name_of(rule, avoid=avoid), rule, avoid, gain, since=self.seen.n)
             if candidate.name in known or _digest(rule) in self.closed:
                 continue
             if not self._is_better_than_its_parts(candidate, gains):
@@ -338,9 +350,7 @@ class State:
 
     def _is_better_than_its_parts(self, one: Candidate, gains: Mapping[Rule, Gain]) -> bool:
         sign = -1 if one.avoid else 1
-        parts = (
-            part for size in range(1, len(one.rule)) for part in combinations(one.rule, size)
-        )
+        parts = (part for size in range(1, len(one.rule)) for part in combinations(one.rule, size))
         return all(
             sign * one.gain.z_within(gains[part]) >= BETTER for part in parts if part in gains
         )
@@ -362,9 +372,7 @@ class State:
         for term in rule:
             kind = {"eq": "label", "contains": "members"}.get(term.op, "number")
             number = next(
-                at
-                for at, column in enumerate(self.columns)
-                if column.feature == (term.path, kind)
+                at for at, column in enumerate(self.columns) if column.feature == (term.path, kind)
             )
             column = self.columns[number]
             held = column.cuts if kind == "number" else [each.label for each in column.values]
