@@ -11,6 +11,7 @@ is so is for outcomes of decisions made after a proposal was admitted.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from hashlib import blake2b
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -25,14 +26,15 @@ from sharpwave.workers.patterns.discover.features import (
     name_of,
     short,
 )
+from sharpwave.workers.patterns.statistics import HALF_LIFE_DAYS
 
 #: Resolved decisions from one look at the counts to the next.
 ROUND = 64
 MOST_COLUMNS = 24
 #: Conjunctions counted at a time of each length, and the greatest length.
 MOST_COUNTED, DEPTH = 50, 3
-#: The most telling terms, of which conjunctions are made.
-_PARENTS = 12
+#: The most telling terms, of which conjunctions are made, and how many of them of one path.
+_PARENTS, _OF_ONE_PATH = 12, 2
 #: Decisions of which the features are kept, drawn by the digest of their key.
 SAMPLE = 48
 #: Decisions that a term or conjunction needs before it tells anything.
@@ -50,6 +52,10 @@ _MOST_KEPT, _MOST_CLOSED = 8, 96
 #: Two rules say the same if they share so much of what either holds for in the sample.
 _SAME = 0.95
 
+#: Matching decisions after which evidence weighs half, and the most days that may take. Counted in
+#: days alone, all evidence of a rare decision would have faded before there is enough.
+_HALF_LIFE, _LONGEST_HALF_LIFE_DAYS = 60, 730
+
 #: No state is larger, in bytes.
 MOST_BYTES = 60_000
 
@@ -63,6 +69,7 @@ class Candidate(NamedTuple):
         avoid: whether it is one to avoid, for decisions of it fail more often.
         gain: what suggested it.
         since: resolved decisions seen when it was proposed.
+        half_life_days: days in which some sixty decisions match it.
     """
 
     name: str
@@ -70,6 +77,7 @@ class Candidate(NamedTuple):
     avoid: bool
     gain: Gain
     since: int
+    half_life_days: int
 
     @property
     def paths(self) -> frozenset[str]:
@@ -100,6 +108,7 @@ class State:
     Attributes:
         seen: the decisions looked at that had an outcome.
         unresolved: those that had none; they count nowhere.
+        days: the first and the last day of resolved ones, as ordinals; 0 before the first.
         columns: what is counted of features.
         conjunctions: what is counted of several terms together.
         sample: features of decisions drawn evenly from all, by the digests of their keys.
@@ -111,6 +120,7 @@ class State:
 
     seen: Seen = field(default_factory=Seen)
     unresolved: int = 0
+    days: tuple[int, int] = (0, 0)
     columns: list[Column] = field(default_factory=list)
     conjunctions: list[_Conjunction] = field(default_factory=list)
     sample: dict[int, dict[Feature, Said]] = field(default_factory=dict)
@@ -125,6 +135,7 @@ class State:
         said: Mapping[Feature, Said],
         success: bool | None,
         *,
+        day: str,
         proposes: bool = True,
     ) -> None:
         """Look at one decision.
@@ -133,12 +144,15 @@ class State:
             key: its sort key; the order of keys is that of looking.
             said: its features, by name.
             success: what became of it; None if that is not known by now.
+            day: the day it belongs to, `YYYY-MM-DD`.
             proposes: whether it may lead to candidates, or end them. What lies long back says
                 nothing of how a candidate that counts from now on is doing.
         """
         if success is None:
             self.unresolved += 1
             return
+        today = date.fromisoformat(day).toordinal()
+        self.days = min(self.days[0] or today, today), max(self.days[1], today)
         lost: list[Term] = []
         held = []
         for feature, value in said.items():
@@ -181,7 +195,7 @@ class State:
             coded = [part for at in sorted(row) for part in (at, self._code(at, row[at]))]
             sample.append([digest, *coded])
         content = {
-            "seen": [*self.seen, self.unresolved],
+            "seen": [*self.seen, self.unresolved, *self.days],
             "columns": [column.row() for column in self.columns],
             "conjunctions": [
                 [self._codes(each.rule), *each.seen, *each.before] for each in self.conjunctions
@@ -205,8 +219,9 @@ class State:
             return cls()
         try:
             content = json.loads(text)
-            n, s, unresolved = content["seen"]
-            state = cls(Seen(n, s), unresolved, [Column.of_row(row) for row in content["columns"]])
+            n, s, unresolved, *days = content["seen"]
+            state = cls(Seen(n, s), unresolved, (days[0], days[1]))
+            state.columns = [Column.of_row(row) for row in content["columns"]]
             for codes, own_n, own_s, of, of_s in content["conjunctions"]:
                 rule = tuple(state._term(*code) for code in codes)
                 state.conjunctions.append(_Conjunction(rule, Seen(own_n, own_s), Seen(of, of_s)))
@@ -306,7 +321,13 @@ class State:
             (rule for rule, gain in gains.items() if gain.mine.n >= LEAST_N),
             key=lambda rule: (-abs(gains[rule].wracc), _order(rule)),
         )
-        singles = [rule for rule in telling if len(rule) == 1][:_PARENTS]
+        singles: list[Rule] = []
+        for rule in telling:
+            if len(rule) == 1 and len(singles) < _PARENTS:
+                # Neighbouring cuts of one number tell nearly the same, and would be all there is.
+                path = rule[0].path
+                if sum(each[0].path == path for each in singles) < _OF_ONE_PATH:
+                    singles.append(rule)
         for depth in range(2, DEPTH + 1):
             parents = [rule for rule in telling if len(rule) == depth - 1]
             counted = {each.rule for each in self.conjunctions if len(each.rule) == depth}
@@ -334,7 +355,9 @@ class State:
             if gain.mine.n < LEAST_N or abs(gain.z) < TELLING:
                 continue
             avoid = gain.wracc < 0
-            candidate = Candidate(name_of(rule, avoid=avoid), rule, avoid, gain, since=self.seen.n)
+            half_life = self._half_life_days(gain)
+            name = name_of(rule, avoid=avoid)
+            candidate = Candidate(name, rule, avoid, gain, self.seen.n, half_life)
             if candidate.name in known or _digest(rule) in self.closed:
                 continue
             if not self._is_better_than_its_parts(candidate, gains):
@@ -347,6 +370,11 @@ class State:
             taken.append(candidate)
             new += 1
             yield candidate
+
+    def _half_life_days(self, gain: Gain) -> int:
+        """Give the days in which about `_HALF_LIFE` decisions match, by how many did so far."""
+        a_day = self.seen.n / (self.days[1] - self.days[0] + 1) * gain.mine.n / gain.all.n
+        return round(min(max(_HALF_LIFE / a_day, HALF_LIFE_DAYS), _LONGEST_HALF_LIFE_DAYS))
 
     def _is_better_than_its_parts(self, one: Candidate, gains: Mapping[Rule, Gain]) -> bool:
         sign = -1 if one.avoid else 1
@@ -431,13 +459,14 @@ def _digest(rule: Rule) -> str:
 
 
 def _candidate_row(one: Candidate) -> list[Any]:
-    return [list(map(list, one.rule)), one.avoid, *one.gain.mine, *one.gain.all, one.since]
+    counted = [*one.gain.mine, *one.gain.all, one.since, one.half_life_days]
+    return [list(map(list, one.rule)), one.avoid, *counted]
 
 
 def _candidate_of(row: Sequence[Any]) -> Candidate:
-    terms, avoid, n, s, of, of_s, since = row
+    terms, avoid, n, s, of, of_s, since, half_life = row
     rule = tuple(
         Term(path, op, float(value) if op in ("ge", "lt") else value) for path, op, value in terms
     )
     gain = Gain(Seen(n, s), Seen(of, of_s))
-    return Candidate(name_of(rule, avoid=avoid), rule, avoid, gain, since)
+    return Candidate(name_of(rule, avoid=avoid), rule, avoid, gain, since, half_life)

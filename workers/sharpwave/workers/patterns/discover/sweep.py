@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition
-from sharpwave.schemas.times import DAY_S, Clock, bound, epoch_of
+from sharpwave.schemas.times import DAY_S, Clock, bound, day_and_hour, epoch_of
 from sharpwave.workers.patterns.discover.features import Feature, Said, conditions_of, read
 from sharpwave.workers.patterns.discover.lattice import Candidate, State
 from sharpwave.workers.work.low_water import INDEX_TRAILS_S, LowWater
@@ -58,6 +58,7 @@ class Admit(Protocol):
 
 class _Looked(NamedTuple):
     sk: str
+    day: str
     said: Mapping[Feature, Said]
     success: bool | None
 
@@ -136,7 +137,8 @@ class Discovery:
             before = {each.name for each in state.open}
             backlog = bound(come_of_age - BACKLOG_S)
             for each in batch:
-                state.look(each.sk, each.said, each.success, proposes=each.sk > backlog)
+                proposes = each.sk > backlog
+                state.look(each.sk, each.said, each.success, day=each.day, proposes=proposes)
             values = {"state": state.encode(), "cursor": batch[-1].sk, "rev": rev + 1}
             if not self.writes.apply([Update(place, values, equals={"rev": rev})])[0]:
                 return  # another sweep is at it
@@ -156,7 +158,8 @@ class Discovery:
                 outcome = item.get("outcome")
                 success = bool(outcome["success"]) if isinstance(outcome, Mapping) else None
                 # Features only: a page of whole decisions could be many megabytes.
-                yield _Looked(item["SK"], read(item), success)
+                day, _ = day_and_hour(int(item["timestamp"]), item.get("event_time"))
+                yield _Looked(item["SK"], day, read(item), success)
 
     def _decide(self, agent_id: str, decision_type: str, state: State) -> None:
         """Learn what became of the open candidates, and finish what an earlier sweep began."""
@@ -198,6 +201,7 @@ def definition_of(one: Candidate, agent_id: str, decision_type: str) -> PatternD
         conditions=conditions_of(one.rule),
         description=one.describe(),
         kind="avoid" if one.avoid else "promote",
+        half_life_days=one.half_life_days,
     )
 
 
