@@ -15,6 +15,7 @@ from typing import Any
 
 from sharpwave.infra.demo.market import WINDOW, Bar, Market, MarketDay
 from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.discover.columns import Seen
 from sharpwave.workers.patterns.discover.features import Feature, Said, read
 from sharpwave.workers.patterns.discover.lattice import Candidate, State
 from sharpwave.workers.patterns.evidence import (
@@ -33,7 +34,6 @@ PART = "discovery"
 SHUFFLED, POWER = "outcomes shuffled", "planted at {rate:.2f} against {base}"
 BASE, DAYS = 0.55, 3_000
 LEAST_BASE, LEAST_UNITS, LEAST_DAYS, LEAST_CONFIDENCE = 100, 20, 3, 0.95
-_CROWD = 600
 
 Planted = Callable[[Mapping[str, Any]], bool]
 
@@ -57,6 +57,7 @@ class Followed:
         n: its units with an outcome after the base was frozen.
         s: successes among `n`.
         days: counts by day of all its decisions since it was admitted.
+        mine: their sum.
         everyone: outcomes and successes of all decisions since then.
     """
 
@@ -65,18 +66,20 @@ class Followed:
     n: int = 0
     s: int = 0
     days: dict[str, Counts] = field(default_factory=dict)
-    everyone: Counts = field(default_factory=Counts)
+    mine: Seen = field(default_factory=Seen)
+    everyone: Seen = field(default_factory=Seen)
 
     def count(self, decision: Decision, success: bool) -> bool:
         """Count one decision made after the admission; says whether it matched."""
-        self.everyone += Counts(n=1, s=int(success))
+        self.everyone = self.everyone.plus(success)
         if not all(term.holds(decision.said) for term in self.candidate.rule):
-            rest = self._rest()
-            if self.base is None and rest.n >= LEAST_BASE:
-                self.base = frozen(self.candidate, rest.n, rest.s)
+            others = self.everyone.n - self.mine.n
+            if self.base is None and others >= LEAST_BASE:
+                self.base = frozen(self.candidate, others, self.everyone.s - self.mine.s)
             return False
-        held = self.days.get(decision.day, Counts())
-        self.days[decision.day] = held + Counts(n=1, s=int(success))
+        one = Counts(n=1, s=int(success))
+        self.days[decision.day] = self.days.get(decision.day, Counts()) + one
+        self.mine = self.mine.plus(success)
         if self.base is not None:
             self.n, self.s = self.n + 1, self.s + success
         return True
@@ -93,20 +96,14 @@ class Followed:
         """Say whether all that a promotion takes beside evidence is there."""
         if self.n < LEAST_UNITS or len(self.days) < LEAST_DAYS:
             return False
-        mine, everyone, days = self._mine(), self.everyone, self.days
+        mine, everyone = (Counts(n=each.n, s=each.s) for each in (self.mine, self.everyone))
+        days = self.days
         if self.candidate.avoid:
             mine, everyone = _mirrored(mine), _mirrored(everyone)
             days = {day: _mirrored(counts) for day, counts in days.items()}
         base = BaseRate.of_complement(everyone, mine)
         half_life = float(self.candidate.half_life_days)
         return sum_up(days, base=base, half_life_days=half_life).confidence >= LEAST_CONFIDENCE
-
-    def _mine(self) -> Counts:
-        return sum(self.days.values(), start=Counts())
-
-    def _rest(self) -> Counts:
-        mine = self._mine()
-        return Counts(n=self.everyone.n - mine.n, s=self.everyone.s - mine.s)
 
 
 @dataclass(slots=True)
@@ -129,22 +126,23 @@ def search(decisions: Sequence[Decision], outcomes: Sequence[bool], alpha: float
     state, told = State(), Told()
     running: dict[int, Followed] = {}
     closure: dict[int, float] = {}
-    seen = Counts()
+    seen = Seen()
     for moment, (decision, success) in enumerate(zip(decisions, outcomes, strict=True)):
         changed = {
             number for number, each in running.items() if each.count(decision, success)
         } - closure.keys()
+        hopeful = {number: running[number].log_evidence for number in changed}
+        # Less evidence than one in ten candidates needs suffices for none; the rest costs time.
         waiting = {
-            number: running[number].log_evidence
-            for number in changed
-            if running[number].may_be_promoted()
+            number: value
+            for number, value in hopeful.items()
+            if value >= -math.log(alpha) and running[number].may_be_promoted()
         }
-        waiting = {number: value for number, value in waiting.items() if value > 0}
         if waiting:
             for number in online_closure(closure, waiting, alpha):
                 closure[number] = waiting[number]
                 told.promoted[running[number].candidate.name] = moment + 1
-        seen += Counts(n=1, s=int(success))
+        seen = seen.plus(success)
         # The outcome of a decision is known, and looked at, when the next one is made.
         promoted = [name for name in told.promoted if any(e.name == name for e in state.open)]
         state.settle(promoted=promoted, ended=())
@@ -184,13 +182,13 @@ def market(count: int, chance: random.Random) -> list[Decision]:
         move = chance.gauss(drift, spread)
         level, tech = level * (1 + move), tech * (1 + move + chance.gauss(0, spread / 2))
         oil *= 1 + chance.gauss(0, 0.02)
-        volume = int(1e9 * math.exp(chance.gauss(0, 0.25)))
         bars = []
         for close in (level, tech):
             low, high = (
                 close * (1 - spread * chance.random()),
                 close * (1 + spread * chance.random()),
             )
+            volume = int(1e9 * math.exp(chance.gauss(0, 0.25)))
             bars.append(Bar(close, high, low, close, volume if chance.random() > 0.02 else None))
         vix = spread * 1_600 if number > count // 2 else None
         days.append(MarketDay(day, bars[0], bars[1], oil if chance.random() > 0.02 else None, vix))

@@ -146,12 +146,17 @@ class Column:
             value.seen = value.seen.plus(success)
         return lost
 
-    def draw_cuts(self, sample: Sequence[float], so_far: Seen) -> bool:
-        """Draw cuts at quantiles of a sample, if it is time and they are needed; says if it did."""
+    @property
+    def is_due(self) -> bool:
+        """Say whether cuts are to be drawn or looked at again now."""
         due = FIRST_CUTS
         while due < self.numbers:
             due *= _RECUT_FACTOR
-        if self.feature.kind != "number" or due != self.numbers or not sample:
+        return due == self.numbers
+
+    def draw_cuts(self, sample: Sequence[float], so_far: Seen) -> bool:
+        """Draw cuts at quantiles of a sample, if those there are do not serve; says if it did."""
+        if not sample:
             return False
         ordered = sorted(map(short, sample))
         places = (len(ordered) * number // (CUTS + 1) for number in range(1, CUTS + 1))

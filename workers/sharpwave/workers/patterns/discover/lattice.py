@@ -159,13 +159,18 @@ class State:
             column = self._column(feature, lost)
             held.append(column)
             lost += column.count(value, success, self.seen)
+        # Each term once: conjunctions are made of few.
+        terms = {term for each in self.conjunctions for term in each.rule}
+        true = {term for term in terms if term.holds(said)}
         for each in self.conjunctions:
-            if all(term.holds(said) for term in each.rule):
+            if true.issuperset(each.rule):
                 each.seen = each.seen.plus(success)
         self.seen = self.seen.plus(success)
         self._forget(lost)
         self._draw(key, said)
         for column in held:
+            if not column.is_due:
+                continue
             sampled = (row.get(column.feature) for row in self.sample.values())
             numbers = [number for number in sampled if isinstance(number, float)]
             before = list(column.cuts)
