@@ -99,7 +99,7 @@ class Column:
 
     Attributes:
         feature: which.
-        weight: how many decisions may have it, by SpaceSaving.
+        weight: how many decisions had it since it got its place.
         values: of labels and members, at most `MOST_VALUES`.
         numbers: how many numbers it had.
         cuts: of numbers, ascending.

@@ -81,7 +81,7 @@ def read(decision: Mapping[str, Any]) -> dict[Feature, Said]:
     reasoning = decision.get("reasoning")
     if isinstance(reasoning, Mapping):
         for name in sorted(reasoning, key=str):
-            if isinstance(name, str) and name.startswith(_OF_REASONING):
+            if isinstance(name, str) and name.startswith(_OF_REASONING) and "." not in name:
                 found.update(_below(f"reasoning.{name}", reasoning[name], 2))
     return {feature: found[feature] for feature in sorted(found)[:MOST_READ]}
 
@@ -108,7 +108,8 @@ def _below(path: str, value: object, depth: int) -> Iterator[tuple[Feature, Said
     if isinstance(value, Mapping):
         if depth < MAX_PATH_DEPTH:
             for name in value:
-                if isinstance(name, str) and name:
+                # A name with a dot would lead elsewhere.
+                if isinstance(name, str) and "." not in name:
                     yield from _below(f"{path}.{name}", value[name], depth + 1)
         return
     name = path.rpartition(".")[2].lower()

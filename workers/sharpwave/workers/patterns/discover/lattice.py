@@ -30,7 +30,9 @@ from sharpwave.workers.patterns.statistics import HALF_LIFE_DAYS
 
 #: Resolved decisions from one look at the counts to the next.
 ROUND = 64
-MOST_COLUMNS = 24
+#: Features counted, the first there are; one gives its place to another if fewer than one decision
+#: in `_SELDOM` has it, for columns that kept replacing each other would never count enough.
+MOST_COLUMNS, _SELDOM = 28, 20
 #: Conjunctions counted at a time of each length, and the greatest length.
 MOST_COUNTED, DEPTH = 50, 3
 #: The most telling terms, of which conjunctions are made, and how many of them of one path.
@@ -157,8 +159,9 @@ class State:
         held = []
         for feature, value in said.items():
             column = self._column(feature, lost)
-            held.append(column)
-            lost += column.count(value, success, self.seen)
+            if column is not None:
+                held.append(column)
+                lost += column.count(value, success, self.seen)
         # Each term once: conjunctions are made of few.
         terms = {term for each in self.conjunctions for term in each.rule}
         true = {term for term in terms if term.holds(said)}
@@ -242,7 +245,7 @@ class State:
             raise ValueError(f"no state of a search for patterns: {error!r}") from error
         return state
 
-    def _column(self, feature: Feature, lost: list[Term]) -> Column:
+    def _column(self, feature: Feature, lost: list[Term]) -> Column | None:
         for column in self.columns:
             if column.feature == feature:
                 return column
@@ -252,10 +255,11 @@ class State:
             return fresh
         place = min(range(MOST_COLUMNS), key=lambda at: self.columns[at].weight)
         least = self.columns[place]
+        if least.weight * _SELDOM >= self.seen.n:
+            return None
         lost += [term for term, _ in least.gains(self.seen)]
         for row in self.sample.values():
             row.pop(least.feature, None)
-        fresh.weight = least.weight
         self.columns[place] = fresh
         return fresh
 
