@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -22,12 +22,13 @@ from sharpwave.schemas.keys import Key
 from sharpwave.workers.aws.clients import written_at_once
 from sharpwave.workers.aws.queues import QueueUrls, SqsInboxes, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableLedger, TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.gather import SharedWrites
 from sharpwave.workers.patterns.ledger import Bucket, Slots
 from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import (
     CallRefused,
+    Check,
     Delete,
     Fate,
     Inboxes,
@@ -36,8 +37,10 @@ from sharpwave.workers.work.ports import (
     Item,
     Ledger,
     Location,
+    Put,
     Reads,
     Slot,
+    Transactions,
     Update,
     Write,
     Writes,
@@ -57,6 +60,7 @@ class Ports(NamedTuple):
 
     reads: Reads
     writes: Writes
+    transactions: Transactions
     ledger: Ledger
     inboxes: Inboxes
     prefix: str = ""
@@ -109,6 +113,7 @@ def real(backend: Backend) -> Iterator[Ports]:
     yield Ports(
         TableReads(dynamodb, prefix=prefix),
         BatchedWrites(dynamodb, prefix=prefix),
+        TableTransactions(dynamodb, prefix=prefix),
         TableLedger(dynamodb, prefix=prefix),
         SqsInboxes(sqs, urls=QueueUrls(sqs, prefix=prefix)),
         prefix,
@@ -124,7 +129,7 @@ def ports(request: pytest.FixtureRequest) -> Ports:
         store = MemoryTables(VirtualClock())
         writes = SharedWrites(store, linger_s=0.001, threads=8)
         is_shared = request.param == "shared"
-        return Ports(store, writes if is_shared else store, store, MemoryInboxes())
+        return Ports(store, writes if is_shared else store, store, store, MemoryInboxes())
     real: Ports = request.getfixturevalue("real")
     if request.param == "batched":
         return real
@@ -198,6 +203,51 @@ def test_a_change_sets_attributes_and_keeps_the_rest(ports: Ports, pk: str) -> N
 
     assert ports.writes.apply([Update(place(pk), {**VALUES, "n": 2})]) == [True]
     assert stored(ports, place(pk)) == {"PK": pk, "SK": "a", "kept": "yes", **VALUES, "n": 2}
+
+
+def test_a_transaction_writes_all(ports: Ports, pk: str) -> None:
+    ports.writes.apply([insert(pk, "a", n=1, kept=1, old=1), insert(pk, "b"), insert(pk, "c", m=4)])
+    writes: list[Write | Put | Check] = [
+        Update(place(pk, "a"), {"n": 2}, equals={"n": 1}, missing=("m",), remove=("old",)),
+        Delete(place(pk, "b"), {}),
+        Check(place(pk, "c"), equals={"m": 4}, below={"m": 5, "none": 0}),
+        Check(place(pk, "none"), below={"m": 5}),
+        insert(pk, "d", n=4),
+        Put(TABLE, {"PK": pk, "SK": "e", **VALUES}),
+    ]
+
+    assert ports.transactions.transact(writes) is True
+    assert list(ports.reads.query(TABLE, pk)) == [
+        {"PK": pk, "SK": "a", "n": 2, "kept": 1},
+        {"PK": pk, "SK": "c", "m": 4},
+        {"PK": pk, "SK": "d", "n": 4},
+        {"PK": pk, "SK": "e", **VALUES},
+    ]
+
+
+@pytest.mark.parametrize(
+    "unmet",
+    [
+        lambda pk: insert(pk, "a"),
+        lambda pk: Update(place(pk, "a"), {"n": 2}, equals={"n": 9}),
+        lambda pk: Update(place(pk, "a"), {"m": 2}, missing=("n",)),
+        lambda pk: Update(place(pk, "none"), {"n": 2}),
+        lambda pk: Delete(place(pk, "a"), {"n": 9}),
+        lambda pk: Check(place(pk, "a"), equals={"n": 9}),
+        lambda pk: Check(place(pk, "a"), below={"n": 1}),
+        lambda pk: Check(place(pk, "none"), equals={"n": 1}),
+    ],
+    ids=["taken", "unequal", "not missing", "ghost", "kept", "other", "not below", "gone"],
+)
+def test_a_transaction_of_which_one_condition_fails_writes_nothing(
+    ports: Ports, pk: str, unmet: Callable[[str], Write | Put | Check]
+) -> None:
+    ports.writes.apply([insert(pk, "a", n=1)])
+
+    parts = [Put(TABLE, {"PK": pk, "SK": "b"}), unmet(pk), insert(pk, "c")]
+
+    assert ports.transactions.transact(parts) is False
+    assert list(ports.reads.query(TABLE, pk)) == [{"PK": pk, "SK": "a", "n": 1}]
 
 
 def test_a_change_never_raises_a_ghost(ports: Ports, pk: str) -> None:

@@ -112,6 +112,7 @@ class Listed:
     number: int
     begins: int
     ends: int | None = None
+    base: float | None = None
 
 
 @dataclass(slots=True)

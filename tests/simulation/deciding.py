@@ -11,6 +11,10 @@ from tests.simulation.stage import Stage
 from tests.world import records
 
 KINDS = ("TRADE", "HEDGE")
+#: What agents state, nonsense too.
+_CONFIDENCES = [Decimal("0.05"), Decimal("0.3"), Decimal("0.71235"), Decimal("0.9"), 1, 0, "high"]
+_CONFIDENCES += [Decimal("1.5"), -1, True, None]
+_LOTS = [Decimal("0.25"), Decimal("0.3"), 1, Decimal("0.00001"), 0, 2, "half"]
 
 
 class Deciding(Stage):
@@ -44,6 +48,15 @@ class Deciding(Stage):
         text = self.chance.choice([day[:10], day])
         for _ in range(self.chance.choice([1, 6])):
             self._decide(self.someone(), event_time=text)
+
+    def decide_in_cycles(self) -> None:
+        """Write several decisions a cycle, on several days and in several slots."""
+        source = self.someone()
+        for _ in range(self.chance.choice([4, 12])):
+            ago = self.chance.choice([0, 0, 1, 2, 9]) * DAY_S
+            day = iso_ms(self.scene.clock() - ago)[:10]
+            cycle = self.chance.randint(1, 3)
+            self._decide(source, kind="TRADE", resolved=0.7, cycle=cycle, event_time=day)
 
     def decide_absurdly(self) -> None:
         """Write a decision of a day that is no good: long past, or far ahead."""
@@ -144,14 +157,30 @@ class Deciding(Stage):
         self.book.decisions[key] = Decided(item, [state])
 
     def _decision(
-        self, source: str, *, back: int = 0, kind: str | None = None, **more: Any
+        self,
+        source: str,
+        *,
+        back: int = 0,
+        kind: str | None = None,
+        cycle: int | None = None,
+        **more: Any,
     ) -> Item:
-        context = {
-            "market": self.chance.choice(["up", "down"]),
-            "cycle": self.chance.randint(1, 9),
-        }
+        context: Item = {"market": self.chance.choice(["up", "down"])}
+        # A cycle's decisions lie in several slots and days, and some name the same one otherwise.
+        cycle = cycle or self.chance.randint(1, 12)
+        if cycle < 10:
+            context["cycle"] = self.chance.choice([cycle, cycle, str(cycle), Decimal(f"{cycle}.0")])
+        reasoning: dict[str, Any] = {}
         if self.chance.random() < 0.3:
-            more["reasoning"] = {"patterns_applied": ["rising"]}
+            reasoning["patterns_applied"] = ["rising"]
+        if self.chance.random() < 0.3:
+            reasoning["confidence"] = self.chance.choice(_CONFIDENCES)
+        if self.chance.random() < 0.2:
+            more["confidence"] = self.chance.choice(_CONFIDENCES)
+        if self.chance.random() < 0.3:
+            reasoning["selection_prob"] = self.chance.choice(_LOTS)
+        if reasoning:
+            more["reasoning"] = reasoning
         return records.decision(
             source,
             self.name("d"),

@@ -19,7 +19,8 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics
+from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
@@ -105,6 +106,41 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
         rate is None or self.take(signal["source_agent"], rate=rate)
         for signal, rate in zip(signals, rates, strict=True)
     ]
+
+
+def _units_of_each_slot(slots: Any) -> Any:
+    """Count a unit in every slot that holds a decision of it."""
+    days: dict[str, Any] = {}
+    for day, members in slots:
+        for on, arms in _MERGED([(day, members)]).items():
+            days[on] = days[on] + arms if on in days else arms
+    return days
+
+
+def _the_best_stands_for_it(elements: Any) -> bytes:
+    """Let a success stand for its unit, if there is one."""
+    order = {ledger.Outcome.SUCCESS: 0, ledger.Outcome.FAILURE: 1, ledger.Outcome.PENDING: 2}
+    best: dict[bytes, tuple[bytes, int]] = {}
+    for element in ledger.standing_of(elements).values():
+        held = ledger.Element.decode(element)
+        mine = bytes([order[held.outcome]]) + held.decision + held.content[:2], int(held.outcome)
+        best[held.unit] = min(best.get(held.unit, mine), mine)
+    return b"".join(units._MEMBER.pack(unit, *best[unit]) for unit in sorted(best))
+
+
+def _superseded_confidences_count(elements: Any, *, revision: int = 0) -> Any:
+    """Add up what every state of a decision stated, not only what stands."""
+    counts = _FOLD(elements, revision=revision)
+    for element in set(elements) - set(ledger.standing_of(elements).values()):
+        held = ledger.Element.decode(element)
+        if held.confidence is not None and held.outcome is not ledger.Outcome.PENDING:
+            success = held.outcome is ledger.Outcome.SUCCESS
+            more = Confidences.of(held.confidence, success)
+            counts = replace(counts, confidences=counts.confidences + more)
+    return counts
+
+
+_MERGED, _FOLD = units._merged, ledger.fold
 
 
 def _one_fails_all() -> AbstractContextManager[object]:
@@ -456,6 +492,24 @@ MUTANTS: dict[str, Mutant] = {
         "a rewritten key counts as it says last",
         _changed(learn, "content_digest", lambda decision: b"\0" * 3),
         ("days",),
+    ),
+    "unit-of-each-slot": Mutant(
+        11,
+        "a unit counts once a slot, and not once",
+        _changed(units, "_merged", _units_of_each_slot),
+        ("cycles",),
+    ),
+    "the-best-stands": Mutant(
+        11,
+        "the outcome decides which decision stands for a unit",
+        _changed(units, "_condensed", _the_best_stands_for_it),
+        ("cycles",),
+    ),
+    "every-state-states": Mutant(
+        11,
+        "a confidence counts again with each correction",
+        _changed(learn, "fold", _superseded_confidences_count),
+        ("cycles",),
     ),
     "everything-published": Mutant(
         16, "publishing costs what exists", _marks_stay, ("rates", "counting")

@@ -1,7 +1,7 @@
 """What operators do in mid-run: import patterns, lose records of a stream, reconcile."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.infra.errors import Conflict, Misused
@@ -28,6 +28,10 @@ class Operating(Stage):
         """Import a pattern that is new: of one agent, or of everyone."""
         owner = self.chance.choice([self.names[0], self.names[0], None])
         self._import(self.name("p"), owner, self.chance.choice(["up", "down", None]))
+
+    def import_with_base(self) -> None:
+        """Import a pattern that says what it has to beat, so that its evidence counts at once."""
+        self._import(self.name("p"), self.names[0], self.chance.choice(["up", None]), base=0.2)
 
     def edit_pattern(self) -> None:
         """Import the pattern that is there from the start, or another one, with a change."""
@@ -120,10 +124,14 @@ class Operating(Stage):
             for each in messages
         ]
 
-    def _import(self, name: str, owner: str | None, market: str | None) -> None:
+    def _import(
+        self, name: str, owner: str | None, market: str | None, *, base: float | None = None
+    ) -> None:
         content: dict[str, Any] = {"pattern_id": name, "decision_type": "TRADE"}
         if owner:
             content["agent_id"] = owner
+        if base:
+            content["base_rate"] = base
         if market:
             content["conditions"] = [{"path": "context.market", "op": "eq", "value": market}]
         now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
@@ -139,7 +147,7 @@ class Operating(Stage):
         for held in self.book.versions:
             if held.name == name and held.ends is None:
                 held.ends = done.effective_from
-        version = Listed(name, owner, "TRADE", market, done.version, done.effective_from)
+        version = Listed(name, owner, "TRADE", market, done.version, done.effective_from, base=base)
         self.book.versions.append(version)
 
 
@@ -169,6 +177,10 @@ class _Items:
         found: Item | None = self._store.get([place]).get(place)
         return found
 
+    def query(self, table: str, pk: str) -> Iterator[Item]:
+        found: Iterator[Item] = self._store.query(table, pk)
+        return found
+
     def new(self, table: str, item: Mapping[str, Any]) -> _Part:
         key = keys.Key(item["PK"], item["SK"])
         return _Part(lambda: self.get(table, key) is None, lambda: self.put(table, item))
@@ -191,11 +203,16 @@ class _Items:
         *,
         remove: Sequence[str] = (),
         expected: Mapping[str, Any] | None = None,
+        missing: Sequence[str] = (),
     ) -> _Part:
         def holds() -> bool:
             held = self.get(table, key)
             wanted = expected or {}
-            return held is not None and all(held.get(name) == wanted[name] for name in wanted)
+            return (
+                held is not None
+                and all(held.get(name) == wanted[name] for name in wanted)
+                and not any(name in held for name in missing)
+            )
 
         return _Part(holds, lambda: self._store.update(table, key, attributes, remove=remove))
 

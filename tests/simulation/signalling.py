@@ -3,6 +3,8 @@
 from typing import Any
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import SYSTEM
+from sharpwave.schemas.ownership import sealed
 from sharpwave.workers.work.ports import Fate, Item
 from tests.simulation.book import Sent
 from tests.simulation.stage import Stage
@@ -21,6 +23,17 @@ class Signalling(Stage):
             [[self.someone()], [self.someone()], list(self.names), ["nobody", self.someone()]]
         )
         self._send(self.someone(), audience)
+
+    def impersonate(self) -> None:
+        """Send a signal in the pipeline's own name, with all that its own have."""
+        target, now = self.someone(), self.scene.clock()
+        data = {"subject": "pattern:agent-0:rising@1", "transition": self.chance.choice([1, 7])}
+        item = records.signal(
+            SYSTEM, self.name("s"), to=[target], at=now, kind="PATTERN_PROMOTED", data=data
+        )
+        if self.chance.random() < 0.8:
+            item = sealed(records.key_of(item), item)
+        self.must_refuse(tables.SIGNALS, self.put(tables.SIGNALS, item), SYSTEM)
 
     def send_to_some(self) -> None:
         """Send a signal to a few at once."""

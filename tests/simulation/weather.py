@@ -22,6 +22,8 @@ THEMES: dict[str, tuple[str, ...]] = {
     "counting": ("decide", "decide", "resolve", "resolve", "revise_badly", "edit_pattern"),
     "clocks": ("decide", "import_pattern", "edit_pattern", "decide", "resolve", "decide"),
     "rates": ("decide_many", "decide_many", "decide_by_strangers", "resolve", "edit_pattern"),
+    "cycles": ("decide_in_cycles", "decide_in_cycles", "resolve", "resolve", "rewrite", "decide"),
+    "lives": ("import_with_base", "wait", "decide_many", "decide_many", "resolve", "impersonate"),
     "days": ("decide_on_days", "decide_on_days", "decide_absurdly", "resolve", "rewrite"),
     "memory": ("remember", "remember", "touch", "learn_more", "remember_badly"),
     "bulk": ("remember", "remember_much", "remember", "learn_more"),

@@ -168,7 +168,7 @@ class MemoryTables:
         if held.elements:
             self._set(location, e=set(held.elements - set(elements)))
 
-    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+    def raise_counts(self, location: Location, row: Sequence[Any]) -> bool:
         """Store counts unless those that are there were folded as late."""
         stored = self._items[location.table].get(location.key, {})
         if "c" in stored and from_wire(stored["c"])[0] >= row[0]:

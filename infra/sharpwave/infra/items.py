@@ -150,15 +150,17 @@ class Items:
         *,
         remove: Sequence[str] = (),
         expected: Mapping[str, Any] | None = None,
+        missing: Sequence[str] = (),
     ) -> Write:
-        """Give the change of an item that exists and whose attributes are as `expected`."""
+        """Give the change of an item that exists, is as `expected`, and lacks what is `missing`."""
         sets, held = dict(enumerate(attributes.items())), dict(enumerate((expected or {}).items()))
-        gone = dict(enumerate(remove))
+        gone, absent = dict(enumerate(remove)), dict(enumerate(missing))
         expression = "SET " + ", ".join(f"#s{n} = :s{n}" for n in sets)
         if gone:
             expression += " REMOVE " + ", ".join(f"#r{n}" for n in gone)
         # Without the condition an update of what is gone would make a torn item of it.
         conditions = ["attribute_exists(PK)", *(f"#e{n} = :e{n}" for n in held)]
+        conditions += [f"attribute_not_exists(#m{n})" for n in absent]
         request = {
             "TableName": self._name(table),
             "Key": key.wire(),
@@ -168,6 +170,7 @@ class Items:
                 **{f"#s{n}": name for n, (name, _) in sets.items()},
                 **{f"#r{n}": name for n, name in gone.items()},
                 **{f"#e{n}": name for n, (name, _) in held.items()},
+                **{f"#m{n}": name for n, name in absent.items()},
             },
             "ExpressionAttributeValues": {
                 **{f":s{n}": to_wire(value) for n, (_, value) in sets.items()},

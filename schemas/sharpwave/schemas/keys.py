@@ -53,7 +53,8 @@ _FAMILIES = {
     "shared": "pattern",
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
-    **{name: name for name in ("resolved", "due", "changed", "sources", "judged", "discovery")},
+    **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
+    **{name: name for name in ("promotions", "life", "discovery")},
 }
 
 
@@ -302,6 +303,21 @@ def known_pattern(subject: str) -> Key:
     return Key(KNOWN_PATTERNS_PK, subject)
 
 
+def promotions(owner: str) -> Key:
+    """Give the key of an owner's account of promotions; `owner` is an agent or `shared_owner`."""
+    return Key("promotions", owner)
+
+
+def life_pk(subject: str) -> str:
+    """Give the partition of the history of one version of a pattern."""
+    return f"life#{subject}"
+
+
+def life(subject: str, number: int) -> Key:
+    """Give the key of one transition of a version, from 1; subject as in `pattern_subject`."""
+    return Key(life_pk(subject), f"{number:06d}")
+
+
 def judged() -> Key:
     """Give the key of the moment up to which decisions were judged by the list of versions."""
     return Key("judged", "patterns")
@@ -507,12 +523,12 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water") or pk.startswith(_WRITERS):
+    if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
         return sk == agent_id
     if head in ("notice", "sources", "discovery"):
         return rest.partition("#")[0] == agent_id
-    if head in ("ledger", "patterns", "changed"):
-        subject = rest if head == "ledger" else sk
+    if head in ("ledger", "patterns", "changed", "life"):
+        subject = rest if head in ("ledger", "life") else sk
         return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
     return owner_of(pk) == agent_id
 

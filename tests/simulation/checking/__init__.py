@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from tests.simulation.checking.archive import archive
 from tests.simulation.checking.counting import figures
 from tests.simulation.checking.deliveries import deliveries
+from tests.simulation.checking.living import lives
 from tests.simulation.checking.memory import memory
 from tests.simulation.checking.refusals import refusals
+from tests.simulation.checking.stating import confidences
 from tests.simulation.checking.statuses import statuses
 from tests.simulation.checking.upkeep import upkeep
 from tests.simulation.scene import Scene
@@ -25,6 +27,8 @@ def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
     yield from statuses(scene)
     yield from refusals(scene)
     yield from figures(scene)
+    yield from confidences(scene)
+    yield from lives(scene)
     yield from memory(scene)
     yield from archive(scene)
     yield from upkeep(scene, scheduler)

@@ -65,7 +65,7 @@ class _Without:
 def _verify(scene: Scene, parts: Any) -> verify.Verified:
     """Compare ledgers and archive as `sharpwave verify` does."""
     items = scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
-    versions = [PatternVersion.read(item["version"]) for item in items]
+    versions = [PatternVersion.of_entry(item) for item in items]
     subjects = {
         key.pk.removeprefix(keys.ledger_pk(""))
         for key in scene.tables.keys(tables.PIPELINE)
@@ -83,6 +83,8 @@ def _verify(scene: Scene, parts: Any) -> verify.Verified:
             patterns=len(versions),
             recounted=recount.counts(),
             ledgers={subject: days_of(subject, scene.tables) for subject in subjects},
+            recounted_units=recount.arms(),
+            units=verify.stored_units(scene.tables, versions),
             stored=recount.stored,
             unseen=recount.unseen,
             unseen_keys=recount.unseen_keys(5),

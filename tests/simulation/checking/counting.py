@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from hashlib import blake2b
 from itertools import product
+from statistics import stdev
 from typing import Any
 
 from sharpwave.schemas import keys, tables
@@ -17,7 +19,10 @@ from tests.simulation.scene import Scene
 _FEWEST, _DEFAULT = 20, 0.5
 _NEARLY = 2e-6
 _HALF_LIFE_DAYS = 14
-_OWN = ("sample_size", "successes", "unresolved", "applied", "n_eff")
+#: What stands for a figure that there is none of.
+_NONE = -1.0
+_COUNTED = ("sample_size", "successes", "unresolved", "applied", "n_eff", "units", "overdue")
+_OWN = (*_COUNTED, "quality_sd", "applied_drawn", "applied_rate", "other_drawn", "other_rate")
 
 Story = tuple[Item, State]
 """A decision's content, and the state of it that counts."""
@@ -39,6 +44,8 @@ def figures(scene: Scene) -> Iterator[str]:
         # A ledger sees only the contents that belong to it, so each may have taken another one.
         own = any(_agree(said, each, _OWN) for each in wanted)
         rates = [_base_rate(one, other) for one, other in product(wanted, wanted)]
+        if version.base is not None:
+            rates = [version.base]
         if not own or not any(abs(said["base_rate"] - rate) < _NEARLY for rate in rates):
             yield f"pattern {version.name}@{version.number} says {said}, the agents {wanted[0]}"
 
@@ -84,9 +91,50 @@ def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
         "unresolved": len(mine) - len(resolved),
         "applied": sum(_names(version, item) for item, _ in resolved),
         "n_eff": _decayed(mine, resolved),
+        "units": _units(mine),
+        "overdue": _overdue(mine),
+        "quality_sd": _spread([state.quality for _, state in resolved]),
+        **_drawn("applied", [each for each in resolved if _names(version, each[0])]),
+        **_drawn("other", [each for each in resolved if not _names(version, each[0])]),
         "everything": len(everything),
         "all_successes": sum(state.success is True for state in everything),
     }
+
+
+def _units(mine: list[Story]) -> int:
+    """Count cycles once each: those of which the decision with the smallest digest is resolved."""
+    cycles: dict[Any, list[tuple[bytes, bool]]] = {}
+    for item, state in mine:
+        identity = f"{item['PK']}\0{item['SK']}"
+        cycle = item.get("context", {}).get("cycle")
+        unit = identity if cycle is None else (item["agent_id"], Decimal(cycle))
+        digest = blake2b(identity.encode(), digest_size=8).digest()
+        cycles.setdefault(unit, []).append((digest, state.success is not None))
+    return sum(min(decisions)[1] for decisions in cycles.values())
+
+
+def _overdue(mine: list[Story]) -> int:
+    """Count the decisions that still have no outcome though a day has passed since their day."""
+    last = max((date.fromisoformat(day_of(item)) for item, _ in mine), default=date.min)
+    waiting = [date.fromisoformat(day_of(item)) for item, state in mine if state.success is None]
+    return sum((last - day).days > 1 for day in waiting)
+
+
+def _spread(qualities: list[float | None]) -> float:
+    rated = [quality for quality in qualities if quality is not None]
+    return stdev(rated) if len(rated) > 1 else _NONE
+
+
+def _drawn(arm: str, told: list[Story]) -> dict[str, float]:
+    """Weigh by the lots that agents logged, as far as they make sense to four decimals."""
+    lots = []
+    for item, state in told:
+        said = item.get("reasoning", {}).get("selection_prob")
+        if type(said) in (int, Decimal) and round(Decimal(said), 4) > 0 and said <= 1:
+            lots.append((round(1 / float(said), 4), state.success))
+    weight = sum(each for each, _ in lots)
+    rate = sum(each for each, success in lots if success) / weight if lots else _NONE
+    return {f"{arm}_drawn": len(lots), f"{arm}_rate": rate}
 
 
 def _base_rate(all_of: Mapping[str, Any], own: Mapping[str, Any]) -> float:
@@ -124,7 +172,12 @@ def _names(version: Listed, item: Item) -> bool:
 def _said(row: Item) -> dict[str, Any]:
     counts = {name: int(row.get(name, 0)) for name in ("sample_size", "successes", "unresolved")}
     base = float(row.get("base_rate", Decimal(str(_DEFAULT))))
-    more = {"applied": int(row.get("applied", 0)), "n_eff": float(row.get("n_eff", 0))}
+    more = {name: float(row.get(name) or 0) for name in ("applied", "n_eff", "units", "overdue")}
+    spread, lots = row.get("quality_sd"), row.get("propensity") or {}
+    more["quality_sd"] = _NONE if spread is None else float(spread)
+    for arm in ("applied", "other"):
+        more[f"{arm}_drawn"] = float(lots.get(arm, {}).get("n", 0))
+        more[f"{arm}_rate"] = float(lots.get(arm, {}).get("rate", _NONE))
     return {**counts, **more, "base_rate": base}
 
 

@@ -36,9 +36,11 @@ from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.discover.ending import Ending
 from sharpwave.workers.patterns.discover.sweep import Discovery
+from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
@@ -91,6 +93,8 @@ class Composition(NamedTuple):
     courier: Courier
     catalogue: Catalogue
     episodes: Episodes
+    admission: Admission
+    keeper: Keeper
 
 
 def compose(
@@ -134,6 +138,18 @@ def compose(
     catalogue = Catalogue(
         reads=reads, writes=writes, clock=clock, lifetime_s=settings.pattern_cache_s
     )
+    # As far ahead as what people import; see `infra.operate.patterns.Timing`.
+    lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
+    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    keeper = Keeper(
+        reads=reads,
+        writes=writes,
+        transactions=transactions,
+        ledger=ledger,
+        admission=admission,
+        policy=settings.policy,
+        clock=clock,
+    )
     episodes = Episodes(
         reads=reads,
         writes=writes,
@@ -156,8 +172,6 @@ def compose(
 
         return was_let_in
 
-    lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
-    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
     ending = Ending(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
     discovery = Discovery(
         reads=reads,
@@ -218,7 +232,10 @@ def compose(
                 reads=reads,
                 writes=writes,
                 ledger=ledger,
+                units=Units(reads),
                 clock=clock,
+                keeper=keeper,
+                horizons=settings.outcome_horizon,
                 refresh=refresh_episode,
                 spread=spread,
             ),
@@ -233,7 +250,9 @@ def compose(
             ).store
         },
     }
-    return Composition(handlers, queues, agents, parking, courier, catalogue, episodes)
+    return Composition(
+        handlers, queues, agents, parking, courier, catalogue, episodes, admission, keeper
+    )
 
 
 def compose_on_aws(settings: Settings, made: Clients) -> Composition:

@@ -110,6 +110,37 @@ def agents_ls(args: Arguments) -> Answer:
 
 
 @Command(
+    "agents calibration",
+    AGENT,
+    option("--type", metavar="TYPE", help="only decisions of this type"),
+)
+def agents_calibration(args: Arguments) -> Answer:
+    """Say how well an agent's stated confidences come true; reads a whole table."""
+    from sharpwave.infra.operate.calibration import agent_calibration
+
+    judged = agent_calibration(deployment(args), args.agent_id, args.type)
+    rows, bins = [], []
+    for one in judged:
+        found = one.calibration
+        figures = (found.n, f"{found.brier:.4f}", f"{found.ece:.4f}") if found else (0, "", "")
+        rows.append((one.decision_type, one.outcomes, *figures))
+        bins += [
+            (
+                one.decision_type,
+                f"{each.low:.1f}",
+                each.n,
+                f"{each.stated:.3f}",
+                f"{each.came_true:.3f}",
+            )
+            for each in (found.bins if found else ())
+        ]
+    lines = [table(("TYPE", "OUTCOMES", "STATED", "BRIER", "ECE"), rows, empty="")]
+    none = "no decision with an outcome stated a confidence in reasoning.confidence or confidence"
+    lines.append(table(("TYPE", "FROM", "N", "SAID", "CAME TRUE"), bins, empty=none))
+    return Answer(judged, "\n\n".join(lines))
+
+
+@Command(
     "agents rm",
     AGENT,
     flag("--purge", "delete a queue that is not empty"),

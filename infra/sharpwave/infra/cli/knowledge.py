@@ -1,6 +1,7 @@
 """`patterns ...`, `memory recall`."""
 
 import os
+from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from sharpwave.infra.cli.command import (
     Command,
     archive_url,
     deployment,
+    flag,
     option,
 )
 from sharpwave.infra.cli.output import Answer, table, when
@@ -24,27 +26,36 @@ if TYPE_CHECKING:
     "patterns ls",
     option("--agent", help="only this agent's"),
     option("--domain", help="only of this domain"),
+    flag("--all", "those that are dormant or retired too"),
 )
 def patterns_ls(args: Arguments) -> Answer:
-    """List patterns, the most confident first."""
+    """List patterns, the most confident first; not those that are dormant or retired."""
     from sharpwave.infra.operate.patterns import list_patterns
 
     views = list_patterns(deployment(args), agent_id=args.agent, domain=args.domain)
+    shown = [
+        view for view in views if args.all or view.row.get("state") not in ("dormant", "retired")
+    ]
     rows = [
         (
             view.pattern_id,
             view.owner,
             view.versions[-1].version,
+            view.row.get("state", "candidate"),
             view.row.get("confidence"),
             view.row.get("success_rate"),
             view.row.get("sample_size", 0),
             view.row.get("description"),
         )
-        for view in views
+        for view in shown
     ]
-    headers = ("PATTERN", "OWNER", "VERSION", "CONFIDENCE", "RATE", "N", "DESCRIPTION")
+    headers = ("PATTERN", "OWNER", "VERSION", "STATE", "CONFIDENCE", "RATE", "N", "DESCRIPTION")
     empty = "no patterns; `sharpwave patterns import FILE` imports some"
-    return Answer([_data(view) for view in views], table(headers, rows, empty=empty))
+    hidden = len(views) - len(shown)
+    text = table(headers, rows, empty="" if hidden else empty)
+    if hidden:
+        text = f"{text}\n{hidden} hidden, dormant or retired; --all shows them".lstrip("\n")
+    return Answer([_data(view) for view in views], text)
 
 
 @Command(
@@ -64,14 +75,48 @@ def patterns_show(args: Arguments) -> Answer:
         for name in ("confidence", "success_rate", "interval", "base_rate", "sample_size")
         if row.get(name) is not None
     ]
+    lines += [f"  {name:13} {said}" for name, said in _standing(row)]
     if row.get("shared_with"):
         lines.append(f"  shared with   {', '.join(row['shared_with'])}")
     versions = [
-        (version.version, when(version.effective_from), when(version.effective_to) or "now")
+        (
+            version.version,
+            when(version.effective_from),
+            when(version.effective_to) or "now",
+            version.origin,
+            version.reason or "",
+        )
         for version in view.versions
     ]
-    lines.append(table(("VERSION", "FROM", "TO"), versions, empty=""))
+    lines.append(table(("VERSION", "FROM", "TO", "ORIGIN", "REASON"), versions, empty=""))
     return Answer(_data(view), "\n".join(lines))
+
+
+def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say where a pattern stands, in words."""
+    state = str(row.get("state", "candidate"))
+    yield "state", state + (f" since {when(row['state_since'])}" if row.get("state_since") else "")
+    if row.get("kind") == "avoid":
+        yield "kind", "to avoid: it claims less success than the rest"
+    if row.get("base_frozen") is None:
+        yield "evidence", "none yet: too few outcomes of other decisions to freeze a base rate"
+    else:
+        said = f"{float(row['evidence']):.1f}"
+        if state == "candidate":
+            said += f" of the {float(row['evidence_needed']):.1f} it needs"
+        against = f"against a base of {float(row['base_frozen']):.3f}"
+        yield "evidence", f"{said}, by {row['evidence_n']} units {against}"
+    uplift = row.get("uplift")
+    if isinstance(uplift, Mapping):
+        low, high = (float(bound) for bound in uplift["interval"])
+        said = f"{float(uplift['difference']):+.3f} where it was applied"
+        yield "uplift", f"{said}, between {low:+.3f} and {high:+.3f}"
+    elif uplift is not None:
+        count = int(row.get("not_applied", 0))
+        noun = "decision" if count == 1 else "decisions"
+        yield "uplift", f"unknown: {count} {noun} matched without being applied"
+    if row.get("promised") is not None:
+        yield "promised", f"{float(row['promised']):.3f}"
 
 
 def _data(view: "PatternView") -> dict[str, Any]:
@@ -81,6 +126,102 @@ def _data(view: "PatternView") -> dict[str, Any]:
         "current": view.row,
         "versions": [version.model_dump(mode="json") for version in view.versions],
     }
+
+
+_OWNER = option("--owner", help="an agent or shared#<domain>, if names repeat")
+_PATTERN = option("pattern_id", metavar="PATTERN")
+_WITH = option("--with", dest="reader", metavar="AGENT", required=True)
+_REASON = option("--reason", default="by hand", help="why, for its history")
+
+
+@Command("patterns history", _PATTERN, _OWNER)
+def patterns_history(args: Arguments) -> Answer:
+    """Tell what became of a pattern, when and why."""
+    from sharpwave.infra.operate.lives import history
+
+    lived = history(deployment(args), args.pattern_id, args.owner)
+    rows = [
+        (when(one.item["at"]), one.version, one.item["from"], one.item["to"], one.item["reason"])
+        for one in lived
+    ]
+    empty = f"{args.pattern_id} has been a candidate ever since"
+    text = table(("WHEN", "VERSION", "FROM", "TO", "WHY"), rows, empty=empty)
+    return Answer([{"version": one.version, **one.item} for one in lived], text)
+
+
+@Command("patterns share", _PATTERN, _WITH, _OWNER, changes=True)
+def patterns_share(args: Arguments) -> Answer:
+    """Let another agent read a pattern."""
+    return _share(args, revoke=False)
+
+
+@Command("patterns unshare", _PATTERN, _WITH, _OWNER, changes=True)
+def patterns_unshare(args: Arguments) -> Answer:
+    """Revoke that another agent may read a pattern."""
+    return _share(args, revoke=True)
+
+
+def _share(args: Arguments, *, revoke: bool) -> Answer:
+    from sharpwave.infra.operate.lives import share
+
+    done = share(
+        deployment(args),
+        args.pattern_id,
+        args.reader,
+        owner=args.owner,
+        revoke=revoke,
+        dry_run=args.dry_run,
+    )
+    readers = ", ".join(done.shared_with) or "nobody"
+    said = "is read by" if done.changed else "is still read by"
+    text = f"{done.pattern_id} of {done.owner} {said} {readers}"
+    return Answer({"granted": done, "dry_run": args.dry_run}, text)
+
+
+@Command("patterns shared", AGENT)
+def patterns_shared(args: Arguments) -> Answer:
+    """List the patterns that an agent was granted."""
+    from sharpwave.infra.operate.lives import shared_to
+
+    copies = shared_to(deployment(args), args.agent_id)
+    rows = [
+        (
+            copy["pattern_id"],
+            copy["owner"],
+            copy["version"],
+            copy.get("state", "candidate"),
+            copy.get("confidence"),
+            copy.get("description"),
+        )
+        for copy in copies
+    ]
+    headers = ("PATTERN", "OWNER", "VERSION", "STATE", "CONFIDENCE", "DESCRIPTION")
+    empty = f"nobody shares a pattern with {args.agent_id}"
+    return Answer(copies, table(headers, rows, empty=empty))
+
+
+@Command("patterns retire", _PATTERN, _OWNER, _REASON, changes=True)
+def patterns_retire(args: Arguments) -> Answer:
+    """Put a pattern aside; `patterns revive` takes it back."""
+    from sharpwave.infra.operate.lives import retire
+
+    done = retire(
+        deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
+    )
+    text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
+    return Answer({"moved": done, "dry_run": args.dry_run}, text)
+
+
+@Command("patterns revive", _PATTERN, _OWNER, _REASON, changes=True)
+def patterns_revive(args: Arguments) -> Answer:
+    """Take back that a pattern was retired by hand."""
+    from sharpwave.infra.operate.lives import revive
+
+    done = revive(
+        deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
+    )
+    text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
+    return Answer({"moved": done, "dry_run": args.dry_run}, text)
 
 
 @Command("patterns import", option("file", metavar="FILE", type=Path), changes=True)

@@ -80,8 +80,8 @@ def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) 
     with Recount(versions, accepts=watch) as recount:
         for damage in recount.read(archive):
             raise Rejected(f"part {damage.part} of the archive cannot be read: {damage.reason}")
-        counts = recount.counts()
-    standing = figures(versions, counts)
+        counts, arms = recount.counts(), recount.arms()
+    standing = figures(versions, counts, arms=arms, horizons={})
     judged = []
     for version, look in zip(versions, looks, strict=True):
         definition, days = version.definition, counts.get(version.subject, {})

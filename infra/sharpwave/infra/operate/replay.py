@@ -10,6 +10,7 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import day_and_hour, is_event_time
 from sharpwave.workers.patterns.recount import Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
+from sharpwave.workers.settings import Settings
 
 
 def replay(
@@ -61,4 +62,9 @@ def replay(
     with Recount(versions, accepts=is_meant) as recount:
         for damage in recount.read(archive_at(deployment, archive_url)):
             raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
-        return figures(versions, recount.counts())
+        return figures(
+            versions,
+            recount.counts(),
+            arms=recount.arms(),
+            horizons=Settings.read().outcome_horizon,
+        )

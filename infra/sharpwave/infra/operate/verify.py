@@ -6,7 +6,7 @@ gathers the evidence; `judge` says what it means: each thing that is wrong, and 
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,13 +23,18 @@ from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
-from sharpwave.workers.patterns.counts import Counts, Days, total
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
+from sharpwave.workers.patterns.life import weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, figures
+from sharpwave.workers.patterns.statistics import Figures
+from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.work.ports import Reads
 
 Ledgers = Mapping[str, Days]
+Units = Mapping[str, Mapping[str, Arms]]
 
 #: What counts and archives decisions.
 QUEUES = ("learn", "archive")
@@ -51,6 +56,8 @@ _PASSING = frozenset({"pending", "pump_late", "unpublished", "unseen"})
 _RESTORE = "restore it from the bucket's versions or a backup"
 _ANOTHER = "--archive URL, or set SHARPWAVE_ARCHIVE as the workers of archive have it"
 _FED = f"sharpwave dlq redrive learn, then sharpwave reconcile {DECISIONS}"
+#: What of a day's counts says how many decisions and outcomes there are.
+_BASIC = ("n", "s", "q_sum", "q_n", "applied", "applied_s", "pending")
 #: What is told of disagreeing days by their kind, and what mends it.
 _KINDS = {
     "not_archived": (
@@ -63,6 +70,10 @@ _KINDS = {
         "count decisions of other days",
         "keep the archive and the ledgers, and report it: days are the decisions' own",
     ),
+    "stated": (
+        "add up other squares, confidences or lots than are archived",
+        "an older release counted some of them without: " + _FED,
+    ),
 }
 
 
@@ -72,8 +83,8 @@ class Disagreement:
 
     subject: str
     day: str
-    stored: Mapping[str, int]
-    recounted: Mapping[str, int]
+    stored: Mapping[str, Any]
+    recounted: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,9 @@ class Evidence:
     unreadable: int = 0  # versions among them that this release cannot read
     recounted: Ledgers = field(default_factory=dict)  # counts by the archive
     ledgers: Ledgers = field(default_factory=dict)  # counts by the ledgers
+    # Units of evidence of patterns' ledgers by day, of the archive and of the ledgers' sets
+    recounted_units: Units = field(default_factory=dict)
+    units: Units = field(default_factory=dict)
     missummed: Sequence[str] = ()  # ledgers whose published sums are not those of their counts
     unlisted: Sequence[str] = ()  # writers whose decisions count, but who are on no list of writers
     # Current patterns whose published figures are not those of the archive
@@ -141,7 +155,12 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
     """
     began = time.monotonic()
     items, archive = Items(deployment), archive_at(deployment, archive_url)
-    known, event_ahead = known_patterns(deployment), Settings.read().event_ahead
+    reads, known = (
+        TableReads(deployment.dynamodb, prefix=deployment.prefix),
+        known_patterns(deployment),
+    )
+    settings = Settings.read()
+    event_ahead, horizons = settings.event_ahead, settings.outcome_horizon
     names = [*QUEUES, *(name + DLQ_SUFFIX for name in QUEUES)]
     pause = _POLL_S
     with Recount(known.versions) as recount:
@@ -155,6 +174,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
             unpublished = sum(1 for pk in keys.changed_pks() for _ in items.query(PIPELINE, pk))
             damages = recount.read(archive)
             recounted, ledgers = recount.counts(), stored_ledgers(items)
+            recounted_units = recount.arms()
             evidence = Evidence(
                 archive_url=archive_url,
                 damages=damages,
@@ -163,9 +183,17 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 unreadable=len(known.unreadable),
                 recounted=recounted,
                 ledgers=ledgers.counts,
+                recounted_units=recounted_units,
+                units=stored_units(reads, known.versions),
                 missummed=ledgers.missummed(),
                 unlisted=_unlisted(items, ledgers.counts),
-                misfigured=_misfigured(items, known.versions, recounted),
+                misfigured=_misfigured(
+                    items,
+                    known.versions,
+                    recounted,
+                    figures(known.versions, recounted, arms=recounted_units, horizons=horizons),
+                    recounted_units,
+                ),
                 stored=recount.stored,
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
@@ -214,9 +242,21 @@ class Stored:
         return sorted(
             subject
             for subject in self.counts.keys() | self.days.keys() | self.totals.keys()
-            if self.counts.get(subject) != self.days.get(subject)
-            or total(self.counts.get(subject, {}).values()) != self.totals.get(subject)
+            if not self._is_summed(subject)
         )
+
+    def _is_summed(self, subject: str) -> bool:
+        counts, days = self.counts.get(subject), self.days.get(subject)
+        if counts is None or days is None or counts.keys() != days.keys():
+            return False
+        pairs = [(counts[day], days[day]) for day in counts]
+        pairs.append((total(counts.values()), self.totals.get(subject, Counts())))
+        return all(_same_sums(stored, summed) for stored, summed in pairs)
+
+
+def _same_sums(counts: Counts, summed: Counts) -> bool:
+    # A worker of an older release may have summed up last, and kept less.
+    return summed in (counts, Counts.from_row(counts.to_row()[:9]))
 
 
 def stored_ledgers(items: Items) -> Stored:
@@ -241,6 +281,12 @@ def stored_ledgers(items: Items) -> Stored:
     return stored
 
 
+def stored_units(reads: Reads, versions: Iterable[PatternVersion]) -> Units:
+    """Count the units of evidence that the sets of patterns' ledgers hold, by day."""
+    counted = {version.subject: stored_arms(version.subject, reads) for version in versions}
+    return {subject: days for subject, days in counted.items() if days}
+
+
 def _unlisted(items: Items, ledgers: Ledgers) -> list[str]:
     """Name the writers whose decisions are counted, but who are on no list of writers."""
     writers: dict[str, set[str]] = {}
@@ -255,15 +301,24 @@ def _unlisted(items: Items, ledgers: Ledgers) -> list[str]:
     ]
 
 
-def _misfigured(items: Items, versions: Sequence[PatternVersion], recounted: Ledgers) -> list[str]:
+def _misfigured(
+    items: Items,
+    versions: Sequence[PatternVersion],
+    recounted: Ledgers,
+    expected: Mapping[str, Figures],
+    arms: Mapping[str, Mapping[str, Arms]],
+) -> list[str]:
     """Name the current patterns whose published figures are not those of the archive."""
-    expected = figures(versions, recounted)
     wrong = []
     for version in versions:
         if version.effective_to is not None or version.subject not in recounted:
             continue
         row = items.get(MEMORY, keys.Key(version.pk, version.definition.pattern_id)) or {}
-        values = attributes(expected[version.subject])
+        # Its base may have been frozen since the list was read; it is stored once and never again.
+        entry = items.get(PIPELINE, keys.known_pattern(version.subject))
+        based = version if entry is None else PatternVersion.of_entry(entry)
+        weighed = weigh(based, arms.get(version.subject, {}))
+        values = {**attributes(expected[version.subject]), **weighed_attributes(weighed)}
         if row.get("version") == version.version and any(
             row.get(name) != value for name, value in values.items() if not name.startswith("GSI")
         ):
@@ -276,7 +331,7 @@ def judge(evidence: Evidence) -> Verified:
     disagreements = [
         Disagreement(subject=subject, day=day, stored=_shown(stored), recounted=_shown(recounted))
         for subject, day, stored, recounted in _days(evidence)
-        if _comparable(stored) != recounted
+        if _comparable(stored, recounted) != recounted
     ]
     return Verified(
         decisions=evidence.decisions,
@@ -347,7 +402,7 @@ def _archive_faults(evidence: Evidence, disagreements: Sequence[Disagreement]) -
         evidence.decisions
         and evidence.unseen == evidence.stored
         and not any(
-            _comparable(stored) == recounted != Counts()
+            _comparable(stored, recounted) == recounted != Counts()
             for _, _, stored, recounted in _days(evidence)
         )
     ):
@@ -366,8 +421,11 @@ def _differences(evidence: Evidence, disagreements: Sequence[Disagreement]) -> I
         ledger = total(evidence.ledgers.get(each.subject, {}).values())
         stored, recounted = (side["n"] + side["pending"] for side in (each.stored, each.recounted))
         # In sum the two agree, so what differs is only the day that something was counted on.
-        if _comparable(ledger) == total(evidence.recounted.get(each.subject, {}).values()):
+        archived = total(evidence.recounted.get(each.subject, {}).values())
+        if _comparable(ledger, archived) == archived:
             kind = "moved"
+        elif all(each.stored[name] == each.recounted[name] for name in _BASIC):
+            kind = "stated"
         elif stored == recounted:
             kind = "outcomes"
         else:
@@ -382,6 +440,9 @@ def _differences(evidence: Evidence, disagreements: Sequence[Disagreement]) -> I
             )
             text = f"{plural(len(found), 'day')} of ledgers {what}: {named}"
             yield Finding(kind, text + _more(len(found), EXAMPLES), remedy)
+    if not disagreements:
+        # Else they follow from the days that differ.
+        yield from _other_units(evidence)
     if evidence.unseen:
         named = ", ".join(f"{key.pk} {key.sk}" for key in evidence.unseen_keys)
         text = (
@@ -389,6 +450,28 @@ def _differences(evidence: Evidence, disagreements: Sequence[Disagreement]) -> I
             f"they are now: {named}{_more(evidence.unseen, len(evidence.unseen_keys))}"
         )
         yield Finding("unseen", text, f"sharpwave reconcile {DECISIONS}")
+
+
+def _other_units(evidence: Evidence) -> Iterator[Finding]:
+    """Name the ledgers whose units of evidence are others than the archive's."""
+    found = []
+    for subject in sorted(evidence.units.keys() | evidence.recounted_units.keys()):
+        ours, theirs = (
+            side.get(subject, {}) for side in (evidence.units, evidence.recounted_units)
+        )
+        for day in sorted(ours.keys() | theirs.keys()):
+            stored, recounted = ours.get(day, Arms()), theirs.get(day, Arms())
+            if stored != recounted:
+                found.append(
+                    f"{subject} on {day} has stored {stored.n} with {stored.s} successes, "
+                    f"recounted {recounted.n} with {recounted.s}"
+                )
+    if found:
+        what = (
+            f"{plural(len(found), 'day')} of ledgers hold other units of evidence than the archive"
+        )
+        named = "; ".join(found[:EXAMPLES]) + _more(len(found), EXAMPLES)
+        yield Finding("units", f"{what}: {named}", _FED)
 
 
 def _published(evidence: Evidence) -> Iterator[Finding]:
@@ -422,7 +505,7 @@ def _days(evidence: Evidence) -> Iterator[tuple[str, str, Counts, Counts]]:
             yield subject, day, stored.get(day, Counts()), recounted.get(day, Counts())
 
 
-def _words(counts: Mapping[str, int]) -> str:
+def _words(counts: Mapping[str, Any]) -> str:
     return f"{counts['n']} with {counts['s']} successes and {counts['pending']} pending"
 
 
@@ -430,11 +513,21 @@ def _more(count: int, named: int) -> str:
     return f", and {count - named} more" if count > named else ""
 
 
-def _comparable(counts: Counts) -> Counts:
-    # How often a ledger was written is its own affair; the archive cannot know it.
-    return replace(counts, revision=0, units=0)
+def _comparable(counts: Counts, archived: Counts) -> Counts:
+    # How often a ledger was written, and how its slots divide units, is its own affair.
+    kept = replace(counts, revision=0, units=0)
+    if counts.q_sq is not None:
+        return kept
+    # An older release wrote some of them, which kept no such sums.
+    names = ("q_sq", "applied_weights", "other_weights", "confidences")
+    return replace(kept, **{name: getattr(archived, name) for name in names})
 
 
-def _shown(counts: Counts) -> dict[str, int]:
-    names = ("n", "s", "q_sum", "q_n", "applied", "applied_s", "pending")
-    return {name: getattr(counts, name) for name in names}
+def _shown(counts: Counts) -> dict[str, Any]:
+    shown: dict[str, Any] = {name: getattr(counts, name) for name in _BASIC}
+    sums = {
+        "weights": [*counts.applied_weights.numbers(), *counts.other_weights.numbers()],
+        "confidences": counts.confidences.numbers(),
+    }
+    used = {name: numbers for name, numbers in sums.items() if any(numbers)}
+    return {**shown, "q_sq": counts.q_sq, **used}

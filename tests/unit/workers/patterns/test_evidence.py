@@ -13,12 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpwave.workers.patterns.evidence import (
-    BINS,
     Bin,
     Propensity,
-    Weights,
     anytime_interval,
-    bin_of,
     calibration,
     drift,
     frozen_base,
@@ -29,10 +26,9 @@ from sharpwave.workers.patterns.evidence import (
     log_evidence_otherwise,
     log_uplift_evidence,
     probability_greater,
-    squared_error_of,
     uplift,
-    weight_of,
 )
+from sharpwave.workers.patterns.stated import BINS, Weights, bin_of, squared_error_of, weight_of
 from sharpwave.workers.patterns.statistics import Beta
 
 # n, s, base rate, log of the averaged likelihood ratio

@@ -1,8 +1,9 @@
-"""A decision state is 20 bytes, and counts depend on the set of them alone.
+"""A decision state is 20 bytes, 24 if it stated something; counts depend on the set of them alone.
 
 Not on order or repetition, nor on who wrote them.
 """
 
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.workers.patterns.counts import Counts, MalformedRow, content_digest, total
 from sharpwave.workers.patterns.ledger import (
     DEEPEST,
@@ -25,6 +27,7 @@ from sharpwave.workers.patterns.ledger import (
     standing_of,
     supersedes,
 )
+from sharpwave.workers.patterns.stated import Confidences, Weights
 
 PK = "agent:market-hunter#decision#SOURCE_SELECTION"
 
@@ -65,21 +68,28 @@ def test_the_layout_is_hash_content_unit_revision_class_and_quality() -> None:
         st.sampled_from(Outcome),
         st.booleans(),
         st.none() | st.integers(0, 10_000),
+        st.none() | st.integers(0, 10_000),
+        st.none() | st.integers(1, 10_000),
     )
 )
 def test_decoding_gives_back_what_was_encoded(element: Element) -> None:
-    assert len(element.encode()) == 20
+    assert len(element.encode()) == (20 if element[-2:] == (None, None) else 24)
     assert Element.decode(element.encode()) == element
 
 
 @pytest.mark.parametrize(
     ("element", "fault"),
     [
-        (bytes(17), "has 17 bytes instead of 20"),
+        (bytes(17), "has 17 bytes instead of 20 or 24"),
         (bytes(17) + b"\x03" + bytes(2), "unknown class 0x03"),
         (bytes(17) + b"\x41" + bytes(2), "unknown class 0x41"),
         (bytes(18) + (10_001).to_bytes(2, "big"), "has quality 10001, above 10000"),
         (bytes(18) + (65_534).to_bytes(2, "big"), "has quality 65534, above 10000"),
+        (bytes(22), "has 22 bytes instead of 20 or 24"),
+        (bytes(28), "has 28 bytes instead of 20 or 24"),
+        (bytes(20) + b"\x27\x11\xff\xff", "has confidence 10001, above 10000"),
+        (bytes(20) + b"\xff\xff\x00\x00", "has selection_prob 0, outside 1 to 10000"),
+        (bytes(20) + b"\xff\xff\x27\x11", "has selection_prob 10001, outside 1 to 10000"),
     ],
 )
 def test_bytes_that_are_no_element_are_refused_with_a_remedy(element: bytes, fault: str) -> None:
@@ -95,6 +105,16 @@ def test_the_key_tells_decisions_apart_and_its_halves_cannot_be_confused() -> No
     one, other = state(pk="a", sk="bc"), state(pk="ab", sk="c")
 
     assert element_of(one).decision != element_of(other).decision
+
+
+def test_what_was_stated_follows_in_four_bytes() -> None:
+    element = Element(b"decision", b"abc", b"unit", 1, Outcome.SUCCESS, False, None, 8500, 2500)
+
+    assert element.encode() == (
+        b"decisionabcunit" + b"\x00\x01" + b"\x01" + b"\xff\xff" + b"\x21\x34" + b"\x09\xc4"
+    )
+    assert element._replace(confidence=None).encode()[20:] == b"\xff\xff\x09\xc4"
+    assert element._replace(selection_prob=None).encode()[20:] == b"\x21\x34\xff\xff"
 
 
 def test_decisions_of_one_agent_and_cycle_are_one_evidence_unit() -> None:
@@ -239,6 +259,32 @@ def test_one_element_of_a_decision_outranks_every_other(chance: Random) -> None:
     assert best[0][8:11] == min(each[8:11] for each in elements)
 
 
+@pytest.mark.parametrize("outcome", Outcome)
+def test_of_one_state_the_element_that_stands_is_the_one_that_says_more(outcome: Outcome) -> None:
+    """An older release left out what was stated; its elements stay in the sets."""
+    plain = Element(b"decision", b"abc", b"unit", 3, outcome, True, 9_000)
+    stating = plain._replace(confidence=100)
+    later = plain._replace(outcome_rev=4)
+
+    assert supersedes(stating.encode(), plain.encode())
+    assert not supersedes(plain.encode(), stating.encode())
+    assert supersedes(later.encode(), stating.encode())
+    assert standing_of([stating.encode(), later.encode()]) == {b"decision": later.encode()}
+
+
+def test_what_was_stated_is_added_up_once_a_decision_has_an_outcome() -> None:
+    sure = Element(b"decision", b"abc", b"unit", 0, Outcome.PENDING, True, None, 9_000, 2_500)
+    won = sure._replace(outcome_rev=1, outcome=Outcome.SUCCESS)
+    lost = sure._replace(outcome_rev=2, outcome=Outcome.FAILURE)
+    other = won._replace(decision=b"another1", applied=False, selection_prob=None)
+
+    assert fold([sure.encode()]) == Counts(pending=1)
+    assert fold([sure.encode(), won.encode()]).applied_weights == Weights.of(2_500, True)
+    found = fold([each.encode() for each in (lost, won, sure, other)])
+    assert (found.applied_weights, found.other_weights) == (Weights.of(2_500, False), Weights())
+    assert found.confidences == Confidences.of(9_000, False) + Confidences.of(9_000, True)
+
+
 def state_of(decision: int, revision: int, content: int) -> DecisionState:
     """Give one state per decision and revision, its values drawn from `content`."""
     draw = Random(f"{decision}/{revision}/{content}")
@@ -269,6 +315,7 @@ def recount(states: list[DecisionState]) -> Counts:
         s=len([state for state in resolved if state.outcome]),
         q_sum=sum(int(Decimal(str(quality)) * 10_000) for quality in rated),
         q_n=len(rated),
+        q_sq=sum(int(Decimal(str(quality)) * 10_000) ** 2 for quality in rated),
         applied=len([state for state in resolved if state.applied]),
         applied_s=len([state for state in resolved if state.applied and state.outcome]),
         pending=len(last) - len(resolved),
@@ -366,7 +413,7 @@ def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> Non
 
 def test_an_unreadable_element_stops_the_fold_instead_of_miscounting() -> None:
     for count in (fold, standing_of):
-        with pytest.raises(MalformedElement, match="has 5 bytes instead of 20"):
+        with pytest.raises(MalformedElement, match="has 5 bytes instead of 20 or 24"):
             count([b"short"])
 
 
@@ -388,6 +435,65 @@ def test_a_row_gives_back_its_counts_and_starts_with_the_revision(
     assert Counts.from_row(row) == Counts.from_row([Decimal(value) for value in row]) == counts
 
 
+WEIGHED = Counts(
+    revision=4,
+    n=3,
+    s=1,
+    q_sq=None,
+    applied=2,
+    applied_weights=Weights.of(2_500, True) + Weights.of(10_000, False),
+    other_weights=Weights.of(1, False),
+)
+SURE = Counts(n=2, s=1, confidences=Confidences.of(9_000, True) + Confidences.of(0, False))
+
+
+@pytest.mark.parametrize(
+    ("counts", "behind"),
+    [
+        (Counts(n=1), [1]),
+        (Counts(n=1, q_n=1, q_sum=500, q_sq=250_000), [1, 250_000]),
+        (WEIGHED, [1, -1, [2, 50_000, 40_000, 17 * 10**8, 1, 10**8, 0, 10**16]]),
+        (SURE, [1, 0, [], [1_000_000, 0, 1, 0, 0, 9, 1, 1, 9_000]]),
+    ],
+)
+def test_behind_nine_numbers_a_row_holds_its_form_and_what_there_is_of_the_rest(
+    counts: Counts, behind: list[object]
+) -> None:
+    row = counts.to_row()
+
+    assert row[9:] == behind
+    assert Counts.from_row(row) == counts
+    assert Counts.from_row(item_from_wire(item_to_wire({"c": row}))["c"]) == counts
+
+
+def test_the_rows_of_an_older_release_are_read_and_their_squares_are_unknown() -> None:
+    waiting, resolved = [3, 0, 0, 0, 0, 0, 0, 5, 0], [3, 2, 1, 900, 1, 0, 0, 5, 2]
+
+    assert Counts.from_row(waiting) == Counts(revision=3, pending=5)
+    assert Counts.from_row(resolved) == Counts(3, 2, 1, 900, 1, pending=5, units=2, q_sq=None)
+    assert Counts.from_row(resolved).to_row() == resolved
+    assert (Counts.from_row(resolved) + Counts(q_n=1, q_sq=5)).q_sq is None
+    assert (Counts.from_row(waiting) + Counts(q_n=1, q_sq=5)).q_sq == 5
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [1, -2],
+        [1, "x"],
+        [1, 0, [1, 2, 3]],
+        [1, 0, 7],
+        [1, 0, [], [5, 10, 1, 0, 0]],
+        [1, 0, [], [5, 1, 1, 0]],
+        [1, 0, [], [5, 1, 1, 2, 0]],
+        [1, 0, [], [5, 3, 1, 0, 0, 1, 1, 0, 0]],
+    ],
+)
+def test_sums_that_no_counts_have_are_refused(behind: list[object]) -> None:
+    with pytest.raises(MalformedRow, match="followed by a form and its sums"):
+        Counts.from_row([1, 1, 1, 0, 0, 0, 0, 0, 1, *behind])
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -405,11 +511,12 @@ def test_a_row_that_counts_cannot_have_written_is_refused(row: list[int | Decima
 
     assert str(refusal.value) == (
         f"counts row {row!r} is not [revision, n, s, q_sum, q_n, applied, applied_s, pending, "
-        "units] in whole numbers of 0 or more; rebuild it by folding the ledger"
+        "units] in whole numbers of 0 or more, followed by a form and its sums; rebuild it by "
+        "folding the ledger"
     )
 
 
 def test_what_a_newer_release_appends_to_a_row_is_passed_over() -> None:
-    counts = Counts(revision=3, n=2, s=1)
+    counts = replace(SURE, q_n=1, q_sum=1, q_sq=1)
 
     assert Counts.from_row([*counts.to_row(), 99, Decimal("0.5")]) == counts

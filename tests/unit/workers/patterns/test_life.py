@@ -96,19 +96,19 @@ def test_a_base_is_frozen_at_once_where_enough_is_known() -> None:
 
 def test_what_the_author_says_is_the_base_without_any_outcome() -> None:
     assert base_at_once(version(None, base_rate=0.4), Counts()) == FrozenBase(p0=0.4)
-    assert base_of_rest(version(None, base_rate=0.4), {}, []) == FrozenBase(p0=0.4)
+    assert base_of_rest(version(None, base_rate=0.4), {}, [], POLICY) == FrozenBase(p0=0.4)
 
 
 def test_else_it_waits_for_outcomes_of_the_rest_on_several_days() -> None:
     mine: Days = {day(5): Counts(n=10, s=9)}
     two = {day(0): Counts(n=60, s=30), day(1): Counts(n=60, s=30)}
-    assert base_of_rest(version(None), mine, [two]) is None
+    assert base_of_rest(version(None), mine, [two], POLICY) is None
     few = {day(number): Counts(n=36, s=18) for number in range(3)}
     few[day(5)] = Counts(n=1, s=1)
-    assert base_of_rest(version(None), {day(2): Counts(n=10, s=9)}, [few]) is None
+    assert base_of_rest(version(None), {day(2): Counts(n=10, s=9)}, [few], POLICY) is None
 
     three = {day(number): Counts(n=40, s=20) for number in range(3)} | {day(5): Counts(n=10, s=9)}
-    frozen = base_of_rest(version(None), mine, [three])
+    frozen = base_of_rest(version(None), mine, [three], POLICY)
     assert frozen == FrozenBase(p0=frozen_base(120, 60), n=120, s=60, since=day(5))
 
 

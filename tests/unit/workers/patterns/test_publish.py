@@ -16,6 +16,7 @@ from sharpwave.workers.patterns.counts import base_day, days_of, summed_days_of
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.ports import Item, Location
 from tests.world import Crash, Faults, World
@@ -50,6 +51,8 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "reads": process.reads,
         "writes": process.writes,
         "ledger": process.ledger,
+        "keeper": process.keeper,
+        "units": Units(process.reads),
         "clock": world.clock,
         **more,
     }

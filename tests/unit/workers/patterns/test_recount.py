@@ -57,7 +57,7 @@ def test_the_last_revision_of_a_decision_counts_in_any_order_and_number() -> Non
         {**item, "outcome": outcome(True, 0.5), "outcome_rev": 3},
     ]
     pattern = version()
-    expected = Counts(n=1, s=1, q_sum=5000, q_n=1)
+    expected = Counts(n=1, s=1, q_sum=5000, q_n=1, q_sq=5000**2)
 
     for seed in range(20):
         mixed = states * 2
@@ -73,7 +73,7 @@ def test_two_outcomes_of_one_revision_end_alike_everywhere() -> None:
     assert (
         counted([won, lost])
         == counted([lost, won])
-        == {BASE: {DAY: Counts(n=1, q_sum=9000, q_n=1)}}
+        == {BASE: {DAY: Counts(n=1, q_sum=9000, q_n=1, q_sq=9000**2)}}
     )
 
 

@@ -162,7 +162,7 @@ class TableLedger:
         values = {":elements": set(elements)}
         self._update(location, "DELETE e :elements", values, condition="attribute_exists(e)")
 
-    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+    def raise_counts(self, location: Location, row: Sequence[Any]) -> bool:
         """Store counts unless those that are there were folded as late."""
         values = {":row": list(row), ":revision": row[0]}
         condition = "attribute_not_exists(c) OR c[0] < :revision"

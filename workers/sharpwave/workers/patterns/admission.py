@@ -55,6 +55,10 @@ FIGURES = (
     "n_eff",
     "applied",
     "unresolved",
+    "overdue",
+    "units",
+    "quality_sd",
+    "propensity",
     "as_of",
     "evidence",
     "evidence_n",
@@ -62,12 +66,12 @@ FIGURES = (
     "evidence_needed",
     "base_frozen",
     "anytime",
-    "evidence_units",
     "not_applied",
     "uplift",
     "GSI1_SK",
     "GSI2_SK",
 )
+_BEGIN = {"state": "candidate"}
 _ATTEMPTS = 4
 
 Part = Write | Put | Check
@@ -99,7 +103,8 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
     """
     definition = draft.definition
     if row is None or stored is None:
-        current = {**place(draft).item(), **current_row(draft), "sample_size": 0, "successes": 0}
+        begin = {"sample_size": 0, "successes": 0, **_BEGIN}
+        current = {**place(draft).item(), **current_row(draft), **begin}
         writes: list[Part] = [*_immutable(draft), Insert(MEMORY, current)]
         return Plan(version=draft, change="created", writes=[*_fence(draft), *writes])
     # A version that workers made anew of the same conditions names the one that it follows.
@@ -245,12 +250,12 @@ class Admission:
             draft = self._draft(definition, origin, parent, reason)
             at = Location(MEMORY, place(draft))
             row = self._reads.get([at]).get(at)
-            stored = None
+            stored: PatternVersion | None = None
             if row is not None:
                 current = draft.model_copy(update={"version": int(row["version"])})
                 entry = self._reads.get([listed_at(current)]).get(listed_at(current))
                 try:
-                    stored = entry and PatternVersion.of_entry(entry, strict=True)
+                    stored = None if entry is None else PatternVersion.of_entry(entry, strict=True)
                 except ValidationError:
                     return None
                 if stored is None or row["content_hash"] != counted_hash(definition):
@@ -309,7 +314,7 @@ def _succession(version: PatternVersion, row: Item, stored: PatternVersion) -> l
     # Workers write figures under the revision they read, so those of the old version now fail.
     revision = row.get("figures_rev", 0)
     expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
-    values = {**current_row(version), "figures_rev": revision + 1}
+    values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
     stale = [name for name in (*FIGURES, *LIFE, "conditions", "kind") if name not in values]
     older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
     return [

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sharpwave.workers.patterns.evidence import SCALE
+from sharpwave.workers.patterns.stated import SCALE
 
 DRAWS = 200
 EXPLORE = 0.05

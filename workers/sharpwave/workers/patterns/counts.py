@@ -4,8 +4,8 @@ Nothing here knows how a ledger comes to its counts, so `recount`, which checks 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from decimal import Decimal
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import canonical_json
 from sharpwave.schemas.ownership import MUTABLE, agents_own
 from sharpwave.schemas.patterns import PatternVersion, boundaries
+from sharpwave.workers.patterns.stated import NO_CONFIDENCES, NO_WEIGHTS, Confidences, Weights
 from sharpwave.workers.work.ports import Location, Reads
 
 CONTENT_BYTES = 3
@@ -36,8 +37,21 @@ def content_digest(decision: Mapping[str, Any]) -> bytes:
     return blake2b(canonical_json(content).encode(), digest_size=CONTENT_BYTES).digest()
 
 
+#: A counts row: whole numbers, and lists of them.
+Row = list[Any]
+#: In a row, in the place of a sum of squares that a release did not keep.
+_UNKNOWN = -1
+
+
 class MalformedRow(ValueError):
     """A stored counts row is not one that `Counts.to_row` wrote."""
+
+
+#: The form of a counts row, its tenth number: what follows the nine that every release reads. A
+#: release that appends something raises it; one that knows less passes over what it does not know.
+ROW_FORM = 1
+#: Numbers that every row has.
+_BASIC = ("revision", "n", "s", "q_sum", "q_n", "applied", "applied_s", "pending", "units")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,11 @@ class Counts:
         applied_s: successes among `applied`.
         pending: decisions without an outcome.
         units: distinct evidence units among `n`, per bucket; a unit in two buckets counts twice.
+        q_sq: sum of squared quality x 10^8 over `q_n`; None where a release wrote the counts, or
+            some of them, that kept neither squares nor what follows.
+        applied_weights: over those of `applied` that were drawn with a known probability.
+        other_weights: likewise over the rest of `n`; ledgers of patterns only.
+        confidences: over those of `n` that stated one; base ledgers only.
     """
 
     revision: int = 0
@@ -65,35 +84,103 @@ class Counts:
     applied_s: int = 0
     pending: int = 0
     units: int = 0
+    q_sq: int | None = 0
+    applied_weights: Weights = NO_WEIGHTS
+    other_weights: Weights = NO_WEIGHTS
+    confidences: Confidences = NO_CONFIDENCES
 
-    def __add__(self, other: "Counts") -> "Counts":
+    def __add__(self, more: "Counts") -> "Counts":
         """Merge the counts of disjoint buckets."""
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        unknown = self.q_sq is None or more.q_sq is None
+        return Counts(
+            self.revision + more.revision,
+            self.n + more.n,
+            self.s + more.s,
+            self.q_sum + more.q_sum,
+            self.q_n + more.q_n,
+            self.applied + more.applied,
+            self.applied_s + more.applied_s,
+            self.pending + more.pending,
+            self.units + more.units,
+            None if unknown else (self.q_sq or 0) + (more.q_sq or 0),
+            self.applied_weights + more.applied_weights,
+            self.other_weights + more.other_weights,
+            self.confidences + more.confidences,
+        )
 
-    def to_row(self) -> list[int]:
-        """Give the numbers to store, `revision` first so that a condition can compare element 0."""
-        return list(astuple(self))
+    def to_row(self) -> Row:
+        """Give the row to store, `revision` first so that a condition can compare element 0.
+
+        After nine numbers come the row's form, the sum of squared quality, the weights and the
+        confidences as lists, as far as there is something of it; the form is missing where the
+        squares are unknown, as in the rows of the release that kept none.
+        """
+        basic = [getattr(self, name) for name in _BASIC]
+        if self.q_sq is None and not (self.has_weights or self.confidences.bins):
+            return basic
+        weights = [*self.applied_weights.numbers(), *self.other_weights.numbers()]
+        more: Row = [
+            _UNKNOWN if self.q_sq is None else self.q_sq,
+            weights if self.has_weights else [],
+            self.confidences.numbers() if self.confidences.bins else [],
+        ]
+        while more and not more[-1]:
+            more.pop()
+        return [*basic, ROW_FORM, *more]
+
+    @property
+    def has_weights(self) -> bool:
+        """Say whether any decision was drawn with a known probability."""
+        return bool(self.applied_weights.n or self.other_weights.n)
 
     @classmethod
-    def from_row(cls, row: Sequence[int | Decimal]) -> "Counts":
-        """Read a stored row; DynamoDB's Decimals are accepted.
+    def from_row(cls, row: Sequence[Any]) -> "Counts":
+        """Read a stored row, one of nine numbers too; DynamoDB's Decimals are accepted.
 
         What a newer release appended to it is passed over.
 
         Raises:
-            MalformedRow: fewer than nine whole numbers of 0 or more, or successes above their
-                total.
+            MalformedRow: fewer than nine whole numbers of 0 or more, successes above their total,
+                or sums behind them that are none.
         """
-        names = [field.name for field in fields(cls)]
-        known = row[: len(names)]
-        if len(known) == len(names) and all(each == int(each) and each >= 0 for each in known):
-            counts = cls(*(int(value) for value in known))
-            if counts.s <= counts.n and counts.applied_s <= counts.applied:
+        least = len(_BASIC)
+        with suppress(ArithmeticError, TypeError, ValueError):
+            numbers, more = _whole(row[:least]), list(row[least + 1 : least + 4])
+            if len(row) == least:
+                # Without an outcome there is nothing that could have been left out.
+                more = [_UNKNOWN if numbers[_BASIC.index("n")] else 0]
+            more += [0, (), ()][len(more) :]
+            basic: dict[str, Any] = dict(zip(_BASIC, numbers, strict=True))
+            counts = cls(**basic, **_appended(*more))
+            if (
+                len(numbers) == least
+                and counts.s <= counts.n
+                and counts.applied_s <= counts.applied
+            ):
                 return counts
         raise MalformedRow(
-            f"counts row {list(row)!r} is not [{', '.join(names)}] in whole numbers of 0 or more; "
-            "rebuild it by folding the ledger"
+            f"counts row {list(row)!r} is not [{', '.join(_BASIC)}] in whole numbers of 0 or more, "
+            "followed by a form and its sums; rebuild it by folding the ledger"
         )
+
+
+def _appended(squares: Any, weights: Sequence[Any], confidences: Sequence[Any]) -> dict[str, Any]:
+    sums = _whole(weights) or [0] * 8
+    if len(sums) != 8:
+        raise ValueError(f"{sums} are no sums of weights of two arms")
+    return {
+        "q_sq": None if squares == _UNKNOWN else _whole([squares])[0],
+        "applied_weights": Weights(*sums[:4]),
+        "other_weights": Weights(*sums[4:]),
+        "confidences": Confidences.from_numbers(_whole(confidences)),
+    }
+
+
+def _whole(numbers: Sequence[Any]) -> list[int]:
+    found = [int(each) for each in numbers]
+    if any(each < 0 or each != given for each, given in zip(found, numbers, strict=True)):
+        raise ValueError(f"{numbers} are not whole numbers of 0 or more")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from sharpwave.workers.patterns.stated import BINS, SCALE, Weights
 from sharpwave.workers.patterns.statistics import Beta
 
 ALPHA = 0.1
@@ -33,11 +34,6 @@ DEGRADED_AT = 150.0
 finds a drop one or two days sooner."""
 
 RETIRED_AT = 500.0
-
-SCALE = 10_000
-"""Stored probabilities, confidences and weights are integers in units of 10^-4."""
-
-BINS = 10
 
 _LOWEST_RATE = 0.001
 _HALVINGS = 64
@@ -213,51 +209,6 @@ def probability_greater(one: Beta, other: Beta) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """Sums over decisions of one kind that were drawn with a known probability.
-
-    A decision's weight is 1 over the probability of what it did, in units of 10^-4; all sums are
-    integers, so buckets merge by `+` in any order.
-
-    Attributes:
-        n: decisions with an outcome.
-        weight: sum of their weights.
-        weight_s: sum of the weights of those that succeeded.
-        weight_sq: sum of the squared weights, in units of 10^-8; 0 where it was not kept.
-    """
-
-    n: int = 0
-    weight: int = 0
-    weight_s: int = 0
-    weight_sq: int = 0
-
-    @classmethod
-    def of(cls, selection_prob: int, success: bool) -> "Weights":
-        """Give one decision's share; `selection_prob` is in units of 10^-4, 1 to 10,000."""
-        weight = weight_of(selection_prob)
-        return cls(1, weight, weight * success, weight * weight)
-
-    def __add__(self, more: "Weights") -> "Weights":
-        return Weights(
-            self.n + more.n,
-            self.weight + more.weight,
-            self.weight_s + more.weight_s,
-            self.weight_sq + more.weight_sq,
-        )
-
-
-def weight_of(selection_prob: int) -> int:
-    """Give round(10^8 / p), the weight x 10^4, for a probability p x 10^4.
-
-    Raises:
-        ValueError: the probability is not within 1 to 10,000.
-    """
-    if not 1 <= selection_prob <= SCALE:
-        raise ValueError(f"a selection probability of {selection_prob} lies outside 1 to {SCALE}")
-    return (2 * SCALE * SCALE + selection_prob) // (2 * selection_prob)
-
-
-@dataclass(frozen=True, slots=True)
 class Propensity:
     """What the success rate would be if all matching decisions did one thing.
 
@@ -390,8 +341,8 @@ def calibration(bins: Sequence[tuple[int, int, int]], squared_error: int) -> Cal
     """Judge confidences by sums that merge in any order; None before the first outcome.
 
     Args:
-        bins: ten of (outcomes, successes, sum of confidences x 10^4), by `bin_of`.
-        squared_error: sum of `squared_error_of`.
+        bins: ten of (outcomes, successes, sum of confidences x 10^4), by `stated.bin_of`.
+        squared_error: sum of `stated.squared_error_of`.
     """
     n = sum(count for count, _, _ in bins)
     if not n:
@@ -403,16 +354,6 @@ def calibration(bins: Sequence[tuple[int, int, int]], squared_error: int) -> Cal
     )
     ece = math.fsum(each.n * abs(each.came_true - each.stated) for each in found) / n
     return Calibration(n, squared_error / (n * SCALE * SCALE), ece, found)
-
-
-def bin_of(confidence: int) -> int:
-    """Give the bin, 0 to 9, of a confidence in units of 10^-4; 10,000 belongs to the last."""
-    return min(confidence * BINS // SCALE, BINS - 1)
-
-
-def squared_error_of(confidence: int, success: bool) -> int:
-    """Give the squared error of a confidence in units of 10^-4; it is in units of 10^-8."""
-    return (confidence - SCALE * success) ** 2
 
 
 def _check(n: int, s: int) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import SYSTEM
 from sharpwave.schemas.patterns import PatternVersion, epoch_of, versions_of
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import content_digest
 from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of, fold
+from sharpwave.workers.patterns.stated import confidence_of, selection_prob_of
 from sharpwave.workers.work.ports import Location, Spread
 
 
@@ -47,6 +49,9 @@ def learn(
     Raises:
         TryAgain: the world did not answer, or no copy of the patterns can judge a decision.
     """
+    # What the pipeline writes itself starts nothing again. No such decision is admitted; this
+    # stands where learning begins, whoever feeds it.
+    decisions = [each for each in decisions if each["agent_id"] != SYSTEM]
     todo: dict[Bucket, dict[bytes, str]] = {}
     # A message holds many decisions of one agent and type, and there may be many patterns.
     relevant: dict[tuple[str, str], tuple[Known, list[PatternVersion]]] = {}
@@ -108,10 +113,14 @@ def contributions(
         outcome_rev=0 if said is None else int(decision.get("outcome_rev") or 1),
     )
     element = element_of(state)
+    # An agent's calibration is of all it decided, what a lot tells is of a pattern: each ledger
+    # holds what it adds up, and what nobody states takes no room.
     epoch = epoch_of(versions, agent_id, decision_type, decision["timestamp"])
-    counting = {keys.base_subject(agent_id, decision_type, epoch): False}
+    base = element._replace(confidence=confidence_of(decision))
+    counting = {keys.base_subject(agent_id, decision_type, epoch): base}
+    drawn = element._replace(selection_prob=selection_prob_of(decision))
     for version in versions:
         if version.counts(decision):
-            counting[version.subject] = version.applied(decision)
-    for subject, applied in counting.items():
-        yield Contribution(subject, day, state.sk, element._replace(applied=applied).encode())
+            counting[version.subject] = drawn._replace(applied=version.applied(decision))
+    for subject, each in counting.items():
+        yield Contribution(subject, day, state.sk, each.encode())

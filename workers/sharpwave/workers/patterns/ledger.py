@@ -1,6 +1,6 @@
 """A ledger: decision states as elements of sets, the sets as slots that split, counts from a slot.
 
-One decision state is a 20-byte element.
+One decision state is an element of 20 bytes, or of 24 if it stated something of itself.
 
     bytes  0-7   blake2b-8 of the decision's primary key, `PK 0x00 SK`
     bytes  8-10  blake2b-3 of what the decision says and may not change, `content_digest`
@@ -8,6 +8,8 @@ One decision state is a 20-byte element.
     bytes 15-16  outcome revision, big-endian; 0 while no outcome was written
     byte  17     class in bits 0-1 (0 pending, 1 success, 2 failure), applied in bit 7
     bytes 18-19  quality x 10^4, big-endian; 65535 when there is none
+    bytes 20-21  stated confidence x 10^4, big-endian; 65535 when there is none
+    bytes 22-23  stated probability of selection x 10^4, big-endian; 65535 when there is none
 
 Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing. Of two
 elements of one decision one `supersedes` the other, in one order that everybody shares, so what a
@@ -31,15 +33,22 @@ from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.patterns.counts import CONTENT_BYTES, QUALITY_SCALE, Counts
+from sharpwave.workers.patterns.stated import (
+    NO_CONFIDENCES,
+    NO_WEIGHTS,
+    SCALE,
+    Confidences,
+    Weights,
+)
 from sharpwave.workers.work.ports import Ledger, Location, Slot, TryAgain
 
-ELEMENT_BYTES, KEY_BYTES = 20, 8
+ELEMENT_BYTES, STATING_BYTES, KEY_BYTES = 20, 24, 8
 MAX_REVISION = 65_535
 
-_NO_QUALITY = 65_535
+_NONE = 65_535
 _APPLIED = 0x80
-_LAYOUT = struct.Struct(">8s3s4sHBH")
-_CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(-5, None)
+_LAYOUT, _STATED = struct.Struct(">8s3s4sHBH"), struct.Struct(">HH")
+_CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(15, ELEMENT_BYTES)
 
 #: Where a path cuts a decision's time: at the hour, ten minutes, minute, ten seconds, second.
 _CUTS = tuple(map(len, ("2026-11-22T14", "2026-11-22T14:3", "2026-11-22T14:35")))
@@ -52,7 +61,7 @@ DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
 CLOSE_AT = 320
 #: Most elements of one addition; it bounds what a slot that was open by a hair takes on.
 MOST_AT_ONCE = 150
-#: A slot takes no addition beyond so many elements, which are 52 KB: first the superseded go.
+#: A slot takes no addition beyond so many elements, at most 62 KB: first the superseded go.
 FULL_AT = 2_600
 #: Superseded elements are dropped when they are more than this, which takes many revisions.
 MOST_SUPERSEDED = 700
@@ -145,27 +154,45 @@ class Element(NamedTuple):
     applied: bool
     quality: int | None
     """Quality x 10^4, or None."""
+    confidence: int | None = None
+    """Stated confidence x 10^4, or None."""
+    selection_prob: int | None = None
+    """Stated probability of selection x 10^4, or None."""
 
     def encode(self) -> bytes:
-        """Give the 20 bytes that the ledger stores."""
+        """Give the 20 bytes that the ledger stores, or 24 if something was stated."""
         kind = self.outcome | (_APPLIED if self.applied else 0)
-        quality = _NO_QUALITY if self.quality is None else self.quality
-        return _LAYOUT.pack(self.decision, self.content, self.unit, self.outcome_rev, kind, quality)
+        element = _LAYOUT.pack(
+            self.decision, self.content, self.unit, self.outcome_rev, kind, _or_none(self.quality)
+        )
+        if self.confidence is self.selection_prob is None:
+            return element
+        return element + _STATED.pack(_or_none(self.confidence), _or_none(self.selection_prob))
 
     @classmethod
     def decode(cls, element: bytes) -> "Element":
-        """Read 20 ledger bytes.
+        """Read 20 or 24 ledger bytes.
 
         Raises:
-            MalformedElement: wrong length, an unknown class, or a quality above 1.
+            MalformedElement: wrong length, an unknown class, a quality or a confidence above 1, or
+                a probability of selection that is none.
         """
-        if len(element) != ELEMENT_BYTES:
-            raise MalformedElement(element, f"has {len(element)} bytes instead of {ELEMENT_BYTES}")
-        decision, content, unit, revision, kind, quality = _LAYOUT.unpack(element)
+        if len(element) not in (ELEMENT_BYTES, STATING_BYTES):
+            allowed = f"{ELEMENT_BYTES} or {STATING_BYTES}"
+            raise MalformedElement(element, f"has {len(element)} bytes instead of {allowed}")
+        decision, content, unit, revision, kind, quality = _LAYOUT.unpack_from(element)
+        confidence = selection_prob = _NONE
+        if len(element) == STATING_BYTES:
+            confidence, selection_prob = _STATED.unpack_from(element, ELEMENT_BYTES)
         if kind & ~_APPLIED > Outcome.FAILURE:
             raise MalformedElement(element, f"has the unknown class {kind:#04x}")
-        if QUALITY_SCALE < quality < _NO_QUALITY:
+        if QUALITY_SCALE < quality < _NONE:
             raise MalformedElement(element, f"has quality {quality}, above {QUALITY_SCALE}")
+        if SCALE < confidence < _NONE:
+            raise MalformedElement(element, f"has confidence {confidence}, above {SCALE}")
+        if not 0 < selection_prob <= SCALE and selection_prob != _NONE:
+            fault = f"has selection_prob {selection_prob}, outside 1 to {SCALE}"
+            raise MalformedElement(element, fault)
         return cls(
             decision,
             content,
@@ -173,8 +200,12 @@ class Element(NamedTuple):
             revision,
             Outcome(kind & ~_APPLIED),
             bool(kind & _APPLIED),
-            None if quality == _NO_QUALITY else quality,
+            *(None if each == _NONE else each for each in (quality, confidence, selection_prob)),
         )
+
+
+def _or_none(number: int | None) -> int:
+    return _NONE if number is None else number
 
 
 def element_of(state: DecisionState) -> Element:
@@ -207,7 +238,8 @@ def supersedes(element: bytes, other: bytes) -> bool:
     A key is written once. If it was written again with other content, the smallest digest stands,
     whatever its revisions: any other rule would need what it refused to be kept for ever. Of one
     content the greatest revision stands; of two outcomes under one revision, which is a writer's
-    fault, failure, then the higher quality.
+    fault, failure, then the higher quality. Of one state the longer element stands: an older
+    release may have left out what was stated.
     """
     content, others = element[_CONTENT], other[_CONTENT]
     if content != others:
@@ -220,11 +252,11 @@ def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
     """Give the element that stands of each decision, by the digest of its key.
 
     Raises:
-        MalformedElement: an element is not of the length this version reads.
+        MalformedElement: an element is not of a length this version reads.
     """
     standing: dict[bytes, bytes] = {}
     for element in elements:
-        if len(element) != ELEMENT_BYTES:
+        if len(element) != ELEMENT_BYTES and len(element) != STATING_BYTES:
             Element.decode(element)
         held = standing.get(element[:KEY_BYTES])
         if held is None or supersedes(element, held):
@@ -249,6 +281,17 @@ def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
     resolved = [element for element in standing if element.outcome is not Outcome.PENDING]
     successes = [element for element in resolved if element.outcome is Outcome.SUCCESS]
     qualities = [element.quality for element in resolved if element.quality is not None]
+    applied, others, confidences = NO_WEIGHTS, NO_WEIGHTS, NO_CONFIDENCES
+    for element in resolved:
+        success = element.outcome is Outcome.SUCCESS
+        if element.confidence is not None:
+            confidences += Confidences.of(element.confidence, success)
+        if element.selection_prob is not None:
+            weights = Weights.of(element.selection_prob, success)
+            if element.applied:
+                applied += weights
+            else:
+                others += weights
     return Counts(
         revision=revision,
         n=len(resolved),
@@ -259,6 +302,10 @@ def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
         applied_s=sum(element.applied for element in successes),
         pending=len(standing) - len(resolved),
         units=len({element.unit for element in resolved}),
+        q_sq=sum(quality * quality for quality in qualities),
+        applied_weights=applied,
+        other_weights=others,
+        confidences=confidences,
     )
 
 

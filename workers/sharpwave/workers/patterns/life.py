@@ -33,8 +33,8 @@ from sharpwave.workers.patterns.multiplicity import e_lond_level
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.statistics import Figures
 
-#: Outcomes of the rest, and days with such, from which a base can be frozen.
-MIN_BASE, MIN_BASE_DAYS = 100, 3
+#: Outcomes of its scope from which a base is frozen when the version is made.
+MIN_BASE = 100
 #: Attributes of a row that say where a pattern stands.
 LIFE = (
     "state",
@@ -45,6 +45,7 @@ LIFE = (
     "promoted_on",
     "watched_from",
     "shared_once",
+    "drifted",
 )
 STATES: tuple[State, ...] = get_args(State)
 _PROMOTED: frozenset[State] = frozenset({"active", "shared", "degraded"})
@@ -74,13 +75,16 @@ def base_at_once(version: PatternVersion, scope: Counts) -> FrozenBase | None:
     return _frozen(version, scope.n, scope.s, since="")
 
 
-def base_of_rest(version: PatternVersion, days: Days, bases: Iterable[Days]) -> FrozenBase | None:
+def base_of_rest(
+    version: PatternVersion, days: Days, bases: Iterable[Days], policy: Policy
+) -> FrozenBase | None:
     """Freeze a version's base from the decisions it does not match, if enough of them are known.
 
     Args:
         version: the version.
         days: what its own ledger counts.
         bases: what the ledgers count that `counts.base_subjects` names.
+        policy: how much is enough.
     """
     if version.definition.base_rate is not None:
         return FrozenBase(p0=version.definition.base_rate)
@@ -94,7 +98,8 @@ def base_of_rest(version: PatternVersion, days: Days, bases: Iterable[Days]) -> 
     }
     n = sum(max(0, outcomes) for outcomes, _ in rest.values())
     s = min(n, sum(max(0, successes) for _, successes in rest.values()))
-    if n < MIN_BASE or sum(outcomes > 0 for outcomes, _ in rest.values()) < MIN_BASE_DAYS:
+    seen = sum(outcomes > 0 for outcomes, _ in rest.values())
+    if n < policy.min_base or seen < policy.min_base_days:
         return None
     return _frozen(version, n, s, since=max((*everyone, *days)))
 
@@ -167,19 +172,18 @@ def weighed_attributes(weighed: Weighed) -> dict[str, Any]:
     """Give what was weighed as attributes of a pattern's row."""
     found = weighed.uplift
     return {
-        "evidence": None if weighed.base is None else _floor(weighed.log_evidence),
+        "evidence": None if weighed.base is None else floored(weighed.log_evidence),
         "evidence_n": weighed.n,
         "evidence_s": weighed.s,
         "base_frozen": None if weighed.base is None else _rounded(weighed.base.p0),
         "anytime": [_rounded(bound) for bound in weighed.anytime],
-        "evidence_units": weighed.units,
         "not_applied": weighed.not_applied,
         "uplift": "unknown"
         if found is None
         else {
             "difference": _rounded(found.difference),
             "interval": [_rounded(bound) for bound in found.interval],
-            "evidence": _floor(found.log_evidence),
+            "evidence": floored(found.log_evidence),
         },
     }
 
@@ -225,7 +229,9 @@ class Life:
         was: the state before it became dormant, or was retired by hand.
         promised: the rate that it promised when it was promoted; None before.
         watched_from: drift is judged on days after this one.
+        promoted_on: the last day of its evidence when it was promoted; "" before.
         shared_once: the rule shared it once, and does not do so again.
+        drifted: it was retired for a promise that it broke, so a new version follows it.
     """
 
     state: State = "candidate"
@@ -236,6 +242,7 @@ class Life:
     promoted_on: str = ""
     watched_from: str = ""
     shared_once: bool = False
+    drifted: bool = False
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Life":
@@ -251,6 +258,7 @@ class Life:
             promoted_on=row.get("promoted_on", ""),
             watched_from=row.get("watched_from", ""),
             shared_once=row.get("shared_once", False),
+            drifted=row.get("drifted", False),
         )
 
     def attributes(self) -> dict[str, Any]:
@@ -260,10 +268,11 @@ class Life:
             "state_since": self.since,
             "state_seq": self.seq,
             "state_was": self.was,
-            "promised": None if self.promised is None else _floor(self.promised),
+            "promised": None if self.promised is None else floored(self.promised),
             "promoted_on": self.promoted_on,
             "watched_from": self.watched_from,
             "shared_once": self.shared_once,
+            "drifted": self.drifted,
         }
 
 
@@ -335,7 +344,7 @@ def _next(
     doubt = watch(life, version, facts.weighed, policy)
     if doubt is not None and doubt.retired_on is not None:
         said = f"it broke its promise of {life.promised:.3f}: detector at {_last(doubt):.0f}"
-        return replace(life, state="retired", was=life.state), said
+        return replace(life, state="retired", was=life.state, drifted=True), said
     if life.state == "degraded":
         if doubt is not None and _last(doubt) > policy.recovered_at:
             return None
@@ -407,7 +416,7 @@ def _promoted(life: Life, version: PatternVersion, facts: Facts) -> Life:
     return replace(
         life,
         state=_by_readers("active", facts),
-        promised=float(_floor(min(max(promised, _LEAST), _MOST))),
+        promised=float(floored(min(max(promised, _LEAST), _MOST))),
         promoted_on=day,
         watched_from=day,
     )
@@ -437,6 +446,7 @@ def _rounded(value: float) -> Decimal:
     return Decimal(repr(value)).quantize(_PLACES).normalize() + 0
 
 
-def _floor(value: float) -> Decimal:
+def floored(value: float) -> Decimal:
+    """Round to six places for storage, downwards."""
     # Downwards: what is stored of evidence or a promise must not say more than was found.
     return Decimal(repr(value)).quantize(_PLACES, rounding=ROUND_FLOOR).normalize() + 0

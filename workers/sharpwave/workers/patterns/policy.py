@@ -23,6 +23,8 @@ class Policy(BaseModel):
 
     Attributes:
         alpha: bound on the share of false ones among an owner's promoted patterns.
+        min_base: outcomes of the decisions a pattern does not match before its base is frozen.
+        min_base_days: days with such outcomes.
         min_units: units of evidence with an outcome before a promotion.
         min_days: days with an outcome before a promotion.
         min_confidence: `confidence` that a promotion takes, against the measured rest.
@@ -42,6 +44,8 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     alpha: _Rate = ALPHA
+    min_base: Annotated[int, Field(ge=1)] = 100
+    min_base_days: Annotated[int, Field(ge=1)] = 3
     min_units: Annotated[int, Field(ge=1)] = 20
     min_days: Annotated[int, Field(ge=1)] = 3
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95

@@ -8,6 +8,7 @@ what exists. A mark goes last, and only if nobody has raised it since it was rea
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
@@ -15,7 +16,13 @@ from sharpwave.schemas.patterns import PatternVersion, versions_of
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
+from sharpwave.workers.patterns.evidence import inverse_propensity
+from sharpwave.workers.patterns.keeper import Keeper
+from sharpwave.workers.patterns.ledger import MalformedElement
+from sharpwave.workers.patterns.sharing import place_of_copy
+from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
+from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work.ports import (
     Delete,
     Item,
@@ -63,14 +70,18 @@ def publish(
     reads: Reads,
     writes: Writes,
     ledger: Ledger,
+    units: Units,
     clock: Clock,
+    keeper: Keeper,
+    horizons: Mapping[str, int] = MappingProxyType({}),
     refresh: Refresh = lambda agent_id, decision_type, day, known: None,
     spread: Spread = map,
 ) -> tuple[int, Position | None]:
-    """Bring sums and the rows of patterns up to date with one round of marks.
+    """Bring sums, the rows of patterns and their lives up to date with one round of marks.
 
     Safe to repeat and to race: sums are replaced only by later ones, a row changes only if nobody
-    changed it since it was read, and figures are a pure function of the counts.
+    changed it since it was read, and figures are a pure function of the counts and the units.
+    Units may be newer than the sums they are read by, never older; what is newer has its own mark.
 
     Returns:
         The number of rows whose figures changed; and where the next round begins, None if no
@@ -101,8 +112,21 @@ def publish(
     list(spread(sum_total, sorted({mark.subject for mark in marks})))
     concerned = _concerned(marks, known)
     versions = {version.subject: version for each in concerned.values() for version in each}
+    latest: dict[str, str] = {}
+    for mark, each in concerned.items():
+        for version in each:
+            latest[version.subject] = max(mark.day, latest.get(version.subject, ""))
     changed, unsettled = _write_rows(
-        list(versions.values()), known, reads=reads, writes=writes, clock=clock, spread=spread
+        keeper.numbered(versions.values()),
+        known,
+        latest,
+        reads=reads,
+        writes=writes,
+        units=units,
+        keeper=keeper,
+        clock=clock,
+        horizons=horizons,
+        spread=spread,
     )
     days: set[tuple[str, str, str]] = set()
     for mark in marks:
@@ -163,10 +187,14 @@ def _concerned(marks: Iterable[Mark], known: Known) -> dict[Mark, list[PatternVe
 def _write_rows(
     versions: Sequence[PatternVersion],
     known: Known,
+    latest: Mapping[str, str],
     *,
     reads: Reads,
     writes: Writes,
+    keeper: Keeper,
+    units: Units,
     clock: Clock,
+    horizons: Mapping[str, int],
     spread: Spread,
 ) -> tuple[int, set[str]]:
     """Write the figures of versions; gives how many rows changed and which have to wait."""
@@ -174,12 +202,9 @@ def _write_rows(
     for version in versions:
         # A pattern's figures stand in its own row, and in the copies of its readers.
         pattern_id = version.definition.pattern_id
-        copies = [
-            keys.shared_pattern_copy(reader, version.owner, pattern_id)
-            for reader in version.definition.shared_with
-        ]
-        stand = [keys.Key(version.pk, pattern_id), *copies]
-        places[version.subject] = [Location(tables.MEMORY, key) for key in stand]
+        own = Location(tables.MEMORY, keys.Key(version.pk, pattern_id))
+        copies = [place_of_copy(version, reader) for reader in version.definition.shared_with]
+        places[version.subject] = [own, *copies]
     # Rows before counts: a row that somebody changes in between was changed with later ones.
     rows = reads.get([place for each in places.values() for place in each])
     writers: dict[str, dict[str, list[int]]] = {}
@@ -196,11 +221,44 @@ def _write_rows(
         base = base_subjects(version, known.versions, writers.get(definition.decision_type, {}))
         totals = reads.get([Location(tables.PIPELINE, keys.ledger_total(each)) for each in base])
         everyone = total(Counts.from_row(row["c"]) for row in totals.values())
-        figures = attributes(figures_of(version, summed_days_of(version.subject, reads), everyone))
-        current = [(place, rows[place]) for place in places[version.subject] if place in rows]
+        days = summed_days_of(version.subject, reads)
+        try:
+            arms = units.days_of(version.subject, days)
+        except MalformedElement:
+            # A newer release wrote into a set what this one cannot read.
+            return None
+        figures = figures_of(version, days, everyone, arms=arms, horizons=horizons)
+        own, *copies = places[version.subject]
+        seen = keeper.look(
+            version,
+            rows.get(own),
+            days=days,
+            arms=arms,
+            figures=figures,
+            everyone=everyone.n,
+            bases=base,
+            latest=latest[version.subject],
+            attributes=attributes,
+        )
+        if not seen.is_settled:
+            return None
+        values = {**attributes(figures), **seen.figures}
+        # What it stands at is written to its own row along with its history, and nowhere else.
+        current = [] if seen.row is None else [(own, seen.row, values)]
+        told = {**values, **seen.life.attributes()}
+        lack = {
+            reader: rows.get(place)
+            for reader, place in zip(definition.shared_with, copies, strict=True)
+            if rows.get(place, {}).get("version") != version.version
+        }
+        if lack and seen.row is not None:
+            row = {**seen.row, **told}
+            if not keeper.grant(version, row, lack):
+                return None
+        current += [(place, rows[place], told) for place in copies if place in rows]
         updates = (
-            _update(place, row, figures, int(clock()))
-            for place, row in current
+            _update(place, row, shown, int(clock()))
+            for place, row, shown in current
             if row.get("version") == version.version
         )
         return [update for update in updates if update is not None]
@@ -251,10 +309,28 @@ def attributes(figures: Figures) -> dict[str, Any]:
         "n_eff": _rounded(figures.n_eff),
         "applied": figures.applied,
         "unresolved": figures.unresolved,
+        "overdue": figures.overdue,
+        "units": figures.units,
+        "quality_sd": None if figures.quality_sd is None else _rounded(figures.quality_sd),
+        "propensity": _propensity(figures),
         "as_of": figures.as_of,
         "GSI1_SK": rank,
         "GSI2_SK": rank,
     }
+
+
+def _propensity(figures: Figures) -> dict[str, Any] | None:
+    """Give the rates under "always apply" and "never apply", as far as lots tell them."""
+    arms = {"applied": figures.applied_weights, "other": figures.other_weights}
+    found = {name: _drawn(weights) for name, weights in arms.items() if weights.n}
+    return found or None
+
+
+def _drawn(weights: Weights) -> dict[str, Any]:
+    estimate = inverse_propensity(weights)
+    assert estimate is not None, "a weight is above 0"
+    rounded = {"rate": _rounded(estimate.rate), "n": estimate.n}
+    return rounded if estimate.n_eff is None else {**rounded, "n_eff": _rounded(estimate.n_eff)}
 
 
 def _rounded(value: float) -> Decimal:

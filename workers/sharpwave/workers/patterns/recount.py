@@ -6,8 +6,11 @@ answers what they would have been. States come in any order and any number of ti
 in a temporary file: memory grows with the number of ledgers and days, not of decisions.
 """
 
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from hashlib import blake2b
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol, Self
@@ -18,7 +21,15 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, epoch_of
 from sharpwave.schemas.times import day_and_hour
-from sharpwave.workers.patterns.counts import Counts, Days, base_subjects, content_digest, total
+from sharpwave.workers.patterns.counts import (
+    Arms,
+    Counts,
+    Days,
+    base_subjects,
+    content_digest,
+    total,
+)
+from sharpwave.workers.patterns.stated import Confidences, Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 
 Decision = Mapping[str, Any]
@@ -36,10 +47,16 @@ _NO_STATE = (
     RecursionError,
 )
 
-# `rank` says which state of one content stands; see `_rank`.
+# `rank` says which state of one content stands; see `_rank`. `matched` holds what patterns count,
+# with its evidence unit; of a key's contents on one day the smallest digest counts.
 _SCHEMA = """
 CREATE TABLE archived (
-    key BLOB, content BLOB, day TEXT, ledgers BLOB, rank INTEGER, PRIMARY KEY (key, content)
+    key BLOB, content BLOB, day TEXT, ledgers BLOB, rank INTEGER,
+    confidence INTEGER, selection_prob INTEGER, PRIMARY KEY (key, content)
+) WITHOUT ROWID;
+CREATE TABLE matched (
+    ledger INTEGER, digest BLOB, content BLOB, key BLOB, unit BLOB, applied INTEGER,
+    PRIMARY KEY (ledger, digest, content)
 ) WITHOUT ROWID;
 CREATE TABLE refused (
     key BLOB, content BLOB, revision INTEGER, PRIMARY KEY (key, content)
@@ -51,6 +68,15 @@ CREATE TABLE stored (
 _REFUSE = """
 INSERT INTO refused VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
     revision = max(revision, excluded.revision)
+"""
+_UNITS = """
+SELECT ledger, unit, day, applied, rank FROM matched JOIN archived USING (key, content)
+WHERE NOT EXISTS (
+    SELECT 1 FROM matched AS other JOIN archived AS its USING (key, content)
+    WHERE other.ledger = matched.ledger AND other.digest = matched.digest
+    AND other.content < matched.content AND its.day = archived.day
+)
+ORDER BY ledger, unit, digest, content
 """
 _UNSEEN = """
 FROM stored LEFT JOIN archived USING (key, content) LEFT JOIN refused USING (key, content)
@@ -160,8 +186,17 @@ class Recount:
                 (numbers.setdefault(name, len(numbers)), applied) for name, applied in counting
             ]
             day, _ = day_and_hour(int(state["timestamp"]), state.get("event_time"))
-            row = (*place, day, fast_json.encode(ledgers), rank)
-            self._file.execute("INSERT INTO archived VALUES (?, ?, ?, ?, ?)", row)
+            stated = _confidence(state), _selection_prob(state)
+            row = (*place, day, fast_json.encode(ledgers), rank, *stated)
+            self._file.execute("INSERT INTO archived VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            digest, unit = _evidence(state)
+            self._file.executemany(
+                "INSERT INTO matched VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (ledger, digest, place[1], place[0], unit, applied)
+                    for ledger, applied in ledgers[1:]
+                ],
+            )
         elif rank > found[0]:
             self._file.execute(
                 "UPDATE archived SET rank = ? WHERE key = ? AND content = ?", (rank, *place)
@@ -212,24 +247,59 @@ class Recount:
         names = list(self._ledgers)
         result: dict[str, Days] = {}
         rows = self._file.execute(
-            "SELECT key, day, ledgers, rank FROM archived ORDER BY key, content"
+            "SELECT key, day, ledgers, rank, confidence, selection_prob FROM archived "
+            "ORDER BY key, content"
         )
+        of_pattern = [keys.split_base_subject(name) is None for name in names]
         for _, contents in groupby(rows, key=lambda row: row[0]):
             counted = set()
-            for _, day, ledgers, rank in contents:
+            for _, day, ledgers, rank, confidence, selection_prob in contents:
                 for ledger, applied in fast_json.decode(ledgers):
                     if (ledger, day) not in counted:
                         counted.add((ledger, day))
                         days = result.setdefault(names[ledger], {})
-                        days[day] = days.get(day, Counts()) + _one(rank, applied=applied)
+                        stated = selection_prob if of_pattern[ledger] else confidence
+                        one = _one(rank, applied, stated, of_pattern=of_pattern[ledger])
+                        days[day] = days.get(day, Counts()) + one
         return result
+
+    def arms(self) -> dict[str, dict[str, Arms]]:
+        """Count units of evidence by day of the ledgers of patterns.
+
+        Of what an agent decided in one cycle, as far as a pattern matched it, the decision with
+        the smallest key digest is the unit; it counts once it has an outcome.
+        """
+        names = list(self._ledgers)
+        result: dict[str, dict[str, Arms]] = {}
+        rows = self._file.execute(_UNITS)
+        for (ledger, _), members in groupby(rows, key=lambda row: row[:2]):
+            _, _, day, applied, rank = next(members)
+            if _revision(rank):
+                success = not rank >> 17 & 1
+                days = result.setdefault(names[ledger], {})
+                one = Arms(1, int(success), int(applied), int(applied and success))
+                days[day] = days.get(day, Arms()) + one
+        return {subject: dict(sorted(days.items())) for subject, days in result.items()}
 
     def _number(self, query: str) -> int:
         return int(self._file.execute(query).fetchone()[0])
 
 
-def figures(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> dict[str, Figures]:
-    """Compute the figures of versions from a recount for them, by ledger subject."""
+def figures(
+    versions: Sequence[PatternVersion],
+    counts: Mapping[str, Days],
+    *,
+    arms: Mapping[str, Mapping[str, Arms]],
+    horizons: Mapping[str, int],
+) -> dict[str, Figures]:
+    """Compute the figures of versions from a recount for them, by ledger subject.
+
+    Args:
+        versions: the versions.
+        counts: `Recount.counts`.
+        arms: `Recount.arms`.
+        horizons: after how many seconds a decision without an outcome is overdue, by its type.
+    """
     writers: dict[str, dict[str, tuple[int, ...]]] = {}
     for base in filter(None, map(keys.split_base_subject, counts)):
         agent_id, decision_type, _ = base
@@ -239,7 +309,13 @@ def figures(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> d
         agents = writers.get(version.definition.decision_type, {})
         bases = base_subjects(version, versions, agents)
         everyone = total(one for subject in bases for one in counts.get(subject, {}).values())
-        result[version.subject] = figures_of(version, counts.get(version.subject, {}), everyone)
+        result[version.subject] = figures_of(
+            version,
+            counts.get(version.subject, {}),
+            everyone,
+            arms=arms.get(version.subject, {}),
+            horizons=horizons,
+        )
     return result
 
 
@@ -265,11 +341,52 @@ def _revision(rank: int) -> int:
     return rank >> 18
 
 
-def _one(rank: int, *, applied: bool) -> Counts:
+def _evidence(state: Decision) -> tuple[bytes, bytes]:
+    """Give what orders a decision among those of its unit, and the unit, in digests."""
+    identity = f"{state['PK']}\0{state['SK']}".encode()
+    context, said = state.get("context"), identity
+    cycle = context.get("cycle") if isinstance(context, Mapping) else None
+    if isinstance(cycle, str):
+        said = f"{state['agent_id']}\0{cycle}".encode()
+    elif isinstance(cycle, int | float | Decimal) and not isinstance(cycle, bool):
+        said = f"{state['agent_id']}\0{Decimal(str(cycle)).normalize():f}".encode()
+    return blake2b(identity, digest_size=8).digest(), blake2b(said, digest_size=4).digest()
+
+
+def _confidence(state: Decision) -> int | None:
+    reasoning = state.get("reasoning")
+    nearer = _share(reasoning.get("confidence")) if isinstance(reasoning, Mapping) else None
+    return _share(state.get("confidence")) if nearer is None else nearer
+
+
+def _selection_prob(state: Decision) -> int | None:
+    reasoning = state.get("reasoning")
+    found = _share(reasoning.get("selection_prob")) if isinstance(reasoning, Mapping) else None
+    return found if found else None
+
+
+def _share(said: object) -> int | None:
+    """Give a number from 0 to 1 in units of 10^-4, half to even; None if it is no such number."""
+    if isinstance(said, bool) or not isinstance(said, int | float | Decimal):
+        return None
+    if not math.isfinite(said) or not 0 <= said <= 1:
+        return None
+    return round(Fraction(str(said)) * 10_000)
+
+
+def _one(rank: int, applied: bool, stated: int | None, *, of_pattern: bool) -> Counts:
     if not _revision(rank):
         return Counts(pending=1)
     success, quality = not rank >> 17 & 1, rank & 0x1FFFF
     has_quality = quality != _NO_QUALITY
+    weights, confidences = Weights(), Confidences()
+    if stated is not None and of_pattern:
+        weight = math.floor(Fraction(10**8, stated) + Fraction(1, 2))
+        weights = Weights(1, weight, weight if success else 0, weight**2)
+    elif stated is not None:
+        error = 10_000 - stated if success else stated
+        share = min(stated // 1_000, 9), 1, int(success), stated
+        confidences = Confidences(error**2, (share,))
     return Counts(
         n=1,
         s=int(success),
@@ -277,4 +394,8 @@ def _one(rank: int, *, applied: bool) -> Counts:
         q_n=int(has_quality),
         applied=int(applied),
         applied_s=int(applied and success),
+        q_sq=quality**2 if has_quality else 0,
+        applied_weights=weights if applied else Weights(),
+        other_weights=Weights() if applied else weights,
+        confidences=confidences,
     )

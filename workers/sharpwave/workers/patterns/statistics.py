@@ -7,14 +7,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, total
+from sharpwave.schemas.times import DAY_S
+from sharpwave.workers.patterns.counts import QUALITY_SCALE, Arms, Counts, total
+from sharpwave.workers.patterns.stated import NO_WEIGHTS, Weights
 
 HALF_LIFE_DAYS = 14.0
 MIN_LIFT = 0.05
 PRIOR_STRENGTH = 4.0
 """How many outcomes the base rate weighs in the posterior."""
+
+HORIZON_S = DAY_S
+"""After so many seconds a decision without an outcome is overdue, where its type says nothing."""
 
 MIN_COMPLEMENT = 20
 DEFAULT_BASE_RATE = 0.5
@@ -88,6 +94,13 @@ class Figures:
         applied: resolved decisions in which the agent applied the pattern.
         unresolved: decisions without an outcome.
         as_of: latest day with a decision, `YYYY-MM-DD`; None when there is none.
+        units: units of evidence with an outcome; what was decided in one cycle is one.
+        overdue: those of `unresolved` whose day lies further before `as_of` than the horizon of
+            their type, in whole days.
+        quality_sd: standard deviation of the quality, n - 1 in its denominator; None below two,
+            and where an older release kept no squares.
+        applied_weights: sums over `applied` decisions drawn with a known probability.
+        other_weights: likewise over the other resolved ones.
     """
 
     n: int
@@ -101,6 +114,11 @@ class Figures:
     applied: int
     unresolved: int
     as_of: str | None
+    units: int = 0
+    overdue: int = 0
+    quality_sd: float | None = None
+    applied_weights: Weights = NO_WEIGHTS
+    other_weights: Weights = NO_WEIGHTS
 
 
 def sum_up(
@@ -110,6 +128,8 @@ def sum_up(
     half_life_days: float = HALF_LIFE_DAYS,
     min_lift: float = MIN_LIFT,
     is_avoid: bool = False,
+    arms: Mapping[str, Arms] = MappingProxyType({}),
+    horizon_s: float = HORIZON_S,
 ) -> Figures:
     """Sum up a pattern from its counts per day; equal counts give identical floats.
 
@@ -135,16 +155,30 @@ def sum_up(
         applied=counts.applied,
         unresolved=counts.pending,
         as_of=as_of,
+        units=sum(each.n for each in arms.values()),
+        overdue=overdue(days, as_of, horizon_s) if as_of else 0,
+        quality_sd=quality_sd(counts),
+        applied_weights=counts.applied_weights,
+        other_weights=counts.other_weights,
     )
 
 
-def figures_of(version: PatternVersion, days: Mapping[str, Counts], base: Counts) -> Figures:
+def figures_of(
+    version: PatternVersion,
+    days: Mapping[str, Counts],
+    base: Counts,
+    *,
+    arms: Mapping[str, Arms] = MappingProxyType({}),
+    horizons: Mapping[str, int] = MappingProxyType({}),
+) -> Figures:
     """Compute the figures of a version from its counts by day and from those of all decisions.
 
     Args:
         version: the version.
         days: what its own ledger counts.
         base: what the base ledgers count that `counts.base_subjects` names.
+        arms: its units of evidence by day.
+        horizons: after how many seconds a decision without an outcome is overdue, by its type.
     """
     definition = version.definition
     rate = (
@@ -158,6 +192,8 @@ def figures_of(version: PatternVersion, days: Mapping[str, Counts], base: Counts
         half_life_days=definition.half_life_days,
         min_lift=definition.min_lift,
         is_avoid=definition.is_avoid,
+        arms=arms,
+        horizon_s=horizons.get(definition.decision_type, HORIZON_S),
     )
 
 
@@ -169,6 +205,29 @@ def success_rate(counts: Counts) -> float | None:
 def quality_mean(counts: Counts) -> float | None:
     """Give the mean quality, 0 to 1; None when no outcome has one."""
     return counts.q_sum / (counts.q_n * QUALITY_SCALE) if counts.q_n else None
+
+
+def quality_sd(counts: Counts) -> float | None:
+    """Give the standard deviation of the quality, 0 to 1; None if it is unknown or below two."""
+    if counts.q_n < 2 or counts.q_sq is None:
+        return None
+    # In integers, so that nothing is lost where the two terms nearly cancel.
+    spread = counts.q_n * counts.q_sq - counts.q_sum * counts.q_sum
+    if spread < 0:
+        # No qualities have such sums: counts that were made without squares.
+        return None
+    return math.sqrt(spread / (counts.q_n * (counts.q_n - 1))) / QUALITY_SCALE
+
+
+def overdue(days: Mapping[str, Counts], as_of: str, horizon_s: float = HORIZON_S) -> int:
+    """Count the decisions without an outcome of days that lie beyond the horizon before `as_of`.
+
+    The horizon counts in whole days, rounded up, as decisions are counted by day.
+    """
+    last = date.fromisoformat(as_of).toordinal() - math.ceil(horizon_s / DAY_S)
+    return sum(
+        counts.pending for day, counts in days.items() if date.fromisoformat(day).toordinal() < last
+    )
 
 
 def decayed(

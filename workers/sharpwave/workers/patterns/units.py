@@ -6,7 +6,7 @@ it has read of a ledger's sets and reads again what changed: publishing costs wh
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Lock
 from typing import NamedTuple
 
@@ -49,6 +49,21 @@ def arms_by_day(sets: Iterable[tuple[str, Iterable[bytes]]]) -> dict[str, Arms]:
     for day, elements in sets:
         days.setdefault(day, set()).update(elements)
     return _merged((day, _condensed(elements)) for day, elements in days.items())
+
+
+def stored_arms(subject: str, reads: Reads) -> dict[str, Arms]:
+    """Count a ledger's units of evidence by day, from all of its sets as they are now.
+
+    Raises:
+        MalformedElement: a set holds an element this version cannot read.
+    """
+    return _merged((day, members) for day, _, members in _sets(subject, reads))
+
+
+def _sets(subject: str, reads: Reads) -> Iterator[tuple[str, str, bytes]]:
+    pk, after, until = keys.ledger_slots_span(subject)
+    for item in reads.query(tables.PIPELINE, pk, after=after, until=until):
+        yield *keys.split_ledger_slot(item["SK"]), _condensed(item.get("e", ()))
 
 
 def _condensed(elements: Iterable[bytes]) -> bytes:
@@ -148,11 +163,9 @@ class Units:
         return dict(arms)
 
     def _all(self, subject: str) -> dict[str, dict[str, _Slot]]:
-        pk, after, until = keys.ledger_slots_span(subject)
         slots: dict[str, dict[str, _Slot]] = {}
-        for item in self._reads.query(tables.PIPELINE, pk, after=after, until=until):
-            day, slot = keys.split_ledger_slot(item["SK"])
-            slots.setdefault(day, {})[slot] = _Slot(None, _condensed(item.get("e", ())))
+        for day, slot, members in _sets(subject, self._reads):
+            slots.setdefault(day, {})[slot] = _Slot(None, members)
         return slots
 
     def _changed(

@@ -189,10 +189,11 @@ class Ledger(Protocol):
     def discard(self, location: Location, elements: Collection[bytes]) -> None:
         """Take elements out of a set."""
 
-    def raise_counts(self, location: Location, row: Sequence[int]) -> bool:
+    def raise_counts(self, location: Location, row: Sequence[Any]) -> bool:
         """Store counts unless those that are there were folded as late.
 
-        `row[0]` is the revision of the sets that the counts were folded from.
+        `row[0]` is the revision of the sets that the counts were folded from; the rest are whole
+        numbers and lists of them, stored all at once.
         """
 
     def mark(self, location: Location) -> None:

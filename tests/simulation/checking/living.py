@@ -1,0 +1,76 @@
+"""A pattern's history is one chain, told once, and ends where its row stands."""
+
+from collections.abc import Iterator
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import SYSTEM
+from sharpwave.workers.work.ports import Item
+from tests.simulation.scene import Scene
+
+_PROMOTED = ("active", "shared")
+_LADDER = {
+    "candidate": ("active", "shared", "dormant"),
+    "active": ("shared", "degraded", "dormant"),
+    "shared": ("active", "degraded", "dormant"),
+    "degraded": ("active", "shared", "dormant"),
+    "dormant": ("candidate", "active", "shared", "degraded"),
+}
+
+
+def lives(scene: Scene) -> Iterator[str]:
+    """Check histories, the account they follow from, their signals, and what rows say."""
+    pipeline = scene.tables.items(tables.PIPELINE)
+    account = {
+        subject: float(evidence)
+        for key, item in pipeline.items()
+        if key.pk == "promotions"
+        for _, subject, evidence in item["promoted"]
+    }
+    histories: dict[str, list[Item]] = {}
+    for key in sorted(pipeline):
+        if key.pk.startswith("life#"):
+            histories.setdefault(key.pk.removeprefix("life#"), []).append(pipeline[key])
+    told: set[tuple[str, str]] = set()
+    for subject, chain in histories.items():
+        yield from _chain(subject, chain)
+        for item in chain:
+            if item["from"] == "candidate" and item["to"] in _PROMOTED:
+                if account.get(subject, 0.0) <= 0:
+                    yield f"{subject} was promoted without evidence: {item}"
+                if item["figures"]["evidence_n"] < 1:
+                    yield f"{subject} was promoted without an outcome: {item}"
+            if "signal_pk" in item:
+                told.add((item["signal_pk"], item["signal_sk"]))
+    said = {
+        tuple(key)
+        for key in scene.tables.keys(tables.SIGNALS)
+        if key.pk.endswith(f"#{SYSTEM}") and "#life_" in key.sk
+    }
+    if said != told:
+        yield f"transitions told {sorted(told)}, signals say {sorted(said)}"
+    yield from _rows(scene, histories)
+
+
+def _chain(subject: str, chain: list[Item]) -> Iterator[str]:
+    state = "candidate"
+    for number, item in enumerate(chain, start=1):
+        if keys.life(subject, number) != (item["PK"], item["SK"]):
+            yield f"{subject} has {item['SK']} where transition {number} belongs"
+        if item["from"] != state or item["to"] not in _LADDER.get(state, ()):
+            yield f"{subject} was {state}, and then went from {item['from']} to {item['to']}"
+        state = item["to"]
+
+
+def _rows(scene: Scene, histories: dict[str, list[Item]]) -> Iterator[str]:
+    rows = scene.tables.items(tables.MEMORY)
+    for listed in scene.book.versions:
+        if listed.ends is not None:
+            continue
+        owner = listed.owner or keys.shared_owner("general")
+        pk = keys.pattern_pk(owner) if listed.owner else keys.shared_pattern_pk("general")
+        row = rows.get(keys.Key(pk, listed.name), {})
+        chain = histories.get(keys.pattern_subject(owner, listed.name, listed.number), [])
+        last = chain[-1]["to"] if chain else "candidate"
+        stands = row.get("state"), int(row.get("state_seq", 0))
+        if row.get("version") == listed.number and stands != (last, len(chain)):
+            yield f"{listed.name}@{listed.number} stands at {stands}, its history at {last}"

@@ -1,0 +1,366 @@
+"""Workers promote, doubt and retire patterns, tell it once, and nobody else can tell it."""
+
+from random import Random
+from typing import Any
+
+import pytest
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.messages import SignalMessage
+from sharpwave.schemas.ownership import sealed
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.work.ports import Item
+from tests.world import Crash, Faults, World
+from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.world import DAY_S, messages
+
+TOPICS = ["PATTERN_PROMOTED", "PATTERN_DEGRADED", "PATTERN_RETIRED"]
+
+
+def definition(pattern_id: str = "up", **more: Any) -> PatternDefinition:
+    fields = {"pattern_id": pattern_id, "agent_id": "ann", "decision_type": "TRADE", **more}
+    fields.setdefault("conditions", [{"path": "context.market", "op": "eq", "value": "up"}])
+    return PatternDefinition.model_validate(fields)
+
+
+def admit(world: World, one: PatternDefinition, *, parent: str | None = None) -> PatternVersion:
+    found = world.process().admission.admit(
+        one, origin="discovery", parent=parent, reason="it was found"
+    )
+    assert found is not None
+    return found
+
+
+class Trader:
+    """An agent that decides day after day, and a subscriber that hears of its patterns."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.chance, self.number = world, Random(4), 0
+        world.register("ann", "bob")
+        world.register("risk", subscriptions=TOPICS)
+        world.settle()
+
+    def days(self, count: int, *, up: float, down: float = 0.5, each: int = 8) -> None:
+        """Decide `each` times a day in both markets, with these rates of success."""
+        for _ in range(count):
+            self.day(up=up, down=down, each=each)
+            self.world.tick()
+            self.world.settle()
+
+    def day(self, *, up: float, down: float = 0.5, each: int = 8, process: Any = None) -> None:
+        self.world.clock.advance(DAY_S)
+        for market, rate in (("up", up), ("down", down)):
+            for _ in range(each):
+                self.number += 1
+                item = decision(
+                    name=f"d{self.number}",
+                    at=self.world.clock(),
+                    context={"market": market},
+                    outcome=outcome(self.chance.random() < rate),
+                )
+                self.world.tables.put(tables.DECISIONS, item)
+        self.world.settle(process)
+
+    def until(self, state: str, *, up: float) -> None:
+        """Go on until a pattern is in a state, or it takes too long."""
+        for _ in range(60):
+            self.days(1, up=up)
+            if self.row()["state"] == state:
+                return
+        raise AssertionError(f"not {state} after 60 days: {self.row()}")
+
+    def row(self, pattern_id: str = "up") -> Item:
+        return self.world.tables.items(tables.MEMORY)[keys.Key(keys.pattern_pk("ann"), pattern_id)]
+
+    def history(self, version: PatternVersion) -> list[Item]:
+        return list(self.world.tables.query(tables.PIPELINE, keys.life_pk(version.subject)))
+
+    def heard(self) -> list[tuple[str, str]]:
+        """Give what the subscriber was told, each as (signal type, pattern and version)."""
+        # A message may come twice, and its client absorbs that by the delivery's id.
+        posts = (each for each in messages(self.world, "risk") if isinstance(each, SignalMessage))
+        told = {each.delivery_id: each for each in posts}.values()
+        return [
+            (each.signal_type, f"{each.data['pattern_id']}@{each.data['version']}")
+            for each in told
+            if each.data is not None
+        ]
+
+
+@pytest.fixture
+def trader() -> Trader:
+    return Trader(World())
+
+
+def test_a_pattern_earns_its_promotion_loses_it_and_begins_anew(trader: Trader) -> None:
+    version = admit(trader.world, definition())
+    trader.until("active", up=0.8)
+
+    row = trader.row()
+    assert row["state"] == "active"
+    assert row["evidence"] >= 1
+    assert trader.heard() == [("PATTERN_PROMOTED", "up@1")]
+    (promoted,) = trader.history(version)
+    assert (promoted["from"], promoted["to"]) == ("candidate", "active")
+    assert promoted["figures"]["evidence"] >= promoted["figures"]["evidence_needed"]
+    assert "log evidence" in promoted["reason"]
+
+    trader.until("degraded", up=0.3)
+    assert trader.heard()[-1] == ("PATTERN_DEGRADED", "up@1")
+
+    while trader.row()["version"] == 1:
+        trader.days(1, up=0.3)
+    trader.days(1, up=0.3)
+    assert trader.heard()[-1] == ("PATTERN_RETIRED", "up@1")
+    assert [each["to"] for each in trader.history(version)] == ["active", "degraded", "retired"]
+    following = trader.row()
+    assert (following["version"], following["state"]) == (2, "candidate")
+    assert following["evidence_n"] < 20
+    entry = trader.world.tables.items(tables.PIPELINE)[
+        keys.known_pattern(keys.pattern_subject("ann", "up", 2))
+    ]
+    second = PatternVersion.of_entry(entry)
+    assert (second.origin, second.parent) == ("drift", "up@1")
+    assert second.base is not None
+    assert second.number == 2
+
+
+def test_what_is_no_better_than_the_rest_stays_a_candidate(trader: Trader) -> None:
+    version = admit(trader.world, definition())
+    trader.days(16, up=0.5)
+    assert trader.row()["state"] == "candidate"
+    assert trader.history(version) == []
+    assert trader.heard() == []
+
+
+def test_a_market_that_rose_promotes_nothing(trader: Trader) -> None:
+    trader.days(8, up=0.5)
+    admit(trader.world, definition())
+    trader.days(1, up=0.5)
+    assert trader.row()["base_frozen"] is not None
+    trader.days(12, up=0.85, down=0.85)
+    assert trader.row()["evidence"] > trader.row()["evidence_needed"]
+    assert trader.row()["state"] == "candidate"
+
+
+def test_a_pattern_to_avoid_is_promoted_for_its_failures(trader: Trader) -> None:
+    trader.days(8, up=0.5)
+    admit(trader.world, definition(kind="avoid"))
+    trader.until("active", up=0.15)
+    assert trader.row()["kind"] == "avoid"
+
+
+def test_a_base_is_frozen_once(trader: Trader) -> None:
+    admit(trader.world, definition())
+    trader.days(14, up=0.6)
+    frozen = trader.row()["base_frozen"]
+    assert frozen is not None
+    trader.days(3, up=0.6, down=0.1)
+    assert trader.row()["base_frozen"] == frozen
+
+
+def test_who_knows_enough_freezes_when_the_version_is_made(trader: Trader) -> None:
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition())
+    assert version.base is not None
+    assert (version.base.n, version.base.since) == (128, "")
+
+
+def test_readers_copies_tell_the_state_too(trader: Trader) -> None:
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition(shared_with=["bob"]))
+    trader.until("shared", up=0.9)
+    copy = trader.world.tables.items(tables.MEMORY)[
+        keys.shared_pattern_copy("bob", version.owner, "up")
+    ]
+    assert trader.row()["state"] == copy["state"] == "shared"
+    assert copy["sample_size"] == trader.row()["sample_size"]
+    assert "state_seq" in copy
+
+
+def test_a_worker_that_read_an_old_list_revives_no_copy(trader: Trader) -> None:
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition(shared_with=["bob"]))
+    trader.days(1, up=0.5)
+    place = keys.shared_pattern_copy("bob", version.owner, "up")
+    assert place in trader.world.tables.items(tables.MEMORY)
+    held = Faults()
+    late = trader.world.process(held)
+
+    def revoke() -> None:
+        if len([each for each in held.calls if each.endswith(".get")]) < 2:
+            return
+        held.step = None
+        text = version.model_copy(update={"definition": definition()}).entry()
+        listed = keys.known_pattern(version.subject)
+        trader.world.tables.update(tables.PIPELINE, listed, {"version": text["version"]})
+        trader.world.tables.remove(tables.MEMORY, place)
+
+    trader.day(up=0.5)
+    trader.world.tick()
+    held.step = revoke
+    trader.world.settle(late)
+    assert held.step is None
+    assert place not in trader.world.tables.items(tables.MEMORY)
+
+
+# -- versions that workers make ------------------------------------------------------------------
+
+
+def test_the_same_definition_again_changes_nothing(trader: Trader) -> None:
+    first = admit(trader.world, definition())
+    before = trader.world.tables.items(tables.MEMORY)
+    trader.world.clock.advance(100)
+    assert admit(trader.world, definition(description="in words")) == first
+    assert trader.world.tables.items(tables.MEMORY) == before
+
+
+def test_a_version_that_follows_is_made_once(trader: Trader) -> None:
+    admit(trader.world, definition())
+    trader.world.clock.advance(100)
+    second = admit(trader.world, definition(), parent="up@1")
+    assert second.version == 2
+    assert admit(trader.world, definition(), parent="up@1") == second
+
+
+def test_another_pattern_of_the_name_is_never_replaced(trader: Trader) -> None:
+    admit(trader.world, definition())
+    other = definition(conditions=[{"path": "context.market", "op": "eq", "value": "down"}])
+    found = trader.world.process().admission.admit(
+        other, origin="discovery", parent=None, reason="it was found"
+    )
+    assert found is None
+
+
+def test_a_version_never_begins_where_decisions_were_judged(trader: Trader) -> None:
+    until = int(trader.world.clock()) + 900
+    judged = {**keys.judged().item(), "until": until}
+    trader.world.tables.put(tables.PIPELINE, judged)
+    assert admit(trader.world, definition()).effective_from == until + 1
+
+
+# -- crashes and races ---------------------------------------------------------------------------
+
+
+def eve_of_promotion(trader: Trader) -> tuple[PatternVersion, World]:
+    """Bring a pattern to where the next look promotes it."""
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition())
+    for _ in range(6):
+        trader.day(up=0.9)
+    assert trader.row()["state"] == "candidate"
+    return version, trader.world
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_worker_that_dies_anywhere_tells_it_once_all_the_same(after: bool) -> None:
+    crash_at, is_over = 1, False
+    while not is_over:
+        trader = Trader(World())
+        version, world = eve_of_promotion(trader)
+        world.tick()
+        faults = Faults(crash_at=crash_at, after=after)
+        is_over = True
+        try:
+            world.settle(world.process(faults))
+        except Crash:
+            is_over = False
+            world.clock.advance(120)
+        world.settle()
+        world.tick()
+        world.settle()
+        assert trader.row()["state"] == "active"
+        assert len(trader.history(version)) == 1
+        assert trader.heard() == [("PATTERN_PROMOTED", "up@1")]
+        crash_at += 13
+    assert crash_at > 30
+
+
+def test_a_worker_that_comes_late_takes_no_state_back(trader: Trader) -> None:
+    version, world = eve_of_promotion(trader)
+    held = Faults()
+    late = world.process(held)
+    seen = trader.row()
+
+    def others_are_faster() -> None:
+        # The late one read row and counts; before it writes, others promote and go on.
+        if held.calls and held.calls[-1].endswith("transact"):
+            return
+        if "MemoryTables.transact" in held.calls or not _reads_done(held.calls):
+            return
+        held.step = None
+        world.tick()
+        world.settle()
+
+    held.step = others_are_faster
+    world.tick()
+    world.settle(late)
+    world.tick()
+    world.settle()
+    assert seen["state"] == "candidate"
+    assert trader.row()["state"] == "active"
+    assert [each["to"] for each in trader.history(version)] == ["active"]
+    assert trader.heard() == [("PATTERN_PROMOTED", "up@1")]
+
+
+def _reads_done(calls: list[str]) -> bool:
+    return sum(each.endswith(".get") for each in calls) > 3
+
+
+# -- the reserved name ---------------------------------------------------------------------------
+
+
+def forged(**more: Any) -> Item:
+    data = {"subject": "pattern:ann:up@1", "transition": 1, "pattern_id": "up", "version": 1}
+    item = signal("sharpwave", to=["@subscribers"], kind="PATTERN_PROMOTED", data=data, **more)
+    return {**item, **sealed(keys.Key(item["PK"], item["SK"]), {})}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        signal("sharpwave", to=["@subscribers"], kind="PATTERN_PROMOTED"),
+        signal("sharpwave", to=["risk"], kind="PATTERN_PROMOTED", strict=False),
+        forged(),
+        forged(strict=False),
+    ],
+    ids=["strict", "compatible", "sealed", "sealed and compatible"],
+)
+def test_agents_send_nothing_in_the_pipelines_name(trader: Trader, item: Item) -> None:
+    trader.world.tables.put(tables.SIGNALS, item)
+    trader.world.settle()
+    assert trader.heard() == []
+    parked = [key for key in trader.world.tables.keys(tables.PIPELINE) if "parked" in key.pk]
+    assert len(parked) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "item"),
+    [
+        (tables.DECISIONS, decision("sharpwave")),
+        (tables.STATE, memory("sharpwave")),
+        (tables.STATE, registration("sharpwave")),
+    ],
+    ids=["decision", "memory", "registration"],
+)
+def test_agents_write_nothing_under_the_pipelines_name(
+    trader: Trader, table: str, item: Item
+) -> None:
+    trader.world.tables.put(table, item)
+    trader.world.settle()
+    pipeline = trader.world.tables.items(tables.PIPELINE)
+    assert [key for key in pipeline if key.pk.startswith("parked#")]
+    assert not [key for key in pipeline if "base:sharpwave" in key.pk]
+    assert keys.known_agent("sharpwave") not in pipeline
+
+
+def test_what_the_pipeline_says_starts_no_counting(trader: Trader) -> None:
+    admit(trader.world, definition())
+    trader.until("active", up=0.9)
+    pipeline = trader.world.tables.items(tables.PIPELINE)
+    assert not [key for key in pipeline if "sharpwave" in key.pk and "ledger" in key.pk]
+    before = {k: v for k, v in pipeline.items() if not k.pk.startswith(("presence", "due"))}
+    trader.world.tick()
+    trader.world.settle()
+    after = trader.world.tables.items(tables.PIPELINE)
+    assert {k: v for k, v in after.items() if k in before and v != before[k]} == {}
