@@ -35,6 +35,7 @@ class World:
         promote_after_s: float = DAY_S,
         max_receives: int | None = None,
         event_ahead: EventAhead = AS_A_RULE,
+        discovery: bool = False,
     ) -> None:
         """Start with nothing."""
         self.clock = VirtualClock()
@@ -47,6 +48,7 @@ class World:
             quota_per_minute=quota_per_minute,
             promote_after_s=promote_after_s,
             event_ahead=dict(event_ahead),
+            discovery=discovery,
             threads=1,
             linger_s=0.0,
             archive_linger_s=0.0,

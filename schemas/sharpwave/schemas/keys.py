@@ -54,7 +54,7 @@ _FAMILIES = {
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
     **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
-    **{name: name for name in ("promotions", "life")},
+    **{name: name for name in ("promotions", "life", "discovery")},
 }
 
 
@@ -453,6 +453,16 @@ def low_water(duty: str, agent_id: str) -> Key:
     return Key(f"low_water#{duty}", agent_id)
 
 
+def discovery_pk(agent_id: str) -> str:
+    """Give the partition of what the search for one agent's patterns keeps."""
+    return f"discovery#{agent_id}"
+
+
+def discovery(agent_id: str, decision_type: str) -> Key:
+    """Give the key of what the search for patterns keeps of an agent's decisions of one type."""
+    return Key(discovery_pk(agent_id), decision_type)
+
+
 def rate_bucket(agent_id: str) -> Key:
     """Give the key of an agent's token bucket."""
     return Key("rate", agent_id)
@@ -515,7 +525,7 @@ def is_agents(agent_id: str, key: Key) -> bool:
     head, _, rest = pk.partition("#")
     if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
         return sk == agent_id
-    if head in ("notice", "sources"):
+    if head in ("notice", "sources", "discovery"):
         return rest.partition("#")[0] == agent_id
     if head in ("ledger", "patterns", "changed", "life"):
         subject = rest if head in ("ledger", "life") else sk

@@ -231,6 +231,7 @@ def promote_actors(
     promote: Callable[[Sequence[Shown]], int],
     sweep_memories: Callable[[str], int],
     episodes: Episodes,
+    discover: Callable[[str], int] | None,
     *,
     agents: RegisteredAgents,
     reads: Reads,
@@ -238,7 +239,7 @@ def promote_actors(
     clock: Clock,
     gather: Gather,
 ) -> dict[str, Handler]:
-    """Give the actors by which short-term memory becomes long-term memory."""
+    """Give the actors by which short-term memory becomes long-term memory, and sweeps are made."""
 
     def on_memories(entries: Entries) -> int:
         shown: dict[keys.Key, Shown] = {}
@@ -255,11 +256,12 @@ def promote_actors(
     # An hour's decisions, from whatever messages, share one look at that hour.
     folds = gather(fold_all)
 
+    def sweep(agent_id: str) -> int:
+        done = sweep_memories(agent_id) + episodes.sweep(agent_id)
+        return done + (discover(agent_id) if discover is not None else 0)
+
     def on_sweep(entries: Entries) -> int:
-        return _for_each(
-            entries,
-            lambda entry: sweep_memories(entry["agent"]) + episodes.sweep(entry["agent"]),
-        )
+        return _for_each(entries, lambda entry: sweep(entry["agent"]))
 
     def on_sweep_tick(entries: Entries) -> int:
         # Most agents of a fleet only receive; a sweep of one that wrote nothing finds nothing.

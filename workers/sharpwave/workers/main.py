@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,7 @@ from dramatiq import Middleware
 from dramatiq.middleware import CurrentMessage
 
 from sharpwave.schemas import tables
+from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import Clock, now
 from sharpwave.workers import actors, logs
 from sharpwave.workers.archive import Archiving
@@ -32,12 +34,15 @@ from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
 from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.discover.ending import Ending
+from sharpwave.workers.patterns.discover.sweep import Discovery
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
+from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.router.lambda_handler import Handler, make_handler
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.settings import Misconfigured, Settings
@@ -49,6 +54,7 @@ from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.quota import Quotas
 from sharpwave.workers.signals.refusals import (
     ParkingLot,
+    RefusedBefore,
     park_in_passing,
     refused_message,
     refused_record,
@@ -58,6 +64,7 @@ from sharpwave.workers.work import ticks
 from sharpwave.workers.work.ports import (
     Archive,
     Inboxes,
+    Item,
     Ledger,
     Reads,
     Spread,
@@ -155,6 +162,27 @@ def compose(
     def refresh_episode(agent_id: str, decision_type: str, day: str, known: Known) -> None:
         episodes.refresh(Day(agent_id, decision_type, day), known)
 
+    def sound() -> Callable[[Item], bool]:
+        refused = RefusedBefore(reads)
+
+        def was_let_in(item: Item) -> bool:
+            return is_admissible("decision", item, event_ahead=settings.event_ahead) and not (
+                refused.holds(tables.DECISIONS, item_to_wire(item))
+            )
+
+        return was_let_in
+
+    ending = Ending(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    discovery = Discovery(
+        reads=reads,
+        writes=writes,
+        admit=admission.admit,
+        retire=ending.retire,
+        sound=sound,
+        clock=clock,
+        horizons=settings.outcome_horizon,
+    )
+
     handlers: actors.Handlers = {
         "deliver": actors.deliver_actors(courier),
         "status": actors.status_actors(
@@ -187,6 +215,7 @@ def compose(
                 clock=clock,
             ),
             episodes,
+            discovery.sweep if settings.discovery else None,
             agents=agents,
             reads=reads,
             queues=queues,

@@ -81,6 +81,9 @@ class Settings(BaseSettings):
         description="seconds after which a decision without an outcome is overdue, by decision"
         ' type, such as {"TRADE_ENTRY": 259200}; else a day',
     )
+    discovery: bool = Field(
+        default=False, description="whether sweeps look for patterns that nobody wrote down"
+    )
     registration_cache_s: float = Field(
         default=5.0, ge=0, description="how long a worker keeps a registration"
     )

@@ -1,0 +1,1 @@
+"""Finding patterns that nobody wrote down: `features`, `columns`, `lattice`, and the `sweep`."""
