@@ -13,6 +13,9 @@ from sharpwave.schemas.ids import AgentId, TypeName
 from sharpwave.schemas.numbers import plain_json
 
 PatternId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+State = Literal["candidate", "active", "shared", "degraded", "dormant", "retired"]
+"""Where a pattern stands in its life."""
+
 Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
 
 
@@ -149,6 +152,11 @@ class PatternRow(BaseModel):
     as_of: str | None = None
     is_shared: bool = False
     shared_with: list[AgentId] = Field(default_factory=list)
+    kind: Literal["promote", "avoid"] = "promote"
+    state: State = "candidate"
+    state_since: int | None = None
+    evidence: Decimal | None = None
+    evidence_n: int | None = None
 
 
 def versions_of(
