@@ -265,9 +265,10 @@ def test_a_decision_recalls_the_patterns_it_falls_under_best_proven_first(
         "over": (keys.shared_pattern_pk("general"), "over", {"state": "retired"}),
     }
     for name, (pk, sk, more) in places.items():
-        row = {"PK": pk, "SK": sk, "memory_type": "PATTERN", "pattern_id": name, **more}
+        row: dict[str, Any] = {"PK": pk, "SK": sk, "pattern_id": name, **more}
         row |= {"decision_type": "PICK", "version": 1, "learned_at": 1, "effective_from": 1}
-        pipeline.put(tables.MEMORY, {**row, "conditions": [condition]})
+        row |= {"memory_type": "PATTERN", "conditions": [condition]}
+        pipeline.put(tables.MEMORY, row)
 
     found = agent.recall(decision_type="PICK", inputs={"whales": 5})
 

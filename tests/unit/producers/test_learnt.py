@@ -9,6 +9,7 @@ import pytest
 
 from sharpwave.producers import Choice, Recalled, RecordRefused
 from sharpwave.producers.call import Identity
+from sharpwave.producers.choosing import choose as draw
 from sharpwave.producers.operations import decisions, learnt, memory
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
@@ -259,9 +260,7 @@ def decided(
 
 
 def history(*parts: tuple[int, list[str], bool | None, str]) -> dict[str, Any]:
-    made = [
-        (selected, success, trend) for n, *rest in parts for selected, success, trend in [rest] * n
-    ]
+    made = [part[1:] for part in parts for _ in range(part[0])]
     return page(*(decided(number, *each) for number, each in enumerate(made)))
 
 
@@ -301,7 +300,7 @@ def test_only_single_sources_with_an_outcome_count(play: Play, me: Identity) -> 
         return learnt.choose(me, ["whales", "news"], decision_type="PICK", chance=random.Random(3))
 
     # As if nothing was known, from one read.
-    nothing = learnt.draw({"news": (0, 0), "whales": (0, 0)}, random.Random(3))
+    nothing = draw({"news": (0, 0), "whales": (0, 0)}, random.Random(3))
     assert play(ask(), silent).result == nothing
     assert play(ask()).result == nothing
 
