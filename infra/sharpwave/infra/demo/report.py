@@ -4,7 +4,7 @@ One picture moves while the replay runs, on a terminal; the other is kept as a P
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -61,9 +61,15 @@ def build(outcome: Outcome, verify: Mapping[str, Any], *, picture: str | None) -
                 "interval": one.interval and [_rounded(bound, 4) for bound in one.interval],
                 "base_rate": _rounded(one.base_rate, 4),
                 "confidence": _rounded(one.confidence, 4),
+                "state": one.state,
+                "avoid": one.kind == "avoid",
+                "evidence": _rounded(one.evidence, 4),
+                "evidence_n": one.evidence_n,
             }
             for one in outcome.standings
         ],
+        "choices": dict(outcome.choices),
+        "acted": [dict(one) for one in outcome.acted],
         "disagreements": list(outcome.disagreements),
         "verify": dict(verify),
         "picture": picture,
@@ -94,7 +100,8 @@ def to_text(report: Mapping[str, Any]) -> RenderableType:
     verdict += [Text(fault, style="red") for fault in faults]
     if report["picture"]:
         verdict.append(Text(f"picture: {report['picture']}"))
-    return Group(_summary(report), _patterns(report["patterns"]), *verdict)
+    learnt = [Text(said) for said in _learnt(report)]
+    return Group(_summary(report), _patterns(report["patterns"]), *learnt, *verdict)
 
 
 def _summary(report: Mapping[str, Any]) -> Table:
@@ -130,7 +137,7 @@ def _summary(report: Mapping[str, Any]) -> Table:
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="Patterns, as the market judged them", title_justify="left")
     table.add_column("pattern")
-    for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
+    for name in ("n", "rate", "90 % interval", "base rate", "confidence", "evidence", "state"):
         table.add_column(name, justify="right")
     for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
         low_high = row["interval"] if row["n"] else None
@@ -141,8 +148,46 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
             "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
             _share(row["base_rate"]),
             _share(row["confidence"] if row["n"] else None),
+            "-" if row["evidence"] is None else f"{row['evidence']:.2f} of {row['evidence_n']}",
+            f"{row['state']}, to avoid" if row["avoid"] else row["state"],
         )
     return table
+
+
+def _learnt(report: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was learnt, what was not, and what it was worth to act on it."""
+    states = defaultdict(list)
+    for row in report["patterns"]:
+        states[row["state"]].append(_name(row["id"]))
+    proven = [*states.pop("active", []), *states.pop("shared", [])]
+    yield f"learnt: {', '.join(proven) or 'nothing; no pattern has earned its confidence'}"
+    for state, names in sorted(states.items()):
+        yield f"not learnt ({state}): {', '.join(names)}"
+    for act in report["acted"]:
+        yield (
+            f"{act['agent']} {act['did']} {act['n']} of its {act['decision_type']}, of which"
+            f" {act['successes']} succeeded, of {act['other_n']} others {act['other_successes']};"
+            f" what that was worth: {_bounded(act['gain'], act['interval'])}"
+        )
+    if not report["acted"]:
+        yield "nothing was acted on, so that what acting is worth is unknown"
+    drawn, other = report["choices"], report["choices"]["other"]
+    for source, one in drawn["always"].items():
+        yield (
+            f"always {source}: {_bounded(one['rate'], one['interval'])} by inverse propensity, from"
+            f" {one['n']} of {drawn['n']} draws; as drawn {drawn['successes']} succeeded"
+        )
+    if other["n"]:
+        yield (
+            f"memory chose otherwise {other['n']} times and was right"
+            f" {_bounded(other['successes'] / other['n'], other['interval'])} of them"
+        )
+
+
+def _bounded(value: float | None, bounds: Sequence[float] | None) -> str:
+    if value is None or bounds is None:
+        return "unknown, too few outcomes"
+    return f"{_share(value)} ({_share(bounds[0])} to {_share(bounds[1])})"
 
 
 def _share(value: float | None) -> str:
