@@ -12,8 +12,8 @@ from sharpwave.schemas.records import DecisionRecord
 DOMAIN = "markets"
 #: A move of this size, or twice what was asked for, counts as a perfect or a hopeless call.
 FULL_MARKS = 0.05
-#: What agents have learnt is read again after so many seconds; a market day takes less than one.
-FRESH_S = 1.0
+#: What agents have learnt is read again after so many seconds, in which days go by.
+FRESH_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
