@@ -1,7 +1,7 @@
 """What operators do in mid-run: import patterns, lose records of a stream, reconcile."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.infra.errors import Conflict, Misused
@@ -167,6 +167,10 @@ class _Items:
     def get(self, table: str, key: keys.Key) -> Item | None:
         place = Location(table, key)
         found: Item | None = self._store.get([place]).get(place)
+        return found
+
+    def query(self, table: str, pk: str) -> Iterator[Item]:
+        found: Iterator[Item] = self._store.query(table, pk)
         return found
 
     def new(self, table: str, item: Mapping[str, Any]) -> _Part:

@@ -10,7 +10,17 @@ from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.numbers import Wire, from_wire, item_from_wire, item_to_wire
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.work.ports import CallRefused, Delete, Insert, Item, Location, Slot, Write
+from sharpwave.workers.work.ports import (
+    CallRefused,
+    Check,
+    Delete,
+    Insert,
+    Item,
+    Location,
+    Put,
+    Slot,
+    Write,
+)
 from tests.world.limits import check_item
 
 Writer = Literal["agent", "worker", "ttl"]
@@ -25,7 +35,7 @@ class Recorded(NamedTuple):
 
 
 class MemoryTables:
-    """`Reads`, `Writes` and `Ledger` in memory, and what agents do with the tables."""
+    """`Reads`, `Writes`, `Transactions`, `Ledger` in memory; and what agents do with the tables."""
 
     def __init__(self, clock: Clock) -> None:
         """Start with empty tables."""
@@ -81,7 +91,34 @@ class MemoryTables:
         self.check_distinct(writes)
         return [self._apply(write) for write in writes]
 
-    def check_distinct(self, writes: Iterable[Write]) -> None:
+    def transact(self, writes: Sequence[Write | Put | Check]) -> bool:
+        """Write all if every condition holds, and say whether they did."""
+        self.check_distinct(writes)
+        if not all(self._would_hold(write) for write in writes):
+            return False
+        for write in writes:
+            if isinstance(write, Put):
+                self._store(*write.location, item_to_wire(write.item), "worker")
+            elif not isinstance(write, Check):
+                self._apply(write)
+        return True
+
+    def _would_hold(self, write: Write | Put | Check) -> bool:
+        table, key = write.location
+        old = self._items[table].get(key)
+        if isinstance(write, Put):
+            return True
+        if isinstance(write, Insert):
+            return old is None
+        if isinstance(write, Check):
+            found = old or {}
+            low = (from_wire(found[n]) < most for n, most in write.below.items() if n in found)
+            return _holds(found, write.equals) and all(low)
+        if old is None or not _holds(old, write.equals):
+            return False
+        return isinstance(write, Delete) or not any(name in old for name in write.missing)
+
+    def check_distinct(self, writes: Iterable[Write | Put | Check]) -> None:
         """Refuse two writes on one item, as a batch at AWS does."""
         places = [write.location for write in writes]
         if len(set(places)) < len(places):

@@ -120,6 +120,7 @@ class Process:
             world.settings,
             reads=self.reads,
             writes=self.writes,
+            transactions=self.reads,
             ledger=self.ledger,
             inboxes=inboxes,
             queues=self.queues,
@@ -130,6 +131,7 @@ class Process:
         self.agents, self.parking = composed.agents, composed.parking
         self.courier, self.catalogue = composed.courier, composed.catalogue
         self.episodes = composed.episodes
+        self.admission, self.keeper = composed.admission, composed.keeper
 
     def handle(self, body: str, receives: int = 1) -> None:
         """Handle one work message as its actor does."""

@@ -24,7 +24,7 @@ from botocore.exceptions import (
 
 from sharpwave.producers import errors
 from sharpwave.schemas import queues, tables
-from sharpwave.schemas.ids import NAME_PREFIX
+from sharpwave.schemas.ids import NAME_PREFIX, SYSTEM
 from sharpwave.schemas.times import Clock, now
 
 log = logging.getLogger("sharpwave.producers")
@@ -53,6 +53,8 @@ class Identity:
 
     def __post_init__(self) -> None:
         queues.inbox(self.agent_id)
+        if self.agent_id == SYSTEM:
+            raise ValueError(f"{SYSTEM!r} names the pipeline itself; choose another agent_id")
         if re.fullmatch(NAME_PREFIX, self.prefix) is None:
             raise ValueError(f"{self.prefix!r} is no prefix; use at most 20 of a-z, 0-9 and '-'")
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from itertools import product
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 AGENT_ID = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 TYPE_NAME = r"^[A-Z][A-Z0-9_]{0,62}$"
@@ -29,11 +29,23 @@ EVERYONE = "*"
 #: `target_agents` of a signal meant for the agents that subscribed to its type.
 SUBSCRIBERS = "@subscribers"
 
-AgentId = Annotated[
+#: Whom signals of the pipeline itself come from; no agent has this name.
+SYSTEM = "sharpwave"
+
+
+def _not_the_systems(name: str) -> str:
+    if name == SYSTEM:
+        raise ValueError(f"{SYSTEM!r} names the pipeline itself; choose another name")
+    return name
+
+
+#: Who a signal is from: an agent, or the pipeline itself.
+SourceId = Annotated[
     str,
     StringConstraints(pattern=AGENT_ID),
     Field(description=IN_WORDS[AGENT_ID]),
 ]
+AgentId = Annotated[SourceId, AfterValidator(_not_the_systems)]
 TypeName = Annotated[
     str,
     StringConstraints(pattern=TYPE_NAME),

@@ -54,6 +54,7 @@ _FAMILIES = {
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
     **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
+    **{name: name for name in ("promotions", "life")},
 }
 
 
@@ -302,6 +303,21 @@ def known_pattern(subject: str) -> Key:
     return Key(KNOWN_PATTERNS_PK, subject)
 
 
+def promotions(owner: str) -> Key:
+    """Give the key of an owner's account of promotions; `owner` is an agent or `shared_owner`."""
+    return Key("promotions", owner)
+
+
+def life_pk(subject: str) -> str:
+    """Give the partition of the history of one version of a pattern."""
+    return f"life#{subject}"
+
+
+def life(subject: str, number: int) -> Key:
+    """Give the key of one transition of a version, from 1; subject as in `pattern_subject`."""
+    return Key(life_pk(subject), f"{number:06d}")
+
+
 def judged() -> Key:
     """Give the key of the moment up to which decisions were judged by the list of versions."""
     return Key("judged", "patterns")
@@ -354,6 +370,17 @@ def ledger_day(subject: str, day: str) -> Key:
 def ledger_total(subject: str) -> Key:
     """Give the key of a ledger's counts, summed over its days."""
     return Key(ledger_pk(subject), "T")
+
+
+def ledger_slots_span(subject: str) -> tuple[str, str, str]:
+    """Give the partition, and the bounds in it, of all of a ledger's sets of elements."""
+    return ledger_pk(subject), "L#", "L#~"
+
+
+def split_ledger_slot(sk: str) -> tuple[str, str]:
+    """Give the day and the slot that the sort key of a set of elements, or of its counts, names."""
+    day, _, slot = sk.partition("#")[2].partition("#")
+    return day, slot
 
 
 def ledger_heads_span(subject: str, day: str = "") -> tuple[str, str, str]:
@@ -486,12 +513,12 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water") or pk.startswith(_WRITERS):
+    if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
         return sk == agent_id
     if head in ("notice", "sources"):
         return rest.partition("#")[0] == agent_id
-    if head in ("ledger", "patterns", "changed"):
-        subject = rest if head == "ledger" else sk
+    if head in ("ledger", "patterns", "changed", "life"):
+        subject = rest if head in ("ledger", "life") else sk
         return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
     return owner_of(pk) == agent_id
 

@@ -5,7 +5,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any, TypeVar
 
-from sharpwave.schemas.ids import ulid, ulid_epoch_ms
+from sharpwave.schemas.ids import SYSTEM, ulid, ulid_epoch_ms
 from sharpwave.schemas.keys import Key, Kind
 from sharpwave.schemas.numbers import Wire, canonical_json, item_from_wire
 from sharpwave.schemas.status import ACKNOWLEDGED
@@ -42,6 +42,8 @@ MUTABLE: Mapping[Kind | None, frozenset[str]] = {
 #: What attributes that later releases' workers may add to agents' records begin with: a release
 #: that does not know one takes it neither for a change of the agent's nor for its content.
 RESERVED = "sharpwave_"
+#: On signals of the pipeline itself.
+SEAL = RESERVED + "seal"
 #: Attributes raw writers of the first plan may send; accepted and without effect.
 IGNORED = frozenset({"GSI1_PK", "GSI1_SK", "GSI2_PK", "GSI2_SK", "GSI3_PK", "GSI3_SK", "is_stm"})
 _OTHERS: Mapping[Kind | None, frozenset[str]] = {
@@ -154,9 +156,27 @@ def is_stamped(row: Mapping[str, Any]) -> bool:
     return seal == _seal(key, _text(row, "status"), moment)
 
 
+def sealed(signal: Key, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a signal of the pipeline itself with the seal that tells it from agents'."""
+    return {**values, SEAL: _digest(*signal, SEAL)}
+
+
+def is_sealed(signal: Key, values: Mapping[str, Any]) -> bool:
+    """Say whether a signal has the seal of the pipeline, in its strict partition.
+
+    It keeps out who takes the name by mistake. Whoever means to forge it can: that the signal is
+    the pipeline's own is told by what stands in a table that agents have no access to.
+    """
+    is_strict = signal.pk.endswith(f"#{SYSTEM}") and signal.pk.count("#") == 2
+    return is_strict and values.get(SEAL) == _digest(*signal, SEAL)
+
+
 def _seal(row: Key, status: str, moment: str) -> str:
-    content = "\0".join((*row, status, moment)).encode()
-    return blake2b(content, digest_size=6).hexdigest()
+    return _digest(*row, status, moment)
+
+
+def _digest(*words: str) -> str:
+    return blake2b("\0".join(words).encode(), digest_size=6).hexdigest()
 
 
 def _text(image: Mapping[str, Any], name: str) -> str:

@@ -43,6 +43,33 @@ class PatternDefinition(BaseModel):
         default=1, description="accepted and without effect: ledgers split by themselves"
     )
     shared_with: list[AgentId] = Field(default_factory=list)
+    kind: Literal["promote", "avoid"] = Field(
+        default="promote",
+        description="avoid: it claims that what it matches succeeds less often than the rest",
+    )
+
+    @property
+    def is_avoid(self) -> bool:
+        """Say whether it claims that what it matches succeeds less often than the rest."""
+        return self.kind == "avoid"
+
+
+class FrozenBase(BaseModel):
+    """The base rate that a version's evidence is asked against, stored once and never again.
+
+    Attributes:
+        p0: the rate, strictly between 0 and 1.
+        n: outcomes it was measured on; 0 when the definition gave it.
+        s: successes among `n`.
+        since: evidence counts days after this one only; "" for all days.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    p0: Annotated[float, Field(gt=0, lt=1)]
+    n: Annotated[int, Field(ge=0)] = 0
+    s: Annotated[int, Field(ge=0)] = 0
+    since: str = ""
 
 
 class PatternVersion(BaseModel):
@@ -54,6 +81,13 @@ class PatternVersion(BaseModel):
         form: which rules it counts by. A release that adds rules raises it where a definition
             uses them, so that older ones leave its decisions to newer workers; what it adds
             otherwise, older ones pass over.
+        origin: who made it: a person, discovery, or workers after drift or a split.
+        parent: the version it came from, as `pattern_id@version`; None if from none.
+        reason: why it was made, in words.
+        base: what its evidence is asked against; None until enough is known. It stands beside the
+            version in the list, for it may come later.
+        number: its place in the order of arrival in its owner's family, from 1; None until it has
+            one. Beside the version in the list, as `base`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -64,6 +98,11 @@ class PatternVersion(BaseModel):
     effective_from: int
     effective_to: int | None = None
     learned_at: int
+    origin: Literal["import", "discovery", "drift", "split"] = "import"
+    parent: str | None = None
+    reason: str | None = None
+    base: FrozenBase | None = None
+    number: int | None = None
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -73,6 +112,40 @@ class PatternVersion(BaseModel):
             ValidationError: a newer release wrote rules into it that this one does not know.
         """
         return cls.model_validate_json(text, extra="ignore")
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any], *, strict: bool = False) -> Self:
+        """Read an entry of the list of versions, with what is stored beside the version.
+
+        Args:
+            entry: as `entry` gives it; keys may stand beside.
+            strict: refuse what a newer release added, for a caller that writes it back.
+
+        Raises:
+            ValidationError: a newer release wrote what this one does not know.
+        """
+        extra: Literal["forbid", "ignore"] = "forbid" if strict else "ignore"
+        version = cls.model_validate_json(entry["version"], extra=extra)
+        beside: dict[str, Any] = {}
+        if "base" in entry:
+            beside["base"] = FrozenBase.model_validate_json(entry["base"])
+        if "number" in entry:
+            beside["number"] = int(entry["number"])
+        return version.model_copy(update=beside) if beside else version
+
+    def entry(self) -> dict[str, Any]:
+        """Give the attributes of its entry in the list; what stands beside comes if it is known."""
+        entry: dict[str, Any] = {"version": self.model_dump_json(exclude={"base", "number"})}
+        if self.base is not None:
+            entry["base"] = self.base.model_dump_json()
+        if self.number is not None:
+            entry["number"] = self.number
+        return entry
+
+    @property
+    def name(self) -> str:
+        """Name it as children name their parent: `pattern_id@version`."""
+        return f"{self.definition.pattern_id}@{self.version}"
 
     @property
     def owner(self) -> str:
@@ -96,7 +169,7 @@ class PatternVersion(BaseModel):
     def names(self) -> frozenset[str]:
         """Give the names by which a decision may list the pattern as applied."""
         pattern_id = self.definition.pattern_id
-        return frozenset({pattern_id, f"{pattern_id}@{self.version}"})
+        return frozenset({pattern_id, self.name})
 
     def counts(self, decision: Mapping[str, Any]) -> bool:
         """Say whether a decision belongs to this version, whatever its outcome."""
@@ -193,5 +266,9 @@ def epoch_of(
 
 def content_hash(definition: PatternDefinition) -> str:
     """Give a digest of what a pattern says, so that importing it again changes nothing."""
-    text = plain_json(definition.model_dump(mode="json"))
+    plain = definition.model_dump(mode="json")
+    if not definition.is_avoid:
+        # Digests that were stored before there were patterns to avoid stay what they are.
+        del plain["kind"]
+    text = plain_json(plain)
     return blake2b(text.encode(), digest_size=12).hexdigest()

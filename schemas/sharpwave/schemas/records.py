@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, AgentId, RecordId, TypeName, is_agent_id
+from sharpwave.schemas.ids import (
+    EVERYONE,
+    SUBSCRIBERS,
+    SYSTEM,
+    AgentId,
+    RecordId,
+    SourceId,
+    TypeName,
+    is_agent_id,
+)
+from sharpwave.schemas.ownership import is_sealed
 from sharpwave.schemas.times import DAY_S, MAX_DRIFT_S, epoch_of, is_event_time, is_iso
 
 SCHEMA_VERSION = 1
@@ -128,7 +138,7 @@ class SignalRecord(Timed):
 
     signal_id: RecordId
     signal_type: TypeName
-    source_agent: AgentId
+    source_agent: SourceId
     target_agents: Annotated[list[str], Field(min_length=1, max_length=MAX_TARGETS)] = Field(
         description=f'agent ids, or ["{EVERYONE}"], or ["{SUBSCRIBERS}"]'
     )
@@ -146,6 +156,10 @@ class SignalRecord(Timed):
         if bound is not None and bound != self.source_agent:
             raise ValueError(
                 f"source_agent {self.source_agent!r} is foreign: PK belongs to {bound!r}"
+            )
+        if self.source_agent == SYSTEM and not is_sealed(self.key, self.model_extra or {}):
+            raise ValueError(
+                f"source_agent {SYSTEM!r} names the pipeline itself; sign with your own agent_id"
             )
         # Of the compatible form any shard of the type fits, of the strict one the writer's own.
         place = keys.parse(tables.SIGNALS, self.PK, self.SK)
@@ -220,7 +234,7 @@ class Registration(Record):
     agent_id: AgentId
     subscriptions: list[TypeName] = Field(default_factory=list)
     may_broadcast: bool = False
-    accepts_from: list[AgentId] | None = Field(
+    accepts_from: list[SourceId] | None = Field(
         default=None, description="only these sources; absent means anyone"
     )
     signals_per_minute: int | None = Field(default=None, ge=1)

@@ -21,6 +21,7 @@ from sharpwave.infra.operate.patterns import (
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow
+from sharpwave.workers.patterns import admission
 
 NOW = 1_760_797_800
 OWN = keys.pattern_pk("trade-executor")
@@ -262,7 +263,7 @@ def test_an_import_asks_for_figures_and_again_for_those_of_new_copies(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marks = iter(("first", "second"))
-    monkeypatch.setattr(patterns, "ulid", lambda: next(marks))
+    monkeypatch.setattr(admission, "ulid", lambda: next(marks))
     put(deployment, pattern(shared_with=["risk-manager"]))
 
     mark = keys.changed("pattern:trade-executor:whale_pump@1", "2025-10-18")

@@ -238,6 +238,15 @@ def test_a_base_ledgers_name_reads_back(epoch: int) -> None:
     assert keys.split_base_subject(keys.pattern_subject("ann", "up", 1)) is None
 
 
+@pytest.mark.parametrize("slot", ["2025-10-18T14", "2025-10-18T14:35:27#a3"])
+def test_day_and_slot_of_a_set_and_of_its_head_read_back(slot: str) -> None:
+    for key in (
+        keys.ledger_slot("s", "2025-10-18", slot),
+        keys.ledger_head("s", "2025-10-18", slot),
+    ):
+        assert keys.split_ledger_slot(key.sk) == ("2025-10-18", slot)
+
+
 def test_the_mark_of_a_changed_day_reads_back_whatever_bars_its_ledger_has() -> None:
     subject = keys.pattern_subject("shared#fx", "up|down", 1)
 

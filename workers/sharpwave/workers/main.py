@@ -26,11 +26,13 @@ from sharpwave.workers.aws.queues import (
     StreamSender,
 )
 from sharpwave.workers.aws.tables import TableLedger, TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.gather import Gatherer, SharedWrites
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
+from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
+from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.publish import publish
@@ -58,6 +60,7 @@ from sharpwave.workers.work.ports import (
     Ledger,
     Reads,
     Spread,
+    Transactions,
     TryAgain,
     WorkQueues,
     Writes,
@@ -82,6 +85,8 @@ class Composition(NamedTuple):
     courier: Courier
     catalogue: Catalogue
     episodes: Episodes
+    admission: Admission
+    keeper: Keeper
 
 
 def compose(
@@ -89,6 +94,7 @@ def compose(
     *,
     reads: Reads,
     writes: Writes,
+    transactions: Transactions,
     ledger: Ledger,
     inboxes: Inboxes,
     queues: WorkQueues,
@@ -123,6 +129,18 @@ def compose(
     )
     catalogue = Catalogue(
         reads=reads, writes=writes, clock=clock, lifetime_s=settings.pattern_cache_s
+    )
+    # As far ahead as what people import; see `infra.operate.patterns.Timing`.
+    lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
+    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    keeper = Keeper(
+        reads=reads,
+        writes=writes,
+        transactions=transactions,
+        ledger=ledger,
+        admission=admission,
+        policy=settings.policy,
+        clock=clock,
     )
     episodes = Episodes(
         reads=reads,
@@ -185,6 +203,7 @@ def compose(
                 writes=writes,
                 ledger=ledger,
                 clock=clock,
+                keeper=keeper,
                 refresh=refresh_episode,
                 spread=spread,
             ),
@@ -199,7 +218,9 @@ def compose(
             ).store
         },
     }
-    return Composition(handlers, queues, agents, parking, courier, catalogue, episodes)
+    return Composition(
+        handlers, queues, agents, parking, courier, catalogue, episodes, admission, keeper
+    )
 
 
 def compose_on_aws(settings: Settings, made: Clients) -> Composition:
@@ -210,6 +231,7 @@ def compose_on_aws(settings: Settings, made: Clients) -> Composition:
         settings,
         reads=TableReads(made.dynamodb, prefix=settings.prefix),
         writes=writes_on(made.dynamodb, prefix=settings.prefix),
+        transactions=TableTransactions(made.dynamodb, prefix=settings.prefix),
         ledger=TableLedger(made.dynamodb, prefix=settings.prefix),
         inboxes=SqsInboxes(made.sqs, urls=urls),
         queues=SqsWorkQueues(made.sqs, urls=urls),

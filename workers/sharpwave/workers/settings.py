@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sharpwave.schemas.faults import explained
 from sharpwave.schemas.ids import ARCHIVE_URL, IN_WORDS, NAME_PREFIX
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.times import DAY_S
+from sharpwave.workers.patterns.policy import BadPolicy, Policy
 
 _PREFIX = "SHARPWAVE_"
 
@@ -62,6 +63,9 @@ class Settings(BaseSettings):
         gt=0,
         description="how far ahead of its clock a worker judges decisions by its patterns",
     )
+    pattern_policy: Path | None = Field(
+        default=None, description="a file of the rules by which patterns are promoted and doubted"
+    )
     clock_skew_s: float = Field(
         default=5.0, ge=0, description="how much later than that a new pattern takes effect"
     )
@@ -99,6 +103,13 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="how often a worker reports and looks for a pause"
     )
 
+    _policy: Policy = PrivateAttr(default=Policy())
+
+    @property
+    def policy(self) -> Policy:
+        """The rules by which patterns are promoted and doubted."""
+        return self._policy
+
     @classmethod
     def read(cls) -> Self:
         """Read the environment.
@@ -107,7 +118,12 @@ class Settings(BaseSettings):
             Misconfigured: a variable holds what it cannot.
         """
         try:
-            return cls()
+            settings = cls()
+            if settings.pattern_policy is not None:
+                settings._policy = Policy.read(settings.pattern_policy)
+            return settings
+        except (BadPolicy, ModuleNotFoundError) as error:
+            raise Misconfigured(f"{_PREFIX}PATTERN_POLICY: {error}; mend or unset it") from error
         except ValidationError as error:
             faults = []
             for _, where, message in explained(error):

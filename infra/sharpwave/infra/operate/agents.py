@@ -21,7 +21,7 @@ from sharpwave.infra.provision.structure import (
     queue_findings,
 )
 from sharpwave.schemas import keys, queues
-from sharpwave.schemas.ids import is_agent_id
+from sharpwave.schemas.ids import SYSTEM, is_agent_id
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.schemas.records import Registration
@@ -213,6 +213,8 @@ def check_agent_id(agent_id: str) -> None:
     if not is_agent_id(agent_id):
         text = f"{agent_id!r} cannot name an agent; use 1 to 40 of a-z, 0-9 and inner '-'"
         raise Misused(text)
+    if agent_id == SYSTEM:
+        raise Misused(f"{SYSTEM!r} names the pipeline itself; choose another name")
     if keys.is_shard(agent_id):
         text = (
             f"{agent_id!r} cannot name an agent: in the key of a signal, signal#TYPE#{agent_id},"

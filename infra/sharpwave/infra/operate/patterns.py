@@ -1,12 +1,6 @@
-"""Patterns: what readers see of them, and how definitions become versions that workers count by.
+"""Patterns: what readers see of them, and how people's definitions become versions.
 
-A version never changes what it counts. A definition that counts otherwise becomes a new version,
-which takes over from the previous one at a moment in the near future; one that only reads
-otherwise, or is shared otherwise, changes in place and keeps its evidence.
-
-Workers keep in the table up to which moment they have judged decisions by the list of versions. A
-version begins beyond it, and its transaction says so: one that comes too late, however long it
-took on its way, is not written.
+What a version is and how it takes effect: see `workers.patterns.admission`, whose plan this is.
 """
 
 import time
@@ -21,27 +15,21 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
 from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
-from sharpwave.schemas.ids import ulid
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, content_hash
+from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE
-from sharpwave.schemas.times import bound
-
-#: What workers compute for a current row; a new version starts without.
-FIGURES = (
-    "sample_size",
-    "successes",
-    "success_rate",
-    "interval",
-    "confidence",
-    "base_rate",
-    "n_eff",
-    "applied",
-    "unresolved",
-    "as_of",
-    "GSI1_SK",
-    "GSI2_SK",
+from sharpwave.workers.patterns.admission import (
+    Part,
+    current_row,
+    mark,
+    place,
+    plan,
+    scope_subjects,
 )
+from sharpwave.workers.patterns.counts import Counts, total
+from sharpwave.workers.patterns.life import base_at_once
+from sharpwave.workers.work.ports import Check, Insert, Put, Update
+
 _ATTEMPTS = 3
 
 
@@ -96,7 +84,7 @@ def list_patterns(
     for found in versions.values():
         found.sort(key=lambda version: version.version)
         newest = found[-1]
-        row = items.get(MEMORY, _key(newest)) or {}
+        row = items.get(MEMORY, place(newest)) or {}
         name, owner = newest.definition.pattern_id, newest.owner
         views.append(PatternView(pattern_id=name, owner=owner, row=row, versions=tuple(found)))
     return sorted(
@@ -128,7 +116,7 @@ def known_versions(items: Items) -> Iterable[PatternVersion]:
     """
     for entry in items.query(PIPELINE, keys.KNOWN_PATTERNS_PK):
         with suppress(ValidationError):
-            yield PatternVersion.read(entry["version"])
+            yield PatternVersion.of_entry(entry)
 
 
 def import_patterns(
@@ -158,21 +146,6 @@ def import_pattern(
     return _import(items, definition, timing, now, dry_run=dry_run)
 
 
-def counted_hash(definition: PatternDefinition) -> str:
-    """Give a digest of what decides the counts; who may read them and a text about it do not."""
-    no_matter: dict[str, Any] = {"description": None, "shared_with": [], "shards": 1}
-    return content_hash(definition.model_copy(update=no_matter))
-
-
-def described(definition: PatternDefinition) -> str:
-    """Give the words for a pattern: the author's own, or else its conditions'."""
-    if definition.description:
-        return definition.description
-    if definition.conditions:
-        return definition.conditions.describe()
-    return "decisions that name it in reasoning.patterns_applied"
-
-
 def _import(
     items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
 ) -> Imported:
@@ -181,36 +154,23 @@ def _import(
     draft = PatternVersion(
         definition=definition, version=1, effective_from=start, learned_at=int(moment)
     )
-    row = items.get(MEMORY, _key(draft))
-    if row is None:
-        current = {**_key(draft).item(), **_current(draft), "sample_size": 0, "successes": 0}
-        writes = [*_immutable(items, draft), items.new(MEMORY, current)]
-        version, change = draft, "created"
-    elif row["content_hash"] != counted_hash(definition):
-        version = draft.model_copy(update={"version": row["version"] + 1})
-        change, writes = "new version", _succession(items, version, row)
-    else:
-        version = _stored(items, draft, row).model_copy(update={"definition": definition})
-        wanted, writes, change = _current(version), [], "unchanged"
-        if any(row.get(name) != value for name, value in wanted.items()):
-            change, expected = "changed in place", {"version": row["version"]}
-            writes = [
-                items.change(PIPELINE, keys.known_pattern(version.subject), _entry(version)),
-                items.change(MEMORY, _key(version), wanted, expected=expected),
-            ]
+    row = items.get(MEMORY, place(draft))
+    stored = None if row is None else _stored(items, draft, row)
+    planned = plan(draft.model_copy(update={"base": _base(items, draft)}), row, stored)
+    version, begins = planned.version, planned.change in ("created", "new version")
     if not dry_run:
-        if writes:
-            _write(items, writes, version, begins=change != "changed in place")
+        if planned.writes:
+            _write(items, planned.writes, version, begins=begins)
         # Beside the transaction, which holds 100 writes at most; a crash before it leaves copies
         # that the next import of the same definition brings up to date.
         if _share(items, version, set((row or {}).get("shared_with", ()))):
             # Figures that were published meanwhile are not in the new copies.
-            items.transact([_mark(items, version)], thing=f"pattern {definition.pattern_id}")
+            _write(items, [mark(version)], version, begins=False)
     return Imported(
         pattern_id=definition.pattern_id,
         owner=version.owner,
         version=version.version,
-        change=change,  # type: ignore[arg-type]
+        change=planned.change,
         effective_from=version.effective_from,
     )
 
@@ -220,12 +180,20 @@ def _judged(items: Items) -> int:
     return int(item["until"]) if item else -1
 
 
-def _write(items: Items, writes: Sequence[Write], version: PatternVersion, *, begins: bool) -> None:
+def _base(items: Items, draft: PatternVersion) -> FrozenBase | None:
+    """Freeze the base of a version that is made now, if enough is known of its scope."""
+    decision_type = draft.definition.decision_type
+    entries = items.query(MEMORY, keys.writers_pk(decision_type))
+    writers = {entry["SK"]: entry.get("epochs", []) for entry in entries}
+    subjects = scope_subjects(draft, list(known_versions(items)), writers)
+    totals = (items.get(PIPELINE, keys.ledger_total(each)) for each in subjects)
+    return base_at_once(draft, total(Counts.from_row(row["c"]) for row in totals if row))
+
+
+def _write(items: Items, writes: Sequence[Part], version: PatternVersion, *, begins: bool) -> None:
     thing, start = f"pattern {version.definition.pattern_id}", version.effective_from
-    # In the same transaction: a worker that judges up to `start` from now on breaks it.
-    fence = [items.below(PIPELINE, keys.judged(), "until", start)] if begins else []
     try:
-        items.transact([*fence, *writes, _mark(items, version)], thing=thing)
+        items.transact([_part(items, write) for write in writes], thing=thing)
     except Conflict as conflict:
         if begins and _judged(items) >= start:
             text = f"{thing} took so long to write that workers are beyond its beginning"
@@ -233,65 +201,19 @@ def _write(items: Items, writes: Sequence[Write], version: PatternVersion, *, be
         raise
 
 
-def _mark(items: Items, version: PatternVersion) -> Write:
-    """Let workers compute the figures of a version that has counted nothing yet."""
-    day = bound(version.effective_from)[:10]
-    return items.whole(PIPELINE, {**keys.changed(version.subject, day).item(), "rev": ulid()})
-
-
-def _succession(items: Items, version: PatternVersion, row: Item) -> list[Write]:
-    previous = _stored(items, version, row).model_copy(
-        update={"effective_to": version.effective_from}
-    )
-    # Workers write figures under the revision they read, so those of the old version now fail.
-    revision = row.get("figures_rev", 0)
-    expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
-    values = {**_current(version), "figures_rev": revision + 1}
-    ended = {"effective_to": version.effective_from}
-    stale = [name for name in (*FIGURES, "conditions") if name not in values]
-    older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
-    return [
-        *_immutable(items, version),
-        items.change(PIPELINE, keys.known_pattern(previous.subject), _entry(previous)),
-        items.change(MEMORY, older, ended),
-        items.change(MEMORY, _key(version), values, remove=stale, expected=expected),
-    ]
-
-
-def _immutable(items: Items, version: PatternVersion) -> list[Write]:
-    definition = version.definition
-    key = Key(version.pk, keys.pattern_version_sk(definition.pattern_id, version.version))
-    row = {
-        **key.item(),
-        "memory_type": "PATTERN_VERSION",
-        "pattern_id": definition.pattern_id,
-        "definition": definition.model_dump(mode="json"),
-        "content_hash": counted_hash(definition),
-        **version.model_dump(include={"version", "effective_from", "learned_at"}),
-    }
-    entry = {**keys.known_pattern(version.subject).item(), **_entry(version)}
-    return [items.new(MEMORY, row), items.new(PIPELINE, entry)]
-
-
-def _current(version: PatternVersion) -> Item:
-    definition = version.definition
-    plain = definition.model_dump(mode="json")
-    named: dict[str, Any] = {"agent_id": definition.agent_id, "conditions": plain["conditions"]}
-    is_domain = definition.agent_id is None
-    return {
-        "memory_type": "PATTERN",
-        "pattern_id": definition.pattern_id,
-        "domain": definition.domain,
-        "decision_type": definition.decision_type,
-        "description": described(definition),
-        "content_hash": counted_hash(definition),
-        "is_shared": is_domain or bool(definition.shared_with),
-        "shared_with": sorted(definition.shared_with),
-        "GSI1_PK": version.pk,
-        **({"GSI2_PK": version.pk} if is_domain else {}),
-        **{name: value for name, value in named.items() if value is not None},
-        **version.model_dump(include={"version", "effective_from", "learned_at"}),
-    }
+def _part(items: Items, write: Part) -> Write:
+    """Give a part of a plan as a part of a transaction."""
+    table, key = write.location
+    if isinstance(write, Insert):
+        return items.new(table, write.item)
+    if isinstance(write, Put):
+        return items.whole(table, write.item)
+    if isinstance(write, Check):
+        ((name, limit),) = write.below.items()
+        return items.below(table, key, name, limit)
+    if isinstance(write, Update):
+        return items.change(table, key, write.set, remove=write.remove, expected=write.equals)
+    raise AssertionError(f"no plan of a version removes anything, but this one does: {write}")
 
 
 def _stored(items: Items, draft: PatternVersion, row: Mapping[str, Any]) -> PatternVersion:
@@ -300,7 +222,7 @@ def _stored(items: Items, draft: PatternVersion, row: Mapping[str, Any]) -> Patt
     if entry is None:
         raise Misused(f"pattern {row['pattern_id']} was not imported here: its version is unlisted")
     try:
-        return PatternVersion.model_validate_json(entry["version"], extra="forbid")
+        return PatternVersion.of_entry(entry, strict=True)
     except ValidationError as error:
         # Written back by this release, it would lose what a newer one put there.
         raise Misused(
@@ -313,11 +235,11 @@ def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> b
     readers = set(version.definition.shared_with)
     for reader in sorted(readers_before - readers):
         items.delete(MEMORY, _copy_key(version, reader))
-    row = items.get(MEMORY, _key(version)) if readers else None
+    row = items.get(MEMORY, place(version)) if readers else None
     if row is None:
         return False
     made = False
-    words = {n: v for n, v in _current(version).items() if not n.startswith("GSI")}
+    words = {n: v for n, v in current_row(version).items() if not n.startswith("GSI")}
     content = {n: v for n, v in row.items() if not n.startswith("GSI")}
     for reader in sorted(readers):
         key = _copy_key(version, reader)
@@ -331,14 +253,6 @@ def _share(items: Items, version: PatternVersion, readers_before: set[str]) -> b
             # Workers keep the copy's figures, so only the words are set.
             items.update(MEMORY, key, words)
     return made
-
-
-def _entry(version: PatternVersion) -> Item:
-    return {"version": version.model_dump_json()}
-
-
-def _key(version: PatternVersion) -> Key:
-    return Key(version.pk, version.definition.pattern_id)
 
 
 def _copy_key(version: PatternVersion, reader: str) -> Key:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sharpwave.infra.operate.patterns import Timing, counted_hash, described
+from sharpwave.infra.operate.patterns import Timing
 from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.workers.patterns.admission import counted_hash, described
 
 PATTERN = PatternDefinition.model_validate(
     {

@@ -50,6 +50,7 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "reads": process.reads,
         "writes": process.writes,
         "ledger": process.ledger,
+        "keeper": process.keeper,
         "clock": world.clock,
         **more,
     }

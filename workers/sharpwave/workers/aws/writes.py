@@ -18,7 +18,16 @@ from sharpwave.workers.aws.errors import (
     code_of,
     pause,
 )
-from sharpwave.workers.work.ports import CallRefused, Delete, Insert, TryAgain, Update, Write
+from sharpwave.workers.work.ports import (
+    CallRefused,
+    Check,
+    Delete,
+    Insert,
+    Put,
+    TryAgain,
+    Update,
+    Write,
+)
 
 #: Most statements of one call. Source: AWS, "BatchExecuteStatement", API reference.
 _STATEMENTS = 25
@@ -107,6 +116,68 @@ class SingleWrites:
                 raise
             return False
         return True
+
+
+class TableTransactions:
+    """`Transactions` by TransactWriteItems; safe to share between threads."""
+
+    def __init__(self, client: Any, *, prefix: str = "") -> None:
+        """Write through a low-level `dynamodb` client."""
+        self._client, self._prefix = client, prefix
+
+    def transact(self, writes: Sequence[Write | Put | Check]) -> bool:
+        """Write all if every condition holds, and say whether they did."""
+        parts = [_part(write, self._prefix) for write in writes]
+        try:
+            with calling("TransactWriteItems"):
+                self._client.transact_write_items(
+                    TransactItems=parts, ReturnConsumedCapacity="INDEXES"
+                )
+        except TryAgain as error:
+            # One code stands for every cause; only the parts' reasons tell an unmet condition
+            # from a throttle or another transaction.
+            answer: Any = getattr(error.__cause__, "response", {})
+            codes = {part.get("Code") for part in answer.get("CancellationReasons", [])}
+            if "ValidationError" in codes:
+                raise CallRefused(str(error)) from error
+            if "ConditionalCheckFailed" not in codes:
+                raise
+            return False
+        return True
+
+
+def _part(write: Write | Put | Check, prefix: str) -> dict[str, Any]:
+    if isinstance(write, Insert):
+        kind, request = "Put", put_request(write, prefix)
+    elif isinstance(write, Put):
+        kind, request = "Put", put_request(Insert(write.table, write.item), prefix)
+        del request["ConditionExpression"]
+    elif isinstance(write, Delete):
+        kind, request = "Delete", delete_request(write, prefix)
+    elif isinstance(write, Update):
+        kind, request = "Update", update_request(write, prefix)
+    else:
+        kind, request = "ConditionCheck", _check_request(write, prefix)
+    # Of a transaction as a whole it is asked.
+    request.pop("ReturnConsumedCapacity", None)
+    return {kind: request}
+
+
+def _check_request(write: Check, prefix: str) -> dict[str, Any]:
+    names: dict[str, str] = {}
+    values: dict[str, Wire] = {}
+    tests = [_pair(name, value, names, values) for name, value in write.equals.items()]
+    for name, limit in write.below.items():
+        token, bound = _name(name, names), f":v{len(values)}"
+        values[bound] = to_wire(limit)
+        tests.append(f"(attribute_not_exists({token}) OR {token} < {bound})")
+    return {
+        "TableName": tables.physical(write.location.table, prefix),
+        "Key": write.location.key.wire(),
+        "ConditionExpression": " AND ".join(tests),
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+    }
 
 
 def statement(write: Write, prefix: str) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def parse(items: Iterable[Mapping[str, Any]]) -> list[PatternVersion]:
     Raises:
         ValidationError: a newer release wrote one that this one cannot read.
     """
-    return [PatternVersion.read(item["version"]) for item in items]
+    return [PatternVersion.of_entry(item) for item in items]
 
 
 class Writers:

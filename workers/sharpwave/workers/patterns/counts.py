@@ -96,6 +96,35 @@ class Counts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Arms:
+    """Units of evidence of one day, or of several: each counts once, whatever it consists of.
+
+    A unit is what an agent decided in one cycle. Of its decisions the one with the smallest key
+    digest stands for it, which nobody knows to be a success or a failure when it is made.
+
+    Attributes:
+        n: units with an outcome.
+        s: successes among `n`.
+        applied_n: units with an outcome whose agent applied the pattern.
+        applied_s: successes among `applied_n`.
+    """
+
+    n: int = 0
+    s: int = 0
+    applied_n: int = 0
+    applied_s: int = 0
+
+    def __add__(self, more: "Arms") -> "Arms":
+        """Merge the units of other days."""
+        return Arms(
+            self.n + more.n,
+            self.s + more.s,
+            self.applied_n + more.applied_n,
+            self.applied_s + more.applied_s,
+        )
+
+
 Days = dict[str, Counts]
 
 

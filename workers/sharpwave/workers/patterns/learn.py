@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import SYSTEM
 from sharpwave.schemas.patterns import PatternVersion, epoch_of, versions_of
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
@@ -47,6 +48,9 @@ def learn(
     Raises:
         TryAgain: the world did not answer, or no copy of the patterns can judge a decision.
     """
+    # What the pipeline writes itself starts nothing again. No such decision is admitted; this
+    # stands where learning begins, whoever feeds it.
+    decisions = [each for each in decisions if each["agent_id"] != SYSTEM]
     todo: dict[Bucket, dict[bytes, str]] = {}
     # A message holds many decisions of one agent and type, and there may be many patterns.
     relevant: dict[tuple[str, str], tuple[Known, list[PatternVersion]]] = {}

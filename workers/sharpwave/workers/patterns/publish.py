@@ -15,6 +15,7 @@ from sharpwave.schemas.patterns import PatternVersion, versions_of
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.catalogue import Catalogue, Known
 from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days_of, total
+from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 from sharpwave.workers.work.ports import (
     Delete,
@@ -64,10 +65,11 @@ def publish(
     writes: Writes,
     ledger: Ledger,
     clock: Clock,
+    keeper: Keeper,
     refresh: Refresh = lambda agent_id, decision_type, day, known: None,
     spread: Spread = map,
 ) -> tuple[int, Position | None]:
-    """Bring sums and the rows of patterns up to date with one round of marks.
+    """Bring sums, the rows of patterns and their lives up to date with one round of marks.
 
     Safe to repeat and to race: sums are replaced only by later ones, a row changes only if nobody
     changed it since it was read, and figures are a pure function of the counts.
@@ -101,8 +103,19 @@ def publish(
     list(spread(sum_total, sorted({mark.subject for mark in marks})))
     concerned = _concerned(marks, known)
     versions = {version.subject: version for each in concerned.values() for version in each}
+    latest: dict[str, str] = {}
+    for mark, each in concerned.items():
+        for version in each:
+            latest[version.subject] = max(mark.day, latest.get(version.subject, ""))
     changed, unsettled = _write_rows(
-        list(versions.values()), known, reads=reads, writes=writes, clock=clock, spread=spread
+        keeper.numbered(versions.values()),
+        known,
+        latest,
+        reads=reads,
+        writes=writes,
+        keeper=keeper,
+        clock=clock,
+        spread=spread,
     )
     days: set[tuple[str, str, str]] = set()
     for mark in marks:
@@ -163,9 +176,11 @@ def _concerned(marks: Iterable[Mark], known: Known) -> dict[Mark, list[PatternVe
 def _write_rows(
     versions: Sequence[PatternVersion],
     known: Known,
+    latest: Mapping[str, str],
     *,
     reads: Reads,
     writes: Writes,
+    keeper: Keeper,
     clock: Clock,
     spread: Spread,
 ) -> tuple[int, set[str]]:
@@ -196,11 +211,29 @@ def _write_rows(
         base = base_subjects(version, known.versions, writers.get(definition.decision_type, {}))
         totals = reads.get([Location(tables.PIPELINE, keys.ledger_total(each)) for each in base])
         everyone = total(Counts.from_row(row["c"]) for row in totals.values())
-        figures = attributes(figures_of(version, summed_days_of(version.subject, reads), everyone))
-        current = [(place, rows[place]) for place in places[version.subject] if place in rows]
+        days = summed_days_of(version.subject, reads)
+        figures = figures_of(version, days, everyone)
+        own, *copies = places[version.subject]
+        seen = keeper.look(
+            version,
+            rows.get(own),
+            days=days,
+            figures=figures,
+            everyone=everyone.n,
+            bases=base,
+            latest=latest[version.subject],
+            attributes=attributes,
+        )
+        if not seen.is_settled:
+            return None
+        values = {**attributes(figures), **seen.figures}
+        # What it stands at is written to its own row along with its history, and nowhere else.
+        current = [] if seen.row is None else [(own, seen.row, values)]
+        told = {**values, **seen.life.attributes()}
+        current += [(place, rows[place], told) for place in copies if place in rows]
         updates = (
-            _update(place, row, figures, int(clock()))
-            for place, row in current
+            _update(place, row, shown, int(clock()))
+            for place, row, shown in current
             if row.get("version") == version.version
         )
         return [update for update in updates if update is not None]

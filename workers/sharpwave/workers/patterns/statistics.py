@@ -80,7 +80,8 @@ class Figures:
         successes: successes among `n`.
         rate: successes / n; None before the first outcome.
         interval: bounds of the central 90 % of the decayed posterior.
-        confidence: probability that the pattern beats `base_rate` by the minimum lift.
+        confidence: probability that the pattern beats `base_rate` by the minimum lift, or that one
+            to avoid falls short of it by that.
         n_eff: decayed number of outcomes behind `interval` and `confidence`.
         base_rate: the rate to beat.
         quality_mean: mean quality, 0 to 1; None when no outcome has one.
@@ -108,8 +109,12 @@ def sum_up(
     base: BaseRate,
     half_life_days: float = HALF_LIFE_DAYS,
     min_lift: float = MIN_LIFT,
+    is_avoid: bool = False,
 ) -> Figures:
-    """Sum up a pattern from its counts per day; equal counts give identical floats."""
+    """Sum up a pattern from its counts per day; equal counts give identical floats.
+
+    `is_avoid` says that it claims less success than `base`, so `confidence` is that it is right.
+    """
     as_of = max((day for day, counts in days.items() if counts != _EMPTY), default=None)
     s_eff, n_eff = decayed(days, as_of, half_life_days) if as_of else (0.0, 0.0)
     belief = posterior(s_eff, n_eff, base.rate)
@@ -119,7 +124,11 @@ def sum_up(
         successes=counts.s,
         rate=success_rate(counts),
         interval=interval(belief),
-        confidence=confidence(belief, base.rate, min_lift),
+        confidence=(
+            confidence(belief.mirrored, 1 - base.rate, min_lift)
+            if is_avoid
+            else confidence(belief, base.rate, min_lift)
+        ),
         n_eff=n_eff,
         base_rate=base.rate,
         quality_mean=quality_mean(counts),
@@ -144,7 +153,11 @@ def figures_of(version: PatternVersion, days: Mapping[str, Counts], base: Counts
         else BaseRate.of_complement(base, total(days.values()))
     )
     return sum_up(
-        days, base=rate, half_life_days=definition.half_life_days, min_lift=definition.min_lift
+        days,
+        base=rate,
+        half_life_days=definition.half_life_days,
+        min_lift=definition.min_lift,
+        is_avoid=definition.is_avoid,
     )
 
 
@@ -231,6 +244,11 @@ class Beta:
     def mean(self) -> float:
         """The expected rate."""
         return self.a / (self.a + self.b)
+
+    @property
+    def mirrored(self) -> "Beta":
+        """The distribution of the rate of failures."""
+        return Beta(self.b, self.a)
 
     def cdf(self, x: float) -> float:
         """Give P(rate <= x)."""

@@ -181,7 +181,12 @@ class _Registration(Reading, kw_only=True, gc=False):
     signals_per_minute: _Number | None = None
 
 
-_is_agent_id = lru_cache(_CACHED)(ids.is_agent_id)
+@lru_cache(_CACHED)
+def _is_agent_id(name: str) -> bool:
+    # What is signed by the pipeline itself is rare, and the models look at it closely.
+    return name != ids.SYSTEM and ids.is_agent_id(name)
+
+
 _is_type_name = lru_cache(_CACHED)(ids.is_type_name)
 _is_event_time = lru_cache(_CACHED)(times.is_event_time)
 
@@ -236,7 +241,7 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
     place = place_of(tables.DECISIONS, decision.PK.S)
     return (
         place is not None
-        and place.owner == decision.agent_id.S
+        and place.owner == decision.agent_id.S != ids.SYSTEM
         and place.type_name == decision.decision_type.S
         and _outcome_fits(decision.outcome, decision.outcome_rev)
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
@@ -257,7 +262,7 @@ def _signal_fits(signal: Signal, stored_at: float, _: EventAhead) -> bool:
     return (
         place is not None
         and place.type_name == signal.signal_type.S
-        and (place.owner == source or (place.owner is None and _is_agent_id(source)))
+        and (place.owner in (source, None) and _is_agent_id(source))
         and _is_share(signal.confidence)
         and _times_fit(signal, signal.signal_id.S, stored_at, MAX_TTL_S["signal"])
         and _targets_fit(signal.target_agents.L)
@@ -268,7 +273,7 @@ def _memory_fits(entry: Memory, stored_at: float, _: EventAhead) -> bool:
     place = place_of(tables.STATE, entry.PK.S)
     return (
         place is not None
-        and place.owner == entry.agent_id.S
+        and place.owner == entry.agent_id.S != ids.SYSTEM
         and place.type_name == entry.memory_type.S
         and _is_share(entry.importance)
         and _is_whole(entry.access_count)
@@ -282,7 +287,7 @@ def _state_fits(state: _State, stored_at: float, _: EventAhead) -> bool:
     return (
         place is not None
         and place.kind == "state"
-        and place.owner == state.agent_id.S
+        and place.owner == state.agent_id.S != ids.SYSTEM
         and place.type_name == state.state_type.S
         and _is_whole(state.last_updated, most=_LAST_MOMENT)
         and _is_whole(state.version, 1)

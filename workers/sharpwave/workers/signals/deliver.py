@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.faults import Fault
+from sharpwave.schemas.ids import SYSTEM, signal_uid
 from sharpwave.schemas.messages import expires_at, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.workers.patterns.keeper import is_told
 from sharpwave.workers.signals.audience import (
     Late,
     Signal,
@@ -218,7 +220,7 @@ class Courier:
         distinct = {key_of(signal.item): signal for signal in signals}
         sources = {each.item["source_agent"] for each in signals if is_resolved(each.item)}
         known = self.directory.find(sources)
-        doubtful = [key for key, each in distinct.items() if may_address(each.item, known)]
+        doubtful = [key for key, each in distinct.items() if self._objection(each.item, known)]
         if not doubtful:
             return [*distinct.values()], frozenset()
         # A refusal is for good, so it does not rest on a registration that was read some time ago;
@@ -228,7 +230,7 @@ class Courier:
         refusals: dict[keys.Key, Refusal] = {}
         for key in doubtful:
             signal = distinct[key]
-            fault = may_address(signal.item, known)
+            fault = self._objection(signal.item, known)
             if fault is not None and head_of(key) not in frozen:
                 image = ascii_json({name: str(value)[:2000] for name, value in signal.item.items()})
                 refusals[key] = Refusal(tables.SIGNALS, key, signal.event_id, [fault], image)
@@ -240,6 +242,13 @@ class Courier:
                 # Raised at the end: the neighbours of a refused signal are delivered first.
                 unheard = error.keys
         return [each for key, each in distinct.items() if key not in refusals], unheard
+
+    def _objection(self, signal: Item, known: Mapping[str, Registration]) -> Fault | None:
+        """Say why a source may not send a signal to whom it addresses, or in whose name it does."""
+        if signal["source_agent"] == SYSTEM and not is_told(signal, self.reads):
+            text = f"{SYSTEM} sent no such signal; sign with your own agent_id"
+            return Fault("foreign_source", "source_agent", text)
+        return may_address(signal, known)
 
     def _carry_out(self, plans: Sequence[_Plan], unheard: frozenset[keys.Key] = frozenset()) -> int:
         """Do all that can be done for some plans, then ask for another attempt at the rest."""

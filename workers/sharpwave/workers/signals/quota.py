@@ -9,7 +9,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import signal_uid, ulid
+from sharpwave.schemas.ids import SYSTEM, signal_uid, ulid
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.signals.audience import about
 from sharpwave.workers.work.ports import (
@@ -92,6 +92,8 @@ class Quotas:
             return True
 
     def _rate(self, source: str, directory: Directory) -> int | None:
+        if source == SYSTEM:
+            return None
         # As remembered, an unknown source too: one that does not register would cost a read each.
         registration = directory.recall(source)
         return (registration and registration.signals_per_minute) or self._per_minute

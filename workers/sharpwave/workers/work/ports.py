@@ -85,6 +85,42 @@ class Delete:
 Write = Insert | Update | Delete
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write an item, whatever was there."""
+
+    table: str
+    item: Item
+
+    @property
+    def location(self) -> Location:
+        """Say which item this writes."""
+        return Location(self.table, Key(self.item["PK"], self.item["SK"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Write nothing; hold if an item has the attributes of `equals`, and those below `below`.
+
+    An attribute that is not there is below any number, and equals nothing.
+    """
+
+    location: Location
+    equals: Mapping[str, Any] = field(default_factory=dict)
+    below: Mapping[str, int] = field(default_factory=dict)
+
+
+class Transactions(Protocol):
+    """Conditional writes of several items, of any tables, all or none."""
+
+    def transact(self, writes: Sequence[Write | Put | Check]) -> bool:
+        """Write all if every condition holds, and say whether they did.
+
+        Raises:
+            TryAgain: it could not be decided; all or nothing was written.
+        """
+
+
 class Writes(Protocol):
     """Conditional writes of single items."""
 

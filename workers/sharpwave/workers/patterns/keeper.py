@@ -1,0 +1,387 @@
+"""Who keeps the lives of patterns: their bases, their owners' accounts, and each transition.
+
+What decides is in `life` and `account`; here it meets the tables. A promotion is first entered in
+its owner's account, and then told. Telling is one transaction of the row, an item of history whose
+key is the number of the transition, and its signal. So each is written once, whoever else is at
+it, and who comes with an older row writes nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+from sharpwave.schemas import keys, tables
+from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM
+from sharpwave.schemas.ownership import sealed
+from sharpwave.schemas.patterns import FrozenBase, PatternVersion
+from sharpwave.schemas.records import SCHEMA_VERSION
+from sharpwave.schemas.times import Clock, bound
+from sharpwave.workers.patterns.account import Account
+from sharpwave.workers.patterns.admission import Admission, Part, listed_at
+from sharpwave.workers.patterns.counts import Days, summed_days_of
+from sharpwave.workers.patterns.life import (
+    MIN_BASE,
+    Facts,
+    Life,
+    Step,
+    Weighed,
+    base_of_rest,
+    floored,
+    lacking,
+    needed,
+    next_step,
+    weigh,
+    weighed_attributes,
+)
+from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.statistics import Figures
+from sharpwave.workers.patterns.units import Units
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Ledger,
+    Location,
+    Reads,
+    Transactions,
+    TryAgain,
+    Update,
+    Write,
+    Writes,
+)
+
+log = logging.getLogger(__name__)
+
+PROMOTED, DEGRADED, RETIRED = "PATTERN_PROMOTED", "PATTERN_DEGRADED", "PATTERN_RETIRED"
+_ATTEMPTS = 8
+#: Beyond these no signal of ours names a transition.
+_LONGEST_SUBJECT, _MOST_STEPS = 256, 1_000_000
+#: Most transitions of one look; what is left comes with the next.
+_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a version came to.
+
+    Attributes:
+        figures: its evidence, as attributes of its row.
+        life: where it stands now.
+        row: its row as it is now, as far as this process knows.
+        is_settled: nobody else was at it.
+    """
+
+    figures: Mapping[str, Any]
+    life: Life
+    row: Item | None
+    is_settled: bool = True
+
+
+class Keeper:
+    """Keeps bases, accounts and lives; safe to share between threads, and to race others."""
+
+    def __init__(
+        self,
+        *,
+        reads: Reads,
+        writes: Writes,
+        transactions: Transactions,
+        ledger: Ledger,
+        admission: Admission,
+        policy: Policy,
+        clock: Clock,
+    ) -> None:
+        """Decide by `policy`."""
+        self._reads, self._writes, self._transactions = reads, writes, transactions
+        self._ledger, self._admission = ledger, admission
+        self._policy, self._clock = policy, clock
+        self._units = Units(reads)
+
+    def numbered(self, versions: Iterable[PatternVersion]) -> list[PatternVersion]:
+        """Give versions with their places in the order of arrival; new ones get theirs here.
+
+        A place is given by when a version begins, whatever came of it: an order that knew outcomes
+        would give the low numbers, which are worth most, to those that were lucky.
+        """
+        found = []
+        for version in sorted(versions, key=lambda each: (each.effective_from, each.subject)):
+            number = version.number
+            if number is None:
+                number = self._numbered(version)
+            found.append(version.model_copy(update={"number": number}))
+        return found
+
+    def look(
+        self,
+        version: PatternVersion,
+        row: Item | None,
+        *,
+        days: Days,
+        figures: Figures,
+        everyone: int,
+        bases: Sequence[str],
+        latest: str,
+        attributes: Callable[[Figures], dict[str, Any]],
+    ) -> Seen:
+        """Weigh a version's evidence, and carry out what follows from it.
+
+        Args:
+            version: a current one, with its number.
+            row: its row as read before its counts; None if it has none.
+            days: what its ledger counts, by day.
+            figures: its figures.
+            everyone: outcomes of all decisions that it is held against, its own included.
+            bases: the ledgers of those.
+            latest: the latest day on which its agents are known to have decided.
+            attributes: gives the figures as attributes of a row.
+        """
+        version = self._based(version, days, everyone - figures.n, bases)
+        weighed = weigh(version, self._units.days_of(version.subject, days))
+        account = self._account(version.owner)
+        if row is None or row.get("version") != version.version:
+            return Seen(self._shown(version, weighed, account), Life(), None)
+        life = Life.of_row(row)
+        is_candidate = life.state == "candidate"
+        if is_candidate or version.number in account.waiting:
+            is_ready = is_candidate and not lacking(weighed, figures, self._policy)
+            evidence = float(floored(weighed.log_evidence)) if is_ready else None
+            account = self._entered(version, evidence, figures.as_of, account)
+        promoted = account.promoted.get(version.number or 0)
+        shown = self._shown(version, weighed, account)
+        values = {**attributes(figures), **shown}
+        for _ in range(_STEPS):
+            facts = Facts(
+                weighed=weighed,
+                figures=figures,
+                latest=max(latest, figures.as_of or ""),
+                promoted=promoted and promoted[1],
+                has_readers=bool(row.get("is_shared")),
+                began=bound(version.effective_from)[:10],
+            )
+            step = next_step(life, version, facts, self._policy, int(self._clock()))
+            if step is None:
+                break
+            if not self._transactions.transact(told(version, row, life, step, values)):
+                # Somebody else told it, or wrote later figures: the next look starts from there.
+                return Seen(shown, life, row, is_settled=False)
+            row = {**row, **_row_after(row, step, values)}
+            life = step.life
+            log.info(
+                "pattern_state",
+                extra={"pattern": version.name, "state": life.state, "reason": step.reason},
+            )
+        if life.state == "retired" and life.drifted:
+            # Looked at whenever it is, until its follower has taken its place.
+            self._admission.admit(
+                version.definition,
+                origin="drift",
+                parent=version.name,
+                reason=f"{version.name} broke its promise of {life.promised:.3f}",
+            )
+            return Seen(shown, life, None)
+        return Seen(shown, life, row)
+
+    def _shown(self, version: PatternVersion, weighed: Weighed, account: Account) -> dict[str, Any]:
+        bar = needed(version.number or account.count + 1, len(account.promoted), self._policy)
+        return {**weighed_attributes(weighed), "evidence_needed": floored(bar)}
+
+    def _based(
+        self, version: PatternVersion, days: Days, rest: int, bases: Sequence[str]
+    ) -> PatternVersion:
+        """Give a version with its base, which is frozen now if it can be."""
+        if version.base is not None:
+            return version
+        if version.definition.base_rate is None and rest < MIN_BASE:
+            return version
+        found = base_of_rest(version, days, [summed_days_of(each, self._reads) for each in bases])
+        if found is None:
+            return version
+        place = listed_at(version)
+        freeze = Update(place, {"base": found.model_dump_json()}, missing=("base",))
+        if not self._writes.apply([freeze])[0]:
+            # Another worker froze it first, and by other counts perhaps.
+            entry = self._reads.get([place]).get(place, {})
+            stored = entry.get("base")
+            found = None if stored is None else FrozenBase.model_validate_json(stored)
+        return version.model_copy(update={"base": found})
+
+    def _account(self, owner: str) -> Account:
+        place = Location(tables.PIPELINE, keys.promotions(owner))
+        return Account.of_row(self._reads.get([place]).get(place, {}))
+
+    def _numbered(self, version: PatternVersion) -> int | None:
+        """Give a version the next place; one that is given and not stored is lost, and no harm."""
+
+        def counted(account: Account) -> Account:
+            return replace(account, count=account.count + 1)
+
+        number = self._changed(version.owner, counted).count
+        place = listed_at(version)
+        store = Update(place, {"number": number}, missing=("number",))
+        if not self._writes.apply([store])[0]:
+            stored = self._reads.get([place]).get(place, {}).get("number")
+            return None if stored is None else int(stored)
+        return number
+
+    def _entered(
+        self, version: PatternVersion, evidence: float | None, day: str | None, account: Account
+    ) -> Account:
+        """Enter what a candidate has, None if it lacks more, and promote whom it is enough for."""
+        number = version.number
+        if number is None or number in account.promoted:
+            return account
+
+        def entered(held: Account) -> Account:
+            if number in held.promoted:
+                return held
+            return held.entered(number, version.subject, evidence).settled(self._policy)
+
+        if entered(account) == account:
+            return account
+        changed = self._changed(version.owner, entered)
+        for other in changed.promoted.keys() - account.promoted.keys() - {number}:
+            # Promoted along with this one: whoever looks at it next tells of it.
+            mark = keys.changed(changed.promoted[other][0], day or bound(self._clock())[:10])
+            self._ledger.mark(Location(tables.PIPELINE, mark))
+        return changed
+
+    def _changed(self, owner: str, change: Callable[[Account], Account]) -> Account:
+        """Change an owner's account, by its revision."""
+        place = Location(tables.PIPELINE, keys.promotions(owner))
+        for _ in range(_ATTEMPTS):
+            held = self._account(owner)
+            wanted = change(held)
+            if wanted == held:
+                return held
+            wanted = replace(wanted, revision=held.revision + 1)
+            values = wanted.attributes(self._policy)
+            write: Write = Update(place, values, equals={"rev": held.revision})
+            if not held.revision:
+                write = Insert(place.table, {**place.key.item(), **values})
+            if self._writes.apply([write])[0]:
+                return wanted
+        raise TryAgain(f"the account of {owner} is written by others, again and again")
+
+
+def told(
+    version: PatternVersion, row: Item, before: Life, step: Step, values: Mapping[str, Any]
+) -> list[Part]:
+    """Give the transaction of one transition: row, history, and the signal of those that have one.
+
+    It holds only if the row is as it was read.
+
+    Args:
+        version: whose.
+        row: its row.
+        before: where it stood.
+        step: the transition.
+        values: the figures at this moment, as attributes of the row.
+    """
+    life, moment = step.life, int(step.life.since or 0)
+    history = {
+        **keys.life(version.subject, life.seq).item(),
+        "pattern": version.name,
+        "owner": version.owner,
+        "at": moment,
+        "from": before.state,
+        "to": life.state,
+        "reason": step.reason,
+        "figures": {n: value for n, value in values.items() if not n.startswith("GSI")},
+        **({} if life.promised is None else {"promised": life.attributes()["promised"]}),
+    }
+    parts: list[Part] = []
+    topic = _topic(before, life)
+    if topic is not None:
+        signal = _signal(version, row, topic, step)
+        history |= {"signal_pk": signal["PK"], "signal_sk": signal["SK"]}
+        parts.append(Insert(tables.SIGNALS, signal))
+    revision, seq = row.get("figures_rev"), row.get("state_seq")
+    held = {"version": row["version"], "figures_rev": revision, "state_seq": seq}
+    expected = {name: value for name, value in held.items() if value is not None}
+    place = Location(tables.MEMORY, keys.Key(row["PK"], row["SK"]))
+    return [
+        Insert(tables.PIPELINE, history),
+        *parts,
+        Update(
+            place,
+            _row_after(row, step, values),
+            equals=expected,
+            missing=tuple(held.keys() - expected.keys()),
+        ),
+    ]
+
+
+def _row_after(row: Item, step: Step, values: Mapping[str, Any]) -> Item:
+    # An index key belongs only where the row is in the index.
+    kept = {n: value for n, value in values.items() if not n.startswith("GSI")}
+    kept |= {n: values[n] for n in values if n.startswith("GSI") and f"{n[:4]}_PK" in row}
+    revision = (row.get("figures_rev") or 0) + 1
+    return {
+        **kept,
+        **step.life.attributes(),
+        "figures_rev": revision,
+        "updated_at": step.life.since,
+    }
+
+
+def _topic(before: Life, after: Life) -> str | None:
+    """Name the signal of a transition; waking up and being granted are not told."""
+    if before.state == "candidate" and after.state in ("active", "shared"):
+        return PROMOTED
+    if before.state in ("active", "shared") and after.state == "degraded":
+        return DEGRADED
+    return RETIRED if after.state == "retired" else None
+
+
+def _signal(version: PatternVersion, row: Item, topic: str, step: Step) -> Item:
+    life, moment = step.life, int(step.life.since or 0)
+    text = f"{version.subject}\0{life.seq}"
+    name = f"life_{blake2b(text.encode(), digest_size=12).hexdigest()}"
+    iso = bound(moment)
+    key = keys.Key(keys.signal_pk(topic, SYSTEM), keys.dated_sk(iso, name))
+    definition = version.definition
+    return sealed(
+        key,
+        {
+            **key.item(),
+            "schema_version": SCHEMA_VERSION,
+            "signal_id": name,
+            "signal_type": topic,
+            "source_agent": SYSTEM,
+            "target_agents": [SUBSCRIBERS],
+            "timestamp": moment,
+            "iso_timestamp": iso,
+            "data": {
+                "pattern_id": definition.pattern_id,
+                "version": version.version,
+                "owner": version.owner,
+                "decision_type": definition.decision_type,
+                "kind": definition.kind,
+                "description": row.get("description", ""),
+                "state": life.state,
+                "reason": step.reason,
+                "subject": version.subject,
+                "transition": life.seq,
+            },
+        },
+    )
+
+
+def is_told(signal: Item, reads: Reads) -> bool:
+    """Say whether a signal in the pipeline's own name stands in the history of a pattern.
+
+    Agents can write to the table of signals, and to that of histories they cannot.
+    """
+    data = signal.get("data")
+    if not isinstance(data, Mapping):
+        return False
+    subject, number = data.get("subject"), data.get("transition")
+    if not isinstance(subject, str) or len(subject) > _LONGEST_SUBJECT:
+        return False
+    if not isinstance(number, int | Decimal) or not 0 < number < _MOST_STEPS:
+        return False
+    place = Location(tables.PIPELINE, keys.life(subject, int(number)))
+    held = reads.get([place]).get(place, {})
+    return (held.get("signal_pk"), held.get("signal_sk")) == (signal["PK"], signal["SK"])
