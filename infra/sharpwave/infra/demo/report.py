@@ -137,7 +137,7 @@ def _summary(report: Mapping[str, Any]) -> Table:
 def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="Patterns, as the market judged them", title_justify="left")
     table.add_column("pattern")
-    for name in ("n", "rate", "90 % interval", "base rate", "confidence", "evidence", "state"):
+    for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
         table.add_column(name, justify="right")
     for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
         low_high = row["interval"] if row["n"] else None
@@ -148,21 +148,20 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
             "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
             _share(row["base_rate"]),
             _share(row["confidence"] if row["n"] else None),
-            "-" if row["evidence"] is None else f"{row['evidence']:.2f} of {row['evidence_n']}",
-            f"{row['state']}, to avoid" if row["avoid"] else row["state"],
         )
     return table
 
 
 def _learnt(report: Mapping[str, Any]) -> Iterator[str]:
     """Say what was learnt, what was not, and what it was worth to act on it."""
-    states = defaultdict(list)
+    found: dict[bool, list[str]] = {True: [], False: []}
     for row in report["patterns"]:
-        states[row["state"]].append(_name(row["id"]))
-    proven = [*states.pop("active", []), *states.pop("shared", [])]
-    yield f"learnt: {', '.join(proven) or 'nothing; no pattern has earned its confidence'}"
-    for state, names in sorted(states.items()):
-        yield f"not learnt ({state}): {', '.join(names)}"
+        state = f"{row['state']}, to avoid" if row["avoid"] else row["state"]
+        if row["evidence"] is not None:
+            state += f", evidence {row['evidence']:.2f} of {row['evidence_n']}"
+        found[row["state"] in ("active", "shared")].append(f"{_name(row['id'])} ({state})")
+    yield f"learnt: {', '.join(found[True]) or 'nothing; no pattern has earned its confidence'}"
+    yield f"not learnt: {', '.join(found[False]) or 'nothing; every pattern has'}"
     for act in report["acted"]:
         yield (
             f"{act['agent']} {act['did']} {act['n']} of its {act['decision_type']}, of which"

@@ -167,7 +167,7 @@ def test_where_nothing_was_learnt_the_report_says_so() -> None:
     shown = text(build(OUTCOME, VERIFIED, picture=None))
 
     assert "learnt: nothing; no pattern has earned its confidence" in shown
-    assert "not learnt (candidate): buy the dip, whale pump" in shown
+    assert "not learnt: buy the dip (candidate), whale pump (candidate)" in shown
     assert "nothing was acted on, so that what acting is worth is unknown" in shown
 
 
@@ -178,8 +178,7 @@ def test_the_report_says_what_was_learnt_and_what_it_was_worth() -> None:
     found = replace(OUTCOME, standings=[proven, UNTRIED], acted=[ACT, doubled])
     shown = " ".join(text(build(found, VERIFIED, picture=None)).split())
 
-    assert "learnt: buy the dip not learnt (candidate): whale pump" in shown
-    assert "4.12 of 30" in shown
+    assert "learnt: buy the dip (active, evidence 4.12 of 30) not learnt: whale pump" in shown
     assert "trade-executor left 4 of its TRADE_ENTRY" in shown
     assert "worth: unknown, too few outcomes" in shown
     assert "worth: 12.5% (-20.0% to 40.0%)" in shown
