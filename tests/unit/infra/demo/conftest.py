@@ -73,6 +73,8 @@ class Hub:
     proven_from: int = 1_000_000
     asked: Callable[[str], None] = lambda agent_id: None
     told: Callable[[DecisionRecord], None] = lambda decision: None
+    begun: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    third_day: threading.Event = field(default_factory=threading.Event)
     sent: dict[tuple[str, str], str] = field(default_factory=dict)
     inboxes: dict[str, "queue.Queue[SignalMessage]"] = field(
         default_factory=lambda: {name: queue.Queue() for name in AGENTS}
@@ -225,6 +227,8 @@ class FakeAgent:
         return [one for one in found if one.matches(decision)]
 
     def choose(self, sources: Sequence[str], *, chance: random.Random, **asked: Any) -> Choice:
+        if next(self.hub.begun) == 3:
+            self.hub.third_day.set()
         with self.hub.lock:
             stored = list(self.hub.decisions.values())
         counts = {}
