@@ -1,8 +1,10 @@
-"""What an agent imports: `Agent`, `AsyncAgent`, and the errors they raise."""
+"""What an agent imports: `Agent`, `AsyncAgent`, what they give, and the errors they raise."""
 
 from sharpwave.producers.agent import Agent, AsyncAgent
+from sharpwave.producers.choosing import Choice
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.signals import Draft, SignalView
 
 __all__ = [
@@ -10,8 +12,10 @@ __all__ = [
     "AgentError",
     "AsyncAgent",
     "AsyncDelivery",
+    "Choice",
     "Delivery",
     "Draft",
+    "Recalled",
     "RecordRefused",
     "SignalView",
 ]

@@ -68,6 +68,7 @@ class Agent(_Known, Surface[Identity]):
 
     register = method(operations.registration.register)
     decide = method(operations.decisions.decide)
+    choose = method(operations.learnt.choose)
     record_outcome = method(operations.decisions.record_outcome)
     correct_outcome = method(operations.decisions.correct_outcome)
     decision = method(operations.decisions.decision)
@@ -228,6 +229,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
 
     register = async_method(operations.registration.register)
     decide = async_method(operations.decisions.decide)
+    choose = async_method(operations.learnt.choose)
     record_outcome = async_method(operations.decisions.record_outcome)
     correct_outcome = async_method(operations.decisions.correct_outcome)
     decision = async_method(operations.decisions.decision)

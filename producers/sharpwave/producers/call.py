@@ -38,8 +38,9 @@ T = TypeVar("T")
 class Identity:
     """What every operation knows about the agent that runs it.
 
-    `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`,
-    `deduplicated`, `undecodable`, `skipped`, `dax_reads` and `dax_fallbacks`.
+    `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`, `beyond`,
+    `deduplicated`, `undecodable`, `skipped`, `dax_reads` and `dax_fallbacks`. `shelf` keeps what
+    was learnt from a place as it was last read, and when: one list for each place asked about.
     """
 
     agent_id: str
@@ -48,6 +49,7 @@ class Identity:
     agent_version: str | None = None
     clock: Clock = now
     counters: Counter[str] = field(default_factory=Counter)
+    shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         queues.inbox(self.agent_id)

@@ -229,6 +229,7 @@ class PatternRow(BaseModel):
     state: State = "candidate"
     state_since: int | None = None
     evidence: Decimal | None = None
+    evidence_n: int | None = None
 
 
 def versions_of(

@@ -1,12 +1,13 @@
 """What an agent writes and reads is the same on both surfaces and true on the backend."""
 
+import random
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from sharpwave.producers import Draft
+from sharpwave.producers import Choice, Draft
 from sharpwave.producers.errors import (
     OutcomeConflict,
     QueueMissing,
@@ -251,6 +252,54 @@ def test_patterns_come_from_all_three_places_by_confidence(connect: Connect, pip
     assert [row.pattern_id for row in found] == ["shared", "own", "domain"]
     assert [row.pattern_id for row in agent.patterns(min_confidence=0.7)] == ["shared"]
     assert [row.pattern_id for row in matching] == ["own"]
+
+
+def test_a_decision_recalls_the_patterns_it_falls_under_best_proven_first(
+    connect: Connect, pipeline: Any
+) -> None:
+    agent = connect("hunter")
+    condition = {"path": "inputs.whales", "op": "ge", "value": 5}
+    places = {
+        "own": (keys.pattern_pk("hunter"), "own", {}),
+        "proven": (keys.shared_with_pk("hunter"), "pattern#risk#proven", {"state": "active"}),
+        "over": (keys.shared_pattern_pk("general"), "over", {"state": "retired"}),
+    }
+    for name, (pk, sk, more) in places.items():
+        row: dict[str, Any] = {"PK": pk, "SK": sk, "pattern_id": name, **more}
+        row |= {"decision_type": "PICK", "version": 1, "learned_at": 1, "effective_from": 1}
+        row |= {"memory_type": "PATTERN", "conditions": [condition]}
+        pipeline.put(tables.MEMORY, row)
+
+    found = agent.recall(decision_type="PICK", inputs={"whales": 5})
+
+    assert [(each.pattern_id, each.is_proven) for each in found] == [
+        ("proven", True),
+        ("own", False),
+    ]
+    assert agent.recall(decision_type="PICK", inputs={"whales": 4}) == []
+
+
+def test_a_choice_is_stored_with_its_decision_and_counts_for_the_next_one(
+    connect: Connect,
+) -> None:
+    agent = connect("hunter")
+    for _ in range(12):
+        made = agent.decide("PICK", context={"hour": 9}, choice=Choice("news", 0.5))
+        agent.record_outcome(made, success=True)
+
+    drawn = agent.choose(
+        ["news"], decision_type="PICK", context={"hour": 9}, chance=random.Random(1)
+    )
+    shares = [
+        agent.choose(
+            ["news", "rumours"], decision_type="PICK", context=where, chance=random.Random(1)
+        ).selection_prob
+        for where in ({"hour": 9}, {"hour": 10})
+    ]
+
+    assert drawn == Choice("news", 1.0)
+    assert shares[0] > 0.8 > shares[1]
+    assert [each.reasoning["selection_prob"] for each in agent.recent(limit=1)] == [Decimal("0.5")]
 
 
 def test_state_is_never_overwritten_unseen(connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""The replay's own books: deliveries, decisions with their outcomes, and patterns as recalled.
+"""The replay's own books: deliveries, decisions with their outcomes, and patterns as read.
 
 They are kept beside the pipeline and never read from it, so that the two can be compared.
 """
@@ -19,8 +19,6 @@ from sharpwave.schemas.records import DecisionRecord
 
 _RECENT = 200
 _FACTS = {"agent_id", "decision_type", "timestamp", "context", "inputs", "reasoning"}
-#: An agent trusts a pattern from this confidence on.
-TRUSTED = 0.5
 
 
 class Due(NamedTuple):
@@ -44,11 +42,13 @@ class Deliveries:
         self._times: Counter[Due] = Counter()
         self._acknowledged: set[Due] = set()
         self._open: set[Due] = set()
+        self._days: dict[str, int] = {}
 
-    def wrote(self, signal_id: str, targets: Iterable[str], at_ms: float) -> None:
-        """Note a signal whose write began at `at_ms`."""
+    def wrote(self, signal_id: str, targets: Iterable[str], at_ms: float, index: int = 0) -> None:
+        """Note a signal about the day at `index` whose write began at `at_ms`."""
         with self._changed:
             new = {Due(signal_id, target): at_ms for target in targets}
+            self._days[signal_id] = index
             self._due.update(new)
             self._open.update(new.keys() - self._acknowledged)
             self._changed.notify_all()
@@ -75,6 +75,11 @@ class Deliveries:
         """
         with self._changed:
             return self._changed.wait_for(lambda: len(self._open) <= limit, max(0.0, timeout_s))
+
+    def earliest_open(self, latest: int) -> int:
+        """Give the earliest day on which somebody is still at work; `latest` if nobody is."""
+        with self._changed:
+            return min((self._days[due.signal_id] for due in self._open), default=latest)
 
     def is_due(self, signal_id: str, target: str) -> bool:
         """Say whether a written signal asks for this delivery."""
@@ -174,6 +179,11 @@ class Decisions:
     def __len__(self) -> int:
         return len(self._all)
 
+    def resolved(self) -> list[Entry]:
+        """Give the decisions with an outcome, in the order of their days."""
+        with self._lock:
+            return sorted((e for e in self._all if e.success is not None), key=lambda e: e.index)
+
     @property
     def unresolved(self) -> int:
         """Count the decisions without any outcome."""
@@ -208,9 +218,7 @@ class Decisions:
         version = PatternVersion(
             definition=definition, version=1, effective_from=int(since), learned_at=int(since)
         )
-        with self._lock:
-            resolved = [one for one in self._all if one.success is not None]
-        counted = [one.success for one in resolved if version.counts(one.facts)]
+        counted = [one.success for one in self.resolved() if version.counts(one.facts)]
         return len(counted), sum(map(bool, counted))
 
 
@@ -222,26 +230,20 @@ class Sample(NamedTuple):
 
 
 class Patterns:
-    """The patterns each agent has recalled, now and then; safe from several threads."""
+    """The patterns as the agents read them, now and then; safe from several threads."""
 
     def __init__(self, definitions: Sequence[PatternDefinition]) -> None:
         self.definitions = {one.pattern_id: one for one in definitions}
         self.samples: list[Sample] = []
         self.standings: dict[str, PatternRow] = {}
         self._lock = threading.Lock()
-        self._trusted: dict[str, dict[str, PatternDefinition]] = {}
 
-    def recall(self, agents: Mapping[str, Agent], day: str) -> None:
+    def read(self, agents: Mapping[str, Agent], day: str) -> None:
         """Ask every agent for the patterns it can read, and keep what they say."""
         for agent_id, agent in agents.items():
             rows = agent.patterns(domain=DOMAIN)
             found = [row for row in rows if row.pattern_id in self.definitions]
             with self._lock:
-                self._trusted[agent_id] = {
-                    one.pattern_id: self.definitions[one.pattern_id]
-                    for one in found
-                    if one.confidence is not None and one.confidence >= TRUSTED
-                }
                 # The owner's own row goes before the copy which others were given.
                 self.standings.update(
                     (one.pattern_id, one)
@@ -250,11 +252,6 @@ class Patterns:
                 )
         with self._lock:
             self.samples.extend(Sample(one.as_of or day, one) for one in self.standings.values())
-
-    def trusted(self, agent_id: str) -> Mapping[str, PatternDefinition]:
-        """Give the patterns that an agent trusts, by what it last recalled."""
-        with self._lock:
-            return self._trusted.get(agent_id, {})
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:

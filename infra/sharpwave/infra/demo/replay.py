@@ -24,6 +24,7 @@ from sharpwave.infra.demo.agents import (
 from sharpwave.infra.demo.books import Decisions, Deliveries, Patterns, Sample
 from sharpwave.infra.demo.market import WINDOW, Market, MarketDay, starting_at
 from sharpwave.infra.demo.scene import Decided, Scene
+from sharpwave.infra.demo.worth import acted, choices
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.producers import Agent, Delivery
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow
@@ -110,6 +111,8 @@ class Outcome:
     worker_calls: int  # to AWS, by workers and pump
     standings: Sequence[PatternRow]  # as the pipeline has them
     samples: Sequence[Sample]  # as they stood along the way
+    choices: Mapping[str, Any]  # what choosing by memory was worth; see `worth`
+    acted: Sequence[Mapping[str, Any]]  # what acting on proven patterns was worth
     disagreements: Sequence[str]  # between the pipeline and the replay's own books, in words
 
     @property
@@ -169,7 +172,8 @@ class _Watched:
         began = _now_ms()
         sent = self._agent.signal(signal_type, to=to, **fields)
         targets = audience(self._agent.agent_id, signal_type, to)
-        self._notes.deliveries.wrote(sent.signal_id, targets, began)
+        index = self._notes.market.index_of(fields["event_time"])
+        self._notes.deliveries.wrote(sent.signal_id, targets, began, index)
         self._notes.wrote("signals")
         return sent
 
@@ -270,6 +274,8 @@ class Replay:
             worker_calls=worker_calls,
             standings=[stored[name] for name in self.patterns.definitions if name in stored],
             samples=list(self.patterns.samples),
+            choices=choices(self.decisions.resolved()),
+            acted=acted(self.decisions.resolved()),
             disagreements=self._disagreements(since),
         )
 
@@ -323,16 +329,15 @@ class Replay:
             return
         self.deliveries.handed(delivery.signal_id, agent_id, _now_ms())
         index = self.market.index_of(delivery.message.event_time or "")
-        scene = self._scene(agent_id, index)
+        scene = self._scene(index)
         self._note(react(self.watched[agent_id], delivery, scene), index)
         if not delivery.is_settled:
             # Here and not at the end of the block: the book must not say it before the row does.
             delivery.ack()
         self.deliveries.acknowledged(delivery.signal_id, agent_id)
 
-    def _scene(self, agent_id: str, index: int) -> Scene:
-        yesterday, today = self.market.at(index - 1), self.market.at(index)
-        return Scene(yesterday, today, index, self.patterns.trusted(agent_id))
+    def _scene(self, index: int) -> Scene:
+        return Scene(self.market.at(index - 1), self.market.at(index), index)
 
     def _note(self, decided: Decided | None, index: int) -> None:
         if decided is not None:
@@ -366,11 +371,12 @@ class Replay:
         for index in range(self.start, len(days)):
             if not self._await_turn(index, deadline):
                 return
-            self._write_outcomes(index + 1)
-            scene = self._scene(market_hunter.AGENT_ID, index)
+            # Whoever is still at work on an earlier day must not learn from a later one.
+            self._write_outcomes(self.deliveries.earliest_open(index) + 1)
+            scene = self._scene(index)
             self._note(market_hunter.open_day(self.watched[market_hunter.AGENT_ID], scene), index)
             if (index - self.start) % every == 0:
-                self.patterns.recall(self.agents, days[index].day.isoformat())
+                self.patterns.read(self.agents, days[index].day.isoformat())
             self.done = index + 1
             self._report("replaying")
 
@@ -420,7 +426,7 @@ class Replay:
         agents = self.agents
         while True:
             self._check()
-            self.patterns.recall(agents, self._last_day)
+            self.patterns.read(agents, self._last_day)
             self.promoted = sum(len(one.recall(limit=_EVERYTHING)) for one in agents.values())
             if self.processed < self.deliveries.due:
                 self.processed = sum(

@@ -4,7 +4,7 @@ One picture moves while the replay runs, on a terminal; the other is kept as a P
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -61,9 +61,15 @@ def build(outcome: Outcome, verify: Mapping[str, Any], *, picture: str | None) -
                 "interval": one.interval and [_rounded(bound, 4) for bound in one.interval],
                 "base_rate": _rounded(one.base_rate, 4),
                 "confidence": _rounded(one.confidence, 4),
+                "state": one.state,
+                "avoid": one.kind == "avoid",
+                "evidence": _rounded(one.evidence, 4),
+                "evidence_n": one.evidence_n,
             }
             for one in outcome.standings
         ],
+        "choices": dict(outcome.choices),
+        "acted": [dict(one) for one in outcome.acted],
         "disagreements": list(outcome.disagreements),
         "verify": dict(verify),
         "picture": picture,
@@ -94,7 +100,8 @@ def to_text(report: Mapping[str, Any]) -> RenderableType:
     verdict += [Text(fault, style="red") for fault in faults]
     if report["picture"]:
         verdict.append(Text(f"picture: {report['picture']}"))
-    return Group(_summary(report), _patterns(report["patterns"]), *verdict)
+    learnt = [Text(said) for said in _learnt(report)]
+    return Group(_summary(report), _patterns(report["patterns"]), *learnt, *verdict)
 
 
 def _summary(report: Mapping[str, Any]) -> Table:
@@ -143,6 +150,43 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
             _share(row["confidence"] if row["n"] else None),
         )
     return table
+
+
+def _learnt(report: Mapping[str, Any]) -> Iterator[str]:
+    """Say what was learnt, what was not, and what it was worth to act on it."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for row in report["patterns"]:
+        state = f"{row['state']}, to avoid" if row["avoid"] else row["state"]
+        if row["evidence"] is not None:
+            state += f", evidence {row['evidence']:.2f} of {row['evidence_n']}"
+        found[row["state"] in ("active", "shared")].append(f"{_name(row['id'])} ({state})")
+    yield f"learnt: {', '.join(found[True]) or 'nothing; no pattern has earned its confidence'}"
+    yield f"not learnt: {', '.join(found[False]) or 'nothing; every pattern has'}"
+    for act in report["acted"]:
+        yield (
+            f"{act['agent']} {act['did']} {act['n']} of its {act['decision_type']}, of which"
+            f" {act['successes']} succeeded, of {act['other_n']} others {act['other_successes']};"
+            f" what that was worth: {_bounded(act['gain'], act['interval'])}"
+        )
+    if not report["acted"]:
+        yield "nothing was acted on, so that what acting is worth is unknown"
+    drawn, other = report["choices"], report["choices"]["other"]
+    for source, one in drawn["always"].items():
+        yield (
+            f"always {source}: {_bounded(one['rate'], one['interval'])} by inverse propensity, from"
+            f" {one['n']} of {drawn['n']} draws; as drawn {drawn['successes']} succeeded"
+        )
+    if other["n"]:
+        yield (
+            f"memory chose otherwise {other['n']} times and was right"
+            f" {_bounded(other['successes'] / other['n'], other['interval'])} of them"
+        )
+
+
+def _bounded(value: float | None, bounds: Sequence[float] | None) -> str:
+    if value is None or bounds is None:
+        return "unknown, too few outcomes"
+    return f"{_share(value)} ({_share(bounds[0])} to {_share(bounds[1])})"
 
 
 def _share(value: float | None) -> str:

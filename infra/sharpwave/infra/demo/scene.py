@@ -1,64 +1,79 @@
 """What an agent of the demo is shown, and what it may claim about the days that follow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sharpwave.infra.demo.market import Features, MarketDay
+from sharpwave.producers import Agent
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.records import DecisionRecord
 
 DOMAIN = "markets"
 #: A move of this size, or twice what was asked for, counts as a perfect or a hopeless call.
 FULL_MARKS = 0.05
+#: What agents have learnt is read again after so many seconds, in which days go by.
+FRESH_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What an agent sees: the day before, the day, and how many days into the history it is.
-
-    `trusted` are the patterns that have proved themselves so far, as the agent last recalled them.
-    """
+    """What an agent sees: the day before, the day, and how many days into the history it is."""
 
     yesterday: Features
     today: Features
-    cycle: int
-    trusted: Mapping[str, PatternDefinition] = field(default_factory=dict)
+    index: int
 
-    @property
-    def context(self) -> dict[str, Any]:
-        """Give what a decision records about its surroundings."""
+    def context(self, claim: "Claim") -> dict[str, Any]:
+        """Give what a decision records about its surroundings.
+
+        The outcomes of claims about a week overlap from day to day, so that days would count as
+        evidence that they are not: all claims of one week are of one cycle, which counts once.
+        """
         market = {"trend": self.today.trend, "volatility": self.today.regime}
-        return {"market": market, "cycle": self.cycle, "trading_hours": "american"}
+        cycle = self.index // claim.horizon
+        return {"market": market, "cycle": cycle, "trading_hours": "american"}
 
-    def reasoning(
+    def facts(
         self,
+        agent: Agent,
         decision_type: str,
+        claim: "Claim",
         inputs: Mapping[str, Any],
         *,
-        applied: Sequence[str] = (),
-        influenced: bool = False,
+        against: str | None = None,
         **reasons: Any,
     ) -> dict[str, Any]:
-        """Give a decision's `reasoning`, with the trusted patterns that it falls under.
+        """Give what `decide` is told, and how much weight what the agent learnt gives a decision.
+
+        The weight is 1 for as long as nothing proven covers the decision. A proven pattern doubles
+        it; one to avoid, or one of `against`, takes it away. It changes what is at stake and never
+        the claim, so that a pattern goes on being judged by what it says.
 
         Args:
+            agent: who decides, and recalls.
             decision_type: the decision's.
+            claim: what it says about the days that follow.
             inputs: the decision's.
-            applied: patterns that it was taken by, whether they are trusted or not.
-            influenced: without what the agent recalled it would have been another decision.
+            against: decisions of another type whose success speaks against this one's.
             reasons: the agent's own.
         """
-        facts = {"context": self.context, "inputs": inputs, "reasoning": reasons}
-        recalled = {
-            name
-            for name, pattern in self.trusted.items()
-            if pattern.decision_type == decision_type
-            and pattern.conditions is not None
-            and pattern.conditions.matches(facts)
+        context = self.context(claim)
+        recalled = agent.recall(
+            context=context, inputs=inputs, reasoning=reasons, domain=DOMAIN, max_age_s=FRESH_S
+        )
+        types = (decision_type, against)
+        proven = [one for one in recalled if one.is_proven and one.decision_type in types]
+        doubted = any(one.avoid or one.decision_type == against for one in proven)
+        weight = 0 if doubted else 2 if proven else 1
+        learnt = {
+            "patterns_applied": sorted({one.pattern_id for one in proven}),
+            "weight": weight,
+            "memory_influenced": weight != 1,
         }
-        patterns = sorted(recalled.union(applied))
-        return {**reasons, "patterns_applied": patterns, "memory_influenced": influenced}
+        reasoning = {**reasons, **learnt}
+        day = self.today.day
+        return {"context": context, "inputs": inputs, "reasoning": reasoning, "event_time": day}
 
 
 @dataclass(frozen=True, slots=True)

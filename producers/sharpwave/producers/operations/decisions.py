@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from sharpwave.producers.call import Call, Identity, Operation
+from sharpwave.producers.choosing import Choice
 from sharpwave.producers.errors import ConditionFailed, OutcomeConflict, RecordMissing
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
@@ -37,6 +38,7 @@ def decide(
     ttl_s: int | None = None,
     agent_version: str | None = None,
     caused_by: str | None = None,
+    choice: Choice | None = None,
 ) -> Operation[DecisionRecord]:
     """Record one decision.
 
@@ -54,15 +56,18 @@ def decide(
         agent_version: instead of the agent's own.
         caused_by: the `delivery_id` that led to this decision. `Delivery.decide` sets it and
             happens once; this call happens as often as it is made.
+        choice: what `choose` gave, if the decision follows it; sets `reasoning.selected` and
+            `reasoning.selection_prob`.
 
     Raises:
         RecordRefused: the decision breaks its schema; nothing was sent.
+        ValueError: `reasoning` selects something else than `choice`.
     """
     moment = me.clock()
     decision_id = ids.decision_id(epoch_ms=round(moment * 1000))
     described = {
         "context": context,
-        "reasoning": reasoning,
+        "reasoning": with_choice(reasoning, choice),
         "inputs": inputs,
         "outcome": outcome,
         "event_time": event_time,
@@ -100,6 +105,26 @@ def draft(
     }
     kept = storage.without_none(item)
     return storage.checked("decision", DecisionRecord, kept, now=moment)
+
+
+def with_choice(
+    reasoning: Mapping[str, Any] | None, choice: Choice | None
+) -> Mapping[str, Any] | None:
+    """Give a decision's `reasoning` with the choice it follows.
+
+    Raises:
+        ValueError: it selects something else, or with another probability.
+    """
+    if choice is None:
+        return reasoning
+    chosen = {"selected": [choice.source], "selection_prob": choice.selection_prob}
+    for name, value in chosen.items():
+        if reasoning and reasoning.get(name, value) != value:
+            raise ValueError(
+                f"reasoning.{name} is {reasoning[name]!r}, but the choice was {value!r}; leave it "
+                "out, or decide without `choice`"
+            )
+    return {**(reasoning or {}), **chosen}
 
 
 def lineage(me: Identity, parent: Parent | None) -> Operation[dict[str, str | None]]:

@@ -1,18 +1,19 @@
 """Short-term memory, what it became, and what was learned: facts, episodes and patterns."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Literal, overload
 
 from pydantic import TypeAdapter, ValidationError
 
 from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.errors import ConditionFailed, RecordMissing
 from sharpwave.producers.operations import storage
+from sharpwave.producers.operations.learnt import MAX_AGE_S, Recalled, matching
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
 from sharpwave.schemas import ids, keys, tables
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.schemas.patterns import PatternRow
+from sharpwave.schemas.patterns import PatternRow, State
 from sharpwave.schemas.records import MEMORY_EXPIRES_S, MEMORY_TTL_S, MemoryEntry
 from sharpwave.schemas.times import DAY_S, iso_ms
 
@@ -130,13 +131,90 @@ def touch(me: Identity, /, memory: MemoryEntry | keys.Key) -> Operation[int]:
     return int(reply["Attributes"]["access_count"]["N"])
 
 
+@overload
 def recall(
     me: Identity, /, memory_type: MemoryType | None = None, *, limit: int = 100
-) -> Operation[list[Item]]:
-    """Read the facts that short-term memory became, newest first within a type."""
-    prefix = keys.fact(me.agent_id, memory_type, "") if memory_type else None
-    pk = keys.fact_pk(me.agent_id)
-    return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
+) -> Operation[list[Item]]: ...
+
+
+@overload
+def recall(
+    me: Identity,
+    /,
+    *,
+    decision_type: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    reasoning: Mapping[str, Any] | None = None,
+    domain: str | None = "general",
+    states: Collection[State] | None = None,
+    max_age_s: float = MAX_AGE_S,
+    limit: int = 100,
+) -> Operation[list[Recalled]]: ...
+
+
+def recall(
+    me: Identity,
+    /,
+    memory_type: MemoryType | None = None,
+    *,
+    decision_type: str | None = None,
+    context: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    reasoning: Mapping[str, Any] | None = None,
+    domain: str | None = "general",
+    states: Collection[State] | None = None,
+    max_age_s: float = MAX_AGE_S,
+    limit: int = 100,
+) -> Operation[list[Any]]:
+    """Read what was learnt: the patterns that a decision to be falls under, or facts.
+
+    Given any part of a decision, as `decide` takes it, these are the patterns that match it, of
+    the agent's own, of those shared with it and of a domain, as workers would match it. The active
+    and shared ones come first, then candidates; of these the best proven, by evidence, then by
+    confidence. A pattern without conditions matches what names it in
+    `reasoning.patterns_applied`. Each place is one query, used again for `max_age_s`.
+
+    Without, it gives the facts that short-term memory became, newest first within a type.
+
+    Args:
+        memory_type: of facts: CONTEXT, QUERY, SIGNAL or NOTE.
+        decision_type: only patterns about such decisions.
+        context: the decision's.
+        inputs: the decision's.
+        reasoning: the decision's, as far as it goes.
+        domain: also the patterns of this domain; of none with None.
+        states: only patterns in these; without it, active, shared and candidate ones.
+        max_age_s: seconds for which patterns that were read are used again; with 0 they are read.
+        limit: the most to return.
+
+    Raises:
+        RecordRefused: a part holds what DynamoDB cannot, as `decide` would say.
+        ValueError: facts are asked for with parts of a decision, a part is no map, or there is no
+            such state.
+    """
+    parts = {"context": context, "inputs": inputs, "reasoning": reasoning}
+    decision = storage.without_none(parts)
+    if not decision and decision_type is None:
+        pk = keys.fact_pk(me.agent_id)
+        prefix = keys.fact(me.agent_id, memory_type, "") if memory_type else None
+        return (yield from _long_term(me, pk, prefix.sk if prefix else None, limit))
+    if memory_type is not None:
+        raise ValueError(
+            f"facts of type {memory_type} match no decision; ask for them without "
+            f"{', '.join(decision) or 'decision_type'}"
+        )
+    return (
+        yield from matching(
+            me,
+            decision,
+            decision_type=decision_type,
+            domain=domain,
+            states=states,
+            max_age_s=max_age_s,
+            limit=limit,
+        )
+    )
 
 
 def episodes(

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from sharpwave.producers.call import Call, Identity, Operation, Pause, log
+from sharpwave.producers.choosing import Choice
 from sharpwave.producers.errors import (
     AlreadyExists,
     AlreadySettled,
@@ -86,6 +87,7 @@ def decide(
     event_time: str | None = None,
     ttl_s: int | None = None,
     agent_version: str | None = None,
+    choice: Choice | None = None,
 ) -> Operation[DecisionRecord]:
     """Record the decision the signal led to and acknowledge it, both or neither, once.
 
@@ -97,12 +99,13 @@ def decide(
         AlreadySettled: this delivery was acknowledged, failed or given back before.
         RecordMissing: the delivery's row is gone, a week after it expired.
         RecordRefused: the decision breaks its schema; nothing was sent.
+        ValueError: `reasoning` selects something else than `choice`.
     """
     _check_open(received)
     me, moment = received.me, received.me.now()
     described = {
         "context": context,
-        "reasoning": reasoning,
+        "reasoning": decisions.with_choice(reasoning, choice),
         "inputs": inputs,
         "outcome": outcome,
         "event_time": event_time,

@@ -17,6 +17,9 @@ from sharpwave.infra.demo.agents import AGENTS, market_hunter, react
 from sharpwave.infra.demo.market import Bar, MarketDay
 from sharpwave.infra.demo.replay import Pipeline
 from sharpwave.infra.demo.scene import Claim, Scene
+from sharpwave.producers import Choice, Recalled
+from sharpwave.producers.choosing import choose
+from sharpwave.producers.operations.decisions import with_choice
 from sharpwave.schemas import keys
 from sharpwave.schemas.messages import SignalMessage, message_of
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow, PatternVersion
@@ -59,13 +62,20 @@ class Hub:
 
     `copies` says how many times a signal is put into its target's inbox, `slip` by how much a
     pattern's count is off, `keeps` from which importance on memories are kept for good, and
-    `promises` what it says about that.
+    `promises` what it says about that. A pattern is proven from `proven_from` outcomes on;
+    `asked` is told who recalls patterns, and `told` which decision gets an outcome.
     """
 
     copies: Callable[[SignalRecord, str], int] = lambda signal, target: 1
     slip: int = 0
     keeps: float = 0.0
     promises: float = 0.0
+    proven_from: int = 1_000_000
+    asked: Callable[[str], None] = lambda agent_id: None
+    told: Callable[[DecisionRecord], None] = lambda decision: None
+    begun: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    third_day: threading.Event = field(default_factory=threading.Event)
+    sent: dict[tuple[str, str], str] = field(default_factory=dict)
     inboxes: dict[str, "queue.Queue[SignalMessage]"] = field(
         default_factory=lambda: {name: queue.Queue() for name in AGENTS}
     )
@@ -85,9 +95,15 @@ class Hub:
 
     def send(self, signal: SignalRecord) -> None:
         for target in self._audience(signal):
+            self.sent[target, signal.signal_id] = signal.event_time or ""
             body = message_of(signal.model_dump(), target, "agent_signals")
             for _ in range(self.copies(signal, target)):
                 self.inboxes[target].put(SignalMessage.model_validate(body))
+
+    def open_days(self) -> list[str]:
+        """Name the days of the signals that somebody has not processed yet."""
+        done = {(name, one) for name, those in self.processed.items() for one in list(those)}
+        return [day for place, day in list(self.sent.items()) if day and place not in done]
 
     def store(self, decision: DecisionRecord) -> None:
         with self.lock:
@@ -175,6 +191,7 @@ class FakeAgent:
 
     def decide(self, decision_type: str, /, **parts: Any) -> DecisionRecord:
         name = f"dec_{next(self.hub.serial)}"
+        parts["reasoning"] = with_choice(parts["reasoning"], parts.pop("choice", None))
         decision = DecisionRecord(
             PK=keys.decision_pk(self.agent_id, decision_type),
             agent_id=self.agent_id,
@@ -201,8 +218,28 @@ class FakeAgent:
     def get_signals_for_agent(self, *, status: str, limit: int) -> Sequence[Row]:
         return [Row(name) for name in self.hub.processed[self.agent_id]]
 
-    def recall(self, *, limit: int) -> Sequence[object]:
-        return self.hub.facts[self.agent_id]
+    def recall(self, *, limit: int = 0, **decision: Any) -> Sequence[object]:
+        if not decision:
+            return self.hub.facts[self.agent_id]
+        self.hub.asked(self.agent_id)
+        rows = self.patterns(domain=decision["domain"])
+        found = [Recalled.of(row) for row in rows if row.conditions]
+        return [one for one in found if one.matches(decision)]
+
+    def choose(self, sources: Sequence[str], *, chance: random.Random, **asked: Any) -> Choice:
+        if next(self.hub.begun) == 3:
+            self.hub.third_day.set()
+        with self.hub.lock:
+            stored = list(self.hub.decisions.values())
+        counts = {}
+        for source in sources:
+            drawn = [
+                one.outcome.success
+                for one in stored
+                if one.outcome and (one.reasoning or {}).get("selected") == [source]
+            ]
+            counts[source] = (len(drawn), sum(drawn))
+        return choose(counts, chance)
 
     def patterns(self, *, domain: str) -> Sequence[PatternRow]:
         mine = (None, self.agent_id)
@@ -226,9 +263,12 @@ class FakeAgent:
             sample_size=n,
             successes=s,
             confidence=(s + 1) / (n + 2),
+            conditions=definition.model_dump(mode="json")["conditions"],
+            state="active" if n >= self.hub.proven_from else "candidate",
         )
 
     def _set_outcome(self, decision: DecisionRecord, outcome: Mapping[str, Any]) -> None:
+        self.hub.told(decision)
         stored = self.hub.decisions[decision.decision_id]
         self.hub.store(stored.model_copy(update={"outcome": Outcome(**outcome)}))
 
@@ -254,8 +294,16 @@ class Reaction:
     decision: SimpleNamespace | None = None
     claim: Claim | None = None
     reason: str | None = None
+    recalled: Sequence[SimpleNamespace] = ()
+    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     # What an agent has
+
+    def recall(self, **decision: Any) -> Sequence[SimpleNamespace]:
+        return self.recalled
+
+    def choose(self, sources: Sequence[str], *, chance: random.Random, **asked: Any) -> Choice:
+        return choose({name: self.counts.get(name, (0, 0)) for name in sources}, chance)
 
     def signal(self, signal_type: str, **fields: Any) -> None:
         self.signals.append(SimpleNamespace(signal_type=signal_type, **fields))
@@ -268,6 +316,7 @@ class Reaction:
 
     def decide(self, decision_type: str, **parts: Any) -> SimpleNamespace:
         assert self.decision is None
+        parts["reasoning"] = with_choice(parts["reasoning"], parts.pop("choice", None))
         self.decision = SimpleNamespace(decision_type=decision_type, **parts)
         return self.decision
 
@@ -277,16 +326,22 @@ class Reaction:
         self.reason = reason
 
 
-def hunted(scene: Scene) -> Reaction:
-    """What the market-hunter does about a day."""
-    found: Any = Reaction(market_hunter.AGENT_ID)
+def hunted(scene: Scene, **counts: tuple[int, int]) -> Reaction:
+    """What the market-hunter does about a day, by outcomes and successes of each source."""
+    found: Any = Reaction(market_hunter.AGENT_ID, counts=counts)
     _, found.claim = market_hunter.open_day(found, scene)
     return cast(Reaction, found)
 
 
-def reacted(agent_id: str, signal_type: str, scene: Scene, data: Mapping[str, Any]) -> Reaction:
-    """What an agent does about a signal."""
-    found: Any = Reaction(agent_id, signal_type, data)
+def reacted(
+    agent_id: str,
+    signal_type: str,
+    scene: Scene,
+    data: Mapping[str, Any],
+    recalled: Sequence[SimpleNamespace] = (),
+) -> Reaction:
+    """What an agent does about a signal, with the patterns that it recalls."""
+    found: Any = Reaction(agent_id, signal_type, data, recalled=recalled)
     decided = react(found, found, scene)
     found.claim = decided[1] if decided else None
     return cast(Reaction, found)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,11 +21,10 @@ from sharpwave.infra.demo.agents import (
 )
 from sharpwave.infra.demo.agents.market_hunter import NASDAQ_MOVES_MORE
 from sharpwave.infra.demo.market import WINDOW, Features, MarketDay, features
-from sharpwave.infra.demo.scene import Scene
+from sharpwave.infra.demo.scene import Claim, Scene
 from tests.unit.infra.demo.conftest import Reaction, hunted, reacted
 
 MARKET_HUNTER, RISK_MANAGER = market_hunter.AGENT_ID, risk_manager.AGENT_ID
-LORE = {one.pattern_id: one for one in PATTERNS}
 CLOSE = {
     "return_1d": Decimal("0.001"),
     "trend_20d": Decimal("0.01"),
@@ -54,27 +54,70 @@ def named(reaction: Reaction) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("activity", "trusted", "claim", "is_influenced"),
+    ("counts", "claim", "is_influenced"),
     [
-        (0.0095, [], "sp500_leads", False),
-        (0.0095, [NASDAQ_MOVES_MORE], "nasdaq_leads", True),
-        (0.0095, ["pattern_whale_pump"], "sp500_leads", False),
-        (0.005, [NASDAQ_MOVES_MORE], "sp500_leads", False),
-        (0.02, [NASDAQ_MOVES_MORE], "nasdaq_leads", False),
+        ({"nasdaq": (300, 290), "sp500": (300, 100)}, "nasdaq_leads", True),
+        ({"nasdaq": (300, 100), "sp500": (300, 290)}, "sp500_leads", False),
     ],
-    ids=["no memory", "memory decides", "another memory", "not near", "the same without it"],
 )
-def test_memory_influenced_a_choice_only_where_it_would_have_been_another_one(
-    calm: Features, activity: float, trusted: list[str], claim: str, is_influenced: bool
+def test_the_hunter_chooses_by_what_each_index_was_worth(
+    calm: Features, counts: dict[str, tuple[int, int]], claim: str, is_influenced: bool
 ) -> None:
-    today = replace(calm, sp500_activity=0.01, nasdaq_activity=activity)
+    today = replace(calm, sp500_activity=0.01, nasdaq_activity=0.005)
 
-    found = hunted(Scene(calm, today, 1, {name: LORE[name] for name in trusted}))
+    found = hunted(Scene(calm, today, 1), **counts)
 
     assert found.claim is not None
     assert found.claim.what == claim
     assert found.decision is not None
+    assert found.decision.reasoning["selection_prob"] == 0.975
     assert found.decision.reasoning["memory_influenced"] is is_influenced
+    applied = found.decision.reasoning["patterns_applied"]
+    assert applied == ([NASDAQ_MOVES_MORE] if claim == "nasdaq_leads" else [])
+
+
+def recalled(name: str, decision_type: str, **more: Any) -> SimpleNamespace:
+    whole = {"pattern_id": name, "decision_type": decision_type, "avoid": False, **more}
+    return SimpleNamespace(**{"is_proven": True, **whole})
+
+
+@pytest.mark.parametrize(
+    ("found", "weight", "applied"),
+    [
+        ([], 1, []),
+        ([recalled("pump", "TRADE_ENTRY", is_proven=False)], 1, []),
+        ([recalled("pump", "TRADE_ENTRY")], 2, ["pump"]),
+        ([recalled("pump", "SENTIMENT_CALL")], 1, []),
+        ([recalled("pump", "TRADE_ENTRY", avoid=True)], 0, ["pump"]),
+        (
+            [recalled("pump", "TRADE_ENTRY"), recalled("drops", "RISK_ASSESSMENT")],
+            0,
+            ["drops", "pump"],
+        ),
+    ],
+    ids=["nothing", "not proven", "proven", "of something else", "to avoid", "against it"],
+)
+def test_what_is_proven_changes_what_is_at_stake_and_not_the_claim(
+    calm: Features, found: list[SimpleNamespace], weight: int, applied: list[str]
+) -> None:
+    scene = Scene(calm, calm, 1)
+    plain = reacted("trade-executor", "MARKET_CLOSE", scene, CLOSE)
+
+    acted = reacted("trade-executor", "MARKET_CLOSE", scene, CLOSE, found)
+
+    assert acted.decision is not None
+    reasons = acted.decision.reasoning
+    assert (reasons["weight"], reasons["patterns_applied"]) == (weight, applied)
+    assert reasons["memory_influenced"] is (weight != 1)
+    assert acted.claim == plain.claim
+
+
+def test_claims_about_a_week_count_once_a_week(calm: Features) -> None:
+    week, day = Claim("rises", horizon=5), Claim("rises", horizon=1)
+    scenes = [Scene(calm, calm, index) for index in range(4, 11)]
+
+    assert [each.context(week)["cycle"] for each in scenes] == [0, 1, 1, 1, 1, 1, 2]
+    assert [each.context(day)["cycle"] for each in scenes] == list(range(4, 11))
 
 
 def test_an_ordinary_day_only_tells_the_close(calm: Features) -> None:

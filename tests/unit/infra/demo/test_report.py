@@ -58,7 +58,28 @@ OUTCOME = Outcome(
     standings=[STANDING, UNTRIED],
     samples=[Sample("2018-01-02", UNTRIED), Sample("2018-06-01", STANDING)],
     disagreements=[],
+    choices={
+        "n": 60,
+        "successes": 40,
+        "always": {
+            "nasdaq": {"n": 56, "rate": 0.7, "interval": [0.6, 0.8]},
+            "sp500": {"n": 4, "rate": 0.25, "interval": None},
+        },
+        "other": {"n": 8, "successes": 6, "interval": [0.3, 0.97]},
+    },
+    acted=[],
 )
+ACT = {
+    "agent": "trade-executor",
+    "decision_type": "TRADE_ENTRY",
+    "did": "left",
+    "n": 4,
+    "successes": 1,
+    "other_n": 9,
+    "other_successes": 5,
+    "gain": None,
+    "interval": None,
+}
 VERIFIED = {"ok": True, "patterns_checked": 2, "differences": []}
 
 
@@ -84,6 +105,10 @@ def test_the_report_is_plain_json_with_the_promised_figures() -> None:
         "interval": [0.4123, 0.9],
         "base_rate": 0.5,
         "confidence": 0.6123,
+        "state": "candidate",
+        "avoid": False,
+        "evidence": None,
+        "evidence_n": None,
     }
 
 
@@ -136,6 +161,35 @@ def test_people_see_every_pattern_with_its_sample_size() -> None:
     assert "41.2% to 90.0%" in shown
     assert "every count agrees" in shown
     assert "picture: /tmp/p.png" in shown
+
+
+def test_where_nothing_was_learnt_the_report_says_so() -> None:
+    shown = text(build(OUTCOME, VERIFIED, picture=None))
+
+    assert "learnt: nothing; no pattern has earned its confidence" in shown
+    assert "not learnt: buy the dip (candidate), whale pump (candidate)" in shown
+    assert "nothing was acted on, so that what acting is worth is unknown" in shown
+
+
+def test_the_report_says_what_was_learnt_and_what_it_was_worth() -> None:
+    proven = STANDING.model_copy(update={"state": "active", "evidence": 4.125, "evidence_n": 30})
+    doubled = {**ACT, "did": "doubled", "n": 20, "gain": 0.125, "interval": [-0.2, 0.4]}
+
+    found = replace(OUTCOME, standings=[proven, UNTRIED], acted=[ACT, doubled])
+    shown = " ".join(text(build(found, VERIFIED, picture=None)).split())
+
+    assert "learnt: buy the dip (active, evidence 4.12 of 30) not learnt: whale pump" in shown
+    assert "trade-executor left 4 of its TRADE_ENTRY" in shown
+    assert "worth: unknown, too few outcomes" in shown
+    assert "worth: 12.5% (-20.0% to 40.0%)" in shown
+
+
+def test_choices_are_judged_by_their_probabilities() -> None:
+    shown = text(build(OUTCOME, VERIFIED, picture=None))
+
+    assert "always nasdaq: 70.0% (60.0% to 80.0%) by inverse propensity" in shown
+    assert "always sp500: unknown, too few outcomes" in shown
+    assert "memory chose otherwise 8 times and was right 75.0% (30.0% to 97.0%) of them" in shown
 
 
 def test_the_picture_has_a_point_where_there_was_a_confidence(tmp_path: Path) -> None:

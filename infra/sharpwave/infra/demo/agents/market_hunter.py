@@ -3,15 +3,18 @@
 It receives nothing that it acts on; it starts each day by itself.
 """
 
-from sharpwave.infra.demo.scene import Claim, Decided, Scene, known, lore
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from sharpwave.infra.demo.scene import FRESH_S, Claim, Decided, Scene, known, lore
 from sharpwave.producers import Agent
 
 AGENT_ID = "market-hunter"
 SUBSCRIPTIONS: tuple[str, ...] = ()
 
-#: What the hunter asks its own memory about, and how near the two indices must be for it to count.
+#: Named by each decision for the NASDAQ; the others are what it is held against.
 NASDAQ_MOVES_MORE = "pattern_nasdaq_moves_more"
-NEAR = 0.1
 #: Volume of this many times its usual counts as large buyers or sellers at work.
 WHALE_RATIO = 1.25
 
@@ -21,31 +24,39 @@ PATTERNS = [lore(NASDAQ_MOVES_MORE, "SOURCE_SELECTION", AGENT_ID)]
 def open_day(agent: Agent, scene: Scene) -> Decided:
     """Choose the index to watch tomorrow, and tell the others what the market did.
 
-    Where the indices moved almost alike, a pattern that has proved itself decides.
+    The choice is drawn by what each index was worth in such a market so far. The one that moved
+    more lately would be the choice of an agent without memory.
     """
     today = scene.today
-    leads = today.nasdaq_activity >= today.sp500_activity
-    is_near = today.nasdaq_activity >= (1 - NEAR) * today.sp500_activity
-    # Memory influenced the choice only if without it the other index had been chosen.
-    influenced = not leads and is_near and NASDAQ_MOVES_MORE in scene.trusted
-    selected = "nasdaq" if leads or influenced else "sp500"
-    inputs = {"nasdaq_lead": today.nasdaq_lead, "volatility_ratio": today.volatility_ratio}
+    choice = agent.choose(
+        ["sp500", "nasdaq"],
+        decision_type="SOURCE_SELECTION",
+        context={"market": {"volatility": today.regime}},
+        chance=random.Random(scene.index),
+        max_age_s=FRESH_S,
+    )
+    selected = choice.source
+    scores = {"sp500": today.sp500_activity, "nasdaq": today.nasdaq_activity}
+    claim = Claim("nasdaq_leads" if selected == "nasdaq" else "sp500_leads", horizon=1)
     decision = agent.decide(
         "SOURCE_SELECTION",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning(
-            "SOURCE_SELECTION",
-            inputs,
-            applied=[NASDAQ_MOVES_MORE] if selected == "nasdaq" else [],
-            influenced=influenced,
-            scores={"sp500": today.sp500_activity, "nasdaq": today.nasdaq_activity},
-            selected=[selected],
-        ),
+        context=scene.context(claim),
+        inputs={"nasdaq_lead": today.nasdaq_lead, "volatility_ratio": today.volatility_ratio},
+        reasoning={
+            "scores": scores,
+            "patterns_applied": [NASDAQ_MOVES_MORE] if selected == "nasdaq" else [],
+            "memory_influenced": selected != lately(scores),
+        },
+        choice=choice,
         event_time=today.day,
     )
     tell(agent, scene)
-    return decision, Claim("nasdaq_leads" if selected == "nasdaq" else "sp500_leads", horizon=1)
+    return decision, claim
+
+
+def lately(scores: Mapping[str, Any]) -> str:
+    """Name the index that moved more in the last days."""
+    return "nasdaq" if scores["nasdaq"] >= scores["sp500"] else "sp500"
 
 
 def tell(agent: Agent, scene: Scene) -> None:

@@ -17,21 +17,19 @@ def on_market_close(agent: Agent, delivery: Delivery, scene: Scene) -> Decided |
     if scene.today.oil_return_1d is None:
         delivery.ack(reason="crude was not quoted")
         return None
+    claim = Claim("beats_crude", horizon=5)
     inputs = {name: delivery.data[name] for name in ("oil_return_1d", "return_1d")}
     decision = delivery.decide(
-        "ALLOCATION",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning("ALLOCATION", inputs, selected=["equities"]),
-        event_time=scene.today.day,
+        "ALLOCATION", **scene.facts(agent, "ALLOCATION", claim, inputs, selected=["equities"])
     )
-    return decision, Claim("beats_crude", horizon=5)
+    return decision, claim
 
 
 def on_volatility_regime(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
     """Lighten the book when it turns rough, and tell who trades and who looks for sources."""
     rough = delivery.data["regime"] == "turbulent"
     weight = 0.5 if rough else 1.0
+    claim = Claim("falls" if rough else "rises", horizon=5)
     agent.signal(
         "PORTFOLIO_SHIFT",
         to=["trade-executor", "market-hunter"],
@@ -42,14 +40,16 @@ def on_volatility_regime(agent: Agent, delivery: Delivery, scene: Scene) -> Deci
     inputs = {name: delivery.data[name] for name in ("volatility_ratio", "regime")}
     decision = delivery.decide(
         "REBALANCE",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning(
-            "REBALANCE", inputs, selected=["reduce" if rough else "restore"], equity_weight=weight
+        **scene.facts(
+            agent,
+            "REBALANCE",
+            claim,
+            inputs,
+            selected=["reduce" if rough else "restore"],
+            equity_weight=weight,
         ),
-        event_time=scene.today.day,
     )
-    return decision, Claim("falls" if rough else "rises", horizon=5)
+    return decision, claim
 
 
 HANDLERS = {"MARKET_CLOSE": on_market_close, "VOLATILITY_REGIME": on_volatility_regime}

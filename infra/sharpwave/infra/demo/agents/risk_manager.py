@@ -47,6 +47,7 @@ def on_market_close(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
             recommended_action="REDUCE" if rough else "KEEP",
             event_time=today.day,
         )
+    claim = Claim("drops", horizon=5, threshold=0.02)
     inputs = {
         "volatility_ratio": delivery.data["volatility_ratio"],
         "trend_20d": delivery.data["trend_20d"],
@@ -54,27 +55,21 @@ def on_market_close(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
     }
     decision = delivery.decide(
         "RISK_ASSESSMENT",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning(
-            "RISK_ASSESSMENT", inputs, selected=["hedge"], regime=today.regime
+        **scene.facts(
+            agent, "RISK_ASSESSMENT", claim, inputs, selected=["hedge"], regime=today.regime
         ),
-        event_time=today.day,
     )
-    return decision, Claim("drops", horizon=5, threshold=0.02)
+    return decision, claim
 
 
 def on_whale_activity(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
     """Expect an unusual day after unusual volume."""
+    claim = Claim("moves", horizon=1, threshold=scene.today.usual_move)
     inputs = {name: delivery.data[name] for name in ("volume_ratio", "direction")}
     decision = delivery.decide(
-        "FLOW_REVIEW",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning("FLOW_REVIEW", inputs, selected=["widen_limits"]),
-        event_time=scene.today.day,
+        "FLOW_REVIEW", **scene.facts(agent, "FLOW_REVIEW", claim, inputs, selected=["widen_limits"])
     )
-    return decision, Claim("moves", horizon=1, threshold=scene.today.usual_move)
+    return decision, claim
 
 
 def on_sentiment_shift(agent: Agent, delivery: Delivery, scene: Scene) -> None:

@@ -40,15 +40,13 @@ def on_market_close(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
         vix=today.vix,
         vix_change=today.vix_change,
     )
+    claim = Claim("rises", horizon=1)
     selected = "buy_the_dip" if delivery.data["return_1d"] < 0 else "hold"
     decision = delivery.decide(
         "SENTIMENT_CALL",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning("SENTIMENT_CALL", inputs, mood=today.mood, selected=[selected]),
-        event_time=today.day,
+        **scene.facts(agent, "SENTIMENT_CALL", claim, inputs, mood=today.mood, selected=[selected]),
     )
-    return decision, Claim("rises", horizon=1)
+    return decision, claim
 
 
 HANDLERS = {"MARKET_CLOSE": on_market_close}

@@ -26,37 +26,42 @@ PATTERNS = [
 
 
 def on_market_close(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
-    """Go long for a week; on heavy volume the position is marked after a day already."""
+    """Go long for a week; on heavy volume the position is marked after a day already.
+
+    What the risk-manager learnt of drops and shares keeps the executor out of the market.
+    """
     ratio = delivery.data.get("volume_ratio")
+    heavy = ratio is not None and ratio >= WHALE_RATIO
+    claim = Claim("rises", horizon=5, mark=1 if heavy else None)
     inputs = known(volume_ratio=ratio, return_1d=delivery.data["return_1d"])
     decision = delivery.decide(
         "TRADE_ENTRY",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning(
-            "TRADE_ENTRY", inputs, selected=["sp500"], close_position=scene.today.close_position
+        **scene.facts(
+            agent,
+            "TRADE_ENTRY",
+            claim,
+            inputs,
+            against="RISK_ASSESSMENT",
+            selected=["sp500"],
+            close_position=scene.today.close_position,
         ),
-        event_time=scene.today.day,
     )
-    heavy = ratio is not None and ratio >= WHALE_RATIO
-    return decision, Claim("rises", horizon=5, mark=1 if heavy else None)
+    return decision, claim
 
 
 def on_trend_change(agent: Agent, delivery: Delivery, scene: Scene) -> Decided:
     """Trade a new trend in its direction."""
     rises = delivery.data["trend"] == "bullish"
+    claim = Claim("rises" if rises else "falls", horizon=5)
     inputs = {
         "trend_20d": delivery.data["trend_20d"],
         "volatility_ratio": scene.today.volatility_ratio,
     }
     decision = delivery.decide(
         "TREND_TRADE",
-        context=scene.context,
-        inputs=inputs,
-        reasoning=scene.reasoning("TREND_TRADE", inputs, selected=["long" if rises else "short"]),
-        event_time=scene.today.day,
+        **scene.facts(agent, "TREND_TRADE", claim, inputs, selected=["long" if rises else "short"]),
     )
-    return decision, Claim("rises" if rises else "falls", horizon=5)
+    return decision, claim
 
 
 HANDLERS = {"MARKET_CLOSE": on_market_close, "TREND_CHANGE": on_trend_change}

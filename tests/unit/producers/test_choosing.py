@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.workers.patterns.choose import Choice, choose, selection_shares
+from sharpwave.producers.choosing import Choice, choose, selection_shares
 from sharpwave.workers.patterns.evidence import probability_greater
 from sharpwave.workers.patterns.statistics import Beta
 

@@ -4,10 +4,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sharpwave.workers.patterns.stated import SCALE
-
 DRAWS = 200
 EXPLORE = 0.05
+_SCALE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +15,8 @@ class Choice:
 
     Attributes:
         source: the one to listen to.
-        selection_prob: the probability that it was, a multiple of 10^-4; store it with the
-            decision, and what another choice would have brought can be estimated.
+        selection_prob: the probability that it was, a multiple of 10^-4; stored with the
+            decision, it lets anyone estimate what another choice would have brought.
     """
 
     source: str
@@ -49,7 +48,7 @@ def choose(
     """
     shares = selection_shares(counts, chance, draws=draws, explore=explore)
     source = chance.choices(list(shares), weights=list(shares.values()))[0]
-    return Choice(source, shares[source] / SCALE)
+    return Choice(source, shares[source] / _SCALE)
 
 
 def selection_shares(
@@ -73,8 +72,8 @@ def selection_shares(
     for _ in range(draws):
         rates = [chance.betavariate(a, b) for a, b in shapes]
         wins[rates.index(max(rates))] += 1
-    even = int(explore * SCALE) // len(sources)
-    rest = SCALE - even * len(sources)
+    even = int(explore * _SCALE) // len(sources)
+    rest = _SCALE - even * len(sources)
     # Rounded so that the shares add up: each gets what is due to it and those before it.
     shares, due, dealt = {}, 0, 0
     for source, won in zip(sources, wins, strict=True):
