@@ -6,13 +6,8 @@ from typing import Any
 
 from sharpwave.infra.demo.agents.market_hunter import lately
 from sharpwave.infra.demo.books import Entry
-from sharpwave.workers.patterns.evidence import (
-    SCALE,
-    Weights,
-    anytime_interval,
-    inverse_propensity,
-    uplift,
-)
+from sharpwave.workers.patterns.evidence import anytime_interval, inverse_propensity, uplift
+from sharpwave.workers.patterns.stated import SCALE, Weights
 from sharpwave.workers.patterns.statistics import Beta, interval
 
 _LEAST = 5
