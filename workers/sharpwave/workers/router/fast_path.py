@@ -17,10 +17,10 @@ from msgspec import json as fast_json
 
 from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import MAX_TTL_S
+from sharpwave.schemas.ownership import OUTCOME
 from sharpwave.schemas.records import MAX_SIGNAL_BYTES, MAX_TARGETS
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.router.image import Image, may_be_too_deep
-from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.router.image import Given, Image, json_of, may_be_too_deep
 from sharpwave.workers.work.incoming import Text as _Text
 
 # In Python `$` also matches before a newline at the end, which the models do not.
@@ -30,8 +30,8 @@ _share = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?").fullmatch
 _FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
 _LAST_MOMENT = 9_999_999_999
-#: Entries of each cache: partition keys, agents and seconds seen lately.
-_CACHED = 16_384
+#: Entries of each of the router's caches: keys, agents and seconds seen lately.
+CACHED = 16_384
 
 # One struct for each kind, of what its model knows, in DynamoDB's typed form. An attribute of
 # another type fails the conversion; one that is not named here is passed over, as by the models.
@@ -76,8 +76,8 @@ class _Outcome(Struct, gc=False):
 
 
 class _Resolved(Struct, gc=False):
-    outcome: _Outcome | None = None
-    outcome_rev: _Number | None = None
+    outcome: Raw | UnsetType = UNSET
+    outcome_rev: Raw | UnsetType = UNSET
 
 
 class _Texts(Struct, gc=False):
@@ -117,8 +117,8 @@ class Decision(_Timed, kw_only=True, gc=False):
     agent_id: _Text
     decision_id: _Text
     decision_type: _Text
-    outcome: _Outcome | None = None
-    outcome_rev: _Number | None = None
+    outcome: Raw | UnsetType = UNSET
+    outcome_rev: Raw | UnsetType = UNSET
     agent_version: _Short | None = None
     reasoning: _Map | None = None
     inputs: _Map | None = None
@@ -181,12 +181,12 @@ class _Registration(Reading, kw_only=True, gc=False):
     signals_per_minute: _Number | None = None
 
 
-_is_agent_id = lru_cache(_CACHED)(ids.is_agent_id)
-_is_type_name = lru_cache(_CACHED)(ids.is_type_name)
-_is_event_time = lru_cache(_CACHED)(times.is_event_time)
+_is_agent_id = lru_cache(CACHED)(ids.is_agent_id)
+_is_type_name = lru_cache(CACHED)(ids.is_type_name)
+_is_event_time = lru_cache(CACHED)(times.is_event_time)
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def place_of(table: str, pk: str, sk: str = _A_DATED_SK) -> keys.Parsed | None:
     """Say what a key stands for; where none is given, its sort key is taken for a good one."""
     return keys.parse(table, pk, sk)
@@ -200,36 +200,101 @@ def sound(
     stored_at: float,
     event_ahead: EventAhead = times.AS_A_RULE,
 ) -> Reading | None:
-    """Read of an image what decides, if the fast path admits it.
+    """Read of an image what decides, if the fast path admits it; see `read` and `fits`."""
+    reading = read(kind, raw)
+    is_fit = reading is not None and fits(
+        kind, reading, text=text, stored_at=stored_at, event_ahead=event_ahead
+    )
+    return reading if is_fit else None
 
-    One that it does not admit may still have no fault.
+
+def read(kind: keys.Kind, raw: Raw) -> Reading | None:
+    """Read of an image what decides, if each attribute has the form that it has as a rule."""
+    try:
+        return _READ[kind](raw)
+    except ValueError:
+        return None
+
+
+def fits(
+    kind: keys.Kind, reading: Reading, *, text: str, stored_at: float, event_ahead: EventAhead
+) -> bool:
+    """Say whether the fast path admits what was read; one that it does not may have no fault.
 
     Args:
         kind: what the record's key says it is.
-        raw: the record's typed attributes, as JSON.
-        text: the same as ASCII JSON, with anything around it, which bounds depth and size.
+        reading: what `read` gave.
+        text: the image as ASCII JSON, with anything around it, which bounds depth and size.
         stored_at: epoch seconds at which the record was stored.
         event_ahead: how far ahead the event time of decisions may lie, by their type.
     """
     if may_be_too_deep(text) or (kind == "signal" and len(text) > MAX_SIGNAL_BYTES):
-        return None
+        return False
     try:
-        reading = _READ[kind](raw)
-        return reading if _FITS[kind](reading, stored_at, event_ahead) else None
+        return _FITS[kind](reading, stored_at, event_ahead)
     except ValueError:
-        return None
+        return False
 
 
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
-    outcome = decision.parts.get("outcome")
+    return _was_sound(_resolved(decision.parts))
+
+
+def outcome_state(old: Given, new: Given, reading: Decision) -> str:
+    """Say what a change of a decision's outcome alone makes of it: `resolution` or `revision`.
+
+    Gives nothing for every other change, and for one that needs a closer look. Nothing else of
+    the images is read: without what they say of the outcome, they are the same.
+
+    Args:
+        old: the image before, as JSON or parsed.
+        new: the image after, in the same form.
+        reading: what `read` gave of the image after.
+    """
     try:
-        found = _read_outcome(decision.raw)
-        return (outcome is None or not may_be_too_deep(ascii_json(outcome))) and _outcome_fits(
-            found.outcome, found.outcome_rev
-        )
+        before = _read_resolved(old) if isinstance(old, Raw) else _resolved(old)
+        if reading.outcome in (UNSET, before.outcome) or _but(old, before) != _but(new, reading):
+            return ""
+        if before.outcome is UNSET:
+            return "resolution" if before.outcome_rev is UNSET else ""
+        is_raised = _was_sound(before) and _revision(before) < _revision(reading)
+        return "revision" if is_raised else ""
+    except ValueError:
+        return ""
+
+
+def _resolved(attributes: Mapping[str, Any]) -> _Resolved:
+    said = {name: json_of(attributes[name]) for name in OUTCOME & attributes.keys()}
+    return _Resolved(**said)
+
+
+def _but(image: Given, said: _Resolved | Decision) -> bytes | dict[str, Any]:
+    """Leave out of an image what it says of its outcome."""
+    if not isinstance(image, Raw):
+        return {name: part for name, part in image.items() if name not in OUTCOME}
+    rest = bytes(image)
+    # The same text may also stand within another attribute, and be cut there instead. Then this
+    # image is left with its outcome, and the other, whose outcome is another or none, is not left
+    # with the same: they do not pass for alike. (A comma and a quote stand only before a name,
+    # for within a text the quote would be escaped; and nothing is named twice.)
+    for name, part in ((b"outcome", said.outcome), (b"outcome_rev", said.outcome_rev)):
+        if part is not UNSET:
+            head, _, tail = rest.rpartition(b',"%b":%b' % (name, part))
+            rest = head + tail
+    return rest
+
+
+def _was_sound(said: _Resolved) -> bool:
+    try:
+        is_deep = said.outcome is not UNSET and may_be_too_deep(str(said.outcome, "utf-8"))
+        return not is_deep and _outcome_fits(said)
     except ValueError:
         return False
+
+
+def _revision(said: _Resolved | Decision) -> int:
+    return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
 def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead) -> bool:
@@ -238,7 +303,7 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
         place is not None
         and place.owner == decision.agent_id.S
         and place.type_name == decision.decision_type.S
-        and _outcome_fits(decision.outcome, decision.outcome_rev)
+        and _outcome_fits(decision)
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
         and (
             decision.event_time is None
@@ -312,7 +377,9 @@ _READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
     "state": fast_json.Decoder(_State).decode,
     "registration": fast_json.Decoder(_Registration).decode,
 }
-_read_outcome = fast_json.Decoder(_Resolved).decode
+_read_resolved = fast_json.Decoder(_Resolved).decode
+_read_outcome = fast_json.Decoder(_Outcome).decode
+_read_number = fast_json.Decoder(_Number).decode
 _FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
     "decision": _decision_fits,
     "signal": _signal_fits,
@@ -330,9 +397,9 @@ def _is_whole(number: _Number | None, least: int = 0, most: float = math.inf) ->
     return number is None or least <= int(number.N) <= most
 
 
-def _outcome_fits(outcome: _Outcome | None, revision: _Number | None) -> bool:
-    is_scored = outcome is None or _is_share(outcome.M.quality_score)
-    return is_scored and _is_whole(revision, 1, 65_535)
+def _outcome_fits(said: _Resolved | Decision) -> bool:
+    is_scored = said.outcome is UNSET or _is_share(_read_outcome(said.outcome).M.quality_score)
+    return is_scored and 1 <= _revision(said) <= 65_535
 
 
 def _targets_fit(targets: list[_Text]) -> bool:
@@ -358,7 +425,7 @@ def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int)
     )
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def _agreed(iso: str, timestamp: str) -> int:
     """Give `timestamp` if a UTC time without fraction is that second or the one before, else -1.
 
@@ -369,6 +436,6 @@ def _agreed(iso: str, timestamp: str) -> int:
     return moment if -1 <= second - moment <= 0 and moment <= _LAST_MOMENT else -1
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def _is_fraction(text: str) -> bool:
     return _FRACTION.fullmatch(text) is not None

@@ -153,23 +153,6 @@ def outcome_faults(record: Record) -> list[Fault]:
     return [Fault("outcome_rev", "outcome_rev", text)]
 
 
-def outcome_state(old: Image, new: Image) -> str:
-    """Say what a change of a decision's outcome alone makes of it: `resolution` or `revision`.
-
-    Gives nothing for every other change, and for one that needs a closer look.
-    """
-    before, after = old.parts, new.parts
-    said = {name: after[name] for name in OUTCOME if name in after}
-    # As bytes: where these differ the long way sees whether they only are written differently.
-    if {**before, **said} != after or not _has_outcome(new):
-        return ""
-    if OUTCOME.isdisjoint(old.keys()):
-        return "resolution"
-    if not _has_outcome(old) or not had_sound_outcome(old):
-        return ""
-    return "revision" if _revision(new) > _revision(old) else ""
-
-
 def _has_outcome(image: Image) -> bool:
     return "M" in image.get("outcome", {})
 
