@@ -23,9 +23,10 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import had_sound_outcome, sound
+from sharpwave.workers.router.fast_path import sound
 from sharpwave.workers.router.image import Image as Typed
 from sharpwave.workers.router.image import may_be_too_deep
+from sharpwave.workers.router.outcomes import had_sound_outcome
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated

@@ -6,8 +6,9 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.router.fast_path import Decision, outcome_state, read
+from sharpwave.workers.router.fast_path import Decision, read
 from sharpwave.workers.router.image import json_of
+from sharpwave.workers.router.outcomes import outcome_state
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.ports import Item, Location

@@ -17,10 +17,9 @@ from msgspec import json as fast_json
 
 from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import MAX_TTL_S
-from sharpwave.schemas.ownership import OUTCOME
 from sharpwave.schemas.records import MAX_SIGNAL_BYTES, MAX_TARGETS
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.router.image import Given, Image, json_of, may_be_too_deep
+from sharpwave.workers.router.image import may_be_too_deep
 from sharpwave.workers.work.incoming import Text as _Text
 
 # In Python `$` also matches before a newline at the end, which the models do not.
@@ -75,7 +74,9 @@ class _Outcome(Struct, gc=False):
     M: _OutcomeMap
 
 
-class _Resolved(Struct, gc=False):
+class Resolved(Struct, gc=False):
+    """What an image says of a decision's outcome, unread."""
+
     outcome: Raw | UnsetType = UNSET
     outcome_rev: Raw | UnsetType = UNSET
 
@@ -236,64 +237,22 @@ def fits(
         return False
 
 
-def had_sound_outcome(decision: Image) -> bool:
-    """Say whether the fast path admits the outcome of a decision, or it has none."""
-    return _was_sound(_resolved(decision.parts))
+def outcome_fits(said: Resolved | Decision) -> bool:
+    """Say whether the fast path admits an outcome, or there is none.
 
-
-def outcome_state(old: Given, new: Given, reading: Decision) -> str:
-    """Say what a change of a decision's outcome alone makes of it: `resolution` or `revision`.
-
-    Gives nothing for every other change, and for one that needs a closer look. Nothing else of
-    the images is read: without what they say of the outcome, they are the same.
-
-    Args:
-        old: the image before, as JSON or parsed.
-        new: the image after, in the same form.
-        reading: what `read` gave of the image after.
+    Raises:
+        ValueError: it does not, for its form.
     """
-    try:
-        before = _read_resolved(old) if isinstance(old, Raw) else _resolved(old)
-        if reading.outcome in (UNSET, before.outcome) or _but(old, before) != _but(new, reading):
-            return ""
-        if before.outcome is UNSET:
-            return "resolution" if before.outcome_rev is UNSET else ""
-        is_raised = _was_sound(before) and _revision(before) < _revision(reading)
-        return "revision" if is_raised else ""
-    except ValueError:
-        return ""
+    is_scored = said.outcome is UNSET or _is_share(_read_outcome(said.outcome).M.quality_score)
+    return is_scored and 1 <= revision_of(said) <= 65_535
 
 
-def _resolved(attributes: Mapping[str, Any]) -> _Resolved:
-    said = {name: json_of(attributes[name]) for name in OUTCOME & attributes.keys()}
-    return _Resolved(**said)
+def revision_of(said: Resolved | Decision) -> int:
+    """Give the revision of an outcome, which is 1 unless it is said.
 
-
-def _but(image: Given, said: _Resolved | Decision) -> bytes | dict[str, Any]:
-    """Leave out of an image what it says of its outcome."""
-    if not isinstance(image, Raw):
-        return {name: part for name, part in image.items() if name not in OUTCOME}
-    rest = bytes(image)
-    # The same text may also stand within another attribute, and be cut there instead. Then this
-    # image is left with its outcome, and the other, whose outcome is another or none, is not left
-    # with the same: they do not pass for alike. (A comma and a quote stand only before a name,
-    # for within a text the quote would be escaped; and nothing is named twice.)
-    for name, part in ((b"outcome", said.outcome), (b"outcome_rev", said.outcome_rev)):
-        if part is not UNSET:
-            head, _, tail = rest.rpartition(b',"%b":%b' % (name, part))
-            rest = head + tail
-    return rest
-
-
-def _was_sound(said: _Resolved) -> bool:
-    try:
-        is_deep = said.outcome is not UNSET and may_be_too_deep(str(said.outcome, "utf-8"))
-        return not is_deep and _outcome_fits(said)
-    except ValueError:
-        return False
-
-
-def _revision(said: _Resolved | Decision) -> int:
+    Raises:
+        ValueError: it is no number, or not written as a whole one.
+    """
     return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
@@ -303,7 +262,7 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
         place is not None
         and place.owner == decision.agent_id.S
         and place.type_name == decision.decision_type.S
-        and _outcome_fits(decision)
+        and outcome_fits(decision)
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
         and (
             decision.event_time is None
@@ -377,7 +336,6 @@ _READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
     "state": fast_json.Decoder(_State).decode,
     "registration": fast_json.Decoder(_Registration).decode,
 }
-_read_resolved = fast_json.Decoder(_Resolved).decode
 _read_outcome = fast_json.Decoder(_Outcome).decode
 _read_number = fast_json.Decoder(_Number).decode
 _FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
@@ -395,11 +353,6 @@ def _is_share(number: _Number | None) -> bool:
 
 def _is_whole(number: _Number | None, least: int = 0, most: float = math.inf) -> bool:
     return number is None or least <= int(number.N) <= most
-
-
-def _outcome_fits(said: _Resolved | Decision) -> bool:
-    is_scored = said.outcome is UNSET or _is_share(_read_outcome(said.outcome).M.quality_score)
-    return is_scored and 1 <= _revision(said) <= 65_535
 
 
 def _targets_fit(targets: list[_Text]) -> bool:

@@ -29,8 +29,9 @@ from sharpwave.schemas.ownership import (
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.router import fast_path
 from sharpwave.workers.router.admission import claimed_at
-from sharpwave.workers.router.fast_path import outcome_state, place_of
+from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.router.image import Image, differing, json_of
+from sharpwave.workers.router.outcomes import outcome_state
 from sharpwave.workers.router.record import (
     Record,
     content,
