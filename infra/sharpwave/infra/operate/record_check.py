@@ -72,7 +72,7 @@ def faults_of(
     if (large := too_large(kind, wire_size(wire))) is not None:
         return [large]
     stored_at = time.time() if now is None else now
-    image = Image.of(wire)
+    image = Image(wire)
     return admission.faults_of(kind, image, stored_at=stored_at, event_ahead=event_ahead)
 
 

@@ -23,8 +23,10 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
-from sharpwave.workers.router.fast_path import had_sound_outcome, sound
+from sharpwave.workers.router.fast_path import sound
 from sharpwave.workers.router.image import Image as Typed
+from sharpwave.workers.router.image import may_be_too_deep
+from sharpwave.workers.router.outcomes import had_sound_outcome
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
@@ -33,7 +35,7 @@ from tests.world.stores import START
 
 
 def judge(kind: Kind, image: Image, stored_at: float = START) -> list[str]:
-    found = faults_of(kind, Typed.of(image), stored_at=stored_at)
+    found = faults_of(kind, Typed(image), stored_at=stored_at)
     return [fault.code for fault in found]
 
 
@@ -73,7 +75,7 @@ def test_what_the_fast_path_admits_the_models_admit(
 def test_every_record_gets_a_verdict_that_names_its_faults(data: st.DataObject, kind: Kind) -> None:
     image = data.draw(mutated(item_to_wire(VALID[kind])))
 
-    found = faults_of(kind, Typed.of(image), stored_at=START)
+    found = faults_of(kind, Typed(image), stored_at=START)
 
     assert all(fault.code and fault.message for fault in found)
 
@@ -140,7 +142,7 @@ def test_a_number_at_its_bound_takes_the_fast_path_and_one_beyond_is_refused(
 def test_a_decision_is_not_judged_again_for_a_new_outcome_if_its_old_one_was_sound(
     more: Item, *, is_short: bool
 ) -> None:
-    assert had_sound_outcome(Typed.of(item_to_wire(decision(**more)))) is is_short
+    assert had_sound_outcome(Typed(item_to_wire(decision(**more)))) is is_short
 
 
 @pytest.mark.parametrize("kind", sorted(VALID))
@@ -245,7 +247,7 @@ def test_event_time_lies_no_further_ahead_than_its_type_may(
     event_time: str, event_ahead: EventAhead, codes: list[str]
 ) -> None:
     item = decision(event_time=event_time)
-    image = Typed.of(item_to_wire(item))
+    image = Typed(item_to_wire(item))
 
     found = faults_of("decision", image, stored_at=START, event_ahead=event_ahead)
 
@@ -285,8 +287,8 @@ def test_faults_are_cut_to_what_a_notice_can_hold() -> None:
     image = {**item_to_wire(many), "target_agents": {"L": [{"N": "1"}] * 5000}}
     long = item_to_wire({**many, "target_agents": ["é" * 30_000]})
 
-    found = faults_of("signal", Typed.of(image), stored_at=START)
-    told = faults_of("signal", Typed.of(long), stored_at=START)
+    found = faults_of("signal", Typed(image), stored_at=START)
+    told = faults_of("signal", Typed(long), stored_at=START)
 
     assert len(found) == MAX_FAULTS
     assert all(len(fault.message) <= MAX_MESSAGE for fault in [*found, *told])
@@ -356,3 +358,8 @@ def test_a_signal_in_a_shard_of_its_type_is_admitted_and_binds_nobody(source: st
     assert by_models("signal", item_to_wire(item))
     assert message_of(item, "bob", "agent_signals")["provenance"] == "unverified"
     assert judged("signal", {**item, "PK": "signal#OTHER#3"}) != []
+
+
+@pytest.mark.parametrize(("levels", "is_deep"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
+def test_no_text_is_too_short_to_be_too_deep(levels: int, *, is_deep: bool) -> None:
+    assert may_be_too_deep('{"L":[' * levels + "]}" * levels) is is_deep

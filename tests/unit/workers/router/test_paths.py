@@ -215,6 +215,60 @@ def said(messages: list[WorkMessage]) -> list[Any]:
     return found
 
 
+GOOD = {"M": {"success": {"BOOL": True}}}
+BAD = {"M": {"success": {"BOOL": False}}}
+
+
+@pytest.mark.parametrize("spelling", ["compact", "gaps", "escapes"])
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([{}, {"outcome": GOOD}], [{"outcome": GOOD}, {}]),
+        ([{}], [{"outcome": GOOD}]),
+        ([{"outcome": GOOD}], [{}]),
+        ([{"outcome": BAD}], [{"outcome": GOOD}]),
+        ([{"outcome_rev": {"N": "1"}}], [{"outcome_rev": {"N": "2"}}]),
+        ([{}], [{"outcome_rev": {"N": "2"}}]),
+    ],
+)
+@pytest.mark.parametrize("had", [{}, {"outcome": BAD}, {"outcome": BAD, "outcome_rev": {"N": "1"}}])
+def test_an_outcome_within_another_attribute_is_content_like_all_else(
+    had: Item, before: list[Item], after: list[Item], spelling: str, *, is_first: bool
+) -> None:
+    base = item_to_wire(decision())
+
+    def image(said: Item, inner: list[Item]) -> dict[str, Any]:
+        context = {"context": {"M": {"in": {"L": [{"M": {"k": GOOD, **each}} for each in inner]}}}}
+        return {**base, **(said | context if is_first else context | said)}
+
+    got: Item = {"outcome": GOOD, "outcome_rev": {"N": "2"}}
+    record = streamed(image(had, before), image(got, after))
+
+    records: list[Any] = [record, *read(record, spelling)]
+    for each in records:
+        ours = Router()(tables.DECISIONS, [each])
+        with the_long_way() as long:
+            assert said(long()(tables.DECISIONS, [each])) == said(ours)
+        assert "immutable" in ours[0].body
+
+
+@pytest.mark.parametrize("spelling", ["compact", "ascii"])
+@pytest.mark.parametrize("place", [1, 5, -1])
+def test_an_outcome_takes_the_short_way_wherever_it_stands(place: int, spelling: str) -> None:
+    def image(**more: Any) -> dict[str, Any]:
+        pairs = list(item_to_wire(decision(reasoning={"said": 'so,"outcome":'})).items())
+        pairs[place:place] = item_to_wire(more).items()
+        return dict(pairs)
+
+    got = image(outcome=outcome(False, 1), outcome_rev=2)
+    for old in (image(), image(outcome=outcome(True))):
+        record = streamed(old, got)
+        records: list[Any] = [record, *read(record, spelling)]
+        for each in records:
+            assert ShortWay()(tables.DECISIONS, [each])
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @given(changes(), st.none() | st.floats(START, START + 1e6))
 @settings(max_examples=100, deadline=None)

@@ -89,7 +89,7 @@ def test_a_refusal_tells_what_was_refused_and_why_in_words_that_are_known_again(
 
     ((actor, entry),) = routed(tables.SIGNALS, item)
 
-    (fault,) = faults_of("signal", Image.of(image), stored_at=START)
+    (fault,) = faults_of("signal", Image(image), stored_at=START)
     assert (actor, fault.code) == ("on_refused", "expired_ttl")
     assert entry.pop("event_id")
     number = entry["words"].pop("number")

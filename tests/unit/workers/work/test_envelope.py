@@ -77,3 +77,22 @@ def test_each_message_holds_as_many_entries_as_fit(sizes: list[int], limit: int)
         more = fill + sizes[part[-1] + 1] + 1 if part[-1] + 1 < len(sizes) else 1e9
         assert len(part) == 1 or fill <= MAX_FILL_BYTES + 1
         assert len(part) == limit or more > MAX_FILL_BYTES + 1
+
+
+def test_what_is_added_to_an_entry_is_written_and_counts_for_the_fill() -> None:
+    more = f'"more":"{"y" * 20_000}"'
+    entries = [Entry(f'{{"n":{number}}}', "", more) for number in range(5)]
+
+    messages = list(pack(DUTY, entries, moment_ms=0))
+
+    assert [len(parse_json(each.body)["kwargs"]["entries"]) for each in messages] == [2, 2, 1]
+    assert parse_json(messages[2].body)["kwargs"]["entries"] == [{"n": 4, "more": "y" * 20_000}]
+
+
+@pytest.mark.parametrize(("spare", "parts"), [(0, 1), (-1, 2)])
+def test_what_is_added_is_counted_to_the_character(spare: int, parts: int) -> None:
+    filled = len('{"n":1,"m":""}') * 2 + len(",")
+    text = "x" * (MAX_FILL_BYTES - filled - spare)
+    entries = [Entry('{"n":1}', "", '"m":""'), Entry('{"n":1}', "", f'"m":"{text}"')]
+
+    assert len(list(pack(DUTY, entries, moment_ms=0))) == parts

@@ -65,7 +65,7 @@ def is_admissible(
     kind: keys.Kind, item: Mapping[str, Any], *, event_ahead: EventAhead = times.AS_A_RULE
 ) -> bool:
     """Say whether an item found in its table may be worked with, by the time that it claims."""
-    image = Image.of(item_to_wire(item))
+    image = Image(item_to_wire(item))
     stored_at = claimed_at(kind, image) or 0.0
     return not faults_of(kind, image, stored_at=stored_at, event_ahead=event_ahead)
 

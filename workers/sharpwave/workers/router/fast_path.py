@@ -19,8 +19,7 @@ from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import MAX_TTL_S
 from sharpwave.schemas.records import MAX_SIGNAL_BYTES, MAX_TARGETS
 from sharpwave.schemas.times import EventAhead
-from sharpwave.workers.router.image import Image, may_be_too_deep
-from sharpwave.workers.work.envelope import ascii_json
+from sharpwave.workers.router.image import may_be_too_deep
 from sharpwave.workers.work.incoming import Text as _Text
 
 # In Python `$` also matches before a newline at the end, which the models do not.
@@ -30,8 +29,8 @@ _share = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?").fullmatch
 _FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
 _LAST_MOMENT = 9_999_999_999
-#: Entries of each cache: partition keys, agents and seconds seen lately.
-_CACHED = 16_384
+#: Entries of each of the router's caches: keys, agents and seconds seen lately.
+CACHED = 16_384
 
 # One struct for each kind, of what its model knows, in DynamoDB's typed form. An attribute of
 # another type fails the conversion; one that is not named here is passed over, as by the models.
@@ -75,9 +74,11 @@ class _Outcome(Struct, gc=False):
     M: _OutcomeMap
 
 
-class _Resolved(Struct, gc=False):
-    outcome: _Outcome | None = None
-    outcome_rev: _Number | None = None
+class Resolved(Struct, gc=False):
+    """What an image says of a decision's outcome, unread."""
+
+    outcome: Raw | UnsetType = UNSET
+    outcome_rev: Raw | UnsetType = UNSET
 
 
 class _Texts(Struct, gc=False):
@@ -117,8 +118,8 @@ class Decision(_Timed, kw_only=True, gc=False):
     agent_id: _Text
     decision_id: _Text
     decision_type: _Text
-    outcome: _Outcome | None = None
-    outcome_rev: _Number | None = None
+    outcome: Raw | UnsetType = UNSET
+    outcome_rev: Raw | UnsetType = UNSET
     agent_version: _Short | None = None
     reasoning: _Map | None = None
     inputs: _Map | None = None
@@ -181,17 +182,17 @@ class _Registration(Reading, kw_only=True, gc=False):
     signals_per_minute: _Number | None = None
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def _is_agent_id(name: str) -> bool:
     # What is signed by the pipeline itself is rare, and the models look at it closely.
     return name != ids.SYSTEM and ids.is_agent_id(name)
 
 
-_is_type_name = lru_cache(_CACHED)(ids.is_type_name)
-_is_event_time = lru_cache(_CACHED)(times.is_event_time)
+_is_type_name = lru_cache(CACHED)(ids.is_type_name)
+_is_event_time = lru_cache(CACHED)(times.is_event_time)
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def place_of(table: str, pk: str, sk: str = _A_DATED_SK) -> keys.Parsed | None:
     """Say what a key stands for; where none is given, its sort key is taken for a good one."""
     return keys.parse(table, pk, sk)
@@ -205,36 +206,59 @@ def sound(
     stored_at: float,
     event_ahead: EventAhead = times.AS_A_RULE,
 ) -> Reading | None:
-    """Read of an image what decides, if the fast path admits it.
+    """Read of an image what decides, if the fast path admits it; see `read` and `fits`."""
+    reading = read(kind, raw)
+    is_fit = reading is not None and fits(
+        kind, reading, text=text, stored_at=stored_at, event_ahead=event_ahead
+    )
+    return reading if is_fit else None
 
-    One that it does not admit may still have no fault.
+
+def read(kind: keys.Kind, raw: Raw) -> Reading | None:
+    """Read of an image what decides, if each attribute has the form that it has as a rule."""
+    try:
+        return _READ[kind](raw)
+    except ValueError:
+        return None
+
+
+def fits(
+    kind: keys.Kind, reading: Reading, *, text: str, stored_at: float, event_ahead: EventAhead
+) -> bool:
+    """Say whether the fast path admits what was read; one that it does not may have no fault.
 
     Args:
         kind: what the record's key says it is.
-        raw: the record's typed attributes, as JSON.
-        text: the same as ASCII JSON, with anything around it, which bounds depth and size.
+        reading: what `read` gave.
+        text: the image as ASCII JSON, with anything around it, which bounds depth and size.
         stored_at: epoch seconds at which the record was stored.
         event_ahead: how far ahead the event time of decisions may lie, by their type.
     """
     if may_be_too_deep(text) or (kind == "signal" and len(text) > MAX_SIGNAL_BYTES):
-        return None
+        return False
     try:
-        reading = _READ[kind](raw)
-        return reading if _FITS[kind](reading, stored_at, event_ahead) else None
-    except ValueError:
-        return None
-
-
-def had_sound_outcome(decision: Image) -> bool:
-    """Say whether the fast path admits the outcome of a decision, or it has none."""
-    outcome = decision.parts.get("outcome")
-    try:
-        found = _read_outcome(decision.raw)
-        return (outcome is None or not may_be_too_deep(ascii_json(outcome))) and _outcome_fits(
-            found.outcome, found.outcome_rev
-        )
+        return _FITS[kind](reading, stored_at, event_ahead)
     except ValueError:
         return False
+
+
+def outcome_fits(said: Resolved | Decision) -> bool:
+    """Say whether the fast path admits an outcome, or there is none.
+
+    Raises:
+        ValueError: it does not, for its form.
+    """
+    is_scored = said.outcome is UNSET or _is_share(_read_outcome(said.outcome).M.quality_score)
+    return is_scored and 1 <= revision_of(said) <= 65_535
+
+
+def revision_of(said: Resolved | Decision) -> int:
+    """Give the revision of an outcome, which is 1 unless it is said.
+
+    Raises:
+        ValueError: it is no number, or not written as a whole one.
+    """
+    return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
 def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead) -> bool:
@@ -243,7 +267,7 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
         place is not None
         and place.owner == decision.agent_id.S != ids.SYSTEM
         and place.type_name == decision.decision_type.S
-        and _outcome_fits(decision.outcome, decision.outcome_rev)
+        and outcome_fits(decision)
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
         and (
             decision.event_time is None
@@ -317,7 +341,8 @@ _READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
     "state": fast_json.Decoder(_State).decode,
     "registration": fast_json.Decoder(_Registration).decode,
 }
-_read_outcome = fast_json.Decoder(_Resolved).decode
+_read_outcome = fast_json.Decoder(_Outcome).decode
+_read_number = fast_json.Decoder(_Number).decode
 _FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
     "decision": _decision_fits,
     "signal": _signal_fits,
@@ -333,11 +358,6 @@ def _is_share(number: _Number | None) -> bool:
 
 def _is_whole(number: _Number | None, least: int = 0, most: float = math.inf) -> bool:
     return number is None or least <= int(number.N) <= most
-
-
-def _outcome_fits(outcome: _Outcome | None, revision: _Number | None) -> bool:
-    is_scored = outcome is None or _is_share(outcome.M.quality_score)
-    return is_scored and _is_whole(revision, 1, 65_535)
 
 
 def _targets_fit(targets: list[_Text]) -> bool:
@@ -363,7 +383,7 @@ def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int)
     )
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def _agreed(iso: str, timestamp: str) -> int:
     """Give `timestamp` if a UTC time without fraction is that second or the one before, else -1.
 
@@ -374,6 +394,6 @@ def _agreed(iso: str, timestamp: str) -> int:
     return moment if -1 <= second - moment <= 0 and moment <= _LAST_MOMENT else -1
 
 
-@lru_cache(_CACHED)
+@lru_cache(CACHED)
 def _is_fraction(text: str) -> bool:
     return _FRACTION.fullmatch(text) is not None

@@ -1,4 +1,4 @@
-"""An image of a stream record: JSON of typed attributes, each read when somebody asks for it."""
+"""An image of a stream record: typed attributes, each read when somebody asks for it."""
 
 from collections.abc import Iterator, KeysView, Mapping
 from typing import Any
@@ -8,31 +8,42 @@ from msgspec import json as fast_json
 
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import MAX_DEPTH
-from sharpwave.workers.work.envelope import ascii_json
 
 # Some backend may write null for an image that a record does not have.
 _parts = fast_json.Decoder(dict[str, Raw] | None).decode
 _read = fast_json.Decoder(Wire).decode
+#: Characters in which nothing is too deep: a level takes eight, as {"L":[]} does.
+_SHORT = 8 * MAX_DEPTH
+_encode = fast_json.Encoder().encode
+
+
+Given = Raw | Mapping[str, Any]
+"""An image or an attribute, as JSON or parsed."""
 
 
 class Image(Mapping[str, Wire]):
-    """A typed image, taken apart by one level; `raw` is the JSON that it came as."""
+    """A typed image, as JSON or parsed, taken apart by one level.
 
-    __slots__ = ("parts", "raw")
+    Attributes:
+        parts: its attributes as they came, which tell whether two of one record's are equal.
+    """
 
-    def __init__(self, raw: Raw) -> None:
+    __slots__ = ("_given", "parts")
+
+    def __init__(self, given: Given) -> None:
         """Take an image apart."""
-        self.raw = raw
-        self.parts: dict[str, Raw] = _parts(raw) or {}
+        self._given = given
+        # Of what came parsed only that is written which is sent, or read.
+        self.parts: Mapping[str, Any] = (_parts(given) or {}) if isinstance(given, Raw) else given
 
-    @classmethod
-    def of(cls, wire: Mapping[str, Wire]) -> "Image":
-        """Give the image of an item in its typed form."""
-        return cls(Raw(ascii_json(wire)))
+    @property
+    def raw(self) -> Raw:
+        """The image as JSON."""
+        return json_of(self._given)
 
     def __getitem__(self, name: str) -> Wire:
         """Read an attribute."""
-        return _read(self.parts[name])
+        return _read(json_of(self.parts[name]))
 
     def __contains__(self, name: object) -> bool:
         """Say whether there is such an attribute."""
@@ -49,19 +60,27 @@ class Image(Mapping[str, Wire]):
     def get(self, name: str, default: Any = None) -> Any:
         """Read an attribute, if there is one."""
         part = self.parts.get(name)
-        return default if part is None else _read(part)
+        return default if part is None else _read(json_of(part))
 
     def keys(self) -> KeysView[str]:
         """Give the names of all attributes."""
         return self.parts.keys()
 
 
+def json_of(given: Given) -> Raw:
+    """Give an image or an attribute as JSON, bytes as base64."""
+    return given if isinstance(given, Raw) else Raw(_encode(given))
+
+
 def differing(old: Image, new: Image) -> set[str]:
     """Name the attributes that differ; equal bytes are equal, and others are read."""
     before, after = old.parts, new.parts
     names = {name for name, part in after.items() if before.get(name) != part}
-    alike = {name for name in names & before.keys() if old[name] == new[name]}
-    return (names - alike) | (before.keys() - after.keys())
+    for name in names & before.keys():
+        if old[name] == new[name]:
+            names.remove(name)
+    # Nearly no change takes an attribute away, and asking first is quicker than the difference.
+    return names if before.keys() <= after.keys() else names | (before.keys() - after.keys())
 
 
 def may_be_too_deep(text: str) -> bool:
@@ -69,6 +88,8 @@ def may_be_too_deep(text: str) -> bool:
 
     Each level has its M or L, however it is spaced, unless that letter is written as an escape.
     """
+    if len(text) < _SHORT:
+        return False
     left = MAX_DEPTH
     for letter in "ML":
         # Found one by one: `count` looks at each character, which takes four times as long.

@@ -10,8 +10,9 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of, moment_of
-from sharpwave.workers.router.fast_path import had_sound_outcome, place_of
+from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.router.image import Image
+from sharpwave.workers.router.outcomes import had_sound_outcome
 from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, with_image
 from sharpwave.workers.work.incoming import Streamed
 
@@ -151,23 +152,6 @@ def outcome_faults(record: Record) -> list[Fault]:
         return []
     text = f"the outcome changed but outcome_rev {after} is not above {before}; raise it by one"
     return [Fault("outcome_rev", "outcome_rev", text)]
-
-
-def outcome_state(old: Image, new: Image) -> str:
-    """Say what a change of a decision's outcome alone makes of it: `resolution` or `revision`.
-
-    Gives nothing for every other change, and for one that needs a closer look.
-    """
-    before, after = old.parts, new.parts
-    said = {name: after[name] for name in OUTCOME if name in after}
-    # As bytes: where these differ the long way sees whether they only are written differently.
-    if {**before, **said} != after or not _has_outcome(new):
-        return ""
-    if OUTCOME.isdisjoint(old.keys()):
-        return "resolution"
-    if not _has_outcome(old) or not had_sound_outcome(old):
-        return ""
-    return "revision" if _revision(new) > _revision(old) else ""
 
 
 def _has_outcome(image: Image) -> bool:

@@ -8,6 +8,7 @@ holds them to the same work, and `python -m tests.bench --only router` measures 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET
@@ -29,7 +30,8 @@ from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.router import fast_path
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.router.fast_path import place_of
-from sharpwave.workers.router.image import Image, differing
+from sharpwave.workers.router.image import Image, differing, json_of
+from sharpwave.workers.router.outcomes import outcome_state
 from sharpwave.workers.router.record import (
     Record,
     content,
@@ -38,7 +40,6 @@ from sharpwave.workers.router.record import (
     faults_in,
     forbidden,
     outcome_faults,
-    outcome_state,
     read,
     touches,
     was_valid,
@@ -128,8 +129,8 @@ class Router:
 
         What comes of one is what its route makes of it on the long way; gives False for every
         record that has to take that. Nothing of an image is built but what decides, none is
-        compared but for an outcome, and the JSON that is sent serves as the bound of depth and
-        size.
+        written or compared before somebody needs it, and the JSON that is sent serves as the
+        bound of depth and size.
         """
         change = raw.change
         pk, sk, stored_at = change.keys.PK.S, change.keys.SK.S, change.stored_at
@@ -138,23 +139,30 @@ class Router:
             return False
         kind, state, judged_at = place.kind, "insert", stored_at
         is_removed = change.new is UNSET
-        image = change.old if is_removed else change.new
-        if image is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
+        given = change.old if is_removed else change.new
+        if given is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
             return True
+        before = UNSET if is_removed or kind == "state" else change.old
+        if before is not UNSET and kind != "decision":
+            return False
+        image = json_of(given)
+        found = fast_path.read(kind, image)
+        if found is None:
+            return False
         if is_removed:
-            gone = Image(image)
+            gone = Image(given)
             if "promoted_at" in gone:
                 return True
             judged_at = claimed_at(kind, gone) or 0.0
-        elif change.old is not UNSET and kind != "state":
-            state = outcome_state(Image(change.old), Image(image)) if kind == "decision" else ""
+        elif isinstance(found, fast_path.Decision) and before is not UNSET:
+            state = outcome_state(before, given, found)
             if not state:
                 return False
         text = content(raw.event_id, table, pk, sk, stored_at, image)
-        found = fast_path.sound(
-            kind, image, text=text, stored_at=judged_at, event_ahead=self._event_ahead
+        is_sound = fast_path.fits(
+            kind, found, text=text, stored_at=judged_at, event_ahead=self._event_ahead
         )
-        if found is None or is_packed(text):
+        if not is_sound or is_packed(text):
             return False
         entry = Entry(text, change.sequence_number)
         if is_removed:
@@ -359,17 +367,24 @@ def _entry(record: Record, pair: str = "") -> Entry:
 
 def _more(entry: Entry, pair: str) -> Entry:
     """Add a JSON pair to an entry's object, or nothing."""
-    return Entry(f"{entry.text[:-1]},{pair}}}", entry.sequence_number) if pair else entry
+    return Entry(entry.text, entry.sequence_number, pair) if pair else entry
 
 
 def _delivered(record: Record, row: Image) -> keys.Key | None:
     """Give the signal of a row that a worker wrote: its key holds the digest of what it names."""
     signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
-    place = place_of(tables.SIGNALS, signal.pk)
-    if place is None or place.kind != "signal" or keys.split_dated_sk(signal.sk) is None:
+    is_its_row = record.sk == _row_sk(*signal) and record.pk == keys.inbox_pk(record.owner or "")
+    return signal if is_its_row else None
+
+
+@lru_cache(fast_path.CACHED)
+def _row_sk(signal_pk: str, signal_sk: str) -> str | None:
+    """Give the sort key of a signal's rows, which all who acknowledge it share; None of no key."""
+    place = place_of(tables.SIGNALS, signal_pk)
+    if place is None or place.kind != "signal" or keys.split_dated_sk(signal_sk) is None:
         return None
-    key = keys.inbox_row(record.owner or "", signal, signal_uid(*signal))
-    return signal if key == (record.pk, record.sk) else None
+    iso, _ = keys.time_and_id(signal_sk)
+    return keys.inbox_sk(iso, signal_uid(signal_pk, signal_sk))
 
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:

@@ -31,10 +31,18 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """One piece of work for an actor, as JSON text, and the stream record it came from."""
+    """One piece of work for an actor, and the stream record it came from.
+
+    Attributes:
+        text: a JSON object.
+        sequence_number: of the record, "" if it came from none.
+        more: JSON pairs that are added to the object when it is written: several entries share
+            the text of one image, and hundreds wait for a page to be routed.
+    """
 
     text: str
     sequence_number: str
+    more: str = ""
 
 
 class Duty(NamedTuple):
@@ -103,7 +111,9 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
     Of entries made from stream records, their numbers and the head of the first are enough.
     """
-    work = ",".join([each.text for each in entries])
+    work = ",".join(
+        [f"{each.text[:-1]},{each.more}}}" if each.more else each.text for each in entries]
+    )
     numbers = ",".join([each.sequence_number or each.text for each in entries])
     seed = f"{duty.actor}{work[:_HEAD]}{numbers}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()
@@ -115,7 +125,8 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
 
 def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
-    ends = [*accumulate([len(each.text) + 1 for each in entries])]
+    sizes = [len(each.text) + len(each.more) + (2 if each.more else 1) for each in entries]
+    ends = [*accumulate(sizes)]
     start = filled = 0
     while start < len(ends):
         most = min(start + limit, len(ends))

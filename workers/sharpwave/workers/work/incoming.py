@@ -16,7 +16,6 @@ from sharpwave.workers.work.outgoing import WorkMessage
 
 #: Who DynamoDB says it is when its own time to live removes an item.
 _SERVICE = "dynamodb.amazonaws.com"
-_encode = fast_json.Encoder().encode
 
 # None can be part of a cycle, so the garbage collector need not track them.
 
@@ -46,7 +45,7 @@ class Streamed(Struct, rename="camel", gc=False):
     Attributes:
         event_id: DynamoDB's name for it.
         change: its key, sequence number, epoch seconds at which it was stored, 0 if it does not
-            say, and its images as typed JSON.
+            say, and its images as typed JSON, or parsed where the record came parsed.
         event_name: INSERT, MODIFY or REMOVE.
         user_identity: who made the change, where that is DynamoDB itself.
     """
@@ -104,8 +103,9 @@ def streamed(record: StreamRecord) -> Streamed:
             _Keys(Text(pk), Text(sk)),
             change.get("SequenceNumber", ""),
             moment.timestamp() if isinstance(moment, datetime) else float(moment),
-            UNSET if old is None else Raw(_encode(old)),
-            UNSET if new is None else Raw(_encode(new)),
+            # As they are: the router writes as JSON only what it reads or sends.
+            UNSET if old is None else old,
+            UNSET if new is None else new,
         ),
         record.get("eventName", ""),
         record.get("userIdentity"),
