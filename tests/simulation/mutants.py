@@ -343,13 +343,13 @@ CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate"
 
 MUTANTS: dict[str, Mutant] = {
     "account-forgets": Mutant(
-        13,
+        18,
         "who enters a promotion takes back those before it",
         _changed(account.Account, "of_row", staticmethod(_forgetful)),
         ("lives",),
     ),
     "anyone-is-the-pipeline": Mutant(
-        7,
+        19,
         "a signal in the pipeline's name is its own",
         _changed(deliver, "is_told", lambda signal, reads: True),
         ("lives",),
