@@ -9,6 +9,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.ports import Item
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, memory, outcome, registration, signal
@@ -176,6 +177,27 @@ def test_readers_copies_tell_the_state_too(trader: Trader) -> None:
     assert trader.row()["state"] == copy["state"] == "shared"
     assert copy["sample_size"] == trader.row()["sample_size"]
     assert "state_seq" in copy
+
+
+def test_a_rule_shares_once_and_a_revocation_stands() -> None:
+    world = World()
+    world.settings._policy = Policy(share_with=("bob", "ann"), share_units=20)
+    trader = Trader(world)
+    trader.days(8, up=0.5)
+    version = admit(world, definition())
+    trader.until("shared", up=0.9)
+    place = keys.shared_pattern_copy("bob", version.owner, "up")
+    assert world.tables.items(tables.MEMORY)[place]["state"] == "shared"
+    assert trader.row()["shared_with"] == ["bob"]
+
+    text = version.model_copy(update={"definition": definition()}).entry()["version"]
+    world.tables.update(tables.PIPELINE, keys.known_pattern(version.subject), {"version": text})
+    own = keys.Key(version.pk, "up")
+    world.tables.update(tables.MEMORY, own, {"shared_with": [], "is_shared": False})
+    world.tables.remove(tables.MEMORY, place)
+    trader.days(3, up=0.9)
+    assert trader.row()["state"] == "active"
+    assert place not in world.tables.items(tables.MEMORY)
 
 
 def test_a_worker_that_read_an_old_list_revives_no_copy(trader: Trader) -> None:

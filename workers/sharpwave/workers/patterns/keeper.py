@@ -13,6 +13,8 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
+from pydantic import ValidationError
+
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM
 from sharpwave.schemas.ownership import sealed
@@ -20,7 +22,7 @@ from sharpwave.schemas.patterns import FrozenBase, PatternVersion
 from sharpwave.schemas.records import SCHEMA_VERSION
 from sharpwave.schemas.times import Clock, bound, iso_ms
 from sharpwave.workers.patterns.account import Account
-from sharpwave.workers.patterns.admission import Admission, Part, listed_at
+from sharpwave.workers.patterns.admission import Admission, Part, listed_at, mark
 from sharpwave.workers.patterns.counts import Arms, Days, summed_days_of
 from sharpwave.workers.patterns.life import (
     Facts,
@@ -185,7 +187,51 @@ class Keeper:
                 reason=f"{version.name} broke its promise of {life.promised:.3f}",
             )
             return Seen(shown, life, None)
+        if self._is_to_share(version, life, weighed, figures):
+            return Seen(shown, life, None, is_settled=self._share(version, row))
         return Seen(shown, life, row)
+
+    def _is_to_share(
+        self, version: PatternVersion, life: Life, weighed: Weighed, figures: Figures
+    ) -> bool:
+        """Say whether the rule shares a pattern now: once, so that a revocation stands."""
+        policy = self._policy
+        is_shared = life.shared_once or not policy.share_with or version.definition.agent_id is None
+        return (
+            not is_shared
+            and life.state in ("active", "shared")
+            and figures.confidence >= policy.share_confidence
+            and weighed.units >= policy.share_units
+        )
+
+    def _share(self, version: PatternVersion, row: Item) -> bool:
+        """Grant a pattern to those whom the rule names; the next look makes their copies."""
+        place = listed_at(version)
+        entry = self._reads.get([place]).get(place, {})
+        try:
+            stored = PatternVersion.of_entry(entry, strict=True)
+        except ValidationError:
+            return False  # written back by this release, it would lose what a newer one put there
+        definition = stored.definition
+        readers = {*definition.shared_with, *self._policy.share_with} - {definition.agent_id}
+        wanted = definition.model_copy(update={"shared_with": sorted(filter(None, readers))})
+        granted = stored.model_copy(update={"definition": wanted})
+        values = {"shared_with": wanted.shared_with, "is_shared": True, "shared_once": True}
+        return self._transactions.transact(
+            [
+                Update(
+                    place,
+                    {"version": granted.entry()["version"]},
+                    equals={"version": entry["version"]},
+                ),
+                Update(
+                    Location(tables.MEMORY, keys.Key(row["PK"], row["SK"])),
+                    {**values, "figures_rev": row["figures_rev"] + 1},
+                    equals={"version": row["version"], "figures_rev": row["figures_rev"]},
+                ),
+                mark(granted),
+            ]
+        )
 
     def _shown(self, version: PatternVersion, weighed: Weighed, account: Account) -> dict[str, Any]:
         bar = needed(version.number or account.count + 1, len(account.promoted), self._policy)
