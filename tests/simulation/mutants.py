@@ -518,6 +518,12 @@ MUTANTS: dict[str, Mutant] = {
         _changed(units, "_merged", _units_of_each_slot),
         ("cycles",),
     ),
+    "units-read-once": Mutant(
+        11,
+        "a ledger's sets are read once and never again",
+        _changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
+        ("cycles",),
+    ),
     "the-best-stands": Mutant(
         11,
         "the outcome decides which decision stands for a unit",
