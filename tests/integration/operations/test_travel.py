@@ -218,7 +218,7 @@ def test_tables_that_hold_anything_are_refused(
     assert contents(there) == before
 
 
-def test_a_dry_run_and_a_damaged_archive_write_nothing(
+def test_a_dry_run_and_an_archive_that_is_none_write_nothing(
     known: Deployment, elsewhere: Callable[[], Deployment], tmp_path: Path, raw: Raw
 ) -> None:
     url, there = store(tmp_path / "archive", states(raw)), elsewhere()
@@ -228,6 +228,8 @@ def test_a_dry_run_and_a_damaged_archive_write_nothing(
     part.write_bytes(part.read_bytes()[:-9])
     with pytest.raises(Rejected, match="damaged"):
         travel(known, url, into=there)
+    with pytest.raises(Rejected, match="nothing is archived at file:///nowhere"):
+        travel(known, "file:///nowhere", into=there)
 
     assert (planned.states, planned.versions) == (len(states(raw)), 2)
     assert not destroy(there, dry_run=True).steps

@@ -40,8 +40,8 @@ def replay(
 
     Raises:
         Misused: `until` is no day and no UTC time.
-        Rejected: a part of the archive cannot be read, or a pattern was imported by a newer
-            release; figures without it would be wrong.
+        Rejected: nothing is archived, a part of the archive cannot be read, or a pattern was
+            imported by a newer release; figures without it would be wrong.
     """
     versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
     return figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
@@ -80,7 +80,17 @@ def _recounted(
     with Recount(versions, accepts=accepts) as recount:
         for damage in recount.read(archive_at(deployment, archive_url)):
             raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
+        if not recount.parts:
+            raise nothing_at(archive_url)
         return versions, recount.counts(), recount.arms()
+
+
+def nothing_at(archive_url: str) -> Rejected:
+    """Say that an archive is empty: figures of nothing would be taken for an answer."""
+    return Rejected(
+        f"nothing is archived at {archive_url}; give --archive URL, or set SHARPWAVE_ARCHIVE as "
+        "the workers of archive have it"
+    )
 
 
 def is_up_to(until: str | None) -> Callable[[Mapping[str, Any]], bool]:

@@ -19,7 +19,7 @@ from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import restore_versions
-from sharpwave.infra.operate.replay import is_up_to, versions_meant
+from sharpwave.infra.operate.replay import is_up_to, nothing_at, versions_meant
 from sharpwave.infra.operate.verify import archive_at, stored_ledgers, stored_units
 from sharpwave.infra.provision.structure import carry_out, describe, table_findings
 from sharpwave.schemas.numbers import canonical_json, item_from_wire, parse_json
@@ -92,8 +92,8 @@ def travel(
 
     Raises:
         Misused: `until` is no day and no UTC time, or tables of `into` hold something.
-        Rejected: a part of the archive cannot be read, a newer release imported a pattern, or
-            the tables did not take what was written.
+        Rejected: nothing is archived, a part of the archive cannot be read, a newer release
+            imported a pattern, or the tables did not take what was written.
     """
     accepts, versions = is_up_to(until), versions_meant(deployment, definitions)
     _refuse_used(deployment, into)
@@ -178,9 +178,11 @@ class _States:
         """Take all states that were admitted.
 
         Raises:
-            Rejected: a part cannot be read.
+            Rejected: a part cannot be read, or there is none.
         """
+        is_empty = True
         for name in archive.part_names():
+            is_empty = False
             try:
                 rows = [
                     row
@@ -191,6 +193,8 @@ class _States:
                 text = f"the archive at {url} is damaged: {type(error).__name__}: {error}"
                 raise Rejected(text) from error
             self._file.executemany("INSERT OR IGNORE INTO states VALUES (?, ?, ?, ?, ?, ?)", rows)
+        if is_empty:
+            raise nothing_at(url)
 
     def _row(self, image: Mapping[str, Any]) -> tuple[Any, ...] | None:
         state = item_from_wire(image)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from operator import attrgetter
 from typing import Any
 
 from sharpwave.schemas import keys, tables
@@ -217,7 +218,24 @@ Days = dict[str, Counts]
 
 def total(counts: Iterable[Counts]) -> Counts:
     """Add up the counts of disjoint buckets."""
-    return sum(counts, start=Counts())
+    # Column by column, and the sums of what few decisions state only where there are some: a
+    # pattern of years is added up each day.
+    found = list(counts)
+    basic: dict[str, Any] = {name: sum(map(attrgetter(name), found)) for name in _BASIC}
+    squares = [each.q_sq for each in found]
+    return Counts(
+        **basic,
+        q_sq=None if None in squares else sum(filter(None, squares)),
+        applied_weights=sum(
+            (each.applied_weights for each in found if each.applied_weights.n), start=NO_WEIGHTS
+        ),
+        other_weights=sum(
+            (each.other_weights for each in found if each.other_weights.n), start=NO_WEIGHTS
+        ),
+        confidences=sum(
+            (each.confidences for each in found if each.confidences.bins), start=NO_CONFIDENCES
+        ),
+    )
 
 
 def days_of(subject: str, reads: Reads) -> Days:
