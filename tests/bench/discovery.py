@@ -35,8 +35,6 @@ SHUFFLED, POWER = "outcomes shuffled", "planted at {rate:.2f} against {base}"
 BASE, DAYS = 0.55, 3_000
 LEAST_BASE, LEAST_UNITS, LEAST_DAYS, LEAST_CONFIDENCE = 100, 20, 3, 0.95
 
-Planted = Callable[[Mapping[str, Any]], bool]
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -211,8 +209,9 @@ def _decision(known: Market, number: int) -> Decision:
 
 def is_planted(content: Mapping[str, Any]) -> bool:
     """Say whether a decision is of the kind that succeeds more often, where that is planted."""
-    calm = content["context"]["market"]["trend"] == "bullish"
-    return calm and content["inputs"].get("volume_ratio", 0) >= 1.0
+    ratio = content["inputs"].get("volume_ratio")
+    is_bullish = content["context"]["market"]["trend"] == "bullish"
+    return is_bullish and ratio is not None and bool(ratio >= 1.0)
 
 
 def planted(decisions: Sequence[Decision], rate: float, chance: random.Random) -> list[bool]:

@@ -332,12 +332,14 @@ def test_the_state_of_an_agent_is_named_as_its_own_and_readable(world: World) ->
 def test_what_is_found_is_promoted_by_later_outcomes_alone(world: World) -> None:
     decide(world, 6 * BATCH)
     world.settle()
+    world.process().handler("learn", "on_figures_tick")([{}])
     come_of_age(world)
     sweep(world)
     world.settle()
     candidates = {name: each.definition.conditions for name, each in found(world).items()}
 
-    for _ in range(3):
+    for _ in range(4):
+        world.clock.advance(DAY_S)
         decide(world, BATCH)
         world.settle()
         world.process().handler("learn", "on_figures_tick")([{}])
@@ -350,4 +352,4 @@ def test_what_is_found_is_promoted_by_later_outcomes_alone(world: World) -> None
     assert any("context.trend = up" in text for text in words)
     for name in promoted:
         # Of what suggested it nothing counts.
-        assert 20 <= standing[name]["evidence_n"] <= 3 * BATCH
+        assert 20 <= standing[name]["evidence_n"] <= 4 * BATCH
