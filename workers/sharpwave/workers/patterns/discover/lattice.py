@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -459,6 +460,8 @@ def _joined(rule: Rule, single: Rule) -> Rule | None:
     return tuple(sorted((*rule, term), key=lambda each: _order((each,))))
 
 
+# The same few rules are asked at every round.
+@lru_cache(4096)
 def _order(rule: Rule) -> str:
     return json.dumps(rule)
 
