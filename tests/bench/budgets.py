@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sharpwave.workers.patterns.evidence import ALPHA
 from tests.bench import discovery, pace, statistics
 from tests.bench.figures import ratio
 from tests.bench.flows import RAW
@@ -254,7 +255,7 @@ BUDGETS = (
         "discovery",
         "outcomes shuffled: histories in which a pattern is promoted, %",
         "lower",
-        100 * discovery.ALPHA,
+        100 * ALPHA,
         _ours(discovery.PART, discovery.SHUFFLED, "promoted_percent"),
     ),
 )

@@ -45,7 +45,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         tell,
     ),
     "discovery": lambda quick, tell: discovery.measure(
-        {"shuffles": 10, "planted": 5} if quick else {"shuffles": 100, "planted": 40}, tell
+        {"shuffles": 10, "planted": 5} if quick else {"shuffles": 100, "planted": 20}, tell
     ),
 }
 

@@ -5,12 +5,12 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sharpwave.infra.cli import extras
 from sharpwave.infra.errors import Missing, Rejected
 from sharpwave.infra.operate.definitions import read_definitions
 from sharpwave.infra.operate.propose import propose
@@ -69,7 +69,7 @@ def test_a_part_that_cannot_be_read_is_named() -> None:
 
 
 def test_the_extra_that_searches_is_there_where_it_can_be() -> None:
-    assert (extras.find_spec("pysubgroup") is not None) is IS_THERE
+    assert (find_spec("pysubgroup") is not None) is IS_THERE
 
 
 # In a process of its own: its libraries warn as they load, which is an error here.

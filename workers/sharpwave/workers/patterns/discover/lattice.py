@@ -45,7 +45,7 @@ LEAST_N = 30
 #: What tells less than this many standard deviations tells nothing.
 _NOTHING = 1.0
 #: What is proposed tells at least this much, and a conjunction this much more than its parts.
-TELLING, BETTER = 3.0, 2.0
+TELLING, BETTER = 4.0, 2.0
 #: A conjunction that had no LEAST_N decisions of so many is too rare.
 _RARE = 512
 #: Candidates open at a time, proposed in one round, and decisions for which one stays open.
