@@ -51,6 +51,8 @@ def test_it_counts_no_decision_that_comes_later(world: World) -> None:
     ended = listed(world, version)
     assert ended.effective_to == int(world.clock() + LEAD_S)
     assert world.tables.items(tables.MEMORY)[ROW]["state"] == "retired"
+    history = world.tables.items(tables.PIPELINE)[keys.life(version.subject, 1)]
+    assert (history["from"], history["to"]) == ("candidate", "retired")
     own = keys.Key(ROW.pk, keys.pattern_version_sk("found_up", 1))
     assert world.tables.items(tables.MEMORY)[own]["effective_to"] == ended.effective_to
 
