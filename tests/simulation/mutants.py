@@ -19,7 +19,7 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
 from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
@@ -32,6 +32,8 @@ from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 from tests.world import world
 from tests.world.queues import MemoryWorkQueues
+
+_ACCOUNT_OF_ROW = account.Account.of_row
 
 Break = Callable[[], AbstractContextManager[object]]
 
@@ -74,6 +76,11 @@ class Caught(NamedTuple):
 def _changed(place: Any, name: str, value: Any) -> Break:
     """Break by putting something else in the place of one attribute."""
     return lambda: patch.object(place, name, value)
+
+
+def _forgetful(row: Mapping[str, Any]) -> account.Account:
+    """Read an owner's account, but for whom others promoted."""
+    return replace(_ACCOUNT_OF_ROW(row), promoted={})
 
 
 @contextmanager
@@ -345,6 +352,18 @@ STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
 CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
 
 MUTANTS: dict[str, Mutant] = {
+    "account-forgets": Mutant(
+        18,
+        "who enters a promotion takes back those before it",
+        _changed(account.Account, "of_row", staticmethod(_forgetful)),
+        ("lives",),
+    ),
+    "anyone-is-the-pipeline": Mutant(
+        19,
+        "a signal in the pipeline's name is its own",
+        _changed(deliver, "is_told", lambda signal, reads: True),
+        ("lives",),
+    ),
     "late-joiners-left-out": Mutant(
         1,
         "who registers looks for no signals that it missed",
@@ -507,6 +526,12 @@ MUTANTS: dict[str, Mutant] = {
         11,
         "a unit counts once a slot, and not once",
         _changed(units, "_merged", _units_of_each_slot),
+        ("cycles",),
+    ),
+    "units-read-once": Mutant(
+        11,
+        "a ledger's sets are read once and never again",
+        _changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
         ("cycles",),
     ),
     "the-best-stands": Mutant(

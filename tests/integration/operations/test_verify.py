@@ -252,6 +252,11 @@ def a_wrong_figure(scene: Scene) -> None:
     assert scene.items.update(MEMORY, place, {"base_rate": Decimal("0.1")})
 
 
+def wrong_evidence(scene: Scene) -> None:
+    place = keys.Key(keys.pattern_pk("hunter"), "up")
+    assert scene.items.update(MEMORY, place, {"evidence_s": 77})
+
+
 def a_pattern_of_a_newer_release(scene: Scene) -> None:
     place = keys.known_pattern(SUBJECT)
     version = json.loads((scene.items.get(PIPELINE, place) or {})["version"])
@@ -276,6 +281,7 @@ def heads(scene: Scene, subject: str) -> list[keys.Key]:
         (a_ledger_of_nobody, "not_archived", "pattern:nobody:none@1 on 2008-10-10"),
         (a_decision_nobody_saw, "unseen", "1 decision in agent_decisions"),
         (an_outcome_nobody_saw, "unseen", "1 decision in agent_decisions"),
+        (wrong_evidence, "misfigured", "other figures than the archive gives"),
         (a_pattern_of_a_newer_release, "unreadable", "1 pattern version"),
     ],
 )

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import (
+    FrozenBase,
     PatternDefinition,
     PatternVersion,
     boundaries,
@@ -141,3 +142,26 @@ def test_what_cannot_count_an_agents_decisions_begins_no_epoch_of_them() -> None
 
     assert epoch_of(versions, "ann", "TRADE", 1000) == 0
     assert boundaries(versions, "bob", "TRADE") == [0, 100]
+
+
+def test_digests_that_were_stored_before_patterns_to_avoid_still_hold() -> None:
+    definition = version().definition
+    assert content_hash(definition) == "7f32fc61a25e2b1a273fa5b5"
+    avoid = definition.model_copy(update={"kind": "avoid"})
+    assert content_hash(avoid) != content_hash(definition)
+
+
+def test_what_stands_beside_a_version_in_the_list_is_read_with_it() -> None:
+    base = FrozenBase(p0=0.1 + 0.2, n=120, s=60, since="2025-10-18")
+    known = version().model_copy(update={"base": base, "number": 3})
+    assert PatternVersion.of_entry(known.entry()) == known
+    assert "base" not in version().entry()
+    older = {"version": version().model_dump_json(exclude={"origin", "parent", "reason", "base"})}
+    assert PatternVersion.of_entry(older) == version()
+    # What stands beside is not in what a succession writes back.
+    assert known.entry()["version"] == version().entry()["version"]
+
+
+def test_nothing_is_the_pipelines_own_pattern() -> None:
+    with pytest.raises(ValidationError, match="names the pipeline itself"):
+        version(agent_id="sharpwave")

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from sharpwave.infra.operate.patterns import PatternView
 
 
+#: The figures of a pattern that people are shown, if it has them.
+_SHOWN = (
+    *("confidence", "success_rate", "interval", "base_rate", "sample_size", "units"),
+    *("unresolved", "overdue", "quality_sd", "propensity"),
+)
+
+
 @Command(
     "patterns ls",
     option("--agent", help="only this agent's"),
@@ -70,11 +77,7 @@ def patterns_show(args: Arguments) -> Answer:
     view = show_pattern(deployment(args), args.pattern_id, args.owner)
     row = view.row
     lines = [f"{view.pattern_id} of {view.owner}: {row.get('description', '')}"]
-    lines += [
-        f"  {name:13} {row[name]}"
-        for name in ("confidence", "success_rate", "interval", "base_rate", "sample_size")
-        if row.get(name) is not None
-    ]
+    lines += [f"  {name:13} {row[name]}" for name in _SHOWN if row.get(name) is not None]
     lines += [f"  {name:13} {said}" for name, said in _standing(row)]
     if row.get("shared_with"):
         lines.append(f"  shared with   {', '.join(row['shared_with'])}")

@@ -26,6 +26,8 @@ SLOT_BYTES = 110
 DUE_TOGETHER, NOTE_BYTES, DUE_BYTES, TARGET_BYTES = 20, 130, 58, 15
 #: Reads of a round of publishing for one ledger's day: slots' heads, sums by day, figures.
 PUBLISH_READS = 6
+#: More of them for a pattern's ledger: its units, by the slots' heads and the sets that changed.
+UNIT_READS = 4
 SUMMARY_BYTES, SOURCES_BYTES, INDEX_ENTRY_BYTES = 350, 150, 160
 #: An image as JSON in a work message, against its size in DynamoDB; and what goes around it.
 JSON_FACTOR, ENTRY_BYTES, INBOX_BYTES = 1.25, 250, 450
@@ -137,7 +139,7 @@ def decisions(flow: Flow) -> list[Use]:
     image = (flow.bytes + OUTCOME_BYTES) * JSON_FACTOR + ENTRY_BYTES
     ledger = ledger_units(flow)
     shares = flow.states * flow.ledgers / flow.per_message
-    published = flow.ledgers * publishings(flow)
+    published, units = (each * publishings(flow) for each in (flow.ledgers, flow.ledgers - 1))
     day = episode(flow)
     parts = flow.states * image * GZIP_FACTOR / PART_BYTES
     learning = _queued("work queue", image, flow.states, flow, per_message=LEARN.limit)
@@ -155,6 +157,7 @@ def decisions(flow: Flow) -> list[Use]:
         # The day's sum, the ledger's sum, and the mark's removal.
         _use("sums of ledgers", "dynamodb_write", published * 3),
         _use("reads for the sums of ledgers", "dynamodb_read", published * PUBLISH_READS),
+        _use("reads for the units of patterns", "dynamodb_read", units * UNIT_READS),
         *archiving,
         _use("archive's parts", "s3_put", parts),
         _use("mark of promotion", "dynamodb_write", whole.mark),

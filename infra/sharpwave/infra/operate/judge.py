@@ -16,7 +16,7 @@ from sharpwave.infra.errors import Rejected
 from sharpwave.schemas import keys
 from sharpwave.schemas.conditions import Condition
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.workers.patterns.counts import Counts, Days, total
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
 from sharpwave.workers.patterns.evidence import frozen_base, log_evidence
 from sharpwave.workers.patterns.recount import Parts, Recount, figures
 
@@ -42,7 +42,8 @@ class Judged:
         base_rate: the success rate of the decisions it does not match.
         applied: matched ones that name it in `reasoning.patterns_applied`, with an outcome.
         days: days with an outcome of a matched decision.
-        evidence: log10 of the e-value that these outcomes would be, had they come after an import.
+        evidence: log10 of the e-value that these outcomes, a cycle's once, would be, had they come
+            after an import.
         warnings: what makes the definition worthless or doubtful, each with what to do.
     """
 
@@ -86,6 +87,7 @@ def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) 
     for version, look in zip(versions, looks, strict=True):
         definition, days = version.definition, counts.get(version.subject, {})
         mine, everyone = total(days.values()), _everyone(definition, counts)
+        units = sum(arms.get(version.subject, {}).values(), start=Arms())
         matched, decisions = mine.n + mine.pending, everyone.n + everyone.pending
         base = definition.base_rate or frozen_base(everyone.n - mine.n, everyone.s - mine.s)
         judged.append(
@@ -100,7 +102,7 @@ def judge_definitions(archive: Parts, definitions: Sequence[PatternDefinition]) 
                 base_rate=standing[version.subject].base_rate,
                 applied=mine.applied,
                 days=sum(1 for counted in days.values() if counted.n),
-                evidence=log_evidence(mine.n, mine.s, base) / math.log(10),
+                evidence=log_evidence(units.n, units.s, base) / math.log(10),
                 warnings=look.warnings(mine, matched=matched, decisions=decisions),
             )
         )

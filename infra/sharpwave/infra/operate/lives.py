@@ -18,8 +18,8 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import State
 from sharpwave.schemas.tables import MEMORY, PIPELINE
 from sharpwave.workers.patterns.admission import FIGURES
-from sharpwave.workers.patterns.keeper import told
 from sharpwave.workers.patterns.life import Life, Step
+from sharpwave.workers.patterns.telling import told
 
 
 @dataclass(frozen=True, kw_only=True)

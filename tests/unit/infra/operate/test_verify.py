@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.operate.verify import EXAMPLES, Evidence, Verified, judge
+from sharpwave.infra.operate.verify import EXAMPLES, Evidence, Stored, Verified, judge
 from sharpwave.schemas.keys import Key
-from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.counts import Arms, Counts
 from sharpwave.workers.patterns.recount import Damage
+from sharpwave.workers.patterns.stated import Confidences
 
 NOW = 1_000_000.0
 BASE, PATTERN = "base:ann:TRADE", "pattern:ann:up@1"
@@ -149,3 +150,51 @@ def test_sums_and_figures_are_judged_once_they_are_published() -> None:
 
 def test_a_writer_on_no_list_and_a_pattern_nobody_can_read_are_named() -> None:
     assert kinds(harmed(unlisted=["zoe of TRADE"], unreadable=1)) == ["unreadable", "unlisted"]
+
+
+UNITS = {PATTERN: {"2025-10-18": Arms(n=2, s=1)}}
+
+
+def test_other_units_of_evidence_are_named_once_their_days_agree() -> None:
+    assert judge(replace(SOUND, units=UNITS, recounted_units=UNITS)).ok
+    verified = harmed(units=UNITS, recounted_units={PATTERN: {"2025-10-18": Arms(n=1, s=1)}})
+
+    assert kinds(verified) == ["units"]
+    assert f"{PATTERN} on 2025-10-18 has stored 2 with 1 successes, recounted 1 with 1" in (
+        verified.findings[0].what
+    )
+    days = {BASE: {"2025-10-18": TWO}}
+    assert "units" not in kinds(harmed(units=UNITS, ledgers=days))
+
+
+STATING = replace(TWO, q_n=1, q_sum=5, q_sq=25, confidences=Confidences.of(9_000, True))
+
+
+@pytest.mark.parametrize(
+    "kept", [replace(STATING, q_sq=26), replace(STATING, confidences=Confidences.of(1, True))]
+)
+def test_other_sums_of_the_same_decisions_are_named(kept: Counts) -> None:
+    days = {"recounted": {BASE: {"2025-10-18": STATING}}, "ledgers": {BASE: {"2025-10-18": kept}}}
+
+    verified = harmed(**days)
+
+    assert kinds(verified) == ["stated"]
+    assert "sharpwave reconcile agent_decisions" in verified.findings[0].remedy
+    assert verified.disagreements[0].stored != verified.disagreements[0].recounted
+
+
+def test_what_an_older_release_did_not_keep_is_not_missed() -> None:
+    older = Counts.from_row([7, 2, 1, 5, 1, 0, 0, 0, 2])
+    recounted, ledgers = ({BASE: {"2025-10-18": each}} for each in (STATING, older))
+
+    assert judge(replace(SOUND, recounted=recounted, ledgers=ledgers)).ok
+
+
+def test_sums_that_an_older_release_made_of_newer_counts_are_sums() -> None:
+    day, older = "2025-10-18", Counts.from_row(STATING.to_row()[:9])
+    stored = Stored(counts={BASE: {day: STATING}}, days={BASE: {day: older}}, totals={BASE: older})
+    wrong = replace(stored, totals={BASE: replace(older, n=3)})
+
+    assert stored.missummed() == []
+    assert wrong.missummed() == [BASE]
+    assert replace(stored, days={}).missummed() == [BASE]

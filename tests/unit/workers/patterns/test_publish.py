@@ -52,7 +52,7 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "writes": process.writes,
         "ledger": process.ledger,
         "keeper": process.keeper,
-        "units": Units(process.reads),
+        "units": Units(more.get("reads", process.reads)),
         "clock": world.clock,
         **more,
     }
@@ -341,7 +341,8 @@ class Frozen:
 @pytest.mark.parametrize(
     ("family", "times"),
     [("changed", 8), ("patterns", 1), ("head", 1), ("head", 2), ("pattern", 1)]
-    + [("day", times) for times in range(1, 5)],
+    + [("day", times) for times in range(1, 5)]
+    + [("slot", 1)],
 )
 def test_a_publisher_that_was_frozen_takes_nothing_back(
     world: World, family: str, times: int
@@ -361,9 +362,90 @@ def test_a_publisher_that_was_frozen_takes_nothing_back(
 
     assert reads.left <= 0
     found = row(world, version)
-    assert (found["sample_size"], found["successes"]) == (3, 2)
+    assert (found["sample_size"], found["successes"], found["units"]) == (3, 2, 3)
     figures_tick(world)
-    assert (row(world, version)["sample_size"], marks(world)) == (3, [])
+    found = row(world, version)
+    assert (found["sample_size"], found["units"], marks(world)) == (3, 3, [])
+
+
+@pytest.mark.parametrize("cycles", [(7, 7), (7, None), (7, "7")])
+def test_a_cycle_counts_once_and_shows_as_units(world: World, cycles: tuple[Any, Any]) -> None:
+    version = add(world)
+    for number, cycle in enumerate(cycles):
+        context = {"market": "up"} if cycle is None else {"market": "up", "cycle": cycle}
+        late = decision(
+            name=f"d{number}",
+            context=context,
+            outcome=outcome(True),
+            event_time=f"2025-10-1{number}",
+        )
+        world.tables.put(tables.DECISIONS, late)
+    world.settle()
+    figures_tick(world)
+
+    found = row(world, version)
+    assert (found["sample_size"], found["units"]) == (2, len({str(each) for each in cycles}))
+
+
+def test_a_row_shows_spread_lots_and_what_is_overdue(world: World) -> None:
+    version = add(world)
+    for number, (quality, drawn, applied) in enumerate([(0, 0.25, 1), (1, 0.5, 1), (1, 1, 0)]):
+        reasoning = {
+            "selection_prob": Decimal(str(drawn)),
+            "patterns_applied": ["up"] if applied else [],
+        }
+        item = decision(
+            name=f"d{number}",
+            context={"market": "up"},
+            outcome=outcome(bool(quality), Decimal(quality)),
+            reasoning=reasoning,
+        )
+        world.tables.put(tables.DECISIONS, item)
+    for number, day in enumerate(["2025-10-18", "2025-10-17", "2025-10-16", "2008-10-10"]):
+        waiting = decision(name=f"w{number}", context={"market": "up"}, event_time=day)
+        world.tables.put(tables.DECISIONS, waiting)
+    world.settle()
+    figures_tick(world)
+
+    found = row(world, version)
+    assert (found["unresolved"], found["overdue"]) == (4, 2)
+    assert found["quality_sd"] == round(Decimal(1 / 3).sqrt(), 6)
+    assert found["propensity"] == {
+        "applied": {"rate": round(Decimal(1) / 3, 6), "n": 2, "n_eff": Decimal("1.8")},
+        "other": {"rate": 1, "n": 1, "n_eff": 1},
+    }
+
+
+def test_the_horizon_of_a_type_decides_what_is_overdue(world: World) -> None:
+    version = add(world)
+    for number, day in enumerate(["2025-10-18", "2025-10-15", "2025-10-14"]):
+        waiting = decision(name=f"w{number}", context={"market": "up"}, event_time=day)
+        world.tables.put(tables.DECISIONS, waiting)
+    world.settle()
+
+    publish(Position(), **ports_of(world, horizons={"TRADE": 200_000, "HEDGE": 0}))
+
+    assert row(world, version)["overdue"] == 1
+
+
+def test_figures_wait_for_a_set_that_only_a_newer_release_can_read(world: World) -> None:
+    version = add(world)
+    decide(world, ups="+")
+    [place] = [
+        Location(tables.PIPELINE, key)
+        for key in world.tables.keys(tables.PIPELINE)
+        if key.pk == keys.ledger_pk(version.subject) and key.sk.startswith("L#")
+    ]
+    newer = bytes(28)
+    world.tables.add(place, [newer], below=100, is_open=False)
+
+    figures_tick(world)
+    waiting = marks(world)
+    world.tables.discard(place, [newer])
+    figures_tick(world)
+
+    assert waiting != []
+    assert (row(world, version)["units"], marks(world)) == (1, [])
 
 
 def test_marks_stay_when_somebody_else_changed_a_row(world: World) -> None:

@@ -5,18 +5,29 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sharpwave.schemas import keys
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.archive import lines_of
-from sharpwave.workers.patterns.counts import Counts, Days, content_digest
+from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, content_digest, days_of
+from sharpwave.workers.patterns.learn import learn
+from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.patterns.recount import Recount
+from sharpwave.workers.patterns.stated import Confidences, Weights
+from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.work.ports import Item
-from tests.world import MemoryArchive
+from tests.world import Crash, Faults, MemoryArchive, World
 from tests.world.records import decision, key_of, outcome
 from tests.world.stores import START
 
@@ -122,6 +133,99 @@ def test_the_base_ledger_changes_where_a_version_begins_or_ends() -> None:
         keys.base_subject("ann", "TRADE", begins): 2,
         keys.base_subject("ann", "TRADE", ends): 1,
     }
+
+
+def units(states: list[Item], *versions: PatternVersion) -> dict[str, dict[str, Arms]]:
+    with Recount(versions) as recount:
+        for state in states:
+            recount.add(state)
+        return recount.arms()
+
+
+def test_a_cycle_is_one_unit_of_a_pattern_whatever_its_decisions_became() -> None:
+    pattern = version()
+    decisions = [
+        decision(name=f"d{number}", context={**UP, "cycle": cycle}, event_time=f"2008-10-1{number}")
+        for number, cycle in enumerate([1, "1", Decimal("1.0"), 2])
+    ]
+    stands = min(decisions[:3], key=digest_of)
+    won = {each["SK"]: {**each, "outcome": outcome(True)} for each in decisions}
+    day = stands["event_time"]
+
+    assert units(decisions, pattern) == {}
+    assert units([*decisions, won[stands["SK"]]], pattern) == {pattern.subject: {day: Arms(1, 1)}}
+    others = [each for name, each in won.items() if name != stands["SK"]]
+    assert units([*decisions, *others], pattern) == {pattern.subject: {"2008-10-13": Arms(1, 1)}}
+
+
+def digest_of(item: Item) -> bytes:
+    return blake2b(f"{item['PK']}\0{item['SK']}".encode(), digest_size=8).digest()
+
+
+def test_what_was_stated_counts_in_the_ledger_that_adds_it_up() -> None:
+    pattern = version()
+    item = decision(
+        context=UP,
+        reasoning={"confidence": Decimal("0.9"), "selection_prob": Decimal("0.3")},
+        outcome=outcome(False),
+    )
+
+    counts = counted([item], pattern)
+
+    assert counts[BASE][DAY] == Counts(n=1, confidences=Confidences.of(9_000, False))
+    assert counts[pattern.subject][DAY] == Counts(n=1, other_weights=Weights.of(3_000, False))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_ledgers_agree_with_a_recount_in_any_order_after_any_crash(data: st.DataObject) -> None:
+    """What was handed out and perhaps half counted is handed out again, in another order."""
+    pattern, world = version(), World()
+    entry = {**keys.known_pattern(pattern.subject).item(), "version": pattern.model_dump_json()}
+    world.tables.put(tables.PIPELINE, entry)
+    chance = data.draw(st.randoms(use_true_random=False))
+    states = data.draw(st.lists(st.builds(some_state, st.integers(0, 9), st.integers(0, 3))))
+    for crashes in (0.3, 0.0):
+        chance.shuffle(states)
+        for start in range(0, len(states), 3):
+            process = world.process(Faults(crash_rate=crashes, chance=chance))
+            with suppress(Crash):
+                learn(
+                    states[start : start + 3],
+                    catalogue=process.catalogue,
+                    slots=Slots(process.ledger),
+                    writers=Writers(writes=process.writes, clock=process.clock),
+                )
+    world.settle()
+
+    assert units(states, pattern).get(pattern.subject, {}) == stored_arms(
+        pattern.subject, world.tables
+    )
+    recounted = counted(states, pattern)
+    for subject in (BASE, pattern.subject):
+        found = days_of(subject, world.tables)
+        assert {day: replace(each, revision=0, units=0) for day, each in found.items()} == (
+            recounted.get(subject, {})
+        )
+
+
+def some_state(number: int, revision: int) -> Item:
+    draw = random.Random(f"{number}")
+    item = decision(
+        name=f"d{number}",
+        at=START - draw.choice([0, 60, 4_000]),
+        context={"market": draw.choice(["up", "up", "down"]), "cycle": number % 3},
+        reasoning={
+            "confidence": draw.choice([Decimal("0.35"), Decimal("0.91"), "high"]),
+            "selection_prob": draw.choice([Decimal("0.3"), 1, 0]),
+            "patterns_applied": draw.choice([["up"], []]),
+        },
+    )
+    if draw.random() < 0.5:
+        item["event_time"] = "2008-10-10"
+    chance = random.Random(f"{number}/{revision}")
+    said = outcome(chance.random() < 0.5, Decimal(chance.randint(0, 100)) / 100)
+    return {**item, "outcome": said, "outcome_rev": revision} if revision else item
 
 
 def test_decisions_that_are_not_accepted_count_nowhere() -> None:
@@ -285,5 +389,6 @@ def test_it_counts_without_the_code_that_it_checks() -> None:
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    checked = {f"sharpwave.workers.patterns.{name}" for name in ("ledger", "learn", "publish")}
+    names = ("ledger", "learn", "publish", "units")
+    checked = {f"sharpwave.workers.patterns.{name}" for name in names}
     assert not checked & set(done.stdout.split())

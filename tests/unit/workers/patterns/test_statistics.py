@@ -5,6 +5,7 @@ The Beta distribution agrees with scipy 1.17.1 to 1e-10, from tiny shapes to a m
 
 import math
 import random
+from statistics import stdev
 
 import pytest
 from hypothesis import given
@@ -19,8 +20,10 @@ from sharpwave.workers.patterns.statistics import (
     confidence,
     decayed,
     interval,
+    overdue,
     posterior,
     quality_mean,
+    quality_sd,
     success_rate,
     sum_up,
 )
@@ -36,6 +39,7 @@ def counts(n: int, s: int, pending: int = 0) -> Counts:
         applied_s=s // 2,
         pending=pending,
         units=n,
+        q_sq=8000**2 * n,
     )
 
 
@@ -173,7 +177,45 @@ def test_a_report_names_rate_interval_and_confidence_apart() -> None:
         applied=31,
         unresolved=2,
         as_of="2025-10-18",
+        quality_sd=0.0,
     )
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=2))
+def test_the_spread_of_quality_is_exact(qualities: list[int]) -> None:
+    found = Counts(
+        n=len(qualities),
+        q_n=len(qualities),
+        q_sum=sum(qualities),
+        q_sq=sum(each * each for each in qualities),
+    )
+
+    assert quality_sd(found) == pytest.approx(stdev(qualities) / 10_000, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        Counts(n=1, q_n=1, q_sum=5, q_sq=25),
+        Counts(n=2, q_n=2, q_sum=5, q_sq=None),
+        Counts(n=2, q_n=2, q_sum=5),
+    ],
+)
+def test_of_one_quality_or_without_squares_the_spread_is_unknown(unknown: Counts) -> None:
+    assert quality_sd(unknown) is None
+
+
+@pytest.mark.parametrize(
+    ("horizon_s", "late"), [(0, 6), (1, 4), (86_400, 4), (86_401, 0), (10**9, 0)]
+)
+def test_a_horizon_counts_in_whole_days_rounded_up(horizon_s: int, late: int) -> None:
+    days = {
+        "2025-10-16": counts(1, 1, 4),
+        "2025-10-17": counts(0, 0, 2),
+        "2025-10-18": counts(1, 0, 1),
+    }
+
+    assert overdue(days, "2025-10-18", horizon_s) == late
 
 
 def test_half_life_and_minimum_lift_reach_the_figures() -> None:

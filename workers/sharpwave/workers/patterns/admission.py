@@ -315,7 +315,9 @@ def _succession(version: PatternVersion, row: Item, stored: PatternVersion) -> l
     revision = row.get("figures_rev", 0)
     expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
     values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
-    stale = [name for name in (*FIGURES, *LIFE, "conditions", "kind") if name not in values]
+    # That a rule shared it once is kept: what its owner revoked since, no new version brings back.
+    names = ({*FIGURES, *LIFE, "conditions", "kind"} - {"shared_once"}) & row.keys()
+    stale = sorted(names - values.keys())
     older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
     return [
         *_immutable(version),

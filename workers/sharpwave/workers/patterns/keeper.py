@@ -9,23 +9,19 @@ it, and who comes with an older row writes nothing.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from hashlib import blake2b
 from typing import Any
 
+from pydantic import ValidationError
+
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM
-from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import FrozenBase, PatternVersion
-from sharpwave.schemas.records import SCHEMA_VERSION
-from sharpwave.schemas.times import Clock, bound, iso_ms
+from sharpwave.schemas.times import Clock, bound
 from sharpwave.workers.patterns.account import Account
-from sharpwave.workers.patterns.admission import Admission, Part, listed_at
+from sharpwave.workers.patterns.admission import Admission, listed_at, mark
 from sharpwave.workers.patterns.counts import Arms, Days, summed_days_of
 from sharpwave.workers.patterns.life import (
     Facts,
     Life,
-    Step,
     Weighed,
     base_of_rest,
     floored,
@@ -38,6 +34,7 @@ from sharpwave.workers.patterns.life import (
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.sharing import grant
 from sharpwave.workers.patterns.statistics import Figures
+from sharpwave.workers.patterns.telling import row_after, told
 from sharpwave.workers.work.ports import (
     Insert,
     Item,
@@ -53,10 +50,7 @@ from sharpwave.workers.work.ports import (
 
 log = logging.getLogger(__name__)
 
-PROMOTED, DEGRADED, RETIRED = "PATTERN_PROMOTED", "PATTERN_DEGRADED", "PATTERN_RETIRED"
 _ATTEMPTS = 8
-#: Beyond these no signal of ours names a transition.
-_LONGEST_SUBJECT, _MOST_STEPS = 256, 1_000_000
 #: Most transitions of one look; what is left comes with the next.
 _STEPS = 3
 
@@ -170,7 +164,7 @@ class Keeper:
             if not self._transactions.transact(told(version, row, life, step, values)):
                 # Somebody else told it, or wrote later figures: the next look starts from there.
                 return Seen(shown, life, row, is_settled=False)
-            row = {**row, **_row_after(row, step, values)}
+            row = {**row, **row_after(row, step, values)}
             life = step.life
             log.info(
                 "pattern_state",
@@ -185,7 +179,51 @@ class Keeper:
                 reason=f"{version.name} broke its promise of {life.promised:.3f}",
             )
             return Seen(shown, life, None)
+        if self._is_to_share(version, life, weighed, figures):
+            return Seen(shown, life, None, is_settled=self._share(version, row))
         return Seen(shown, life, row)
+
+    def _is_to_share(
+        self, version: PatternVersion, life: Life, weighed: Weighed, figures: Figures
+    ) -> bool:
+        """Say whether the rule shares a pattern now: once, so that a revocation stands."""
+        policy = self._policy
+        is_shared = life.shared_once or not policy.share_with or version.definition.agent_id is None
+        return (
+            not is_shared
+            and life.state in ("active", "shared")
+            and figures.confidence >= policy.share_confidence
+            and weighed.units >= policy.share_units
+        )
+
+    def _share(self, version: PatternVersion, row: Item) -> bool:
+        """Grant a pattern to those whom the rule names; the next look makes their copies."""
+        place = listed_at(version)
+        entry = self._reads.get([place]).get(place, {})
+        try:
+            stored = PatternVersion.of_entry(entry, strict=True)
+        except ValidationError:
+            return False  # written back by this release, it would lose what a newer one put there
+        definition = stored.definition
+        readers = {*definition.shared_with, *self._policy.share_with} - {definition.agent_id}
+        wanted = definition.model_copy(update={"shared_with": sorted(filter(None, readers))})
+        granted = stored.model_copy(update={"definition": wanted})
+        values = {"shared_with": wanted.shared_with, "is_shared": True, "shared_once": True}
+        return self._transactions.transact(
+            [
+                Update(
+                    place,
+                    {"version": granted.entry()["version"]},
+                    equals={"version": entry["version"]},
+                ),
+                Update(
+                    Location(tables.MEMORY, keys.Key(row["PK"], row["SK"])),
+                    {**values, "figures_rev": row["figures_rev"] + 1},
+                    equals={"version": row["version"], "figures_rev": row["figures_rev"]},
+                ),
+                mark(granted),
+            ]
+        )
 
     def _shown(self, version: PatternVersion, weighed: Weighed, account: Account) -> dict[str, Any]:
         bar = needed(version.number or account.count + 1, len(account.promoted), self._policy)
@@ -268,125 +306,3 @@ class Keeper:
             if self._writes.apply([write])[0]:
                 return wanted
         raise TryAgain(f"the account of {owner} is written by others, again and again")
-
-
-def told(
-    version: PatternVersion, row: Item, before: Life, step: Step, values: Mapping[str, Any]
-) -> list[Part]:
-    """Give the transaction of one transition: row, history, and the signal of those that have one.
-
-    It holds only if the row is as it was read.
-
-    Args:
-        version: whose.
-        row: its row.
-        before: where it stood.
-        step: the transition.
-        values: the figures at this moment, as attributes of the row.
-    """
-    life, moment = step.life, int(step.life.since or 0)
-    history = {
-        **keys.life(version.subject, life.seq).item(),
-        "pattern": version.name,
-        "owner": version.owner,
-        "at": moment,
-        "from": before.state,
-        "to": life.state,
-        "reason": step.reason,
-        "figures": {n: value for n, value in values.items() if not n.startswith("GSI")},
-        **({} if life.promised is None else {"promised": life.attributes()["promised"]}),
-    }
-    parts: list[Part] = []
-    topic = _topic(before, life)
-    if topic is not None:
-        signal = _signal(version, row, topic, step)
-        history |= {"signal_pk": signal["PK"], "signal_sk": signal["SK"]}
-        parts.append(Insert(tables.SIGNALS, signal))
-    revision, seq = row.get("figures_rev"), row.get("state_seq")
-    held = {"version": row["version"], "figures_rev": revision, "state_seq": seq}
-    expected = {name: value for name, value in held.items() if value is not None}
-    place = Location(tables.MEMORY, keys.Key(row["PK"], row["SK"]))
-    return [
-        Insert(tables.PIPELINE, history),
-        *parts,
-        Update(
-            place,
-            _row_after(row, step, values),
-            equals=expected,
-            missing=tuple(held.keys() - expected.keys()),
-        ),
-    ]
-
-
-def _row_after(row: Item, step: Step, values: Mapping[str, Any]) -> Item:
-    # An index key belongs only where the row is in the index.
-    kept = {n: value for n, value in values.items() if not n.startswith("GSI")}
-    kept |= {n: values[n] for n in values if n.startswith("GSI") and f"{n[:4]}_PK" in row}
-    revision = (row.get("figures_rev") or 0) + 1
-    return {
-        **kept,
-        **step.life.attributes(),
-        "figures_rev": revision,
-        "updated_at": step.life.since,
-    }
-
-
-def _topic(before: Life, after: Life) -> str | None:
-    """Name the signal of a transition; waking up and being granted are not told."""
-    if before.state == "candidate" and after.state in ("active", "shared"):
-        return PROMOTED
-    if before.state in ("active", "shared") and after.state == "degraded":
-        return DEGRADED
-    return RETIRED if after.state == "retired" else None
-
-
-def _signal(version: PatternVersion, row: Item, topic: str, step: Step) -> Item:
-    life, moment = step.life, int(step.life.since or 0)
-    text = f"{version.subject}\0{life.seq}"
-    name = f"life_{blake2b(text.encode(), digest_size=12).hexdigest()}"
-    iso = iso_ms(moment)
-    key = keys.Key(keys.signal_pk(topic, SYSTEM), keys.dated_sk(iso, name))
-    definition = version.definition
-    return sealed(
-        key,
-        {
-            **key.item(),
-            "schema_version": SCHEMA_VERSION,
-            "signal_id": name,
-            "signal_type": topic,
-            "source_agent": SYSTEM,
-            "target_agents": [SUBSCRIBERS],
-            "timestamp": moment,
-            "iso_timestamp": iso,
-            "data": {
-                "pattern_id": definition.pattern_id,
-                "version": version.version,
-                "owner": version.owner,
-                "decision_type": definition.decision_type,
-                "kind": definition.kind,
-                "description": row.get("description", ""),
-                "state": life.state,
-                "reason": step.reason,
-                "subject": version.subject,
-                "transition": life.seq,
-            },
-        },
-    )
-
-
-def is_told(signal: Item, reads: Reads) -> bool:
-    """Say whether a signal in the pipeline's own name stands in the history of a pattern.
-
-    Agents can write to the table of signals, and to that of histories they cannot.
-    """
-    data = signal.get("data")
-    if not isinstance(data, Mapping):
-        return False
-    subject, number = data.get("subject"), data.get("transition")
-    if not isinstance(subject, str) or len(subject) > _LONGEST_SUBJECT:
-        return False
-    if not isinstance(number, int | Decimal) or not 0 < number < _MOST_STEPS:
-        return False
-    place = Location(tables.PIPELINE, keys.life(subject, int(number)))
-    held = reads.get([place]).get(place, {})
-    return (held.get("signal_pk"), held.get("signal_sk")) == (signal["PK"], signal["SK"])

@@ -61,8 +61,8 @@ DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
 CLOSE_AT = 320
 #: Most elements of one addition; it bounds what a slot that was open by a hair takes on.
 MOST_AT_ONCE = 150
-#: A slot takes no addition beyond so many elements, at most 62 KB: first the superseded go.
-FULL_AT = 2_600
+#: A slot takes no addition beyond so many elements, at most 58 KB: first the superseded go.
+FULL_AT = 2_400
 #: Superseded elements are dropped when they are more than this, which takes many revisions.
 MOST_SUPERSEDED = 700
 #: Closed slots of which a process remembers who is in them, some 40 KB each.

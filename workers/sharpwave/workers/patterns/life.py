@@ -193,6 +193,9 @@ def lacking(weighed: Weighed, figures: Figures, policy: Policy) -> list[str]:
     lacks = []
     if weighed.base is None:
         lacks.append("a frozen base")
+    elif weighed.log_evidence <= 0:
+        # The account could afford it by what others have more than they need.
+        lacks.append("any evidence of its own")
     if weighed.n < policy.min_units:
         lacks.append(f"{policy.min_units} units of evidence (it has {weighed.n})")
     if weighed.days < policy.min_days:

@@ -16,7 +16,7 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
 from sharpwave.schemas.times import DAY_S, Clock
-from sharpwave.workers.patterns.keeper import is_told
+from sharpwave.workers.patterns.telling import is_told
 from sharpwave.workers.signals.audience import (
     Late,
     Signal,
