@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.bench import pace, statistics
+from sharpwave.workers.patterns.evidence import ALPHA
+from tests.bench import discovery, pace, statistics
 from tests.bench.figures import ratio
 from tests.bench.flows import RAW
 from tests.bench.results import OURS, Row, Verdict, figure
@@ -249,5 +250,12 @@ BUDGETS = (
         "lower",
         14,
         _ours(statistics.DRIFT, statistics.FALLEN_CASE, "median_days"),
+    ),
+    Budget(
+        "discovery",
+        "outcomes shuffled: histories in which a pattern is promoted, %",
+        "lower",
+        100 * ALPHA,
+        _ours(discovery.PART, discovery.SHUFFLED, "promoted_percent"),
     ),
 )

@@ -23,6 +23,7 @@ TITLES = {
     "statistics-online": "Promoting among 300 candidates as they come, for good",
     "statistics-drift": "Noticing that a rate of 0.72 has changed, 8 outcomes a day",
     "statistics-agreement": "Agreement of figures, in decimal digits",
+    "discovery": "Finding patterns in a market history, one decision a day",
 }
 _UNITS = {"_ms": " ms", "_mb": " MB", "_per_s": "/s", "_s": " s", "_percent": " %"}
 

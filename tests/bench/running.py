@@ -9,6 +9,7 @@ from tests.bench import (
     brokers,
     budgets,
     delivery,
+    discovery,
     flows,
     machine,
     pipeline,
@@ -42,6 +43,9 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         if quick
         else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
         tell,
+    ),
+    "discovery": lambda quick, tell: discovery.measure(
+        {"shuffles": 10, "planted": 5} if quick else {"shuffles": 100, "planted": 20}, tell
     ),
 }
 

@@ -10,6 +10,7 @@ from random import Random
 from unittest.mock import patch
 
 from sharpwave.workers.patterns import ledger
+from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
@@ -29,6 +30,7 @@ _LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
 _SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
+_SMALL_BATCHES = {"BATCH": 3, "MOST_AT_ONCE": 4}
 
 
 class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
@@ -61,14 +63,21 @@ class Lived:
 def run(seed: int, weather: Weather | None = None) -> Lived:
     """Live one history to its end and check it."""
     chance = Random(seed)
-    drawn = weather or draw(chance)
+    if weather is None:
+        # Drawn apart, so that it changes nothing else of a seed's history.
+        searches = Random(f"discovery-{seed}").random() < 0.3
+        drawn = replace(draw(chance), discovery=searches)
+    else:
+        drawn = weather
     book = Book()
-    scene = Scene(book)
+    scene = Scene(book, discovery=drawn.discovery)
     logging.disable(logging.CRITICAL)
     try:
         with _drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
             for name, limit in _SMALL_SLOTS.items() if drawn.small_slots else ():
                 stack.enter_context(patch.object(ledger, name, limit))
+            for name, limit in _SMALL_BATCHES.items() if drawn.discovery else ():
+                stack.enter_context(patch.object(sweep, name, limit))
             scheduler = Scheduler(scene, chance, drawn)
             found = list(_lived(scene, chance, drawn, scheduler))
     finally:

@@ -20,13 +20,14 @@ from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.refusals import RefusedBefore
-from sharpwave.workers.work.ports import Delete, Location, TryAgain
+from sharpwave.workers.work.ports import Delete, Location, TryAgain, Update
 from tests.simulation.histories import run
 from tests.simulation.weather import Weather, draw
 from tests.world import world
@@ -296,6 +297,15 @@ def _marks_stay() -> AbstractContextManager[object]:
     return patch.object(publish, "Delete", lambda place, equals: Delete(place, {"rev": -1}))
 
 
+def _cursor_stays() -> AbstractContextManager[object]:
+    """Write what was counted and not how far it went."""
+
+    def update(place: Location, values: Any, **more: Any) -> Update:
+        return Update(place, {n: v for n, v in values.items() if n != "cursor"}, **more)
+
+    return patch.object(sweep, "Update", update)
+
+
 @contextmanager
 def _first_effect_stands() -> Iterator[None]:
     """Delete messages when they are received instead of after their effect."""
@@ -538,6 +548,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "everything-published": Mutant(
         16, "publishing costs what exists", _marks_stay, ("rates", "counting")
+    ),
+    "looked-at-again": Mutant(
+        9,
+        "the search for patterns does not note how far it came",
+        _cursor_stays,
+        ("counting", "episodes"),
+        {"discovery": True, "actions": 18},
     ),
     "ack-first": Mutant(
         0, "a message is deleted before its effect", _first_effect_stands, (), STORMY

@@ -76,9 +76,9 @@ class Inboxes(MemoryInboxes):
 class Scene(World):
     """Tables, queues, inboxes, archive and time of one history."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, *, discovery: bool = False) -> None:
         """Start with nothing."""
-        super().__init__()
+        super().__init__(discovery=discovery)
         # In a history of an hour nothing else would ever be promoted or doubted. Nothing is
         # retired for drift: the version that follows would be one that nobody here wrote.
         self.settings._policy = LAX

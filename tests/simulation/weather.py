@@ -61,6 +61,7 @@ class Weather:
         abreast_rate: share of messages that are handled at the same time as others, call by call.
         ttl_rate: share of acts after which time removes what has expired.
         small_slots: whether slots of a ledger close after a few elements and not after hundreds.
+        discovery: whether sweeps look for patterns, a few decisions at a time.
         death: the call of the whole history at which a process dies, and whether after its effect.
     """
 
@@ -79,6 +80,7 @@ class Weather:
     abreast_rate: float = 0.0
     ttl_rate: float = 0.0
     small_slots: bool = False
+    discovery: bool = False
     death: tuple[int, bool] | None = None
 
     @property

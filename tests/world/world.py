@@ -134,6 +134,7 @@ class Process:
         self.courier, self.catalogue = composed.courier, composed.catalogue
         self.episodes = composed.episodes
         self.admission, self.keeper = composed.admission, composed.keeper
+        self.discovery = composed.discovery
 
     def handle(self, body: str, receives: int = 1) -> None:
         """Handle one work message as its actor does."""

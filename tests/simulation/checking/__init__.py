@@ -13,6 +13,7 @@ from tests.simulation.checking.deliveries import deliveries
 from tests.simulation.checking.living import lives
 from tests.simulation.checking.memory import memory
 from tests.simulation.checking.refusals import refusals
+from tests.simulation.checking.searching import searching
 from tests.simulation.checking.stating import confidences
 from tests.simulation.checking.statuses import statuses
 from tests.simulation.checking.upkeep import upkeep
@@ -31,6 +32,7 @@ def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
     yield from lives(scene)
     yield from memory(scene)
     yield from archive(scene)
+    yield from searching(scene)
     yield from upkeep(scene, scheduler)
 
 

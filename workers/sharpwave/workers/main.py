@@ -95,6 +95,7 @@ class Composition(NamedTuple):
     episodes: Episodes
     admission: Admission
     keeper: Keeper
+    discovery: Discovery
 
 
 def compose(
@@ -251,7 +252,16 @@ def compose(
         },
     }
     return Composition(
-        handlers, queues, agents, parking, courier, catalogue, episodes, admission, keeper
+        handlers,
+        queues,
+        agents,
+        parking,
+        courier,
+        catalogue,
+        episodes,
+        admission,
+        keeper,
+        discovery,
     )
 
 

@@ -14,9 +14,10 @@ MODULES = {
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
+    "propose": ("pysubgroup",),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
-INCLUDED = {"local": ("workers",), "demo": ("local",)}
+INCLUDED = {"local": ("workers",), "demo": ("local",), "propose": ("workers",)}
 
 
 def need(extra: str) -> None:

@@ -314,6 +314,48 @@ def patterns_plot(args: Arguments) -> Answer:
     return Answer({"files": files, "dry_run": args.dry_run}, "\n".join(lines))
 
 
+@Command(
+    "patterns propose",
+    ARCHIVE,
+    option("--agent", required=True, metavar="AGENT", help="whose decisions"),
+    option("--type", required=True, metavar="TYPE", dest="decision_type", help="of which type"),
+    option("--limit", type=int, default=10, help="most proposals"),
+    option("--out", type=Path, metavar="FILE", help="write the definitions there, as JSON"),
+    changes=True,
+)
+def patterns_propose(args: Arguments) -> Answer:
+    """Search the archive for what tells an agent's successes from its failures."""
+    from sharpwave.infra.cli.extras import need
+    from sharpwave.infra.errors import OperationFailed
+    from sharpwave.infra.operate.propose import propose
+    from sharpwave.infra.operate.verify import archive_at
+    from sharpwave.schemas.numbers import plain_json
+
+    need("propose")
+    archive = archive_at(deployment(args), archive_url(args))
+    found = propose(archive, args.agent, args.decision_type, most=args.limit)
+    definitions = [one.definition.model_dump(mode="json", exclude_defaults=True) for one in found]
+    if args.out and not args.dry_run:
+        try:
+            args.out.write_text(plain_json(definitions) + "\n")
+        except OSError as error:
+            raise OperationFailed(f"{args.out} cannot be written: {error}") from error
+    rows = [
+        (
+            one.definition.pattern_id,
+            one.definition.kind,
+            one.sample_size,
+            f"{one.successes / one.sample_size:.3f}",
+            f"{one.gain:+.3f}",
+            one.definition.conditions.describe() if one.definition.conditions else "",
+        )
+        for one in found
+    ]
+    headers = ("PATTERN", "KIND", "N", "RATE", "GAIN", "CONDITIONS")
+    text = table(headers, rows, empty="nothing tells successes from failures")
+    return Answer({"proposals": found, "definitions": definitions, "dry_run": args.dry_run}, text)
+
+
 def _number(name: str, default: float) -> float:
     # Not by the workers' settings: an operator without their extra imports patterns too.
     from sharpwave.infra.errors import Misused

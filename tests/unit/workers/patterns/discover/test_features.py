@@ -21,7 +21,7 @@ from sharpwave.workers.patterns.discover.features import (
 
 
 def found(**decision: Any) -> dict[tuple[str, str], Any]:
-    return {tuple(feature): said for feature, said in read(decision).items()}
+    return {(path, kind): said for (path, kind), said in read(decision).items()}
 
 
 def test_texts_numbers_truths_and_members_are_compared() -> None:

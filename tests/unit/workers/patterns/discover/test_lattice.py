@@ -38,7 +38,7 @@ def look(state: State, number: int, inputs: Said, success: bool | None) -> None:
 
 def drawn(seed: int, count: int, chance_of: Callable[[Said], float]) -> list[tuple[Said, bool]]:
     chance = random.Random(seed)
-    found = []
+    found: list[tuple[Said, bool]] = []
     for _ in range(count):
         inputs = {
             "trend": chance.choice(["up", "down", "flat"]),

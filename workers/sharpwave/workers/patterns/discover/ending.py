@@ -11,7 +11,15 @@ from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.work.ports import Check, Location, Reads, Transactions, TryAgain, Update
+from sharpwave.workers.work.ports import (
+    Check,
+    Insert,
+    Location,
+    Reads,
+    Transactions,
+    TryAgain,
+    Update,
+)
 
 _ATTEMPTS = 4
 
@@ -55,12 +63,23 @@ class Ending:
             end = max(-int(-(now + self._lead_s) // 1), until + 1, version.effective_from + 1)
             ended = version.model_copy(update={"effective_to": end})
             own = keys.pattern_version_sk(pattern_id, version.version)
+            seq, was = int(row.get("state_seq", 0)) + 1, row.get("state", "candidate")
             values = {
                 "state": "retired",
                 "state_since": int(now),
-                "state_seq": int(row.get("state_seq", 0)) + 1,
-                "state_was": row.get("state", "candidate"),
+                "state_seq": seq,
+                "state_was": was,
                 "figures_rev": int(row.get("figures_rev", 0)) + 1,
+            }
+            history = {
+                **keys.life(subject, seq).item(),
+                "pattern": version.name,
+                "owner": version.owner,
+                "at": int(now),
+                "from": was,
+                "to": "retired",
+                "reason": "it got nowhere, and its place goes to another candidate",
+                "figures": {},
             }
             # Who promotes it at this moment has raised the revision of its figures.
             seen = {name: row[name] for name in row if name in ("version", "figures_rev")}
@@ -68,6 +87,7 @@ class Ending:
             done = self._transactions.transact(
                 [
                     Check(judged, below={"until": end}),
+                    Insert(PIPELINE, history),
                     Update(
                         listed,
                         {"version": ended.entry()["version"]},

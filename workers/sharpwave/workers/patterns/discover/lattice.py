@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ LEAST_N = 30
 #: What tells less than this many standard deviations tells nothing.
 _NOTHING = 1.0
 #: What is proposed tells at least this much, and a conjunction this much more than its parts.
-TELLING, BETTER = 3.0, 2.0
+TELLING, BETTER = 4.0, 2.0
 #: A conjunction that had no LEAST_N decisions of so many is too rare.
 _RARE = 512
 #: Candidates open at a time, proposed in one round, and decisions for which one stays open.
@@ -459,6 +460,8 @@ def _joined(rule: Rule, single: Rule) -> Rule | None:
     return tuple(sorted((*rule, term), key=lambda each: _order((each,))))
 
 
+# The same few rules are asked at every round.
+@lru_cache(4096)
 def _order(rule: Rule) -> str:
     return json.dumps(rule)
 
