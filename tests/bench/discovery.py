@@ -17,9 +17,10 @@ from typing import Any
 from sharpwave.infra.demo.market import WINDOW, Bar, Market, MarketDay, load
 from sharpwave.infra.local.environment import ensure_data
 from sharpwave.workers.patterns.counts import Counts
+from sharpwave.workers.patterns.discover.candidates import Candidate
 from sharpwave.workers.patterns.discover.columns import Seen
 from sharpwave.workers.patterns.discover.features import Feature, Said, read
-from sharpwave.workers.patterns.discover.lattice import Candidate, State
+from sharpwave.workers.patterns.discover.lattice import State
 from sharpwave.workers.patterns.evidence import (
     ALPHA,
     frozen_base,

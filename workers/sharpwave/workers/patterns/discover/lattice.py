@@ -12,18 +12,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 from hashlib import blake2b
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
+from sharpwave.workers.patterns.discover.candidates import Candidate, brief, joined, order
 from sharpwave.workers.patterns.discover.columns import Column, Gain, Seen
 from sharpwave.workers.patterns.discover.features import (
     Feature,
     Rule,
     Said,
     Term,
-    conditions_of,
     name_of,
     short,
 )
@@ -61,40 +60,6 @@ _HALF_LIFE, _LONGEST_HALF_LIFE_DAYS = 60, 730
 
 #: No state is larger, in bytes.
 MOST_BYTES = 60_000
-
-
-class Candidate(NamedTuple):
-    """A rule that is proposed to be a pattern.
-
-    Attributes:
-        name: by what it says.
-        rule: its terms.
-        avoid: whether it is one to avoid, for decisions of it fail more often.
-        gain: what suggested it.
-        since: resolved decisions seen when it was proposed.
-        half_life_days: days in which some sixty decisions match it.
-    """
-
-    name: str
-    rule: Rule
-    avoid: bool
-    gain: Gain
-    since: int
-    half_life_days: int
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """Give the paths that it looks at."""
-        return frozenset(term.path for term in self.rule)
-
-    def describe(self) -> str:
-        """Say what was seen, in words."""
-        mine, rest = self.gain.mine, self.gain.all.since(self.gain.mine)
-        how = "fail" if self.avoid else "succeed"
-        return (
-            f"decisions with {conditions_of(self.rule).describe()} seem to {how} more often: "
-            f"{mine.s} of {mine.n} succeeded, of the others {rest.s} of {rest.n}"
-        )
 
 
 @dataclass(slots=True)
@@ -210,8 +175,8 @@ class State:
                 [self._codes(each.rule), *each.seen, *each.before] for each in self.conjunctions
             ],
             "sample": sample,
-            "open": [_candidate_row(each) for each in self.open],
-            "kept": [_candidate_row(each) for each in self.kept],
+            "open": [each.row() for each in self.open],
+            "kept": [each.row() for each in self.kept],
             "ending": self.ending,
             "closed": self.closed,
         }
@@ -239,8 +204,8 @@ class State:
                     state.columns[number].feature: state._said(number, code)
                     for number, code in zip(row[::2], row[1::2], strict=True)
                 }
-            state.open = [_candidate_of(row) for row in content["open"]]
-            state.kept = [_candidate_of(row) for row in content["kept"]]
+            state.open = [Candidate.of_row(row) for row in content["open"]]
+            state.kept = [Candidate.of_row(row) for row in content["kept"]]
             state.ending, state.closed = list(content["ending"]), list(content["closed"])
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"no state of a search for patterns: {error!r}") from error
@@ -329,7 +294,7 @@ class State:
         """Begin to count the children of the most telling, as far as there is room."""
         telling = sorted(
             (rule for rule, gain in gains.items() if gain.mine.n >= LEAST_N),
-            key=lambda rule: (-abs(gains[rule].wracc), _order(rule)),
+            key=lambda rule: (-abs(gains[rule].wracc), order(rule)),
         )
         singles: list[Rule] = []
         for rule in telling:
@@ -344,18 +309,18 @@ class State:
             children: dict[Rule, float] = {}
             for parent in singles if depth == 2 else parents:
                 for single in singles:
-                    child = _joined(parent, single)
-                    if child is None or child in counted or _digest(child) in self.closed:
+                    child = joined(parent, single)
+                    if child is None or child in counted or brief(child) in self.closed:
                         continue
                     both = abs(gains[parent].wracc) + abs(gains[single].wracc)
                     children[child] = max(children.get(child, 0.0), both)
-            ranked = sorted(children, key=lambda rule: (-children[rule], _order(rule)))
+            ranked = sorted(children, key=lambda rule: (-children[rule], order(rule)))
             for child in ranked[: max(0, MOST_COUNTED - len(counted))]:
                 self.conjunctions.append(_Conjunction(child, Seen(), self.seen))
 
     def _proposed(self, gains: Mapping[Rule, Gain]) -> Iterator[Candidate]:
         new = 0
-        ranked = sorted(gains, key=lambda rule: (-abs(gains[rule].wracc), _order(rule)))
+        ranked = sorted(gains, key=lambda rule: (-abs(gains[rule].wracc), order(rule)))
         known = {each.name for each in (*self.open, *self.kept)}
         taken = [*self.open]
         for rule in ranked:
@@ -368,7 +333,7 @@ class State:
             half_life = self._half_life_days(gain)
             name = name_of(rule, avoid=avoid)
             candidate = Candidate(name, rule, avoid, gain, self.seen.n, half_life)
-            if candidate.name in known or _digest(rule) in self.closed:
+            if candidate.name in known or brief(rule) in self.closed:
                 continue
             if not self._is_better_than_its_parts(candidate, gains):
                 continue
@@ -401,7 +366,7 @@ class State:
         return bool(both) and both > _SAME * max(len(mine), len(others))
 
     def _close(self, rule: Rule) -> None:
-        digest = _digest(rule)
+        digest = brief(rule)
         self.closed = [*(each for each in self.closed if each != digest), digest][-_MOST_CLOSED:]
 
     def _codes(self, rule: Rule) -> list[list[Any]]:
@@ -446,39 +411,3 @@ class State:
         is_cut = op in ("ge", "lt")
         value = column.cuts[place] if is_cut else column.values[place].label
         return Term(column.feature.path, op, value)
-
-
-def _joined(rule: Rule, single: Rule) -> Rule | None:
-    """Add a term to a rule, in order; None if it adds nothing that could be true beside it."""
-    (term,) = single
-    for each in rule:
-        if each.path == term.path:
-            is_range = {each.op, term.op} == {"ge", "lt"}
-            low, high = (each, term) if each.op == "ge" else (term, each)
-            if not (is_range and float(low.value) < float(high.value)):
-                return None
-    return tuple(sorted((*rule, term), key=lambda each: _order((each,))))
-
-
-# The same few rules are asked at every round.
-@lru_cache(4096)
-def _order(rule: Rule) -> str:
-    return json.dumps(rule)
-
-
-def _digest(rule: Rule) -> str:
-    return blake2b(_order(rule).encode(), digest_size=4).hexdigest()
-
-
-def _candidate_row(one: Candidate) -> list[Any]:
-    counted = [*one.gain.mine, *one.gain.all, one.since, one.half_life_days]
-    return [list(map(list, one.rule)), one.avoid, *counted]
-
-
-def _candidate_of(row: Sequence[Any]) -> Candidate:
-    terms, avoid, n, s, of, of_s, since, half_life = row
-    rule = tuple(
-        Term(path, op, float(value) if op in ("ge", "lt") else value) for path, op, value in terms
-    )
-    gain = Gain(Seen(n, s), Seen(of, of_s))
-    return Candidate(name_of(rule, avoid=avoid), rule, avoid, gain, since, half_life)

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.times import DAY_S, Clock, bound, day_and_hour, epoch_of
+from sharpwave.workers.patterns.discover.candidates import Candidate
 from sharpwave.workers.patterns.discover.features import Feature, Said, conditions_of, read
-from sharpwave.workers.patterns.discover.lattice import Candidate, State
+from sharpwave.workers.patterns.discover.lattice import State
 from sharpwave.workers.work.low_water import INDEX_TRAILS_S, LowWater
 from sharpwave.workers.work.ports import (
     Insert,
