@@ -1,6 +1,8 @@
 """What an agent imports: `Agent`, `AsyncAgent`, and the errors they raise."""
 
 from sharpwave.producers.agent import Agent, AsyncAgent
+from sharpwave.producers.cache import MemoryCache
+from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
 from sharpwave.producers.operations.signals import Draft, SignalView
@@ -10,8 +12,10 @@ __all__ = [
     "AgentError",
     "AsyncAgent",
     "AsyncDelivery",
+    "DaxCache",
     "Delivery",
     "Draft",
+    "MemoryCache",
     "RecordRefused",
     "SignalView",
 ]

@@ -39,7 +39,8 @@ class Identity:
     """What every operation knows about the agent that runs it.
 
     `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`,
-    `deduplicated`, `undecodable`, `skipped`, `dax_reads` and `dax_fallbacks`.
+    `deduplicated`, `undecodable`, `skipped`, and by a cache `cache_hits` and `cache_misses`, or
+    `dax_reads`, `dax_fallbacks` and `dax_opened`.
     """
 
     agent_id: str
