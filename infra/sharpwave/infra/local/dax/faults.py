@@ -25,12 +25,16 @@ class Faults:
     """Faults to come, each for a number of data requests, in the order in which they were set.
 
     `hang` keeps requests waiting until `clear`; a cluster that is stopped lets them go as well.
+
+    Attributes:
+        struck: how many requests met a fault so far.
     """
 
     def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
         self._lock = Lock()
         self._planned: list[Fault] = []
         self._sleep = sleep
+        self.struck = 0
 
     def reset(self, times: int = 1, *, node: int | None = None) -> None:
         """Cut the connection, as a crash does, instead of an answer."""
@@ -67,6 +71,7 @@ class Faults:
                     continue
                 if fault.times > 0:
                     fault.times -= 1
+                    self.struck += 1
                     return fault
         return None
 

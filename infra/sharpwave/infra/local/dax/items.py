@@ -19,6 +19,7 @@ _SETS = {"SS": 3321, "NS": 3322, "BS": 3323}
 _SET_TYPES = {tag: kind for kind, tag in _SETS.items()}
 #: In a lexical decimal: what a digit of base 1000 is counted from, and how one that is small fits.
 _DIGITS_FROM, _MIRROR = 12, 999 + 12
+_MOST_DIGITS = 38
 _SMALL_EXPONENTS = range(-0x3E, 0x3E)
 
 
@@ -137,7 +138,10 @@ def from_cbor(value: Any) -> Value:
 
 def number(text: str) -> int | Decimal:
     """Read a number as DynamoDB writes it, exactly."""
-    return Decimal(text) if set(text) & set(".eE") else int(text)
+    if set(text) & set(".eE"):
+        return Decimal(text)
+    # Clients read no more digits than DynamoDB keeps, and 1E+40 is written with 41.
+    return int(text) if len(text) <= _MOST_DIGITS else _shortest(Decimal(text))
 
 
 def encode_key(item: Mapping[str, Value], schema: Schema) -> bytes:
@@ -204,7 +208,7 @@ def encode_lexical(value: Decimal) -> bytes:
     """Write a number so that bytes sort as numbers do: exponent, then ten bits for three digits."""
     if value == 0:
         return b"\x80"
-    sign, digits, scale = value.as_tuple()
+    sign, digits, scale = _shortest(value).as_tuple()
     assert isinstance(scale, int)
     exponent = len(digits) + scale
     if exponent in _SMALL_EXPONENTS:
@@ -224,6 +228,14 @@ def encode_lexical(value: Decimal) -> bytes:
         bits = bits << 10 | group
     pad = -10 * len(groups) % 8
     return out + (bits << pad).to_bytes((10 * len(groups) + pad) // 8, "big")
+
+
+def _shortest(value: Decimal) -> Decimal:
+    sign, digits, scale = value.as_tuple()
+    assert isinstance(scale, int)
+    text = "".join(map(str, digits))
+    kept = text.rstrip("0") or "0"
+    return Decimal((sign, tuple(map(int, kept)), scale + len(text) - len(kept)))
 
 
 def decode_lexical(data: bytes) -> Decimal:

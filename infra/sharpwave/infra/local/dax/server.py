@@ -103,9 +103,14 @@ class DaxServer:
 
     @property
     def endpoint(self) -> str:
-        """Give the address for clients, of the first node that listens."""
-        node = next((each for each in self._nodes if each.listens), self._nodes[0])
-        return f"{'daxs' if self._tls else 'dax'}://{node.host}:{node.port}"
+        """Give the address of the first node, from which clients learn of the others."""
+        return self.endpoints[0]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """Give the addresses of all nodes, which at AWS are behind one name."""
+        scheme = "daxs" if self._tls else "dax"
+        return [f"{scheme}://{node.host}:{node.port}" for node in self._nodes]
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -174,7 +179,7 @@ class DaxServer:
         """Say whether whoever connects is let in."""
         return self._secrets is None
 
-    def endpoints(self) -> bytes:
+    def roster(self) -> bytes:
         """Write the roster: the first node leads."""
         found = [
             {
@@ -201,8 +206,11 @@ class DaxServer:
         except operations.Cancelled as cancelled:
             return _failure(cancelled.error, cancelled.reasons)
         except ClientError as error:
-            is_schema = method.name == "defineKeySchema"
-            return _failure(error, codes=replies.TABLE_MISSING if is_schema else ())
+            if _code(error) == "ResourceNotFoundException":
+                # What is missing was asked for by this server, in other words than a client's.
+                text = "Requested resource not found"
+                return replies.failure(_code(error), text, codes=replies.TABLE_MISSING)
+            return _failure(error)
         except Overlapping as error:
             return replies.failure("ValidationException", str(error))
         except BotoCoreError as error:
@@ -214,7 +222,7 @@ class DaxServer:
             context = operations.Context(self._tables, self._lists, is_partial)
             return method.perform(context, *arguments)
         if method.name == "endpoints":
-            return self.endpoints()
+            return self.roster()
         (argument,) = arguments
         if method.name == "defineKeySchema":
             # Clients ask once a minute, so a table that was made anew is seen by then.
@@ -225,13 +233,14 @@ class DaxServer:
         return encode(list(self._lists.names(argument)))
 
 
-def _failure(
-    error: ClientError, reasons: list[Any] | None = None, codes: tuple[int, ...] = ()
-) -> bytes:
-    about = error.response.get("Error", {})
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "InternalServerError")
+
+
+def _failure(error: ClientError, reasons: list[Any] | None = None) -> bytes:
+    message = error.response.get("Error", {}).get("Message", str(error))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-    code, message = about.get("Code", "InternalServerError"), about.get("Message", str(error))
-    return replies.failure(code, message, status=status, codes=codes, reasons=reasons)
+    return replies.failure(_code(error), message, status=status, reasons=reasons)
 
 
 class _Node:
