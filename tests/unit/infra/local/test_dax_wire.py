@@ -1,5 +1,6 @@
 """What a DAX cluster reads and writes, byte by byte: CBOR, keys, numbers, signatures."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -17,6 +18,7 @@ from sharpwave.infra.local.dax.cbor import Ended, Malformed, Reader, Tag, encode
 from sharpwave.infra.local.dax.items import (
     AttributeLists,
     KeyPart,
+    Path,
     decode_key,
     decode_lexical,
     decode_start,
@@ -199,11 +201,12 @@ def test_lists_of_names_have_numbers() -> None:
 
 
 def test_a_path_leads_to_a_value_or_nowhere() -> None:
-    item = {"l": {"L": [{"M": {"x": {"S": "y"}}}]}, "s": {"S": "t"}}
+    item: Any = {"l": {"L": [{"M": {"x": {"S": "y"}}}]}, "s": {"S": "t"}}
 
     assert pick(item, ("l", 0, "x")) == {"S": "y"}
     assert pick(item, ("s",)) == {"S": "t"}
-    for path in [("l", 1), ("l", "x"), ("s", 0), ("none",), ("l", 0, "z")]:
+    nowhere: list[Path] = [("l", 1), ("l", "x"), ("s", 0), ("none",), ("l", 0, "z")]
+    for path in nowhere:
         assert pick(item, path) is None
 
 
@@ -226,13 +229,14 @@ class TestSignatures:
 
     def test_anything_else_is_refused(self) -> None:
         made = self.signed()
-        for wrong in [
+        wrongs: list[Callable[[], None]] = [
             lambda: self.check(self.signed("another")),
             lambda: self.check(made, key="stranger"),
             lambda: self.check(made, now=self.AT + 301),
             lambda: self.check(made, text="nonsense"),
             lambda: self.check(made, text=made.string_to_sign.replace("/dax/", "/sqs/")),
             lambda: self.check(made, text=made.string_to_sign[:-1] + "~"),
-        ]:
+        ]
+        for wrong in wrongs:
             with pytest.raises(Refused):
                 wrong()

@@ -43,9 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.nodes < 1 or not all("=" in each for each in args.secret):
         parser.error("--nodes is 1 or more, and --secret is KEY=SECRET")
     ports = tuple(args.port + number if args.port else 0 for number in range(args.nodes))
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
         certificate = make_certificate(Path(args.tls)) if args.tls else None
         if args.certificate:
@@ -58,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             tls=server_context(certificate) if certificate else None,
         )
         with cluster:
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
             print(cluster.endpoint, flush=True)
             stop.wait()
     except (OperationFailed, OSError) as error:
