@@ -86,8 +86,8 @@ def cached(request: pytest.FixtureRequest, dynamodb: Any) -> Iterator[Cached]:
     with DaxServer(dynamodb, settings=settings, clock=clock) as cluster:
         cache: ReadCache = Uncached()
         if kind == "memory":
-            memory = MemoryCache(ttl_s=ITEM_TTL_S, query_ttl_s=QUERY_TTL_S)
-            cache = memory.open(counters, clock)
+            memory = MemoryCache(ttl_s=ITEM_TTL_S, query_ttl_s=QUERY_TTL_S, clock=clock)
+            cache = memory.open(counters)
         elif kind == "dax":
             cache = DaxRoute(
                 lambda: official_client(cluster.endpoint),

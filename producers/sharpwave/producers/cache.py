@@ -220,6 +220,7 @@ class MemoryCache:
         ttl_s: how long an item is given again, or that there was none; in seconds.
         query_ttl_s: the same for queries, which even an own write does not refresh; in seconds.
         entries: how many items, and how many queries, are held.
+        clock: monotonic seconds.
 
     Raises:
         ValueError: a time is negative, or there is no room for an entry.
@@ -228,14 +229,16 @@ class MemoryCache:
     ttl_s: float = ITEM_TTL_S
     query_ttl_s: float = 5.0
     entries: int = 10_000
+    clock: MonotonicClock = time.monotonic
 
     def __post_init__(self) -> None:
         self.open(Counter())
 
-    def open(self, counters: Counter[str], clock: MonotonicClock = time.monotonic) -> "MemoryReads":
+    def open(self, counters: Counter[str]) -> "MemoryReads":
         """Make the cache; it counts `cache_hits` and `cache_misses`."""
-        items: Expiring[ItemKey, Item | None] = Expiring(self.ttl_s, self.entries, clock)
-        return MemoryReads(items, Expiring(self.query_ttl_s, self.entries, clock), counters)
+        items: Expiring[ItemKey, Item | None] = Expiring(self.ttl_s, self.entries, self.clock)
+        queries: Expiring[str, Reply] = Expiring(self.query_ttl_s, self.entries, self.clock)
+        return MemoryReads(items, queries, counters)
 
 
 class MemoryReads:

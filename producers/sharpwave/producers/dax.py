@@ -39,20 +39,15 @@ class DaxCache:
         ttl_s: the cluster's `record-ttl-millis`, in seconds: for so long what this agent wrote is
             read beside the cluster, which does not know of it.
         patience_s: how long one answer may take before DynamoDB is asked instead, in seconds.
+        clock: monotonic seconds.
     """
 
     endpoint: str
     ttl_s: float = ITEM_TTL_S
     patience_s: float = _PATIENCE_S
+    clock: MonotonicClock = time.monotonic
 
-    def open(
-        self,
-        counters: Counter[str],
-        clock: MonotonicClock = time.monotonic,
-        *,
-        session: Any = None,
-        **arguments: Any,
-    ) -> "DaxRoute":
+    def open(self, counters: Counter[str], *, session: Any = None, **arguments: Any) -> "DaxRoute":
         """Make the route; nothing is connected yet.
 
         Raises:
@@ -60,7 +55,7 @@ class DaxCache:
         """
         connect = connector(self.endpoint, patience_s=self.patience_s, session=session, **arguments)
         return DaxRoute(
-            connect, counters, clock=clock, ttl_s=self.ttl_s, patience_s=self.patience_s
+            connect, counters, clock=self.clock, ttl_s=self.ttl_s, patience_s=self.patience_s
         )
 
 

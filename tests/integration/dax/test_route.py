@@ -53,8 +53,8 @@ def routed(start: Callable[..., DaxServer], dynamodb: Any) -> Any:
         cluster = cluster or start()
         table = create_table(dynamodb, sort_key="S")
         clock, counters = VirtualClock(0.0), Counter[str]()
-        setting = DaxCache(cluster.endpoint, patience_s=PATIENCE_S)
-        route = setting.open(counters, clock, **KEYS, **options)
+        setting = DaxCache(cluster.endpoint, patience_s=PATIENCE_S, clock=clock)
+        route = setting.open(counters, **KEYS, **options)
         made.append(route)
         driver = Driver({"dynamodb": Backup()}, route)
         params = {"TableName": table, "Key": WHICH}
