@@ -22,7 +22,7 @@ from sharpwave.infra.local.backend import LOCAL_CREDENTIALS
 from sharpwave.infra.local.dax import CacheSettings, DaxServer, dynamodb_client
 from sharpwave.producers import Agent, DaxCache, MemoryCache
 from sharpwave.schemas import tables
-from tests.bench.figures import latency_figures
+from tests.bench.figures import latency_figures, ratio
 from tests.bench.results import OURS, Row, summed
 from tests.bench.system import BACKEND
 
@@ -57,7 +57,7 @@ def measure(steps: int, tell: Callable[[str], None]) -> Iterator[Row]:
                 reads = fleet.work(steps)
                 yield summed(PART, READS, who, [reads])
                 yield summed(PART, HIT, who, [fleet.read_again(steps)])
-                saved = reads["answered_from_cache_percent"] / 100
+                saved = (reads["answered_from_cache_percent"] or 0.0) / 100
     yield from break_even(saved)
 
 
@@ -159,7 +159,7 @@ def break_even(hit_rate: float) -> Iterator[Row]:
         hourly = prices["dax_t3_small_hour"].of(nodes)
         figures = {
             "nodes_usd_an_hour": hourly,
-            "at_this_hit_rate_reads_per_s": hourly / 3600 / (saved_usd * hit_rate),
+            "at_this_hit_rate_reads_per_s": ratio(hourly / 3600, saved_usd * hit_rate),
             "if_all_hit_reads_per_s": hourly / 3600 / saved_usd,
         }
         yield summed(PART, BREAK_EVEN, f"{nodes} x dax.t3.small", [figures])

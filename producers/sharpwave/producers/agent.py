@@ -3,6 +3,7 @@
 The methods are the operations of `operations`, run by each surface's driver.
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -371,7 +372,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         await self._open.aclose()
         self._driver = None
         if self._cache is not None:
-            self._cache.close()
+            await asyncio.to_thread(self._cache.close)
 
     async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
         driver = self._driven()

@@ -125,11 +125,14 @@ class DaxRoute:
                 self._own.write(item_key(table, key), True)
 
     def close(self) -> None:
-        """Close the cluster's connections."""
+        """Close the cluster's connections, without waiting longer than for an answer."""
         with self._lock:
             client, self._client = self._client, None
+            connecting, self._connecting = self._connecting, None
         if client is not None:
-            client.close()
+            _in_background(client.close).join(self._patience_s)
+        if connecting is not None:
+            _in_background(connecting.discard)
 
     def _borrow(self, what: str) -> Any:
         """Give a connected client, unless the cluster is left alone or only being reached."""
@@ -167,7 +170,7 @@ class DaxRoute:
                 given_up, self._client = self._client, None
         log.warning("dax_fallback: %s: %r", target, error)
         if given_up is not None:
-            Thread(target=given_up.close, name="dax-close", daemon=True).start()
+            _in_background(given_up.close)
 
 
 class _Connecting:
@@ -178,7 +181,13 @@ class _Connecting:
         self.client: Any = None
         self.error: Exception | None = None
         self.done = Event()
-        Thread(target=self._run, name="dax-connect", daemon=True).start()
+        _in_background(self._run)
+
+    def discard(self) -> None:
+        """Close what was connected, once it is."""
+        self.done.wait()
+        if self.client is not None:
+            self.client.close()
 
     def _run(self) -> None:
         try:
@@ -187,6 +196,13 @@ class _Connecting:
             self.error = error
         finally:
             self.done.set()
+
+
+def _in_background(work: Callable[[], None]) -> Thread:
+    """Do what a cluster that hangs would delay."""
+    thread = Thread(target=work, name="dax", daemon=True)
+    thread.start()
+    return thread
 
 
 #: Threads do not survive a fork, and two processes must not share a connection.

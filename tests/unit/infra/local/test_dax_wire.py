@@ -29,7 +29,7 @@ from sharpwave.infra.local.dax.items import (
     pick,
     to_cbor,
 )
-from sharpwave.infra.local.dax.server import MAGIC
+from sharpwave.infra.local.dax.nodes import MAGIC
 
 #: From appendix A of RFC 8949.
 PUBLISHED: list[tuple[Any, str]] = [

@@ -97,7 +97,8 @@ class CachedTables:
 
     def schema(self, table: str) -> Schema:
         """Give the key of a table, hash first; asked anew when it does not fit any more."""
-        if table not in self._schemas:
+        known = self._schemas.get(table)
+        if known is None:
             about = self._dynamodb.describe_table(TableName=table)["Table"]
             kinds = {each["AttributeName"]: each for each in about["AttributeDefinitions"]}
             names = [
@@ -106,9 +107,9 @@ class CachedTables:
                 for each in about["KeySchema"]
                 if each["KeyType"] == kind
             ]
-            parts = [KeyPart(name, kinds[name]["AttributeType"]) for name in names]
-            self._schemas[table] = parts
-        return self._schemas[table]
+            known = [KeyPart(name, kinds[name]["AttributeType"]) for name in names]
+            self._schemas[table] = known
+        return known
 
     def forget_schema(self, table: str) -> None:
         """Ask for the key of a table anew, which may have been deleted and made again."""
