@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only",
         default="",
         metavar="PARTS",
-        help="of: router, broker, e2e, pipeline, delivery, scaling, promotion, statistics, "
+        help="of: router, broker, e2e, pipeline, delivery, scaling, promotion, cache, statistics, "
         "discovery; separated by commas",
     )
     bench.add_argument("--quick", action="store_true", help="smaller, less sure: ten minutes")

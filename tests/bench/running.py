@@ -8,6 +8,7 @@ from sharpwave.infra.errors import Misused
 from tests.bench import (
     brokers,
     budgets,
+    caching,
     delivery,
     discovery,
     flows,
@@ -38,6 +39,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         else {"samples": 30, "singly": 1_000, "bulk": 5_000, "theirs": 200},
         tell,
     ),
+    "cache": lambda quick, tell: caching.measure(60 if quick else 300, tell),
     "statistics": lambda quick, tell: statistics.measure(
         {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
         if quick

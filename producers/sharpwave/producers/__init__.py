@@ -1,7 +1,9 @@
 """What an agent imports: `Agent`, `AsyncAgent`, what they give, and the errors they raise."""
 
 from sharpwave.producers.agent import Agent, AsyncAgent
+from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
+from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
 from sharpwave.producers.operations.learnt import Recalled
@@ -13,8 +15,10 @@ __all__ = [
     "AsyncAgent",
     "AsyncDelivery",
     "Choice",
+    "DaxCache",
     "Delivery",
     "Draft",
+    "MemoryCache",
     "Recalled",
     "RecordRefused",
     "SignalView",

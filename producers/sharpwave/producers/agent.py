@@ -3,6 +3,7 @@
 The methods are the operations of `operations`, run by each surface's driver.
 """
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -12,8 +13,9 @@ from typing import Any, Self
 import boto3
 
 from sharpwave.producers import connect, operations
+from sharpwave.producers.cache import MemoryCache, ReadCache
 from sharpwave.producers.call import Identity, log
-from sharpwave.producers.dax import DaxRoute, connector
+from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.drivers import (
     AsyncDriver,
@@ -29,6 +31,24 @@ from sharpwave.producers.operations import receiving
 from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
+
+
+def _chosen(
+    cache: MemoryCache | DaxCache | None, dax_endpoint: str | None
+) -> MemoryCache | DaxCache | None:
+    if dax_endpoint is None:
+        return cache
+    if cache is not None:
+        raise ValueError("both `cache` and `dax_endpoint` are given; give one of them")
+    return DaxCache(dax_endpoint)
+
+
+def _opened(
+    cache: MemoryCache | DaxCache | None, me: Identity, **arguments: Any
+) -> ReadCache | None:
+    if isinstance(cache, DaxCache):
+        return cache.open(me.counters, **arguments)
+    return cache.open(me.counters) if cache else None
 
 
 class _Known:
@@ -101,6 +121,7 @@ class Agent(_Known, Surface[Identity]):
         agent_version: str | None = None,
         on_notice: OnNotice | None = None,
         dax_endpoint: str | None = None,
+        cache: MemoryCache | DaxCache | None = None,
         clock: Clock = now,
     ) -> None:
         """Connect an agent; nothing is sent yet.
@@ -113,24 +134,24 @@ class Agent(_Known, Surface[Identity]):
             strict: write signals under keys that IAM can bind to this agent.
             agent_version: noted on decisions and state.
             on_notice: called with each notice, such as that a record was refused, from `inbox`.
-            dax_endpoint: a DAX cluster for reads of the last day, such as dax://host:8111. Such
-                reads may lag behind by the cluster's query TTL, and DAX knows no agent apart.
+            dax_endpoint: the same as `cache=DaxCache(dax_endpoint)`.
+            cache: where reads of the last day are answered from first: `MemoryCache()`, which is
+                this process's own, or `DaxCache("dax://host:8111")`. Such reads may lag behind
+                what others wrote by the cache's times, and DAX knows no agent apart.
             clock: the time in epoch seconds.
 
         Raises:
-            ValueError: an id or prefix cannot be.
+            ValueError: an id or prefix cannot be, or there are two caches.
             NotConfigured: there is no region, and no local endpoint either.
-            ExtraMissing: `dax_endpoint` is given without the DAX client installed.
+            ExtraMissing: DAX is asked for without its client installed.
         """
         me = Identity(agent_id, prefix, strict, agent_version, clock)
-        dax = None
         with connect.configured():
             arguments = connect.local_defaults(endpoint_url) if session is None else {}
             session = session or boto3.Session()
-            if dax_endpoint is not None:
-                # boto3 shows the credentials' session nowhere else.
-                core = getattr(session, "_session", None)
-                dax = DaxRoute(connector(dax_endpoint, session=core, **arguments), me.counters)
+            # boto3 shows the credentials' session nowhere else.
+            core = getattr(session, "_session", None)
+            reads = _opened(_chosen(cache, dax_endpoint), me, session=core, **arguments)
             clients: dict[str, Any] = {
                 service: session.client(
                     service,  # type: ignore[call-overload]
@@ -140,7 +161,7 @@ class Agent(_Known, Surface[Identity]):
                 )
                 for service in ("dynamodb", "sqs")
             }
-        super().__init__(me, Driver(clients, dax))
+        super().__init__(me, Driver(clients, reads))
         self._inbox = Inbox(me, on_notice)
         self._renewals = Renewals(self._driver)
 
@@ -262,15 +283,16 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         agent_version: str | None = None,
         on_notice: OnNotice | None = None,
         dax_endpoint: str | None = None,
+        cache: MemoryCache | DaxCache | None = None,
         clock: Clock = now,
     ) -> None:
         """Describe an agent; `async with` connects it, or raises `NotConfigured` as `Agent` does.
 
-        The arguments are those of `Agent`, but `session` is one of aiobotocore, and the cluster at
-        `dax_endpoint` is called from threads. `on_notice` stays a plain function.
+        The arguments are those of `Agent`, but `session` is one of aiobotocore, and a DAX cluster
+        is called from threads. `on_notice` stays a plain function.
 
         Raises:
-            ValueError: an id or prefix cannot be.
+            ValueError: an id or prefix cannot be, or there are two caches.
             ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
         """
         super().__init__(Identity(agent_id, prefix, strict, agent_version, clock))
@@ -283,10 +305,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 raise ExtraMissing("aiobotocore", "async") from error
             session = get_session()
         self._session, self._endpoint_url = session, endpoint_url
-        self._dax = None
-        if dax_endpoint is not None:
-            opener = connector(dax_endpoint, **self._arguments)
-            self._dax = DaxRoute(opener, self._subject.counters)
+        self._cache = _opened(_chosen(cache, dax_endpoint), self._subject, **self._arguments)
         self._inbox = Inbox(self._subject, on_notice)
         self._renewals: AsyncRenewals | None = None
         self._open = AsyncExitStack()
@@ -343,7 +362,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 )
                 for service in ("dynamodb", "sqs")
             }
-        self._driver = AsyncDriver(clients, self._dax)
+        self._driver = AsyncDriver(clients, self._cache)
         self._renewals = AsyncRenewals(self._driver)
         # Ends before the clients do, which were entered first.
         self._open.push_async_callback(self._renewals.stop)
@@ -354,8 +373,8 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     ) -> None:
         await self._open.aclose()
         self._driver = None
-        if self._dax is not None:
-            self._dax.close()
+        if self._cache is not None:
+            await asyncio.to_thread(self._cache.close)
 
     async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
         driver = self._driven()

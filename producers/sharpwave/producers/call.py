@@ -39,8 +39,9 @@ class Identity:
     """What every operation knows about the agent that runs it.
 
     `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`, `beyond`,
-    `deduplicated`, `undecodable`, `skipped`, `dax_reads` and `dax_fallbacks`. `shelf` keeps what
-    was learnt from a place as it was last read, and when: one list for each place asked about.
+    `deduplicated`, `undecodable`, `skipped`, and by a cache `cache_hits` and `cache_misses`, or
+    `dax_reads`, `dax_fallbacks` and `dax_opened`. `shelf` keeps what was learnt from a place as it
+    was last read, and when: one list for each place asked about.
     """
 
     agent_id: str

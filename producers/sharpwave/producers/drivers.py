@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
+from sharpwave.producers.cache import ReadCache, Uncached
 from sharpwave.producers.call import (
     CLIENT_ERRORS,
     Call,
@@ -15,7 +16,6 @@ from sharpwave.producers.call import (
     documented,
     translate,
 )
-from sharpwave.producers.dax import DaxRoute
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -25,9 +25,9 @@ T = TypeVar("T")
 class Driver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], dax: DaxRoute | None = None) -> None:
-        """Use `clients`, by service name, and `dax` for recent reads."""
-        self._clients, self._dax = clients, dax
+    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads."""
+        self._clients, self._cache = clients, cache or Uncached()
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -52,15 +52,16 @@ class Driver:
         """Close the clients' connections."""
         for client in self._clients.values():
             client.close()
-        if self._dax is not None:
-            self._dax.close()
+        self._cache.close()
 
     def _perform(self, call: Call) -> Reply:
-        if self._dax is not None and self._dax.accepts(call):
-            answer = self._dax.read(call)
+        began = self._cache.moment
+        if self._cache.accepts(call):
+            answer = self._cache.read(call)
             if answer is not None:
                 return answer
         reply: Reply = getattr(self._clients[call.service], call.operation)(**call.params)
+        self._cache.learn(call, reply, began)
         return reply
 
 
@@ -87,9 +88,9 @@ def method(
 class AsyncDriver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], dax: DaxRoute | None = None) -> None:
-        """Use `clients`, by service name, and `dax` for recent reads."""
-        self._clients, self._dax = clients, dax
+    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads."""
+        self._clients, self._cache = clients, cache or Uncached()
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -110,12 +111,15 @@ class AsyncDriver:
                 resume = partial(operation.throw, translate(error, step))
 
     async def _perform(self, call: Call) -> Reply:
-        if self._dax is not None and self._dax.accepts(call):
+        began = self._cache.moment
+        if self._cache.accepts(call):
+            read = self._cache.read
             # The DAX client knows no event loop.
-            answer = await asyncio.to_thread(self._dax.read, call)
+            answer = await asyncio.to_thread(read, call) if self._cache.waits else read(call)
             if answer is not None:
                 return answer
         reply: Reply = await getattr(self._clients[call.service], call.operation)(**call.params)
+        self._cache.learn(call, reply, began)
         return reply
 
 

@@ -25,7 +25,8 @@ class Up:
         self.environment["PATH"] = os.environ["PATH"] + os.pathsep + self._mark
         self.folder = folder
         self.port = free_port()
-        argv = [*self.command(self.port), "--agent", "raw-agent", "--folder", str(folder / "run")]
+        wishes = ["--dax", "--agent", "raw-agent", "--folder", str(folder / "run")]
+        argv = [*self.command(self.port), *wishes]
         self._errors = (folder / "errors").open("w+")
         self.process = subprocess.Popen(
             argv, env=self.environment, stdout=subprocess.PIPE, stderr=self._errors, text=True

@@ -16,6 +16,7 @@ import boto3
 import pytest
 
 from sharpwave.infra.local import Backend
+from tests.dax import official_client
 
 if TYPE_CHECKING:
     from tests.integration.up.conftest import Up
@@ -48,6 +49,20 @@ def test_one_line_says_that_everything_is_ready(up: Callable[[], Up]) -> None:
     tables = client("dynamodb", said["endpoint_url"]).list_tables()["TableNames"]
     assert {"agent_decisions", "agent_signals", "agent_state", "agent_memory_ltm"} <= set(tables)
     assert client("sqs", said["endpoint_url"]).get_queue_url(QueueName="inbox-raw-agent")
+
+
+def test_a_dax_cluster_runs_beside_it_where_it_is_wished_for(up: Callable[[], Up]) -> None:
+    said = json.loads(up().first_line)
+    key = {"PK": {"S": "p"}, "SK": {"S": "s"}}
+
+    with official_client(said["dax_endpoint"]) as dax:
+        dax.put_item(TableName="agent_state", Item={**key, "type": {"S": "x"}})
+        found = dax.get_item(TableName="agent_state", Key=key)["Item"]
+
+    tables = client("dynamodb", said["endpoint_url"])
+    wish = {"TableName": "agent_state", "Key": key}
+    assert tables.get_item(**wish)["Item"] == found
+    tables.delete_item(**wish)
 
 
 def test_a_second_one_on_the_same_port_says_what_is_in_the_way(up: Callable[[], Up]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from sharpwave.producers import Agent, MemoryCache
 from sharpwave.producers.call import Call, Identity
 from sharpwave.producers.dax import DaxRoute, connector
 from sharpwave.producers.drivers import Driver
@@ -26,7 +27,7 @@ class Store:
     """A client that answers every read the same way, or fails."""
 
     def __init__(self, name: str, failure: Exception | None = None) -> None:
-        self.name, self.failure, self.asked = name, failure, 0
+        self.name, self.failure, self.asked, self.is_closed = name, failure, 0, False
 
     def query(self, **_: Any) -> dict[str, Any]:
         self.asked += 1
@@ -34,10 +35,10 @@ class Store:
             raise self.failure
         return {"Items": [], "from": self.name}
 
-    get_item = batch_get_item = put_item = query
+    get_item = batch_get_item = update_item = query
 
     def close(self) -> None:
-        self.name = "closed"
+        self.is_closed = True
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_recent_reads_are_answered_by_dax(route: Any) -> None:
     [
         Call("dynamodb", "query", {}),
         Call("dynamodb", "get_item", {"ConsistentRead": True}, recent=True),
-        Call("dynamodb", "put_item", {}, recent=True),
+        Call("dynamodb", "update_item", {"Key": {}}, recent=True),
     ],
 )
 def test_old_strong_and_writing_calls_never_go_to_dax(route: Any, call: Call) -> None:
@@ -116,6 +117,11 @@ def test_the_connector_waits_for_the_first_read() -> None:
     assert callable(connector("dax://nowhere.invalid:8111"))
 
 
+def test_an_agent_has_one_cache() -> None:
+    with pytest.raises(ValueError, match="both"):
+        Agent("risk", cache=MemoryCache(), dax_endpoint="dax://x:8111")
+
+
 def test_closing_closes_the_cluster(route: Any) -> None:
     dax, driver, cluster, _ = route()
     dax.close()
@@ -123,7 +129,7 @@ def test_closing_closes_the_cluster(route: Any) -> None:
 
     dax.close()
 
-    assert cluster.name == "closed"
+    assert cluster.is_closed
 
 
 def recency(operation: Any, *answers: dict[str, Any]) -> list[bool]:

@@ -10,7 +10,7 @@ import pytest
 from sharpwave.infra.errors import Misused
 from sharpwave.workers.aws.writes import statement
 from sharpwave.workers.work.ports import Insert, Update, Write
-from tests.bench import budgets, pace, running
+from tests.bench import budgets, caching, pace, running
 from tests.bench.figures import Watch, latency_figures, median_of_runs, quantile, ratio
 from tests.bench.pace import Pace
 from tests.bench.peers import Peer
@@ -237,3 +237,14 @@ def test_a_document_without_marks_is_left_alone(tmp_path: Path) -> None:
         write_into(document, report([]))
 
     assert document.read_text() == "mine\n"
+
+
+def test_a_cache_is_worth_its_nodes_from_some_rate_of_reads_on() -> None:
+    one, three = (row.figures for row in caching.break_even(0.5))
+
+    for figures in (one, three):
+        here, best = (figures[f"{name}_reads_per_s"] for name in ("at_this_hit_rate", "if_all_hit"))
+        assert here == pytest.approx(2 * (best or 0))
+    # Half a unit a read at $0.125 a million, against $0.04 an hour.
+    assert one["if_all_hit_reads_per_s"] == pytest.approx(0.04 / 3600 / 0.0625e-6)
+    assert three["nodes_usd_an_hour"] == pytest.approx(0.12)

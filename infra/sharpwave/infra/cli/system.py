@@ -40,6 +40,7 @@ EVERY_DAY = 5031
     option("--state", metavar="DIR", help="keep tables and queues here between runs"),
     option("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave"),
     option("--threads", type=int, default=8, help="of each worker process"),
+    option("--dax", action="store_true", help="also run a DAX cluster before the tables"),
 )
 def up(args: Arguments) -> Answer:
     """Run the whole system here, until Ctrl-C."""
@@ -63,6 +64,7 @@ def up(args: Arguments) -> Answer:
         agents=args.agent,
         prefix=args.prefix or os.environ.get("SHARPWAVE_PREFIX", ""),
         threads=args.threads,
+        dax=args.dax,
         settings={name: value for name, value in os.environ.items() if name[:10] == "SHARPWAVE_"},
         folder=folder,
     )
@@ -103,15 +105,18 @@ def _announce(args: Arguments, stack: "Stack") -> None:
     data = {
         "ready": True,
         "endpoint_url": url,
+        "dax_endpoint": stack.dax_endpoint,
         "console_url": None,
         "archive": stack.archive,
         "logs": str(stack.folder),
         "pid": os.getpid(),
     }
+    dax = f"  DAX cluster: {stack.dax_endpoint}\n" if stack.dax_endpoint else ""
     text = (
         f"Sharpwave is up. Nothing here is isolated between agents: that is IAM's work, at AWS.\n"
         f"  export AWS_ENDPOINT_URL={url}\n"
         f"  sharpwave agents add my-agent     then send, inbox, trace, doctor\n"
+        f"{dax}"
         f"  logs and archive: {stack.folder}\n"
         f"  Ctrl-C drains and stops: {end_of_state(args)}"
     )

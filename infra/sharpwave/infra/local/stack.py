@@ -5,6 +5,7 @@
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,7 +20,7 @@ from typing import Literal, Self, TextIO
 from sharpwave.infra.connection import connect
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.items import Items
-from sharpwave.infra.local.backend import Backend
+from sharpwave.infra.local.backend import HOST, Backend, free_port
 from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent
@@ -55,6 +56,7 @@ class StackOptions:
     tick_s: float = 5.0  # how often sweeps and figures run, in seconds
     # Further `SHARPWAVE_*` variables for pump and workers
     settings: Mapping[str, str] = field(default_factory=dict)
+    dax: bool = False  # whether a DAX cluster stands before the tables
     folder: Path | None = None  # where logs and the archive go; a temporary one if absent
     backoff: Backoff = field(default_factory=Backoff)  # how long a process that died is waited with
 
@@ -74,6 +76,7 @@ class Stack:
         self.options = options or StackOptions()
         self._report = report
         self._exit = ExitStack()
+        self._dax_port = 0
 
     def __enter__(self) -> Self:
         """Start everything and wait until each part has shown a sign of life.
@@ -115,6 +118,11 @@ class Stack:
         """Give the URL of the archive."""
         return self.environment["SHARPWAVE_ARCHIVE"]
 
+    @property
+    def dax_endpoint(self) -> str | None:
+        """Give the address of the DAX cluster, if there is one."""
+        return f"dax://{HOST}:{self._dax_port}" if self._dax_port else None
+
     def provision(self) -> None:
         """Make tables and queues, and register the agents; before any process starts."""
         provision(self.deployment)
@@ -123,7 +131,7 @@ class Stack:
             add_agent(self.deployment, agent, wishes)
 
     def services(self) -> list[Service]:
-        """List the processes: one worker service per queue, and the pump."""
+        """List the processes: one worker service per queue, the pump, a DAX cluster if wanted."""
         processes, threads = self.options.processes, self.options.threads
         services = [
             self._service(
@@ -132,6 +140,12 @@ class Stack:
             for name in WORK_QUEUE_NAMES
         ]
         pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
+        if self.options.dax:
+            # Started again after its end, it is where it was.
+            self._dax_port = self._dax_port or free_port()
+            dax = ["--endpoint", self.backend.endpoint_url, "--port", str(self._dax_port)]
+            argv = [sys.executable, "-m", "sharpwave.infra.local.dax", *dax]
+            services.append(self._service("dax", argv, WORKERS_STAGE))
         # Started last and stopped first, so that the workers drain what it sent.
         return [*services, self._service("pump", pump, PUMP_STAGE)]
 
@@ -163,7 +177,13 @@ class Stack:
         for row in rows:
             name = str(row["SK"])
             alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
-        return ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+        missing = ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+        if self._dax_port:
+            try:
+                socket.create_connection((HOST, self._dax_port), timeout=1.0).close()
+            except OSError:
+                missing.add("dax")
+        return missing
 
 
 class BackendDied(OperationFailed):
