@@ -188,7 +188,15 @@ def _settings(target: Target) -> str:
         "source_paths": ["src"],
         "only_mutate": [f"src/sharpwave/{module}" for module in target.modules],
         "also_copy": ["docs"],
-        "pytest_add_cli_args": ["-p", "tests.mutation.quick", "-p", "no:cacheprovider"],
+        # No limit of pytest's: mutmut's first run writes down who calls what, which makes a test
+        # many times as long, and what comes to no end mutmut ends itself.
+        "pytest_add_cli_args": [
+            "-p",
+            "tests.mutation.quick",
+            "-p",
+            "no:cacheprovider",
+            "--timeout=0",
+        ],
         "pytest_add_cli_args_test_selection": list(target.tests),
         # Seconds beyond what the tests take, and how often both: the machine has other work.
         "timeout_constant": 10.0,

@@ -289,6 +289,16 @@ def test_a_record_makes_the_same_work_however_its_bytes_are_spelled(
         assert said(long()(table, read_as, now=now)) == said(dicts)
 
 
+def test_a_decision_whose_old_image_is_null_came_with_its_outcome() -> None:
+    record = streamed(None, item_to_wire(decision(outcome=outcome(True))))
+    came = Router()(tables.DECISIONS, [record])
+
+    record["dynamodb"]["OldImage"] = None
+
+    for each in ([record], read(record, "compact")):
+        assert said(Router()(tables.DECISIONS, each)) == said(came)
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("number", range(len(STORIES)))
 def test_what_is_too_deep_is_found_however_it_is_spelled(number: int, spelling: str) -> None:

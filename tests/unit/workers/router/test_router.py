@@ -425,6 +425,23 @@ def test_an_important_or_much_read_memory_is_promoted_early(streams: Streams) ->
     ]
 
 
+def test_a_memory_is_promoted_by_the_change_that_makes_it_much_read_or_important(
+    streams: Streams,
+) -> None:
+    item = memory(importance=0, access_count=0)
+    streams.put(tables.STATE, item)
+
+    often = streams.update(tables.STATE, item, access_count=9)
+    oftener = streams.update(tables.STATE, item, access_count=10)
+    important = streams.update(tables.STATE, item, access_count=0, importance=Decimal("0.8"))
+
+    assert [actors(found) for found in (often, oftener, important)] == [
+        [],
+        ["on_memories"],
+        ["on_memories"],
+    ]
+
+
 def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Streams) -> None:
     """Its fact follows it, and of two states the greater number is the later."""
     item = memory()
