@@ -249,8 +249,9 @@ class Stored:
         )
 
     def _is_summed(self, subject: str) -> bool:
-        counts, days = self.counts.get(subject), self.days.get(subject)
-        if counts is None or days is None or counts.keys() != days.keys():
+        # A pattern that has counted nothing yet has a total of nothing, and no day.
+        counts, days = self.counts.get(subject, {}), self.days.get(subject, {})
+        if counts.keys() != days.keys():
             return False
         pairs = [(counts[day], days[day]) for day in counts]
         pairs.append((total(counts.values()), self.totals.get(subject, Counts())))

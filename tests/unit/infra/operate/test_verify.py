@@ -196,5 +196,6 @@ def test_sums_that_an_older_release_made_of_newer_counts_are_sums() -> None:
     wrong = replace(stored, totals={BASE: replace(older, n=3)})
 
     assert stored.missummed() == []
+    assert Stored(totals={PATTERN: Counts()}).missummed() == [], "it has counted nothing yet"
     assert wrong.missummed() == [BASE]
     assert replace(stored, days={}).missummed() == [BASE]
