@@ -14,6 +14,7 @@ MODULES = {
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
+    "cdk": ("aws_cdk", "cdk_nag", "cfnlint", "msgspec"),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
 INCLUDED = {"local": ("workers",), "demo": ("local",)}
