@@ -23,9 +23,9 @@ from sharpwave.infra.cli.output import Answer, table
 def synth(args: Arguments) -> Answer:
     """Write the stacks for AWS as CloudFormation templates, checked by cdk-nag."""
     extras.need("cdk")
-    from sharpwave.infra.errors import Misused
     from sharpwave.infra.aws.plan import Plan
     from sharpwave.infra.aws.stacks.app import synthesise
+    from sharpwave.infra.errors import Misused
 
     given: dict[str, object] = {}
     for each in args.set:
