@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-from sharpwave.infra.aws.plan import PROFILES
 from sharpwave.infra.aws.resolve import shipped
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.local import Backend
@@ -47,7 +46,13 @@ def to_do(deployment: Deployment) -> set[str]:
     return {each.what.partition(",")[0] for each in found if isinstance(each, Step)}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "profile",
+    [
+        "demo",
+        pytest.param("production", marks=pytest.mark.deviates("moto", "no-key-of-a-stack")),
+    ],
+)
 def test_deployed_templates_leave_provisioning_only_what_emulators_ignore(
     profile: str, bare: Deployment
 ) -> None:
@@ -63,6 +68,12 @@ def test_an_agent_of_a_template_needs_nothing_but_its_registration(deployment: D
     done = add_agent(deployment, "risk-manager")
 
     assert {step.kind for step in done.steps} == {"agent"}
+
+
+@pytest.mark.deviates("moto", "no-queue-policy-of-a-stack")
+def test_an_inbox_of_a_template_is_closed_to_others(deployment: Deployment) -> None:
+    deploy(deployment, "demo", "agent", AgentId="risk-manager")
+
     policy = json.loads(Mailbox(deployment, "inbox-risk-manager").attributes()["Policy"])
     assert {each["Effect"] for each in policy["Statement"]} == {"Deny"}
 

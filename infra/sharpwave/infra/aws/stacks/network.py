@@ -12,7 +12,6 @@ _CALLED = {
     "Logs": _Service.CLOUDWATCH_LOGS,
     "Images": _Service.ECR,
     "ImageLayers": _Service.ECR_DOCKER,
-    "Keys": _Service.KMS,
 }
 
 

@@ -40,7 +40,6 @@ class RouterFunction(Construct):
         super().__init__(scope, id)
         names = scope.names
         failures = self._failures(scope, plan)
-        private = {} if network.public else {"vpc": network.vpc, "vpc_subnets": network.subnets}
         name = names.name(FUNCTION)
         group = scope.log_group("RouterLogs", f"/sharpwave/{name}", plan)
         reach = [
@@ -68,8 +67,9 @@ class RouterFunction(Construct):
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
             environment={"SHARPWAVE_PREFIX": scope.prefix, "AWS_NEW_RETRIES_2026": "true"},
+            vpc=None if network.public else network.vpc,
+            vpc_subnets=None if network.public else network.subnets,
             security_groups=None if network.public else [network.group],
-            **private,
         )
         fixed(function, "RouterFunction")
         for table in STREAMED:

@@ -37,9 +37,12 @@ class Workers(Construct):
             cluster_name=scope.names.name(CLUSTER),
             vpc=network.vpc,
             container_insights_v2=ecs.ContainerInsights.DISABLED,
-            enable_fargate_capacity_providers=True,
         )
         fixed(self._cluster, "Cluster")
+        # Of the cluster itself: CDK would associate them beside it, for which no service waits.
+        self._cluster.node.default_child.add_property_override(
+            "CapacityProviders", ["FARGATE", "FARGATE_SPOT"]
+        )
         self._logs = scope.log_group(
             "WorkerLogs", f"/sharpwave/{scope.names.name('sharpwave-workers')}", plan
         )
