@@ -79,8 +79,11 @@ def test_a_rule_that_is_broken_without_a_reason_keeps_templates_from_being_made(
 def test_each_agent_of_the_list_gets_a_stack_and_is_kept_from_the_others(tmp_path: Path) -> None:
     given = {"agents": "risk-manager,market-hunter", "prefix": "prod", "log_days": "30"}
 
+    (tmp_path / "agent-long-gone.json").write_text("{}")
+
     written = synthesise(Plan.of("demo", given), tmp_path)
 
+    assert not (tmp_path / "agent-long-gone.json").exists()
     agents = [path for path in written if path.name.startswith("agent-")]
     assert [path.name for path in agents] == ["agent-risk-manager.json", "agent-market-hunter.json"]
     for path, agent in zip(agents, ("risk-manager", "market-hunter"), strict=True):

@@ -18,6 +18,7 @@ from sharpwave.workers.work import ticks
 
 ROOT = Path(__file__).parents[4]
 DOCS = ROOT / "docs"
+TEMPLATES = ROOT / "infra" / "sharpwave" / "infra" / "aws" / "templates"
 STACKS = ("data", "messaging", "compute", "observability", "agent")
 CODE = {"RouterCodeBucket": "code", "RouterCodeKey": "router.zip", "WorkerImage": "image:1"}
 by_profile = pytest.mark.parametrize("profile", PROFILES)
@@ -271,6 +272,18 @@ def test_the_demo_pays_for_nothing_while_it_is_idle() -> None:
     assert of("KMS::Key", made("demo", "data")) == []
     # Ten alarms are free.
     assert len(of("CloudWatch::Alarm", made("demo", "observability"))) <= 10
+
+
+@by_profile
+def test_what_the_guide_deploys_without_a_bucket_is_small_enough(profile: str) -> None:
+    """CloudFormation takes 51,200 bytes in a call, as they are in the file."""
+    guide = (DOCS / "DEPLOYMENT.md").read_text().replace("\\\n", " ")
+    lines = re.findall(r"aws cloudformation deploy .*/(\w+)\.json(.*)", guide)
+
+    assert {stack for stack, _ in lines} == set(STACKS)
+    for stack, options in lines:
+        size = (TEMPLATES / profile / f"{stack}.json").stat().st_size
+        assert "--s3-bucket" in options or size <= 51_200
 
 
 @pytest.mark.parametrize(

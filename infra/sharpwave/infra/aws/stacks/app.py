@@ -62,6 +62,8 @@ def asked_for(app: cdk.App) -> Plan:
 def synthesise(plan: Plan, folder: Path) -> list[Path]:
     """Write a plan's templates as `<stack>.json`, an agent's as `agent-<id>.json`; gives them.
 
+    Agents' templates of an earlier run are removed from the folder.
+
     Raises:
         SynthesisFailed: CDK refuses it, or a rule of cdk-nag is broken.
     """
@@ -74,6 +76,8 @@ def synthesise(plan: Plan, folder: Path) -> list[Path]:
             app.synth()
         except RuntimeError as error:
             raise SynthesisFailed(_said(str(error))) from error
+        for path in folder.glob(f"{AGENT}*.json"):
+            path.unlink()
         stacks = [*((name, None) for name in STACKS), *((AGENT, each) for each in plan.agents)]
         for name, agent in stacks if plan.agents else [*stacks, (AGENT, None)]:
             made = Path(scratch, f"{name_of(plan, name, agent)}.template.json")
