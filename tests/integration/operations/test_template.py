@@ -18,6 +18,7 @@ from sharpwave.infra.provision.structure import Difference, Step, survey
 
 if TYPE_CHECKING:
     from tests.integration.conftest import MakeWorld
+    from tests.integration.operations.conftest import Command
 
 pytestmark = pytest.mark.deviates("localstack", "no-cloudformation")
 
@@ -102,3 +103,15 @@ def test_a_deployment_of_templates_does_the_main_job(
         decision = world.decision(manager)
         world.outcome(decision, success=True)
         world.counted(manager, n=1, s=1)
+
+
+@pytest.mark.deviates("moto", "no-queue-policy-of-a-stack")
+def test_an_agent_that_is_added_strictly_is_as_the_template_has_it(
+    deployment: Deployment, sharpwave: "Command"
+) -> None:
+    deploy(deployment, "demo", "agent", AgentId="risk-manager")
+
+    code, done = sharpwave("agents", "add", "risk-manager", "--strict")
+
+    assert code == 0
+    assert {step["kind"] for step in done["steps"]} == {"agent"}
