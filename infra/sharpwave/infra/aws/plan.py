@@ -137,6 +137,7 @@ class Plan(BaseModel):
             where = ".".join(str(part) for part in detail["loc"][:1]) or "the plan"
             field = cls.model_fields.get(where)
             meant = f" ({field.description})" if field and field.description else ""
+            said = detail["msg"].removeprefix("Value error, ")
             raise PlanRefused(
-                f"{where}: {detail['msg']}{meant}; change it, or leave it to {profile}"
+                f"{where}: {said}{meant}; change it, or leave it to {profile}"
             ) from error
