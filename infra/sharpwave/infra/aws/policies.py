@@ -113,7 +113,10 @@ def worker(names: Names, duty: str, archive: str | None = None) -> list[Statemen
     found = [
         _allow(
             "Items",
-            (*_READ, *_WRITE, "dynamodb:DeleteItem", *_PARTIQL, "dynamodb:PartiQLDelete"),
+            (
+                *(*_READ, *_WRITE, *_PARTIQL, "dynamodb:PartiQLDelete"),
+                *("dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"),
+            ),
             tables,
         ),
         _allow("Indexes", ("dynamodb:Query", "dynamodb:PartiQLSelect"), indexes),
