@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# AWS's CDK is large and needs Node.js, so it lives apart and nothing else waits for it.
+CDK    ?= .venv-cdk
 # A file's tests share what they start, so files are what the processes share out; those of one
 # running system stay together, and how many processes there are is in tests/conftest.py.
 ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -68,8 +70,17 @@ lint: setup  ## Check style and types; changes nothing.
 up: setup  ## Run the whole system here until Ctrl-C; ARGS="--port 4566 --agent my-agent".
 	@$(BIN)/sharpwave up $(ARGS)
 
-synth: setup  ## Write tables and queues as a CloudFormation template into build/.
-	@$(BIN)/sharpwave synth $(ARGS)
+$(CDK)/.installed: infra/cdk.lock
+	@command -v node >/dev/null || { echo "make synth needs Node.js 20 or newer as 'node'" >&2; exit 1; }
+	@test -x $(CDK)/bin/python || $(PYTHON) -m venv $(CDK)
+	@echo "installing AWS's CDK and what checks templates into $(CDK) (once)"
+	@$(CDK)/bin/python -m pip install --quiet --require-hashes --requirement infra/cdk.lock
+	@$(CDK)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+synth: $(CDK)/.installed  ## Write the stacks for AWS into build/synth, and test them; ARGS="--profile production".
+	@$(CDK)/bin/sharpwave synth $(ARGS)
+	@$(CDK)/bin/pytest -q --confcutdir tests/synth tests/synth
 
 wheel: setup  ## Build the package into dist/, to be installed anywhere by pip.
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
@@ -79,8 +90,10 @@ lock: setup  ## Rewrite the locks from pyproject.toml.
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 	@echo hatchling | $(COMPILE) pyproject.toml - --extra local --no-header -c requirements.lock \
 	  --output-file infra/sharpwave/infra/local/locks/image.lock
+	@printf 'pytest>=8\npytest-timeout>=2.3\nhatchling\n' | $(COMPILE) pyproject.toml - --extra cdk \
+	  -c requirements.lock --custom-compile-command 'make lock' --output-file infra/cdk.lock
 	@echo mutmut | $(COMPILE) - --no-header -c requirements.lock \
 	  --output-file tests/mutation/mutmut.lock
 
 clean:  ## Remove what the other targets made here.
-	@rm -rf $(VENV) .sharpwave build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(CDK) .sharpwave build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

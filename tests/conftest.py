@@ -48,6 +48,8 @@ DEVIATIONS = {
         "concurrent-images": "images of concurrent updates of one item lack attributes",
         "fifo-polls": "a long poll that begins while a group is held does not see it let go",
         "idempotency-token": "TransactWriteItems applies a repeated ClientRequestToken again",
+        "no-key-of-a-stack": "CloudFormation knows no AWS::KMS::Key",
+        "no-queue-policy-of-a-stack": "CloudFormation attaches no policy to a queue",
         "no-op-records": "a write that changes nothing makes a stream record",
         "nothing-kept": "a restart loses tables and queues",
         "stream-again": "a stream that was switched off cannot be switched on again",

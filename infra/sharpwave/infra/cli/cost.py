@@ -1,9 +1,8 @@
-"""`cost`, `synth`: what it takes to run this at AWS."""
+"""`cost`: what it takes to run this at AWS."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, option, prefix_of
+from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, option
 from sharpwave.infra.cli.output import Answer, table
 
 if TYPE_CHECKING:
@@ -151,25 +150,3 @@ def _gathered(bill: "Bill") -> "Bill":
 
 def _usd(value: float) -> str:
     return f"{value:.4f}" if value < 1 else f"{value:.2f}"
-
-
-@Command(
-    "synth",
-    option("--out", metavar="FILE", default="build/sharpwave.template.json"),
-    option("--agent", action="append", default=[], help="with this agent's inbox"),
-)
-def synth(args: Arguments) -> Answer:
-    """Write tables and queues as a CloudFormation template."""
-    import json
-
-    from sharpwave.infra.connection import check_prefix
-    from sharpwave.infra.provision.template import template
-
-    prefix = prefix_of(args)
-    check_prefix(prefix)
-    made = template(prefix=prefix, agents=tuple(args.agent))
-    path = Path(args.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(made, indent=2) + "\n")
-    count = len(made["Resources"])
-    return Answer({"template": str(path), "resources": count}, f"{path}: {count} resources")

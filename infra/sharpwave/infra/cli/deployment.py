@@ -66,6 +66,10 @@ def destroy(args: Arguments) -> Answer:
     option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
     option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
     option("--signals-per-minute", type=int, metavar="N", help="its quota"),
+    flag(
+        "--strict",
+        "with a role of its own at AWS, and its queues closed to all others; needs rights on IAM",
+    ),
     either=[
         option("--may-broadcast", action="store_true", default=None, help="may send to everyone"),
         option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
@@ -82,7 +86,8 @@ def agents_add(args: Arguments) -> Answer:
         accepts_from=args.accept_from,
         signals_per_minute=args.signals_per_minute,
     )
-    return _made(args, add_agent(deployment(args), args.agent_id, wishes, dry_run=args.dry_run))
+    place, more = deployment(args), {"strict": args.strict, "dry_run": args.dry_run}
+    return _made(args, add_agent(place, args.agent_id, wishes, **more))
 
 
 @Command("agents ls")
@@ -144,6 +149,7 @@ def agents_calibration(args: Arguments) -> Answer:
     "agents rm",
     AGENT,
     flag("--purge", "delete a queue that is not empty"),
+    flag("--strict", "delete its role at AWS too; needs rights on IAM"),
     flag(
         "--data",
         "delete all items of its own, its signals too, in all five tables, which are"
@@ -157,7 +163,7 @@ def agents_rm(args: Arguments) -> Answer:
     from sharpwave.infra.operate.agents import remove_agent
 
     place = deployment(args)
-    wanted = {"purge": args.purge, "data": args.data}
+    wanted = {"purge": args.purge, "data": args.data, "strict": args.strict}
     planned = remove_agent(place, args.agent_id, **wanted, dry_run=True)
     if planned.steps and (args.purge or args.data):
         what = ["its queue with all it holds"] if args.purge else []

@@ -15,6 +15,7 @@ MODULES = {
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
     "propose": ("pysubgroup",),
+    "cdk": ("aws_cdk", "cdk_nag", "cfnlint", "msgspec"),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
 INCLUDED = {"local": ("workers",), "demo": ("local",), "propose": ("workers",)}

@@ -13,6 +13,7 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing, Misused
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.mailbox import Depth, Mailbox, depth_at
+from sharpwave.infra.operate import apart
 from sharpwave.infra.provision.structure import (
     Finding,
     Provisioned,
@@ -78,11 +79,18 @@ class Removed:
 
 
 def add_agent(
-    deployment: Deployment, agent_id: str, wishes: Wishes | None = None, *, dry_run: bool = False
+    deployment: Deployment,
+    agent_id: str,
+    wishes: Wishes | None = None,
+    *,
+    strict: bool = False,
+    dry_run: bool = False,
 ) -> Provisioned:
     """Register an agent and make its inbox queue with a dead-letter queue.
 
-    Safe to repeat; what was registered before and is not wished otherwise stays.
+    With `strict` it gets a role of its own too, and its queues are closed to all others, as the
+    template of an agent has it. Safe to repeat; what was registered before and is not wished
+    otherwise stays.
 
     Raises:
         Misused: the id or a wish cannot be.
@@ -104,6 +112,8 @@ def add_agent(
         raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
     # The queue comes first: as soon as workers know the agent, they send to it.
     findings: list[Finding] = list(queue_findings(deployment, queues.inbox(agent_id)))
+    if strict:
+        findings += apart.findings(deployment, agent_id)
     if wanted != found:
         action: Any = "create" if found is None else "mend"
         run = partial(items.put, STATE, wanted)
@@ -148,14 +158,15 @@ def remove_agent(
     *,
     purge: bool = False,
     data: bool = False,
+    strict: bool = False,
     dry_run: bool = False,
 ) -> Removed:
     """Withdraw an agent's registration, and end what was under way to it.
 
     Workers stop delivering to it within their cache's lifetime. Its queue goes too if it is empty
-    or `purge` is given. Its records stay unless `data` is given; even then the base ledgers stay
-    that patterns of a domain are held against. Safe to repeat; what workers wrote meanwhile is
-    then found.
+    or `purge` is given, and its role if `strict` is. Its records stay unless `data` is given; even
+    then the base ledgers stay that patterns of a domain are held against. Safe to repeat; what
+    workers wrote meanwhile is then found.
 
     Raises:
         Missing: no such agent is known, and `data` is not asked for.
@@ -173,6 +184,11 @@ def remove_agent(
     if entry is None and registration is None and depths == [None, None] and not data:
         raise Missing(f"agent {agent_id!r} is not known; `sharpwave agents ls` lists all")
     steps = []
+    # Its role first: from then on it writes nothing more.
+    if strict and (role := apart.role_of(deployment, agent_id)) is not None:
+        steps.append(f"delete role {role}")
+        if not dry_run:
+            apart.drop_role(deployment, role)
     if registration or (entry and entry.get("registered") is not False):
         steps.append("withdraw the registration")
         if not dry_run:

@@ -1,1 +1,1 @@
-"""Tables and queues: made, put right, removed, or written as a template."""
+"""Tables and queues: made, put right, removed."""

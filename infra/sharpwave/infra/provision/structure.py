@@ -27,7 +27,7 @@ _UNSUPPORTED = frozenset(
 )
 _TUNABLE = ("VisibilityTimeout", "MessageRetentionPeriod", "ReceiveMessageWaitTimeSeconds")
 
-Kind = Literal["table", "queue", "agent"]
+Kind = Literal["table", "queue", "agent", "role"]
 Action = Literal["create", "mend", "delete"]
 
 

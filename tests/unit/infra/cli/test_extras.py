@@ -155,6 +155,9 @@ def test_the_extras_bring_what_the_package_says() -> None:
     declared = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     modules = {
         "amazon-dax-client": "amazondax",
+        "aws-cdk-lib": "aws_cdk",
+        "cdk-nag": "cdk_nag",
+        "cfn-lint": "cfnlint",
         "markdown-it-py": "markdown_it",
         "pydantic-settings": "pydantic_settings",
         "ruamel.yaml": "ruamel",

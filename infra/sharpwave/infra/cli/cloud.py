@@ -1,0 +1,89 @@
+"""Commands about AWS itself: templates, and proof of what their policies allow."""
+
+from pathlib import Path
+
+from sharpwave.infra.cli import extras
+from sharpwave.infra.cli.command import Arguments, Command, flag, option, prefix_of
+from sharpwave.infra.cli.output import Answer, table
+
+
+@Command(
+    "synth",
+    option("--profile", default="demo", help="demo (the default) or production"),
+    option("--agent", action="append", default=[], help="with a stack for this agent"),
+    option(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a value of the profile, such as log_days=30",
+    ),
+    option("--out", metavar="DIR", default="build/synth"),
+)
+def synth(args: Arguments) -> Answer:
+    """Write the stacks for AWS as CloudFormation templates, checked by cdk-nag."""
+    extras.need("cdk")
+    from sharpwave.infra.aws.plan import Plan
+    from sharpwave.infra.aws.stacks.app import synthesise
+    from sharpwave.infra.errors import Misused
+
+    given: dict[str, object] = {}
+    for each in args.set:
+        name, mark, value = each.partition("=")
+        if not mark or name not in Plan.model_fields:
+            raise Misused(f"--set {each!r} is no NAME=VALUE; names: {', '.join(Plan.model_fields)}")
+        given[name] = value
+    given |= {"prefix": prefix_of(args)} if prefix_of(args) else {}
+    given |= {"agents": tuple(args.agent)} if args.agent else {}
+    written = synthesise(Plan.of(args.profile, given), Path(args.out))
+    data = {"profile": args.profile, "templates": [str(path) for path in written]}
+    return Answer(data, "\n".join(data["templates"]))
+
+
+@Command(
+    "isolation",
+    option(
+        "--agent",
+        action="append",
+        default=[],
+        help="at least two; default: five whose names begin or end alike",
+    ),
+    option("--templates", metavar="DIR", help="what `synth` wrote; default: those of the package"),
+    flag("--every", "list every kind of attempt"),
+)
+def isolation(args: Arguments) -> Answer:
+    """Judge by the templates' policies whether any agent reaches what is another's."""
+    from sharpwave.infra.aws import isolation as proof
+    from sharpwave.infra.aws.plan import PROFILES
+    from sharpwave.infra.connection import check_prefix
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.agents import check_agent_id
+
+    prefix, agents = prefix_of(args), args.agent or proof.ALIKE
+    check_prefix(prefix)
+    for agent in agents:
+        check_agent_id(agent)
+    if len(set(agents)) < 2:
+        raise Misused("it takes two agents to keep them apart; name another with --agent")
+    sources = (
+        {args.templates: proof.in_folder(Path(args.templates))}
+        if args.templates
+        else {profile: proof.in_package(profile) for profile in PROFILES}
+    )
+    proofs = {place: proof.prove(source, prefix, agents) for place, source in sources.items()}
+    lines: list[str] = []
+    for place, found in proofs.items():
+        denied, attempts, allowed, own = found.counts
+        lines += [
+            f"{place}: {denied} of {attempts} attempts on another agent's things denied,"
+            f" {allowed} of {own} deeds of agents' own allowed",
+            *(f"wrong: {each}" for each in found.wrong),
+        ]
+        if args.every:
+            kinds = [(what, *counts) for what, counts in found.by_deed().items()]
+            lines.append(table(("ATTEMPT", "TRIED", "DENIED"), kinds, empty="nothing"))
+    data = {
+        place: {**found.counts._asdict(), "wrong": [str(each) for each in found.wrong]}
+        for place, found in proofs.items()
+    }
+    return Answer(data, "\n".join(lines), ok=all(found.holds for found in proofs.values()))
