@@ -1,7 +1,9 @@
 """People grant patterns and revoke that, put them aside, and read what became of them."""
 
 import json
+import time
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,8 +15,13 @@ from sharpwave.infra.items import Items
 from sharpwave.infra.operate.lives import history, retire, revive, share, shared_to
 from sharpwave.infra.operate.patterns import import_patterns, list_patterns, show_pattern
 from sharpwave.schemas import keys
+from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import MEMORY, PIPELINE, SIGNALS
+from sharpwave.workers.aws.tables import TableReads
+from sharpwave.workers.aws.writes import TableTransactions
+from sharpwave.workers.patterns.admission import Admission
+from sharpwave.workers.patterns.discover.ending import Ending
 
 
 def definition(**change: Any) -> PatternDefinition:
@@ -89,6 +96,56 @@ def test_a_broken_promise_is_not_revived_by_hand(imported: Deployment) -> None:
         revive(imported, "whales", "after all")
 
 
+@pytest.fixture
+def ended(imported: Deployment) -> Deployment:
+    """Discovery made a candidate, and gave it up."""
+    reads = TableReads(imported.dynamodb, prefix=imported.prefix)
+    transactions = TableTransactions(imported.dynamodb, prefix=imported.prefix)
+    known: Any = {"reads": reads, "transactions": transactions, "clock": time.time, "lead_s": 1.0}
+    conditions = Conditions.read("context.trend = up")
+    found = definition(pattern_id="found_up", conditions=conditions)
+    assert Admission(**known).admit(found, origin="discovery", parent=None, reason="seen")
+    assert Ending(**known).retire("ann", "found_up")
+    return imported
+
+
+def test_what_discovery_gave_up_is_revived_as_its_next_version(ended: Deployment) -> None:
+    assert revive(ended, "found_up", "after all", dry_run=True).version == 2
+    assert len(show_pattern(ended, "found_up").versions) == 1
+
+    moved = revive(ended, "found_up", "after all")
+
+    assert (moved.version, moved.before, moved.after) == (2, "retired", "candidate")
+    view = show_pattern(ended, "found_up")
+    first, second = view.versions
+    assert (view.row["version"], view.row["state"]) == (2, "candidate")
+    assert (second.origin, second.parent, second.reason) == ("import", "found_up@1", "after all")
+    assert (first.effective_to or 0) <= second.effective_from
+    assert second.effective_to is None
+    with pytest.raises(Misused, match="is candidate, not retired"):
+        revive(ended, "found_up", "again")
+
+
+def test_what_discovery_gave_up_counts_again_once_somebody_imports_it(ended: Deployment) -> None:
+    found = show_pattern(ended, "found_up").versions[-1].definition
+
+    (done,) = import_patterns(ended, [found])
+    (again,) = import_patterns(ended, [found])
+
+    assert (done.change, done.version) == ("new version", 2)
+    assert (again.change, again.version) == ("unchanged", 2)
+
+
+def test_to_grant_what_discovery_gave_up_does_not_revive_it(ended: Deployment) -> None:
+    share(ended, "found_up", "bob")
+
+    (copy,) = shared_to(ended, "bob")
+    assert (copy["version"], copy["state"]) == (1, "retired")
+    assert len(show_pattern(ended, "found_up").versions) == 1
+    share(ended, "found_up", "bob", revoke=True)
+    assert shared_to(ended, "bob") == []
+
+
 def test_a_base_is_frozen_at_the_import_where_enough_is_known(deployment: Deployment) -> None:
     total = {**keys.ledger_total(keys.base_subject("ann", "TRADE")).item()}
     Items(deployment).put(PIPELINE, {**total, "c": [3, 120, 60, 0, 0, 0, 0, 0, 0]})
@@ -115,9 +172,16 @@ def test_the_command_line_tells_where_a_pattern_stands(
     assert "is read by bob" in command(["patterns", "share", "whales", "--with", "bob"])
     assert "whales" in command(["patterns", "shared", "bob"])
     row = keys.Key(keys.pattern_pk("ann"), "whales")
-    shown = {"evidence": 4, "evidence_needed": 5, "evidence_n": 30, "base_frozen": 0}
+    shown: Any = {
+        "interval": [Decimal("0.5"), Decimal("0.75")],
+        "evidence": 4,
+        "evidence_needed": 5,
+        "evidence_n": 30,
+        "base_frozen": 0,
+    }
     Items(imported).update(MEMORY, row, {**shown, "uplift": "unknown", "not_applied": 3})
     said = command(["patterns", "show", "whales"])
+    assert "interval      0.5 to 0.75" in said
     assert "4.0 of the 5.0 it needs" in said
     assert "unknown: 3 decisions matched without being applied" in said
     command(["patterns", "retire", "whales", "--reason", "old"])

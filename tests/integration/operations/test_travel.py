@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sharpwave.infra.connection import Deployment, connect
-from sharpwave.infra.errors import Misused, Rejected
+from sharpwave.infra.errors import Missing, Misused, Rejected
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import import_patterns, list_patterns, show_pattern
@@ -285,6 +285,9 @@ def test_a_pattern_is_drawn_from_its_ledgers(
     code, said = sharpwave("patterns", "plot", "up", "--out", str(tmp_path / "pictures"))
     assert (code, list(tmp_path.glob("pictures/*"))) == (1, [])
     assert "nothing to draw" in said["error"]
+    assert pictures_of(there, "up", "hunter", Policy(), number=1) == [*pictures.values()]
+    with pytest.raises(Missing, match="up has no version 2; there are: 1"):
+        pictures_of(there, "up", "hunter", Policy(), number=2)
 
 
 def test_lives_are_relived_and_are_those_that_the_walk_tells(

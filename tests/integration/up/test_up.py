@@ -46,6 +46,10 @@ def test_one_line_says_that_everything_is_ready(up: Callable[[], Up]) -> None:
     assert said["ready"] is True
     assert said["endpoint_url"] == f"http://127.0.0.1:{served.port}"
     assert said["pid"] == served.process.pid
+    assert said["environment"] == {
+        "AWS_ENDPOINT_URL": said["endpoint_url"],
+        "SHARPWAVE_ARCHIVE": said["archive"],
+    }
     tables = client("dynamodb", said["endpoint_url"]).list_tables()["TableNames"]
     assert {"agent_decisions", "agent_signals", "agent_state", "agent_memory_ltm"} <= set(tables)
     assert client("sqs", said["endpoint_url"]).get_queue_url(QueueName="inbox-raw-agent")

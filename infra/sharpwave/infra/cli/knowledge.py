@@ -78,7 +78,7 @@ def patterns_show(args: Arguments) -> Answer:
     view = show_pattern(deployment(args), args.pattern_id, args.owner)
     row = view.row
     lines = [f"{view.pattern_id} of {view.owner}: {row.get('description', '')}"]
-    lines += [f"  {name:13} {row[name]}" for name in _SHOWN if row.get(name) is not None]
+    lines += [f"  {name:13} {_figure(row[name])}" for name in _SHOWN if row.get(name) is not None]
     lines += [f"  {name:13} {said}" for name, said in _standing(row)]
     if row.get("shared_with"):
         lines.append(f"  shared with   {', '.join(row['shared_with'])}")
@@ -94,6 +94,12 @@ def patterns_show(args: Arguments) -> Answer:
     ]
     lines.append(table(("VERSION", "FROM", "TO", "ORIGIN", "REASON"), versions, empty=""))
     return Answer(_data(view), "\n".join(lines))
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_figure(part)}" for name, part in value.items())
+    return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -257,8 +263,13 @@ def patterns_check(args: Arguments) -> Answer:
     from sharpwave.infra.operate.verify import archive_at
     from sharpwave.workers.settings import Settings
 
-    archive = archive_at(deployment(args), archive_url(args))
-    judged = judge_definitions(archive, read_definitions(args.file), Settings.read().policy)
+    url = archive_url(args)
+    judged = judge_definitions(
+        archive_at(deployment(args), url),
+        read_definitions(args.file),
+        Settings.read().policy,
+        where=f"at {url}",
+    )
     rows = [
         (
             one.pattern_id,
@@ -292,6 +303,7 @@ def patterns_check(args: Arguments) -> Answer:
     "patterns plot",
     option("pattern_id", metavar="PATTERN"),
     option("--owner", help="an agent or shared#<domain>, if names repeat"),
+    option("--version", type=int, metavar="N", help="default: the current one"),
     option("--out", type=Path, metavar="DIR", default=Path(), help="default: here"),
     changes=True,
 )
@@ -302,11 +314,14 @@ def patterns_plot(args: Arguments) -> Answer:
     from sharpwave.infra.operate.pictures import pictures_of
     from sharpwave.workers.settings import Settings
 
-    pictures = pictures_of(deployment(args), args.pattern_id, args.owner, Settings.read().policy)
+    pictures = pictures_of(
+        deployment(args), args.pattern_id, args.owner, Settings.read().policy, number=args.version
+    )
+    stem = args.pattern_id if args.version is None else f"{args.pattern_id}@{args.version}"
     if args.dry_run:
-        files = [str(args.out / name) for name in names_of(args.pattern_id, pictures)]
+        files = [str(args.out / name) for name in names_of(stem, pictures)]
     else:
-        files = [str(path) for path in draw(pictures, args.out, args.pattern_id)]
+        files = [str(path) for path in draw(pictures, args.out, stem)]
     lead = "would write" if args.dry_run else "wrote"
     lines = [f"{lead} {name}" for name in files]
     if not any(each.name == "reliability" for each in pictures):

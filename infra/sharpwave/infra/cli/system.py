@@ -1,6 +1,7 @@
 """`up`, `pump`, `workers ...`, `reconcile`, `verify`, `replay`, `demo`."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,12 @@ DEFAULT_DAYS = 120
 DEFAULT_DEADLINE_S = 55.0
 DEADLINE_S_PER_DAY = 2.0
 EVERY_DAY = 5031
+#: Settings by which commands judge patterns and decisions, as workers do.
+JUDGED_BY = (
+    "SHARPWAVE_PATTERN_POLICY",
+    "SHARPWAVE_OUTCOME_HORIZON",
+    "SHARPWAVE_EVENT_AHEAD",
+)
 
 
 @Command(
@@ -100,21 +107,36 @@ def _backend(args: Arguments) -> "Backend":
     return open_backend(args.backend, endpoint_url=endpoint_url)
 
 
+def environment_of(args: Arguments, stack: "Stack") -> dict[str, str]:
+    """Give what another shell has to know, so that its commands and agents reach this system."""
+    found = {"AWS_ENDPOINT_URL": stack.backend.endpoint_url}
+    if stack.deployment.prefix:
+        found["SHARPWAVE_PREFIX"] = stack.deployment.prefix
+    if args.folder:
+        found["SHARPWAVE_ARCHIVE"] = stack.archive
+    return found | {name: os.environ[name] for name in JUDGED_BY if name in os.environ}
+
+
 def _announce(args: Arguments, stack: "Stack") -> None:
     url = stack.backend.endpoint_url
+    environment = environment_of(args, stack)
+    exports = "".join(
+        f"  export {name}={shlex.quote(value)}\n" for name, value in environment.items()
+    )
     data = {
         "ready": True,
         "endpoint_url": url,
         "dax_endpoint": stack.dax_endpoint,
         "console_url": None,
         "archive": stack.archive,
+        "environment": environment,
         "logs": str(stack.folder),
         "pid": os.getpid(),
     }
     dax = f"  DAX cluster: {stack.dax_endpoint}\n" if stack.dax_endpoint else ""
     text = (
         f"Sharpwave is up. Nothing here is isolated between agents: that is IAM's work, at AWS.\n"
-        f"  export AWS_ENDPOINT_URL={url}\n"
+        f"{exports}"
         f"  sharpwave agents add my-agent     then send, inbox, trace, doctor\n"
         f"{dax}"
         f"  logs and archive: {stack.folder}\n"

@@ -160,7 +160,7 @@ def _evidence(picture: Picture, figure: Any) -> None:
     above.plot(days, bar, color=_ORANGE, linestyle="--", label="suffices alone (e-LOND)")
     above.axhline(0, color=_BLACK, linewidth=0.8)
     above.set_ylabel("log10 of the e-value")
-    above.legend(loc="upper left", fontsize=8)
+    above.legend(loc="best", fontsize=8)
     _turns(picture, above)
     below.step(days, of["units"], color=_BLACK, where="post")
     below.set_ylabel("units")

@@ -75,7 +75,11 @@ class Judged:
 
 
 def judge_definitions(
-    archive: Parts, definitions: Sequence[PatternDefinition], policy: Policy
+    archive: Parts,
+    definitions: Sequence[PatternDefinition],
+    policy: Policy,
+    *,
+    where: str = "there",
 ) -> list[Judged]:
     """Hold definitions against all that is archived; writes nothing.
 
@@ -83,6 +87,7 @@ def judge_definitions(
         archive: where decisions are archived.
         definitions: what to judge.
         policy: the rules of promotion.
+        where: the archive's place in words.
 
     Raises:
         Rejected: a part of the archive cannot be read, or nothing is archived.
@@ -104,7 +109,7 @@ def judge_definitions(
         counts, arms = recount.counts(), recount.arms()
     if not counts:
         raise Rejected(
-            "nothing is archived there, so nothing can be judged: give --archive URL, or set "
+            f"nothing is archived {where}, so nothing can be judged: give --archive URL, or set "
             "SHARPWAVE_ARCHIVE as the workers of archive have it"
         )
     standing = figures(versions, counts, arms=arms, horizons={})

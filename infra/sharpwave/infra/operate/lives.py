@@ -90,7 +90,7 @@ def share(
     after = before - {reader} if revoke else before | {reader}
     wanted = definition.model_copy(update={"shared_with": sorted(after)})
     # Also if nothing is to change: a copy that a crash left, or left out, is mended by that.
-    import_pattern(Items(deployment), wanted, Timing(), None, dry_run=dry_run)
+    import_pattern(Items(deployment), wanted, Timing(), None, dry_run=dry_run, begins_anew=False)
     return Granted(
         pattern_id=pattern_id,
         owner=view.owner,
@@ -140,6 +140,9 @@ def revive(
 ) -> Moved:
     """Take back that a pattern was retired; it becomes what it was.
 
+    Decisions of one that discovery gave up are not counted any more, so its next version begins,
+    from nothing and as a candidate, which discovery does not give up again.
+
     Raises:
         Misused: it is not retired, or it is for a broken promise, and a new version follows.
         Conflict: workers wrote to it at the same moment.
@@ -153,6 +156,20 @@ def revive(
             raise Misused(f"{text}, within the next tick")
         return replace(life, state=life.was or "candidate", was=None), reason
 
+    view = show_pattern(deployment, pattern_id, owner)
+    ended = view.versions[-1]
+    if ended.effective_to is not None:
+        begun = import_pattern(
+            Items(deployment), ended.definition, Timing(), None, dry_run=dry_run, reason=reason
+        )
+        return Moved(
+            pattern_id=pattern_id,
+            owner=view.owner,
+            version=begun.version,
+            before="retired",
+            after="candidate",
+            reason=reason,
+        )
     return _move(deployment, pattern_id, owner, step, dry_run=dry_run)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -166,25 +167,65 @@ def restore_versions(items: Items, versions: Sequence[PatternVersion]) -> None:
 
 
 def import_pattern(
-    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
+    items: Items,
+    definition: PatternDefinition,
+    timing: Timing,
+    now: float | None,
+    *,
+    dry_run: bool,
+    begins_anew: bool = True,
+    reason: str | None = None,
 ) -> Imported:
-    """Import one definition, anew if workers overtook it; see `import_patterns`."""
+    """Import one definition, anew if workers overtook it; see `import_patterns`.
+
+    Args:
+        items: where.
+        definition: what it says.
+        timing: how far ahead a version takes effect.
+        now: epoch seconds; None: the clock's.
+        dry_run: change nothing.
+        begins_anew: whether a pattern whose version has ended gets the next one.
+        reason: why a version begins, for those who look at it.
+    """
+    attempt = partial(
+        _import,
+        items,
+        definition,
+        timing,
+        now,
+        dry_run=dry_run,
+        begins_anew=begins_anew,
+        reason=reason,
+    )
     for _ in range(_ATTEMPTS - 1):
         with suppress(_Overtaken):
-            return _import(items, definition, timing, now, dry_run=dry_run)
-    return _import(items, definition, timing, now, dry_run=dry_run)
+            return attempt()
+    return attempt()
 
 
 def _import(
-    items: Items, definition: PatternDefinition, timing: Timing, now: float | None, *, dry_run: bool
+    items: Items,
+    definition: PatternDefinition,
+    timing: Timing,
+    now: float | None,
+    *,
+    dry_run: bool,
+    begins_anew: bool,
+    reason: str | None,
 ) -> Imported:
     moment = time.time() if now is None else now
     start = max(timing.effective_from(moment), _judged(items) + 1)
     draft = PatternVersion(
-        definition=definition, version=1, effective_from=start, learned_at=int(moment)
+        definition=definition,
+        version=1,
+        effective_from=start,
+        learned_at=int(moment),
+        reason=reason,
     )
     row = items.get(MEMORY, place(draft))
     stored = None if row is None else _stored(items, draft, row)
+    if begins_anew and stored is not None and stored.effective_to is not None:
+        draft = draft.model_copy(update={"parent": stored.name})
     planned = plan(draft.model_copy(update={"base": _base(items, draft)}), row, stored)
     version, begins = planned.version, planned.change in ("created", "new version")
     if not dry_run:

@@ -45,17 +45,29 @@ class Picture:
 
 
 def pictures_of(
-    deployment: Deployment, pattern_id: str, owner: str | None, policy: Policy
+    deployment: Deployment,
+    pattern_id: str,
+    owner: str | None,
+    policy: Policy,
+    *,
+    number: int | None = None,
 ) -> list[Picture]:
-    """Gather what the pictures of a pattern's current version show; reads its family's ledgers.
+    """Gather what the pictures of a version of a pattern show; reads its family's ledgers.
+
+    Without a `number` it is the current version.
 
     The one of reliability is left out where no decision stated a confidence.
 
     Raises:
-        Missing: there is no such pattern, or no decision of its agents is counted.
+        Missing: there is no such pattern or version, or no decision of its agents is counted.
         Misused: several owners have one of that name.
     """
-    version = show_pattern(deployment, pattern_id, owner).versions[-1]
+    there_are = show_pattern(deployment, pattern_id, owner).versions
+    chosen = [each for each in there_are if number in (None, each.version)]
+    if not chosen:
+        numbers = ", ".join(str(each.version) for each in there_are)
+        raise Missing(f"{pattern_id} has no version {number}; there are: {numbers}")
+    version = chosen[-1]
     reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
     versions = known_patterns(deployment).versions
     family = [each for each in versions if each.owner == version.owner]
@@ -68,9 +80,10 @@ def pictures_of(
         for subject in {each.subject, *bases[each.subject]} - counts.keys():
             counts[subject] = summed_days_of(subject, reads)
     if not any(counts[subject] for subject in bases[version.subject]):
+        earlier = "; --version N draws an earlier version" if version.version > 1 else ""
         raise Missing(
-            f"no decision that {pattern_id} could match is summed up yet, so there is nothing to "
-            "draw; workers sum up once a minute"
+            f"no decision that {version.name} could match is summed up yet, so there is nothing to "
+            f"draw; workers sum up once a minute{earlier}"
         )
     told, budgets = walk(versions, counts, stored_units(reads, family), policy)
     stated = _calibration(counts[subject] for subject in bases[version.subject])

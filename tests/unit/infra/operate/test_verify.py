@@ -199,3 +199,9 @@ def test_sums_that_an_older_release_made_of_newer_counts_are_sums() -> None:
     assert Stored(totals={PATTERN: Counts()}).missummed() == [], "it has counted nothing yet"
     assert wrong.missummed() == [BASE]
     assert replace(stored, days={}).missummed() == [BASE]
+
+
+def test_a_pattern_that_matched_nothing_yet_has_a_sum_of_nothing() -> None:
+    assert Stored(totals={PATTERN: Counts()}).missummed() == []
+    assert Stored(totals={PATTERN: Counts(n=1)}).missummed() == [PATTERN]
+    assert Stored(days={PATTERN: {"2025-10-18": Counts()}}).missummed() == [PATTERN]

@@ -10,7 +10,7 @@ from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.patterns.policy import Policy
-from sharpwave.workers.work.ports import Item
+from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, memory, outcome, registration, signal
 from tests.world.world import DAY_S, messages
@@ -386,3 +386,25 @@ def test_what_the_pipeline_says_starts_no_counting(trader: Trader) -> None:
     trader.world.settle()
     after = trader.world.tables.items(tables.PIPELINE)
     assert {k: v for k, v in after.items() if k in before and v != before[k]} == {}
+
+
+def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Trader) -> None:
+    version = admit(trader.world, definition())
+    trader.until("active", up=0.8)
+    counted = trader.row()["sample_size"]
+    trader.world.clock.advance(100 * DAY_S)
+    trader.day(up=0.8)
+    pipeline = trader.world.tables.items(tables.PIPELINE)
+    (late,) = [key for key in pipeline if key.sk.startswith(f"{version.subject}|")]
+    mark = Location(tables.PIPELINE, late)
+    trader.world.tables.apply([Delete(mark, {"rev": pipeline[late]["rev"]})])
+
+    trader.world.tick()
+    trader.world.settle()
+
+    assert trader.row()["state"] == "active"
+    trader.world.tables.put(tables.PIPELINE, pipeline[late])
+    trader.world.tick()
+    trader.world.settle()
+    assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)
+    assert [step["to"] for step in trader.history(version)] == ["active"]

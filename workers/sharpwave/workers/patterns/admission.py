@@ -107,9 +107,8 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
         current = {**place(draft).item(), **current_row(draft), **begin}
         writes: list[Part] = [*_immutable(draft), Insert(MEMORY, current)]
         return Plan(version=draft, change="created", writes=[*_fence(draft), *writes])
-    # A version that workers made anew of the same conditions names the one that it follows.
-    follows = draft.origin != "import" and draft.parent == stored.name
-    if follows or row["content_hash"] != counted_hash(definition):
+    # A version that is made anew of the same conditions names the one that it follows.
+    if draft.parent == stored.name or row["content_hash"] != counted_hash(definition):
         version = draft.model_copy(update={"version": row["version"] + 1})
         writes = _succession(version, row, stored)
         return Plan(version=version, change="new version", writes=[*_fence(version), *writes])
@@ -229,9 +228,9 @@ class Admission:
     ) -> PatternVersion | None:
         """Make a version of a definition that workers count by; safe to repeat and to race.
 
-        The same definition again changes nothing, whatever its words. One that follows the
-        pattern's current version (`parent` is its name) becomes the next version of it, though
-        nothing else changed, and once only.
+        The same definition again changes nothing, whatever its words, unless its version has
+        ended: then the next one begins. One that follows the pattern's current version (`parent`
+        is its name) becomes the next version of it, though nothing else changed, and once only.
 
         Args:
             definition: what it is to be.
@@ -261,7 +260,10 @@ class Admission:
                 if stored is None or row["content_hash"] != counted_hash(definition):
                     return None
                 if parent != stored.name:
-                    return stored
+                    if stored.effective_to is None:
+                        return stored
+                    # It was given up once, and nothing counts its decisions any more.
+                    draft = draft.model_copy(update={"parent": stored.name})
             planned = plan(draft, row, stored)
             if self._transactions.transact(planned.writes):
                 return planned.version
@@ -310,7 +312,10 @@ def _immutable(version: PatternVersion) -> list[Part]:
 
 
 def _succession(version: PatternVersion, row: Item, stored: PatternVersion) -> list[Part]:
-    previous = stored.model_copy(update={"effective_to": version.effective_from})
+    ends = version.effective_from
+    if stored.effective_to is not None:
+        ends = min(ends, stored.effective_to)
+    previous = stored.model_copy(update={"effective_to": ends})
     # Workers write figures under the revision they read, so those of the old version now fail.
     revision = row.get("figures_rev", 0)
     expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
@@ -323,6 +328,6 @@ def _succession(version: PatternVersion, row: Item, stored: PatternVersion) -> l
         *_immutable(version),
         # Only what it says: base and number stand beside it, and may come at the same moment.
         Update(listed_at(previous), {"version": previous.entry()["version"]}),
-        Update(Location(MEMORY, older), {"effective_to": version.effective_from}),
+        Update(Location(MEMORY, older), {"effective_to": ends}),
         Update(Location(MEMORY, place(version)), values, equals=expected, remove=tuple(stale)),
     ]

@@ -161,6 +161,8 @@ class Keeper:
             step = next_step(life, version, facts, self._policy, int(self._clock()))
             if step is None:
                 break
+            if step.life.state == "dormant" and self._is_behind(version, figures, facts.latest):
+                return Seen(shown, life, row, is_settled=False)
             if not self._transactions.transact(told(version, row, life, step, values)):
                 # Somebody else told it, or wrote later figures: the next look starts from there.
                 return Seen(shown, life, row, is_settled=False)
@@ -182,6 +184,15 @@ class Keeper:
         if self._is_to_share(version, life, weighed, figures):
             return Seen(shown, life, None, is_settled=self._share(version, row))
         return Seen(shown, life, row)
+
+    def _is_behind(self, version: PatternVersion, figures: Figures, latest: str) -> bool:
+        """Say whether a version counted decisions up to a day that its figures lack."""
+        # The marks of one decision come one after the other, and a round may read but the first:
+        # that its agents decided is known then, and that it matched stands in the ledger only.
+        pk, begin, end = keys.ledger_heads_span(version.subject, figures.as_of or "")
+        after = end if figures.as_of else begin
+        _, _, until = keys.ledger_heads_span(version.subject, latest)
+        return any(self._reads.query(tables.PIPELINE, pk, after=after, until=until, limit=1))
 
     def _is_to_share(
         self, version: PatternVersion, life: Life, weighed: Weighed, figures: Figures

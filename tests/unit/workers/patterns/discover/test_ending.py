@@ -57,6 +57,47 @@ def test_it_counts_no_decision_that_comes_later(world: World) -> None:
     assert world.tables.items(tables.MEMORY)[own]["effective_to"] == ended.effective_to
 
 
+def test_nobody_hears_of_it_since_nobody_heard_of_the_candidate(world: World) -> None:
+    made(world)
+
+    assert ending(world).retire("ann", "found_up")
+
+    assert world.tables.items(tables.SIGNALS) == {}
+
+
+def test_what_is_found_again_after_it_ended_counts_again(world: World) -> None:
+    first = made(world)
+    ending(world).retire("ann", "found_up")
+    ended = listed(world, first)
+    world.clock.advance(1_000)
+
+    second, again = made(world), made(world)
+
+    assert (second.version, second.origin, second.parent) == (2, "discovery", "found_up@1")
+    assert again == listed(world, second)
+    assert second.effective_to is None
+    assert second.effective_from > int(ended.effective_to or 0)
+    # In between nothing was counted, and nothing is now.
+    assert listed(world, first) == ended
+    row = world.tables.items(tables.MEMORY)[ROW]
+    assert (row["version"], row["state"]) == (2, "candidate")
+    assert "state_was" not in row
+
+
+def test_a_version_that_was_yet_to_end_does_so_when_the_next_begins(world: World) -> None:
+    first = made(world)
+    Ending(
+        reads=world.process().reads,
+        transactions=world.process().reads,
+        clock=world.clock,
+        lead_s=10 * LEAD_S,
+    ).retire("ann", "found_up")
+
+    second = made(world)
+
+    assert listed(world, first).effective_to == second.effective_from
+
+
 def test_it_ends_beyond_what_was_judged_by_then(world: World) -> None:
     version = made(world)
     world.process().catalogue.known_for(
