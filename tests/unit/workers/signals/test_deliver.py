@@ -339,6 +339,23 @@ def test_a_row_that_no_worker_wrote_is_taken_over(world: World, planted: Item) -
     assert mirror(world, item)["bob"]["status"] == "PROCESSED"
 
 
+def test_a_row_taken_over_past_the_deadline_does_not_say_that_it_was_never_sent(
+    world: World,
+) -> None:
+    """Its agent may have written over the row of a message that it had in its hands."""
+    item = signal(to=["bob"], ttl=int(world.clock()) + 5)
+    key = keys.inbox_row("bob", key_of(item), signal_uid(*key_of(item)))
+    world.tables.put(tables.SIGNALS, {**key.item(), "status": "FAILED", "reason": "mine"})
+    world.tables.put(tables.SIGNALS, item)
+    world.clock.advance(60)
+    world.settle()
+
+    (row,) = rows(world, "bob")
+    assert (row["signal_sk"], row["status"]) == (item["SK"], "PENDING")
+    assert "reason" not in row
+    assert len(sent(world, "bob")) == 1
+
+
 def test_a_payload_too_large_for_the_message_waits_in_the_targets_own_row(world: World) -> None:
     send(world, data={"x": "é" * 60_000}, context={"y": 1})
 

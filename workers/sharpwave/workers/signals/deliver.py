@@ -366,14 +366,17 @@ class Courier:
         """Make a row of ours of what an agent put where it was to be."""
         row, _ = _row(plan, target, self.table_name)
         place = plan.holder.row_of(target)
-        values = {name: value for name, value in row.items() if name not in ("PK", "SK")}
+        # Past the deadline too it is opened: what stands there may have replaced the row of a
+        # message that its agent has, so nobody can say that none was sent.
+        unsaid = ("PK", "SK", *UNSENT)
+        values = {name: value for name, value in row.items() if name not in unsaid}
         named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
         return Update(
             place,
             stamped(place.key, {**values, **OPEN}),
             equals=named,
             missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
-            remove=tuple(sorted(found.keys() - row.keys() - {"worker_rev"})),
+            remove=tuple(sorted(found.keys() - {*values, "PK", "SK", "status", "worker_rev"})),
         )
 
     def _send(self, posts: Sequence[tuple[_Plan, InboxMessage]]) -> None:
