@@ -14,6 +14,7 @@ from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.lives import history, retire, revive, share, shared_to
 from sharpwave.infra.operate.patterns import import_patterns, list_patterns, show_pattern
+from sharpwave.infra.operate.report import report
 from sharpwave.schemas import keys
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.patterns import PatternDefinition
@@ -171,6 +172,7 @@ def test_the_command_line_tells_where_a_pattern_stands(
     assert "has been a candidate" in command(["patterns", "history", "whales"])
     assert "is read by bob" in command(["patterns", "share", "whales", "--with", "bob"])
     assert "whales" in command(["patterns", "shared", "bob"])
+    assert "0 of 1 patterns of ann stand out" in command(["patterns", "report"])
     row = keys.Key(keys.pattern_pk("ann"), "whales")
     shown: Any = {
         "interval": [Decimal("0.5"), Decimal("0.75")],
@@ -194,3 +196,18 @@ def test_the_command_line_tells_where_a_pattern_stands(
     command(["patterns", "revive", "whales"])
     command(["patterns", "unshare", "whales", "--with", "bob"])
     assert "nobody shares" in command(["patterns", "shared", "bob"])
+
+
+def test_a_report_names_what_stands_out_among_all_that_were_tried(deployment: Deployment) -> None:
+    """Of seventeen, logs of evidence of 6 and 2.5; the latter would stand out alone."""
+    import_patterns(deployment, [definition(pattern_id=f"p{n:02}") for n in range(17)])
+    items = Items(deployment)
+    for name, evidence in (("p03", "6"), ("p05", "2.5")):
+        row = show_pattern(deployment, name).row
+        items.update(MEMORY, keys.Key(row["PK"], row["SK"]), {"evidence": Decimal(evidence)})
+
+    (mine,) = report(deployment, alpha=0.1)
+
+    assert (mine.owner, mine.tried) == ("ann", 17)
+    assert [each.pattern_id for each in mine.reported] == ["p03"]
+    assert report(deployment, alpha=0.1, agent_id="bob") == []

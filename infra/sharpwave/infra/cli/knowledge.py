@@ -67,6 +67,53 @@ def patterns_ls(args: Arguments) -> Answer:
 
 
 @Command(
+    "patterns report",
+    option("--agent", help="only this agent's"),
+    option("--domain", help="only of this domain"),
+    option("--alpha", type=float, default=0.1, help="share of false ones; default: 0.1"),
+)
+def patterns_report(args: Arguments) -> Answer:
+    """Say which patterns stand out now, however many were tried; it promotes none."""
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.report import report
+
+    if not 0 < args.alpha < 1:
+        raise Misused(f"--alpha {args.alpha:g} is no share; give one between 0 and 1, such as 0.1")
+    found = report(deployment(args), alpha=args.alpha, agent_id=args.agent, domain=args.domain)
+    rows = [
+        (
+            view.pattern_id,
+            each.owner,
+            view.row.get("kind", "promote"),
+            view.row.get("state", "candidate"),
+            view.row.get("evidence"),
+            view.row.get("evidence_n", 0),
+            view.row.get("success_rate"),
+            view.row.get("base_frozen"),
+        )
+        for each in found
+        for view in each.reported
+    ]
+    headers = ("PATTERN", "OWNER", "KIND", "STATE", "EVIDENCE", "UNITS", "RATE", "BASE")
+    lines = [table(headers, rows, empty="")] if rows else []
+    lines += [
+        f"{len(each.reported)} of {each.tried} patterns of {each.owner} stand out; "
+        f"of those listed at most {args.alpha:.0%} are expected to be nothing"
+        for each in found
+    ]
+    data = [
+        {
+            "owner": each.owner,
+            "tried": each.tried,
+            "reported": [_data(view) for view in each.reported],
+        }
+        for each in found
+    ]
+    text = "\n".join(lines) or "no patterns; `sharpwave patterns import FILE` imports some"
+    return Answer({"alpha": args.alpha, "owners": data}, text)
+
+
+@Command(
     "patterns show",
     option("pattern_id", metavar="PATTERN"),
     option("--owner", help="an agent or shared#<domain>, if names repeat"),

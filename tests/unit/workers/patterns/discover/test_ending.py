@@ -57,6 +57,12 @@ def test_it_counts_no_decision_that_comes_later(world: World) -> None:
     assert world.tables.items(tables.MEMORY)[own]["effective_to"] == ended.effective_to
 
 
+def test_what_refines_another_is_the_searchs_to_end_too(world: World) -> None:
+    made(world, "split")
+
+    assert ending(world).retire("ann", "found_up")
+
+
 def test_nobody_hears_of_it_since_nobody_heard_of_the_candidate(world: World) -> None:
     made(world)
 

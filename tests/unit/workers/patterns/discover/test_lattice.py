@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpwave.workers.patterns.discover import lattice
+from sharpwave.workers.patterns.discover.candidates import Candidate
 from sharpwave.workers.patterns.discover.columns import MOST_VALUES, Column, Gain, Seen
-from sharpwave.workers.patterns.discover.features import Feature, read
+from sharpwave.workers.patterns.discover.features import Feature, Term, name_of, read
 from sharpwave.workers.patterns.discover.lattice import (
     LEAST_N,
     MOST_BYTES,
@@ -148,6 +149,21 @@ def test_one_that_was_promoted_frees_its_place_and_is_not_proposed_again() -> No
 
     assert first.name not in [each.name for each in state.open]
     assert first.name not in state.ending
+
+
+def proposed(*terms: Term, avoid: bool = False) -> Candidate:
+    name = name_of(terms, avoid=avoid)
+    return Candidate(name, terms, avoid, Gain(Seen(40, 30), Seen(100, 50)), 100, 14)
+
+
+def test_a_rule_that_says_more_than_another_refines_the_closest() -> None:
+    up, big, new = (Term(f"context.{name}", "eq", "yes") for name in ("up", "big", "new"))
+    state = State(open=[proposed(up), proposed(new, avoid=True)], kept=[proposed(up, big)])
+
+    assert state.refined(proposed(up, big, new)) == proposed(up, big)
+    assert state.refined(proposed(up, new)) == proposed(up)
+    assert state.refined(proposed(big, new)) is None, "the other claims the contrary"
+    assert state.refined(proposed(up)) is None, "it is the same"
 
 
 def test_of_a_backlog_nothing_is_proposed_and_nobody_given_up() -> None:

@@ -21,6 +21,8 @@ from sharpwave.workers.work.ports import (
     Update,
 )
 
+#: Origins of versions that the search for patterns made.
+FOUND = frozenset({"discovery", "split"})
 _ATTEMPTS = 4
 
 
@@ -35,7 +37,7 @@ class Ending:
         self._clock, self._lead_s = clock, lead_s
 
     def retire(self, agent_id: str, pattern_id: str) -> bool:
-        """Retire an agent's pattern if it is still a candidate that discovery made; safe to repeat.
+        """Retire an agent's pattern if it is a candidate that the search made; safe to repeat.
 
         Returns:
             Whether this call did it.
@@ -56,7 +58,7 @@ class Ending:
                 version = PatternVersion.of_entry(found[listed], strict=True)
             except (KeyError, ValidationError):
                 return False  # gone, or a newer release's affair
-            if version.origin != "discovery" or version.effective_to is not None:
+            if version.origin not in FOUND or version.effective_to is not None:
                 return False
             now = self._clock()
             until = int(found[judged]["until"]) if judged in found else -1

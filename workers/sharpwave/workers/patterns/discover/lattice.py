@@ -149,6 +149,19 @@ class State:
         if self.seen.n % ROUND == 0:
             self._round(proposes=proposes)
 
+    def refined(self, one: Candidate) -> Candidate | None:
+        """Give the candidate, open or promoted, that a rule says more than, the closest if several.
+
+        It holds for a part of that one's decisions, and claims the same of them.
+        """
+        terms = set(one.rule)
+        wider = [
+            each
+            for each in (*self.kept, *self.open)
+            if each.avoid == one.avoid and set(each.rule) < terms
+        ]
+        return max(wider, key=lambda each: (len(each.rule), each.name), default=None)
+
     def settle(self, *, promoted: Sequence[str], ended: Sequence[str]) -> None:
         """Free the places of candidates, by name: of those promoted, and of those given up."""
         self.kept += [each for each in self.open if each.name in promoted]

@@ -187,10 +187,17 @@ class Discovery:
         state.ending = []
         for each in wanted:
             definition = definition_of(each, agent_id, decision_type)
-            why = each.describe()
-            if self.admit(definition, origin="discovery", parent=None, reason=why) is None:
+            why, refined = each.describe(), state.refined(each)
+            parent = None if refined is None else self._version_of(agent_id, refined.name)
+            origin = "discovery" if parent is None else "split"
+            if self.admit(definition, origin=origin, parent=parent, reason=why) is None:
                 told = {"agent": agent_id, "pattern": each.name}
                 log.warning("candidate_not_admitted", extra=told)
+
+    def _version_of(self, agent_id: str, name: str) -> str | None:
+        place = _place(agent_id, name)
+        row = self.reads.get([place]).get(place)
+        return None if row is None else f"{name}@{row['version']}"
 
 
 def definition_of(one: Candidate, agent_id: str, decision_type: str) -> PatternDefinition:
