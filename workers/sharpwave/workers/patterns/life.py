@@ -175,14 +175,14 @@ def weighed_attributes(weighed: Weighed) -> dict[str, Any]:
         "evidence": None if weighed.base is None else floored(weighed.log_evidence),
         "evidence_n": weighed.n,
         "evidence_s": weighed.s,
-        "base_frozen": None if weighed.base is None else _rounded(weighed.base.p0),
-        "anytime": [_rounded(bound) for bound in weighed.anytime],
+        "base_frozen": None if weighed.base is None else rounded(weighed.base.p0),
+        "anytime": [rounded(bound) for bound in weighed.anytime],
         "not_applied": weighed.not_applied,
         "uplift": "unknown"
         if found is None
         else {
-            "difference": _rounded(found.difference),
-            "interval": [_rounded(bound) for bound in found.interval],
+            "difference": rounded(found.difference),
+            "interval": [rounded(bound) for bound in found.interval],
             "evidence": floored(found.log_evidence),
         },
     }
@@ -445,7 +445,9 @@ def _day_after(day: str) -> str:
     return (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day else ""
 
 
-def _rounded(value: float) -> Decimal:
+def rounded(value: float) -> Decimal:
+    """Round to six places for storage."""
+    # `normalize` writes 20 as 2E+1; the sum with 0 writes it out again.
     return Decimal(repr(value)).quantize(_PLACES).normalize() + 0
 
 

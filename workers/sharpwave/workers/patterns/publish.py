@@ -19,6 +19,7 @@ from sharpwave.workers.patterns.counts import Counts, base_subjects, summed_days
 from sharpwave.workers.patterns.evidence import inverse_propensity
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.ledger import MalformedElement
+from sharpwave.workers.patterns.life import rounded
 from sharpwave.workers.patterns.sharing import place_of_copy
 from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 RANK_STEP = Decimal("0.05")
 #: Marks of one round; what is left is another message's, so that no round nears the time limit.
 MOST_MARKS = 200
-_PLACES = Decimal("0.000001")
 
 Refresh = Callable[[str, str, str, Known], object]
 """Told agent, type and day whose base ledgers changed, and the versions that divide them."""
@@ -297,21 +297,21 @@ def _update(place: Location, row: Item, figures: Mapping[str, Any], moment: int)
 
 def attributes(figures: Figures) -> dict[str, Any]:
     """Give the figures as attributes of a pattern's row."""
-    confidence = _rounded(figures.confidence)
+    confidence = rounded(figures.confidence)
     rank = (confidence / RANK_STEP).to_integral_value() * RANK_STEP
     return {
         "sample_size": figures.n,
         "successes": figures.successes,
-        "success_rate": None if figures.rate is None else _rounded(figures.rate),
-        "interval": [_rounded(bound) for bound in figures.interval],
+        "success_rate": None if figures.rate is None else rounded(figures.rate),
+        "interval": [rounded(bound) for bound in figures.interval],
         "confidence": confidence,
-        "base_rate": _rounded(figures.base_rate),
-        "n_eff": _rounded(figures.n_eff),
+        "base_rate": rounded(figures.base_rate),
+        "n_eff": rounded(figures.n_eff),
         "applied": figures.applied,
         "unresolved": figures.unresolved,
         "overdue": figures.overdue,
         "units": figures.units,
-        "quality_sd": None if figures.quality_sd is None else _rounded(figures.quality_sd),
+        "quality_sd": None if figures.quality_sd is None else rounded(figures.quality_sd),
         "propensity": _propensity(figures),
         "as_of": figures.as_of,
         "GSI1_SK": rank,
@@ -329,10 +329,5 @@ def _propensity(figures: Figures) -> dict[str, Any] | None:
 def _drawn(weights: Weights) -> dict[str, Any]:
     estimate = inverse_propensity(weights)
     assert estimate is not None, "a weight is above 0"
-    rounded = {"rate": _rounded(estimate.rate), "n": estimate.n}
-    return rounded if estimate.n_eff is None else {**rounded, "n_eff": _rounded(estimate.n_eff)}
-
-
-def _rounded(value: float) -> Decimal:
-    # `normalize` writes 20 as 2E+1; the sum with 0 writes it out again.
-    return Decimal(repr(value)).quantize(_PLACES).normalize() + 0
+    drawn = {"rate": rounded(estimate.rate), "n": estimate.n}
+    return drawn if estimate.n_eff is None else {**drawn, "n_eff": rounded(estimate.n_eff)}
