@@ -10,7 +10,6 @@ requests would leave the process. Nothing here knows how the product is built in
 import json
 import os
 import re
-import runpy
 import sys
 import threading
 import time
@@ -234,8 +233,10 @@ def walk(kind: str, root: Path) -> dict[str, Any]:
     table = record["eventSourceARN"].split("/")[1]
     aws.put(table, record["dynamodb"]["NewImage"])
 
-    handler = runpy.run_path(str(root / "docs/examples/stream_lambda.py"))["handler"]
-    build = import_module("sharpwave.workers.main").build
+    main = import_module("sharpwave.workers.main")
+    settings = import_module("sharpwave.workers.settings").Settings.read()
+    handler = main.build_handler(settings, import_module("sharpwave.workers.aws.clients").clients())
+    build = main.build
     threading.setprofile(trace)
     Worker(build(), queues=set(works), worker_threads=1).start()
     # How a process starts is no part of the way.

@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     chaos.add_argument("--kills", type=int, help="processes killed in one run")
     chaos.add_argument("--freezes", type=int, help="processes frozen in one run")
     chaos.add_argument("--seconds", type=float, help="over which the signals of a run are spread")
+    chaos.add_argument(
+        "--router", choices=["pump", "lambda"], default="pump", help="what reads the streams"
+    )
     chaos.add_argument("--quick", action="store_true", help="a short run")
     chaos.add_argument("--crowd", type=int, help="plain agents of one run; 0 for none")
     chaos.add_argument(
@@ -79,10 +82,13 @@ def _chaos(args: Arguments) -> Answer:
 
 
 def _real(args: Arguments) -> "Iterator[Callable[[], Trial]]":
+    from dataclasses import replace
+
     from tests.chaos.plan import make_plan
 
     for seed in () if args.control else range(args.seed, args.seed + args.runs):
-        yield partial(_run, args, make_plan(seed, _scale(args), draws=_draws(args)))
+        plan = make_plan(seed, _scale(args), draws=_draws(args))
+        yield partial(_run, args, replace(plan, router=args.router))
 
 
 def _controls(args: Arguments) -> "Iterator[Callable[[], Trial]]":

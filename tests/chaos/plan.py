@@ -141,6 +141,7 @@ class Plan:
     strikes: Sequence[Strike] = ()
     fronts: Sequence[Front] = field(default_factory=tuple)
     draws: frozenset[Draw] = frozenset()
+    router: Literal["pump", "lambda"] = "pump"
 
     def schedule(self) -> dict[str, int]:
         """Count the strikes by kind."""

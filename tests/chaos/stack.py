@@ -53,6 +53,7 @@ class StackUnderTest(Stack):
             tick_s=TICK_S,
             folder=folder,
             settings=_settings(plan.scale.visibility_s),
+            router=plan.router,
             backoff=Backoff(first_s=0.2, most_s=0.5),
         )
         super().__init__(backend, options)
@@ -95,6 +96,7 @@ class StackUnderTest(Stack):
                 began = time.time()
                 add_agent(self.deployment, agent, wishes)
                 history.note(agent, "registered", began=began, **wishes.attributes())
+        self.deploy_router({**self.environment, **self._faults})
 
     @property
     def _has_limits(self) -> bool:

@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Item, Items
+from sharpwave.infra.local.mappings import FUNCTION
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.feed import reconcile_tables
 from sharpwave.infra.provision.structure import carry_out, queue_findings
@@ -103,6 +105,8 @@ class Strikes:
                 self.done[strike.kind] += 1
 
     def _kill(self, strike: Strike) -> bool:
+        if self._has_function and strike.service == "pump":
+            return _send(self._functions(), signal.SIGKILL)
         group = self._alive(strike.service)
         if group is None:
             return False
@@ -113,10 +117,13 @@ class Strikes:
         return _send(innermost(group), signal.SIGKILL)
 
     def _freeze(self, strike: Strike) -> bool:
-        group = self._alive(strike.service)
-        if group is None:
-            return False
-        victims = innermost(group)
+        if self._has_function and strike.service == "pump":
+            victims = self._functions()
+        else:
+            group = self._alive(strike.service)
+            if group is None:
+                return False
+            victims = innermost(group)
         frozen = _send(victims, signal.SIGSTOP)
         self._over.wait(strike.seconds)
         _send(victims, signal.SIGCONT)
@@ -130,7 +137,7 @@ class Strikes:
 
     def _rewind(self, strike: Strike) -> bool:
         """Make the pump begin again from where it was a few seconds ago."""
-        group = self._alive("pump")
+        group = None if self._has_function else self._alive("pump")
         if group is None or not self._positions:
             return False
         _send([-group], signal.SIGKILL)
@@ -139,7 +146,14 @@ class Strikes:
         return True
 
     def _twin(self, strike: Strike) -> bool:
-        """Run a second pump for a while: every record comes twice, out of order."""
+        """Run a second pump for a while: every record comes twice, out of order.
+
+        Of mappings there is one for each table: they are switched off and on instead.
+        """
+        if self._has_function:
+            self._switch(on=False)
+            self._over.wait(strike.seconds)
+            return self._switch(on=True)
         supervisor = self._system.supervisor
         supervisor.scale("pump", 2)
         self._over.wait(strike.seconds)
@@ -151,6 +165,8 @@ class Strikes:
         return True
 
     def _trim(self, strike: Strike) -> bool:
+        if self._has_function:
+            return False
         self._proxies.add(proxy.trim())
         return True
 
@@ -178,7 +194,7 @@ class Strikes:
         """
         deployment = self._system.deployment
         status, began = Mailbox(deployment, "status"), time.time()
-        if not self._comes_past(newest(deployment)):
+        if self._has_function or not self._comes_past(newest(deployment)):
             return False
         _soon(lambda: not status.depth().total)
         group = self._alive("pump")
@@ -199,6 +215,30 @@ class Strikes:
             return all(_is_past(now.get((at["PK"], at["SK"])), at["position"]) for at in positions)
 
         return _soon(is_past)
+
+    @property
+    def _has_function(self) -> bool:
+        return self._plan.router == "lambda"
+
+    def _functions(self) -> list[int]:
+        """Give the processes in which the backend runs the router's function."""
+        told = f"AWS_LAMBDA_FUNCTION_NAME={self._system.deployment.name(FUNCTION)}".encode()
+        found = []
+        for each in processes():
+            # Gone by now, or somebody else's.
+            with suppress(OSError):
+                variables = Path(f"/proc/{each.pid}/environ").read_bytes().split(b"\0")
+                found += [each.pid] if told in variables else []
+        return found
+
+    def _switch(self, *, on: bool) -> bool:
+        deployment = self._system.deployment
+        client: Any = deployment.session.client(
+            "lambda", endpoint_url=deployment.endpoint("lambda")
+        )
+        for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
+            client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=on)
+        return True
 
     def _turn(self, intensity: float) -> None:
         self._intensity = intensity

@@ -35,6 +35,7 @@ from sharpwave.workers.signals.expiry import EXPIRE, Partition, due_minute
 from sharpwave.workers.work.envelope import Entry, ascii_json, pack
 from sharpwave.workers.work.outgoing import WorkMessage
 from tests.world import records
+from tests.world.hosts import HOST
 from tests.world.waiting import eventually
 
 T = TypeVar("T")
@@ -311,6 +312,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> Stack
         prefix=f"s{uuid4().hex[:8]}",
         threads=4,
         tick_s=tick_s,
+        router=HOST,
         settings=SETTINGS,
         folder=tmp_path_factory.mktemp("stack"),
     )

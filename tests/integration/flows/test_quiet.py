@@ -11,6 +11,7 @@ from sharpwave.infra.mailbox import Mailbox, inbox_names
 from sharpwave.schemas import keys
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import PIPELINE, STREAMED
+from tests.world.hosts import needs_pump
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -66,6 +67,7 @@ class Tail:
         return str(answer["ShardIterator"])
 
 
+@needs_pump("count the ticks of")
 def test_a_system_at_rest_makes_no_records_and_no_messages_but_ticks(world: World) -> None:
     hunter, risk = world.agent("hunter"), world.agent("risk")
     signal = world.signal(hunter, [risk, f"ghost-{world.tag}"])

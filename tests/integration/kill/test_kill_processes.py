@@ -10,6 +10,7 @@ import pytest
 from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import MEMORY, SIGNALS, STATE
+from tests.world.hosts import needs_pump
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -98,6 +99,7 @@ def test_an_acknowledgement_that_overtakes_the_mirror_stays(
     world.becomes(signal, risk="PROCESSED", trade="DELIVERED")
 
 
+@needs_pump("kill")
 def test_a_pump_killed_between_send_and_checkpoint_changes_nothing(
     fragile: Fragile, world: World, calls: Any
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_pump_killed_between_send_and_checkpoint_changes_nothing(
     assert verify(fragile.deployment, fragile.archive).ok
 
 
+@needs_pump("heal what it lost")
 @pytest.mark.deviates("moto", "nothing-kept")
 @pytest.mark.deviates("localstack", "nothing-kept")
 def test_a_backend_that_lost_its_streams_is_healed_from_its_tables(

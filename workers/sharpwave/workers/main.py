@@ -343,8 +343,18 @@ def build_router(settings: Settings) -> Router:
     )
 
 
-def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, meter: Meter) -> "Pump":
-    """Put a pump together; setting `stop` ends it after the page in hand."""
+def build_pump(
+    settings: Settings,
+    made: Clients,
+    *,
+    stop: threading.Event,
+    meter: Meter,
+    streams: bool = True,
+) -> "Pump":
+    """Put a pump together; setting `stop` ends it after the page in hand.
+
+    Without `streams`, which Lambda reads then, it sends the periodic work alone.
+    """
     # Neither a worker nor Lambda has a use for the laptop's host.
     from sharpwave.workers.pump import (
         DynamoCheckpoints,
@@ -368,7 +378,7 @@ def build_pump(settings: Settings, made: Clients, *, stop: threading.Event, mete
         ),
     )
     return Pump(
-        {name: tables.physical(name, settings.prefix) for name in tables.STREAMED},
+        {name: tables.physical(name, settings.prefix) for name in tables.STREAMED if streams},
         dynamodb=made.dynamodb,
         streams=made.streams,
         route=route,

@@ -41,6 +41,23 @@ def synth(args: Arguments) -> Answer:
 
 
 @Command(
+    "package",
+    option("--out", metavar="FILE", default="router.zip"),
+    option("--arch", choices=["arm64", "x86_64"], default="arm64"),
+)
+def package(args: Arguments) -> Answer:
+    """Write the zip of the router's Lambda function; needs pip and no Docker."""
+    extras.need("workers")
+    from sharpwave.infra.aws.function import PYTHON, package
+
+    path, content = Path(args.out), package(architecture=args.arch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    text = f"{path}: {len(content) / 2**20:.1f} MiB, Python {PYTHON} on {args.arch}"
+    return Answer({"path": str(path), "bytes": len(content), "architecture": args.arch}, text)
+
+
+@Command(
     "isolation",
     option(
         "--agent",

@@ -48,6 +48,12 @@ JUDGED_BY = (
     option("--folder", metavar="DIR", help="for logs and archive; default: .sharpwave"),
     option("--threads", type=int, default=8, help="of each worker process"),
     option("--dax", action="store_true", help="also run a DAX cluster before the tables"),
+    option(
+        "--router",
+        choices=["pump", "lambda"],
+        default="pump",
+        help="what reads the streams: a pump, or the embedded backend's Lambda",
+    ),
 )
 def up(args: Arguments) -> Answer:
     """Run the whole system here, until Ctrl-C."""
@@ -72,6 +78,7 @@ def up(args: Arguments) -> Answer:
         prefix=args.prefix or os.environ.get("SHARPWAVE_PREFIX", ""),
         threads=args.threads,
         dax=args.dax,
+        router=args.router,
         settings={name: value for name, value in os.environ.items() if name[:10] == "SHARPWAVE_"},
         folder=folder,
     )
@@ -145,7 +152,12 @@ def _announce(args: Arguments, stack: "Stack") -> None:
     emit(Answer(data, text), as_json=args.json)
 
 
-@Command("pump")
+@Command(
+    "pump",
+    option(
+        "--only-ticks", action="store_true", help="periodic work alone; Lambda reads the streams"
+    ),
+)
 def pump(args: Arguments) -> Answer:
     """Carry stream records to the queues, in the foreground."""
     need("workers")
@@ -153,7 +165,7 @@ def pump(args: Arguments) -> Answer:
 
     _pass_on(args)
     deployment(args).check()
-    return Answer(ok=run_pump() == 0)
+    return Answer(ok=run_pump(streams=not args.only_ticks) == 0)
 
 
 @Command(
@@ -224,16 +236,36 @@ def workers_scale(args: Arguments) -> Answer:
 @Command(
     "reconcile",
     option("tables", metavar="TABLE", nargs="*", help="default: every streamed table"),
+    option(
+        "--from",
+        dest="source",
+        metavar="URL",
+        help="what Lambda discarded instead of tables: s3://bucket/prefix or file:///folder",
+    ),
     changes=True,
 )
 def reconcile(args: Arguments) -> Answer:
-    """Feed tables to the pipeline again."""
+    """Feed tables, or batches that Lambda gave up on, to the pipeline again."""
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.discarded import feed_discarded
     from sharpwave.infra.operate.feed import reconcile_tables
 
-    counts = reconcile_tables(deployment(args), args.tables, dry_run=args.dry_run)
     done = "would be fed" if args.dry_run else "fed"
-    lines = [f"{name}: {plural(count, 'item')} {done}" for name, count in counts.items()]
-    return Answer({"items": counts, "dry_run": args.dry_run}, "\n".join(lines))
+    if args.source is None:
+        counts = reconcile_tables(deployment(args), args.tables, dry_run=args.dry_run)
+        lines = [f"{name}: {plural(count, 'item')} {done}" for name, count in counts.items()]
+        return Answer({"items": counts, "dry_run": args.dry_run}, "\n".join(lines))
+    if args.tables:
+        raise Misused("the batches under --from say themselves which table they are of; name none")
+    found = feed_discarded(deployment(args), args.source, dry_run=args.dry_run)
+    lines = [
+        *(f"{name}: {plural(count, 'record')} {done}" for name, count in found.records.items()),
+        *(f"not read: {name}: {why}" for name, why in found.unread.items()),
+        *(f"not routed: {name}: {why}" for name, why in found.unroutable.items()),
+        f"batches read: {found.batches}; they stay under {args.source} until you delete them",
+    ]
+    data = {**found._asdict(), "dry_run": args.dry_run}
+    return Answer(data, "\n".join(lines), not (found.unread or found.unroutable))
 
 
 @Command(

@@ -57,6 +57,8 @@ class StackOptions:
     # Further `SHARPWAVE_*` variables for pump and workers
     settings: Mapping[str, str] = field(default_factory=dict)
     dax: bool = False  # whether a DAX cluster stands before the tables
+    # What reads the streams: the pump, or the backend's Lambda as AWS's does
+    router: Literal["pump", "lambda"] = "pump"
     folder: Path | None = None  # where logs and the archive go; a temporary one if absent
     backoff: Backoff = field(default_factory=Backoff)  # how long a process that died is waited with
 
@@ -129,6 +131,15 @@ class Stack:
         for agent in self.options.agents:
             wishes = Wishes(may_broadcast=agent in self.options.broadcasters)
             add_agent(self.deployment, agent, wishes)
+        self.deploy_router(self.environment)
+
+    def deploy_router(self, environment: Mapping[str, str]) -> None:
+        """Make the router's function and mappings, if Lambda reads the streams."""
+        if self.options.router == "lambda":
+            # Packaging takes pip and seconds: who runs a pump is spared it.
+            from sharpwave.infra.local.mappings import deploy_router
+
+            deploy_router(self.deployment, environment)
 
     def services(self) -> list[Service]:
         """List the processes: one worker service per queue, the pump, a DAX cluster if wanted."""
@@ -140,6 +151,8 @@ class Stack:
             for name in WORK_QUEUE_NAMES
         ]
         pump = [sys.executable, "-m", "sharpwave.infra.cli", "pump"]
+        if self.options.router == "lambda":
+            pump.append("--only-ticks")
         if self.options.dax:
             # Started again after its end, it is where it was.
             self._dax_port = self._dax_port or free_port()
@@ -177,7 +190,10 @@ class Stack:
         for row in rows:
             name = str(row["SK"])
             alive |= {name} if name.startswith("pump:") else set(row.get("queues", ()))
-        missing = ({f"pump:{table}" for table in STREAMED} | set(WORK_QUEUE_NAMES)) - alive
+        wanted = set(WORK_QUEUE_NAMES)
+        if self.options.router == "pump":
+            wanted |= {f"pump:{table}" for table in STREAMED}
+        missing = wanted - alive
         if self._dax_port:
             try:
                 socket.create_connection((HOST, self._dax_port), timeout=1.0).close()
@@ -289,8 +305,11 @@ def tell(change: ProcessEvent) -> None:
         print(f"\n{text}; it starts again in {change.restart_in_s:.1f} s", file=sys.stderr)
 
 
-def run_pump() -> int:
-    """Carry stream records to the queues until SIGINT or SIGTERM; then finish the page in hand."""
+def run_pump(*, streams: bool = True) -> int:
+    """Carry stream records to the queues until SIGINT or SIGTERM; then finish the page in hand.
+
+    Without `streams`, which Lambda reads then, only the periodic work is sent.
+    """
     # A stack runs the pump in a process of its own: only that one loads all this.
     from sharpwave.workers import logs
     from sharpwave.workers.aws.clients import clients
@@ -302,5 +321,7 @@ def run_pump() -> int:
     logs.set_up(settings.log)
     meter = Meter(prefix=settings.prefix)
     made = clients(meter)
-    until_signalled(lambda stop: build_pump(settings, made, stop=stop, meter=meter).run())
+    until_signalled(
+        lambda stop: build_pump(settings, made, stop=stop, meter=meter, streams=streams).run()
+    )
     return 0

@@ -1,7 +1,6 @@
 """The router in Lambda: one function, and an event source mapping for each streamed table."""
 
 import json
-from typing import Any
 
 import aws_cdk as cdk
 from aws_cdk import aws_lambda as lambda_
@@ -10,24 +9,15 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from sharpwave.infra.aws import policies
+from sharpwave.infra.aws.function import FILTERS, HANDLER
 from sharpwave.infra.aws.names import ROUTER
 from sharpwave.infra.aws.plan import Plan
 from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed
 from sharpwave.infra.aws.stacks.network import Network
-from sharpwave.schemas import keys
-from sharpwave.schemas.tables import SIGNALS, STREAMED
+from sharpwave.schemas.tables import STREAMED
 
-HANDLER = "stream_lambda.handler"
 FUNCTION = "sharpwave-router"
 TIMEOUT_S = 60
-#: What the router need not see, by table: new inbox rows, which are the workers' own.
-FILTERS: dict[str, list[dict[str, Any]]] = {
-    SIGNALS: [
-        {"eventName": ["MODIFY", "REMOVE"]},
-        {"dynamodb": {"Keys": {"PK": {"S": [{"prefix": keys.signal_pk("")}]}}}},
-        {"dynamodb": {"NewImage": {"signal_pk": {"S": [{"exists": False}]}}}},
-    ]
-}
 
 
 class RouterFunction(Construct):
