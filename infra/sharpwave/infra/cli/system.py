@@ -221,16 +221,28 @@ def workers_ls(args: Arguments) -> Answer:
     return Answer(views, table(headers, rows, empty="no worker has been seen within the hour"))
 
 
-@Command("workers scale", option("wishes", metavar="QUEUE=N", nargs="+"), changes=True)
+@Command(
+    "workers scale",
+    option("wishes", metavar="QUEUE=N", nargs="+", help="or QUEUE=N..M to follow the backlog"),
+    option(
+        "--per-instance",
+        type=int,
+        metavar="MESSAGES",
+        help="that may wait for each instance of N..M; default: 200",
+    ),
+    changes=True,
+)
 def workers_scale(args: Arguments) -> Answer:
     """Say how many instances `sharpwave up` runs."""
-    from sharpwave.infra.operate.queues import parse_wishes, want
+    from sharpwave.infra.operate.queues import PER_INSTANCE, parse_wishes, want
 
-    wishes = parse_wishes(args.wishes)
+    asked = args.per_instance
+    wishes = parse_wishes(args.wishes, PER_INSTANCE if asked is None else asked)
     want(deployment(args), wishes, dry_run=args.dry_run)
-    said = ", ".join(f"{queue}={number}" for queue, number in wishes.items())
+    said = ", ".join(f"{queue}={wish}" for queue, wish in wishes.items())
     prefix = "would want" if args.dry_run else "wanted"
-    return Answer({"wanted": wishes, "dry_run": args.dry_run}, f"{prefix}: {said}")
+    data = {queue: wish._asdict() for queue, wish in wishes.items()}
+    return Answer({"wanted": data, "dry_run": args.dry_run}, f"{prefix}: {said}")
 
 
 @Command(

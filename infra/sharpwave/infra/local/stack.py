@@ -24,6 +24,7 @@ from sharpwave.infra.local.backend import HOST, Backend, free_port
 from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent
+from sharpwave.infra.operate.autoscale import Autoscaler
 from sharpwave.infra.operate.queues import wanted
 from sharpwave.infra.provision.structure import provision
 from sharpwave.schemas import keys
@@ -213,6 +214,7 @@ class Upkeep:
         """Write the status line to `screen`, if there is one."""
         self._stack, self._screen = stack, screen
         self._records: int | None = None
+        self._scalers = {name: Autoscaler() for name in WORK_QUEUE_NAMES}
         self._at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
@@ -235,9 +237,12 @@ class Upkeep:
                 )
             try:
                 running = Counter(each.service for each in supervisor.status())
-                for queue, instances in wanted(self._stack.deployment).items():
-                    if queue in WORK_QUEUE_NAMES and running[queue] != instances:
-                        supervisor.scale(queue, instances)
+                for queue, wish in wanted(self._stack.deployment).items():
+                    if queue in WORK_QUEUE_NAMES:
+                        depth = Mailbox(self._stack.deployment, queue).depth()
+                        number = self._scalers[queue].instances(wish, depth, time.monotonic())
+                        if running[queue] != number:
+                            supervisor.scale(queue, number)
                 self._show()
             except OperationFailed as error:
                 self._say(f"backend: {error}")

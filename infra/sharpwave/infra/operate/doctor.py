@@ -168,7 +168,8 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
     living = [beat for beat in beats if not is_silent(beat, now)]
     served = {queue for beat in living for queue in beat.get("queues", ())}
     # Whatever `up` runs, it ends again what an operator scaled to nothing.
-    none_wanted = {queue for queue, instances in wanted(deployment).items() if not instances}
+    wishes = wanted(deployment)
+    none_wanted = {queue for queue, wish in wishes.items() if not wish.most}
     if not living:
         waiting = sum(view.depth.total for view in views if view.depth)
         what = f"no pump or worker reports, and {waiting} messages wait"
@@ -193,7 +194,16 @@ def _processes(deployment: Deployment, views: list[QueueView], now: float) -> It
             what = f"{beat['SK']} fails on {beat['failing_shards']} of {beat['open_shards']} shards"
             mend = "read its log; it goes on by itself once the cause is gone"
             yield _wrong("process", what, mend)
-    for queue in sorted(set(WORK_QUEUE_NAMES) - served if living else ()):
+    # What follows its backlog down to nothing is served as soon as something waits.
+    resting = {
+        view.name
+        for view in views
+        if (wish := wishes.get(view.name))
+        and wish.least < wish.most
+        and view.depth
+        and not view.depth.ready
+    }
+    for queue in sorted(set(WORK_QUEUE_NAMES) - served - resting if living else ()):
         why = ": it is scaled to 0" if queue in none_wanted else ""
         what = f"no worker takes from {queue}{why}"
         yield _wrong("process", what, _serve(queue, none_wanted))

@@ -1,9 +1,10 @@
 """The queues and who works on them: how full they are, which are paused, and who is alive."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
@@ -23,6 +24,8 @@ from sharpwave.schemas.tables import PIPELINE
 #: Who is silent for longer is taken for dead or frozen, or for three of its own heartbeats.
 SILENT_S = 15.0
 MAX_INSTANCES = 64
+#: As many messages may wait for each instance, as in the demo's profile for AWS.
+PER_INSTANCE = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,38 +158,61 @@ def worker_calls(deployment: Deployment) -> dict[str, int]:
     return calls
 
 
-def want(deployment: Deployment, wishes: dict[str, int], *, dry_run: bool = False) -> None:
+class Wanted(NamedTuple):
+    """How many instances of a queue's worker service are wanted.
+
+    Attributes:
+        least: never fewer.
+        most: never more; above `least` their number follows the backlog.
+        per_instance: how many messages may wait for each of them.
+    """
+
+    least: int
+    most: int
+    per_instance: int = PER_INSTANCE
+
+    def __str__(self) -> str:
+        """Write it as the command takes it."""
+        return str(self.most) if self.least == self.most else f"{self.least}..{self.most}"
+
+
+def want(deployment: Deployment, wishes: dict[str, Wanted], *, dry_run: bool = False) -> None:
     """Say how many instances of queues' worker services `sharpwave up` shall run.
 
     Raises:
-        Misused: there is no such queue, or the number is out of range.
+        Misused: there is no such queue, or a number is out of range.
     """
-    for queue, instances in wishes.items():
+    for queue, wish in wishes.items():
         if queue not in WORK_QUEUE_NAMES:
             raise Misused(f"{queue!r} is no work queue; there are: {', '.join(WORK_QUEUE_NAMES)}")
-        if not 0 <= instances <= MAX_INSTANCES:
-            raise Misused(f"{queue} cannot have {instances} instances; give 0 to {MAX_INSTANCES}")
-    for queue, instances in () if dry_run else wishes.items():
-        item = {**keys.wanted_workers(queue).item(), "instances": instances}
-        Items(deployment).put(PIPELINE, item)
+        if not 0 <= wish.least <= wish.most <= MAX_INSTANCES:
+            raise Misused(f"{queue} cannot have {wish} instances; give 0 to {MAX_INSTANCES}")
+        if wish.per_instance < 1:
+            raise Misused(f"{wish.per_instance} messages for each instance; give 1 or more")
+    for queue, wish in () if dry_run else wishes.items():
+        Items(deployment).put(PIPELINE, {**keys.wanted_workers(queue).item(), **wish._asdict()})
 
 
-def wanted(deployment: Deployment) -> dict[str, int]:
+def wanted(deployment: Deployment) -> dict[str, Wanted]:
     """Read how many instances are wanted, for the queues an operator said so about."""
     rows = Items(deployment).query(PIPELINE, keys.WANTED_PK)
-    return {str(row["SK"]): int(row["instances"]) for row in rows}
+    return {
+        str(row["SK"]): Wanted(*(int(row[name]) for name in Wanted._fields))
+        for row in rows
+        if "least" in row
+    }
 
 
-def parse_wishes(words: Sequence[str]) -> dict[str, int]:
-    """Read words such as `deliver=4`.
+def parse_wishes(words: Sequence[str], per_instance: int = PER_INSTANCE) -> dict[str, Wanted]:
+    """Read words such as `deliver=4`, or `deliver=0..4` to follow the backlog.
 
     Raises:
         Misused: a word has another form.
     """
     wishes = {}
     for word in words:
-        queue, _, number = word.partition("=")
-        if not number.isdigit():
-            raise Misused(f"{word!r} does not say how many; write deliver=4")
-        wishes[queue] = int(number)
+        if (found := re.fullmatch(r"([^=]*)=(\d+)(?:\.\.(\d+))?", word)) is None:
+            raise Misused(f"{word!r} does not say how many; write deliver=4, or deliver=0..4")
+        queue, least, most = found.groups()
+        wishes[queue] = Wanted(int(least), int(most or least), per_instance)
     return wishes
