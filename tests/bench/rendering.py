@@ -17,6 +17,7 @@ TITLES = {
     "scaling": "More worker processes, injected latencies",
     "scaling-calls": "API calls as load grows",
     "scaling-idle": "Processor time while idle",
+    "load-step": "Workers that follow their backlog, at a load a hundred times as high",
     "promotion": "Promotion to long-term memory",
     "cache": "Recent reads from a cache",
     "statistics": "Promoting a pattern, asked after every outcome",

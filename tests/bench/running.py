@@ -12,6 +12,7 @@ from tests.bench import (
     delivery,
     discovery,
     flows,
+    load_step,
     machine,
     pipeline,
     promotion,
@@ -33,6 +34,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "scaling": lambda quick, tell: pipeline.measure_scaling(
         *((500, 3.0) if quick else (1_200, 8.0)), tell
     ),
+    "load-step": lambda quick, tell: load_step.measure(15.0 if quick else 60.0, tell),
     "promotion": lambda quick, tell: promotion.measure(
         {"samples": 10, "singly": 300, "bulk": 2_000, "theirs": 60}
         if quick

@@ -1,5 +1,7 @@
 """Commands about AWS itself: templates, and proof of what their policies allow."""
 
+import json
+import re
 from pathlib import Path
 
 from sharpwave.infra.cli import extras
@@ -55,6 +57,42 @@ def package(args: Arguments) -> Answer:
     path.write_bytes(content)
     text = f"{path}: {len(content) / 2**20:.1f} MiB, Python {PYTHON} on {args.arch}"
     return Answer({"path": str(path), "bytes": len(content), "architecture": args.arch}, text)
+
+
+@Command(
+    "kubernetes",
+    option("--image", required=True, help="the workers' image, as the nodes pull it"),
+    option("--account", required=True, metavar="ID", help="the AWS account of the queues"),
+    option("--region", required=True, help="where they are"),
+    option("--archive", required=True, metavar="URL", help="s3://bucket/prefix"),
+    option("--namespace", default="sharpwave"),
+    option("--out", metavar="FILE", default="workers.json"),
+    option("--profile", default="demo", help="demo (the default) or production"),
+)
+def kubernetes(args: Arguments) -> Answer:
+    """Write the workers as Kubernetes objects, scaled by KEDA, for `kubectl apply -f`."""
+    from sharpwave.infra.aws.kubernetes import manifests
+    from sharpwave.infra.aws.names import Names
+    from sharpwave.infra.aws.plan import Plan
+    from sharpwave.infra.connection import check_prefix
+    from sharpwave.infra.errors import Misused
+
+    check_prefix(prefix_of(args))
+    if not re.fullmatch(r"\d{12}", args.account):
+        raise Misused(f"--account {args.account!r} is no account; it has twelve digits")
+    if not args.archive.startswith("s3://"):
+        raise Misused(f"--archive {args.archive!r} is not in S3, which all pods can reach")
+    objects = manifests(
+        Plan.of(args.profile),
+        Names.of(prefix_of(args), region=args.region, account=args.account),
+        image=args.image,
+        archive=args.archive,
+        namespace=args.namespace,
+    )
+    whole = {"apiVersion": "v1", "kind": "List", "items": objects}
+    path = Path(args.out)
+    path.write_text(json.dumps(whole, indent=2) + "\n")
+    return Answer({"path": str(path), "objects": len(objects)}, f"{path}: {len(objects)} objects")
 
 
 @Command(
