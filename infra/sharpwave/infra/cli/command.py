@@ -19,6 +19,7 @@ Handler = Callable[[Arguments], Answer]
 
 #: What commands of two words have in common.
 FAMILIES = {
+    "archive": "the archive, as others read it",
     "agents": "register agents and their inbox queues",
     "dlq": "look after dead letters and parked records",
     "patterns": "import patterns and read what they are worth",

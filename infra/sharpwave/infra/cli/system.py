@@ -312,6 +312,36 @@ def verify(args: Arguments) -> Answer:
 
 
 @Command(
+    "archive export",
+    option("--out", metavar="DIR", required=True, help="for the files"),
+    option("--until", metavar="DAY", help="as of this day or UTC time"),
+    ARCHIVE,
+)
+def archive_export(args: Arguments) -> Answer:
+    """Write each decision's latest state for DynamoDB's own bulk load."""
+    from sharpwave.infra.operate.bulk import export
+    from sharpwave.infra.operate.verify import archive_at
+
+    url = archive_url(args)
+    done = export(archive_at(deployment(args), url), url, Path(args.out), until=args.until)
+    text = f"{plural(done.items, 'item')} in {plural(len(done.files), 'file')} under {args.out}"
+    return Answer(done._asdict(), text)
+
+
+@Command(
+    "archive views",
+    option("--for", dest="engine", choices=["duckdb", "athena"], default="duckdb"),
+    ARCHIVE,
+)
+def archive_views(args: Arguments) -> Answer:
+    """Print the SQL that lets DuckDB or Athena read the archive."""
+    from sharpwave.infra.operate.bulk import views
+
+    text = views(args.engine, archive_url(args))
+    return Answer({"engine": args.engine, "sql": text}, text)
+
+
+@Command(
     "replay",
     option("--until", metavar="DAY", help="as of this day or UTC time"),
     option("--patterns", metavar="FILE", help="count these instead of the known ones"),

@@ -47,7 +47,7 @@ _NO_STATE = (
     RecursionError,
 )
 
-# `rank` says which state of one content stands; see `_rank`. `matched` holds what patterns count,
+# `rank` says which state of one content stands; see `rank_of`. `matched` holds what patterns count,
 # with its evidence unit; of a key's contents on one day the smallest digest counts.
 _SCHEMA = """
 CREATE TABLE archived (
@@ -166,7 +166,7 @@ class Recount:
         """Take one state that was admitted; safe to repeat."""
         if not self._accepts(state):
             return
-        place, rank = (_key_of(state), content_digest(state)), _rank(state)
+        place, rank = (_key_of(state), content_digest(state)), rank_of(state)
         found = self._file.execute(
             "SELECT rank FROM archived WHERE key = ? AND content = ?", place
         ).fetchone()
@@ -205,7 +205,7 @@ class Recount:
     def refuse(self, state: Decision) -> None:
         """Take one state that was refused: it counts nowhere, but it was seen."""
         try:
-            refused = (_key_of(state), content_digest(state), _revision(_rank(state)))
+            refused = (_key_of(state), content_digest(state), _revision(rank_of(state)))
         except _NO_STATE:
             # Too malformed to be taken for a sound record, so nobody will ask for it.
             return
@@ -213,7 +213,7 @@ class Recount:
 
     def note_stored(self, item: Decision) -> None:
         """Note what a table holds, to ask later whether the archive saw it."""
-        revision = _revision(_rank(item))
+        revision = _revision(rank_of(item))
         self._file.execute(
             "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?, ?)",
             (_key_of(item), content_digest(item), revision, item["PK"], item["SK"]),
@@ -323,7 +323,7 @@ def _key_of(state: Decision) -> bytes:
     return blake2b(f"{state['PK']}\0{state['SK']}".encode(), digest_size=16).digest()
 
 
-def _rank(state: Decision) -> int:
+def rank_of(state: Decision) -> int:
     """Order the states of one content: by revision; of one revision failure stands, then quality.
 
     Two outcomes of one revision are a writer's fault, and must end alike everywhere.
