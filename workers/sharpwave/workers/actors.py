@@ -30,6 +30,7 @@ from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of
 from sharpwave.workers.signals.mirror import Holder, Sent, Statuses, readable
 from sharpwave.workers.signals.notices import Notices
 from sharpwave.workers.signals.refusals import RefusedBefore
+from sharpwave.workers.telemetry import link
 from sharpwave.workers.work import ticks
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, image_of, pack, singles
 from sharpwave.workers.work.outgoing import FED_AGAIN, MAX_DELAY_S
@@ -122,6 +123,7 @@ def deliver_actors(courier: Courier) -> dict[str, Handler]:
             is_seen_late = event_id.startswith(FED_AGAIN) or entry.get("mended", False)
             stored_at, held = float(entry["stored_at"]), _held(entry)
             signals.append(Signal(_item(entry), event_id, stored_at, held, is_seen_late))
+        link(signal.item.get("traceparent") for signal in signals)
         return courier.deliver(signals)
 
     def on_chunks(entries: Entries) -> int:

@@ -14,7 +14,7 @@ from dramatiq.middleware import CurrentMessage
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import Clock, now
-from sharpwave.workers import actors, logs
+from sharpwave.workers import actors, logs, telemetry
 from sharpwave.workers.archive import Archiving
 from sharpwave.workers.aws.archive import open_archive
 from sharpwave.workers.aws.clients import Clients, client, clients
@@ -286,6 +286,9 @@ def build() -> dramatiq.Broker:
     """Put one worker process together; the Dramatiq command line calls this in each."""
     try:
         settings = Settings.read()
+        observers = telemetry.middlewares(
+            settings.metrics, prefix=settings.prefix, traces=settings.traces
+        )
     except Misconfigured as error:
         # Of what else is raised here, Dramatiq prints the trace and ends with 1.
         print(f"sharpwave: {error}", file=sys.stderr, flush=True)
@@ -298,7 +301,7 @@ def build() -> dramatiq.Broker:
         visibility_timeout_s=settings.visibility_timeout_s,
         # Of its own: its long polls would take the connections that handlers wait for.
         client=meter.watch(client("sqs")),
-        middleware=middlewares(),
+        middleware=[*observers, *middlewares()],
     )
     broker.add_middleware(
         Presence(

@@ -109,6 +109,13 @@ class Settings(BaseSettings):
     log: Literal["text", "json"] = Field(
         default="text", description="how log lines look; json: one object a line"
     )
+    metrics: Literal["none", "emf", "prometheus"] = Field(
+        default="none",
+        description="emf: figures that CloudWatch reads off the output; prometheus: to be scraped",
+    )
+    traces: bool = Field(
+        default=False, description="whether OpenTelemetry gets a span of each message"
+    )
     heartbeat_s: float = Field(
         default=5.0, gt=0, description="how often a worker reports and looks for a pause"
     )

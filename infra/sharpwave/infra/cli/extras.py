@@ -14,11 +14,19 @@ MODULES = {
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
+    "metrics": ("prometheus_client",),
+    "traces": ("opentelemetry",),
     "propose": ("pysubgroup",),
     "cdk": ("aws_cdk", "cdk_nag", "cfnlint", "msgspec"),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
-INCLUDED = {"local": ("workers",), "demo": ("local",), "propose": ("workers",)}
+INCLUDED = {
+    "local": ("workers",),
+    "demo": ("local",),
+    "propose": ("workers",),
+    "metrics": ("workers",),
+    "traces": ("workers",),
+}
 
 
 def need(extra: str) -> None:

@@ -39,6 +39,7 @@ def decide(
     agent_version: str | None = None,
     caused_by: str | None = None,
     choice: Choice | None = None,
+    traceparent: str | None = None,
 ) -> Operation[DecisionRecord]:
     """Record one decision.
 
@@ -58,6 +59,7 @@ def decide(
             happens once; this call happens as often as it is made.
         choice: what `choose` gave, if the decision follows it; sets `reasoning.selected` and
             `reasoning.selection_prob`.
+        traceparent: W3C trace context, kept with it. `Delivery.decide` keeps the signal's.
 
     Raises:
         RecordRefused: the decision breaks its schema; nothing was sent.
@@ -73,6 +75,7 @@ def decide(
         "event_time": event_time,
         "agent_version": agent_version,
         "caused_by": caused_by,
+        "traceparent": traceparent,
         **(yield from lineage(me, parent)),
     }
     record, wire = draft(me, decision_type, decision_id, moment, described, ttl_s)

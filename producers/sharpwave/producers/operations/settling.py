@@ -111,6 +111,7 @@ def decide(
         "event_time": event_time,
         "agent_version": agent_version,
         "caused_by": received.message.delivery_id,
+        "traceparent": received.message.traceparent,
         **(yield from decisions.lineage(me, parent)),
     }
     # All who handle this delivery make the same id; whose acknowledgement is in the row won.

@@ -159,6 +159,9 @@ def test_the_extras_bring_what_the_package_says() -> None:
         "cdk-nag": "cdk_nag",
         "cfn-lint": "cfnlint",
         "markdown-it-py": "markdown_it",
+        "opentelemetry-api": "opentelemetry",
+        "opentelemetry-sdk": "opentelemetry",
+        "prometheus-client": "prometheus_client",
         "pydantic-settings": "pydantic_settings",
         "ruamel.yaml": "ruamel",
     }
