@@ -11,13 +11,14 @@ from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.numbers import plain_json
 
 Connect = Callable[..., Any]
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.fixture
 def sent(connect: Connect, pipeline: Any) -> Any:
     """A signal on its way from `hunter` to `risk`, who has a queue."""
     pipeline.add_queue("risk")
-    return connect("hunter").signal("WHALE", to="risk", data={"btc": 0.5})
+    return connect("hunter").signal("WHALE", to="risk", data={"btc": 0.5}, traceparent=TRACE)
 
 
 def test_an_acknowledgement_reaches_the_row_and_removes_the_message(
@@ -156,7 +157,7 @@ def test_a_decision_and_its_acknowledgement_are_stored_together(
     assert (row["status"], row["decision_id"]) == ("PROCESSED", made.decision_id)
     assert row["processed_at"] == made.timestamp
     assert risk.decisions() == [made]
-    assert made.model_extra == {"caused_by": delivery_id}
+    assert made.model_extra == {"caused_by": delivery_id, "traceparent": TRACE}
 
 
 def test_handlers_at_once_decide_once(connect: Connect, pipeline: Any, sent: Any) -> None:
