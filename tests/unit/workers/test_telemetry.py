@@ -49,16 +49,16 @@ def test_emf_tells_how_many_were_processed_failed_and_how_long_they_took() -> No
     [line] = map(json.loads, lines)
     assert line["_aws"]["Timestamp"] == 1500
     [metrics] = line["_aws"]["CloudWatchMetrics"]
-    assert metrics["Dimensions"] == [["Deployment", "Actor"]]
+    assert metrics["Dimensions"] == [["Deployment", "Queue"]]
     assert all(each["Name"] in line for each in metrics["Metrics"])
     assert all(name in line for name in metrics["Dimensions"][0])
-    assert (line["Deployment"], line["Actor"]) == ("prod", "on_signals")
+    assert (line["Deployment"], line["Queue"]) == ("prod", "deliver")
     assert (line["Processed"], line["Failed"]) == (3, 1)
     assert sum(line["Duration"]["Counts"]) == 3
     assert len(line["Duration"]["Values"]) == len(line["Duration"]["Counts"]) <= 100
 
 
-def test_emf_says_nothing_of_an_actor_that_did_nothing() -> None:
+def test_emf_says_nothing_of_a_queue_of_which_nothing_was_done() -> None:
     lines: list[str] = []
     emf = Emf(prefix="", write=lines.append)
 

@@ -33,7 +33,7 @@ class Emf(Middleware):
     """Writes what was processed in CloudWatch's embedded metric format: a JSON line a minute.
 
     The log driver of ECS, or Lambda's, hands the line to CloudWatch, which makes metrics of it
-    without a call: `Processed`, `Failed` and `Duration` in ms, by deployment and actor.
+    without a call: `Processed`, `Failed` and `Duration` in ms, by deployment and queue.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Emf(Middleware):
         write: Callable[[str], object] = lambda line: print(line, flush=True),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Write a line for each actor that did something, every `every_s` seconds."""
+        """Write a line for each queue of which something was done, every `every_s` seconds."""
         self._deployment, self._every_s = prefix or "default", every_s
         self._write, self._clock = write, clock
         self._lock = threading.Lock()
@@ -79,10 +79,10 @@ class Emf(Middleware):
         """Count a message that came to its end, or failed."""
         began = self._began.pop(message.message_id, None)
         took_ms = 0.0 if began is None else 1000 * (time.perf_counter() - began)
-        actor = message.actor_name
+        queue = message.queue_name
         with self._lock:
-            self._took.setdefault(actor, Counter())[float(f"{took_ms:.{_DIGITS}g}")] += 1
-            self._failed[actor] += exception is not None
+            self._took.setdefault(queue, Counter())[float(f"{took_ms:.{_DIGITS}g}")] += 1
+            self._failed[queue] += exception is not None
 
     def after_skip_message(self, broker: dramatiq.Broker, message: "dramatiq.MessageProxy") -> None:
         """Forget a message that was not processed."""
@@ -93,11 +93,11 @@ class Emf(Middleware):
         with self._lock:
             took, self._took = self._took, {}
             failed, self._failed = self._failed, Counter()
-        for actor, times in sorted(took.items()):
-            for line in self._lines(actor, times, failed[actor]):
+        for queue, times in sorted(took.items()):
+            for line in self._lines(queue, times, failed[queue]):
                 self._write(line)
 
-    def _lines(self, actor: str, times: Counter[float], failed: int) -> Iterable[str]:
+    def _lines(self, queue: str, times: Counter[float], failed: int) -> Iterable[str]:
         values = sorted(times)
         for at in range(0, len(values), _MOST_VALUES):
             part = values[at : at + _MOST_VALUES]
@@ -109,7 +109,7 @@ class Emf(Middleware):
                         "CloudWatchMetrics": [
                             {
                                 "Namespace": NAMESPACE,
-                                "Dimensions": [["Deployment", "Actor"]],
+                                "Dimensions": [["Deployment", "Queue"]],
                                 "Metrics": [
                                     {"Name": "Processed", "Unit": "Count"},
                                     {"Name": "Failed", "Unit": "Count"},
@@ -119,7 +119,7 @@ class Emf(Middleware):
                         ],
                     },
                     "Deployment": self._deployment,
-                    "Actor": actor,
+                    "Queue": queue,
                     "Processed": sum(counts),
                     "Failed": 0 if at else failed,
                     "Duration": {"Values": part, "Counts": counts},

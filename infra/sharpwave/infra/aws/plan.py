@@ -94,6 +94,7 @@ class Plan(BaseModel):
     dax_nodes: int = Field(ge=0, le=10, description="nodes of a DAX cluster; 0: none")
     dax_node_type: Annotated[str, StringConstraints(pattern=r"^dax\.[a-z0-9]+\.[a-z0-9]+$")]
 
+    metrics: Literal["none", "emf"] = Field(description="of their own that workers write")
     alarms: Annotated[tuple[Alarm, ...], _Names] = Field(
         description="kinds of alarms that are made"
     )

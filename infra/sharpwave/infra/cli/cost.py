@@ -70,7 +70,7 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
     from dataclasses import asdict
 
     from sharpwave.infra.cost.bill import priced
-    from sharpwave.infra.cost.flow import alternatives, budgets, decisions, month, signals
+    from sharpwave.infra.cost.flow import alternatives, at_rates, budgets, decisions, month, signals
 
     flow = plan.for_its_decisions()
     bills = {
@@ -87,14 +87,26 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
         "plan": asdict(plan),
         **{name: bill.as_json() for name, bill in bills.items()},
         "options": [{**choice, "usd": round(usd, 2)} for choice, usd in options],
+        "at_rates": [each._asdict() for each in at_rates(plan, prices)],
         "budgets": judged,
     }
     rows = [(*choice.values(), f"{usd:.2f}") for choice, usd in options]
+    rates = [
+        (
+            each.profile,
+            each.per_s,
+            f"{each.usd:,.2f}",
+            ", ".join(f"{item} {share:.0%}" for item, share in each.dearest),
+        )
+        for each in at_rates(plan, prices)
+    ]
+    at = ("PROFILE", "SIGNALS AND DECISIONS A SECOND", "USD A MONTH", "OF WHICH MOST")
     headers = ("PROFILE", "DAX", "DAYS KEPT", "USD A MONTH")
     kept = [(each.what, f"{each.limit:g}", f"{each.found:g}", each.kept) for each in judged]
     return facts, [
         *(_shown(name.replace("_", " "), _gathered(bill)) for name, bill in bills.items()),
         "the same month otherwise\n" + table(headers, rows, empty=""),
+        "a month at other rates\n" + table(at, rates, empty=""),
         "budgets\n" + table(("OF", "AT MOST", "FOUND", "KEPT"), kept, empty=""),
     ]
 

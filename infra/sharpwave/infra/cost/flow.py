@@ -303,6 +303,10 @@ Dax = Literal["none", "t3.small"]
 ProfileName = Literal["demo", "production"]
 
 
+#: Processed, failed and how long that took.
+METRICS_A_QUEUE = 3
+
+
 class Profile(NamedTuple):
     """What a deployment keeps running."""
 
@@ -310,12 +314,40 @@ class Profile(NamedTuple):
     dax_nodes: int  # nodes of a DAX cluster, if there is one
     endpoints: int  # interface endpoints, each in each of its zones
     keys: int  # customer managed keys
+    alarms: int
+    metrics: int  # that workers write of their own
+    ticks: float  # invocations of each schedule in a month
+    public: bool  # whether tasks have public addresses
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "demo": Profile(tasks=0, dax_nodes=1, endpoints=0, keys=0),
-    "production": Profile(tasks=len(WORK_QUEUE_NAMES), dax_nodes=3, endpoints=6 * 2, keys=1),
+    "demo": Profile(
+        tasks=0,
+        dax_nodes=1,
+        endpoints=0,
+        keys=0,
+        alarms=9,
+        metrics=0,
+        ticks=DAYS * 4,
+        public=True,
+    ),
+    "production": Profile(
+        tasks=len(WORK_QUEUE_NAMES),
+        dax_nodes=3,
+        endpoints=6 * 2,
+        keys=1,
+        alarms=22,
+        metrics=METRICS_A_QUEUE * len(WORK_QUEUE_NAMES),
+        ticks=SECONDS / 60,
+        public=False,
+    ),
 }
+#: Of the stacks: one dashboard, and a schedule for each periodic duty.
+DASHBOARDS, SCHEDULES = 1, 3
+#: Of logs, bytes a message that is worked on, at the level INFO: figures and faults alone.
+LOG_BYTES = 20
+#: Signals a second, and as many decisions, at which a month is priced.
+RATES = (0, 1, 100, 10_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,8 +383,49 @@ def month(plan: Plan, prices: PriceFile) -> Bill:
         Use("DAX nodes", "pipeline", "dax_t3_small_hour", nodes * HOURS),
         Use("interface endpoints", "pipeline", "endpoint_hour", profile.endpoints * HOURS),
         Use("keys", "pipeline", "kms_key", profile.keys),
+        Use("alarms", "pipeline", "alarm", profile.alarms),
+        Use("dashboard", "pipeline", "dashboard", DASHBOARDS),
+        Use("workers' own metrics", "pipeline", "custom_metric", profile.metrics),
+        Use("schedules", "pipeline", "schedule", SCHEDULES * profile.ticks),
+        Use("logs", "pipeline", "log_gb", (plan.signals + plan.decisions) * LOG_BYTES / GB),
     ]
+    if profile.public:
+        # They exist while tasks run, which scale with the work.
+        work = sum(use.quantity for use in uses if use.price == "fargate_hour")
+        uses.append(Use("public addresses", "pipeline", "public_address_hour", work))
     return priced(uses, prices)
+
+
+class AtRate(NamedTuple):
+    """A month at one rate.
+
+    Attributes:
+        profile: what is deployed.
+        per_s: signals a second, and as many decisions.
+        usd: of the month, without what receiving agents pay.
+        dearest: the two lines that cost most, and the share of each.
+    """
+
+    profile: ProfileName
+    per_s: int
+    usd: float
+    dearest: list[tuple[str, float]]
+
+
+def at_rates(plan: Plan, prices: PriceFile) -> list[AtRate]:
+    """Price a month idle and at three rates, for both profiles, and say what costs most."""
+    found = []
+    for profile, rate in product(PROFILES, RATES):
+        traffic = float(rate) * SECONDS
+        asked = replace(plan, profile=profile, signals=traffic, decisions=traffic)
+        bill = month(asked, prices)
+        lines = sorted(
+            (line for line in bill.lines if line.payer != "agents"),
+            key=lambda line: -line.usd,
+        )
+        dearest = [(line.item, line.usd / bill.total) for line in lines[:2]]
+        found.append(AtRate(profile, rate, bill.total, dearest))
+    return found
 
 
 def alternatives(plan: Plan, prices: PriceFile) -> list[tuple[Plan, Bill]]:

@@ -111,7 +111,7 @@ def test_the_table_says_what_its_prices_are_worth(capsys: pytest.CaptureFixture[
     assert main(["cost"]) == 0
 
     shown = capsys.readouterr().out
-    assert "not verified at their source: dax_t3_small_hour" in shown
+    assert "not verified at their source: alarm, custom_metric, dashboard" in shown
     assert "production  t3.small" in shown
 
 

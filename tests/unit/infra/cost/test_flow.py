@@ -1,14 +1,31 @@
 """The model of the flow, and a month of it."""
 
+import json
+from collections import Counter
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpwave.infra.cost.bill import Bill, load_prices, priced
-from sharpwave.infra.cost.flow import Flow, Plan, alternatives, budgets, decisions, month, signals
+from sharpwave.infra.cost.flow import (
+    DASHBOARDS,
+    PROFILES,
+    RATES,
+    SCHEDULES,
+    Flow,
+    Plan,
+    alternatives,
+    at_rates,
+    budgets,
+    decisions,
+    month,
+    signals,
+)
 
+TEMPLATES = files("sharpwave.infra.aws") / "templates"
 PRICES = load_prices()
 SMALL = Flow(item_kb=0.8)
 FLOWS = st.builds(
@@ -93,9 +110,38 @@ def test_a_month_without_traffic_costs_what_runs_and_polls() -> None:
         month(replace(idle, profile=name), PRICES) for name in ("demo", "production")
     )
 
-    assert 0 < demo.total < 1
+    looked_at = sum(line.usd for line in demo.lines if line.item in ("alarms", "dashboard"))
+    assert 0 < demo.total - looked_at < 1
     assert {"tasks that always run", "interface endpoints", "keys"} <= quantities(production).keys()
-    assert production.total > 100 * demo.total
+    assert production.total > 50 * demo.total
+
+
+def test_what_the_templates_make_for_money_is_counted() -> None:
+    for name in PROFILES:
+        made = Counter[str]()
+        for template in ("data", "messaging", "compute", "observability"):
+            text = (TEMPLATES / name / f"{template}.json").read_text()
+            made.update(each["Type"] for each in json.loads(text)["Resources"].values())
+        counted = PROFILES[name]
+
+        assert made["AWS::CloudWatch::Alarm"] == counted.alarms
+        assert made["AWS::CloudWatch::Dashboard"] == DASHBOARDS
+        assert made["AWS::Scheduler::Schedule"] == SCHEDULES
+        assert made["AWS::KMS::Key"] == counted.keys
+        assert made["AWS::EC2::NatGateway"] == made["AWS::EC2::EIP"] == 0
+
+
+def test_a_month_is_priced_at_rest_and_at_three_rates_and_says_what_is_dearest() -> None:
+    found = {(each.profile, each.per_s): each for each in at_rates(Plan(), PRICES)}
+
+    for profile in PROFILES:
+        idle, one, hundred, most = (found[profile, rate].usd for rate in RATES)
+        # What runs anyway, and then so much an event.
+        assert (most - idle) / (hundred - idle) == pytest.approx(100, rel=0.05)
+        assert (hundred - idle) / (one - idle) == pytest.approx(100, rel=0.05)
+    assert found["production", 0].dearest[0][0] == "tasks that always run"
+    shares = [share for _, share in found["demo", 100].dearest]
+    assert shares == sorted(shares, reverse=True)
 
 
 def test_dax_and_retention_add_to_a_month_and_change_nothing_else() -> None:

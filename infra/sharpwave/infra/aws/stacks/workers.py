@@ -121,7 +121,7 @@ class Workers(Construct):
                 "AWS_NEW_RETRIES_2026": "true",
                 "SHARPWAVE_ARCHIVE": f"s3://{self._bucket}/archive",
                 "SHARPWAVE_LOG": "json",
-                "SHARPWAVE_METRICS": "emf",
+                "SHARPWAVE_METRICS": plan.metrics,
                 "SHARPWAVE_PREFIX": self._stack.prefix,
                 "SHARPWAVE_THREADS": str(plan.threads),
             },
