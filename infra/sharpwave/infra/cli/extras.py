@@ -14,6 +14,7 @@ MODULES = {
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
+    "analytics": ("duckdb",),
     "metrics": ("prometheus_client",),
     "traces": ("opentelemetry",),
     "propose": ("pysubgroup",),
@@ -24,6 +25,7 @@ INCLUDED = {
     "local": ("workers",),
     "demo": ("local",),
     "propose": ("workers",),
+    "analytics": ("workers",),
     "metrics": ("workers",),
     "traces": ("workers",),
 }
