@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw
 from msgspec import json as fast_json
 
 from sharpwave.schemas.ownership import OUTCOME
-from sharpwave.workers.router.fast_path import Decision, Resolved, outcome_fits, revision_of
+from sharpwave.workers.router.fast_path import Decision, Resolved, revision_of, sound_revision
 from sharpwave.workers.router.image import Given, Image, json_of, may_be_too_deep
 
 _read_resolved = fast_json.Decoder(Resolved).decode
@@ -19,7 +19,7 @@ _read_resolved = fast_json.Decoder(Resolved).decode
 
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
-    return _was_sound(_resolved(decision.parts))
+    return _sound_revision(_resolved(decision.parts)) > 0
 
 
 def outcome_state(old: Given, new: Given, reading: Decision) -> str:
@@ -35,12 +35,11 @@ def outcome_state(old: Given, new: Given, reading: Decision) -> str:
     """
     try:
         before = _read_resolved(old) if isinstance(old, Raw) else _resolved(old)
-        if reading.outcome in (UNSET, before.outcome) or _but(old, before) != _but(new, reading):
+        if reading.outcome in (UNSET, before.outcome) or not _are_alike(old, new, before, reading):
             return ""
         if before.outcome is UNSET:
             return "resolution" if before.outcome_rev is UNSET else ""
-        is_raised = _was_sound(before) and revision_of(before) < revision_of(reading)
-        return "revision" if is_raised else ""
+        return "revision" if 0 < _sound_revision(before) < revision_of(reading) else ""
     except ValueError:
         return ""
 
@@ -50,25 +49,33 @@ def _resolved(attributes: Mapping[str, Any]) -> Resolved:
     return Resolved(**said)
 
 
-def _but(image: Given, said: Resolved | Decision) -> bytes | dict[str, Any]:
-    """Leave out of an image what it says of its outcome."""
-    if not isinstance(image, Raw):
-        return {name: part for name, part in image.items() if name not in OUTCOME}
-    rest = bytes(image)
-    # The same text may also stand within another attribute, and be cut there instead. Then this
-    # image is left with its outcome, and the other, whose outcome is another or none, is not left
-    # with the same: they do not pass for alike. (A comma and a quote stand only before a name,
-    # for within a text the quote would be escaped; and nothing is named twice.)
-    for name, part in ((b"outcome", said.outcome), (b"outcome_rev", said.outcome_rev)):
-        if part is not UNSET:
-            head, _, tail = rest.rpartition(b',"%b":%b' % (name, part))
-            rest = head + tail
-    return rest
+def _are_alike(old: Given, new: Given, before: Resolved, after: Decision) -> bool:
+    """Say whether images with outcomes that differ are the same in all else."""
+    if not (isinstance(old, Raw) and isinstance(new, Raw)):
+        return _but_outcome(old) == _but_outcome(new)
+    # The same text may also stand within another attribute, and be turned back there instead. Then
+    # this image keeps its outcome, and is not the old one, whose outcome is another or none. (A
+    # comma and a quote stand only before a name, for within a text the quote would be escaped.)
+    once = _turned_back(bytes(new), b',"outcome":%b', after.outcome, before.outcome)
+    if after.outcome_rev != before.outcome_rev:
+        once = _turned_back(once, b',"outcome_rev":%b', after.outcome_rev, before.outcome_rev)
+    return Raw(once) == old
 
 
-def _was_sound(said: Resolved) -> bool:
+def _turned_back(image: bytes, pair: bytes, now: Raw, before: Raw) -> bytes:
+    if now is UNSET:
+        return b""
+    head, _, tail = image.rpartition(pair % now)
+    return head + tail if before is UNSET else b"".join((head, pair % before, tail))
+
+
+def _but_outcome(image: Given) -> dict[str, Any]:
+    return {name: part for name, part in image.items() if name not in OUTCOME}
+
+
+def _sound_revision(said: Resolved) -> int:
     try:
         is_deep = said.outcome is not UNSET and may_be_too_deep(str(said.outcome, "utf-8"))
-        return not is_deep and outcome_fits(said)
+        return 0 if is_deep else sound_revision(said)
     except ValueError:
-        return False
+        return 0

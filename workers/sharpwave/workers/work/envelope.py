@@ -70,11 +70,6 @@ def with_image(fields: dict[str, Any]) -> str:
     return text
 
 
-def is_packed(content: str) -> bool:
-    """Say whether what `with_image` gave holds its image compressed, as text."""
-    return content.endswith('"}')
-
-
 def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
     """Read the typed image out of an entry; binary stays base64 text."""
     if "zimage" in entry:
@@ -125,8 +120,17 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
 
 def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
-    sizes = [len(each.text) + len(each.more) + (2 if each.more else 1) for each in entries]
-    ends = [*accumulate(sizes)]
+    ends = [
+        *accumulate(
+            [
+                len(each.text) + len(each.more) + 2 if each.more else len(each.text) + 1
+                for each in entries
+            ]
+        )
+    ]
+    if len(ends) <= limit and ends and ends[-1] <= MAX_FILL_BYTES + 1:
+        yield entries
+        return
     start = filled = 0
     while start < len(ends):
         most = min(start + limit, len(ends))
