@@ -14,7 +14,13 @@ from sharpwave.schemas.ownership import OUTCOME
 from sharpwave.workers.router.fast_path import Decision, Resolved, revision_of, sound_revision
 from sharpwave.workers.router.image import Given, Image, json_of, may_be_too_deep
 
+
+class _Alone(Resolved, forbid_unknown_fields=True, gc=False):
+    """What is said of an outcome, and nothing else."""
+
+
 _read_resolved = fast_json.Decoder(Resolved).decode
+_read_alone = fast_json.Decoder(_Alone).decode
 
 
 def had_sound_outcome(decision: Image) -> bool:
@@ -34,8 +40,8 @@ def outcome_state(old: Given, new: Given, reading: Decision) -> str:
         reading: what `read` gave of the image after.
     """
     try:
-        before = _read_resolved(old) if isinstance(old, Raw) else _resolved(old)
-        if reading.outcome in (UNSET, before.outcome) or not _are_alike(old, new, before, reading):
+        before = None if reading.outcome is UNSET else _before(old, new, reading)
+        if before is None or before.outcome == reading.outcome:
             return ""
         if before.outcome is UNSET:
             return "resolution" if before.outcome_rev is UNSET else ""
@@ -44,32 +50,49 @@ def outcome_state(old: Given, new: Given, reading: Decision) -> str:
         return ""
 
 
+def _before(old: Given, new: Given, reading: Decision) -> Resolved | None:
+    """Give what the old image says of its outcome, if all else is as in the new one."""
+    if isinstance(old, Raw) and isinstance(new, Raw):
+        before = _between(bytes(old), bytes(new), reading)
+        if before is not None:
+            return before
+    before_all, after_all = Image(old).parts, Image(new).parts
+    is_same = _but_outcome(before_all) == _but_outcome(after_all)
+    return _resolved(before_all) if is_same else None
+
+
+def _between(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
+    """Give what the old image has where the new one says its outcome, if all around is the same.
+
+    Gives nothing if that is not said in one place, as it nearly always is.
+    """
+    head, _, tail = new.rpartition(b',"outcome":%b' % reading.outcome)
+    if reading.outcome_rev is not UNSET:
+        revision = b',"outcome_rev":%b' % reading.outcome_rev
+        if tail.startswith(revision):
+            tail = tail[len(revision) :]
+        elif head.endswith(revision):
+            head = head[: -len(revision)]
+        else:
+            return None
+    start, end = len(head), len(old) - len(tail)
+    if not (0 < start <= end and old.startswith(head) and old.endswith(tail)):
+        return None
+    # The same text may also stand within another attribute, and then what follows it is not the
+    # rest of an object. As nothing is named twice, neither side says more of an outcome.
+    if tail != b"}":
+        if not tail.startswith(b","):
+            return None
+        _read_resolved(b"{%b" % tail[1:])
+    return _read_alone(b"{%b}" % old[start + 1 : end])
+
+
 def _resolved(attributes: Mapping[str, Any]) -> Resolved:
     said = {name: json_of(attributes[name]) for name in OUTCOME & attributes.keys()}
     return Resolved(**said)
 
 
-def _are_alike(old: Given, new: Given, before: Resolved, after: Decision) -> bool:
-    """Say whether images with outcomes that differ are the same in all else."""
-    if not (isinstance(old, Raw) and isinstance(new, Raw)):
-        return _but_outcome(old) == _but_outcome(new)
-    # The same text may also stand within another attribute, and be turned back there instead. Then
-    # this image keeps its outcome, and is not the old one, whose outcome is another or none. (A
-    # comma and a quote stand only before a name, for within a text the quote would be escaped.)
-    once = _turned_back(bytes(new), b',"outcome":%b', after.outcome, before.outcome)
-    if after.outcome_rev != before.outcome_rev:
-        once = _turned_back(once, b',"outcome_rev":%b', after.outcome_rev, before.outcome_rev)
-    return Raw(once) == old
-
-
-def _turned_back(image: bytes, pair: bytes, now: Raw, before: Raw) -> bytes:
-    if now is UNSET:
-        return b""
-    head, _, tail = image.rpartition(pair % now)
-    return head + tail if before is UNSET else b"".join((head, pair % before, tail))
-
-
-def _but_outcome(image: Given) -> dict[str, Any]:
+def _but_outcome(image: Mapping[str, Any]) -> dict[str, Any]:
     return {name: part for name, part in image.items() if name not in OUTCOME}
 
 
