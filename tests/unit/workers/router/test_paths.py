@@ -255,18 +255,47 @@ def test_an_outcome_within_another_attribute_is_content_like_all_else(
 
 @pytest.mark.parametrize("spelling", ["compact", "ascii"])
 @pytest.mark.parametrize("place", [1, 5, -1])
-def test_an_outcome_takes_the_short_way_wherever_it_stands(place: int, spelling: str) -> None:
-    def image(**more: Any) -> dict[str, Any]:
+@pytest.mark.parametrize("rev_place", [1, 5, 7, -1])
+def test_an_outcome_takes_the_short_way_wherever_it_stands(
+    place: int, rev_place: int, spelling: str
+) -> None:
+    def image(said: Item) -> dict[str, Any]:
         pairs = list(item_to_wire(decision(reasoning={"said": 'so,"outcome":'})).items())
-        pairs[place:place] = item_to_wire(more).items()
+        for name, at in (("outcome", place), ("outcome_rev", rev_place)):
+            pairs[at:at] = item_to_wire({name: said[name]}).items() if name in said else []
         return dict(pairs)
 
-    got = image(outcome=outcome(False, 1), outcome_rev=2)
-    for old in (image(), image(outcome=outcome(True))):
-        record = streamed(old, got)
+    got = image({"outcome": outcome(False, 1), "outcome_rev": 3})
+    for had in ({}, {"outcome": outcome(True)}, {"outcome": outcome(True), "outcome_rev": 2}):
+        record = streamed(image(had), got)
         records: list[Any] = [record, *read(record, spelling)]
         for each in records:
             assert ShortWay()(tables.DECISIONS, [each])
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_surrounds_an_outcome_is_compared_wherever_it_stands(data: st.DataObject) -> None:
+    """The same pairs at the top, in a list, in a map, or in one image alone, in any order."""
+    said = [(name, value) for name in ("outcome", "own") for value in (GOOD, BAD)]
+    said += [("outcome_rev", {"N": each}) for each in ("1", "2")]
+
+    def image() -> dict[str, Any]:
+        pairs = dict(data.draw(st.lists(st.sampled_from(said), max_size=3)))
+        inner = dict(data.draw(st.lists(st.sampled_from(said), max_size=2)))
+        pairs |= data.draw(st.sampled_from([{}, {"in": {"M": {"k": GOOD, **inner}}}, inner]))
+        own = [*item_to_wire(decision()).items()]
+        at = data.draw(st.sampled_from([1, 5, len(own)]))
+        rest = [*pairs.items()]
+        cut = data.draw(st.integers(0, len(rest)))
+        return dict([*own[:at], *rest[:cut], *own[at:], *rest[cut:]])
+
+    (one,) = read(streamed(image(), image()), "compact")
+
+    ours = Router()(tables.DECISIONS, [one])
+
+    with the_long_way() as long:
+        assert long()(tables.DECISIONS, [one]) == ours
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

@@ -53,38 +53,42 @@ def outcome_state(old: Given, new: Given, reading: Decision) -> str:
 def _before(old: Given, new: Given, reading: Decision) -> Resolved | None:
     """Give what the old image says of its outcome, if all else is as in the new one."""
     if isinstance(old, Raw) and isinstance(new, Raw):
-        before = _between(bytes(old), bytes(new), reading)
-        if before is not None:
-            return before
-    before_all, after_all = Image(old).parts, Image(new).parts
-    is_same = _but_outcome(before_all) == _but_outcome(after_all)
-    return _resolved(before_all) if is_same else None
+        return _between(bytes(old), bytes(new), reading)
+    before, after = Image(old).parts, Image(new).parts
+    return _resolved(before) if _but_outcome(before) == _but_outcome(after) else None
 
 
 def _between(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
-    """Give what the old image has where the new one says its outcome, if all around is the same.
+    """Give what the old image has where the new one tells of its outcome, as `_before` does.
 
-    Gives nothing if that is not said in one place, as it nearly always is.
+    Raises:
+        ValueError: that is not all in which they differ.
     """
+    assert reading.outcome is not UNSET
+    # Three parts of the new image, with the outcome and its revision left out between them.
     head, _, tail = new.rpartition(b',"outcome":%b' % reading.outcome)
+    middle = b""
     if reading.outcome_rev is not UNSET:
         revision = b',"outcome_rev":%b' % reading.outcome_rev
-        if tail.startswith(revision):
-            tail = tail[len(revision) :]
-        elif head.endswith(revision):
-            head = head[: -len(revision)]
+        left, found, right = tail.rpartition(revision)
+        if found:
+            middle, tail = left, right
         else:
-            return None
+            head, _, middle = head.rpartition(revision)
     start, end = len(head), len(old) - len(tail)
     if not (0 < start <= end and old.startswith(head) and old.endswith(tail)):
         return None
-    # The same text may also stand within another attribute, and then what follows it is not the
-    # rest of an object. As nothing is named twice, neither side says more of an outcome.
-    if tail != b"}":
-        if not tail.startswith(b","):
+    told = old[start:end]
+    # The same text may also stand within another attribute, and then what follows it does not end
+    # an image. As nothing is named twice, no part says more of an outcome.
+    _read_resolved(b'{"":{}%b' % tail)
+    if middle:
+        _read_resolved(b'{"":{}%b%b' % (middle, tail))
+        left, found, right = told.partition(middle)
+        if not found:
             return None
-        _read_resolved(b"{%b" % tail[1:])
-    return _read_alone(b"{%b}" % old[start + 1 : end])
+        told = left + right
+    return _read_alone(b"{%b}" % told[1:])
 
 
 def _resolved(attributes: Mapping[str, Any]) -> Resolved:

@@ -45,7 +45,14 @@ from sharpwave.workers.router.record import (
     was_valid,
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
-from sharpwave.workers.work.envelope import MAX_FILL_BYTES, Duty, Entry, ascii_json, pack, with_image
+from sharpwave.workers.work.envelope import (
+    MAX_FILL_BYTES,
+    Duty,
+    Entry,
+    ascii_json,
+    pack,
+    with_image,
+)
 from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
 from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.outgoing import WorkMessage
