@@ -273,24 +273,33 @@ def test_an_outcome_takes_the_short_way_wherever_it_stands(
             assert ShortWay()(tables.DECISIONS, [each])
 
 
-@given(st.data())
-@settings(max_examples=300, deadline=None)
-def test_what_surrounds_an_outcome_is_compared_wherever_it_stands(data: st.DataObject) -> None:
-    """The same pairs at the top, in a list, in a map, or in one image alone, in any order."""
-    said = [(name, value) for name in ("outcome", "own") for value in (GOOD, BAD)]
-    said += [("outcome_rev", {"N": each}) for each in ("1", "2")]
+#: What may be said at the top of an image, within one of its maps, or beside it.
+PLACES = ("outcome", "outcome_rev", "in outcome", "in outcome_rev", "own")
+SAID = st.sampled_from([None, GOOD, BAD, {"N": "1"}, {"N": "2"}])
 
-    def image() -> dict[str, Any]:
-        pairs = dict(data.draw(st.lists(st.sampled_from(said), max_size=3)))
-        inner = dict(data.draw(st.lists(st.sampled_from(said), max_size=2)))
-        pairs |= data.draw(st.sampled_from([{}, {"in": {"M": {"k": GOOD, **inner}}}, inner]))
-        own = [*item_to_wire(decision()).items()]
-        at = data.draw(st.sampled_from([1, 5, len(own)]))
-        rest = [*pairs.items()]
-        cut = data.draw(st.integers(0, len(rest)))
-        return dict([*own[:at], *rest[:cut], *own[at:], *rest[cut:]])
 
-    (one,) = read(streamed(image(), image()), "compact")
+@given(
+    st.permutations(range(len(PLACES))),
+    st.integers(0, 13),
+    st.dictionaries(st.sampled_from(PLACES), SAID),
+    st.dictionaries(st.sampled_from(PLACES), SAID, min_size=1, max_size=2),
+)
+@settings(max_examples=200, deadline=None)
+def test_all_around_an_outcome_is_compared(
+    order: list[int], place: int, old: Item, changed: Item
+) -> None:
+    def image(said: Item) -> dict[str, Any]:
+        pairs = [*item_to_wire(decision()).items()]
+        for name in (PLACES[number] for number in order):
+            value = said.get(name)
+            if name.startswith("in "):
+                inner = {} if value is None else {name.removeprefix("in "): value}
+                pairs.insert(place, (name[3:] + "s", {"M": {"k": GOOD, **inner}}))
+            elif value is not None:
+                pairs.insert(place, (name, value))
+        return dict(pairs)
+
+    (one,) = read(streamed(image(old), image({**old, **changed})), "compact")
 
     ours = Router()(tables.DECISIONS, [one])
 
