@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sharpwave.schemas import ownership, tables
@@ -273,31 +273,43 @@ def test_an_outcome_takes_the_short_way_wherever_it_stands(
             assert ShortWay()(tables.DECISIONS, [each])
 
 
-#: What may be said at the top of an image, within one of its maps, or beside it.
-PLACES = ("outcome", "outcome_rev", "in outcome", "in outcome_rev", "own")
-SAID = st.sampled_from([None, GOOD, BAD, {"N": "1"}, {"N": "2"}])
+#: What may be said at the top of an image or within one of its maps, and what of it: the last is
+#: that there is no such map.
+PLACES = ("outcome", "in outcome", "in outcome_rev", "outcome_rev")
+SAID = {
+    "outcome": (None, GOOD, BAD, None),
+    "outcome_rev": (None, {"N": "2"}, {"N": "3"}, None),
+}
 
 
 @given(
-    st.permutations(range(len(PLACES))),
-    st.integers(0, 13),
-    st.dictionaries(st.sampled_from(PLACES), SAID),
-    st.dictionaries(st.sampled_from(PLACES), SAID, min_size=1, max_size=2),
+    st.permutations(PLACES),
+    st.fixed_dictionaries(dict.fromkeys(PLACES, st.integers(0, 3))),
+    st.dictionaries(st.sampled_from(PLACES), st.integers(0, 3), min_size=1, max_size=2),
+)
+# What was added is found in a map; so is what ends the map; a map between came too.
+@example(PLACES, dict(zip(PLACES, (1, 0, 3, 0), strict=True)), {"in outcome": 1})
+@example(PLACES, dict(zip(PLACES, (1, 2, 3, 1), strict=True)), {"in outcome": 1, "outcome_rev": 2})
+@example(
+    PLACES,
+    dict(zip(PLACES, (2, 3, 3, 0), strict=True)),
+    {"outcome": 1, "in outcome": 2, "outcome_rev": 1},
 )
 @settings(max_examples=200, deadline=None)
 def test_all_around_an_outcome_is_compared(
-    order: list[int], place: int, old: Item, changed: Item
+    order: Sequence[str], old: dict[str, int], changed: dict[str, int]
 ) -> None:
-    def image(said: Item) -> dict[str, Any]:
-        pairs = [*item_to_wire(decision()).items()]
-        for name in (PLACES[number] for number in order):
-            value = said.get(name)
-            if name.startswith("in "):
-                inner = {} if value is None else {name.removeprefix("in "): value}
-                pairs.insert(place, (name[3:] + "s", {"M": {"k": GOOD, **inner}}))
-            elif value is not None:
-                pairs.insert(place, (name, value))
-        return dict(pairs)
+    def image(said: dict[str, int]) -> dict[str, Any]:
+        pairs = item_to_wire(decision())
+        for name in order:
+            outer = name.removeprefix("in ")
+            value = SAID[outer][said[name]]
+            held: dict[str, Any] = {} if value is None else {outer: value}
+            if name == outer:
+                pairs.update(held)
+            elif said[name] < 3:
+                pairs[f"their_{outer}"] = {"M": {"k": GOOD, **held}}
+        return pairs
 
     (one,) = read(streamed(image(old), image({**old, **changed})), "compact")
 
