@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sharpwave.schemas import ownership, tables
@@ -255,18 +255,68 @@ def test_an_outcome_within_another_attribute_is_content_like_all_else(
 
 @pytest.mark.parametrize("spelling", ["compact", "ascii"])
 @pytest.mark.parametrize("place", [1, 5, -1])
-def test_an_outcome_takes_the_short_way_wherever_it_stands(place: int, spelling: str) -> None:
-    def image(**more: Any) -> dict[str, Any]:
+@pytest.mark.parametrize("rev_place", [1, 5, 7, -1])
+def test_an_outcome_takes_the_short_way_wherever_it_stands(
+    place: int, rev_place: int, spelling: str
+) -> None:
+    def image(said: Item) -> dict[str, Any]:
         pairs = list(item_to_wire(decision(reasoning={"said": 'so,"outcome":'})).items())
-        pairs[place:place] = item_to_wire(more).items()
+        for name, at in (("outcome", place), ("outcome_rev", rev_place)):
+            pairs[at:at] = item_to_wire({name: said[name]}).items() if name in said else []
         return dict(pairs)
 
-    got = image(outcome=outcome(False, 1), outcome_rev=2)
-    for old in (image(), image(outcome=outcome(True))):
-        record = streamed(old, got)
+    got = image({"outcome": outcome(False, 1), "outcome_rev": 3})
+    for had in ({}, {"outcome": outcome(True)}, {"outcome": outcome(True), "outcome_rev": 2}):
+        record = streamed(image(had), got)
         records: list[Any] = [record, *read(record, spelling)]
         for each in records:
             assert ShortWay()(tables.DECISIONS, [each])
+
+
+#: What may be said at the top of an image or within one of its maps, and what of it: the last is
+#: that there is no such map.
+PLACES = ("outcome", "in outcome", "in outcome_rev", "outcome_rev")
+SAID = {
+    "outcome": (None, GOOD, BAD, None),
+    "outcome_rev": (None, {"N": "2"}, {"N": "3"}, None),
+}
+
+
+@given(
+    st.permutations(PLACES),
+    st.fixed_dictionaries(dict.fromkeys(PLACES, st.integers(0, 3))),
+    st.dictionaries(st.sampled_from(PLACES), st.integers(0, 3), min_size=1, max_size=2),
+)
+# What was added is found in a map; so is what ends the map; a map between came too.
+@example(PLACES, dict(zip(PLACES, (1, 0, 3, 0), strict=True)), {"in outcome": 1})
+@example(PLACES, dict(zip(PLACES, (1, 2, 3, 1), strict=True)), {"in outcome": 1, "outcome_rev": 2})
+@example(
+    PLACES,
+    dict(zip(PLACES, (2, 3, 3, 0), strict=True)),
+    {"outcome": 1, "in outcome": 2, "outcome_rev": 1},
+)
+@settings(max_examples=200, deadline=None)
+def test_all_around_an_outcome_is_compared(
+    order: Sequence[str], old: dict[str, int], changed: dict[str, int]
+) -> None:
+    def image(said: dict[str, int]) -> dict[str, Any]:
+        pairs = item_to_wire(decision())
+        for name in order:
+            outer = name.removeprefix("in ")
+            value = SAID[outer][said[name]]
+            held: dict[str, Any] = {} if value is None else {outer: value}
+            if name == outer:
+                pairs.update(held)
+            elif said[name] < 3:
+                pairs[f"their_{outer}"] = {"M": {"k": GOOD, **held}}
+        return pairs
+
+    (one,) = read(streamed(image(old), image({**old, **changed})), "compact")
+
+    ours = Router()(tables.DECISIONS, [one])
+
+    with the_long_way() as long:
+        assert long()(tables.DECISIONS, [one]) == ours
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)

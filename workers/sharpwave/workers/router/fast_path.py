@@ -18,14 +18,14 @@ from msgspec import json as fast_json
 from sharpwave.schemas import ids, keys, tables, times
 from sharpwave.schemas.faults import MAX_TTL_S
 from sharpwave.schemas.records import MAX_SIGNAL_BYTES, MAX_TARGETS
-from sharpwave.schemas.times import EventAhead
+from sharpwave.schemas.times import MAX_AHEAD_S, EventAhead
 from sharpwave.workers.router.image import may_be_too_deep
 from sharpwave.workers.work.incoming import Text as _Text
 
 # In Python `$` also matches before a newline at the end, which the models do not.
 _RECORD_ID = ids.RECORD_ID.removesuffix("$") + r"\Z"
 _record_id = pattern(ids.RECORD_ID).fullmatch
-_share = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?").fullmatch
+_SHARE = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?")
 _FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
 _LAST_MOMENT = 9_999_999_999
@@ -107,9 +107,9 @@ class _Timed(Reading, kw_only=True, gc=False):
     promoted_at: Raw | UnsetType = UNSET
 
     @property
-    def moments(self) -> tuple[float, float | None]:
-        """Epoch seconds of the record and of its end, if it has one."""
-        return float(self.timestamp.N), None if self.ttl is None else float(self.ttl.N)
+    def moments(self) -> tuple[int, int | None]:
+        """Epoch seconds of the record and of its end, if it has one; of one that fits."""
+        return int(self.timestamp.N), None if self.ttl is None else int(self.ttl.N)
 
 
 class Decision(_Timed, kw_only=True, gc=False):
@@ -208,9 +208,7 @@ def sound(
 ) -> Reading | None:
     """Read of an image what decides, if the fast path admits it; see `read` and `fits`."""
     reading = read(kind, raw)
-    is_fit = reading is not None and fits(
-        kind, reading, text=text, stored_at=stored_at, event_ahead=event_ahead
-    )
+    is_fit = reading is not None and fits(kind, reading, text, stored_at, event_ahead)
     return reading if is_fit else None
 
 
@@ -223,7 +221,7 @@ def read(kind: keys.Kind, raw: Raw) -> Reading | None:
 
 
 def fits(
-    kind: keys.Kind, reading: Reading, *, text: str, stored_at: float, event_ahead: EventAhead
+    kind: keys.Kind, reading: Reading, text: str, stored_at: float, event_ahead: EventAhead
 ) -> bool:
     """Say whether the fast path admits what was read; one that it does not may have no fault.
 
@@ -242,14 +240,16 @@ def fits(
         return False
 
 
-def outcome_fits(said: Resolved | Decision) -> bool:
-    """Say whether the fast path admits an outcome, or there is none.
+def sound_revision(said: Resolved | Decision) -> int:
+    """Give the revision of an outcome, or of none, that the fast path admits, and else 0.
 
     Raises:
         ValueError: it does not, for its form.
     """
-    is_scored = said.outcome is UNSET or _is_share(_read_outcome(said.outcome).M.quality_score)
-    return is_scored and 1 <= revision_of(said) <= 65_535
+    if said.outcome is not UNSET and not _is_share(_read_outcome(said.outcome).M.quality_score):
+        return 0
+    revision = revision_of(said)
+    return revision if 1 <= revision <= 65_535 else 0
 
 
 def revision_of(said: Resolved | Decision) -> int:
@@ -267,7 +267,7 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
         place is not None
         and place.owner == decision.agent_id.S != ids.SYSTEM
         and place.type_name == decision.decision_type.S
-        and outcome_fits(decision)
+        and sound_revision(decision) > 0
         and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
         and (
             decision.event_time is None
@@ -353,7 +353,7 @@ _FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
 
 
 def _is_share(number: _Number | None) -> bool:
-    return number is None or _share(number.N) is not None
+    return number is None or _is_share_text(number.N)
 
 
 def _is_whole(number: _Number | None, least: int = 0, most: float = math.inf) -> bool:
@@ -370,14 +370,15 @@ def _targets_fit(targets: list[_Text]) -> bool:
 def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int) -> bool:
     iso, _, name = record.SK.S.partition("#")
     also, claimed = record.iso_timestamp.S, record.timestamp.N
+    latest = stored_at + MAX_AHEAD_S
     ttl = stored_at if record.ttl is None else int(record.ttl.N)
     return (
         name == record_id
         and _record_id(name) is not None
-        and 0 <= _agreed(iso[:19], claimed) <= stored_at + times.MAX_AHEAD_S
+        and 0 <= _agreed(iso[:19], claimed) <= latest
         and _is_fraction(iso[19:])
         and (also == iso or (_agreed(also[:19], claimed) >= 0 and _is_fraction(also[19:])))
-        and stored_at - 1 < ttl <= stored_at + max_ttl_s + times.MAX_AHEAD_S
+        and stored_at - 1 < ttl <= latest + max_ttl_s
         and ttl <= _LAST_MOMENT
         and (record.event_time is None or _is_event_time(record.event_time.S))
     )
@@ -392,6 +393,11 @@ def _agreed(iso: str, timestamp: str) -> int:
     second = int(times.epoch_of(iso)) if times.is_iso(f"{iso}Z") else math.inf
     moment = int(timestamp)
     return moment if -1 <= second - moment <= 0 and moment <= _LAST_MOMENT else -1
+
+
+@lru_cache(CACHED)
+def _is_share_text(text: str) -> bool:
+    return _SHARE.fullmatch(text) is not None
 
 
 @lru_cache(CACHED)

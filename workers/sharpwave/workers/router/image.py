@@ -90,13 +90,8 @@ def may_be_too_deep(text: str) -> bool:
     """
     if len(text) < _SHORT:
         return False
-    left = MAX_DEPTH
-    for letter in "ML":
-        # Found one by one: `count` looks at each character, which takes four times as long.
-        at = text.find(letter)
-        while at >= 0:
-            if not left:
-                return text.count('"M"') + text.count('"L"') > MAX_DEPTH or "\\u004" in text
-            left -= 1
-            at = text.find(letter, at + 1)
+    # One M is left if there are more than MAX_DEPTH of both letters. To replace a letter takes a
+    # quarter of the time that `count` takes, which looks at each character.
+    if "M" in text.replace("L", "M", MAX_DEPTH + 1).replace("M", " ", MAX_DEPTH):
+        return text.count('"M"') + text.count('"L"') > MAX_DEPTH or "\\u004" in text
     return "\\" in text and "\\u004" in text

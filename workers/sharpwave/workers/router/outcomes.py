@@ -11,15 +11,21 @@ from msgspec import UNSET, Raw
 from msgspec import json as fast_json
 
 from sharpwave.schemas.ownership import OUTCOME
-from sharpwave.workers.router.fast_path import Decision, Resolved, outcome_fits, revision_of
+from sharpwave.workers.router.fast_path import Decision, Resolved, revision_of, sound_revision
 from sharpwave.workers.router.image import Given, Image, json_of, may_be_too_deep
 
+
+class _Alone(Resolved, forbid_unknown_fields=True, gc=False):
+    """What is said of an outcome, and nothing else."""
+
+
 _read_resolved = fast_json.Decoder(Resolved).decode
+_read_alone = fast_json.Decoder(_Alone).decode
 
 
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
-    return _was_sound(_resolved(decision.parts))
+    return _sound_revision(_resolved(decision.parts)) > 0
 
 
 def outcome_state(old: Given, new: Given, reading: Decision) -> str:
@@ -34,15 +40,55 @@ def outcome_state(old: Given, new: Given, reading: Decision) -> str:
         reading: what `read` gave of the image after.
     """
     try:
-        before = _read_resolved(old) if isinstance(old, Raw) else _resolved(old)
-        if reading.outcome in (UNSET, before.outcome) or _but(old, before) != _but(new, reading):
+        before = None if reading.outcome is UNSET else _before(old, new, reading)
+        if before is None or before.outcome == reading.outcome:
             return ""
         if before.outcome is UNSET:
             return "resolution" if before.outcome_rev is UNSET else ""
-        is_raised = _was_sound(before) and revision_of(before) < revision_of(reading)
-        return "revision" if is_raised else ""
+        return "revision" if 0 < _sound_revision(before) < revision_of(reading) else ""
     except ValueError:
         return ""
+
+
+def _before(old: Given, new: Given, reading: Decision) -> Resolved | None:
+    """Give what the old image says of its outcome, if all else is as in the new one."""
+    if isinstance(old, Raw) and isinstance(new, Raw):
+        return _between(bytes(old), bytes(new), reading)
+    before, after = Image(old).parts, Image(new).parts
+    return _resolved(before) if _but_outcome(before) == _but_outcome(after) else None
+
+
+def _between(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
+    """Give what the old image has where the new one tells of its outcome, as `_before` does.
+
+    Raises:
+        ValueError: that is not all in which they differ.
+    """
+    assert reading.outcome is not UNSET
+    # Three parts of the new image, with the outcome and its revision left out between them.
+    head, _, tail = new.rpartition(b',"outcome":%b' % reading.outcome)
+    middle = b""
+    if reading.outcome_rev is not UNSET:
+        revision = b',"outcome_rev":%b' % reading.outcome_rev
+        left, found, right = tail.rpartition(revision)
+        if found:
+            middle, tail = left, right
+        else:
+            head, _, middle = head.rpartition(revision)
+    start, end = len(head), len(old) - len(tail)
+    if not (0 < start <= end and old.startswith(head) and old.endswith(tail)):
+        return None
+    told = old[start:end]
+    # The same text may also stand within another attribute, and then what follows it does not end
+    # an image. As nothing is named twice, no part says more of an outcome.
+    _read_resolved(b'{"":{}%b' % tail)
+    if middle:
+        _read_resolved(b'{"":{}%b%b' % (middle, tail))
+        left, found, right = told.partition(middle)
+        if not found:
+            return None
+        told = left + right
+    return _read_alone(b"{%b}" % told[1:])
 
 
 def _resolved(attributes: Mapping[str, Any]) -> Resolved:
@@ -50,25 +96,13 @@ def _resolved(attributes: Mapping[str, Any]) -> Resolved:
     return Resolved(**said)
 
 
-def _but(image: Given, said: Resolved | Decision) -> bytes | dict[str, Any]:
-    """Leave out of an image what it says of its outcome."""
-    if not isinstance(image, Raw):
-        return {name: part for name, part in image.items() if name not in OUTCOME}
-    rest = bytes(image)
-    # The same text may also stand within another attribute, and be cut there instead. Then this
-    # image is left with its outcome, and the other, whose outcome is another or none, is not left
-    # with the same: they do not pass for alike. (A comma and a quote stand only before a name,
-    # for within a text the quote would be escaped; and nothing is named twice.)
-    for name, part in ((b"outcome", said.outcome), (b"outcome_rev", said.outcome_rev)):
-        if part is not UNSET:
-            head, _, tail = rest.rpartition(b',"%b":%b' % (name, part))
-            rest = head + tail
-    return rest
+def _but_outcome(image: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: part for name, part in image.items() if name not in OUTCOME}
 
 
-def _was_sound(said: Resolved) -> bool:
+def _sound_revision(said: Resolved) -> int:
     try:
         is_deep = said.outcome is not UNSET and may_be_too_deep(str(said.outcome, "utf-8"))
-        return not is_deep and outcome_fits(said)
+        return 0 if is_deep else sound_revision(said)
     except ValueError:
-        return False
+        return 0

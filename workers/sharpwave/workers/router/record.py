@@ -42,7 +42,7 @@ class Record(Struct, gc=False):
     was_valid: bool | None = None
 
 
-class _Content(Struct, gc=False):
+class Content(Struct, gc=False):
     """An entry with an image, in the order in which it is written."""
 
     event_id: str
@@ -174,17 +174,10 @@ def decision_state(record: Record) -> str:
 
 
 def content_of(record: Record) -> str:
-    """Give the JSON of an entry with the record's new image."""
+    """Give the JSON of an entry with the record's new image; a large image is compressed."""
     if not record.content:
-        about = (record.event_id, record.table, record.pk, record.sk, record.stored_at)
-        record.content = content(*about, None if record.new is None else record.new.raw)
+        key, image = (record.pk, record.sk), None if record.new is None else record.new.raw
+        entry = Content(record.event_id, record.table, key, record.stored_at, image)
+        text = ascii_json(entry)
+        record.content = text if len(text) <= MAX_FILL_BYTES else with_image(asdict(entry))
     return record.content
-
-
-def content(
-    event_id: str, table: str, pk: str, sk: str, stored_at: float, image: Raw | None
-) -> str:
-    """Give the JSON of an entry with an image; a large image is compressed."""
-    entry = _Content(event_id, table, (pk, sk), stored_at, image)
-    text = ascii_json(entry)
-    return text if len(text) <= MAX_FILL_BYTES else with_image(asdict(entry))

@@ -33,8 +33,8 @@ from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.router.image import Image, differing, json_of
 from sharpwave.workers.router.outcomes import outcome_state
 from sharpwave.workers.router.record import (
+    Content,
     Record,
-    content,
     content_of,
     decision_state,
     faults_in,
@@ -45,7 +45,14 @@ from sharpwave.workers.router.record import (
     was_valid,
 )
 from sharpwave.workers.signals.refusals import MAX_IMAGE, words_of
-from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, is_packed, pack, with_image
+from sharpwave.workers.work.envelope import (
+    MAX_FILL_BYTES,
+    Duty,
+    Entry,
+    ascii_json,
+    pack,
+    with_image,
+)
 from sharpwave.workers.work.incoming import Streamed, StreamRecord, streamed
 from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -158,11 +165,9 @@ class Router:
             state = outcome_state(before, given, found)
             if not state:
                 return False
-        text = content(raw.event_id, table, pk, sk, stored_at, image)
-        is_sound = fast_path.fits(
-            kind, found, text=text, stored_at=judged_at, event_ahead=self._event_ahead
-        )
-        if not is_sound or is_packed(text):
+        text = ascii_json(Content(raw.event_id, table, (pk, sk), stored_at, image))
+        is_large = len(text) > MAX_FILL_BYTES
+        if is_large or not fast_path.fits(kind, found, text, judged_at, self._event_ahead):
             return False
         entry = Entry(text, change.sequence_number)
         if is_removed:

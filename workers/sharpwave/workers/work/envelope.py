@@ -70,11 +70,6 @@ def with_image(fields: dict[str, Any]) -> str:
     return text
 
 
-def is_packed(content: str) -> bool:
-    """Say whether what `with_image` gave holds its image compressed, as text."""
-    return content.endswith('"}')
-
-
 def image_of(entry: Mapping[str, Any]) -> dict[str, Wire]:
     """Read the typed image out of an entry; binary stays base64 text."""
     if "zimage" in entry:
@@ -95,9 +90,19 @@ def unpacked(content: bytes) -> dict[str, Wire]:
 
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[WorkMessage]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
-    for batch in _batches(entries, duty.limit):
-        numbers = tuple([each.sequence_number for each in batch if each.sequence_number])
-        yield WorkMessage(duty.queue, message(duty, batch, moment_ms=moment_ms), numbers)
+    texts, names = _written(entries)
+    ends = [*accumulate([len(text) + 1 for text in texts])]
+    start = filled = 0
+    while start < len(ends):
+        most = min(start + duty.limit, len(ends))
+        fitting = bisect_right(ends, filled + MAX_FILL_BYTES + 1, start, most)
+        # An entry that is larger travels alone.
+        end = max(fitting, start + 1)
+        part = entries[start:end]
+        numbers = tuple([each.sequence_number for each in part if each.sequence_number])
+        body = _message(duty, texts[start:end], names[start:end], moment_ms)
+        yield WorkMessage(duty.queue, body, numbers)
+        start, filled = end, ends[end - 1]
 
 
 def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[WorkMessage]:
@@ -111,27 +116,23 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
     Of entries made from stream records, their numbers and the head of the first are enough.
     """
-    work = ",".join(
-        [f"{each.text[:-1]},{each.more}}}" if each.more else each.text for each in entries]
-    )
-    numbers = ",".join([each.sequence_number or each.text for each in entries])
-    seed = f"{duty.actor}{work[:_HEAD]}{numbers}".encode()
+    return _message(duty, *_written(entries), moment_ms)
+
+
+def _written(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
+    """Give the JSON of entries, and what tells each from all others."""
+    texts = [f"{each.text[:-1]},{each.more}}}" if each.more else each.text for each in entries]
+    return texts, [each.sequence_number or each.text for each in entries]
+
+
+def _message(duty: Duty, texts: list[str], names: list[str], moment_ms: int) -> str:
+    head = texts[0] if len(texts[0]) >= _HEAD else ",".join(texts)
+    seed = f"{duty.actor}{head[:_HEAD]}{','.join(names)}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()
-    return (
+    # Put around the first and the last, so that all of the message is copied once.
+    texts[0] = (
         f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
-        f'"kwargs":{{"entries":[{work}]}},"options":{{}},'
-        f'"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
+        f'"kwargs":{{"entries":[{texts[0]}'
     )
-
-
-def _batches(entries: Sequence[Entry], limit: int) -> Iterator[Sequence[Entry]]:
-    sizes = [len(each.text) + len(each.more) + (2 if each.more else 1) for each in entries]
-    ends = [*accumulate(sizes)]
-    start = filled = 0
-    while start < len(ends):
-        most = min(start + limit, len(ends))
-        fitting = bisect_right(ends, filled + MAX_FILL_BYTES + 1, start, most)
-        # An entry that is larger travels alone.
-        end = max(fitting, start + 1)
-        yield entries[start:end]
-        start, filled = end, ends[end - 1]
+    texts[-1] += f']}},"options":{{}},"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
+    return ",".join(texts)
