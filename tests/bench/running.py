@@ -12,6 +12,7 @@ from tests.bench import (
     delivery,
     discovery,
     flows,
+    lives,
     machine,
     pipeline,
     promotion,
@@ -44,6 +45,12 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
         if quick
         else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
+        tell,
+    ),
+    "lives": lambda quick, tell: lives.measure(
+        {"years": 40, "falls": 25, "censored": 25}
+        if quick
+        else {"years": 300, "falls": 150, "censored": 200},
         tell,
     ),
     "discovery": lambda quick, tell: discovery.measure(
