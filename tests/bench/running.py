@@ -50,7 +50,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "lives": lambda quick, tell: lives.measure(
         {"years": 40, "falls": 25, "censored": 25}
         if quick
-        else {"years": 300, "falls": 150, "censored": 200},
+        else {"years": 100, "falls": 60, "censored": 80},
         tell,
     ),
     "discovery": lambda quick, tell: discovery.measure(
