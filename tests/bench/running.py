@@ -48,9 +48,9 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         tell,
     ),
     "lives": lambda quick, tell: lives.measure(
-        {"years": 40, "falls": 25, "censored": 25}
+        {"years": 40, "falls": 20, "censored": 20}
         if quick
-        else {"years": 100, "falls": 60, "censored": 80},
+        else {"years": 100, "falls": 40, "censored": 50},
         tell,
     ),
     "discovery": lambda quick, tell: discovery.measure(
