@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 from sharpwave.workers.patterns.evidence import ALPHA
-from tests.bench import discovery, pace, statistics
+from tests.bench import discovery, lives, pace, statistics
 from tests.bench.figures import ratio
 from tests.bench.flows import RAW
 from tests.bench.results import OURS, Row, Verdict, figure
@@ -82,6 +83,13 @@ def _most(part: str, name: str) -> Measured:
         return max((found for found in mine if found is not None), default=None)
 
     return greatest
+
+
+def _mean_promoted(rows: Sequence[Row]) -> float | None:
+    """Give how often we promote what is no better than the base, over all that may be missing."""
+    found = [figure(rows, lives.CENSORED, case, OURS, "promoted_percent") for case in lives.NULLS]
+    known = [each for each in found if each is not None]
+    return fmean(known) if known else None
 
 
 def _over_uniform(rows: Sequence[Row]) -> float | None:
@@ -250,6 +258,30 @@ BUDGETS = (
         "lower",
         14,
         _ours(statistics.DRIFT, statistics.FALLEN_CASE, "median_days"),
+    ),
+    *(
+        Budget(
+            "lives",
+            f"{case}: doubted, times in 100 years",
+            "lower",
+            1.3,
+            _ours(lives.DOUBTED, case, "doubted_per_100_years"),
+        )
+        for case in (lives.KEPT_CASE, lives.LATE_CASE)
+    ),
+    Budget(
+        "lives",
+        f"{lives.FALLEN_CASE}: median days until it is degraded",
+        "lower",
+        14,
+        _ours(lives.DOUBTED, lives.FALLEN_CASE, "median_days"),
+    ),
+    Budget(
+        "lives",
+        f"no better than the base, whatever is missing: promoted, %, mean of {len(lives.NULLS)}",
+        "lower",
+        100 * ALPHA,
+        _mean_promoted,
     ),
     Budget(
         "discovery",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sharpwave.infra.errors import Misused
+from tests.bench import lives
 from tests.bench.results import Report, Row, cases
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -25,6 +26,8 @@ TITLES = {
     "statistics-online": "Promoting among 300 candidates as they come, for good",
     "statistics-drift": "Noticing that a rate of 0.72 has changed, 8 outcomes a day",
     "statistics-agreement": "Agreement of figures, in decimal digits",
+    "lives": f"Doubting a pattern that promised {lives.PROMISE}, base {lives.BASE}",
+    "lives-censored": "Outcomes that never come or come late, looked at for 60 days",
     "discovery": "Finding patterns in a market history, one decision a day",
 }
 _UNITS = {"_ms": " ms", "_mb": " MB", "_per_s": "/s", "_s": " s", "_percent": " %"}

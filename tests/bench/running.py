@@ -12,6 +12,7 @@ from tests.bench import (
     delivery,
     discovery,
     flows,
+    lives,
     load_step,
     machine,
     pipeline,
@@ -46,6 +47,12 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
         if quick
         else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
+        tell,
+    ),
+    "lives": lambda quick, tell: lives.measure(
+        {"years": 40, "falls": 20, "censored": 20}
+        if quick
+        else {"years": 100, "falls": 40, "censored": 50},
         tell,
     ),
     "discovery": lambda quick, tell: discovery.measure(

@@ -232,7 +232,7 @@ def fall(
     first = date(2025, 1, 1)
     names = [(first + timedelta(days=day)).isoformat() for day in range(kept_days + watched_days)]
     changed, delays, early, retired = names[kept_days], [], 0, 0
-    with _remembered_evidence():
+    with remembered_evidence():
         for _ in range(runs):
             drawn = _draws(successes[0], kept_days, chance)
             drawn += _draws(successes[1], watched_days, chance)
@@ -358,7 +358,7 @@ def _averaged(tally: Sequence[tuple[float, float]]) -> Figures:
 
 
 @contextmanager
-def _remembered_evidence() -> Iterator[None]:
+def remembered_evidence() -> Iterator[None]:
     """Compute the evidence of equal counts once, as thousands of simulated days have them."""
     original = evidence.log_evidence_below
     evidence.log_evidence_below = lru_cache(maxsize=None)(original)

@@ -341,6 +341,20 @@ def _strict_forms(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 @contextmanager
+def _denials_write_no_row() -> Iterator[None]:
+    """Let an attempt that reads no registration deny without a look at what others did."""
+    whole: Any = Courier._address
+
+    def _address(self: Courier, plans: Any) -> None:
+        whole(self, plans)
+        for plan in plans:
+            plan.targets[:] = [name for name in plan.targets if name not in plan.denied]
+
+    with patch.object(Courier, "_address", _address):
+        yield
+
+
+@contextmanager
 def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
     with ExitStack() as stack:
         for context in contexts:
@@ -405,6 +419,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "told-each-time": Mutant(
         6, "the sender is told at every sweep", _told_each_time, ("deadlines",)
+    ),
+    "denials-write-no-row": Mutant(
+        6,
+        "a target is denied by a registration that was read, whatever its row says",
+        _denials_write_no_row,
+        ("crowds", "delays"),
+        {"freeze_rate": 0.01, "nest_rate": 0.1, "replay_rate": 0.3, "abreast_rate": 0.3},
     ),
     "nobody-told": Mutant(
         6, "the sender is not told that a delivery expired", _nobody_is_told, ("deadlines",)

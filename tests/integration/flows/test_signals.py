@@ -99,7 +99,7 @@ def test_a_target_that_nobody_registered_fails_and_the_others_do_not(world: Worl
 
     world.becomes(signal, ghost="FAILED", risk="DELIVERED")
     assert world.mirror(signal)[f"ghost-{world.tag}"]["reason"] == "unknown_target"
-    assert world.row(f"ghost-{world.tag}", signal) == {}
+    assert world.row(f"ghost-{world.tag}", signal)["reason"] == "unknown_target"
 
 
 def test_an_agent_receives_only_from_sources_it_accepts(world: World) -> None:

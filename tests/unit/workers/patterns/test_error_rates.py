@@ -1,6 +1,6 @@
 """Who acts on evidence whenever it suffices is wrong as seldom as promised, and not too late.
 
-Small, from seeds; `python -m tests.bench --only statistics` runs the same simulations at length.
+Small, from seeds; `python -m tests.bench --only statistics,lives` runs the same at length.
 """
 
 import math
@@ -10,6 +10,7 @@ from functools import lru_cache
 import pytest
 
 from sharpwave.workers.patterns.evidence import log_evidence_otherwise, log_uplift_evidence
+from tests.bench.lives import CASES, FALLEN, LATE_DAYS, NAIVE, THUMBS, Lag, censored, falls, years
 from tests.bench.results import OURS
 from tests.bench.statistics import (
     ALPHA,
@@ -109,3 +110,57 @@ def test_a_kept_promise_is_hardly_ever_doubted_and_a_drop_noticed_within_two_wee
     assert dropped["degraded_in_60_days_before_percent"] == 0
     assert (dropped["degraded_in_a_year_percent"] or 0) >= 98
     assert (dropped["median_days"] or 365) <= 14
+
+
+@pytest.mark.parametrize("lag", [Lag(), Lag(LATE_DAYS, said=LATE_DAYS)], ids=["at once", "late"])
+def test_a_life_that_keeps_its_promise_is_not_doubted_even_if_successes_come_late(lag: Lag) -> None:
+    found = years(4, random.Random("kept"), 8, lag, days=120)
+
+    assert found[OURS]["doubted_per_100_years"] == found[OURS]["retired_per_100_years"] == 0
+
+
+def test_a_life_that_breaks_its_promise_is_degraded_within_two_weeks() -> None:
+    found = falls(FALLEN, 6, random.Random("fallen"), kept_days=20, watched_days=40)
+
+    assert found[OURS]["noticed_percent"] == 100
+    assert (found[OURS]["median_days"] or 365) <= 14
+    assert found[OURS]["doubted_before_percent"] == 0
+
+
+def test_a_rate_of_thirty_days_doubts_more_often_where_outcomes_are_few() -> None:
+    found = years(3, random.Random("few"), 2, days=240)
+
+    theirs = found["30 days' rate < promise"]["doubted_per_100_years"] or 0
+    assert theirs > 10 * (found[OURS]["doubted_per_100_years"] or 0) + 100
+    assert set(found) == {OURS, *THUMBS}
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["failures come 10 days late", "3 failures in 10 never come", "5 failures in 10 never come"],
+)
+def test_failures_that_are_missing_promote_nothing(case: str) -> None:
+    """What is missing shows, and the rate of all lies within what it may have been."""
+    runs = 12
+    found = censored(*CASES[case], runs, random.Random(case))
+    ours, left_out = found[OURS], found[NAIVE["leave out"]]
+
+    assert (ours["promoted_percent"] or 0) <= 100 * (0.1 + 2 * math.sqrt(0.09 / runs))
+    assert left_out["promoted_percent"] == 100
+    assert (ours["unresolved_percent"] or 0) >= (ours["overdue_percent"] or 0) > 5
+    assert (ours["least_rate"] or 1) - 0.02 < BASE < (ours["mean_rate"] or 0)
+
+
+def test_outcomes_that_are_missing_whatever_they_are_bias_no_rate() -> None:
+    found = censored(*CASES["3 in 10 never come, whatever they are"], 8, random.Random("any"))
+
+    assert found[OURS]["mean_rate"] == pytest.approx(BASE, abs=0.03)
+    assert found[OURS]["unresolved_percent"] == pytest.approx(30, abs=4)
+    assert (found[NAIVE["fail"]]["mean_rate"] or 1) < BASE - 0.1
+
+
+def test_what_is_real_is_promoted_though_failures_are_missing() -> None:
+    case = "0.72: 3 failures in 10 never come"
+    found = censored(*CASES[case], 6, random.Random(case), days=30)
+
+    assert found[OURS]["promoted_percent"] == 100

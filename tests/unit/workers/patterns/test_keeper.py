@@ -106,7 +106,7 @@ def test_a_pattern_earns_its_promotion_loses_it_and_begins_anew(trader: Trader) 
     assert promoted["figures"]["evidence"] >= promoted["figures"]["evidence_needed"]
     assert "log evidence" in promoted["reason"]
 
-    trader.until("degraded", up=0.3)
+    trader.until("degraded", up=0.4)
     assert trader.heard()[-1] == ("PATTERN_DEGRADED", "up@1")
 
     while trader.row()["version"] == 1:

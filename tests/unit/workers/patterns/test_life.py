@@ -155,6 +155,22 @@ def test_each_rule_is_asked_and_named(known: Facts, said: str) -> None:
     assert any(said in each for each in lacking(known.weighed, known.figures, POLICY))
 
 
+@pytest.mark.parametrize("kind", ["promote", "avoid"])
+def test_what_is_overdue_counts_against_a_promotion(kind: str) -> None:
+    """Were failures the ones that are missing, the rest would only look good."""
+    of = version(kind=kind)
+    good = arms(*[(8, 7 if kind == "promote" else 1)] * 5)
+    assert lacking(weigh(of, good), facts(good, of).figures, POLICY) == []
+    counts = {name: Counts(n=each.n, s=each.s, units=each.n) for name, each in good.items()}
+    late, early = ({**counts, day(at): replace(counts[day(at)], pending=9)} for at in (4, 0))
+
+    for held, lacks in ((late, 0), (early, 1)):
+        figures = figures_of(of, held, Counts(n=240, s=120))
+        said = lacking(weigh(of, good), figures, POLICY)
+        assert len(said) == lacks
+        assert all("overdue" in each for each in said)
+
+
 def test_the_bar_rises_with_the_candidates_that_came_before_and_falls_with_promotions() -> None:
     assert needed(1, 0, POLICY) < needed(10, 0, POLICY)
     assert needed(10, 3, POLICY) < needed(10, 0, POLICY)
@@ -233,6 +249,16 @@ def test_what_matches_nothing_sleeps_and_becomes_what_it_was(state: Any) -> None
     awake = step(asleep.life, facts(GOOD, latest=day(10), promoted=5.0, has_readers=readers))
     assert awake is not None
     assert awake.life.state == state
+
+
+def test_a_decision_that_still_has_its_time_breaks_no_promise() -> None:
+    """Failures may be known sooner than successes."""
+    life, counted = active_life(), {**GOOD, day(5): Arms(12, 0)}
+    doubted = step(life, facts(counted, promoted=5.0))
+    assert doubted is not None
+    assert doubted.life.state in ("degraded", "retired")
+
+    assert step(life, facts(counted, promoted=5.0, pending=28)) is None
 
 
 def test_an_agent_that_rests_puts_nothing_to_sleep() -> None:

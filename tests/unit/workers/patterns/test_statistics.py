@@ -177,6 +177,8 @@ def test_a_report_names_rate_interval_and_confidence_apart() -> None:
         applied=31,
         unresolved=2,
         as_of="2025-10-18",
+        due_before="2025-10-17",
+        waiting=(("2025-10-18", 2),),
         quality_sd=0.0,
     )
 

@@ -1,6 +1,7 @@
 """Delivery: a row, a message and a place in the mirror for every target, or a reason."""
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -89,7 +90,9 @@ def test_a_target_that_nobody_registered_is_told_apart(world: World) -> None:
         "bob": {"status": "DELIVERED"},
         "nobody": {"status": "FAILED", "reason": "unknown_target"},
     }
-    assert rows(world, "nobody") == []
+    (row,) = rows(world, "nobody")
+    assert (row["status"], row["reason"]) == ("FAILED", "unknown_target")
+    assert messages(world, "nobody") == []
 
 
 def test_a_target_is_read_anew_before_it_is_called_unknown(world: World) -> None:
@@ -423,7 +426,56 @@ def test_a_denial_never_undoes_what_was_delivered(world: World) -> None:
     assert [row["status"] for row in rows(world, "bob")] == ["PENDING"]
 
 
-def test_a_delivery_after_a_denial_ends_the_row_like_the_mirror(world: World) -> None:
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_what_was_sent_is_not_called_unknown_by_an_attempt_that_froze(*, is_marked: bool) -> None:
+    """Attempts agree by the row; the one that sent may have died before its mark."""
+    ends: set[str] = set()
+    for frozen_at in range(1, 100):
+        world = World()
+        world.register("ann")
+        world.settle()
+        item = signal(to=["zoe"])
+        world.tables.put(tables.SIGNALS, item)
+        world.pump()
+        (held,) = world.queues.visible()
+        frozen = Faults()
+        frozen.step = partial(let_zoe_in, world, held.body, frozen, frozen_at, is_marked=is_marked)
+
+        world.process(frozen).handle(held.body)
+        if len(frozen.calls) < frozen_at:
+            break
+        world.queues.delete(held)
+        world.process().handle(held.body)
+
+        end, (row,) = mirror(world, item)["zoe"], rows(world, "zoe")
+        ends.add(end["status"])
+        if end["status"] == "DELIVERED":
+            assert row["status"] == "PENDING"
+            assert sent(world, "zoe")
+        else:
+            assert end == {"status": "FAILED", "reason": "unknown_target"}
+            assert {name: row[name] for name in end} == end
+            assert not sent(world, "zoe")
+    assert ends == {"DELIVERED", "FAILED"}
+
+
+def let_zoe_in(world: World, body: str, frozen: Faults, frozen_at: int, *, is_marked: bool) -> None:
+    """At one call of a frozen process, register zoe and let another deliver to her."""
+    if len(frozen.calls) + 1 != frozen_at:
+        return
+    world.register("zoe")
+    other = Faults()
+
+    def die_once_sent() -> None:
+        if other.calls[-1:] == ["MemoryInboxes.send"] and not is_marked:
+            raise Crash("before the mark")
+
+    other.step = die_once_sent
+    with suppress(Crash):
+        world.process(other).handle(body)
+
+
+def test_a_delivery_after_a_denial_sends_nothing(world: World) -> None:
     item = signal(to=["zoe"])
     world.tables.put(tables.SIGNALS, item)
     world.pump()
@@ -437,6 +489,7 @@ def test_a_delivery_after_a_denial_ends_the_row_like_the_mirror(world: World) ->
     (row,) = rows(world, "zoe")
     assert mirror(world, item) == {"zoe": end}
     assert {name: row[name] for name in end} == end
+    assert not sent(world, "zoe")
 
 
 def test_a_repeated_put_keeps_every_status(world: World) -> None:

@@ -283,11 +283,14 @@ def drift(
     degraded_on = retired_on = None
     log_futility, total_n, total_s = 0.0, 0, 0
     recent: list[tuple[int, int, int]] = []
+    # No window of a judged day begins before.
+    before = date.fromisoformat(judge_from).toordinal() - window_days if judge_from else 0
     for day in sorted(day for day in merged if merged[day][0]):
         n, s = merged[day]
         today = date.fromisoformat(day).toordinal()
-        recent = [start for start in recent if start[0] > today - window_days]
-        recent = [(at, k + n, successes + s) for at, k, successes in recent] + [(today, n, s)]
+        if today > before:
+            recent = [start for start in recent if start[0] > today - window_days]
+            recent = [(at, k + n, successes + s) for at, k, successes in recent] + [(today, n, s)]
         total_n, total_s = total_n + n, total_s + s
         if day < judge_from:
             continue

@@ -127,6 +127,7 @@ class Weighed:
         uplift: matched and applied against matched and not applied; None while unknown.
         not_applied: units matched without being applied, with an outcome.
         by_day: (day, units, successes) of all days, in order.
+        is_avoid: failures are what it claims.
     """
 
     base: FrozenBase | None
@@ -139,6 +140,7 @@ class Weighed:
     uplift: Uplift | None
     not_applied: int
     by_day: tuple[tuple[str, int, int], ...]
+    is_avoid: bool = False
 
 
 def weigh(version: PatternVersion, arms: Mapping[str, Arms]) -> Weighed:
@@ -165,6 +167,7 @@ def weigh(version: PatternVersion, arms: Mapping[str, Arms]) -> Weighed:
         ),
         not_applied=others,
         by_day=tuple((day, arms[day].n, arms[day].s) for day in sorted(arms)),
+        is_avoid=version.definition.is_avoid,
     )
 
 
@@ -210,7 +213,29 @@ def lacking(weighed: Weighed, figures: Figures, policy: Policy) -> list[str]:
             f"outcomes: {figures.unresolved / seen:.0%} of its decisions have none, "
             f"{policy.max_unresolved:.0%} may"
         )
+    if not lacks and (worst := _if_overdue_failed(weighed, figures)) < -math.log(policy.alpha):
+        lacks.append(
+            f"evidence of {-math.log10(policy.alpha):.1f} on days that had their time, counting all"
+            f" that is overdue against it (it has {worst / math.log(10):.1f})"
+        )
     return lacks
+
+
+def _if_overdue_failed(weighed: Weighed, figures: Figures) -> float:
+    """Give the log evidence of the days that had their time, if no missing outcome were good.
+
+    Which outcomes come, and which come first, may depend on what they are. This asks for none that
+    is missing: of the days that count all decisions count, so that it is at most the evidence of
+    the whole, whatever is missing. Decisions overdue are taken for units in proportion.
+    """
+    base, due = weighed.base, figures.due_before
+    if base is None or due is None:
+        return 0.0
+    counted = [(n, s) for day, n, s in weighed.by_day if base.since < day < due]
+    n, s = sum(n for n, _ in counted), sum(s for _, s in counted)
+    missing = math.ceil(figures.overdue * weighed.units / max(1, figures.n))
+    ask = log_evidence_below if weighed.is_avoid else log_evidence
+    return ask(n + missing, s + missing * weighed.is_avoid, base.p0)
 
 
 def needed(number: int, promoted: int, policy: Policy) -> float:
@@ -344,7 +369,7 @@ def _next(
         if facts.promoted is None:
             return None
         return _promoted(life, version, facts), _why_promoted(facts)
-    doubt = watch(life, version, facts.weighed, policy)
+    doubt = watch(life, version, facts, policy)
     if doubt is not None and doubt.retired_on is not None:
         said = f"it broke its promise of {life.promised:.3f}: detector at {_last(doubt):.0f}"
         return replace(life, state="retired", was=life.state, drifted=True), said
@@ -365,14 +390,20 @@ def _next(
     return None
 
 
-def watch(life: Life, version: PatternVersion, weighed: Weighed, policy: Policy) -> Drift | None:
-    """Look for drift below the promise since the promotion; None before it, or before outcomes."""
+def watch(life: Life, version: PatternVersion, facts: Facts, policy: Policy) -> Drift | None:
+    """Look for drift below the promise since the promotion; None before it, or before outcomes.
+
+    A decision that still has its time is taken for one that keeps the promise: those that break
+    it may be known sooner.
+    """
     if life.promised is None:
         return None
-    days = [each for each in weighed.by_day if each[0] > life.promoted_on]
+    days = [*facts.weighed.by_day]
     if version.definition.is_avoid:
         days = [(day, n, n - s) for day, n, s in days]
-    lately = [day for day, n, _ in days if n][-_JUDGED:]
+    days += [(day, n, n) for day, n in facts.figures.waiting]
+    days = sorted(each for each in days if each[0] > life.promoted_on)
+    lately = sorted({day for day, n, _ in days if n})[-_JUDGED:]
     found = drift(
         days,
         life.promised,

@@ -97,6 +97,8 @@ class Figures:
         units: units of evidence with an outcome; what was decided in one cycle is one.
         overdue: those of `unresolved` whose day lies further before `as_of` than the horizon of
             their type, in whole days.
+        due_before: the day before which decisions without an outcome are overdue; None as `as_of`.
+        waiting: (day, decisions without an outcome) of the days from `due_before` on.
         quality_sd: standard deviation of the quality, n - 1 in its denominator; None below two,
             and where an older release kept no squares.
         applied_weights: sums over `applied` decisions drawn with a known probability.
@@ -116,6 +118,8 @@ class Figures:
     as_of: str | None
     units: int = 0
     overdue: int = 0
+    due_before: str | None = None
+    waiting: tuple[tuple[str, int], ...] = ()
     quality_sd: float | None = None
     applied_weights: Weights = NO_WEIGHTS
     other_weights: Weights = NO_WEIGHTS
@@ -139,6 +143,7 @@ def sum_up(
     s_eff, n_eff = decayed(days, as_of, half_life_days) if as_of else (0.0, 0.0)
     belief = posterior(s_eff, n_eff, base.rate)
     counts = total(days.values())
+    due = due_before(as_of, horizon_s) if as_of else None
     return Figures(
         n=counts.n,
         successes=counts.s,
@@ -157,6 +162,12 @@ def sum_up(
         as_of=as_of,
         units=sum(each.n for each in arms.values()),
         overdue=overdue(days, as_of, horizon_s) if as_of else 0,
+        due_before=due,
+        waiting=tuple(
+            (day, days[day].pending) for day in sorted(days) if days[day].pending and day >= due
+        )
+        if due
+        else (),
         quality_sd=quality_sd(counts),
         applied_weights=counts.applied_weights,
         other_weights=counts.other_weights,
@@ -219,15 +230,19 @@ def quality_sd(counts: Counts) -> float | None:
     return math.sqrt(spread / (counts.q_n * (counts.q_n - 1))) / QUALITY_SCALE
 
 
-def overdue(days: Mapping[str, Counts], as_of: str, horizon_s: float = HORIZON_S) -> int:
-    """Count the decisions without an outcome of days that lie beyond the horizon before `as_of`.
+def due_before(as_of: str, horizon_s: float = HORIZON_S) -> str:
+    """Give the day that lies the horizon before `as_of`: decisions of earlier days had their time.
 
     The horizon counts in whole days, rounded up, as decisions are counted by day.
     """
     last = date.fromisoformat(as_of).toordinal() - math.ceil(horizon_s / DAY_S)
-    return sum(
-        counts.pending for day, counts in days.items() if date.fromisoformat(day).toordinal() < last
-    )
+    return date.fromordinal(max(1, last)).isoformat()
+
+
+def overdue(days: Mapping[str, Counts], as_of: str, horizon_s: float = HORIZON_S) -> int:
+    """Count the decisions without an outcome of days that lie beyond the horizon before `as_of`."""
+    due = due_before(as_of, horizon_s)
+    return sum(counts.pending for day, counts in days.items() if day < due)
 
 
 def decayed(

@@ -78,10 +78,10 @@ class _Plan:
         signal: the signal as it was admitted.
         holder: where the mirror is.
         audience: all targets; of those that `held` leaves open each comes to be among `targets`
-            or `denied`.
+            or `denied`, or both.
         within_quota: what the quota of the source said.
         held: statuses that the signal's writer wiped, and ends that rows were found at.
-        targets: those to deliver to.
+        targets: those whose row decides: who is denied by a registration, too.
         denied: ends of those that get nothing.
         is_late: the deadline has passed.
         found: targets whose row was there already, so that this is not the first attempt.
@@ -290,7 +290,8 @@ class Courier:
                 reason = absent.get(target) or _obstacle(plan, target, known)
                 if reason:
                     plan.denied[target] = {"status": "FAILED", "reason": reason}
-                else:
+                # The verdict on a quota is stored with the signal, and so costs no rows.
+                if reason != "quota":
                     plan.targets.append(target)
 
     def _absent(self, agent_ids: set[str]) -> dict[str, str]:
@@ -316,15 +317,16 @@ class Courier:
             for plan in plans
             for target in plan.targets
         ]
-        # Attempts agree by the row. Past the deadline, one that finds no row ends the delivery by
-        # writing it as expired, so that an attempt which began in time sends nothing after all;
-        # one that finds an open row sends, for nobody knows whether its message went out.
+        # Attempts agree by the row. One that denies a target, for it read no registration yet or
+        # the deadline has passed, ends the delivery by writing a row that is not there, so that
+        # an attempt which read something else sends nothing after all; one that finds an open row
+        # sends, for nobody knows whether its message went out.
         fresh = self.writes.apply([Insert(tables.SIGNALS, row) for _, _, row, _ in work])
         for (plan, target, *_), is_new in zip(work, fresh, strict=True):
             if not is_new:
                 plan.found.add(target)
             elif plan.is_late:
-                plan.denied[target] = UNSENT
+                plan.denied.setdefault(target, UNSENT)
         settled = self._settled([plan for plan in plans if plan.found])
         return [
             (plan, InboxMessage(target, body))
@@ -346,11 +348,15 @@ class Courier:
         foreign: list[tuple[_Plan, str, Update]] = []
         for plan in plans:
             settled[plan.holder] = done = _beyond_pending(known.get(plan.holder, {}))
+            # Another attempt let them in, or ended them: that is what holds.
+            plan.denied = {name: end for name, end in plan.denied.items() if name not in done}
             for target in sorted(plan.found - done):
                 row = rows.get(plan.holder.row_of(target), {})
                 if row and not is_workers(row, plan.holder.signal):
                     foreign.append((plan, target, self._take_over(row, plan, target)))
-                elif row.get("status") in TERMINAL or "sent_at" in row:
+                    continue
+                plan.denied.pop(target, None)
+                if row.get("status") in TERMINAL or "sent_at" in row:
                     done.add(target)
                     end = row_status(row)
                     if end["status"] in TERMINAL:
@@ -368,15 +374,16 @@ class Courier:
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
+        end = plan.denied.get(target, OPEN)
         unsaid = ("PK", "SK", *UNSENT)
         values = {name: value for name, value in row.items() if name not in unsaid}
         named: Item = {name: found[name] for name in ("signal_pk", "signal_sk") if name in found}
         return Update(
             place,
-            stamped(place.key, {**values, **OPEN}),
+            stamped(place.key, {**values, **end}),
             equals=named,
             missing=tuple({"signal_pk", "signal_sk"} - named.keys()),
-            remove=tuple(sorted(found.keys() - {*values, "PK", "SK", "status", "worker_rev"})),
+            remove=tuple(sorted(found.keys() - {*values, *end, "PK", "SK", "worker_rev"})),
         )
 
     def _send(self, posts: Sequence[tuple[_Plan, InboxMessage]]) -> None:
@@ -386,13 +393,14 @@ class Courier:
             post.target for (_, post), fate in zip(posts, fates, strict=True) if fate is Fate.GONE
         }
         # A queue may be said not to exist within seconds of its making, or for want of a
-        # permission: only a registration that is gone says that the agent was removed.
-        absent = self._absent(gone - self.directory.confirm(gone).keys()) if gone else {}
+        # permission: only a registration that is gone says that the agent was removed. It was
+        # there, for a row is opened only by an attempt that read it.
+        removed = gone - self.directory.confirm(gone).keys() if gone else set()
         for (plan, post), fate in zip(posts, fates, strict=True):
             if fate is Fate.SENT:
                 plan.sent.add(post.target)
-            elif post.target in absent:
-                plan.denied[post.target] = {"status": "FAILED", "reason": absent[post.target]}
+            elif post.target in removed:
+                plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
             else:
                 plan.failed.add(post.target)
 
@@ -451,8 +459,8 @@ class Courier:
     def _settle_rows(self, marked: Sequence[tuple[_Plan, Statuses]]) -> None:
         """End the rows that an attempt opened although their deliveries had ended.
 
-        One attempt begins with a target that another one denies, or finds no row because its agent
-        acknowledged and then deleted it.
+        One attempt begins with a target that another one finds removed, or finds no row because
+        its agent acknowledged and then deleted it.
         """
         ends: dict[Location, dict[str, Any]] = {}
         for plan, statuses in marked:
@@ -516,6 +524,7 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
     signal, key = plan.signal, plan.holder.signal
     body, omitted = signal_body(signal, target, table_name)
     deadline = expires_at(signal)
+    end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
     place = plan.holder.row_of(target).key
     row: Item = {
         **place.item(),
@@ -525,12 +534,12 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
         "signal_type": signal["signal_type"],
         "source_agent": signal["source_agent"],
         "timestamp": signal["timestamp"],
-        **(stamped(place, UNSENT) if plan.is_late else OPEN),
+        **(stamped(place, end) if end else OPEN),
         "expires_at": deadline,
         "ttl": deadline + ROW_KEPT_S,
     }
     if plan.holder.chunk is not None:
         row["chunk"] = plan.holder.chunk
-    if omitted:
+    if omitted and target not in plan.denied:
         row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
     return row, body
