@@ -8,6 +8,7 @@ from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.signals import Draft, SignalView
+from sharpwave.producers.operations.state import Difference, differences
 
 __all__ = [
     "Agent",
@@ -17,9 +18,11 @@ __all__ = [
     "Choice",
     "DaxCache",
     "Delivery",
+    "Difference",
     "Draft",
     "MemoryCache",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "differences",
 ]

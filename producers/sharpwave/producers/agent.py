@@ -107,8 +107,12 @@ class Agent(_Known, Surface[Identity]):
     patterns = method(operations.memory.patterns)
     state = method(operations.state.state)
     save_state = method(operations.state.save_state)
+    update_state = method(operations.state.update_state)
+    restore_state = method(operations.state.restore_state)
     checkpoint = method(operations.state.checkpoint)
     checkpoints = method(operations.state.checkpoints)
+    backup = method(operations.state.backup)
+    backups = method(operations.state.backups)
 
     def __init__(
         self,
@@ -269,8 +273,12 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     patterns = async_method(operations.memory.patterns)
     state = async_method(operations.state.state)
     save_state = async_method(operations.state.save_state)
+    update_state = async_method(operations.state.update_state)
+    restore_state = async_method(operations.state.restore_state)
     checkpoint = async_method(operations.state.checkpoint)
     checkpoints = async_method(operations.state.checkpoints)
+    backup = async_method(operations.state.backup)
+    backups = async_method(operations.state.backups)
 
     def __init__(
         self,
