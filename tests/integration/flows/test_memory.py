@@ -13,7 +13,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY, STATE
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.aws.tables import TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.memory.promote import Shown, promote
 from tests.world.stores import MemoryParking
 
@@ -69,11 +69,19 @@ def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
     writes = adapter(world.deployment.dynamodb, prefix=world.deployment.prefix)
 
     reads = TableReads(world.deployment.dynamodb, prefix=world.deployment.prefix)
+    transactions = TableTransactions(world.deployment.dynamodb, prefix=world.deployment.prefix)
 
     def work() -> int:
         start.wait()
         shown = [Shown(entry)]
-        return promote(shown, reads=reads, writes=writes, parking=MemoryParking(), clock=time.time)
+        return promote(
+            shown,
+            reads=reads,
+            writes=writes,
+            transactions=transactions,
+            parking=MemoryParking(),
+            clock=time.time,
+        )
 
     with ThreadPoolExecutor(10) as pool:
         new = sum(job.result() for job in [pool.submit(work) for _ in range(10)])
