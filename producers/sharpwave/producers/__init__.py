@@ -6,6 +6,7 @@ from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.fading import strength
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
@@ -25,4 +26,5 @@ __all__ = [
     "RecordRefused",
     "SignalView",
     "differences",
+    "strength",
 ]

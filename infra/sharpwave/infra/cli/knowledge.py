@@ -439,7 +439,7 @@ def _number(name: str, default: float) -> float:
         "--kind",
         action="append",
         metavar="KIND",
-        help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
+        help="recent, patterns, shared, facts, episodes, strategies or granted; may be repeated",
     ),
     option("--limit", type=int, default=20, help="of each kind"),
 )
