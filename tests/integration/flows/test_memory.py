@@ -59,6 +59,22 @@ def test_what_is_important_or_read_often_becomes_a_fact_before(world: World) -> 
         assert fact["learned_at"] < fact["timestamp"] + promote_after(world)
 
 
+def test_a_strategy_is_read_by_whom_it_is_shared_with_until_it_is_revoked(world: World) -> None:
+    hunter, bob = world.agent("hunter"), world.agent("bob")
+    with world.sdk(hunter) as agent, world.sdk(bob) as reader:
+        kept = agent.remember("STRATEGY", {"text": "buy low"})
+        world.eventually(lambda: agent.recall("STRATEGY"), "it is long-term memory")
+        agent.share(kept, agents=[bob])
+        [copy] = world.eventually(reader.shared_memories, "the reader has it")
+
+        agent.unshare(kept)
+        world.eventually(lambda: not reader.shared_memories(), "the reader has it no more")
+        agent.forget(kept)
+        world.eventually(lambda: not agent.recall("STRATEGY"), "it is forgotten")
+
+    assert (copy["agent_id"], copy["data"]) == (hunter, {"text": "buy low"})
+
+
 def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
     hunter = world.agent("hunter")
     key = world.memory(hunter)

@@ -244,7 +244,8 @@ def recall(
 ) -> dict[str, list[Item]]:
     """Read what an agent remembers, newest first, at most `limit` of each kind.
 
-    `recent` is short-term memory; `shared` are copies of others' patterns, `granted` of their memories.
+    `recent` is short-term memory; `shared` are copies of others' patterns, and `granted` of their
+    memories.
 
     Raises:
         Misused: the agent's id or a kind cannot be.
