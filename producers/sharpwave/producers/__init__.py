@@ -6,8 +6,10 @@ from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.fading import strength
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.signals import Draft, SignalView
+from sharpwave.producers.operations.state import Difference, differences
 
 __all__ = [
     "Agent",
@@ -17,9 +19,12 @@ __all__ = [
     "Choice",
     "DaxCache",
     "Delivery",
+    "Difference",
     "Draft",
     "MemoryCache",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "differences",
+    "strength",
 ]

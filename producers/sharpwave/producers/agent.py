@@ -14,7 +14,7 @@ import boto3
 
 from sharpwave.producers import connect, operations
 from sharpwave.producers.cache import MemoryCache, ReadCache
-from sharpwave.producers.call import Identity, log
+from sharpwave.producers.call import Identity, Service, log
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.drivers import (
@@ -49,6 +49,10 @@ def _opened(
     if isinstance(cache, DaxCache):
         return cache.open(me.counters, **arguments)
     return cache.open(me.counters) if cache else None
+
+
+def _services(me: Identity) -> tuple[Service, ...]:
+    return ("dynamodb", "sqs") if me.large_entries is None else ("dynamodb", "sqs", "s3")
 
 
 class _Known:
@@ -102,13 +106,22 @@ class Agent(_Known, Surface[Identity]):
     remember = method(operations.memory.remember)
     memories = method(operations.memory.memories)
     touch = method(operations.memory.touch)
+    forget = method(operations.memory.forget)
+    share = method(operations.memory.share)
+    unshare = method(operations.memory.unshare)
+    grants = method(operations.memory.grants)
+    shared_memories = method(operations.memory.shared_memories)
     recall = method(operations.memory.recall)
     episodes = method(operations.memory.episodes)
     patterns = method(operations.memory.patterns)
     state = method(operations.state.state)
     save_state = method(operations.state.save_state)
+    update_state = method(operations.state.update_state)
+    restore_state = method(operations.state.restore_state)
     checkpoint = method(operations.state.checkpoint)
     checkpoints = method(operations.state.checkpoints)
+    backup = method(operations.state.backup)
+    backups = method(operations.state.backups)
 
     def __init__(
         self,
@@ -122,6 +135,7 @@ class Agent(_Known, Surface[Identity]):
         on_notice: OnNotice | None = None,
         dax_endpoint: str | None = None,
         cache: MemoryCache | DaxCache | None = None,
+        large_entries: str | None = None,
         clock: Clock = now,
     ) -> None:
         """Connect an agent; nothing is sent yet.
@@ -138,6 +152,8 @@ class Agent(_Known, Surface[Identity]):
             cache: where reads of the last day are answered from first: `MemoryCache()`, which is
                 this process's own, or `DaxCache("dax://host:8111")`. Such reads may lag behind
                 what others wrote by the cache's times, and DAX knows no agent apart.
+            large_entries: where memory goes that is too large for a table, such as
+                `s3://bucket/prefix`; the same for all who share such entries.
             clock: the time in epoch seconds.
 
         Raises:
@@ -145,7 +161,7 @@ class Agent(_Known, Surface[Identity]):
             NotConfigured: there is no region, and no local endpoint either.
             ExtraMissing: DAX is asked for without its client installed.
         """
-        me = Identity(agent_id, prefix, strict, agent_version, clock)
+        me = Identity(agent_id, prefix, strict, agent_version, clock, large_entries=large_entries)
         with connect.configured():
             arguments = connect.local_defaults(endpoint_url) if session is None else {}
             session = session or boto3.Session()
@@ -159,7 +175,7 @@ class Agent(_Known, Surface[Identity]):
                     config=connect.config(),
                     **arguments,
                 )
-                for service in ("dynamodb", "sqs")
+                for service in _services(me)
             }
         super().__init__(me, Driver(clients, reads))
         self._inbox = Inbox(me, on_notice)
@@ -264,13 +280,22 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     remember = async_method(operations.memory.remember)
     memories = async_method(operations.memory.memories)
     touch = async_method(operations.memory.touch)
+    forget = async_method(operations.memory.forget)
+    share = async_method(operations.memory.share)
+    unshare = async_method(operations.memory.unshare)
+    grants = async_method(operations.memory.grants)
+    shared_memories = async_method(operations.memory.shared_memories)
     recall = async_method(operations.memory.recall)
     episodes = async_method(operations.memory.episodes)
     patterns = async_method(operations.memory.patterns)
     state = async_method(operations.state.state)
     save_state = async_method(operations.state.save_state)
+    update_state = async_method(operations.state.update_state)
+    restore_state = async_method(operations.state.restore_state)
     checkpoint = async_method(operations.state.checkpoint)
     checkpoints = async_method(operations.state.checkpoints)
+    backup = async_method(operations.state.backup)
+    backups = async_method(operations.state.backups)
 
     def __init__(
         self,
@@ -284,6 +309,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         on_notice: OnNotice | None = None,
         dax_endpoint: str | None = None,
         cache: MemoryCache | DaxCache | None = None,
+        large_entries: str | None = None,
         clock: Clock = now,
     ) -> None:
         """Describe an agent; `async with` connects it, or raises `NotConfigured` as `Agent` does.
@@ -295,7 +321,9 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
             ValueError: an id or prefix cannot be, or there are two caches.
             ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
         """
-        super().__init__(Identity(agent_id, prefix, strict, agent_version, clock))
+        super().__init__(
+            Identity(agent_id, prefix, strict, agent_version, clock, large_entries=large_entries)
+        )
         with connect.configured():
             self._arguments = connect.local_defaults(endpoint_url) if session is None else {}
         if session is None:
@@ -351,7 +379,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 
         with connect.configured():
-            clients = {
+            clients: dict[str, Any] = {
                 service: await self._open.enter_async_context(
                     self._session.create_client(
                         service,
@@ -360,7 +388,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                         **self._arguments,
                     )
                 )
-                for service in ("dynamodb", "sqs")
+                for service in _services(self._subject)
             }
         self._driver = AsyncDriver(clients, self._cache)
         self._renewals = AsyncRenewals(self._driver)

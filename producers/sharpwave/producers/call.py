@@ -25,11 +25,12 @@ from botocore.exceptions import (
 from sharpwave.producers import errors
 from sharpwave.schemas import queues, tables
 from sharpwave.schemas.ids import NAME_PREFIX, SYSTEM
+from sharpwave.schemas.keys import Key
 from sharpwave.schemas.times import Clock, now
 
 log = logging.getLogger("sharpwave.producers")
 
-Service = Literal["dynamodb", "sqs"]
+Service = Literal["dynamodb", "sqs", "s3"]
 Reply = dict[str, Any]
 T = TypeVar("T")
 
@@ -39,9 +40,11 @@ class Identity:
     """What every operation knows about the agent that runs it.
 
     `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`, `beyond`,
-    `deduplicated`, `undecodable`, `skipped`, and by a cache `cache_hits` and `cache_misses`, or
-    `dax_reads`, `dax_fallbacks` and `dax_opened`. `shelf` keeps what was learnt from a place as it
-    was last read, and when: one list for each place asked about.
+    `uncounted`, `deduplicated`, `undecodable`, `skipped`, and by a cache `cache_hits` and
+    `cache_misses`, or `dax_reads`, `dax_fallbacks` and `dax_opened`. `shelf` keeps what was learnt
+    from a place as it was last read, and when: one list for each place asked about. `uses` are
+    those of memory entries that are not written yet, and `large_entries` is where in S3 the agent
+    keeps what is too large.
     """
 
     agent_id: str
@@ -51,8 +54,13 @@ class Identity:
     clock: Clock = now
     counters: Counter[str] = field(default_factory=Counter)
     shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
+    uses: Counter[Key] = field(default_factory=Counter, repr=False)
+    large_entries: str | None = None
 
     def __post_init__(self) -> None:
+        place = self.large_entries
+        if place is not None and re.fullmatch(r"s3://[^/]+(/[^/]+)*", place) is None:
+            raise ValueError(f"large_entries {place!r} is no place; write s3://bucket/prefix")
         queues.inbox(self.agent_id)
         if self.agent_id == SYSTEM:
             raise ValueError(f"{SYSTEM!r} names the pipeline itself; choose another agent_id")
@@ -73,6 +81,9 @@ class Identity:
         return int(self.clock())
 
 
+_NAMES = ("TableName", "QueueName", "Bucket")
+
+
 class Call(NamedTuple):
     """One request to a service; `operation` is the client's method.
 
@@ -86,14 +97,14 @@ class Call(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Name the table or queue, for messages."""
+        """Name the table, queue or bucket, for messages."""
         url = str(self.params.get("QueueUrl", ""))
-        name = self.params.get("TableName") or self.params.get("QueueName")
+        name = next(filter(None, map(self.params.get, _NAMES)), None)
         return str(name or url.rpartition("/")[2] or self.service)
 
     @property
     def target(self) -> str:
-        """Name what is asked of which table or queue, for messages."""
+        """Name what is asked of which of them, for messages."""
         return f"{self.operation} on {self.place}"
 
 
@@ -181,6 +192,8 @@ def _service_error(error: ClientError, call: Call) -> errors.AgentError:
         )
     if code == "ResourceNotFoundException":
         return errors.TableMissing(f"{text}; run `sharpwave provision` or check the prefix")
+    if code == "NoSuchKey":
+        return errors.RecordMissing(f"{text}; there is no object {call.params['Key']}")
     if code in _DENIED:
         return errors.AccessDenied(f"{text}; check the agent's credentials and policy")
     if code in _THROTTLED:

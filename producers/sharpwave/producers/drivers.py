@@ -61,6 +61,8 @@ class Driver:
             if answer is not None:
                 return answer
         reply: Reply = getattr(self._clients[call.service], call.operation)(**call.params)
+        if call.operation == "get_object":
+            reply["Body"] = reply["Body"].read()
         self._cache.learn(call, reply, began)
         return reply
 
@@ -119,6 +121,8 @@ class AsyncDriver:
             if answer is not None:
                 return answer
         reply: Reply = await getattr(self._clients[call.service], call.operation)(**call.params)
+        if call.operation == "get_object":
+            reply["Body"] = await reply["Body"].read()
         self._cache.learn(call, reply, began)
         return reply
 

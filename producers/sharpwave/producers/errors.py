@@ -6,6 +6,7 @@ AgentError
             QueueMissing
         NotConfigured, TableMissing, AccessDenied, InvalidRequest, RecordMissing, AlreadyExists
         StateConflict, OutcomeConflict, AlreadySettled, ConditionFailed, ExtraMissing
+        LargeEntryLost
     Interrupted: the same call may succeed later
         Throttled, Unreachable, ServiceFailed
 """
@@ -25,6 +26,7 @@ __all__ = [
     "Fault",
     "Interrupted",
     "InvalidRequest",
+    "LargeEntryLost",
     "NotConfigured",
     "NotRegistered",
     "OutcomeConflict",
@@ -84,13 +86,17 @@ class AlreadyExists(Refused):
     """Another record is stored under the same key."""
 
 
-class StateConflict(Refused):
-    """The agent's state has another version than expected; `stored` is it, 0 for none."""
+class LargeEntryLost(Refused):
+    """What a memory entry points to in S3 is gone, or is not what was stored."""
 
-    def __init__(self, message: str, *, stored: int) -> None:
-        """Say what conflicts and keep the stored version."""
+
+class StateConflict(Refused):
+    """The agent's state has version `stored`, not `expected`; 0 stands for no state."""
+
+    def __init__(self, message: str, *, stored: int, expected: int) -> None:
+        """Say what conflicts and keep both versions."""
         super().__init__(message)
-        self.stored = stored
+        self.stored, self.expected = stored, expected
 
 
 class OutcomeConflict(Refused):

@@ -64,7 +64,7 @@ PUBLISHED = (
         "memory_entry",
         records.MemoryEntry,
         examples.MEMORY_ENTRY,
-        {"PK": keys.memory_pk(_AGENT, _any_of(*keys.MEMORY_TYPES)), **_TIMED},
+        {"PK": keys.memory_pk(_AGENT, _any_of(*keys.MEMORY_TYPES, *keys.LASTING_TYPES)), **_TIMED},
     ),
     Published(
         "state",

@@ -14,9 +14,11 @@ AGENT_ID = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 TYPE_NAME = r"^[A-Z][A-Z0-9_]{0,62}$"
 RECORD_ID = r"^[A-Za-z0-9_-]{1,64}$"
 NAME_PREFIX = r"^[a-z0-9-]{0,20}$"
+DOMAIN = r"^[a-z0-9-]{1,40}$"
 ARCHIVE_URL = r"^(file:(//[^/]*)?/|s3://[^/])"
 #: What the patterns say, for people.
 IN_WORDS = {
+    DOMAIN: "1 to 40 of a-z, 0-9 and '-'",
     NAME_PREFIX: "at most 20 of a-z, 0-9 and '-'",
     ARCHIVE_URL: "file:///folder or s3://bucket/prefix",
     AGENT_ID: "1 to 40 of a-z, 0-9 and '-', not at either end",
@@ -56,6 +58,7 @@ RecordId = Annotated[
     StringConstraints(pattern=RECORD_ID),
     Field(description=f"{IN_WORDS[RECORD_ID]}; need not be unique"),
 ]
+Domain = Annotated[str, StringConstraints(pattern=DOMAIN)]
 
 #: Two letters of base32 for each ten bits.
 _BASE32 = ["".join(two) for two in product("abcdefghijklmnopqrstuvwxyz234567", repeat=2)]

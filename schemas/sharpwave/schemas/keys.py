@@ -34,7 +34,8 @@ PAUSED_PK, WANTED_PK, PRESENCE_PK = "paused", "wanted", "workers"
 #: A partition takes 1,000 writes a second. The numbers are part of the keys: never change them.
 PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 
-MEMORY_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE")
+#: Short-term memory lasts a day; an agent's own strategies and facts last until they are forgotten.
+MEMORY_TYPES, LASTING_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE"), ("STRATEGY", "FACT")
 CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
 
 Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory"]
@@ -46,6 +47,7 @@ _AGENT_FAMILIES = {
     "inbox": "row",
     "shared": "pattern",
     **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
+    "granted": "granted",
 }
 _WRITERS = "shared#writers#"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
@@ -54,7 +56,7 @@ _FAMILIES = {
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
     **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
-    **{name: name for name in ("promotions", "life", "discovery")},
+    **{name: name for name in ("promotions", "life", "discovery", "granted")},
 }
 
 
@@ -155,7 +157,7 @@ def state_type(sk: str) -> str:
 
 
 def memory_pk(agent_id: str, memory_type: str) -> str:
-    """Give the partition of one agent's short-term memory of one type."""
+    """Give the partition of what one agent itself remembers, of one type."""
     return f"agent:{agent_id}#memory#{memory_type}"
 
 
@@ -188,8 +190,9 @@ def fact_pk(agent_id: str) -> str:
 
 
 def fact(agent_id: str, memory_type: str, sk: str) -> Key:
-    """Give the key of the fact that a short-term memory entry becomes."""
-    return Key(fact_pk(agent_id), f"{memory_type}#{sk}")
+    """Give the key of the fact, or strategy, that a memory entry becomes."""
+    pk = strategy_pk(agent_id) if memory_type == "STRATEGY" else fact_pk(agent_id)
+    return Key(pk, f"{memory_type}#{sk}")
 
 
 def episode_pk(agent_id: str) -> str:
@@ -230,6 +233,21 @@ def shared_with_pk(reader: str) -> str:
 def shared_pattern_copy(reader: str, owner: str, pattern_id: str) -> Key:
     """Give the key of a reader's copy of a pattern that its owner shared with it."""
     return Key(shared_with_pk(reader), f"pattern#{owner}#{pattern_id}")
+
+
+def granted_pk(reader: str) -> str:
+    """Give the partition of the memories that others shared with one reader."""
+    return f"agent:{reader}#granted"
+
+
+def granted_domain_pk(domain: str) -> str:
+    """Give the partition of the memories that were shared with all who read a domain."""
+    return f"granted#{domain}"
+
+
+def granted_sk(owner: str, memory_type: str, sk: str) -> str:
+    """Give the sort key of a copy of an owner's memory entry, whoever reads it."""
+    return f"{owner}#{memory_type}#{sk}"
 
 
 # -- pipeline ------------------------------------------------------------------------------------
@@ -530,7 +548,9 @@ def is_agents(agent_id: str, key: Key) -> bool:
     if head in ("ledger", "patterns", "changed", "life"):
         subject = rest if head in ("ledger", "life") else sk
         return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
-    return owner_of(pk) == agent_id
+    # What others hold of its memories goes with it.
+    is_copy = head == "granted" or pk.endswith("#granted")
+    return owner_of(pk) == agent_id or (is_copy and sk.startswith(f"{agent_id}#"))
 
 
 def parse(table: str, pk: str, sk: str) -> Parsed | None:
@@ -585,7 +605,7 @@ def _state(pk: str, sk: str) -> Parsed | None:
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
     name = pk.removeprefix(f"agent:{owner}#memory#")
-    known = name in MEMORY_TYPES and split_dated_sk(sk) is not None
+    known = name in (*MEMORY_TYPES, *LASTING_TYPES) and split_dated_sk(sk) is not None
     return Parsed("memory", owner, name) if known else None
 
 

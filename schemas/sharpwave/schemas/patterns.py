@@ -9,14 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.conditions import Conditions
-from sharpwave.schemas.ids import AgentId, TypeName
+from sharpwave.schemas.ids import AgentId, Domain, TypeName
 from sharpwave.schemas.numbers import plain_json
 
 PatternId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 State = Literal["candidate", "active", "shared", "degraded", "dormant", "retired"]
 """Where a pattern stands in its life."""
-
-Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,40}$")]
 
 
 class PatternDefinition(BaseModel):

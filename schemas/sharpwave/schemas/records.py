@@ -16,6 +16,7 @@ from sharpwave.schemas.ids import (
     SUBSCRIBERS,
     SYSTEM,
     AgentId,
+    Domain,
     RecordId,
     SourceId,
     TypeName,
@@ -30,6 +31,8 @@ MAX_SIGNAL_BYTES = 128 * 1024
 MAX_ITEM_BYTES = 400 * 1024
 MAX_DEPTH = 16
 MAX_TARGETS = 10_000
+#: Agents, and domains, that one memory entry is shared with.
+MAX_READERS = 100
 DECISION_TTL_S = 90 * DAY_S
 SIGNAL_TTL_S = DAY_S
 MAX_DECISION_TTL_S = 400 * DAY_S
@@ -185,19 +188,47 @@ class SignalRecord(Timed):
         return self.ttl or self.timestamp + SIGNAL_TTL_S
 
 
-class MemoryEntry(Timed):
-    """One entry of an agent's short-term memory, in `agent_state`.
+class Large(BaseModel):
+    """Where the `data` of a memory entry lies that is too large for the table."""
 
-    It expires a day after it was written; what is important or often read is promoted before.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    url: Annotated[str, StringConstraints(pattern=r"^s3://[^/]+/.+", max_length=2048)]
+    bytes: int = Field(ge=0)
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class MemoryEntry(Timed):
+    """What an agent remembers, in `agent_state`.
+
+    CONTEXT, QUERY, SIGNAL and NOTE expire a day after they were written; what is important, often
+    read or shared is promoted before. STRATEGY and FACT last until they are forgotten.
     """
 
     agent_id: AgentId
     memory_id: RecordId
-    memory_type: Literal["CONTEXT", "QUERY", "SIGNAL", "NOTE"]
+    memory_type: Literal["CONTEXT", "QUERY", "SIGNAL", "NOTE", "STRATEGY", "FACT"]
     data: dict[str, Any] = Field(default_factory=dict)
+    domain: Domain | None = None
     importance: Share | None = None
     access_count: int = Field(default=0, ge=0)
+    last_accessed: Timestamp | None = None
     expires_at: Timestamp | None = None
+    shared_with: Annotated[set[AgentId], Field(max_length=MAX_READERS)] | None = Field(
+        default=None, description="the agents that read a copy of it; a DynamoDB string set"
+    )
+    shared_domains: Annotated[set[Domain], Field(max_length=MAX_READERS)] | None = Field(
+        default=None, description="who reads these domains reads a copy of it; a string set"
+    )
+    large: Large | None = None
+    forgotten_at: Timestamp | None = Field(
+        default=None, description="from then on nobody is shown it"
+    )
+
+    @property
+    def is_shared(self) -> bool:
+        """Say whether anybody else may read it."""
+        return bool(self.shared_with or self.shared_domains)
 
     @model_validator(mode="after")
     def _key_fits(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.producers import Choice, Draft
+from sharpwave.producers import Choice, Draft, differences
 from sharpwave.producers.errors import (
     OutcomeConflict,
     QueueMissing,
@@ -17,6 +17,7 @@ from sharpwave.producers.errors import (
     TableMissing,
 )
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
 
 Connect = Callable[..., Any]
@@ -312,9 +313,46 @@ def test_state_is_never_overwritten_unseen(connect: Connect) -> None:
     kept = agent.checkpoint()
 
     assert conflict.value.stored == second.version == 2
+    assert conflict.value.expected == 1
     assert agent.state().state == {"cycle": 2} == kept.state
     assert agent.state().configuration == {"rate": Decimal("0.1")}
     assert agent.checkpoints() == [kept]
+
+
+def test_an_update_of_state_keeps_what_others_saved_meanwhile(
+    connect: Connect, pipeline: Any
+) -> None:
+    mine, seen = connect("hunter"), list[int]()
+    theirs = {**keys.current_state("hunter").item(), "agent_id": "hunter", "version": 1}
+    theirs |= {"state_type": "CURRENT", "last_updated": 1_800_000_000, "state": {"other": 1}}
+
+    def add_mine(found: StateRecord | None) -> dict[str, Any]:
+        seen.append(found.version if found else 0)
+        if len(seen) == 1:
+            pipeline.put(tables.STATE, theirs)
+        return {**(found.state if found else {}), "mine": 1}
+
+    saved = mine.update_state(add_mine)
+
+    assert (saved.state, saved.version, seen) == ({"other": 1, "mine": 1}, 2, [0, 1])
+
+
+def test_a_backup_is_restored_as_a_new_version_and_told_apart(connect: Connect) -> None:
+    moment = [1_800_000_000.0]
+    agent = connect("hunter", clock=lambda: moment[0])
+    first = agent.save_state({"risk": {"max": 1}}, expected_version=0)
+    backup, checkpoint = agent.backup(), agent.checkpoint(keep_s=60)
+    second = agent.save_state({"risk": {"max": 2, "min": 0}}, expected_version=1)
+
+    with pytest.raises(StateConflict):
+        agent.restore_state(backup, expected_version=first.version)
+    restored = agent.restore_state(backup, expected_version=second.version)
+
+    assert differences(backup, second) == [("state.risk.max", 1, 2), ("state.risk.min", None, 0)]
+    assert (restored.version, restored.state, differences(first, restored)) == (3, first.state, [])
+    assert (agent.checkpoints(), agent.backups()) == ([checkpoint], [backup])
+    moment[0] += 61
+    assert (agent.checkpoints(), agent.backups()) == ([], [backup])
 
 
 def test_a_missing_table_is_named(connect: Connect) -> None:

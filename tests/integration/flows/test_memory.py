@@ -13,7 +13,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.tables import DECISIONS, MEMORY, STATE
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.aws.tables import TableReads
-from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites
+from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.memory.promote import Shown, promote
 from tests.world.stores import MemoryParking
 
@@ -59,6 +59,22 @@ def test_what_is_important_or_read_often_becomes_a_fact_before(world: World) -> 
         assert fact["learned_at"] < fact["timestamp"] + promote_after(world)
 
 
+def test_a_strategy_is_read_by_whom_it_is_shared_with_until_it_is_revoked(world: World) -> None:
+    hunter, bob = world.agent("hunter"), world.agent("bob")
+    with world.sdk(hunter) as agent, world.sdk(bob) as reader:
+        kept = agent.remember("STRATEGY", {"text": "buy low"})
+        world.eventually(lambda: agent.recall("STRATEGY"), "it is long-term memory")
+        agent.share(kept, agents=[bob])
+        [copy] = world.eventually(reader.shared_memories, "the reader has it")
+
+        agent.unshare(kept)
+        world.eventually(lambda: not reader.shared_memories(), "the reader has it no more")
+        agent.forget(kept)
+        world.eventually(lambda: not agent.recall("STRATEGY"), "it is forgotten")
+
+    assert (copy["agent_id"], copy["data"]) == (hunter, {"text": "buy low"})
+
+
 def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
     hunter = world.agent("hunter")
     key = world.memory(hunter)
@@ -69,11 +85,19 @@ def test_ten_workers_at_once_make_one_fact(world: World, raw: Any) -> None:
     writes = adapter(world.deployment.dynamodb, prefix=world.deployment.prefix)
 
     reads = TableReads(world.deployment.dynamodb, prefix=world.deployment.prefix)
+    transactions = TableTransactions(world.deployment.dynamodb, prefix=world.deployment.prefix)
 
     def work() -> int:
         start.wait()
         shown = [Shown(entry)]
-        return promote(shown, reads=reads, writes=writes, parking=MemoryParking(), clock=time.time)
+        return promote(
+            shown,
+            reads=reads,
+            writes=writes,
+            transactions=transactions,
+            parking=MemoryParking(),
+            clock=time.time,
+        )
 
     with ThreadPoolExecutor(10) as pool:
         new = sum(job.result() for job in [pool.submit(work) for _ in range(10)])

@@ -17,6 +17,7 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_to_wire
 
 Play = Callable[..., Any]
+NOTE = keys.Key("agent:risk#memory#NOTE", "2027-01-15T08:00:00.000Z#m1")
 KEY = keys.Key("agent:risk#decision#PICK", "2027-01-15T08:00:00.000Z#dec_1")
 
 
@@ -79,7 +80,7 @@ def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
 
 
 def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:
-    played = play(memory.touch(me, KEY), {"Attributes": {"access_count": {"N": "3"}}})
+    played = play(memory.touch(me, NOTE), {"Attributes": {"access_count": {"N": "3"}}})
 
     assert played.result == 3
     assert played.calls[0].params["ConditionExpression"] == "attribute_exists(PK)"

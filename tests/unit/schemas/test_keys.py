@@ -72,7 +72,7 @@ def test_rows_have_exactly_milliseconds(iso: str, expected: str) -> None:
     assert keys.inbox_sk(iso, "uid") == f"{expected}#uid"
 
 
-@given(AGENTS, st.sampled_from(keys.MEMORY_TYPES), TIMES, RECORDS)
+@given(AGENTS, st.sampled_from(keys.MEMORY_TYPES + keys.LASTING_TYPES), TIMES, RECORDS)
 def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, name: str) -> None:
     entry = keys.memory_pk(agent, kind), keys.dated_sk(iso, name)
 

@@ -206,12 +206,20 @@ def compose(
             gather=gather,
         ),
         "promote": actors.promote_actors(
-            partial(promote, reads=reads, writes=writes, parking=parking, clock=clock),
+            partial(
+                promote,
+                reads=reads,
+                writes=writes,
+                transactions=transactions,
+                parking=parking,
+                clock=clock,
+            ),
             partial(
                 sweep_memories,
                 promote_after_s=settings.promote_after_s,
                 reads=reads,
                 writes=writes,
+                transactions=transactions,
                 parking=parking,
                 clock=clock,
             ),

@@ -233,6 +233,9 @@ def deeds(names: Names, agent: str) -> list[Deed]:
         _item("recall facts", "Query", learned, [keys.fact_pk(agent)]),
         _item("recall episodes", "GetItem", learned, [keys.episode_pk(agent)]),
         _item("recall what was shared", "Query", learned, [keys.shared_with_pk(agent)]),
+        _item("recall shared memories", "Query", learned, [keys.granted_pk(agent)]),
+        _item("forget", "PutItem", states, memory, ["PK", "SK", "forgotten_at"]),
+        _item("share", "UpdateItem", states, memory, ["PK", "SK", "shared_with"]),
         Deed("find the inbox", "sqs:GetQueueUrl", inbox),
         Deed("receive", "sqs:ReceiveMessage", inbox),
         Deed("delete a message", "sqs:DeleteMessage", inbox),
@@ -245,6 +248,7 @@ def common(names: Names) -> list[Deed]:
     learned = names.table(MEMORY)
     return [
         _item("read shared patterns", "Query", learned, [keys.shared_pattern_pk("crypto")]),
+        _item("read memories of a domain", "Query", learned, [keys.granted_domain_pk("crypto")]),
         _item("read who decides", "Query", learned, [keys.writers_pk(_KIND)]),
     ]
 

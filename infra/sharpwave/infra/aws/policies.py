@@ -69,7 +69,12 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
             "Memory",
             _READ,
             names.table(MEMORY),
-            **_leading(everything_of_its_own, keys.shared_pattern_pk("*"), keys.writers_pk("*")),
+            **_leading(
+                everything_of_its_own,
+                keys.shared_pattern_pk("*"),
+                keys.granted_domain_pk("*"),
+                keys.writers_pk("*"),
+            ),
         ),
         _allow("OwnInbox", (_FIND, "sqs:GetQueueAttributes", *_TAKE), names.inbox(agent_id)),
         _deny(

@@ -23,7 +23,7 @@ FAMILIES = {
     "agents": "register agents and their inbox queues",
     "dlq": "look after dead letters and parked records",
     "patterns": "import patterns and read what they are worth",
-    "memory": "read what agents remember",
+    "memory": "write, read and share what agents remember",
     "schema": "JSON Schemas of records and messages",
     "workers": "run, list and scale worker processes",
 }
@@ -47,6 +47,7 @@ def flag(name: str, help: str = "") -> Option:
 
 
 AGENT, QUEUE = option("agent_id", metavar="AGENT"), option("queue", metavar="QUEUE")
+DATA = option("--data", default="{}", help="a JSON object, or - for standard input")
 LIMIT = option("--limit", type=int, default=20)
 ARCHIVE = option("--archive", metavar="URL", help="default: SHARPWAVE_ARCHIVE")
 
@@ -169,6 +170,41 @@ def deployment(args: Arguments) -> "Deployment":
     from sharpwave.infra.connection import connect
 
     return connect(os.environ, endpoint_url=args.endpoint_url, prefix=prefix_of(args))
+
+
+def data_of(args: Arguments) -> dict[str, Any]:
+    """Read `--data`.
+
+    Raises:
+        Misused: it is no JSON object.
+    """
+    from sharpwave.infra.errors import Misused
+    from sharpwave.schemas.numbers import parse_json
+
+    try:
+        data = parse_json(sys.stdin.read() if args.data == "-" else args.data)
+    except ValueError as error:
+        raise Misused(f"--data is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise Misused('--data is no JSON object; write {"name": 1}')
+    return data
+
+
+def share_of(args: Arguments, name: str) -> Any:
+    """Read an option that is a number from 0 to 1, if it is given.
+
+    Raises:
+        Misused: it is no number.
+    """
+    from decimal import Decimal, InvalidOperation
+
+    from sharpwave.infra.errors import Misused
+
+    text = getattr(args, name)
+    try:
+        return None if text is None else Decimal(text)
+    except InvalidOperation as error:
+        raise Misused(f"--{name} {text!r} is no number from 0 to 1") from error
 
 
 def archive_url(args: Arguments) -> str:

@@ -1,4 +1,4 @@
-"""`patterns ...`, `memory recall`, `analytics`."""
+"""`patterns ...`, `memory ...`, `analytics`."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from sharpwave.infra.cli.command import (
     AGENT,
     ARCHIVE,
+    DATA,
     Arguments,
     Command,
     archive_url,
+    data_of,
     deployment,
     flag,
     option,
+    share_of,
 )
 from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, table, when
@@ -487,7 +490,7 @@ def _number(name: str, default: float) -> float:
         "--kind",
         action="append",
         metavar="KIND",
-        help="recent, patterns, shared, facts, episodes or strategies; may be repeated",
+        help="recent, patterns, shared, facts, episodes, strategies or granted; may be repeated",
     ),
     option("--limit", type=int, default=20, help="of each kind"),
 )
@@ -508,3 +511,92 @@ def memory_recall(args: Arguments) -> Answer:
     rows = [(kind, item["SK"], gist(item)) for kind, items in found.items() for item in items]
     empty = f"{args.agent_id} remembers nothing"
     return Answer(found, table(("KIND", "WHAT", "CONTENT"), rows, empty=empty))
+
+
+_TYPE = option("type", metavar="TYPE", help="such as NOTE, FACT or STRATEGY")
+_WHAT = option("what", metavar="WHAT", help="the entry, as `memory recall` shows it")
+
+
+@Command(
+    "memory remember",
+    AGENT,
+    _TYPE,
+    DATA,
+    option("--importance", help="0 to 1"),
+    option("--domain", help="what it is about"),
+    option("--event-time", help="a UTC time or a day"),
+    changes=True,
+)
+def memory_remember(args: Arguments) -> Answer:
+    """Write a memory entry in an agent's name."""
+    from sharpwave.infra.operate.memories import remember
+
+    kept = remember(
+        deployment(args),
+        args.agent_id,
+        args.type,
+        dry_run=args.dry_run,
+        data=data_of(args),
+        importance=share_of(args, "importance"),
+        domain=args.domain,
+        event_time=args.event_time,
+    )
+    verb = "would remember" if args.dry_run else "remembered"
+    return Answer(kept, f"{verb} {kept['SK']}")
+
+
+@Command("memory forget", AGENT, _TYPE, _WHAT, changes=True)
+def memory_forget(args: Arguments) -> Answer:
+    """Forget an entry, what became of it, and all copies."""
+    from sharpwave.infra.operate.memories import forget
+
+    forget(deployment(args), args.agent_id, args.type, args.what, dry_run=args.dry_run)
+    verb = "would forget" if args.dry_run else "forgot"
+    return Answer({"forgotten": args.what}, f"{verb} {args.what}")
+
+
+@Command(
+    "memory share",
+    AGENT,
+    _TYPE,
+    _WHAT,
+    option("--with", dest="agents", action="append", default=[], metavar="AGENT", help="a reader"),
+    option("--domain", action="append", default=[], help="all who read this domain"),
+    flag("--revoke", "take it from those, or from all"),
+    changes=True,
+)
+def memory_share(args: Arguments) -> Answer:
+    """Share an entry with agents or a domain, or revoke that."""
+    from sharpwave.infra.operate.memories import share
+
+    shared = share(
+        deployment(args),
+        args.agent_id,
+        args.type,
+        args.what,
+        agents=args.agents,
+        domains=args.domain,
+        revoke=args.revoke,
+        dry_run=args.dry_run,
+    )
+    verb = "would change" if shared is None else "changed"
+    return Answer(shared or {}, f"{verb} who reads {args.what}")
+
+
+@Command("memory grants", AGENT)
+def memory_grants(args: Arguments) -> Answer:
+    """List what an agent shares, and with whom."""
+    from sharpwave.infra.operate.memories import grants
+
+    found = grants(deployment(args), args.agent_id)
+    rows = [
+        (
+            each["memory_type"],
+            each["SK"],
+            ", ".join(sorted(each.get("shared_with") or ())),
+            ", ".join(sorted(each.get("shared_domains") or ())),
+        )
+        for each in found
+    ]
+    empty = f"{args.agent_id} shares no memory"
+    return Answer(found, table(("TYPE", "WHAT", "AGENTS", "DOMAINS"), rows, empty=empty))

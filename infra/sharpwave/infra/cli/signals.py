@@ -1,9 +1,19 @@
 """`send`, `inbox`, `ack`, `trace`."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-from sharpwave.infra.cli.command import AGENT, LIMIT, Arguments, Command, deployment, flag, option
+from sharpwave.infra.cli.command import (
+    AGENT,
+    DATA,
+    LIMIT,
+    Arguments,
+    Command,
+    data_of,
+    deployment,
+    flag,
+    option,
+    share_of,
+)
 from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
@@ -16,7 +26,7 @@ if TYPE_CHECKING:
     option("source", metavar="SOURCE", help="the sending agent"),
     option("type", metavar="TYPE", help="such as WHALE_ACTIVITY"),
     option("targets", metavar="TARGET", nargs="+", help="agents, '*' or @subscribers"),
-    option("--data", default="{}", help="a JSON object, or - for standard input"),
+    DATA,
     option("--severity"),
     option("--confidence", help="0 to 1"),
     option("--recommended-action"),
@@ -27,22 +37,9 @@ if TYPE_CHECKING:
 )
 def send(args: Arguments) -> Answer:
     """Send a signal in an agent's name."""
-    from decimal import Decimal, InvalidOperation
-
-    from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate.signals import send
-    from sharpwave.schemas.numbers import parse_json
 
-    try:
-        data = parse_json(sys.stdin.read() if args.data == "-" else args.data)
-    except ValueError as error:
-        raise Misused(f"--data is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise Misused('--data is no JSON object; write {"name": 1}')
-    try:
-        confidence = None if args.confidence is None else Decimal(args.confidence)
-    except InvalidOperation as error:
-        raise Misused(f"--confidence {args.confidence!r} is no number from 0 to 1") from error
+    data, confidence = data_of(args), share_of(args, "confidence")
     record = send(
         deployment(args),
         args.source,

@@ -28,7 +28,7 @@ from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE, TABLES
 
-MEMORY_KINDS = ("recent", "patterns", "shared", "facts", "episodes", "strategies")
+MEMORY_KINDS = ("recent", "patterns", "shared", "facts", "episodes", "strategies", "granted")
 #: Attributes by which the pipeline's items say of whose record they speak.
 _ABOUT = ("signal_pk", "record_pk")
 
@@ -244,7 +244,8 @@ def recall(
 ) -> dict[str, list[Item]]:
     """Read what an agent remembers, newest first, at most `limit` of each kind.
 
-    `recent` is short-term memory; `shared` are copies of others' patterns.
+    `recent` is short-term memory; `shared` are copies of others' patterns, and `granted` of their
+    memories.
 
     Raises:
         Misused: the agent's id or a kind cannot be.
@@ -261,16 +262,22 @@ def _remembered(items: Items, agent_id: str, kind: str) -> Iterator[Item]:
     if kind == "recent":
         partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
         entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
-        return iter(sorted(entries, key=lambda entry: str(entry["SK"]), reverse=True))
+        kept = [entry for entry in entries if "forgotten_at" not in entry]
+        return iter(sorted(kept, key=lambda entry: str(entry["SK"]), reverse=True))
     partition = {
         "patterns": keys.pattern_pk(agent_id),
         "shared": keys.shared_with_pk(agent_id),
         "facts": keys.fact_pk(agent_id),
         "episodes": keys.episode_pk(agent_id),
         "strategies": keys.strategy_pk(agent_id),
+        "granted": keys.granted_pk(agent_id),
     }[kind]
     found = items.query(MEMORY, partition, newest_first=True)
-    return (item for item in found if item.get("memory_type") != "PATTERN_VERSION")
+    return (
+        item
+        for item in found
+        if item.get("memory_type") != "PATTERN_VERSION" and "forgotten_at" not in item
+    )
 
 
 def _list(items: Items, agent_id: str, *, registered: bool) -> None:

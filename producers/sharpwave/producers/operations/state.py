@@ -1,9 +1,10 @@
-"""An agent's own state: one current version, never overwritten unseen, and checkpoints of it."""
+"""An agent's own state: one current version, never overwritten unseen, and copies of it."""
 
-from collections.abc import Mapping
-from typing import Any
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
-from sharpwave.producers.call import Call, Identity, Operation
+from sharpwave.producers.call import Call, Identity, Operation, Pause
 from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, is_alive
@@ -12,7 +13,17 @@ from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
 
-CHECKPOINT_S = 30 * DAY_S
+CHECKPOINT_S, BACKUP_S = 30 * DAY_S, 365 * DAY_S
+_ATTEMPTS, _FIRST_PAUSE_S = 10, 0.02
+Kept = Literal["CHECKPOINT", "BACKUP"]
+
+
+class Difference(NamedTuple):
+    """One place where two states differ; `path` is dotted, and what is not there is None."""
+
+    path: str
+    before: Any
+    after: Any
 
 
 def state(me: Identity, /) -> Operation[StateRecord | None]:
@@ -79,8 +90,39 @@ def save_state(
                 f"the state of {me.agent_id} has version {version}, not {expected_version}; "
                 "read it with state() and decide again",
                 stored=version,
+                expected=expected_version,
             ) from error
     return record
+
+
+def update_state(
+    me: Identity,
+    /,
+    change: Callable[[StateRecord | None], Mapping[str, Any]],
+    *,
+    attempts: int = _ATTEMPTS,
+) -> Operation[StateRecord]:
+    """Change the state by a function of what is stored, anew for whatever others saved meanwhile.
+
+    Args:
+        change: gives the whole new state, from the stored record or None; called once an attempt,
+            so it should do nothing else. A plain function on both surfaces.
+        attempts: how often it is tried.
+
+    Raises:
+        StateConflict: others were faster every time.
+    """
+    for attempt in range(1, attempts + 1):
+        found = yield from state(me)
+        version = found.version if found else 0
+        try:
+            return (yield from save_state(me, change(found), expected_version=version))
+        except StateConflict:
+            if attempt == attempts:
+                raise
+            # At random, or who met once meets again.
+            yield Pause(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))
+    raise ValueError(f"{attempts} attempts change nothing; allow at least 1")
 
 
 def checkpoint(me: Identity, /, *, keep_s: int = CHECKPOINT_S) -> Operation[StateRecord]:
@@ -89,20 +131,84 @@ def checkpoint(me: Identity, /, *, keep_s: int = CHECKPOINT_S) -> Operation[Stat
     Raises:
         RecordMissing: no state was ever saved.
     """
+    return (yield from _keep(me, "CHECKPOINT", keep_s))
+
+
+def backup(me: Identity, /, *, keep_s: int = BACKUP_S) -> Operation[StateRecord]:
+    """Keep a copy of the current state for long: `keep_s` seconds, a year unless given.
+
+    Raises:
+        RecordMissing: no state was ever saved.
+    """
+    return (yield from _keep(me, "BACKUP", keep_s))
+
+
+def checkpoints(me: Identity, /, *, limit: int = 10) -> Operation[list[StateRecord]]:
+    """Read the kept checkpoints, newest first; those that break the schema are left out."""
+    return (yield from _kept(me, "CHECKPOINT", limit))
+
+
+def backups(me: Identity, /, *, limit: int = 10) -> Operation[list[StateRecord]]:
+    """Read the kept backups, newest first; those that break the schema are left out."""
+    return (yield from _kept(me, "BACKUP", limit))
+
+
+def restore_state(
+    me: Identity, /, kept: StateRecord, *, expected_version: int
+) -> Operation[StateRecord]:
+    """Make a checkpoint or backup the current state again, as a new version.
+
+    Args:
+        kept: what to go back to, from `checkpoints` or `backups`.
+        expected_version: the version it replaces; what was saved since is never lost unseen.
+
+    Raises:
+        StateConflict: the stored version is another.
+        ValueError: the copy is another agent's.
+    """
+    if kept.agent_id != me.agent_id:
+        raise ValueError(f"{kept.SK} is of {kept.agent_id}; {me.agent_id} restores its own only")
+    return (
+        yield from save_state(
+            me,
+            kept.state,
+            expected_version=expected_version,
+            configuration=kept.configuration,
+            current_cycle=kept.current_cycle,
+        )
+    )
+
+
+def differences(before: StateRecord, after: StateRecord) -> list[Difference]:
+    """List where two states, or their configurations, differ, by path; lists compare whole."""
+    found: list[Difference] = []
+    for name in ("configuration", "state"):
+        found += _differing(name, getattr(before, name), getattr(after, name))
+    return found
+
+
+def _differing(path: str, before: Any, after: Any) -> Iterator[Difference]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in sorted({*before, *after}):
+            yield from _differing(f"{path}.{name}", before.get(name), after.get(name))
+    elif before != after:
+        yield Difference(path, before, after)
+
+
+def _keep(me: Identity, kind: Kept, keep_s: int) -> Operation[StateRecord]:
     moment, table = me.clock(), me.table(tables.STATE)
     current = yield from storage.read(table, keys.current_state(me.agent_id))
     if current is None:
         raise RecordMissing(f"{me.agent_id} has no state to keep; call save_state first")
-    key = keys.saved_state(me.agent_id, "CHECKPOINT", iso_ms(moment))
-    copied = {**current, **key.item(), "state_type": "CHECKPOINT", "ttl": int(moment) + keep_s}
+    key = keys.saved_state(me.agent_id, kind, iso_ms(moment))
+    copied = {**current, **key.item(), "state_type": kind, "ttl": int(moment) + keep_s}
     record, wire = storage.checked("state", StateRecord, copied, now=moment)
     yield from storage.put_once(table, wire)
     return record
 
 
-def checkpoints(me: Identity, /, *, limit: int = 10) -> Operation[list[StateRecord]]:
-    """Read the kept checkpoints, newest first; those that break the schema are left out."""
-    now, key = me.now(), keys.saved_state(me.agent_id, "CHECKPOINT", "")
+def _kept(me: Identity, kind: Kept, limit: int) -> Operation[list[StateRecord]]:
+    now, key = me.now(), keys.saved_state(me.agent_id, kind, "")
     request = storage.query(me.table(tables.STATE), ("PK", key.pk), begins=key.sk)
 
     def pick(item: Item) -> StateRecord | None:

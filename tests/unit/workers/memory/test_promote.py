@@ -46,6 +46,7 @@ def sweep(world: World, faults: Faults | None = None) -> int:
         promote_after_s=DAY_S,
         reads=process.reads,
         writes=process.writes,
+        transactions=process.reads,
         parking=process.parking,
         clock=world.clock,
     )
@@ -58,6 +59,7 @@ def promoted(world: World, shown: Sequence[Shown], faults: Faults | None = None)
         shown,
         reads=process.reads,
         writes=process.writes,
+        transactions=process.reads,
         parking=process.parking,
         clock=world.clock,
     )
@@ -339,6 +341,7 @@ def test_a_call_carries_no_more_bytes_than_it_can(world: World) -> None:
         [Shown(item) for item in stored],
         reads=process.reads,
         writes=Weighed(),
+        transactions=process.reads,
         parking=process.parking,
         clock=world.clock,
     )

@@ -3,7 +3,8 @@
 The fact comes first, under a key that follows from the entry's, then the mark. Until the mark
 stands, a change of the entry shows nowhere but in the entry; from then on the change itself says
 that there is a fact. So whoever set the mark looks at the entry once more, and every later change
-comes here again: whatever the order, the fact ends as its entry ended.
+comes here again: whatever the order, the fact ends as its entry ended. What is forgotten becomes no
+fact any more, and the fact that there is loses what it said. Copies for readers follow the fact.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,8 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.numbers import item_to_wire, wire_size
 from sharpwave.schemas.ownership import IGNORED
-from sharpwave.schemas.times import Clock, bound
+from sharpwave.schemas.times import DAY_S, Clock, bound
+from sharpwave.workers.memory.granting import COPIED_TO, REV, SHARED, serve
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.signals.refusals import RefusedBefore, words_of
 from sharpwave.workers.work.envelope import ascii_json
@@ -26,6 +28,7 @@ from sharpwave.workers.work.ports import (
     Parking,
     Reads,
     Refusal,
+    Transactions,
     TryAgain,
     Update,
     Write,
@@ -42,8 +45,10 @@ MAX_ENTRY_BYTES = 400 * 1024 - 1024
 _DIGITS = 40
 
 # What a fact says of itself, beside what its entry says.
-_NUMBER, _REV = "entry_number", "fact_rev"
-_OF_FACT = frozenset({"learned_at", _NUMBER, _REV})
+_NUMBER = "entry_number"
+_OF_FACT = frozenset({"learned_at", _NUMBER, REV, COPIED_TO})
+#: What a forgotten fact leaves stays until no message can still tell of its entry, in seconds.
+_EMPTIED_S = 30 * DAY_S
 # What an agent wrote for indexes of its own must not enter the indexes of long-term memory.
 _DROPPED = frozenset({"PK", "SK", "ttl", "expires_at", "promoted_at"}) | IGNORED | _OF_FACT
 
@@ -76,7 +81,13 @@ _Verdict = tuple[Shown, bool | CallRefused]
 
 
 def promote(
-    entries: Sequence[Shown], *, reads: Reads, writes: Writes, parking: Parking, clock: Clock
+    entries: Sequence[Shown],
+    *,
+    reads: Reads,
+    writes: Writes,
+    transactions: Transactions,
+    parking: Parking,
+    clock: Clock,
 ) -> int:
     """Promote memory entries to facts, and let the facts of promoted ones follow them.
 
@@ -87,24 +98,33 @@ def promote(
         entries: at most one state of each entry.
         reads: strong reads.
         writes: conditional writes.
+        transactions: by which readers get their copies.
         parking: where entries go that cannot be promoted.
         clock: the time.
 
     Returns:
         The number of facts that are new; the others were promoted before.
     """
-    return sum(_promote(page, reads, writes, parking, int(clock())) for page in _pages(entries))
+    moment = int(clock())
+    return sum(
+        _promote(page, reads, writes, transactions, parking, moment) for page in _pages(entries)
+    )
 
 
 def _promote(
-    entries: Sequence[Shown], reads: Reads, writes: Writes, parking: Parking, moment: int
+    entries: Sequence[Shown],
+    reads: Reads,
+    writes: Writes,
+    transactions: Transactions,
+    parking: Parking,
+    moment: int,
 ) -> int:
     # Parted beforehand: one that is too large would have its whole call refused.
     refused = [(shown, why) for shown in entries if (why := _too_large(shown.item))]
     parted = {shown.place for shown, _ in refused}
     fitting = [shown for shown in entries if shown.place not in parted]
     # A marked entry has its fact, or somebody removed the fact on purpose.
-    first = [shown for shown in fitting if "promoted_at" not in shown.item]
+    first = [s for s in fitting if not {"promoted_at", "forgotten_at"} & s.item.keys()]
     facts = [
         Insert(
             tables.MEMORY,
@@ -124,6 +144,9 @@ def _promote(
     refused += _refused_in([*learned, *marked])
     fresh = {shown.place: _content(shown.item) for shown, verdict in learned if verdict is True}
     refused += _follow(fitting, fresh, reads, writes)
+    # A new fact of what was not shared has nobody to serve; if it is shared by now, that comes too.
+    served = [s.fact for s in fitting if s.place not in fresh or SHARED & s.item.keys()]
+    serve(served, reads=reads, writes=writes, transactions=transactions)
     if refused:
         refusals = []
         for shown, why in refused:
@@ -142,6 +165,7 @@ def sweep_memories(
     promote_after_s: float,
     reads: Reads,
     writes: Writes,
+    transactions: Transactions,
     parking: Parking,
     clock: Clock,
 ) -> int:
@@ -163,7 +187,7 @@ def sweep_memories(
         )
         for page in _pages(wanted):
             found += len(page)
-            promoted += _promote(page, reads, writes, parking, int(clock()))
+            promoted += _promote(page, reads, writes, transactions, parking, int(clock()))
             if clock() - began > SWEEP_S:
                 return promoted  # the mark stays, and what is promoted is passed over next time
     low.raise_to(bound(come_of_age - CLOCKS_APART_S), at_once=found > 0)
@@ -247,13 +271,15 @@ def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
     order = max(shown.order, known)
     if content == held and order == known:
         return None
-    revision = fact.get(_REV)
-    values = {**content, _NUMBER: order, _REV: (revision or 0) + 1}
+    revision = fact.get(REV)
+    values = {**content, _NUMBER: order, REV: (revision or 0) + 1}
+    if "forgotten_at" in content:
+        values["ttl"] = int(content["forgotten_at"]) + _EMPTIED_S
     return Update(
         shown.fact,
         values,
-        equals={} if revision is None else {_REV: revision},
-        missing=(_REV,) if revision is None else (),
+        equals={} if revision is None else {REV: revision},
+        missing=(REV,) if revision is None else (),
         remove=tuple(sorted(held.keys() - content.keys())),
     )
 

@@ -24,9 +24,11 @@ MAX_FAULTS, MAX_MESSAGE = 20, 500
 # The models read text as a number where it looks like one, and a set as a list; handlers do not.
 _WIRE_KINDS = {
     "L": {"target_agents"},
+    "SS": {"shared_with", "shared_domains"},
+    "M": {"large"},
     "N": {"timestamp", "ttl", "schema_version", "confidence", "outcome_rev", "expires_at"}
     | {"importance", "access_count", "current_cycle", "last_updated", "version"}
-    | {"registered_at", "signals_per_minute"},
+    | {"registered_at", "signals_per_minute", "last_accessed", "forgotten_at"},
 }
 _OUTCOME_KINDS = {"BOOL": {"success"}, "N": {"quality_score"}}
 _MOMENTS = frozenset({"timestamp", "ttl"})

@@ -152,6 +152,25 @@ class Memory(_Timed, kw_only=True, gc=False):
     importance: _Number | None = None
     access_count: _Number | None = None
     expires_at: _Number | None = None
+    # One that has any of these takes the long way.
+    domain: Raw | UnsetType = UNSET
+    last_accessed: Raw | UnsetType = UNSET
+    shared_with: Raw | UnsetType = UNSET
+    shared_domains: Raw | UnsetType = UNSET
+    large: Raw | UnsetType = UNSET
+    forgotten_at: Raw | UnsetType = UNSET
+
+    @property
+    def is_plain(self) -> bool:
+        """Say whether it has none of what only some entries have."""
+        return (
+            self.domain is UNSET
+            and self.last_accessed is UNSET
+            and self.shared_with is UNSET
+            and self.shared_domains is UNSET
+            and self.large is UNSET
+            and self.forgotten_at is UNSET
+        )
 
     @property
     def weights(self) -> tuple[float, float]:
@@ -297,6 +316,7 @@ def _memory_fits(entry: Memory, stored_at: float, _: EventAhead) -> bool:
     place = place_of(tables.STATE, entry.PK.S)
     return (
         place is not None
+        and entry.is_plain
         and place.owner == entry.agent_id.S != ids.SYSTEM
         and place.type_name == entry.memory_type.S
         and _is_share(entry.importance)

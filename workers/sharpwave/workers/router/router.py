@@ -72,6 +72,7 @@ MAX_CHUNK_NAME = 64
 
 #: Who hears of what time removed before a sweep met it, and as what.
 _LATE: Mapping[keys.Kind, Duty] = {"decision": EPISODE, "memory": PROMOTE}
+_AT_ONCE = frozenset({"shared_with", "shared_domains", "forgotten_at"})
 _REMOVED = ',"removed":true'
 _TTL = frozenset({"ttl"})
 _IDENTITY = frozenset({"signal_pk", "signal_sk"})
@@ -183,6 +184,7 @@ class Router:
             groups.add(SEEN, place.owner or "", entry)
             if (
                 found.promoted_at is not UNSET
+                or place.type_name in keys.LASTING_TYPES
                 or self._is_worth_it(*found.weights)
                 or self._is_due(*found.moments, due_by)
             ):
@@ -291,7 +293,11 @@ class Router:
             yield SEEN, record.owner or "", _entry(record)
         # A fact follows its entry: what was promoted is looked at again whenever it changes.
         was_promoted = "promoted_at" in record.new or "promoted_at" in (record.old or {})
-        if was_promoted or self._is_to_promote(record.new, record.now):
+        # Nor does what lasts, is read by others or is forgotten wait for its day.
+        is_due = not _AT_ONCE.isdisjoint(record.new) or any(
+            record.new.get("memory_type") == {"S": name} for name in keys.LASTING_TYPES
+        )
+        if was_promoted or is_due or self._is_to_promote(record.new, record.now):
             yield PROMOTE, "", _numbered(_entry(record))
 
     def _registration(self, record: Record, change: Verdict) -> Iterator[Work]:
