@@ -6,7 +6,9 @@ from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
+from sharpwave.producers.operations.lineage import DecisionView, Due
 from sharpwave.producers.operations.signals import Draft, SignalView
 
 __all__ = [
@@ -16,8 +18,11 @@ __all__ = [
     "AsyncDelivery",
     "Choice",
     "DaxCache",
+    "DecisionPage",
+    "DecisionView",
     "Delivery",
     "Draft",
+    "Due",
     "MemoryCache",
     "Recalled",
     "RecordRefused",

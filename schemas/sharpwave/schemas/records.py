@@ -20,6 +20,7 @@ from sharpwave.schemas.ids import (
     SourceId,
     TypeName,
     is_agent_id,
+    is_record_id,
 )
 from sharpwave.schemas.ownership import is_sealed
 from sharpwave.schemas.times import DAY_S, MAX_DRIFT_S, epoch_of, is_event_time, is_iso
@@ -131,6 +132,19 @@ class DecisionRecord(Timed):
     def _key_fits(self) -> Self:
         self._check_key((keys.decision_pk(self.agent_id, self.decision_type),), self.decision_id)
         return self
+
+    @property
+    def parent_id(self) -> str | None:
+        """Give the id of the decision this one follows from; see `parent_of`."""
+        return parent_of({"parent_decision_id": self.parent_decision_id, "context": self.context})
+
+
+def parent_of(decision: Mapping[str, Any]) -> str | None:
+    """Give the id of the decision that one follows from, wherever its writer put it."""
+    context = decision.get("context")
+    said = (decision, context if isinstance(context, Mapping) else {})
+    named = (each.get("parent_decision_id") for each in said)
+    return next((name for name in named if is_record_id(name)), None)
 
 
 class SignalRecord(Timed):

@@ -158,6 +158,11 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.strategy_pk("ann"), "agent:ann#strategy", "strategy"),
     (lambda: keys.writer("TRADE", "ann"), "shared#writers#TRADE / ann", "writers"),
     (
+        lambda: keys.child("d0", keys.Key("agent:ann#decision#TRADE", "2025#d1")),
+        "shared#children#d0 / 2025#d1|agent:ann#decision#TRADE",
+        "children",
+    ),
+    (
         lambda: keys.episode_sources("ann", "TRADE", "2025-10-18", "14"),
         "sources#ann#TRADE / 2025-10-18#14",
         "sources",

@@ -21,6 +21,7 @@ Handler = Callable[[Arguments], Answer]
 FAMILIES = {
     "agents": "register agents and their inbox queues",
     "dlq": "look after dead letters and parked records",
+    "decisions": "read what agents decided, and what is still awaited of it",
     "patterns": "import patterns and read what they are worth",
     "memory": "read what agents remember",
     "schema": "JSON Schemas of records and messages",

@@ -181,9 +181,9 @@ def get_signals_for_agent(
         since: from this moment on.
         limit: the most to return.
     """
-    now, table = me.now(), me.table(SIGNALS)
+    now = me.now()
     request = storage.query(
-        table,
+        me.table(SIGNALS),
         ("PK", keys.inbox_pk(agent_id or me.agent_id)),
         between=Range.of(since, None).sort_keys,
         consistent=True,
@@ -194,6 +194,12 @@ def get_signals_for_agent(
         return row if fits and "signal_pk" in row else None
 
     rows = yield from storage.select(request, pick, limit=limit)
+    return (yield from views(me, rows))
+
+
+def views(me: Identity, rows: Sequence[Item]) -> Operation[list[SignalView]]:
+    """Give inbox rows together with their signals, as far as these can be read."""
+    table = me.table(SIGNALS)
     try:
         signals = yield from storage.fetch(table, [_signal_key(row) for row in rows])
     except AccessDenied:
