@@ -5,7 +5,8 @@ from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.errors import AgentError, NoAnswer, RecordRefused, TimedOut
+from sharpwave.producers.operations.asking import Answer
 from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.lineage import DecisionView, Due
@@ -14,6 +15,7 @@ from sharpwave.producers.operations.signals import Draft, SignalView
 __all__ = [
     "Agent",
     "AgentError",
+    "Answer",
     "AsyncAgent",
     "AsyncDelivery",
     "Choice",
@@ -24,7 +26,9 @@ __all__ = [
     "Draft",
     "Due",
     "MemoryCache",
+    "NoAnswer",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "TimedOut",
 ]

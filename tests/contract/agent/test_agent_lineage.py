@@ -128,8 +128,9 @@ def test_a_view_holds_the_signal_the_patterns_and_the_corrections(
     sent = hunter.signal("WHALE", to="risk", data={"n": 5})
     pipeline.deliver(sent.key, "risk")
     pattern = {"memory_type": "PATTERN", "pattern_id": "whales", "decision_type": "PICK"}
-    pattern |= {"version": 1, "learned_at": NOW, "effective_from": NOW}
-    pipeline.put(tables.MEMORY, {"PK": keys.pattern_pk("risk"), "SK": "whales", **pattern})
+    figures = {"version": 1, "learned_at": NOW, "effective_from": NOW}
+    place = {"PK": keys.pattern_pk("risk"), "SK": "whales"}
+    pipeline.put(tables.MEMORY, {**place, **pattern, **figures})
     (delivery,) = agent.inbox(limit=1)
     made = delivery.decide("PICK", reasoning={"patterns_applied": ["whales", "unheard-of"]})
     agent.record_outcome(made, success=False)

@@ -1,6 +1,7 @@
 """Every operation of an agent, written once for the sync and the async surface."""
 
 from sharpwave.producers.operations import (
+    asking,
     decisions,
     learnt,
     lineage,
@@ -10,4 +11,4 @@ from sharpwave.producers.operations import (
     state,
 )
 
-__all__ = ["decisions", "learnt", "lineage", "memory", "registration", "signals", "state"]
+__all__ = ["asking", "decisions", "learnt", "lineage", "memory", "registration", "signals", "state"]

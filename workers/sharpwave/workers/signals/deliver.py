@@ -11,7 +11,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import SYSTEM, signal_uid
-from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.messages import expires_at, is_answer, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
@@ -533,4 +533,8 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
         row["chunk"] = plan.holder.chunk
     if omitted:
         row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+    if is_answer(signal):
+        # Who asked waits here, and not at its queue, which others of its processes may poll.
+        kept = ("in_reply_to", "data", "context")
+        row |= {name: signal[name] for name in kept if name in signal}
     return row, body
