@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.conditions import SignalConditions
 from sharpwave.schemas.ids import (
     EVERYONE,
     SUBSCRIBERS,
@@ -247,6 +248,10 @@ class Registration(Record):
 
     agent_id: AgentId
     subscriptions: list[TypeName] = Field(default_factory=list)
+    filters: dict[TypeName, SignalConditions] = Field(
+        default_factory=dict,
+        description="by type, what a subscriber's signal must fulfil; absent means all of the type",
+    )
     may_broadcast: bool = False
     accepts_from: list[SourceId] | None = Field(
         default=None, description="only these sources; absent means anyone"
@@ -259,6 +264,12 @@ class Registration(Record):
         if self.key != keys.registration(self.agent_id):
             raise ValueError(f"the key does not fit; expected {keys.registration(self.agent_id)}")
         return self
+
+    def wants(self, signal: Mapping[str, Any]) -> bool:
+        """Say whether a signal to subscribers is for this agent, by its type and its filter."""
+        name = signal["signal_type"]
+        conditions = self.filters.get(name)
+        return name in self.subscriptions and (conditions is None or conditions.matches(signal))
 
 
 class Acknowledgement(BaseModel):

@@ -10,7 +10,7 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import SYSTEM, signal_uid
+from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
 from sharpwave.schemas.messages import expires_at, is_answer, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
@@ -181,8 +181,17 @@ class Courier:
             # Its freeze may have read the names before these were on the list, and be about to
             # store what it read: only what is stored says who was missed.
             raise TryAgain(f"the audience of {signal} is not frozen yet")
+        # One that subscribed to its type in time may filter it out.
+        signal_then = admitted(stored[head.key.sk])
+        known = (
+            self.directory.confirm({each.agent_id for each in late})
+            if signal_then["target_agents"] == [SUBSCRIBERS]
+            else {}
+        )
         chunks: dict[str, Insert] = {}
         for each in late:
+            if each.agent_id in known and not known[each.agent_id].wants(signal_then):
+                continue
             chunk = late_chunk(stored[head.key.sk], each.agent_id)
             # A head without that moment is an older release's, which let every such message
             # deliver.
