@@ -301,6 +301,8 @@ def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
         (keys.Key(keys.signal_pk("ALERT"), "x"), False),
         (keys.Key(keys.inbox_pk("ann"), "x"), True),
         (keys.writer("TRADE", "ann"), True),
+        (keys.child("d0", keys.Key(keys.decision_pk("ann", "TRADE"), "2025#d1")), True),
+        (keys.child("ann", keys.Key(keys.decision_pk("bob", "TRADE"), "2025#d1")), False),
         (keys.episode_sources("ann", "TRADE", "2025-10-18", "14"), True),
         (keys.known_agent("ann"), True),
         (keys.rate_bucket("ann"), True),

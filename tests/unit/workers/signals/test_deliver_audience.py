@@ -82,6 +82,22 @@ def test_a_filter_is_asked_of_what_goes_to_subscribers_alone(world: World) -> No
     assert len(messages(world, "ann")) == 4
 
 
+def test_a_registration_with_a_bad_filter_is_refused_in_words(world: World) -> None:
+    filters = {"ALERT": [{"path": "outcome.success", "op": "eq", "value": True}]}
+    world.register("picky", subscriptions=["ALERT"], filters=filters)
+    put(world, signal("bob", to=["@subscribers"]))
+    world.settle()
+
+    parked = [
+        entry
+        for pk in keys.parked_pks(tables.STATE)
+        for entry in world.tables.query(tables.PIPELINE, pk)
+    ]
+    assert receivers(world) == {"ann", "herald"}
+    assert [entry["faults"][0]["where"] for entry in parked] == ["filters.ALERT.0.path"]
+    assert "start the path with one of" in parked[0]["faults"][0]["message"]
+
+
 def test_who_joins_late_is_asked_for_its_filter_too(world: World) -> None:
     # The freezes read the list of names before these registrations reach it.
     for name, least in (("picky", 5), ("easy", 1)):

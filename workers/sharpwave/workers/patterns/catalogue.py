@@ -191,7 +191,8 @@ class Writers:
             parent = parent_of(each)
             if parent is not None:
                 key = keys.child(parent, keys.Key(each["PK"], each["SK"]))
-                ends = {"ttl": int(each["timestamp"]) + MAX_DECISION_TTL_S} if "ttl" in each else {}
+                is_kept = each.get("ttl") is None
+                ends = {} if is_kept else {"ttl": int(each["timestamp"]) + MAX_DECISION_TTL_S}
                 entry = Insert(tables.MEMORY, {**key.item(), **ends})
                 entries[entry.location] = entry
         # An outcome brings a decision again, mostly to this process.
