@@ -103,6 +103,9 @@ VALID: dict[Kind, Item] = {
 }
 
 
+_FILTER = [{"path": "data.n", "op": "ge", "value": 5}]
+
+
 def _row(target: str) -> Item:
     of = key_of(VALID["signal"])
     row = keys.inbox_row(target, of, signal_uid(*of))
@@ -124,6 +127,7 @@ STORIES: tuple[tuple[str, Image], ...] = tuple(
         (tables.STATE, VALID["memory"]),
         (tables.STATE, VALID["state"]),
         (tables.STATE, VALID["registration"]),
+        (tables.STATE, registration("ann", filters={"ALERT": _FILTER})),
     )
 )
 #: What an update by an agent or a worker sets.
@@ -141,7 +145,17 @@ UPDATES: tuple[Image, ...] = tuple(
 _MORE = [
     *("event_time", "parent_decision_id", "traceparent", "target_agents", "ttl", "timestamp"),
     *("promoted_at", "is_stm", "processing_status", "status_v", "worker_rev", "chunk"),
-    *("GSI1_PK", "sharpwave_x", "own", "outcome", "outcome_rev", "status", "reason", "context"),
+    *(
+        "GSI1_PK",
+        "sharpwave_x",
+        "own",
+        "outcome",
+        "outcome_rev",
+        "status",
+        "reason",
+        "context",
+        "filters",
+    ),
 ]
 
 

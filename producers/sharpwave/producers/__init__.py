@@ -5,26 +5,35 @@ from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.errors import AgentError, NoAnswer, RecordRefused, TimedOut
 from sharpwave.producers.fading import strength
+from sharpwave.producers.operations.asking import Answer
+from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
+from sharpwave.producers.operations.lineage import DecisionView, Due
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
 
 __all__ = [
     "Agent",
     "AgentError",
+    "Answer",
     "AsyncAgent",
     "AsyncDelivery",
     "Choice",
     "DaxCache",
+    "DecisionPage",
+    "DecisionView",
     "Delivery",
     "Difference",
     "Draft",
+    "Due",
     "MemoryCache",
+    "NoAnswer",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "TimedOut",
     "differences",
     "strength",
 ]

@@ -44,7 +44,8 @@ class Identity:
     `cache_misses`, or `dax_reads`, `dax_fallbacks` and `dax_opened`. `shelf` keeps what was learnt
     from a place as it was last read, and when: one list for each place asked about. `uses` are
     those of memory entries that are not written yet, and `large_entries` is where in S3 the agent
-    keeps what is too large.
+    keeps what is too large. `awaited` holds the ids of the signals whose answers are waited for
+    just now.
     """
 
     agent_id: str
@@ -56,6 +57,7 @@ class Identity:
     shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
     uses: Counter[Key] = field(default_factory=Counter, repr=False)
     large_entries: str | None = None
+    awaited: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         place = self.large_entries

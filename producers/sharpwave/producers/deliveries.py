@@ -60,6 +60,11 @@ class _Shown:
         return self.message.context
 
     @property
+    def in_reply_to(self) -> str | None:
+        """Give the `signal_id` that this answers, if it is an answer nobody waited for."""
+        return self.message.in_reply_to
+
+    @property
     def receive_count(self) -> int:
         """Say how often the queue has handed this message out; 1 is the first time."""
         return self._subject.lease.receive_count
@@ -86,6 +91,7 @@ class Delivery(_Shown, Surface[Received]):
     fail = method(settling.fail)
     release = method(settling.release)
     decide = method(settling.decide)
+    reply = method(settling.reply)
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +116,7 @@ class AsyncDelivery(_Shown, AsyncSurface[Received]):
     fail = async_method(settling.fail)
     release = async_method(settling.release)
     decide = async_method(settling.decide)
+    reply = async_method(settling.reply)
 
     def __init__(self, received: Received, driver: AsyncDriver) -> None:
         """Hand out a delivery of a driver that is open."""

@@ -9,11 +9,14 @@ AgentError
         LargeEntryLost
     Interrupted: the same call may succeed later
         Throttled, Unreachable, ServiceFailed
+    TimedOut: what was waited for did not happen in time
+        NoAnswer
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault, RecordRefused
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "Interrupted",
     "InvalidRequest",
     "LargeEntryLost",
+    "NoAnswer",
     "NotConfigured",
     "NotRegistered",
     "OutcomeConflict",
@@ -38,6 +42,7 @@ __all__ = [
     "StateConflict",
     "TableMissing",
     "Throttled",
+    "TimedOut",
     "Unreachable",
 ]
 
@@ -141,3 +146,22 @@ class Unreachable(Interrupted):
 
 class ServiceFailed(Interrupted):
     """The service failed."""
+
+
+class TimedOut(AgentError):
+    """What was waited for did not happen in time.
+
+    `signal` is the key of the signal that was waited on, and `statuses` what was known of its
+    deliveries by then, as `Agent.signal_status` gives it.
+    """
+
+    def __init__(
+        self, message: str, *, signal: keys.Key, statuses: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Say what did not happen and keep how it stood."""
+        super().__init__(message)
+        self.signal, self.statuses = signal, dict(statuses)
+
+
+class NoAnswer(TimedOut):
+    """Nobody answered in time, or it is certain that nobody will."""

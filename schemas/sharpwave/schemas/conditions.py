@@ -41,6 +41,9 @@ KNOWN_BEFORE_OUTCOME = (
     "root_decision_id",
 )
 
+#: Attributes of a signal that a subscriber's filter may look at.
+OF_A_SIGNAL = ("confidence", "context", "data", "severity", "source_agent")
+
 Op: TypeAlias = Literal["eq", "ne", "gt", "ge", "lt", "le", "in", "contains", "exists"]
 Scalar: TypeAlias = bool | int | float | str | None
 
@@ -54,7 +57,12 @@ _RESERVED = frozenset({"and", "in", "contains", "exists", "is", "missing", "true
 _MISSING = object()
 
 
-def _known_before_outcome(path: str) -> str:
+def _root(path: str) -> str:
+    """Give the attribute that a path begins with.
+
+    Raises:
+        ValueError: it is no path, or too deep.
+    """
     if not _PATH.fullmatch(path):
         raise ValueError(
             f"{path!r} is not a path; write names of A-Z, a-z, 0-9, '_' and '-' joined by dots, "
@@ -63,6 +71,20 @@ def _known_before_outcome(path: str) -> str:
     root, depth = path.split(".")[0], path.count(".") + 1
     if depth > MAX_PATH_DEPTH:
         raise ValueError(f"{path!r} is {depth} names deep; at most {MAX_PATH_DEPTH} are read")
+    return root
+
+
+def _of_a_signal(path: str) -> str:
+    if _root(path) not in OF_A_SIGNAL:
+        raise ValueError(
+            f"{path!r} is nothing that a filter looks at; start the path with one of "
+            f"{', '.join(OF_A_SIGNAL)}, such as data.count"
+        )
+    return path
+
+
+def _known_before_outcome(path: str) -> str:
+    root = _root(path)
     if root.startswith("outcome"):
         raise ValueError(
             f"{path!r} looks at the outcome (leakage): a pattern that is told the result proves "
@@ -107,6 +129,11 @@ def _canonical_scalar(value: object) -> Scalar:
 Path = Annotated[
     str,
     AfterValidator(_known_before_outcome),
+    Field(max_length=MAX_TEXT, json_schema_extra={"pattern": PATH}),
+]
+SignalPath = Annotated[
+    str,
+    AfterValidator(_of_a_signal),
     Field(max_length=MAX_TEXT, json_schema_extra={"pattern": PATH}),
 ]
 Value = Annotated[Scalar | tuple[Scalar, ...], BeforeValidator(_canonical)]
@@ -218,6 +245,31 @@ class Conditions(RootModel[tuple[Condition, ...]]):
             words.take("and")
             found.append(words.condition())
         return cls.model_validate(found)
+
+
+class SignalCondition(Condition):
+    """One comparison of a signal's attribute with a fixed value, by the rules of `Condition`."""
+
+    path: SignalPath
+
+
+class SignalConditions(Conditions):
+    """What a signal must fulfil, all of it, to pass a subscriber's filter: 1 to 16 conditions."""
+
+    root: Annotated[
+        tuple[SignalCondition, ...],
+        Field(max_length=MAX_CONDITIONS, json_schema_extra={"minItems": 1}),
+    ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_list(cls, data: Any) -> Any:
+        if isinstance(data, list | tuple) and data:
+            return data
+        raise ValueError(
+            'a filter is a list of conditions, such as [{"path": "data.count", "op": "ge", "value":'
+            " 5}]; leave it out to get all signals of the type"
+        )
 
 
 class _Words:

@@ -49,7 +49,7 @@ _AGENT_FAMILIES = {
     **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
     "granted": "granted",
 }
-_WRITERS = "shared#writers#"
+_WRITERS, _CHILDREN = "shared#writers#", "shared#children#"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
 _FAMILIES = {
     "shared": "pattern",
@@ -218,6 +218,23 @@ def writers_pk(decision_type: str) -> str:
 def writer(decision_type: str, agent_id: str) -> Key:
     """Give the key of an entry in the list of agents that wrote decisions of one type."""
     return Key(writers_pk(decision_type), agent_id)
+
+
+def children_pk(decision_id: str) -> str:
+    """Give the partition that lists the decisions which name one as their parent."""
+    return _CHILDREN + decision_id
+
+
+def child(parent_id: str, decision: Key) -> Key:
+    """Give the key of an entry in the list of the decisions that name one as their parent."""
+    return Key(children_pk(parent_id), f"{decision.sk}|{decision.pk}")
+
+
+def split_child(sk: str) -> Key:
+    """Give the key of the decision that an entry in a list of children stands for."""
+    # A sound decision's key holds no bar.
+    own_sk, _, pk = sk.partition("|")
+    return Key(pk, own_sk)
 
 
 def episode_sources(agent_id: str, decision_type: str, day: str, hour: str) -> Key:
@@ -543,6 +560,8 @@ def is_agents(agent_id: str, key: Key) -> bool:
     head, _, rest = pk.partition("#")
     if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
         return sk == agent_id
+    if pk.startswith(_CHILDREN):
+        return owner_of(split_child(sk).pk) == agent_id
     if head in ("notice", "sources", "discovery"):
         return rest.partition("#")[0] == agent_id
     if head in ("ledger", "patterns", "changed", "life"):
@@ -568,6 +587,8 @@ def family(pk: str, sk: str) -> str:
         return _AGENT_FAMILIES.get(parts[1], OTHER)
     if pk.startswith(_WRITERS):
         return "writers"
+    if pk.startswith(_CHILDREN):
+        return "children"
     head = pk.partition("#")[0]
     if head == "ledger":
         return _LEDGER_FAMILIES.get(sk[:2], OTHER)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from sharpwave.schemas import keys
-from sharpwave.schemas.ids import delivery_id, signal_uid
+from sharpwave.schemas.ids import delivery_id, is_record_id, signal_uid
 from sharpwave.schemas.numbers import parse_json, plain_json
 from sharpwave.schemas.records import SIGNAL_TTL_S
 
@@ -56,6 +56,9 @@ class SignalMessage(BaseModel):
     context: dict[str, Any] = Field(default_factory=dict)
     recommended_action: str | None = None
     correlation_id: str | None = None
+    in_reply_to: str | None = Field(
+        default=None, description="of an answer: the signal_id of what was asked"
+    )
     traceparent: str | None = None
     row: RowReference
     omitted: list[str] = Field(
@@ -124,6 +127,14 @@ _COPIED = (
 )
 
 
+def is_answer(signal: Mapping[str, Any]) -> bool:
+    """Say whether a signal answers another, whose sender may be waiting.
+
+    The attribute is not judged: one that holds something else under this name is a signal too.
+    """
+    return is_record_id(signal.get("in_reply_to"))
+
+
 def signal_body(signal: Mapping[str, Any], target: str, table: str) -> tuple[str, tuple[str, ...]]:
     """Write the message of one signal for one target as ASCII JSON.
 
@@ -153,6 +164,7 @@ def message_of(signal: Mapping[str, Any], target: str, table: str) -> dict[str, 
         "target_agent": target,
         "expires_at": expires_at(signal),
         **{name: signal[name] for name in _COPIED if signal.get(name) is not None},
+        **({"in_reply_to": signal["in_reply_to"]} if is_answer(signal) else {}),
         "row": {"table": table, **keys.inbox_row(target, key, uid).item()},
         "omitted": [],
     }

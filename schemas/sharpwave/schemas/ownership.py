@@ -24,6 +24,7 @@ WORKER: Mapping[Kind, frozenset[str]] = {
             "data",
             "context",
             "omitted",
+            "in_reply_to",
             "worker_rev",
             "sent_at",
         }

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.conditions import SignalConditions
 from sharpwave.schemas.ids import (
     EVERYONE,
     SUBSCRIBERS,
@@ -21,6 +22,7 @@ from sharpwave.schemas.ids import (
     SourceId,
     TypeName,
     is_agent_id,
+    is_record_id,
 )
 from sharpwave.schemas.ownership import is_sealed
 from sharpwave.schemas.times import DAY_S, MAX_DRIFT_S, epoch_of, is_event_time, is_iso
@@ -134,6 +136,19 @@ class DecisionRecord(Timed):
     def _key_fits(self) -> Self:
         self._check_key((keys.decision_pk(self.agent_id, self.decision_type),), self.decision_id)
         return self
+
+    @property
+    def parent_id(self) -> str | None:
+        """Give the id of the decision this one follows from; see `parent_of`."""
+        return parent_of({"parent_decision_id": self.parent_decision_id, "context": self.context})
+
+
+def parent_of(decision: Mapping[str, Any]) -> str | None:
+    """Give the id of the decision that one follows from, wherever its writer put it."""
+    context = decision.get("context")
+    said = (decision, context if isinstance(context, Mapping) else {})
+    named = (each.get("parent_decision_id") for each in said)
+    return next((name for name in named if is_record_id(name)), None)
 
 
 class SignalRecord(Timed):
@@ -264,6 +279,10 @@ class Registration(Record):
 
     agent_id: AgentId
     subscriptions: list[TypeName] = Field(default_factory=list)
+    filters: dict[TypeName, SignalConditions] = Field(
+        default_factory=dict,
+        description="by type, what a subscriber's signal must fulfil; absent means all of the type",
+    )
     may_broadcast: bool = False
     accepts_from: list[SourceId] | None = Field(
         default=None, description="only these sources; absent means anyone"
@@ -276,6 +295,12 @@ class Registration(Record):
         if self.key != keys.registration(self.agent_id):
             raise ValueError(f"the key does not fit; expected {keys.registration(self.agent_id)}")
         return self
+
+    def wants(self, signal: Mapping[str, Any]) -> bool:
+        """Say whether a signal to subscribers is for this agent, by its type and its filter."""
+        name = signal["signal_type"]
+        conditions = self.filters.get(name)
+        return name in self.subscriptions and (conditions is None or conditions.matches(signal))
 
 
 class Acknowledgement(BaseModel):

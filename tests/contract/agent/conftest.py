@@ -70,6 +70,8 @@ class Pipeline:
         del row["table"]
         copied = ("signal_id", "signal_type", "source_agent", "timestamp")
         row |= {name: message[name] for name in (*copied, "provenance", "expires_at")}
+        if messages.is_answer(item):
+            row |= {name: item[name] for name in ("in_reply_to", "data", "context") if name in item}
         if not fit:
             row["data"] = message.pop("data")
             message["omitted"] = ["data"]

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import add_agent, remove_agent
+from sharpwave.producers import Agent
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
@@ -153,3 +154,23 @@ def test_a_source_has_a_quota_and_what_exceeds_it_fails_with_the_reason(world: W
     outcomes = [world.mirror(signal)[risk] for signal in sent]
     assert sum(entry["status"] == "DELIVERED" for entry in outcomes) == 3
     assert [entry["reason"] for entry in outcomes if entry["status"] == "FAILED"] == ["quota"] * 3
+
+
+def test_a_question_is_answered_and_its_sender_learns_that_it_was_worked(world: World) -> None:
+    hunter, risk = world.agent("hunter"), world.agent("risk")
+
+    def work(agent: Agent) -> None:
+        for delivery in agent.inbox(limit=2):
+            if delivery.signal_type == "PRICE":
+                delivery.reply({"usd": delivery.data["n"] + 1})
+            else:
+                delivery.ack(reason="seen")
+
+    with world.sdk(hunter) as asker, world.sdk(risk) as worker, ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work, worker)
+        answer = asker.ask(risk, "PRICE", {"n": 1}, timeout_s=20)
+        told = asker.wait_for(asker.signal("WHALE", to=risk), timeout_s=20)
+        working.result()
+
+    assert (answer.source_agent, answer.data) == (risk, {"usd": 2})
+    assert (told[risk]["status"], told[risk]["reason"]) == ("PROCESSED", "seen")

@@ -158,6 +158,11 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.strategy_pk("ann"), "agent:ann#strategy", "strategy"),
     (lambda: keys.writer("TRADE", "ann"), "shared#writers#TRADE / ann", "writers"),
     (
+        lambda: keys.child("d0", keys.Key("agent:ann#decision#TRADE", "2025#d1")),
+        "shared#children#d0 / 2025#d1|agent:ann#decision#TRADE",
+        "children",
+    ),
+    (
         lambda: keys.episode_sources("ann", "TRADE", "2025-10-18", "14"),
         "sources#ann#TRADE / 2025-10-18#14",
         "sources",
@@ -296,6 +301,8 @@ def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
         (keys.Key(keys.signal_pk("ALERT"), "x"), False),
         (keys.Key(keys.inbox_pk("ann"), "x"), True),
         (keys.writer("TRADE", "ann"), True),
+        (keys.child("d0", keys.Key(keys.decision_pk("ann", "TRADE"), "2025#d1")), True),
+        (keys.child("ann", keys.Key(keys.decision_pk("bob", "TRADE"), "2025#d1")), False),
         (keys.episode_sources("ann", "TRADE", "2025-10-18", "14"), True),
         (keys.known_agent("ann"), True),
         (keys.rate_bucket("ann"), True),

@@ -30,7 +30,8 @@ _TABLE_NAMES = tuple(table.name for table in TABLES)
 def agent(names: Names, agent_id: str) -> list[Statement]:
     """Give what one agent may do: with its own records, its own rows and its own inbox.
 
-    Of others' work it reads what is meant for all: shared patterns, and who writes decisions.
+    Of others' work it reads what is meant for all: shared patterns, who writes decisions, and which
+    decision follows from which.
     """
     everything_of_its_own = f"{keys.state_pk(agent_id)}#*"
     return [
@@ -74,6 +75,7 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
                 keys.shared_pattern_pk("*"),
                 keys.granted_domain_pk("*"),
                 keys.writers_pk("*"),
+                keys.children_pk("*"),
             ),
         ),
         _allow("OwnInbox", (_FIND, "sqs:GetQueueAttributes", *_TAKE), names.inbox(agent_id)),

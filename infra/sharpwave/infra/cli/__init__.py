@@ -14,7 +14,10 @@ from sharpwave.infra.cli import extras
 from sharpwave.infra.cli.command import Arguments, Command, Parser, parser
 from sharpwave.infra.cli.output import emit, emit_error
 
-MODULES = ("deployment", "signals", "dlq", "knowledge", "checks", "system", "cost", "cloud")
+MODULES = (
+    *("deployment", "signals", "dlq", "decisions", "knowledge"),
+    *("checks", "system", "cost", "cloud"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

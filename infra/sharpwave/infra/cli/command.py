@@ -22,6 +22,7 @@ FAMILIES = {
     "archive": "the archive, as others read it",
     "agents": "register agents and their inbox queues",
     "dlq": "look after dead letters and parked records",
+    "decisions": "read what agents decided, and what is still awaited of it",
     "patterns": "import patterns and read what they are worth",
     "memory": "write, read and share what agents remember",
     "schema": "JSON Schemas of records and messages",

@@ -185,6 +185,7 @@ _RULES = (
     _Rule(("learn",), _WRITES, ("slot",), "decisions", "ledger"),
     _Rule(("learn",), _WRITES, ("head",), "decisions", "ledger's head"),
     _Rule(("learn",), _WRITES, ("changed", "day"), "decisions", "ledger's marks and sums"),
+    _Rule(("learn",), _WRITES, ("children",), "decisions", "lists of children"),
     _Rule(("learn",), _WRITES, ("writers", "agents", "judged"), "background", "lists of writers"),
     _Rule(("archive", "pump"), _QUEUE, ("archive",), "decisions", "archive's queue"),
     _Rule(("archive",), ("put",), ("archive",), "decisions", "archive's parts"),

@@ -1,5 +1,14 @@
 """Every operation of an agent, written once for the sync and the async surface."""
 
-from sharpwave.producers.operations import decisions, learnt, memory, registration, signals, state
+from sharpwave.producers.operations import (
+    asking,
+    decisions,
+    learnt,
+    lineage,
+    memory,
+    registration,
+    signals,
+    state,
+)
 
-__all__ = ["decisions", "learnt", "memory", "registration", "signals", "state"]
+__all__ = ["asking", "decisions", "learnt", "lineage", "memory", "registration", "signals", "state"]

@@ -1,7 +1,11 @@
 """Writing decisions, saying what came of them, and reading them back."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
 
 from pydantic import ValidationError
 
@@ -138,7 +142,7 @@ def lineage(me: Identity, parent: Parent | None) -> Operation[dict[str, str | No
     if known is None:
         # The index may not show it yet; the link stays true, only the chain's root is not known.
         return {"parent_decision_id": str(parent)}
-    root = known.root_decision_id or known.parent_decision_id or known.decision_id
+    root = known.root_decision_id or known.parent_id or known.decision_id
     return {"parent_decision_id": known.decision_id, "root_decision_id": root}
 
 
@@ -170,25 +174,120 @@ def decisions(
         until: up to this moment.
         limit: the most to return.
     """
-    span, table, now = Range.of(since, until), me.table(DECISIONS), me.now()
-    is_new = span.is_recent(now)
+    wanted = _Wanted.of(me, decision_type, agent_id, outcome, since, until)
+    return (yield from _read(me, wanted, limit=limit))
 
-    def whole(entries: list[Item]) -> Operation[list[Item]]:
-        # Of the indexes only by_agent carries outcomes, so its entries can be left out here.
-        found = [
-            _key(item)
-            for item in entries
-            if _is_own(me, item)
-            and (outcome is None or "agent_id" not in item or _result(item) == outcome)
-        ]
-        items = yield from storage.fetch(table, found, recent=is_new)
-        return [items[key] for key in found if key in items]
+
+@dataclass(frozen=True)
+class DecisionPage:
+    """Some decisions, newest first; `cursor` leads on to the next, and is None after the last."""
+
+    decisions: list[DecisionRecord]
+    cursor: str | None
+
+
+def decisions_page(
+    me: Identity,
+    /,
+    *,
+    decision_type: str | None = None,
+    agent_id: str | None = None,
+    outcome: Result | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int = 100,
+    cursor: str | None = None,
+) -> Operation[DecisionPage]:
+    """Read decisions page by page, newest first; else as `decisions`, whose arguments these are.
+
+    A page holds `limit` decisions, or all that are left. What was there when the first page was
+    read, and still is as the filters want it, comes once. A cursor can be kept for any time; what
+    is written later than the first page and lies before the cursor is not met.
+
+    Args:
+        decision_type: only this type.
+        agent_id: whose; the agent's own unless given, "*" for everyone's of one type.
+        outcome: only decisions that succeeded, failed, or have no outcome yet.
+        since: from this moment on.
+        until: up to this moment.
+        limit: the most to return.
+        cursor: that of the page before, with all other arguments but `limit` the same.
+
+    Raises:
+        ValueError: the cursor is not one of a read with these arguments.
+    """
+    if limit < 1:
+        raise ValueError(f"limit is {limit}; a page holds at least 1 decision")
+    wanted = _Wanted.of(me, decision_type, agent_id, outcome, since, until)
+    # One more tells whether there is another page.
+    found = yield from _read(me, wanted, limit=limit + 1, after=wanted.place(cursor))
+    page = found[:limit]
+    return DecisionPage(page, wanted.cursor(page[-1]) if len(found) > limit else None)
+
+
+class _After(NamedTuple):
+    """The decision that a read goes on behind."""
+
+    pk: str
+    sk: str
+    timestamp: int
+
+
+class _Wanted(NamedTuple):
+    """Which decisions a read is of."""
+
+    whose: str
+    decision_type: str | None
+    outcome: Result | None
+    span: Range
+
+    @classmethod
+    def of(
+        cls,
+        me: Identity,
+        decision_type: str | None,
+        agent_id: str | None,
+        outcome: Result | None,
+        since: Moment | None,
+        until: Moment | None,
+    ) -> "_Wanted":
+        return cls(agent_id or me.agent_id, decision_type, outcome, Range.of(since, until))
+
+    def cursor(self, last: DecisionRecord) -> str:
+        """Say where a read of these decisions goes on."""
+        text = json.dumps([last.PK, last.SK, last.timestamp, self._digest])
+        return urlsafe_b64encode(text.encode()).decode()
+
+    def place(self, cursor: str | None) -> _After | None:
+        if cursor is None:
+            return None
+        try:
+            *place, digest = json.loads(urlsafe_b64decode(cursor))
+            after = _After(str(place[0]), str(place[1]), int(place[2]))
+        except (ValueError, IndexError, TypeError):
+            digest = None
+        if digest != self._digest:
+            raise ValueError(
+                f"{cursor!r:.80} is no cursor of this read; give one that a read with the same "
+                "type, agent, outcome, since and until gave, or none to begin anew"
+            )
+        return after
+
+    @property
+    def _digest(self) -> str:
+        return blake2b(repr(tuple(self)).encode(), digest_size=6).hexdigest()
+
+
+def _read(
+    me: Identity, wanted: _Wanted, *, limit: int, after: _After | None = None
+) -> Operation[list[DecisionRecord]]:
+    whose, decision_type, outcome, span = wanted
+    table, now, is_new = me.table(DECISIONS), me.now(), span.is_recent(me.now())
 
     def pick(item: Item) -> DecisionRecord | None:
-        fits = is_alive(item, now) and outcome in (None, _result(item))
-        return _readable(me, item) if fits and _is_own(me, item) else None
+        return standing(me, item, now) if outcome in (None, result_of(item)) else None
 
-    if agent_id == ids.EVERYONE:
+    if whose == ids.EVERYONE:
         if decision_type is None:
             raise ValueError(
                 "decisions of everyone are read one type at a time; give a decision_type"
@@ -196,16 +295,50 @@ def decisions(
         listed = ("PK", keys.writers_pk(decision_type))
         every = storage.query(me.table(MEMORY), listed, newest_first=False)
         writers = yield from storage.select(every, lambda each: str(each["SK"]), limit=_MAX_WRITERS)
-        requests = [_of_type(table, writer, decision_type, span) for writer in writers]
-        return (yield from storage.merge(requests, pick, limit=limit, recent=is_new))
-    whose = agent_id or me.agent_id
+        name, first, last = span.sort_keys
+        if after is not None:
+            last = after.sk
+        between = (name, first, last)
+        requests = [
+            storage.query(table, ("PK", keys.decision_pk(writer, decision_type)), between=between)
+            for writer in writers
+        ]
+
+        def further(item: Item) -> DecisionRecord | None:
+            is_read = after is not None and (item["SK"], item["PK"]) >= (after.sk, after.pk)
+            return None if is_read else pick(item)
+
+        return (yield from storage.merge(requests, further, limit=limit, recent=is_new))
     if decision_type:
-        request = _of_type(table, whose, decision_type, span)
+        pk = keys.decision_pk(whose, decision_type)
+        request = storage.query(table, ("PK", pk), between=span.sort_keys)
+        if after is not None:
+            request["ExclusiveStartKey"] = keys.Key(pk, after.sk).wire()
         return (yield from storage.select(request, pick, limit=limit, recent=is_new))
-    # The index by agent holds no whole items.
     by_agent = ("agent_id", whose)
     request = storage.query(table, by_agent, index="by_agent", between=span.timestamps)
+    if after is not None:
+        request["ExclusiveStartKey"] = item_to_wire(
+            {"agent_id": whose, "timestamp": after.timestamp, "PK": after.pk, "SK": after.sk}
+        )
+    whole = whole_items(me, lambda each: outcome in (None, result_of(each)), recent=is_new)
     return (yield from storage.select(request, pick, limit=limit, recent=is_new, expand=whole))
+
+
+def whole_items(
+    me: Identity, fits: Callable[[Item], bool], *, recent: bool = False
+) -> Callable[[list[Item]], Operation[list[Item]]]:
+    """Make what turns entries of the index by agent, which carry the outcome, into whole items.
+
+    Forged entries, and those that do not fit, are not read further.
+    """
+
+    def whole(entries: list[Item]) -> Operation[list[Item]]:
+        found = [_key(item) for item in entries if _is_own(me, item) and fits(item)]
+        items = yield from storage.fetch(me.table(DECISIONS), found, recent=recent)
+        return [items[key] for key in found if key in items]
+
+    return whole
 
 
 def recent(
@@ -233,10 +366,9 @@ def decision(me: Identity, /, decision_id: str) -> Operation[DecisionRecord | No
     for key in preferred:
         is_new = keys.split_dated_sk(key.sk) is not None and key.sk >= bound(day_ago)
         item = yield from storage.read(table, key, consistent=False, recent=is_new)
-        if item and is_alive(item, me.now()) and _is_own(me, item):
-            record = _readable(me, item)
-            if record is not None:
-                return record
+        record = standing(me, item, me.now()) if item else None
+        if record is not None:
+            return record
     return None
 
 
@@ -251,13 +383,8 @@ def chain(me: Identity, /, decision_id: str) -> Operation[list[DecisionRecord]]:
         record = yield from decision(me, wanted)
         if record is None:
             break
-        links[wanted], wanted = record, record.parent_decision_id
+        links[wanted], wanted = record, record.parent_id
     return list(links.values())[::-1]
-
-
-def _of_type(table: str, whose: str, decision_type: str, span: Range) -> Item:
-    pk = keys.decision_pk(whose, decision_type)
-    return storage.query(table, ("PK", pk), between=span.sort_keys)
 
 
 def _key(item: Item) -> keys.Key:
@@ -273,14 +400,17 @@ def _is_own(me: Identity, item: Item) -> bool:
     return False
 
 
-def _result(item: Item) -> Result:
+def result_of(item: Item) -> Result:
+    """Say how a decision turned out, by its item or by its entry in the index by agent."""
     outcome = item.get("outcome")
     success = outcome.get("success") if isinstance(outcome, Mapping) else None
     return "pending" if success is None else ("success" if success is True else "failure")
 
 
-def _readable(me: Identity, item: Item) -> DecisionRecord | None:
-    return storage.readable(me, DecisionRecord, item)
+def standing(me: Identity, item: Item, now: float) -> DecisionRecord | None:
+    """Read a whole item as a decision, unless it has expired, is forged or cannot be read."""
+    is_one = is_alive(item, now) and _is_own(me, item)
+    return storage.readable(me, DecisionRecord, item) if is_one else None
 
 
 def record_outcome(

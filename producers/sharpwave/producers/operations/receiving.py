@@ -19,6 +19,8 @@ from sharpwave.schemas.queues import MAX_BATCH, is_final
 #: Source: AWS, ReceiveMessage and ChangeMessageVisibility, limits of their parameters.
 MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = MAX_BATCH, 20, 43_200
 _REMEMBERED_NOTICES = 100
+#: Receives of an answer that are left to who waits for it; the queue's redrive allows five.
+_LEFT_TO_ASK = 2
 
 OnNotice = Callable[[NoticeMessage], None]
 
@@ -180,6 +182,11 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
     if row and is_acknowledged(row):
         inbox.me.counters["deduplicated"] += 1
         yield from discard(lease)
+        return None
+    if message.in_reply_to in inbox.me.awaited and lease.receive_count <= _LEFT_TO_ASK:
+        # Who waits for this answer reads it from its row, and the message is deleted when it comes
+        # again. Should nobody have taken it by then, it is handed out like any other.
+        lease.held = False
         return None
     if message.omitted:
         if row is None:

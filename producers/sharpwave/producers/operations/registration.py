@@ -1,17 +1,25 @@
 """Making an agent known, and giving it a queue to poll."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.errors import AccessDenied, InvalidRequest, QueueMissing
 from sharpwave.producers.operations import storage
 from sharpwave.schemas import keys, queues, tables
+from sharpwave.schemas.conditions import SignalConditions
+from sharpwave.schemas.faults import Fault, RecordRefused, explained
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import Registration
 
+#: Conditions in words, or as they are stored.
+Filter = str | Sequence[Mapping[str, Any]]
+
 #: What an agent says of itself; the rest of a registration is an operator's.
 _SET_ONCE = ("schema_version", "agent_id", "registered_at")
-_OWN = (*_SET_ONCE, "subscriptions", "may_broadcast", "accepts_from")
+_OWN = (*_SET_ONCE, "subscriptions", "filters", "may_broadcast", "accepts_from")
 
 
 def register(
@@ -19,6 +27,7 @@ def register(
     /,
     *,
     subscriptions: Sequence[str] = (),
+    filters: Mapping[str, Filter] | None = None,
     may_broadcast: bool = False,
     accepts_from: Sequence[str] | None = None,
 ) -> Operation[Registration]:
@@ -28,6 +37,10 @@ def register(
 
     Args:
         subscriptions: signal types whose "@subscribers" signals it wants.
+        filters: by type, what a signal to "@subscribers" must fulfil, such as
+            {"WHALE_ACTIVITY": "data.count >= 5 and severity = high"}, or as a list of
+            {"path": ..., "op": ..., "value": ...}; all of a type without one. What is addressed to
+            the agent itself or to "*" passes none.
         may_broadcast: whether it may send to "*".
         accepts_from: the only sources it wants signals from; anyone's unless given.
 
@@ -43,6 +56,9 @@ def register(
             **key.item(),
             "agent_id": me.agent_id,
             "subscriptions": list(dict.fromkeys(subscriptions)),
+            "filters": {name: _conditions(name, each) for name, each in filters.items()}
+            if filters
+            else None,
             "may_broadcast": may_broadcast,
             "accepts_from": None if accepts_from is None else list(accepts_from),
         }
@@ -53,6 +69,22 @@ def register(
     if item != known:
         yield Call("dynamodb", "update_item", _change(table, key, wire))
     return record
+
+
+def _conditions(signal_type: str, given: Filter) -> object:
+    """Give a filter as it is stored.
+
+    Raises:
+        RecordRefused: it is text that cannot be read.
+    """
+    if not isinstance(given, str):
+        return given
+    try:
+        return SignalConditions.read(given).model_dump(mode="json")
+    except ValidationError as error:
+        raise RecordRefused(explained(error, under=f"filters.{signal_type}")) from error
+    except ValueError as error:
+        raise RecordRefused([Fault("filter", f"filters.{signal_type}", str(error))]) from error
 
 
 def queue_url(name: str) -> Operation[str]:

@@ -15,14 +15,15 @@ from sharpwave.producers.errors import (
     RecordMissing,
     Throttled,
 )
-from sharpwave.producers.operations import decisions, storage
+from sharpwave.producers.operations import decisions, signals, storage
 from sharpwave.producers.operations.decisions import Parent
 from sharpwave.producers.operations.receiving import Received, discard, give_back
+from sharpwave.producers.operations.signals import Draft
 from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.faults import Fault, RecordRefused
 from sharpwave.schemas.numbers import Wire, item_to_wire
-from sharpwave.schemas.records import DecisionRecord
+from sharpwave.schemas.records import SIGNAL_TTL_S, DecisionRecord, SignalRecord
 from sharpwave.schemas.tables import DECISIONS, SIGNALS
 from sharpwave.schemas.times import iso_ms
 
@@ -30,6 +31,8 @@ from sharpwave.schemas.times import iso_ms
 _ATTEMPTS, _FIRST_PAUSE_S = 8, 0.02
 _TRANSIENT = frozenset({"None", "TransactionConflict", "ThrottlingError"})
 _MAX_REASON = 1024
+#: The type of signals that answer others, unless they say another.
+ANSWER = "ANSWER"
 
 Acknowledged = Literal["PROCESSED", "FAILED"]
 
@@ -117,16 +120,87 @@ def decide(
     # All who handle this delivery make the same id; whose acknowledgement is in the row won.
     decision_id = decision_id_of(received.message.delivery_id)
     record, wire = decisions.draft(me, decision_type, decision_id, moment, described, ttl_s)
-    if not (yield from _commit(received, record, wire)):
+    end = {
+        "status": "PROCESSED",
+        "processed_at": record.timestamp,
+        "decision_id": record.decision_id,
+    }
+    if not (yield from _commit(received, DECISIONS, wire, end)):
         record = yield from _existing(received, decision_type)
+    yield from _finish(received, "acknowledged")
+    return record
+
+
+def reply(
+    received: Received,
+    /,
+    data: Mapping[str, Any] | None = None,
+    *,
+    signal_type: str = ANSWER,
+    context: Mapping[str, Any] | None = None,
+    severity: str | None = None,
+    confidence: float | None = None,
+    ttl_s: int = SIGNAL_TTL_S,
+) -> Operation[SignalRecord]:
+    """Answer the signal's sender and acknowledge the delivery, both or neither, once.
+
+    The sender's `ask` gives the answer; a sender that does not wait, or not any more, finds it in
+    its inbox. However often the delivery is handed out, one answer is stored; the other handlers
+    are given that one.
+
+    Args:
+        data: the answer.
+        signal_type: the type of the signal that carries it.
+        context: the circumstances.
+        severity: any word the sender knows.
+        confidence: 0 to 1.
+        ttl_s: seconds until an unacknowledged answer counts as expired; at most 10 days.
+
+    Raises:
+        AlreadySettled: this delivery was acknowledged, failed or given back before, or, by another
+            handler, without an answer of this type.
+        RecordMissing: the delivery's row is gone, a week after it expired.
+        RecordRefused: the answer breaks its schema; nothing was sent.
+    """
+    _check_open(received)
+    me, message = received.me, received.message
+    draft = Draft(
+        signal_type=signal_type,
+        to=message.source_agent,
+        data=data,
+        context=context,
+        severity=severity,
+        confidence=confidence,
+        ttl_s=ttl_s,
+        correlation_id=message.correlation_id or message.signal_id,
+        traceparent=message.traceparent,
+        in_reply_to=message.signal_id,
+    )
+    answer_id = f"ans_{_digest_of(message.delivery_id)}"
+    record, wire = signals.drawn_up(me, draft, signal_id=answer_id, moment=me.now())
+    end = {"status": "PROCESSED", "processed_at": record.timestamp}
+    if not (yield from _commit(received, SIGNALS, wire, end)):
+        row = yield from _settled_row(received)
+        # The acknowledgement's time is the answer's, so its key is known.
+        moment = row.get("processed_at") or 0
+        key = keys.Key(record.PK, keys.dated_sk(iso_ms(moment), answer_id))
+        item = yield from storage.read(me.table(SIGNALS), key)
+        if item is None:
+            text = f"{message.delivery_id} was acknowledged without such an answer"
+            raise AlreadySettled(f"{text}; nothing was sent")
+        record = SignalRecord.model_validate(item)
     yield from _finish(received, "acknowledged")
     return record
 
 
 def decision_id_of(delivery_id: str) -> str:
     """Give the id of the one decision a delivery leads to."""
+    return f"dec_{_digest_of(delivery_id)}"
+
+
+def _digest_of(delivery_id: str) -> str:
     digest = blake2b(delivery_id.encode(), digest_size=15).digest()
-    return f"dec_{b32encode(digest).decode().lower()}"
+    return b32encode(digest).decode().lower()
 
 
 def _check_open(received: Received) -> None:
@@ -204,28 +278,21 @@ def _row_change(me: Identity, row: keys.Key, values: Item) -> Item:
     }
 
 
-def _commit(
-    received: Received, record: DecisionRecord, wire: Mapping[str, Wire]
-) -> Operation[bool]:
-    """Store the decision and the acknowledgement together; say whether this call did."""
+def _commit(received: Received, table: str, wire: Mapping[str, Wire], end: Item) -> Operation[bool]:
+    """Store a record and the acknowledgement together; say whether this call did."""
     put = {
-        "TableName": received.me.table(DECISIONS),
+        "TableName": received.me.table(table),
         "Item": dict(wire),
         "ConditionExpression": "attribute_not_exists(PK)",
     }
-    values = {
-        "status": "PROCESSED",
-        "processed_at": record.timestamp,
-        "decision_id": record.decision_id,
-    }
-    row = _row_change(received.me, received.row, values)
+    row = _row_change(received.me, received.row, end)
     parts = {"TransactItems": [{"Put": put}, {"Update": row}]}
     for attempt in range(_ATTEMPTS):
         try:
             yield Call("dynamodb", "transact_write_items", parts)
             return True
         except ConditionFailed as refused:
-            # The decision or the acknowledgement is there already: another handler's, or our own
+            # The record or the acknowledgement is there already: another handler's, or our own
             # whose answer was lost.
             if "ConditionalCheckFailed" in refused.reasons:
                 return False
@@ -238,14 +305,23 @@ def _commit(
     )
 
 
-def _existing(received: Received, decision_type: str) -> Operation[DecisionRecord]:
-    """Read the decision that a delivery led to before."""
-    me, delivery = received.me, received.message.delivery_id
-    row = yield from storage.read(me.table(SIGNALS), received.row)
+def _settled_row(received: Received) -> Operation[Item]:
+    """Read the row of a delivery that somebody acknowledged together with what it led to."""
+    delivery = received.message.delivery_id
+    row = yield from storage.read(received.me.table(SIGNALS), received.row)
     if row is None:
         raise RecordMissing(f"the row of {delivery} is gone; nothing can be acknowledged any more")
     if row.get("status") != "PROCESSED":
-        raise AlreadyExists(f"the decision of {delivery} is stored but its row is not acknowledged")
+        raise AlreadyExists(
+            f"what {delivery} led to is stored but its row is not acknowledged; leave the delivery"
+        )
+    return row
+
+
+def _existing(received: Received, decision_type: str) -> Operation[DecisionRecord]:
+    """Read the decision that a delivery led to before."""
+    me, delivery = received.me, received.message.delivery_id
+    row = yield from _settled_row(received)
     decision_id, moment = row.get("decision_id"), row.get("processed_at")
     if decision_id is None or moment is None:
         raise AlreadySettled(f"{delivery} was acknowledged without a decision; nothing was stored")

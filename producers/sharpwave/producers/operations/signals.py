@@ -33,6 +33,7 @@ class Draft:
     event_time: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
+    in_reply_to: str | None = None
 
 
 def signal(
@@ -50,6 +51,7 @@ def signal(
     event_time: str | None = None,
     correlation_id: str | None = None,
     traceparent: str | None = None,
+    in_reply_to: str | None = None,
 ) -> Operation[SignalRecord]:
     """Send one signal. It is delivered at least once to each target, in no promised order.
 
@@ -66,6 +68,8 @@ def signal(
         event_time: domain time, a UTC time or a day, if it is not now.
         correlation_id: handed on to the receivers.
         traceparent: W3C trace context, handed on to the receivers.
+        in_reply_to: the `signal_id` that this answers; see `ask`, and `Delivery.reply`, which
+            answers and acknowledges at once.
 
     Raises:
         RecordRefused: the signal breaks its schema; nothing was sent.
@@ -82,8 +86,9 @@ def signal(
         event_time=event_time,
         correlation_id=correlation_id,
         traceparent=traceparent,
+        in_reply_to=in_reply_to,
     )
-    record, wire = _record(me, draft)
+    record, wire = drawn_up(me, draft)
     yield from storage.put_once(me.table(SIGNALS), wire)
     return record
 
@@ -95,7 +100,7 @@ def signal_many(me: Identity, /, drafts: Iterable[Draft]) -> Operation[list[Sign
         RecordRefused: a signal breaks its schema; nothing was sent.
         Throttled: some were sent, the rest were not.
     """
-    made = [_record(me, draft) for draft in drafts]
+    made = [drawn_up(me, draft) for draft in drafts]
     yield from storage.put_all(me.table(SIGNALS), [wire for _, wire in made])
     return [record for record, _ in made]
 
@@ -117,10 +122,13 @@ def signal_status(
     return dict(item.get("processing_status") or {})
 
 
-def _record(me: Identity, draft: Draft) -> tuple[SignalRecord, dict[str, Wire]]:
-    moment = me.clock()
+def drawn_up(
+    me: Identity, draft: Draft, *, signal_id: str | None = None, moment: float | None = None
+) -> tuple[SignalRecord, dict[str, Wire]]:
+    """Make a signal's record, checked and ready to be sent, now and with a new id unless given."""
+    moment = me.clock() if moment is None else moment
     iso, timestamp = iso_ms(moment), int(moment)
-    signal_id = ids.signal_id(epoch_ms=round(moment * 1000))
+    signal_id = signal_id or ids.signal_id(epoch_ms=round(moment * 1000))
     described = dict(vars(draft))
     to, ttl_s = described.pop("to"), described.pop("ttl_s")
     item = storage.without_none(
@@ -181,9 +189,9 @@ def get_signals_for_agent(
         since: from this moment on.
         limit: the most to return.
     """
-    now, table = me.now(), me.table(SIGNALS)
+    now = me.now()
     request = storage.query(
-        table,
+        me.table(SIGNALS),
         ("PK", keys.inbox_pk(agent_id or me.agent_id)),
         between=Range.of(since, None).sort_keys,
         consistent=True,
@@ -194,6 +202,12 @@ def get_signals_for_agent(
         return row if fits and "signal_pk" in row else None
 
     rows = yield from storage.select(request, pick, limit=limit)
+    return (yield from views(me, rows))
+
+
+def views(me: Identity, rows: Sequence[Item]) -> Operation[list[SignalView]]:
+    """Give inbox rows together with their signals, as far as these can be read."""
+    table = me.table(SIGNALS)
     try:
         signals = yield from storage.fetch(table, [_signal_key(row) for row in rows])
     except AccessDenied:

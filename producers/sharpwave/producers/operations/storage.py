@@ -241,7 +241,8 @@ def merge(
         heads = [head for head in heads if head[0]]
         if not heads:
             break
-        newest = max(heads, key=lambda head: str(head[0][-1]["SK"]))
+        # Of two at one moment the partition decides, so that a read which goes on goes on rightly.
+        newest = max(heads, key=lambda head: (str(head[0][-1]["SK"]), str(head[0][-1]["PK"])))
         if (picked := pick(newest[0].pop())) is not None:
             kept.append(picked)
     return kept

@@ -471,3 +471,18 @@ def test_what_no_list_can_judge_yet_is_not_counted_by_an_older_one() -> None:
 
     with pytest.raises(TryAgain, match="can judge a decision"):
         world.process().catalogue.known_for(ahead)
+
+
+def test_a_decision_with_a_parent_is_listed_as_its_child_whatever_is_counted_again() -> None:
+    world = World()
+    stated = decision(name="d1", parent_decision_id="d0", ttl=int(START) + HOUR_S)
+    told = decision(name="d2", context={"parent_decision_id": "d0"})
+    none = [decision(name="d3"), decision(name="d4", context={"parent_decision_id": None})]
+
+    for _ in range(2):
+        learn([stated, told, *none], world.process())
+
+    listed = list(world.tables.query(tables.MEMORY, keys.children_pk("d0")))
+    expected = [keys.Key(each["PK"], each["SK"]) for each in (stated, told)]
+    assert [keys.split_child(entry["SK"]) for entry in listed] == expected
+    assert ["ttl" in entry for entry in listed] == [True, False]

@@ -516,3 +516,14 @@ def test_several_signals_of_one_message_are_delivered_together(world: World) -> 
     world.settle()
 
     assert len(sent(world, "bob")) == len(sent(world, "eve")) == 10
+
+
+def test_the_row_of_an_answer_holds_it_for_who_waits_there(world: World) -> None:
+    send(world, name="s1", in_reply_to="sig_asked", data={"price": 7}, context={"at": "x"})
+    send(world, name="s2", in_reply_to={"is": "no id"}, data={"price": 8})
+
+    answer, other = rows(world, "bob")
+    assert (answer["in_reply_to"], answer["data"]) == ("sig_asked", {"price": 7})
+    assert answer["context"] == {"at": "x"}
+    assert not {"in_reply_to", "data"} & other.keys()
+    assert {each.in_reply_to for each in sent(world, "bob")} == {"sig_asked", None}

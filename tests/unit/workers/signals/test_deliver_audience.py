@@ -66,6 +66,54 @@ def test_subscribers_are_those_who_asked_for_the_type(world: World) -> None:
     assert receivers(world) == {"ann", "herald"}
 
 
+def test_a_filter_is_asked_of_what_goes_to_subscribers_alone(world: World) -> None:
+    filters = {"ALERT": [{"path": "data.n", "op": "ge", "value": 5}]}
+    world.register("picky", subscriptions=["ALERT"], filters=filters)
+    world.settle()
+
+    for name, data in (("few", {"n": 4}), ("many", {"n": 5}), ("none", {"x": 9})):
+        put(world, signal("bob", name, to=["@subscribers"], data=data))
+    put(world, signal("bob", "named", to=["picky"], data={"n": 1}))
+    put(world, signal("herald", "all", to=["*"]))
+    world.settle()
+
+    got = [each.signal_id for each in messages(world, "picky") if isinstance(each, SignalMessage)]
+    assert sorted(got) == ["all", "many", "named"]
+    assert len(messages(world, "ann")) == 4
+
+
+def test_a_registration_with_a_bad_filter_is_refused_in_words(world: World) -> None:
+    filters = {"ALERT": [{"path": "outcome.success", "op": "eq", "value": True}]}
+    world.register("picky", subscriptions=["ALERT"], filters=filters)
+    put(world, signal("bob", to=["@subscribers"]))
+    world.settle()
+
+    parked = [
+        entry
+        for pk in keys.parked_pks(tables.STATE)
+        for entry in world.tables.query(tables.PIPELINE, pk)
+    ]
+    assert receivers(world) == {"ann", "herald"}
+    assert [entry["faults"][0]["where"] for entry in parked] == ["filters.ALERT.0.path"]
+    assert "start the path with one of" in parked[0]["faults"][0]["message"]
+
+
+def test_who_joins_late_is_asked_for_its_filter_too(world: World) -> None:
+    # The freezes read the list of names before these registrations reach it.
+    for name, least in (("picky", 5), ("easy", 1)):
+        filters = {"ALERT": [{"path": "data.n", "op": "ge", "value": least}]}
+        world.register(name, subscriptions=["ALERT"], filters=filters)
+    put(world, signal("bob", to=["@subscribers"], data={"n": 2}, at=world.clock() + 1))
+    world.pump()
+    late_first = sorted(world.queues.visible(), key=lambda held: "on_registered" in held.body)
+    for held in late_first:
+        world.process().handle(held.body)
+        world.queues.delete(held)
+    world.settle()
+
+    assert receivers(world) == {"ann", "herald", "easy"}
+
+
 @pytest.mark.parametrize(("source", "to"), [("herald", "*"), ("bob", "@subscribers")])
 def test_who_registers_later_gets_nothing(world: World, source: str, to: str) -> None:
     put(world, signal(source, to=[to]))

@@ -10,11 +10,14 @@ from pydantic import ValidationError
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.schemas.records import MAX_DECISION_TTL_S, parent_of
 from sharpwave.schemas.times import Clock
 from sharpwave.workers.work.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
 
 #: An entry that was removed with an agent's data is there again so soon after its next decision.
 _REMEMBERED_S = 600.0
+#: Entries of lists of children that are remembered.
+_LINKED = 10_000
 #: On the list of agents, the attribute of those who wrote a decision or a memory.
 _WRITES = "writes"
 
@@ -162,6 +165,7 @@ class Writers:
         """Write to the lists through `writes`."""
         self._writes, self._clock = writes, clock
         self._noted: dict[Location, float] = {}
+        self._linked: set[Location] = set()
         self._lock = Lock()
 
     def note(self, writers: Iterable[tuple[str, str]]) -> None:
@@ -175,6 +179,31 @@ class Writers:
             for each in found
         ]
         self._put([*entries, *map(_agent, sorted({agent for _, agent in found}))])
+
+    def link(self, decisions: Iterable[Mapping[str, Any]]) -> None:
+        """Put decisions on the lists of their parents' children; one without a parent on none.
+
+        An entry is kept for as long as a decision may be; whoever reads it finds that the decision
+        is gone, if it went earlier.
+        """
+        entries: dict[Location, Insert] = {}
+        for each in decisions:
+            parent = parent_of(each)
+            if parent is not None:
+                key = keys.child(parent, keys.Key(each["PK"], each["SK"]))
+                is_kept = each.get("ttl") is None
+                ends = {} if is_kept else {"ttl": int(each["timestamp"]) + MAX_DECISION_TTL_S}
+                entry = Insert(tables.MEMORY, {**key.item(), **ends})
+                entries[entry.location] = entry
+        # An outcome brings a decision again, mostly to this process.
+        with self._lock:
+            new = [entry for place, entry in entries.items() if place not in self._linked]
+        if new:
+            self._writes.apply(new)
+            with self._lock:
+                if len(self._linked) > _LINKED:
+                    self._linked.clear()
+                self._linked |= entries.keys()
 
     def note_agents(self, agent_ids: Iterable[str]) -> None:
         """Put agents on the list of all that this process has not put there."""

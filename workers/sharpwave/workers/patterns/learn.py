@@ -40,7 +40,7 @@ def learn(
         decisions: items as they were.
         catalogue: the patterns.
         slots: where the sets are.
-        writers: the lists of who writes decisions.
+        writers: the lists of who writes decisions, and of what follows from which.
         spread: like `map`, perhaps over threads; no slot waits for another.
 
     Returns:
@@ -64,6 +64,7 @@ def learn(
             todo.setdefault(Bucket.of(subject, day, sk, element), {})[element] = sk
     # Listed before it is counted, so that no base rate leaves out what is published.
     writers.note((each["decision_type"], each["agent_id"]) for each in decisions)
+    writers.link(decisions)
     changed = sorted({(bucket.subject, bucket.day) for bucket in todo})
     written = 0
 

@@ -199,6 +199,8 @@ class _Registration(Reading, kw_only=True, gc=False):
     may_broadcast: _Flag | None = None
     accepts_from: _Texts | None = None
     signals_per_minute: _Number | None = None
+    # Looked at by the models alone.
+    filters: Raw | UnsetType = UNSET
 
 
 @lru_cache(CACHED)
@@ -342,7 +344,8 @@ def _state_fits(state: _State, stored_at: float, _: EventAhead) -> bool:
 
 def _registration_fits(mine: _Registration, _: float, __: EventAhead) -> bool:
     return (
-        _is_agent_id(mine.agent_id.S)
+        mine.filters is UNSET
+        and _is_agent_id(mine.agent_id.S)
         and (mine.PK.S, mine.SK.S) == keys.registration(mine.agent_id.S)
         and _is_whole(mine.registered_at, most=_LAST_MOMENT)
         and _is_whole(mine.signals_per_minute, 1)

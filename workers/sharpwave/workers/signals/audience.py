@@ -95,8 +95,8 @@ def freeze(
     for item in items:
         names = set(item["target_agents"])
         if is_resolved(item):
-            is_for_all, topic = item["target_agents"] == [EVERYONE], item["signal_type"]
-            names = {one.agent_id for one in agents if is_for_all or topic in one.subscriptions}
+            is_for_all = item["target_agents"] == [EVERYONE]
+            names = {one.agent_id for one in agents if is_for_all or one.wants(item)}
             names.discard(item["source_agent"])
         resolved.append(sorted(names))
     stored = [_head_and_parts(*pair) for pair in zip(signals, resolved, strict=True)]

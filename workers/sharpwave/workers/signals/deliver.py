@@ -10,8 +10,8 @@ from typing import Any
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
-from sharpwave.schemas.ids import SYSTEM, signal_uid
-from sharpwave.schemas.messages import expires_at, signal_body
+from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
+from sharpwave.schemas.messages import expires_at, is_answer, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
@@ -181,8 +181,17 @@ class Courier:
             # Its freeze may have read the names before these were on the list, and be about to
             # store what it read: only what is stored says who was missed.
             raise TryAgain(f"the audience of {signal} is not frozen yet")
+        # One that subscribed to its type in time may filter it out.
+        signal_then = admitted(stored[head.key.sk])
+        known = (
+            self.directory.confirm({each.agent_id for each in late})
+            if signal_then["target_agents"] == [SUBSCRIBERS]
+            else {}
+        )
         chunks: dict[str, Insert] = {}
         for each in late:
+            if each.agent_id in known and not known[each.agent_id].wants(signal_then):
+                continue
             chunk = late_chunk(stored[head.key.sk], each.agent_id)
             # A head without that moment is an older release's, which let every such message
             # deliver.
@@ -542,4 +551,8 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
         row["chunk"] = plan.holder.chunk
     if omitted and target not in plan.denied:
         row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+    if is_answer(signal):
+        # Who asked waits here, and not at its queue, which others of its processes may poll.
+        kept = ("in_reply_to", "data", "context")
+        row |= {name: signal[name] for name in kept if name in signal}
     return row, body
