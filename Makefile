@@ -8,6 +8,8 @@ CDK    ?= .venv-cdk
 # A file's tests share what they start, so files are what the processes share out; those of one
 # running system stay together, and how many processes there are is in tests/conftest.py.
 ON_EVERY_CORE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# What is compiled once serves every process: the tests start hundreds, which would each compile us.
+export PYTHONDONTWRITEBYTECODE :=
 # Simulated histories, each from one seed, before processes are killed in earnest.
 HISTORIES ?= 5000
 # localstack-native runs it as processes; localstack in Docker.

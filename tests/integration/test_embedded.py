@@ -22,13 +22,18 @@ from sharpwave.infra.local import (
     open_backend,
 )
 from sharpwave.infra.local.backend import answers
-from sharpwave.infra.local.environment import ensure, ensure_data
+from sharpwave.infra.local.environment import COMPLETE, cache_home, ensure, ensure_data
 from tests.world.waiting import eventually
 
 pytestmark = pytest.mark.longest
 
 HEALTH = EmbeddedBackend.health_path
 NEEDS_NODE = pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node.js with npm")
+#: To install it takes most of a minute of a core, and only who tests on it needs it.
+NEEDS_MOTO = pytest.mark.skipif(
+    not any(cache_home().glob(f"environments/moto-*/{COMPLETE}")),
+    reason="needs moto; SHARPWAVE_TEST_BACKEND=moto installs it",
+)
 FAST = Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=5)
 
 OWNER = """
@@ -111,7 +116,7 @@ def tiny_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "name",
     [
         "embedded",
-        "moto",
+        pytest.param("moto", marks=NEEDS_MOTO),
         pytest.param("embedded+fauxqs", marks=NEEDS_NODE),
     ],
 )

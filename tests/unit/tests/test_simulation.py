@@ -47,7 +47,7 @@ def test_a_seed_gives_one_history_in_any_process() -> None:
 
 
 def test_a_death_at_many_calls_in_turn_breaks_no_promise() -> None:
-    done = machine("--seed", "3", "--deaths", "23")
+    done = machine("--seed", "3", "--deaths", "41")
 
     assert done.returncode == 0, done.stdout + done.stderr
 
