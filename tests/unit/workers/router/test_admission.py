@@ -269,6 +269,8 @@ def test_a_record_nests_as_deep_as_the_models_read_and_no_deeper(kind: Kind) -> 
 
     assert judged(kind, deep) == []
     assert judged(kind, deeper) == ["too_deep"]
+    [fault] = faults_of(kind, Typed(item_to_wire(deeper)), stored_at=START)
+    assert f"nest {MAX_DEPTH + 1} deep" in fault.message
 
 
 def test_seventeen_lists_beside_each_other_are_not() -> None:

@@ -1,6 +1,6 @@
 """Copies of a fact for those its owner shares it with, each where its reader may read.
 
-The fact says who is to have a copy, and a list beside it who may have one: the list grows before the
+The fact says who is to have a copy, and a list beside it who may have one: it grows before the
 first copy is made and shrinks after the last one is gone. A copy comes or goes only in one
 transaction with a look at the fact's revision, so a worker that read the fact before a grant was
 revoked leaves nothing behind, wherever it is killed.
@@ -68,12 +68,12 @@ def _serve(
     found = reads.get(list(there.values()))
     for pk, place in there.items():
         copy = {**place.key.item(), **content}
-        if pk in wanted and found.get(place) != copy:
-            if not transactions.transact([stands, Put(tables.MEMORY, copy)]):
-                return False
-        elif pk not in wanted and place in found:
-            if not transactions.transact([stands, Delete(place, {})]):
-                return False
+        if pk in wanted:
+            step = None if found.get(place) == copy else Put(tables.MEMORY, copy)
+        else:
+            step = Delete(place, {}) if place in found else None
+        if step is not None and not transactions.transact([stands, step]):
+            return False
     return wanted == known or _note(fact, revision, wanted, writes)
 
 
