@@ -68,6 +68,7 @@ def _serve(
     found = reads.get(list(there.values()))
     for pk, place in there.items():
         copy = {**place.key.item(), **content}
+        step: Put | Delete | None
         if pk in wanted:
             step = None if found.get(place) == copy else Put(tables.MEMORY, copy)
         else:

@@ -59,10 +59,10 @@ def _before(old: Given, new: Given, reading: Decision) -> Resolved | None:
 
 
 def _between(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
-    """Give what the old image has where the new one tells of its outcome, as `_before` does.
+    """Do what `_before` does, without reading what is the same.
 
     Raises:
-        ValueError: that is not all in which they differ.
+        ValueError: the images differ in more, or the outcome is not where its text is found.
     """
     assert reading.outcome is not UNSET
     # Three parts of the new image, with the outcome and its revision left out between them.
