@@ -5,8 +5,10 @@ from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.errors import AgentError, RateLimited, RecordRefused
+from sharpwave.producers.limiters import AsyncLimiter, Limiter
 from sharpwave.producers.operations.learnt import Recalled
+from sharpwave.producers.operations.limits import Taken
 from sharpwave.producers.operations.signals import Draft, SignalView
 
 __all__ = [
@@ -14,12 +16,16 @@ __all__ = [
     "AgentError",
     "AsyncAgent",
     "AsyncDelivery",
+    "AsyncLimiter",
     "Choice",
     "DaxCache",
     "Delivery",
     "Draft",
+    "Limiter",
     "MemoryCache",
+    "RateLimited",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "Taken",
 ]

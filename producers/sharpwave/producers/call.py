@@ -41,7 +41,7 @@ class Identity:
     `counters` counts what was dropped or taken from elsewhere: `forged`, `unreadable`, `beyond`,
     `deduplicated`, `undecodable`, `skipped`, and by a cache `cache_hits` and `cache_misses`, or
     `dax_reads`, `dax_fallbacks` and `dax_opened`. `shelf` keeps what was learnt from a place as it
-    was last read, and when: one list for each place asked about.
+    was last read, and when: one list for each place asked about. `limits` keeps the agent's limits.
     """
 
     agent_id: str
@@ -51,6 +51,7 @@ class Identity:
     clock: Clock = now
     counters: Counter[str] = field(default_factory=Counter)
     shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
+    limits: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         queues.inbox(self.agent_id)

@@ -7,7 +7,7 @@ AgentError
         NotConfigured, TableMissing, AccessDenied, InvalidRequest, RecordMissing, AlreadyExists
         StateConflict, OutcomeConflict, AlreadySettled, ConditionFailed, ExtraMissing
     Interrupted: the same call may succeed later
-        Throttled, Unreachable, ServiceFailed
+        Throttled, Unreachable, ServiceFailed, RateLimited
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ __all__ = [
     "NotRegistered",
     "OutcomeConflict",
     "QueueMissing",
+    "RateLimited",
     "RecordMissing",
     "RecordRefused",
     "Refused",
@@ -135,3 +136,12 @@ class Unreachable(Interrupted):
 
 class ServiceFailed(Interrupted):
     """The service failed."""
+
+
+class RateLimited(Interrupted):
+    """A limit of the agent's own has no tokens left; `retry_after_s` is when it may have."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        """Say which limit it is and keep the seconds."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
