@@ -20,7 +20,7 @@ from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.times import DAY_S
 from sharpwave.schemas.tokens import Bucket, Rate, Watched
 
-_ATTEMPTS, _PAUSE_S = 20, 0.02
+_ATTEMPTS, _PAUSE_S, _SPREAD = 20, 0.02, 6
 
 
 class Taken(NamedTuple):
@@ -55,6 +55,8 @@ class Limit:
     _lapses_ms: int = 0
     _drawn: int = 0
     _wanted: int = 1
+    #: Draws in a row that met another process's.
+    lost: int = 0
 
     def __post_init__(self) -> None:
         self.key = keys.limit(self.me.agent_id, self.name)
@@ -98,6 +100,7 @@ class Limit:
             # From before the draw on; what another thread drew meanwhile lapses no later for it.
             lapses_ms = draw.watch_ms + self.rate.wait_ms(self.rate.lease * 1000)
             self._lapses_ms = min(self._lapses_ms, lapses_ms) if self._held else lapses_ms
+            self.lost = 0
             self._drawn, self._held = self._held + draw.tokens, self._held + draw.tokens
             self._wanted = max(1, min(2 * draw.tokens, self.rate.lease))
             if n > self._held:
@@ -117,6 +120,7 @@ class Limit:
                     f"{pk} / {sk} holds no token bucket; delete it, or name the limit otherwise"
                 ) from error
             self._rev = rev
+            self.lost += 1
             self._watched.see(stored, now_ms=self._now_ms(), watch_ms=self._watch_ms())
 
     def change(self, draw: _Draw) -> dict[str, Any]:
@@ -204,8 +208,12 @@ def wait(limit: Limit, /, n: int = 1, *, timeout_s: float | None = None) -> Oper
         try:
             return (yield from take(limit, n))
         except RateLimited as limited:
-            # A little later for some than for others, or all would meet again.
-            pause_s = limited.retry_after_s * random.uniform(1, 1.1) + 0.001
-            if until is not None and limit.watch() + pause_s > until:
-                raise
+            # The more wait with us the more it is spread, or all would write for each token.
+            spread = random.uniform(1, 2 ** min(limit.lost, _SPREAD))
+            pause_s = limited.retry_after_s * spread + 0.001
+            if until is not None:
+                left_s = until - limit.watch()
+                if limited.retry_after_s > left_s:
+                    raise
+                pause_s = min(pause_s, left_s)
         yield Pause(pause_s)
