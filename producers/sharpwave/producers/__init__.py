@@ -1,6 +1,7 @@
 """What an agent imports: `Agent`, `AsyncAgent`, what they give, and the errors they raise."""
 
 from sharpwave.producers.agent import Agent, AsyncAgent
+from sharpwave.producers.aware import AsyncMemoryAwareAgent, Judgement, MemoryAwareAgent
 from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
@@ -17,11 +18,14 @@ __all__ = [
     "AsyncAgent",
     "AsyncDelivery",
     "AsyncLimiter",
+    "AsyncMemoryAwareAgent",
     "Choice",
     "DaxCache",
     "Delivery",
     "Draft",
+    "Judgement",
     "Limiter",
+    "MemoryAwareAgent",
     "MemoryCache",
     "RateLimited",
     "Recalled",
