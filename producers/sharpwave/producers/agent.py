@@ -150,7 +150,7 @@ class Agent(_Known, Surface[Identity]):
             clock: the time in epoch seconds.
 
         Raises:
-            ValueError: an id or prefix cannot be, or there are two caches.
+            ValueError: an id, a prefix or a SHARPWAVE_*_DAYS cannot be, or there are two caches.
             NotConfigured: there is no region, and no local endpoint either.
             ExtraMissing: DAX is asked for without its client installed.
         """
@@ -316,7 +316,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         is called from threads. `on_notice` stays a plain function.
 
         Raises:
-            ValueError: an id or prefix cannot be, or there are two caches.
+            ValueError: an id, a prefix or a SHARPWAVE_*_DAYS cannot be, or there are two caches.
             ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
         """
         super().__init__(Identity(agent_id, prefix, strict, agent_version, clock))

@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from sharpwave.producers import errors
 from sharpwave.schemas import queues, tables
 from sharpwave.schemas.ids import NAME_PREFIX, SYSTEM
+from sharpwave.schemas.retention import Retention
 from sharpwave.schemas.times import Clock, now
 
 log = logging.getLogger("sharpwave.producers")
@@ -52,6 +53,7 @@ class Identity:
     counters: Counter[str] = field(default_factory=Counter)
     shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
     limits: dict[Any, Any] = field(default_factory=dict, repr=False)
+    retention: Retention = field(default_factory=Retention.read)
 
     def __post_init__(self) -> None:
         queues.inbox(self.agent_id)

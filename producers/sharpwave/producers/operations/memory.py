@@ -14,7 +14,7 @@ from sharpwave.schemas import ids, keys, tables
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.patterns import PatternRow, State
-from sharpwave.schemas.records import MEMORY_EXPIRES_S, MEMORY_TTL_S, MemoryEntry
+from sharpwave.schemas.records import MEMORY_EXPIRES_S, MemoryEntry
 from sharpwave.schemas.times import DAY_S, iso_ms
 
 MemoryType = Literal["CONTEXT", "QUERY", "SIGNAL", "NOTE"]
@@ -59,7 +59,7 @@ def remember(
             "importance": importance,
             "access_count": 0,
             "expires_at": timestamp + MEMORY_EXPIRES_S,
-            "ttl": timestamp + MEMORY_TTL_S,
+            "ttl": timestamp + me.retention.memory * DAY_S,
         }
     )
     record, wire = storage.checked("memory", MemoryEntry, item, now=moment)
