@@ -20,7 +20,7 @@ from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.times import DAY_S
 from sharpwave.schemas.tokens import Bucket, Rate, Watched
 
-_ATTEMPTS, _PAUSE_S, _SPREAD = 20, 0.02, 6
+_ATTEMPTS, _PAUSE_S, _SPREAD = 20, 0.01, 6
 
 
 class Taken(NamedTuple):
@@ -183,7 +183,7 @@ def take(limit: Limit, /, n: int = 1) -> Operation[Taken]:
             # It may be our own write, retried after its answer was lost.
             if item.get("by") != found.by:
                 limit.met(item)
-                yield Pause(random.uniform(0, _PAUSE_S * (attempt + 1)))
+                yield Pause(random.uniform(0, _PAUSE_S * 2 ** min(attempt, _SPREAD)))
                 continue
         taken = limit.drew(found, n)
         if taken is not None:
