@@ -21,6 +21,7 @@ TITLES = {
     "load-step": "Workers that follow their backlog, at a load a hundred times as high",
     "promotion": "Promotion to long-term memory",
     "cache": "Recent reads from a cache",
+    "limits": "A limit that an agent's processes share",
     "statistics": "Promoting a pattern, asked after every outcome",
     "statistics-many": "Promoting among 300 candidates, 30 of them real, at one moment",
     "statistics-online": "Promoting among 300 candidates as they come, for good",

@@ -12,6 +12,7 @@ from tests.bench import (
     delivery,
     discovery,
     flows,
+    limiting,
     lives,
     load_step,
     machine,
@@ -43,6 +44,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         tell,
     ),
     "cache": lambda quick, tell: caching.measure(60 if quick else 300, tell),
+    "limits": lambda quick, tell: limiting.measure(1_000 if quick else 5_000, tell),
     "statistics": lambda quick, tell: statistics.measure(
         {"looks": 2_000, "many": 50, "online": 40, "drift": 100}
         if quick

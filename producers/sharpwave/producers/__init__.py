@@ -1,15 +1,18 @@
 """What an agent imports: `Agent`, `AsyncAgent`, what they give, and the errors they raise."""
 
 from sharpwave.producers.agent import Agent, AsyncAgent
+from sharpwave.producers.aware import AsyncMemoryAwareAgent, Judgement, MemoryAwareAgent
 from sharpwave.producers.cache import MemoryCache
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, NoAnswer, RecordRefused, TimedOut
+from sharpwave.producers.errors import AgentError, NoAnswer, RateLimited, RecordRefused, TimedOut
 from sharpwave.producers.fading import strength
+from sharpwave.producers.limiters import AsyncLimiter, Limiter
 from sharpwave.producers.operations.asking import Answer
 from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
+from sharpwave.producers.operations.limits import Taken
 from sharpwave.producers.operations.lineage import DecisionView, Due
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
@@ -20,6 +23,8 @@ __all__ = [
     "Answer",
     "AsyncAgent",
     "AsyncDelivery",
+    "AsyncLimiter",
+    "AsyncMemoryAwareAgent",
     "Choice",
     "DaxCache",
     "DecisionPage",
@@ -28,11 +33,16 @@ __all__ = [
     "Difference",
     "Draft",
     "Due",
+    "Judgement",
+    "Limiter",
+    "MemoryAwareAgent",
     "MemoryCache",
     "NoAnswer",
+    "RateLimited",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "Taken",
     "TimedOut",
     "differences",
     "strength",

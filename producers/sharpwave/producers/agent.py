@@ -27,10 +27,13 @@ from sharpwave.producers.drivers import (
 )
 from sharpwave.producers.errors import AgentError, ExtraMissing
 from sharpwave.producers.leases import AsyncRenewals, Renewals
+from sharpwave.producers.limiters import AsyncLimiter, Limiter
 from sharpwave.producers.operations import receiving
+from sharpwave.producers.operations.limits import Limit
 from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
+from sharpwave.schemas.tokens import Rate
 
 
 def _chosen(
@@ -75,6 +78,12 @@ class _Known:
     def notices(self) -> deque[NoticeMessage]:
         """Give the last 100 notices that `inbox` received."""
         return self._inbox.notices
+
+    def _limit(self, key: str, rate: Rate) -> Limit:
+        # One for all who ask for it: each would draw a lease of its own.
+        made = Limit(self._subject, key, rate)
+        found: Limit = self._subject.limits.setdefault((key, rate), made)
+        return found
 
 
 class Agent(_Known, Surface[Identity]):
@@ -165,7 +174,7 @@ class Agent(_Known, Surface[Identity]):
             clock: the time in epoch seconds.
 
         Raises:
-            ValueError: an id or prefix cannot be, or there are two caches.
+            ValueError: an id, a prefix or a SHARPWAVE_*_DAYS cannot be, or there are two caches.
             NotConfigured: there is no region, and no local endpoint either.
             ExtraMissing: DAX is asked for without its client installed.
         """
@@ -233,6 +242,21 @@ class Agent(_Known, Surface[Identity]):
                         del delivery
         finally:
             self._give_back(waiting)
+
+    def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> Limiter:
+        """Limit how often something is done by all processes of this agent together.
+
+        Nothing is sent yet. All processes have to name the same numbers.
+
+        Args:
+            key: what is limited, such as "openai"; of the agent's own.
+            per_minute: tokens that come back in a minute.
+            burst: tokens there are at most; as many as come in a minute unless given.
+
+        Raises:
+            ValueError: a number is below 1, or the key cannot be.
+        """
+        return Limiter(self._limit(key, Rate(per_minute, burst or per_minute)), self._driver)
 
     def close(self) -> None:
         """Stop renewing deliveries and close the connections."""
@@ -334,7 +358,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         is called from threads. `on_notice` stays a plain function.
 
         Raises:
-            ValueError: an id or prefix cannot be, or there are two caches.
+            ValueError: an id, a prefix or a SHARPWAVE_*_DAYS cannot be, or there are two caches.
             ExtraMissing: aiobotocore, or the DAX client if it is asked for, is not installed.
         """
         super().__init__(
@@ -390,6 +414,17 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                         del delivery
         finally:
             await self._give_back(waiting)
+
+    def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> AsyncLimiter:
+        """Limit how often something is done by all processes of this agent together.
+
+        The rules and arguments are those of `Agent.limit`.
+
+        Raises:
+            ValueError: a number is below 1, or the key cannot be.
+        """
+        limit = self._limit(key, Rate(per_minute, burst or per_minute))
+        return AsyncLimiter(limit, self._driven())
 
     async def __aenter__(self) -> Self:
         from aiobotocore.config import AioConfig  # type: ignore[import-untyped]

@@ -26,6 +26,7 @@ from sharpwave.producers import errors
 from sharpwave.schemas import queues, tables
 from sharpwave.schemas.ids import NAME_PREFIX, SYSTEM
 from sharpwave.schemas.keys import Key
+from sharpwave.schemas.retention import Retention
 from sharpwave.schemas.times import Clock, now
 
 log = logging.getLogger("sharpwave.producers")
@@ -45,7 +46,7 @@ class Identity:
     from a place as it was last read, and when: one list for each place asked about. `uses` are
     those of memory entries that are not written yet, and `large_entries` is where in S3 the agent
     keeps what is too large. `awaited` holds the ids of the signals whose answers are waited for
-    just now.
+    just now, `limits` keeps the agent's limits.
     """
 
     agent_id: str
@@ -58,6 +59,8 @@ class Identity:
     uses: Counter[Key] = field(default_factory=Counter, repr=False)
     large_entries: str | None = None
     awaited: set[str] = field(default_factory=set, repr=False)
+    limits: dict[Any, Any] = field(default_factory=dict, repr=False)
+    retention: Retention = field(default_factory=Retention.read)
 
     def __post_init__(self) -> None:
         place = self.large_entries

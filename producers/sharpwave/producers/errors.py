@@ -8,7 +8,7 @@ AgentError
         StateConflict, OutcomeConflict, AlreadySettled, ConditionFailed, ExtraMissing
         LargeEntryLost
     Interrupted: the same call may succeed later
-        Throttled, Unreachable, ServiceFailed
+        Throttled, Unreachable, ServiceFailed, RateLimited
     TimedOut: what was waited for did not happen in time
         NoAnswer
 """
@@ -35,6 +35,7 @@ __all__ = [
     "NotRegistered",
     "OutcomeConflict",
     "QueueMissing",
+    "RateLimited",
     "RecordMissing",
     "RecordRefused",
     "Refused",
@@ -146,6 +147,15 @@ class Unreachable(Interrupted):
 
 class ServiceFailed(Interrupted):
     """The service failed."""
+
+
+class RateLimited(Interrupted):
+    """A limit of the agent's own has no tokens left; `retry_after_s` is when it may have."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        """Say which limit it is and keep the seconds."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TimedOut(AgentError):

@@ -36,9 +36,9 @@ PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 
 #: Short-term memory lasts a day; an agent's own strategies and facts last until they are forgotten.
 MEMORY_TYPES, LASTING_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE"), ("STRATEGY", "FACT")
-CURRENT, REGISTRATION = "CURRENT", "REGISTRATION"
+CURRENT, REGISTRATION, LIMIT = "CURRENT", "REGISTRATION", "LIMIT"
 
-Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory"]
+Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory", "limit"]
 
 #: The family of keys that have none. Families are written into counters that others read, so their
 #: names stay: an inbox row is a `row` there.
@@ -149,6 +149,12 @@ def current_state(agent_id: str) -> Key:
 def saved_state(agent_id: str, kind: Literal["CHECKPOINT", "BACKUP"], iso_timestamp: str) -> Key:
     """Give the key of a checkpoint or a backup of an agent's state."""
     return Key(state_pk(agent_id), f"{kind}#{iso_timestamp}")
+
+
+def limit(agent_id: str, name: str) -> Key:
+    """Give the key of the token bucket of one of an agent's own limits."""
+    # In the partition of its state, where IAM's strict policy lets it write.
+    return Key(state_pk(agent_id), f"{LIMIT}#{name}")
 
 
 def state_type(sk: str) -> str:
@@ -583,7 +589,7 @@ def family(pk: str, sk: str) -> str:
     if pk.startswith("agent:"):
         parts = pk.split("#", 2)
         if len(parts) == 1:
-            return "registration" if sk == REGISTRATION else "state"
+            return {REGISTRATION: "registration", LIMIT: "limit"}.get(state_type(sk), "state")
         return _AGENT_FAMILIES.get(parts[1], OTHER)
     if pk.startswith(_WRITERS):
         return "writers"
@@ -623,6 +629,9 @@ def _state(pk: str, sk: str) -> Parsed | None:
         if sk == REGISTRATION:
             return Parsed("registration", owner, None)
         name = state_type(sk)
+        if name == LIMIT:
+            is_one = is_record_id(sk.partition("#")[2])
+            return Parsed("limit", owner, None) if is_one else None
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
     name = pk.removeprefix(f"agent:{owner}#memory#")

@@ -31,6 +31,7 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     ),
     "state": frozenset(),
     "registration": frozenset(),
+    "limit": frozenset(),
     "memory": frozenset({"promoted_at"}),
 }
 #: Attributes of a decision that may come and change after it.

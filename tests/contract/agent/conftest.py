@@ -140,17 +140,17 @@ class InLoop:
         if inspect.isasyncgenfunction(value):
             return lambda *args, **kwargs: self._iterate(value(*args, **kwargs))
         if inspect.iscoroutinefunction(value):
-            return lambda *args, **kwargs: self.wait(value(*args, **kwargs))
+            return lambda *args, **kwargs: self._wait(value(*args, **kwargs))
         return value
 
     def __enter__(self) -> "InLoop":
-        self.wait(self._target.__aenter__())
+        self._wait(self._target.__aenter__())
         return self
 
     def __exit__(self, *failure: Any) -> None:
-        self.wait(self._target.__aexit__(*failure))
+        self._wait(self._target.__aexit__(*failure))
 
-    def wait(self, coroutine: Any) -> Any:
+    def _wait(self, coroutine: Any) -> Any:
         done: Future[Any] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         return done.result(timeout=30)
 
@@ -158,13 +158,13 @@ class InLoop:
         try:
             while True:
                 try:
-                    found = self.wait(source.__anext__())
+                    found = self._wait(source.__anext__())
                 except StopAsyncIteration:
                     return
                 yield InLoop(found, self._loop)
                 del found
         finally:
-            self.wait(source.aclose())
+            self._wait(source.aclose())
 
 
 @pytest.fixture

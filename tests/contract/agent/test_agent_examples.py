@@ -70,6 +70,17 @@ def test_an_agent_on_the_sdk_makes_the_whole_round(name: str, bare: Any, endpoin
     _assert_valid(bare)
 
 
+def test_two_agents_with_a_memory_make_the_whole_round(bare: Any, endpoint: str) -> None:
+    command = [sys.executable, EXAMPLES / "two_agents.py"]
+    with _started(command, {"AWS_ENDPOINT_URL": endpoint}) as agents:
+        signal = _only_signal(bare, agents)
+        bare.deliver(signal, "manager")
+        said, _ = agents.communicate(timeout=60)
+
+    assert said.split() == [bare.row(signal, "manager")["decision_id"], "5"]
+    _assert_valid(bare)
+
+
 def _started(command: list[Any], environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 

@@ -81,6 +81,7 @@ def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, 
         "registration", agent, None
     )
     assert keys.parse(tables.STATE, *keys.current_state(agent)) == Parsed("state", agent, "CURRENT")
+    assert keys.parse(tables.STATE, *keys.limit(agent, name)) == Parsed("limit", agent, None)
     for copy in ("CHECKPOINT", "BACKUP"):
         saved = keys.saved_state(agent, copy, iso)
         assert keys.parse(tables.STATE, *saved) == Parsed("state", agent, copy)
@@ -102,6 +103,8 @@ def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, 
         (tables.SIGNALS, "agent:ann#inbox#x", "2025-10-18T14:30:00Z#s"),
         (tables.STATE, "agent:ann", "CHECKPOINT"),
         (tables.STATE, "agent:ann", "OTHER"),
+        (tables.STATE, "agent:ann", "LIMIT"),
+        (tables.STATE, "agent:ann", "LIMIT#no key"),
         (tables.STATE, "agent:ann#memory#DREAM", "2025-10-18T14:30:00Z#m"),
         (tables.STATE, "", ""),
     ],
@@ -150,6 +153,7 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.registration("ann"), "agent:ann / REGISTRATION", "registration"),
     (lambda: keys.current_state("ann"), "agent:ann / CURRENT", "state"),
     (lambda: keys.saved_state("ann", "BACKUP", "2025"), "agent:ann / BACKUP#2025", "state"),
+    (lambda: keys.limit("ann", "openai"), "agent:ann / LIMIT#openai", "limit"),
     (lambda: keys.memory_pk("ann", "NOTE"), "agent:ann#memory#NOTE", "memory"),
     (lambda: keys.pattern_pk("ann"), "agent:ann#pattern", "pattern"),
     (lambda: keys.shared_pattern_pk("fx"), "shared#pattern#fx", "pattern"),

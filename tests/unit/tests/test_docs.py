@@ -1,12 +1,17 @@
 """What the documents say exists."""
 
+import inspect
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sharpwave import producers
 from sharpwave.infra.cli import whole
+from sharpwave.producers import errors
 from sharpwave.workers.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -52,3 +57,75 @@ def test_the_deployment_guide_lists_every_setting_with_its_meaning() -> None:
         f"SHARPWAVE_{name.upper()}": field.description
         for name, field in Settings.model_fields.items()
     }
+
+
+def public_of(surface: type) -> Iterator[tuple[str, Any]]:
+    """Give what a class offers under names of its own."""
+    inherited = {name for base in (Exception, tuple, dict) for name in dir(base)}
+    for name, member in inspect.getmembers(surface):
+        if not name.startswith("_") and name not in inherited:
+            yield name, member
+    for name in (*getattr(surface, "__dataclass_fields__", ()), *getattr(surface, "_fields", ())):
+        yield name, None
+
+
+#: What a class shows to its package, and no caller needs.
+INTERNAL = {"DaxCache.open", "MemoryCache.open", "Recalled.matches", "Recalled.of"}
+
+
+def undocumented(text: str) -> list[str]:
+    """Name what `sharpwave.producers` offers and a reference does not: names, arguments, errors."""
+    spans = re.findall(r"`([^`]+)`", text)
+    words = {
+        word
+        for span in [*spans, *re.findall(r"^from .+?`$", text, re.M)]
+        for word in re.findall(r"\w+", span)
+    }
+    calls: dict[str, set[str]] = {}
+    for span in spans:
+        name, opens, arguments = span.partition("(")
+        if opens:
+            calls.setdefault(name, set()).update(re.findall(r"\w+", arguments))
+    missing = [name for name in errors.__all__ if name not in words]
+    for name in producers.__all__:
+        surface = getattr(producers, name)
+        missing += [] if name in words else [name]
+        members = [] if not inspect.isclass(surface) else list(public_of(surface))
+        # An asynchronous agent is described by the synchronous one.
+        if name in ("Agent", "MemoryCache", "DaxCache"):
+            members.append((name, surface))
+        for member, found in members:
+            path = f"{name}.{member}"
+            if path in INTERNAL:
+                continue
+            missing += [] if member in words else [path]
+            if not (inspect.isfunction(found) or inspect.isclass(found)):
+                continue
+            # The first is the agent or the delivery itself; what takes any names none.
+            listed = list(inspect.signature(found).parameters.values())
+            listed = listed if inspect.isclass(found) else listed[1:]
+            said = calls.get(member, set())
+            missing += [
+                f"{path}({each.name})"
+                for each in listed
+                if each.name not in said and each.kind is not each.VAR_KEYWORD
+            ]
+    return missing
+
+
+def reference() -> str:
+    text = (ROOT / "docs" / "API_REFERENCE.md").read_text()
+    return text[text.index("## SDK") :]
+
+
+def test_the_reference_misses_no_name_argument_or_error_of_the_sdk() -> None:
+    assert undocumented(reference()) == []
+
+
+def test_a_reference_that_misses_something_is_found_out() -> None:
+    """The control: without a name, an argument and an error."""
+    text = reference()
+    for gone in ("look_back", "Throttled", "signal_many"):
+        text = text.replace(gone, "")
+
+    assert {"Throttled", "Agent.signal_many", "Agent.choose(look_back)"} <= set(undocumented(text))

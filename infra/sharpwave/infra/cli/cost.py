@@ -1,4 +1,4 @@
-"""`cost`: what it takes to run this at AWS."""
+"""`cost` and `retention`: what it takes to run this at AWS, and to keep its records."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,81 @@ def cost(args: Arguments) -> Answer:
     )
     about = {"region": prices.region, "dated": prices.dated, "unverified": prices.unverified}
     return Answer({**about, **facts}, "\n\n".join([*text, source]))
+
+
+@Command(
+    "retention",
+    option("--decision-days", type=int, metavar="N", help="keep decisions so long: 1 to 400"),
+    option("--signal-days", type=int, metavar="N", help="let signals expire after: 1 to 10"),
+    option("--memory-days", type=int, metavar="N", help="keep short-term memory: 2 to 10"),
+    option("--decisions-per-month", type=float, default=1e6, metavar="N"),
+    option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
+    option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
+)
+def retention(args: Arguments) -> Answer:
+    """Say how long records are kept, and what another time would cost and remove."""
+    from dataclasses import replace
+
+    from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.cost.flow import Flow, Plan, month
+    from sharpwave.infra.errors import Misused
+    from sharpwave.schemas.retention import Retention, variable
+
+    least = {"decisions_per_month": 0, "item_kb": 0.1}
+    if any(not bound <= getattr(args, name) <= 1e15 for name, bound in least.items()):
+        raise Misused("--decisions-per-month is 0 or more, and --item-kb 0.1 or more")
+    kinds = ("decision", "signal", "memory")
+    asked = {kind: days for kind in kinds if (days := getattr(args, f"{kind}_days")) is not None}
+    try:
+        now = Retention.read()
+        then = replace(now, **asked)
+    except ValueError as error:
+        raise Misused(str(error)) from error
+    prices = load_prices(args.region)
+    lines, kept = [], {}
+    for each in (now, then):
+        plan = Plan(
+            signals=0,
+            decisions=args.decisions_per_month,
+            flow=Flow(item_kb=args.item_kb),
+            ttl_days=each.decision,
+        )
+        stored = [one for one in month(plan, prices).lines if one.item == "tables' storage"]
+        kept[each] = (sum(one.quantity for one in stored), sum(one.usd for one in stored))
+    for kind in kinds:
+        was, days = getattr(now, kind), getattr(then, kind)
+        said = f"{kind}: {was} day{'s' if was > 1 else ''}"
+        lines.append(said if was == days else f"{said}; would be {days}")
+    (gigabytes, usd), (gigabytes_then, usd_then) = kept[now], kept[then]
+    lines.append(
+        f"{args.decisions_per_month:,.0f} decisions a month of {args.item_kb:g} KB fill"
+        f" {gigabytes:.2f} GB of the tables, {usd:.2f} USD a month"
+    )
+    if then.decision != now.decision:
+        lines.append(
+            f"with {then.decision} days it is {gigabytes_then:.2f} GB, {usd_then:.2f} USD, once the"
+            f" last with the other time have gone, {max(now.decision, then.decision)} days after"
+        )
+    if then != now:
+        lines.append(
+            "Nothing that is stored changes: each record goes by the ttl that it was written with,"
+            " and its removal is free. What is removed is no longer read by decisions() and cannot"
+            " get an outcome any more; the archive, episodes and the counts of patterns keep it."
+        )
+        lines += [
+            f"to change it, start the agents with: {variable(kind)}={getattr(then, kind)}"
+            for kind in kinds
+            if getattr(then, kind) != getattr(now, kind)
+        ]
+    facts = {
+        "days": vars(now),
+        "asked": vars(then),
+        "storage": {"gb": round(gigabytes, 3), "usd": round(usd, 2)},
+        "storage_asked": {"gb": round(gigabytes_then, 3), "usd": round(usd_then, 2)},
+        "region": prices.region,
+        "dated": prices.dated,
+    }
+    return Answer(facts, "\n".join(lines))
 
 
 def _plan(args: Arguments) -> "Plan":

@@ -4,6 +4,7 @@ from sharpwave.producers.operations import (
     asking,
     decisions,
     learnt,
+    limits,
     lineage,
     memory,
     registration,
@@ -11,4 +12,14 @@ from sharpwave.producers.operations import (
     state,
 )
 
-__all__ = ["asking", "decisions", "learnt", "lineage", "memory", "registration", "signals", "state"]
+__all__ = [
+    "asking",
+    "decisions",
+    "learnt",
+    "limits",
+    "lineage",
+    "memory",
+    "registration",
+    "signals",
+    "state",
+]

@@ -17,7 +17,7 @@ from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.faults import RecordRefused, explained, unstorable
 from sharpwave.schemas.numbers import UnstorableValue, Wire, item_from_wire, item_to_wire
-from sharpwave.schemas.records import DECISION_TTL_S, DecisionRecord, Outcome
+from sharpwave.schemas.records import DecisionRecord, Outcome
 from sharpwave.schemas.tables import DECISIONS, MEMORY
 from sharpwave.schemas.times import DAY_S, bound, iso_ms
 
@@ -57,7 +57,8 @@ def decide(
         parent: the decision this one follows from. A record carries its chain's root along; an
             id costs two reads to find it.
         event_time: domain time, a UTC time or a day, if it is not now.
-        ttl_s: seconds until removal; 90 days unless given, at most 400 days.
+        ttl_s: seconds until removal; at most 400 days. Unless given, the deployment's
+            SHARPWAVE_DECISION_DAYS, 90 if that is not set.
         agent_version: instead of the agent's own.
         caused_by: the `delivery_id` that led to this decision. `Delivery.decide` sets it and
             happens once; this call happens as often as it is made.
@@ -106,7 +107,7 @@ def draft(
         "decision_type": decision_type,
         "timestamp": timestamp,
         "iso_timestamp": iso,
-        "ttl": timestamp + (DECISION_TTL_S if ttl_s is None else ttl_s),
+        "ttl": timestamp + (me.retention.decision * DAY_S if ttl_s is None else ttl_s),
         **described,
         "agent_version": described.get("agent_version") or me.agent_version,
     }

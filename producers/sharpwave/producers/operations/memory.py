@@ -17,7 +17,7 @@ from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.faults import Fault, RecordRefused
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.patterns import PatternRow, State
-from sharpwave.schemas.records import MAX_READERS, MEMORY_EXPIRES_S, MEMORY_TTL_S, MemoryEntry
+from sharpwave.schemas.records import MAX_READERS, MEMORY_EXPIRES_S, MemoryEntry
 from sharpwave.schemas.times import DAY_S, epoch_of, iso_ms
 
 MemoryType = Literal["CONTEXT", "QUERY", "SIGNAL", "NOTE", "STRATEGY", "FACT"]
@@ -79,7 +79,7 @@ def remember(
             "importance": importance,
             "access_count": 0,
             "expires_at": timestamp + MEMORY_EXPIRES_S if is_short else None,
-            "ttl": timestamp + MEMORY_TTL_S if is_short else None,
+            "ttl": timestamp + me.retention.memory * DAY_S if is_short else None,
         }
     )
     if me.large_entries is not None:

@@ -10,10 +10,10 @@ from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.numbers import Wire
-from sharpwave.schemas.records import SIGNAL_TTL_S, SignalRecord
+from sharpwave.schemas.records import SignalRecord
 from sharpwave.schemas.status import Status
 from sharpwave.schemas.tables import SIGNALS
-from sharpwave.schemas.times import iso_ms
+from sharpwave.schemas.times import DAY_S, iso_ms
 
 Targets = str | Sequence[str]
 
@@ -29,7 +29,7 @@ class Draft:
     severity: str | None = None
     confidence: float | None = None
     recommended_action: str | None = None
-    ttl_s: int = SIGNAL_TTL_S
+    ttl_s: int | None = None
     event_time: str | None = None
     correlation_id: str | None = None
     traceparent: str | None = None
@@ -47,7 +47,7 @@ def signal(
     severity: str | None = None,
     confidence: float | None = None,
     recommended_action: str | None = None,
-    ttl_s: int = SIGNAL_TTL_S,
+    ttl_s: int | None = None,
     event_time: str | None = None,
     correlation_id: str | None = None,
     traceparent: str | None = None,
@@ -64,7 +64,8 @@ def signal(
         severity: any word the receivers know.
         confidence: 0 to 1.
         recommended_action: any text.
-        ttl_s: seconds until an unacknowledged delivery counts as expired; at most 10 days.
+        ttl_s: seconds until an unacknowledged delivery counts as expired; at most 10 days. Unless
+            given, the deployment's SHARPWAVE_SIGNAL_DAYS, 1 if that is not set.
         event_time: domain time, a UTC time or a day, if it is not now.
         correlation_id: handed on to the receivers.
         traceparent: W3C trace context, handed on to the receivers.
@@ -142,7 +143,7 @@ def drawn_up(
             "target_agents": [to] if isinstance(to, str) else list(dict.fromkeys(to)),
             "timestamp": timestamp,
             "iso_timestamp": iso,
-            "ttl": timestamp + ttl_s,
+            "ttl": timestamp + (me.retention.signal * DAY_S if ttl_s is None else ttl_s),
             **described,
         }
     )

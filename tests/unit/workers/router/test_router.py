@@ -60,6 +60,17 @@ def test_messages_bear_the_moment_of_the_latest_record_in_milliseconds(streams: 
     assert parse_json(message.body)["message_timestamp"] == int(START + 5) * 1000
 
 
+def test_an_agents_own_limits_start_nothing(streams: Streams) -> None:
+    """Their buckets are written often, by their agents alone."""
+    place = keys.limit("ann", "openai")
+    for tokens in (5, 4):
+        streams.put(tables.STATE, {**place.item(), "tokens_milli": tokens, "odd": "x"})
+    page = [each.record for each in streams.tables.streams[tables.STATE]]
+
+    assert len(page) == 2
+    assert Router()(tables.STATE, page) == []
+
+
 @pytest.mark.parametrize("size", [1, 70_000])
 def test_a_record_that_comes_from_no_stream_has_no_number(size: int) -> None:
     page = inserts(tables.STATE, [memory(data={"text": "x" * size}, importance=1)])

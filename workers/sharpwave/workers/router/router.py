@@ -145,6 +145,9 @@ class Router:
         place = place_of(table, pk) or place_of(table, pk, sk)
         if place is None or place.kind == "inbox_row":
             return False
+        if place.kind == "limit":
+            # A bucket of its agent's own, written often: nobody else has to do with it.
+            return True
         kind, state, judged_at = place.kind, "insert", stored_at
         is_removed = change.new is UNSET
         given = change.old if is_removed else change.new
@@ -197,6 +200,8 @@ class Router:
     def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
+        if record.kind == "limit":
+            return ()
         if record.old is None and record.new is not None:
             return self._routes[record.kind](record, Verdict.INSERTED)
         change, record.changed = change_of(record.kind, record.old, record.new, differing)

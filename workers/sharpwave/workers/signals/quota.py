@@ -4,13 +4,15 @@ A signal costs one token, however often it is attempted: what its quota said is 
 audience, and the first stored verdict holds.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SYSTEM, signal_uid, ulid
-from sharpwave.schemas.times import Clock
+from sharpwave.schemas.times import Clock, now
+from sharpwave.schemas.tokens import Bucket, Rate, Watched
 from sharpwave.workers.signals.audience import about
 from sharpwave.workers.work.ports import (
     Directory,
@@ -43,7 +45,10 @@ class Quotas:
         """Set the default rate in signals per minute; None means no limit."""
         self._reads, self._writes, self._clock = reads, writes, clock
         self._per_minute = per_minute
+        # Where time is made, the watch goes by it as well.
+        self._watch: Clock = time.monotonic if clock is now else clock
         self._drawn: dict[str, int] = {}
+        self._watched: dict[str, Watched] = {}
         self._unsure: dict[str, _Taken] = {}
         self._lock = Lock()
 
@@ -157,28 +162,30 @@ class Quotas:
     def _draw(self, source: str, rate: int) -> int:
         """Draw tokens for this process, as many as are left of a tenth of the bucket."""
         place = Location(tables.PIPELINE, keys.rate_bucket(source))
+        watched = self._watched.get(source)
+        if watched is None or watched.rate.per_minute != rate:
+            watched = self._watched[source] = Watched(Rate(rate, burst=rate))
         for _ in range(_ATTEMPTS):
+            watch_ms = int(self._watch() * 1000)
             item = self._reads.get([place]).get(place)
-            level = float(rate)
+            stored = None
             if item is not None:
-                # Never less than nothing: the clock of who drew last may be ahead of this one's.
-                passed_s = max(0.0, self._clock() - item["at_ms"] / 1000)
-                level = min(level, float(item["tokens_milli"]) / 1000 + passed_s * rate / 60)
-            drawn = min(int(level), max(1, rate // 10))
-            if drawn < 1:
+                stored = Bucket(int(item["tokens_milli"]), int(item["at_ms"]))
+            watched.see(stored, now_ms=int(self._clock() * 1000), watch_ms=watch_ms)
+            level = watched.standing(watch_ms)
+            drawn = min(level.tokens_milli // 1000, watched.rate.lease)
+            if drawn < 1 and not watched.is_set_back:
                 return drawn
-            left: Item = {
-                "tokens_milli": int((level - drawn) * 1000),
-                "at_ms": int(self._clock() * 1000),
-            }
+            left = level._replace(tokens_milli=level.tokens_milli - drawn * 1000)
             # Only on the bucket that was read: two processes must not draw the same tokens.
             write: Insert | Update
             if item is None:
-                write = Insert(place.table, {**place.key.item(), **left, "rev": 1})
+                write = Insert(place.table, {**place.key.item(), **left._asdict(), "rev": 1})
             else:
-                values = {**left, "rev": item["rev"] + 1}
+                values = {**left._asdict(), "rev": item["rev"] + 1}
                 write = Update(place, values, equals={"rev": item["rev"]})
             if self._writes.apply([write])[0]:
+                watched.drawn(left, watch_ms)
                 return drawn
         raise TryAgain(f"the token bucket of {source} kept changing")
 
