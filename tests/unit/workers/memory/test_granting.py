@@ -125,3 +125,22 @@ def test_a_worker_overtaken_by_a_revocation_and_killed_leaves_no_copy() -> None:
 
         assert done or copies(world) == {}
     assert call > 5
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"shared_with": ["bob"]},
+        {"shared_with": {"bob#granted"}},
+        {"shared_domains": {"a#b"}},
+        {"forgotten_at": "now"},
+        {"large": {"url": "file:///etc/passwd", "bytes": 1, "sha256": "0" * 64}},
+    ],
+)
+def test_an_entry_whose_grants_cannot_be_is_refused(world: World, bad: Item) -> None:
+    share(world, **bad)
+    world.settle()
+
+    assert copies(world) == {}
+    assert not [key for key in world.tables.keys(tables.MEMORY) if key.pk == FACT.pk]
+    assert [key for key in world.tables.keys(tables.PIPELINE) if key.pk.startswith("parked#")]

@@ -1,7 +1,7 @@
 """Copies of a fact for those its owner shares it with, each where its reader may read.
 
-The fact says who is to have a copy, and a list beside it who may have one: it grows before the
-first copy is made and shrinks after the last one is gone. A copy comes or goes only in one
+The fact says who is to have a copy, and a list beside it who may have one: the list grows before
+the first copy is made and shrinks after the last one is gone. A copy comes or goes only in one
 transaction with a look at the fact's revision, so a worker that read the fact before a grant was
 revoked leaves nothing behind, wherever it is killed.
 """
@@ -67,13 +67,11 @@ def _serve(
     there = {pk: Location(tables.MEMORY, keys.Key(pk, sk)) for pk in known}
     found = reads.get(list(there.values()))
     for pk, place in there.items():
-        copy = {**place.key.item(), **content}
-        step: Put | Delete | None
-        if pk in wanted:
-            step = None if found.get(place) == copy else Put(tables.MEMORY, copy)
-        else:
-            step = Delete(place, {}) if place in found else None
-        if step is not None and not transactions.transact([stands, step]):
+        copy = {**place.key.item(), **content} if pk in wanted else None
+        if found.get(place) == copy:
+            continue
+        change = Delete(place, {}) if copy is None else Put(tables.MEMORY, copy)
+        if not transactions.transact([stands, change]):
             return False
     return wanted == known or _note(fact, revision, wanted, writes)
 
