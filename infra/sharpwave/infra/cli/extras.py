@@ -14,7 +14,6 @@ MODULES = {
     "workers": ("dramatiq", "msgspec", "pydantic_settings"),
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
-    "analytics": ("duckdb",),
     "metrics": ("prometheus_client",),
     "traces": ("opentelemetry",),
     "propose": ("pysubgroup",),
@@ -25,7 +24,6 @@ INCLUDED = {
     "local": ("workers",),
     "demo": ("local",),
     "propose": ("workers",),
-    "analytics": ("workers",),
     "metrics": ("workers",),
     "traces": ("workers",),
 }

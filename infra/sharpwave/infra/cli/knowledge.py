@@ -1,7 +1,7 @@
-"""`patterns ...`, `memory ...`, `analytics`."""
+"""`patterns ...`, `memory ...`."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from sharpwave.infra.cli.command import (
 )
 from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, table, when
-from sharpwave.infra.operate import plural
 
 if TYPE_CHECKING:
     from sharpwave.infra.operate.patterns import PatternView
@@ -68,53 +67,6 @@ def patterns_ls(args: Arguments) -> Answer:
     if hidden:
         text = f"{text}\n{hidden} hidden, dormant or retired; --all shows them".lstrip("\n")
     return Answer([_data(view) for view in views], text)
-
-
-@Command(
-    "analytics",
-    option("--agent", metavar="AGENT", help="only this one's"),
-    option("--since", metavar="DAY", help="the first day, such as 2026-11-01"),
-    option("--until", metavar="DAY", help="the last one"),
-    option("--by", default="agent,type,day", help="what to tell apart: agent, type, day"),
-    option("--out", metavar="FILE", help="write it as .csv or .parquet"),
-    option("--recount", action="store_true", help="count the archive instead of the ledgers"),
-    ARCHIVE,
-    either=(
-        option("--patterns", action="store_true", help="what versions of patterns matched"),
-        option("--deliveries", action="store_true", help="how signals fared at their targets"),
-    ),
-)
-def analytics(args: Arguments) -> Answer:
-    """Say how agents, patterns and signals did, by day."""
-    from sharpwave.infra.operate.agents import check_agent_id
-    from sharpwave.infra.operate.analytics import Span, decisions, deliveries, export
-
-    if args.agent is not None:
-        check_agent_id(args.agent)
-    span, place = Span.of(args.since, args.until), deployment(args)
-    rows: Sequence[Any]
-    if args.deliveries:
-        rows = deliveries(place, span, agent_id=args.agent)
-    else:
-        rows = decisions(
-            place,
-            span,
-            agent_id=args.agent,
-            by=[name for name in args.by.split(",") if name],
-            patterns=args.patterns,
-            archive_url=archive_url(args) if args.recount else None,
-        )
-    data = [row._asdict() for row in rows]
-    if args.out:
-        export(rows, Path(args.out))
-        return Answer(data, f"{args.out}: {plural(len(rows), 'row')}")
-    shown = [tuple("" if value is None else _short(value) for value in row) for row in rows]
-    headers = tuple(name.upper().replace("_", " ") for name in rows[0]._fields) if rows else ()
-    return Answer(data, table(headers, shown, empty="nothing was counted in that time"))
-
-
-def _short(value: object) -> object:
-    return f"{value:.3f}" if isinstance(value, float) else value
 
 
 @Command(

@@ -43,7 +43,7 @@ def replay(
         Rejected: nothing is archived, a part of the archive cannot be read, or a pattern was
             imported by a newer release; figures without it would be wrong.
     """
-    versions, counts, arms = recounted(deployment, archive_url, until, definitions)
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
     return figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
 
 
@@ -65,17 +65,16 @@ def replay_rules(
     Returns:
         For each of the policies, lives by the name of the pattern's ledger.
     """
-    versions, counts, arms = recounted(deployment, archive_url, until, definitions)
+    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
     return [walk(versions, counts, arms, policy)[0] for policy in policies]
 
 
-def recounted(
+def _recounted(
     deployment: Deployment,
     archive_url: str,
     until: str | None,
     definitions: Sequence[PatternDefinition] | None,
 ) -> tuple[Sequence[PatternVersion], dict[str, Days], dict[str, dict[str, Arms]]]:
-    """Count an archive: the versions meant, counts and units of evidence by ledger and day."""
     accepts = is_up_to(until)
     versions = versions_meant(deployment, definitions)
     with Recount(versions, accepts=accepts) as recount:
