@@ -1,7 +1,10 @@
 """Workers promote, doubt and retire patterns, tell it once, and nobody else can tell it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -13,6 +16,7 @@ from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.tables import MemoryTables
 from tests.world.world import DAY_S, messages
 
 TOPICS = ["PATTERN_PROMOTED", "PATTERN_DEGRADED", "PATTERN_RETIRED"]
@@ -224,6 +228,40 @@ def test_a_worker_that_read_an_old_list_revives_no_copy(trader: Trader) -> None:
     trader.world.settle(late)
     assert held.step is None
     assert place not in trader.world.tables.items(tables.MEMORY)
+
+
+def test_what_patterns_share_is_read_once_a_round_however_many_they_are() -> None:
+    def read(patterns: int) -> Counter[str]:
+        """Count reads of accounts and of base ledgers' sums in the rounds of one day."""
+        trader, found = Trader(World()), Counter[str]()
+        trader.days(8, up=0.5)
+        for number in range(patterns):
+            assert admit(trader.world, definition(f"up{number}")).base is not None
+        trader.days(10, up=0.6)
+        get, query = MemoryTables.get, MemoryTables.query
+
+        def getting(self: MemoryTables, locations: Sequence[Location], **more: Any) -> Any:
+            found["account"] += sum(each.key == keys.promotions("ann") for each in locations)
+            found["total"] += sum(
+                bool(keys.split_base_subject(keys.ledger_subject(each.key.pk) or ""))
+                for each in locations
+            )
+            return get(self, locations, **more)
+
+        def querying(self: MemoryTables, table: str, pk: str, **more: Any) -> Any:
+            if keys.split_base_subject(keys.ledger_subject(pk) or ""):
+                found["sums"] += 1
+            return query(self, table, pk, **more)
+
+        with patch.multiple(MemoryTables, get=getting, query=querying):
+            trader.days(1, up=0.6)
+        return found
+
+    one, four = read(1), read(4)
+    assert one["account"] == four["account"] > 0
+    # Each version begins an epoch of its own, and so may share no ledger with others.
+    assert four["total"] - one["total"] <= 3 * 2
+    assert four["sums"] - one["sums"] <= 3 * 3
 
 
 # -- versions that workers make ------------------------------------------------------------------

@@ -65,6 +65,7 @@ FIGURES = (
     "evidence_s",
     "evidence_needed",
     "base_frozen",
+    "base_asked",
     "anytime",
     "not_applied",
     "uplift",
