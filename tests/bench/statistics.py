@@ -360,15 +360,18 @@ def _swings(chance: random.Random, days: int) -> list[float]:
     return [BASE + 0.12 * math.sin(math.tau * (day / 300 + phase)) for day in range(days)]
 
 
+def _jumps(chance: random.Random, days: int) -> list[float]:
+    phase = chance.randrange(120)
+    return [0.45 + 0.2 * ((day + phase) // 60 % 2) for day in range(days)]
+
+
 MARKETS: Mapping[str, Market] = {
     "steady": lambda chance, days: [BASE] * days,
     "wanders by .01 a day": _wanders,
     "swings by .12 in 300 days": _swings,
     "rises by .2 in a year": lambda chance, days: [0.45 + day / 1825 for day in range(days)],
     "rough start": lambda chance, days: [0.72 if day < 40 else 0.5 for day in range(days)],
-    "jumps by .2 each 60 days": lambda chance, days: [
-        0.45 + 0.2 * (day // 60 % 2) for day in range(days)
-    ],
+    "jumps by .2 each 60 days": _jumps,
 }
 
 

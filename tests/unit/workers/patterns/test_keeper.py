@@ -12,7 +12,9 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.recount import Recount, bases_of
 from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, memory, outcome, registration, signal
@@ -228,6 +230,32 @@ def test_a_worker_that_read_an_old_list_revives_no_copy(trader: Trader) -> None:
     trader.world.settle(late)
     assert held.step is None
     assert place not in trader.world.tables.items(tables.MEMORY)
+
+
+def test_evidence_against_days_before_it_is_what_a_recount_of_all_decisions_gives(
+    trader: Trader,
+) -> None:
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition())
+    trader.days(24, up=0.6, down=0.3)
+    entry = trader.world.tables.items(tables.PIPELINE)[keys.known_pattern(version.subject)]
+    stored = PatternVersion.of_entry(entry)
+    assert stored.base is not None
+    assert stored.base.trailing == Policy().trailing
+
+    with Recount([stored]) as recount:
+        for item in trader.world.tables.items(tables.DECISIONS).values():
+            recount.add(item)
+        counts, arms = recount.counts(), recount.arms()[version.subject]
+    rest = rest_of(counts[version.subject], *bases_of([stored], counts))
+    row, weighed = trader.row(), weigh(stored, arms, rest)
+
+    assert {name: row[name] for name in ("evidence", "evidence_n", "base_asked")} == {
+        name: weighed_attributes(weighed)[name] for name in ("evidence", "evidence_n", "base_asked")
+    }
+    assert row["base_asked"] < row["base_frozen"]
+    frozen = stored.model_copy(update={"base": version.base})
+    assert weighed.log_evidence > weigh(frozen, arms).log_evidence
 
 
 def test_what_patterns_share_is_read_once_a_round_however_many_they_are() -> None:

@@ -26,7 +26,6 @@ from sharpwave.workers.patterns.life import (
     lacking,
     needed,
     next_step,
-    trailed,
     trailing_bases,
     weigh,
     weighed_attributes,
@@ -94,16 +93,16 @@ GOOD = arms(*[(8, 7)] * 5)
 
 
 def test_a_base_is_frozen_at_once_where_enough_is_known() -> None:
-    assert base_at_once(version(None), Counts(n=99, s=50)) is None
-    frozen = base_at_once(version(None), Counts(n=100, s=50))
-    assert frozen == FrozenBase(p0=frozen_base(100, 50), n=100, s=50, since="")
-    avoid = base_at_once(version(None, kind="avoid"), Counts(n=100, s=50))
+    assert base_at_once(version(None), Counts(n=99, s=50), POLICY) is None
+    frozen = base_at_once(version(None), Counts(n=100, s=50), POLICY)
+    assert frozen == FrozenBase(p0=frozen_base(100, 50), n=100, s=50, trailing=RULE)
+    avoid = base_at_once(version(None, kind="avoid"), Counts(n=100, s=50), POLICY)
     assert avoid is not None
     assert avoid.p0 == frozen_base_below(100, 50)
 
 
 def test_what_the_author_says_is_the_base_without_any_outcome() -> None:
-    assert base_at_once(version(None, base_rate=0.4), Counts()) == FrozenBase(p0=0.4)
+    assert base_at_once(version(None, base_rate=0.4), Counts(), POLICY) == FrozenBase(p0=0.4)
     assert base_of_rest(version(None, base_rate=0.4), {}, [], POLICY) == FrozenBase(p0=0.4)
 
 
@@ -166,17 +165,6 @@ def _between(kind: str) -> int:
 def test_evidence_against_equal_bases_is_that_against_one(n: int, s: int) -> None:
     of = version(FrozenBase(p0=0.5, n=100, s=50, trailing=RULE))
     assert weigh(of, arms((n, s))).log_evidence == pytest.approx(log_evidence(n, s, 0.5), abs=0.02)
-
-
-def test_a_rule_is_taken_before_there_is_evidence_and_never_after() -> None:
-    of = version(FrozenBase(p0=0.5, n=100, s=50, since=day(2)))
-    taken = trailed(of, arms((8, 7)), POLICY)
-    assert taken is not None
-    assert taken.trailing == RULE
-    assert trailed(of, GOOD, POLICY) is None
-    assert trailed(of, {}, Policy(base_days=0)) is None
-    assert trailed(version(taken), {}, Policy(base_days=30)) is None
-    assert trailed(version(), {}, POLICY) is None
 
 
 def test_without_a_base_there_is_no_evidence_and_no_promotion() -> None:

@@ -29,7 +29,6 @@ from sharpwave.workers.patterns.life import (
     needed,
     next_step,
     rest_of,
-    trailed,
     weigh,
     weighed_attributes,
 )
@@ -166,7 +165,7 @@ class Keeper:
             latest: the latest day on which its agents are known to have decided.
             attributes: gives the figures as attributes of a row.
         """
-        version = self._based(version, days, arms, everyone - figures.n, bases, together)
+        version = self._based(version, days, everyone - figures.n, bases, together)
         rest: Mapping[str, tuple[int, int]] = {}
         if version.base is not None and version.base.trailing is not None:
             rest = rest_of(days, map(together.days_of, bases))
@@ -279,14 +278,13 @@ class Keeper:
         self,
         version: PatternVersion,
         days: Days,
-        arms: Mapping[str, Arms],
         rest: int,
         bases: Sequence[str],
         together: Round,
     ) -> PatternVersion:
         """Give a version with its base, which is frozen now if it can be."""
         if version.base is not None:
-            return self._trailed(version, arms)
+            return version
         if version.definition.base_rate is None and rest < self._policy.min_base:
             return version
         found = base_of_rest(version, days, map(together.days_of, bases), self._policy)
@@ -300,23 +298,6 @@ class Keeper:
             stored = entry.get("base")
             found = None if stored is None else FrozenBase.model_validate_json(stored)
         return version.model_copy(update={"base": found})
-
-    def _trailed(self, version: PatternVersion, arms: Mapping[str, Arms]) -> PatternVersion:
-        """Give a version whose base was frozen when it was made with the rule of this policy."""
-        found = trailed(version, arms, self._policy)
-        if found is None:
-            return version
-        place = listed_at(version)
-        entry = self._reads.get([place]).get(place, {})
-        stored = PatternVersion.of_entry(entry).base if "base" in entry else None
-        if stored == version.base:
-            add = Update(place, {"base": found.text()}, equals={"base": entry["base"]})
-            if self._writes.apply([add])[0]:
-                return version.model_copy(update={"base": found})
-            # Another worker was first, with other rules perhaps.
-            entry = self._reads.get([place]).get(place, {})
-            stored = PatternVersion.of_entry(entry).base if "base" in entry else None
-        return version.model_copy(update={"base": stored})
 
     def _account(self, owner: str) -> Account:
         place = Location(tables.PIPELINE, keys.promotions(owner))

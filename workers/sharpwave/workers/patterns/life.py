@@ -66,18 +66,19 @@ _uplift = lru_cache(4096)(uplift)
 # -- the base ------------------------------------------------------------------------------------
 
 
-def base_at_once(version: PatternVersion, scope: Counts) -> FrozenBase | None:
+def base_at_once(version: PatternVersion, scope: Counts, policy: Policy) -> FrozenBase | None:
     """Freeze a version's base when it is made, if enough is known; None if not.
 
     Args:
         version: the version.
         scope: counts of all decisions of its agent, or of all writers, and its type.
+        policy: how the rest is measured later.
     """
     if version.definition.base_rate is not None:
         return FrozenBase(p0=version.definition.base_rate)
     if scope.n < MIN_BASE:
         return None
-    return _frozen(version, scope.n, scope.s, since="")
+    return _frozen(version, scope.n, scope.s, since="", policy=policy)
 
 
 def rest_of(days: Days, bases: Iterable[Days]) -> dict[str, tuple[int, int]]:
@@ -119,28 +120,12 @@ def base_of_rest(
     seen = sum(outcomes > 0 for outcomes, _ in rest.values())
     if n < policy.min_base or seen < policy.min_base_days:
         return None
-    frozen = _frozen(version, n, s, since=max((*rest, *days)))
-    return frozen.model_copy(update={"trailing": policy.trailing})
+    return _frozen(version, n, s, since=max((*rest, *days)), policy=policy)
 
 
-def _frozen(version: PatternVersion, n: int, s: int, *, since: str) -> FrozenBase:
+def _frozen(version: PatternVersion, n: int, s: int, *, since: str, policy: Policy) -> FrozenBase:
     freeze = frozen_base_below if version.definition.is_avoid else frozen_base
-    return FrozenBase(p0=freeze(n, s), n=n, s=s, since=since)
-
-
-def trailed(version: PatternVersion, arms: Mapping[str, Arms], policy: Policy) -> FrozenBase | None:
-    """Give the base of a version with the rule by which the rest is measured anew.
-
-    Returns:
-        None if it stays as it is: it has none, or has its rule, or was given by hand, or there is
-        evidence already, which nobody may choose a rule by.
-    """
-    base = version.base
-    if base is None or base.trailing or policy.trailing is None or not base.n:
-        return None
-    if any(each.n for day, each in arms.items() if day > base.since):
-        return None
-    return base.model_copy(update={"trailing": policy.trailing})
+    return FrozenBase(p0=freeze(n, s), n=n, s=s, since=since, trailing=policy.trailing)
 
 
 def trailing_bases(
