@@ -18,13 +18,14 @@ from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVer
 from sharpwave.workers.patterns import evidence
 from sharpwave.workers.patterns.counts import Arms, Counts
 from sharpwave.workers.patterns.evidence import drift, log_evidence
-from sharpwave.workers.patterns.life import weigh
+from sharpwave.workers.patterns.life import base_of_rest, trailing_bases, weigh
 from sharpwave.workers.patterns.multiplicity import (
     closed_e_bh,
     e_bh,
     e_lond_level,
     online_closure,
 )
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.statistics import Beta, figures_of
 from tests.bench.figures import Figures
 from tests.bench.peers import SAVVI, ask, local_environment
@@ -32,6 +33,7 @@ from tests.bench.results import OURS, Row, summed
 
 LOOKS, MANY, ONLINE = "statistics", "statistics-many", "statistics-online"
 DRIFT, AGREEMENT = "statistics-drift", "statistics-agreement"
+BASES = "statistics-bases"
 ALPHA, BASE, LEAST_N = 0.05, 0.55, 20
 CANDIDATES, REAL = 300, 30
 PROMISE, KEPT, OUTCOMES_A_DAY = 0.62, 0.72, 8
@@ -138,6 +140,11 @@ def measure(runs: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Ro
     for rate in (KEPT, PROMISE, 0.50, 0.40):
         found = fall(rate, runs["drift"], random.Random(f"drift {rate}"))
         yield summed(DRIFT, f"promise {PROMISE}, then {rate:.2f}", OURS, [found])
+    tell("statistics: a base that drifts")
+    for case in MARKETS:
+        for lift in (0.0, LIFT):
+            for who, figures in drifting(case, lift, runs["drift"] // 2).items():
+                yield summed(BASES, f"{case}, lift {lift:.2f}", who, [figures])
     tell("statistics: agreement with others")
     yield from _agreement()
 
@@ -333,6 +340,108 @@ def _successes(n: int, rate: float, chance: random.Random, shared: float) -> lis
             luck = common if chance.random() < shared else chance.random()
             seen[number] += luck < (rate if number < REAL else BASE)
     return seen
+
+
+#: The rate of the rest, day by day.
+Market = Callable[[random.Random, int], Sequence[float]]
+LIFT, MATCHED, RESOLVED_REST = 0.15, 4, 8
+FROZEN_BASE, NAIVE_BASE = "frozen base", "trailing mean"
+
+
+def _wanders(chance: random.Random, days: int) -> list[float]:
+    rates = [BASE]
+    while len(rates) < days:
+        rates.append(min(0.75, max(0.35, rates[-1] + chance.gauss(0, 0.01))))
+    return rates
+
+
+def _swings(chance: random.Random, days: int) -> list[float]:
+    phase = chance.random()
+    return [BASE + 0.12 * math.sin(math.tau * (day / 300 + phase)) for day in range(days)]
+
+
+def _jumps(chance: random.Random, days: int) -> list[float]:
+    phase = chance.randrange(120)
+    return [0.45 + 0.2 * ((day + phase) // 60 % 2) for day in range(days)]
+
+
+MARKETS: Mapping[str, Market] = {
+    "steady": lambda chance, days: [BASE] * days,
+    "wanders by .01 a day": _wanders,
+    "swings by .12 in 300 days": _swings,
+    "rises by .2 in a year": lambda chance, days: [0.45 + day / 1825 for day in range(days)],
+    "rough start": lambda chance, days: [0.72 if day < 40 else 0.5 for day in range(days)],
+    "jumps by .2 each 60 days": _jumps,
+}
+
+
+def drifting(
+    market: str, lift: float, runs: int, days: int = 365, every: int = 3
+) -> dict[str, Figures]:
+    """Let the rest's rate drift; what matches succeeds by `lift` more often on each day.
+
+    Evidence is that of the code that publishes it, looked at each few days, against 1 / alpha of
+    the policy: against the base frozen at 100 outcomes, measured anew, and by the mean of the same
+    days with no bound.
+    """
+    chance = random.Random(f"{market} {lift}")
+    bar, policy = -math.log(evidence.ALPHA), Policy()
+    names = [(date(2025, 1, 1) + timedelta(days=day)).isoformat() for day in range(days)]
+    when: dict[str, list[int]] = {OURS: [], FROZEN_BASE: [], NAIVE_BASE: []}
+    definition = PatternDefinition(pattern_id="up", decision_type="TRADE")
+    for _ in range(runs):
+        rates = MARKETS[market](chance, days)
+        rest = {
+            name: (RESOLVED_REST, sum(chance.random() < rate for _ in range(RESOLVED_REST)))
+            for name, rate in zip(names, rates, strict=True)
+        }
+        matched = [sum(chance.random() < rate + lift for _ in range(MATCHED)) for rate in rates]
+        version = PatternVersion(
+            definition=definition, version=1, effective_from=0, learned_at=0, base=None
+        )
+        ledgers = {name: Counts(n=n, s=s) for name, (n, s) in rest.items()}
+        begin = -(-policy.min_base // RESOLVED_REST)
+        known = {name: ledgers[name] for name in names[:begin]}
+        base = base_of_rest(version, {}, [known], policy)
+        assert base is not None
+        version = version.model_copy(update={"base": base})
+        later = names[begin:]
+        ours = trailing_bases(version, later, rest)
+        naive = _means(later, rest, policy)
+        bases = {
+            OURS: ours,
+            FROZEN_BASE: dict.fromkeys(later, evidence.in_thousandths(base.p0)),
+            NAIVE_BASE: {day: naive.get(day, ours[day]) for day in later},
+        }
+        for who, asked in bases.items():
+            counted: dict[float, tuple[int, int]] = {}
+            for day in range(begin, days):
+                n, s = counted.get(asked[names[day]], (0, 0))
+                counted[asked[names[day]]] = n + MATCHED, s + matched[day]
+                if day % every == 0 and evidence.log_evidence_along(counted) >= bar:
+                    when[who].append(day)
+                    break
+    return {
+        who: {
+            "promoted_percent": 100 * len(found) / runs,
+            "median_days": float(median(found)) if 2 * len(found) >= runs else None,
+        }
+        for who, found in when.items()
+    }
+
+
+def _means(
+    later: Sequence[str], rest: Mapping[str, tuple[int, int]], policy: Policy
+) -> dict[str, float]:
+    """Give the plain rate of the days before each day, as somebody would who forgets its error."""
+    names, found = list(rest), {}
+    for day in later:
+        end = max(0, names.index(day) - policy.base_lag_days)
+        window = [rest[name] for name in names[max(0, end - policy.base_days) : end]]
+        n, s = sum(n for n, _ in window), sum(s for _, s in window)
+        if n >= policy.min_base:
+            found[day] = evidence.in_thousandths(s / n)
+    return found
 
 
 def _cumulative(n: int, rate: float) -> list[float]:

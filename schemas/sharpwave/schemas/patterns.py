@@ -52,6 +52,22 @@ class PatternDefinition(BaseModel):
         return self.kind == "avoid"
 
 
+class TrailingBase(BaseModel):
+    """Days before a day of evidence over which the rest is measured that it is held against.
+
+    Attributes:
+        days: how many.
+        lag: days between them and the day of evidence, in which their outcomes come.
+        least: outcomes of the rest that it takes; below, the frozen base stands.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    days: Annotated[int, Field(ge=1)]
+    lag: Annotated[int, Field(ge=0)]
+    least: Annotated[int, Field(ge=1)]
+
+
 class FrozenBase(BaseModel):
     """The base rate that a version's evidence is asked against, stored once and never again.
 
@@ -60,6 +76,7 @@ class FrozenBase(BaseModel):
         n: outcomes it was measured on; 0 when the definition gave it.
         s: successes among `n`.
         since: evidence counts days after this one only; "" for all days.
+        trailing: how the rest is measured anew for each day of evidence; None if it is not.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -68,6 +85,11 @@ class FrozenBase(BaseModel):
     n: Annotated[int, Field(ge=0)] = 0
     s: Annotated[int, Field(ge=0)] = 0
     since: str = ""
+    trailing: TrailingBase | None = None
+
+    def text(self) -> str:
+        """Give it as it is stored."""
+        return self.model_dump_json(exclude_none=True)
 
 
 class PatternVersion(BaseModel):
@@ -135,7 +157,7 @@ class PatternVersion(BaseModel):
         """Give the attributes of its entry in the list; what stands beside comes if it is known."""
         entry: dict[str, Any] = {"version": self.model_dump_json(exclude={"base", "number"})}
         if self.base is not None:
-            entry["base"] = self.base.model_dump_json()
+            entry["base"] = self.base.text()
         if self.number is not None:
             entry["number"] = self.number
         return entry

@@ -23,6 +23,7 @@ from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.aws.writes import TableTransactions
 from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.discover.ending import Ending
+from sharpwave.workers.patterns.policy import Policy
 
 
 def definition(**change: Any) -> PatternDefinition:
@@ -105,7 +106,8 @@ def ended(imported: Deployment) -> Deployment:
     known: Any = {"reads": reads, "transactions": transactions, "clock": time.time, "lead_s": 1.0}
     conditions = Conditions.read("context.trend = up")
     found = definition(pattern_id="found_up", conditions=conditions)
-    assert Admission(**known).admit(found, origin="discovery", parent=None, reason="seen")
+    admission = Admission(**known, policy=Policy())
+    assert admission.admit(found, origin="discovery", parent=None, reason="seen")
     assert Ending(**known).retire("ann", "found_up")
     return imported
 

@@ -141,7 +141,13 @@ def compose(
     )
     # As far ahead as what people import; see `infra.operate.patterns.Timing`.
     lead_s = settings.clock_skew_s + 2 * settings.pattern_cache_s
-    admission = Admission(reads=reads, transactions=transactions, clock=clock, lead_s=lead_s)
+    admission = Admission(
+        reads=reads,
+        transactions=transactions,
+        clock=clock,
+        lead_s=lead_s,
+        policy=settings.policy,
+    )
     keeper = Keeper(
         reads=reads,
         writes=writes,

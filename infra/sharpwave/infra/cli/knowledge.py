@@ -164,7 +164,8 @@ def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         said = f"{float(row['evidence']):.1f}"
         if state == "candidate":
             said += f" of the {float(row['evidence_needed']):.1f} it needs"
-        against = f"against a base of {float(row['base_frozen']):.3f}"
+        base = row.get("base_asked") or row["base_frozen"]
+        against = f"against a base of {float(base):.3f}"
         yield "evidence", f"{said}, by {row['evidence_n']} units {against}"
     uplift = row.get("uplift")
     if isinstance(uplift, Mapping):

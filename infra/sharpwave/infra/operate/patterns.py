@@ -32,6 +32,7 @@ from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import base_at_once
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.sharing import copy_of
+from sharpwave.workers.settings import Settings
 from sharpwave.workers.work.ports import Check, Insert, Put, Update
 
 _ATTEMPTS = 3
@@ -257,7 +258,8 @@ def _base(items: Items, draft: PatternVersion) -> FrozenBase | None:
     writers = {entry["SK"]: entry.get("epochs", []) for entry in entries}
     subjects = scope_subjects(draft, list(known_versions(items)), writers)
     totals = (items.get(PIPELINE, keys.ledger_total(each)) for each in subjects)
-    return base_at_once(draft, total(Counts.from_row(row["c"]) for row in totals if row))
+    scope = total(Counts.from_row(row["c"]) for row in totals if row)
+    return base_at_once(draft, scope, Settings.read().policy)
 
 
 def _write(items: Items, writes: Sequence[Part], version: PatternVersion, *, begins: bool) -> None:

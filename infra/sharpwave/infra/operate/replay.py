@@ -8,7 +8,7 @@ from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.operate.verify import archive_at, known_patterns
 from sharpwave.infra.operate.walk import Told, walk
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
-from sharpwave.schemas.times import day_and_hour, is_event_time
+from sharpwave.schemas.times import DAY_S, day_and_hour, event_begin, is_event_time
 from sharpwave.workers.patterns.counts import Arms, Days
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, figures
@@ -43,8 +43,9 @@ def replay(
         Rejected: nothing is archived, a part of the archive cannot be read, or a pattern was
             imported by a newer release; figures without it would be wrong.
     """
-    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
-    return figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
+    versions, counts, arms, begun = _recounted(deployment, archive_url, until, definitions)
+    found = figures(versions, counts, arms=arms, horizons=Settings.read().outcome_horizon)
+    return {subject: found[subject] for subject in found if subject in begun}
 
 
 def replay_rules(
@@ -65,8 +66,22 @@ def replay_rules(
     Returns:
         For each of the policies, lives by the name of the pattern's ledger.
     """
-    versions, counts, arms = _recounted(deployment, archive_url, until, definitions)
-    return [walk(versions, counts, arms, policy)[0] for policy in policies]
+    versions, counts, arms, begun = _recounted(deployment, archive_url, until, definitions)
+    lives = []
+    for policy in policies:
+        told, _ = walk([_ruled(version, policy) for version in versions], counts, arms, policy)
+        lives.append({subject: told[subject] for subject in told if subject in begun})
+    return lives
+
+
+def _ruled(version: PatternVersion, policy: Policy) -> PatternVersion:
+    """Hold a version against days before its evidence as a policy says, whatever is stored."""
+    base = version.base
+    if base is None or not base.n:
+        return version  # none is frozen yet, or its author gave one
+    return version.model_copy(
+        update={"base": base.model_copy(update={"trailing": policy.trailing})}
+    )
 
 
 def _recounted(
@@ -74,15 +89,27 @@ def _recounted(
     archive_url: str,
     until: str | None,
     definitions: Sequence[PatternDefinition] | None,
-) -> tuple[Sequence[PatternVersion], dict[str, Days], dict[str, dict[str, Arms]]]:
-    accepts = is_up_to(until)
+) -> tuple[Sequence[PatternVersion], dict[str, Days], dict[str, dict[str, Arms]], set[str]]:
+    """Recount what is meant; also names the ledgers of the versions that had begun by then."""
+    is_meant = is_up_to(until)
     versions = versions_meant(deployment, definitions)
+    latest = 0
+
+    def accepts(decision: Mapping[str, Any]) -> bool:
+        nonlocal latest
+        if not is_meant(decision):
+            return False
+        latest = max(latest, int(decision["timestamp"]))
+        return True
+
     with Recount(versions, accepts=accepts) as recount:
         for damage in recount.read(archive_at(deployment, archive_url)):
             raise Rejected(f"the archive at {archive_url} is damaged: {damage.reason}")
         if not recount.parts:
             raise nothing_at(archive_url)
-        return versions, recount.counts(), recount.arms()
+        at = None if until is None else max(latest, end_of(until))
+        begun = {each.subject for each in versions if at is None or each.effective_from <= at}
+        return versions, recount.counts(), recount.arms(), begun
 
 
 def nothing_at(archive_url: str) -> Rejected:
@@ -110,6 +137,12 @@ def is_up_to(until: str | None) -> Callable[[Mapping[str, Any]], bool]:
         return str(decision.get("event_time") or decision["iso_timestamp"]) <= until
 
     return is_meant
+
+
+def end_of(until: str) -> int:
+    """Give the last epoch second of a day, or that of a UTC time."""
+    is_day = len(until) == _DAY_LENGTH
+    return int(event_begin(until)) + (DAY_S - 1 if is_day else 0)
 
 
 def versions_meant(

@@ -19,13 +19,13 @@ from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import restore_versions
-from sharpwave.infra.operate.replay import is_up_to, nothing_at, versions_meant
+from sharpwave.infra.operate.replay import end_of, is_up_to, nothing_at, versions_meant
 from sharpwave.infra.operate.verify import archive_at, stored_ledgers, stored_units
 from sharpwave.infra.provision.structure import carry_out, describe, table_findings
 from sharpwave.schemas.numbers import canonical_json, item_from_wire, parse_json
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import TABLES
-from sharpwave.schemas.times import DAY_S, Clock, day_and_hour, event_begin
+from sharpwave.schemas.times import Clock, day_and_hour
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import SingleWrites, TableTransactions
 from sharpwave.workers.main import compose
@@ -100,7 +100,7 @@ def travel(
     with _States(accepts) as states:
         states.read(archive_at(deployment, archive_url), archive_url)
         if until is not None:
-            versions = _begun(versions, at=max(states.latest, _end_of(until)))
+            versions = _begun(versions, at=max(states.latest, end_of(until)))
         counts, digest = dict[str, Days](), ""
         if not dry_run:
             findings = [each for table in TABLES for each in table_findings(into, table)]
@@ -148,11 +148,6 @@ def _begun(versions: Sequence[PatternVersion], *, at: int) -> list[PatternVersio
         for version in versions
         if version.effective_from <= at
     ]
-
-
-def _end_of(until: str) -> int:
-    is_day = len(until) == len("2008-10-10")
-    return int(event_begin(until)) + (DAY_S - 1 if is_day else 0)
 
 
 class _States:

@@ -25,9 +25,9 @@ from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
-from sharpwave.workers.patterns.life import weigh, weighed_attributes
+from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
-from sharpwave.workers.patterns.recount import Damage, Recount, figures
+from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
@@ -314,14 +314,15 @@ def _misfigured(
 ) -> list[str]:
     """Name the current patterns whose published figures are not those of the archive."""
     wrong = []
-    for version in versions:
+    for version, bases in zip(versions, bases_of(versions, recounted), strict=True):
         if version.effective_to is not None or version.subject not in recounted:
             continue
         row = items.get(MEMORY, keys.Key(version.pk, version.definition.pattern_id)) or {}
         # Its base may have been frozen since the list was read; it is stored once and never again.
         entry = items.get(PIPELINE, keys.known_pattern(version.subject))
         based = version if entry is None else PatternVersion.of_entry(entry)
-        weighed = weigh(based, arms.get(version.subject, {}))
+        rest = rest_of(recounted[version.subject], bases)
+        weighed = weigh(based, arms.get(version.subject, {}), rest)
         values = {**attributes(expected[version.subject]), **weighed_attributes(weighed)}
         if row.get("version") == version.version and any(
             row.get(name) != value for name, value in values.items() if not name.startswith("GSI")

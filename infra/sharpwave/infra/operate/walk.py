@@ -23,6 +23,7 @@ from sharpwave.workers.patterns.life import (
     lacking,
     needed,
     next_step,
+    rest_of,
     weigh,
 )
 from sharpwave.workers.patterns.multiplicity import spent
@@ -132,6 +133,7 @@ class _Line:
     seen_arms: dict[str, Arms] = field(default_factory=dict)
     everyone: Counts = field(default_factory=Counts)
     latest: str = ""
+    rest: dict[str, tuple[int, int]] = field(default_factory=dict)
     weighed: Weighed | None = None
     standings: list[Standing] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
@@ -201,7 +203,7 @@ def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
             if _see(line, day, policy):
                 arms = line.seen_arms
                 figures = figures_of(line.version, line.seen, line.everyone, arms=arms)
-                weighed = line.weighed or weigh(line.version, arms)
+                weighed = line.weighed or weigh(line.version, arms, line.rest)
                 line.weighed = weighed
                 living.append((line, figures, weighed))
         waiting = {
@@ -260,11 +262,14 @@ def _see(line: _Line, day: str, policy: Policy) -> bool:
     if day in line.arms:
         line.seen_arms[day] = line.arms[day]
         line.weighed = None
+    line.rest.update(rest_of(line.days, [{day: each} for each in shown]))
     if line.version.base is None:
         bases = [{each: base[each] for each in base if each <= day} for base in line.bases]
         if (base := base_of_rest(line.version, line.seen, bases, policy)) is not None:
             line.version = line.version.model_copy(update={"base": base})
             line.weighed = None
+    if line.version.base is not None and line.version.base.trailing is not None:
+        line.weighed = None
     return True
 
 

@@ -15,9 +15,13 @@ from tests.bench.results import OURS
 from tests.bench.statistics import (
     ALPHA,
     BASE,
+    FROZEN_BASE,
     KEPT,
+    LIFT,
+    NAIVE_BASE,
     RULES,
     UNIFORM_POWER,
+    drifting,
     fall,
     looks,
     many,
@@ -100,6 +104,21 @@ def test_without_uplift_none_is_found_even_if_arms_are_chosen_by_their_luck() ->
                 break
 
     assert found <= ALPHA * runs
+
+
+@pytest.mark.parametrize("market", ["swings by .12 in 300 days", "rises by .2 in a year"])
+def test_a_base_that_drifts_promotes_nothing_where_frozen_and_naive_ones_do(market: str) -> None:
+    nothing = drifting(market, 0.0, 30, every=14)
+
+    assert (nothing[OURS]["promoted_percent"] or 0) <= 10
+    assert all((nothing[who]["promoted_percent"] or 0) > 10 for who in (FROZEN_BASE, NAIVE_BASE))
+
+
+def test_a_base_frozen_in_a_better_market_is_blind_and_a_trailing_one_is_not() -> None:
+    real = drifting("rough start", LIFT, 12, every=14)
+
+    assert real[OURS]["promoted_percent"] == 100
+    assert (real[FROZEN_BASE]["promoted_percent"] or 0) < 60
 
 
 def test_a_kept_promise_is_hardly_ever_doubted_and_a_drop_noticed_within_two_weeks() -> None:

@@ -1,7 +1,10 @@
 """Workers promote, doubt and retire patterns, tell it once, and nobody else can tell it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -9,10 +12,13 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.recount import Recount, bases_of
 from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.tables import MemoryTables
 from tests.world.world import DAY_S, messages
 
 TOPICS = ["PATTERN_PROMOTED", "PATTERN_DEGRADED", "PATTERN_RETIRED"]
@@ -224,6 +230,66 @@ def test_a_worker_that_read_an_old_list_revives_no_copy(trader: Trader) -> None:
     trader.world.settle(late)
     assert held.step is None
     assert place not in trader.world.tables.items(tables.MEMORY)
+
+
+def test_evidence_against_days_before_it_is_what_a_recount_of_all_decisions_gives(
+    trader: Trader,
+) -> None:
+    trader.days(8, up=0.5)
+    version = admit(trader.world, definition())
+    trader.days(24, up=0.6, down=0.3)
+    entry = trader.world.tables.items(tables.PIPELINE)[keys.known_pattern(version.subject)]
+    stored = PatternVersion.of_entry(entry)
+    assert stored.base is not None
+    assert stored.base.trailing == Policy().trailing
+
+    with Recount([stored]) as recount:
+        for item in trader.world.tables.items(tables.DECISIONS).values():
+            recount.add(item)
+        counts, arms = recount.counts(), recount.arms()[version.subject]
+    rest = rest_of(counts[version.subject], *bases_of([stored], counts))
+    row, weighed = trader.row(), weigh(stored, arms, rest)
+
+    assert {name: row[name] for name in ("evidence", "evidence_n", "base_asked")} == {
+        name: weighed_attributes(weighed)[name] for name in ("evidence", "evidence_n", "base_asked")
+    }
+    assert row["base_asked"] < row["base_frozen"]
+    frozen = stored.model_copy(update={"base": version.base})
+    assert weighed.log_evidence > weigh(frozen, arms).log_evidence
+
+
+def test_what_patterns_share_is_read_once_a_round_however_many_they_are() -> None:
+    def read(patterns: int) -> Counter[str]:
+        """Count reads of accounts and of base ledgers' sums in the rounds of one day."""
+        trader, found = Trader(World()), Counter[str]()
+        trader.days(8, up=0.5)
+        for number in range(patterns):
+            assert admit(trader.world, definition(f"up{number}")).base is not None
+        trader.days(10, up=0.6)
+        get, query = MemoryTables.get, MemoryTables.query
+
+        def getting(self: MemoryTables, locations: Sequence[Location], **more: Any) -> Any:
+            found["account"] += sum(each.key == keys.promotions("ann") for each in locations)
+            found["total"] += sum(
+                bool(keys.split_base_subject(keys.ledger_subject(each.key.pk) or ""))
+                for each in locations
+            )
+            return get(self, locations, **more)
+
+        def querying(self: MemoryTables, table: str, pk: str, **more: Any) -> Any:
+            if keys.split_base_subject(keys.ledger_subject(pk) or ""):
+                found["sums"] += 1
+            return query(self, table, pk, **more)
+
+        with patch.multiple(MemoryTables, get=getting, query=querying):
+            trader.days(1, up=0.6)
+        return found
+
+    one, four = read(1), read(4)
+    assert one["account"] == four["account"] > 0
+    # Each version begins an epoch of its own, and so may share no ledger with others.
+    assert four["total"] - one["total"] <= 3 * 2
+    assert four["sums"] - one["sums"] <= 3 * 3
 
 
 # -- versions that workers make ------------------------------------------------------------------

@@ -14,6 +14,7 @@ from sharpwave.infra.cost.flow import write_units
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers.patterns.catalogue import Writers
+from sharpwave.workers.patterns.discover.lattice import MOST_OPEN
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
 from sharpwave.workers.work.ports import Item
@@ -33,10 +34,12 @@ class Cost(NamedTuple):
     sizes: dict[str, int]
 
 
-def cost(*, stated: bool, rated: bool) -> Cost:
+def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
     """Count decisions of ten minutes twice, as they are made and with their outcome."""
     world, chance, sizes, units = World(), Random(4), Counter[str](), 0
     version = add(world)
+    for number in range(candidates):
+        add(world, pattern_id=f"found_{number}")
     store = MemoryTables._store
 
     def rating(self: MemoryTables, table: str, key: keys.Key, item: Any, by: Any) -> None:
@@ -100,3 +103,13 @@ def test_what_is_stated_costs_a_fifth_more_of_the_sets_and_no_more_for_heads() -
     assert all(elements < stated.sizes[kind] < elements + 120 for kind in ("base L", "pattern L"))
     assert stated.sizes["pattern H"] < plain.sizes["pattern H"] + 80
     assert max(size for kind, size in stated.sizes.items() if kind[-1] != "L") < 350
+
+
+def test_at_most_eight_candidates_run_and_each_costs_like_a_pattern_that_is_imported() -> None:
+    plain = cost(stated=False, rated=False)
+    full = cost(stated=False, rated=False, candidates=MOST_OPEN)
+
+    # The worst case: every decision matches every candidate, so a candidate costs one ledger.
+    each = (full.units - plain.units) / MOST_OPEN
+    assert 0 < each < 0.34
+    assert full.units < 3.4

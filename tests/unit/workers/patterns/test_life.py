@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
+from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion, TrailingBase
 from sharpwave.workers.patterns.counts import Arms, Counts, Days
-from sharpwave.workers.patterns.evidence import frozen_base, frozen_base_below
+from sharpwave.workers.patterns.evidence import (
+    frozen_base,
+    frozen_base_below,
+    log_evidence,
+    trailing_rate,
+)
 from sharpwave.workers.patterns.life import (
     Facts,
     Life,
@@ -21,6 +26,7 @@ from sharpwave.workers.patterns.life import (
     lacking,
     needed,
     next_step,
+    trailing_bases,
     weigh,
     weighed_attributes,
 )
@@ -29,6 +35,7 @@ from sharpwave.workers.patterns.statistics import figures_of
 
 POLICY = Policy()
 BASE = FrozenBase(p0=0.5)
+RULE = TrailingBase(days=90, lag=7, least=100)
 
 
 def version(base: FrozenBase | None = BASE, **more: Any) -> PatternVersion:
@@ -86,16 +93,16 @@ GOOD = arms(*[(8, 7)] * 5)
 
 
 def test_a_base_is_frozen_at_once_where_enough_is_known() -> None:
-    assert base_at_once(version(None), Counts(n=99, s=50)) is None
-    frozen = base_at_once(version(None), Counts(n=100, s=50))
-    assert frozen == FrozenBase(p0=frozen_base(100, 50), n=100, s=50, since="")
-    avoid = base_at_once(version(None, kind="avoid"), Counts(n=100, s=50))
+    assert base_at_once(version(None), Counts(n=99, s=50), POLICY) is None
+    frozen = base_at_once(version(None), Counts(n=100, s=50), POLICY)
+    assert frozen == FrozenBase(p0=frozen_base(100, 50), n=100, s=50, trailing=RULE)
+    avoid = base_at_once(version(None, kind="avoid"), Counts(n=100, s=50), POLICY)
     assert avoid is not None
     assert avoid.p0 == frozen_base_below(100, 50)
 
 
 def test_what_the_author_says_is_the_base_without_any_outcome() -> None:
-    assert base_at_once(version(None, base_rate=0.4), Counts()) == FrozenBase(p0=0.4)
+    assert base_at_once(version(None, base_rate=0.4), Counts(), POLICY) == FrozenBase(p0=0.4)
     assert base_of_rest(version(None, base_rate=0.4), {}, [], POLICY) == FrozenBase(p0=0.4)
 
 
@@ -109,7 +116,12 @@ def test_else_it_waits_for_outcomes_of_the_rest_on_several_days() -> None:
 
     three = {day(number): Counts(n=40, s=20) for number in range(3)} | {day(5): Counts(n=10, s=9)}
     frozen = base_of_rest(version(None), mine, [three], POLICY)
-    assert frozen == FrozenBase(p0=frozen_base(120, 60), n=120, s=60, since=day(5))
+    asked = FrozenBase(p0=frozen_base(120, 60), n=120, s=60, since=day(5), trailing=RULE)
+    assert frozen == asked
+    still = Policy(base_days=0)
+    assert base_of_rest(version(None), mine, [three], still) == asked.model_copy(
+        update={"trailing": None}
+    )
 
 
 # -- evidence ------------------------------------------------------------------------------------
@@ -119,6 +131,40 @@ def test_evidence_counts_days_after_the_base_only() -> None:
     late = weigh(version(FrozenBase(p0=0.5, since=day(1))), GOOD)
     assert (late.n, late.s, late.days, late.units) == (24, 21, 3, 40)
     assert 0 < late.log_evidence < weigh(version(), GOOD).log_evidence
+
+
+@pytest.mark.parametrize("kind", ["promote", "avoid"])
+def test_a_trailing_base_is_that_of_days_before_and_no_later_one_changes_it(kind: str) -> None:
+    of = version(FrozenBase(p0=0.6, n=100, s=50, trailing=RULE), kind=kind)
+    rest = {day(number): (10, 5) for number in range(60)}
+    rest |= {day(number): (10, 8) for number in range(60, 200)}
+    asked = [day(number) for number in (5, 67, 74, 150)]
+
+    found = trailing_bases(of, asked, rest)
+
+    hits = {"promote": (300, 240), "avoid": (300, 60)}[kind]
+    frozen = {"promote": 0.6, "avoid": 0.4}[kind]
+    # Days 60 to 66 came with day 74, and are 7 of the latest 30: these bound the rate from above.
+    lately = {"promote": (300, 23 * 5 + 7 * 8), "avoid": (300, 23 * 5 + 7 * 2)}[kind]
+    whole = (670, 300 + 70 * 8 // 10 if kind == "promote" else 300 + 70 * 2 // 10)
+    assert found[day(5)] == frozen
+    assert found[day(67)] == trailing_rate(300, 150)
+    assert found[day(74)] == max(trailing_rate(*lately), trailing_rate(*whole))
+    both = trailing_rate(*hits), trailing_rate(900, _between(kind))
+    assert found[day(150)] == max(both)
+    early = {name: counts for name, counts in rest.items() if name < day(67)}
+    assert trailing_bases(of, asked[:3], early) == {name: found[name] for name in asked[:3]}
+
+
+def _between(kind: str) -> int:
+    """Count what days 53 to 142 have: 7 of the first kind, 83 of the second."""
+    return 7 * 5 + 83 * (8 if kind == "promote" else 2)
+
+
+@pytest.mark.parametrize(("n", "s"), [(1, 1), (40, 30), (400, 260)])
+def test_evidence_against_equal_bases_is_that_against_one(n: int, s: int) -> None:
+    of = version(FrozenBase(p0=0.5, n=100, s=50, trailing=RULE))
+    assert weigh(of, arms((n, s))).log_evidence == pytest.approx(log_evidence(n, s, 0.5), abs=0.02)
 
 
 def test_without_a_base_there_is_no_evidence_and_no_promotion() -> None:

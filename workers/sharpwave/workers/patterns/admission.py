@@ -31,6 +31,7 @@ from sharpwave.schemas.times import Clock, bound
 from sharpwave.workers.patterns.catalogue import listed
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import LIFE, base_at_once
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.ports import (
     Check,
     Insert,
@@ -65,6 +66,7 @@ FIGURES = (
     "evidence_s",
     "evidence_needed",
     "base_frozen",
+    "base_asked",
     "anytime",
     "not_applied",
     "uplift",
@@ -208,18 +210,25 @@ def scope_counts(version: PatternVersion, reads: Reads) -> Counts:
     return total(Counts.from_row(row["c"]) for row in rows.values())
 
 
-def frozen_at_once(version: PatternVersion, reads: Reads) -> FrozenBase | None:
+def frozen_at_once(version: PatternVersion, reads: Reads, policy: Policy) -> FrozenBase | None:
     """Freeze a version's base when it is made, if enough is known of its scope."""
-    return base_at_once(version, scope_counts(version, reads))
+    return base_at_once(version, scope_counts(version, reads), policy)
 
 
 class Admission:
     """Brings versions in that workers make: discovered ones, and those that follow a drift."""
 
     def __init__(
-        self, *, reads: Reads, transactions: Transactions, clock: Clock, lead_s: float
+        self,
+        *,
+        reads: Reads,
+        transactions: Transactions,
+        clock: Clock,
+        lead_s: float,
+        policy: Policy,
     ) -> None:
         """Let versions begin `lead_s` seconds after they are written, or later."""
+        self._policy = policy
         self._reads, self._transactions = reads, transactions
         self._clock, self._lead_s = clock, lead_s
 
@@ -285,7 +294,7 @@ class Admission:
             parent=parent,
             reason=reason,
         )
-        return draft.model_copy(update={"base": frozen_at_once(draft, self._reads)})
+        return draft.model_copy(update={"base": frozen_at_once(draft, self._reads, self._policy)})
 
 
 def _fence(version: PatternVersion) -> list[Part]:

@@ -10,9 +10,10 @@ keeps the hypothesis. Outcomes that are looked at, and only counted if they plea
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from sharpwave.workers.patterns.stated import BINS, SCALE, Weights
 from sharpwave.workers.patterns.statistics import Beta
@@ -36,6 +37,8 @@ finds a drop one or two days sooner."""
 RETIRED_AT = 500.0
 
 _LOWEST_RATE = 0.001
+_PLACES = 64
+_BOUND_Z = 1.2815515655446004
 _HALVINGS = 64
 _NEGLIGIBLE = -41.0
 _FARTHEST = 36.0
@@ -64,6 +67,57 @@ def log_evidence(n: int, s: int, base_rate: float) -> float:
     before = math.log(LIFT_SHAPE) + math.log(base_rate) + LIFT_SHAPE * math.log1p(-base_rate)
     tail = after.log_sf(least) - LIFT_SHAPE * math.log1p(-least)
     return before - after.log_kernel(base_rate) + tail if n else 0.0
+
+
+def log_evidence_along(counted: Mapping[float, tuple[int, int]]) -> float:
+    """Weigh outcomes against the hypothesis that each one's chance is at most its own base rate.
+
+    As `log_evidence`, over a way from the least lift to 1 that all outcomes go equally far along;
+    it is averaged at 64 places of equal weight, so that it is no approximation of an e-value.
+
+    Args:
+        counted: outcomes and successes by their base rate, which was known before them.
+
+    Raises:
+        ValueError: counts are impossible, or a base rate is not strictly between 0 and 1.
+    """
+    logs = [0.0] * _PLACES
+    for base_rate, (n, s) in sorted(counted.items()):
+        _check(n, s)
+        if not 0 < base_rate < 1:
+            raise ValueError(f"base rate {base_rate} must lie strictly between 0 and 1")
+        for place, (success, failure) in enumerate(_factors(base_rate)):
+            logs[place] += s * success + (n - s) * failure
+    most = max(logs)
+    return most + math.log(math.fsum(math.exp(each - most) for each in logs) / _PLACES)
+
+
+@lru_cache(2048)
+def _factors(base_rate: float) -> tuple[tuple[float, float], ...]:
+    """Give the logarithms of what a success and a failure multiply evidence by, for each place."""
+    least = base_rate + LEAST_LIFT * base_rate * (1 - base_rate)
+    found = []
+    for place in range(_PLACES):
+        # A quantile of the Beta(1, b) by which `log_evidence` weighs this way.
+        beyond = (1 - (place + 0.5) / _PLACES) ** (1 / LIFT_SHAPE)
+        rate = 1 - (1 - least) * beyond
+        found.append((math.log(rate / base_rate), math.log((1 - rate) / (1 - base_rate))))
+    return tuple(found)
+
+
+def trailing_rate(n: int, s: int) -> float:
+    """Bound the rate of trailing outcomes from above with 90 % (Wilson), in whole thousandths."""
+    _check(n, s)
+    z, rate = _BOUND_Z, s / n
+    middle = rate + z * z / (2 * n)
+    spread = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return in_thousandths((middle + spread) / (1 + z * z / n))
+
+
+def in_thousandths(rate: float) -> float:
+    """Round a base rate up to whole thousandths, within 0.001 to 0.999."""
+    # Few different rates: days that share one are weighed together.
+    return min(max(math.ceil(rate * 1_000), 1), 999) / 1_000
 
 
 def log_evidence_below(n: int, s: int, base_rate: float) -> float:

@@ -28,6 +28,7 @@ from sharpwave.workers.patterns.life import (
     lacking,
     needed,
     next_step,
+    rest_of,
     weigh,
     weighed_attributes,
 )
@@ -72,6 +73,25 @@ class Seen:
     is_settled: bool = True
 
 
+class Round:
+    """What a round of looks reads of what patterns share: each account and ledger once.
+
+    What changes meanwhile was marked, so a later round looks again; an account is written by its
+    revision, whatever was read of it here.
+    """
+
+    def __init__(self, accounts: Mapping[str, Account], reads: Reads) -> None:
+        """Begin with the accounts of all owners that will be asked for."""
+        self.accounts, self._reads = dict(accounts), reads
+        self._days: dict[str, Days] = {}
+
+    def days_of(self, subject: str) -> Days:
+        """Give a ledger's counts by day, as last summed up."""
+        if subject not in self._days:
+            self._days[subject] = summed_days_of(subject, self._reads)
+        return self._days[subject]
+
+
 class Keeper:
     """Keeps bases, accounts and lives; safe to share between threads, and to race others."""
 
@@ -109,11 +129,20 @@ class Keeper:
             found.append(version.model_copy(update={"number": number}))
         return found
 
+    def round(self, versions: Iterable[PatternVersion]) -> Round:
+        """Begin a round of looks at versions that have their numbers."""
+        owners = sorted({version.owner for version in versions})
+        places = {owner: Location(tables.PIPELINE, keys.promotions(owner)) for owner in owners}
+        rows = self._reads.get(list(places.values())) if places else {}
+        accounts = {owner: Account.of_row(rows.get(at, {})) for owner, at in places.items()}
+        return Round(accounts, self._reads)
+
     def look(
         self,
         version: PatternVersion,
         row: Item | None,
         *,
+        together: Round,
         days: Days,
         arms: Mapping[str, Arms],
         figures: Figures,
@@ -127,6 +156,7 @@ class Keeper:
         Args:
             version: a current one, with its number.
             row: its row as read before its counts; None if it has none.
+            together: the round of looks that this is one of.
             days: what its ledger counts, by day.
             arms: its units of evidence, by day.
             figures: its figures.
@@ -135,9 +165,12 @@ class Keeper:
             latest: the latest day on which its agents are known to have decided.
             attributes: gives the figures as attributes of a row.
         """
-        version = self._based(version, days, everyone - figures.n, bases)
-        weighed = weigh(version, arms)
-        account = self._account(version.owner)
+        version = self._based(version, days, everyone - figures.n, bases, together)
+        rest: Mapping[str, tuple[int, int]] = {}
+        if version.base is not None and version.base.trailing is not None:
+            rest = rest_of(days, map(together.days_of, bases))
+        weighed = weigh(version, arms, rest)
+        account = together.accounts[version.owner]
         if row is None or row.get("version") != version.version:
             return Seen(self._shown(version, weighed, account), Life(), None)
         life = Life.of_row(row)
@@ -146,6 +179,7 @@ class Keeper:
             is_ready = is_candidate and not lacking(weighed, figures, self._policy)
             evidence = float(floored(weighed.log_evidence)) if is_ready else None
             account = self._entered(version, evidence, figures.as_of, account)
+            together.accounts[version.owner] = account
         promoted = account.promoted.get(version.number or 0)
         shown = self._shown(version, weighed, account)
         values = {**attributes(figures), **shown}
@@ -241,19 +275,23 @@ class Keeper:
         return {**weighed_attributes(weighed), "evidence_needed": floored(bar)}
 
     def _based(
-        self, version: PatternVersion, days: Days, rest: int, bases: Sequence[str]
+        self,
+        version: PatternVersion,
+        days: Days,
+        rest: int,
+        bases: Sequence[str],
+        together: Round,
     ) -> PatternVersion:
         """Give a version with its base, which is frozen now if it can be."""
         if version.base is not None:
             return version
         if version.definition.base_rate is None and rest < self._policy.min_base:
             return version
-        ledgers = [summed_days_of(each, self._reads) for each in bases]
-        found = base_of_rest(version, days, ledgers, self._policy)
+        found = base_of_rest(version, days, map(together.days_of, bases), self._policy)
         if found is None:
             return version
         place = listed_at(version)
-        freeze = Update(place, {"base": found.model_dump_json()}, missing=("base",))
+        freeze = Update(place, {"base": found.text()}, missing=("base",))
         if not self._writes.apply([freeze])[0]:
             # Another worker froze it first, and by other counts perhaps.
             entry = self._reads.get([place]).get(place, {})

@@ -9,11 +9,13 @@ back if it passes; -> retired, once it is plain, and a new version begins; any b
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import ROUND_FLOOR, Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, get_args
 
 from sharpwave.schemas.patterns import FrozenBase, PatternVersion, State
@@ -25,8 +27,11 @@ from sharpwave.workers.patterns.evidence import (
     drift,
     frozen_base,
     frozen_base_below,
+    in_thousandths,
     log_evidence,
+    log_evidence_along,
     log_evidence_below,
+    trailing_rate,
     uplift,
 )
 from sharpwave.workers.patterns.multiplicity import e_lond_level
@@ -61,18 +66,40 @@ _uplift = lru_cache(4096)(uplift)
 # -- the base ------------------------------------------------------------------------------------
 
 
-def base_at_once(version: PatternVersion, scope: Counts) -> FrozenBase | None:
+def base_at_once(version: PatternVersion, scope: Counts, policy: Policy) -> FrozenBase | None:
     """Freeze a version's base when it is made, if enough is known; None if not.
 
     Args:
         version: the version.
         scope: counts of all decisions of its agent, or of all writers, and its type.
+        policy: how the rest is measured later.
     """
     if version.definition.base_rate is not None:
         return FrozenBase(p0=version.definition.base_rate)
     if scope.n < MIN_BASE:
         return None
-    return _frozen(version, scope.n, scope.s, since="")
+    return _frozen(version, scope.n, scope.s, since="", policy=policy)
+
+
+def rest_of(days: Days, bases: Iterable[Days]) -> dict[str, tuple[int, int]]:
+    """Count outcomes and successes, by day, of the decisions that a version does not match.
+
+    Args:
+        days: what its own ledger counts.
+        bases: what the ledgers count that `counts.base_subjects` names.
+    """
+    everyone: dict[str, tuple[int, int]] = {}
+    for ledger in bases:
+        for day, counts in ledger.items():
+            n, s = everyone.get(day, (0, 0))
+            everyone[day] = n + counts.n, s + counts.s
+    rest = {}
+    for day, (n, s) in everyone.items():
+        mine = days.get(day, Counts())
+        # A base ledger may lag behind the version's own.
+        outcomes = max(0, n - mine.n)
+        rest[day] = outcomes, min(outcomes, max(0, s - mine.s))
+    return rest
 
 
 def base_of_rest(
@@ -88,25 +115,50 @@ def base_of_rest(
     """
     if version.definition.base_rate is not None:
         return FrozenBase(p0=version.definition.base_rate)
-    everyone: Days = {}
-    for ledger in bases:
-        for day, counts in ledger.items():
-            everyone[day] = everyone.get(day, Counts()) + counts
-    rest = {
-        day: (counts.n - days.get(day, Counts()).n, counts.s - days.get(day, Counts()).s)
-        for day, counts in everyone.items()
-    }
-    n = sum(max(0, outcomes) for outcomes, _ in rest.values())
-    s = min(n, sum(max(0, successes) for _, successes in rest.values()))
+    rest = rest_of(days, bases)
+    n, s = (sum(each) for each in zip((0, 0), *rest.values(), strict=True))
     seen = sum(outcomes > 0 for outcomes, _ in rest.values())
     if n < policy.min_base or seen < policy.min_base_days:
         return None
-    return _frozen(version, n, s, since=max((*everyone, *days)))
+    return _frozen(version, n, s, since=max((*rest, *days)), policy=policy)
 
 
-def _frozen(version: PatternVersion, n: int, s: int, *, since: str) -> FrozenBase:
+def _frozen(version: PatternVersion, n: int, s: int, *, since: str, policy: Policy) -> FrozenBase:
     freeze = frozen_base_below if version.definition.is_avoid else frozen_base
-    return FrozenBase(p0=freeze(n, s), n=n, s=s, since=since)
+    return FrozenBase(p0=freeze(n, s), n=n, s=s, since=since, trailing=policy.trailing)
+
+
+def trailing_bases(
+    version: PatternVersion, days: Iterable[str], rest: Mapping[str, tuple[int, int]]
+) -> dict[str, float]:
+    """Give the base of each day of evidence, from outcomes of the rest of days before it.
+
+    The greater of the bounds over all trailing days and over the latest third of them, so that a
+    rate that rises is followed soon; where neither has enough outcomes, the frozen base. For a
+    pattern to avoid they are bounds of the rate of failures, and so is what is given.
+    """
+    base = version.base
+    assert base is not None, "a version without a base has no evidence"
+    assert base.trailing is not None, "its base is frozen"
+    rule, is_avoid = base.trailing, version.definition.is_avoid
+    ordered = sorted((date.fromisoformat(day).toordinal(), *rest[day]) for day in rest)
+    ordinals = [ordinal for ordinal, _, _ in ordered]
+    sums = [(0, 0)]
+    for _, n, s in ordered:
+        sums.append((sums[-1][0] + n, sums[-1][1] + (n - s if is_avoid else s)))
+    found = {}
+    for day in days:
+        end = date.fromisoformat(day).toordinal() - rule.lag
+        until = sums[bisect_left(ordinals, end)]
+        bounds = []
+        for width in (rule.days, -(-rule.days // 3)):
+            before = sums[bisect_left(ordinals, end - width)]
+            n, s = until[0] - before[0], until[1] - before[1]
+            if n >= rule.least:
+                bounds.append(trailing_rate(n, s))
+        frozen = in_thousandths(1 - base.p0 if is_avoid else base.p0)
+        found[day] = max(bounds, default=frozen)
+    return found
 
 
 # -- what the evidence is worth ------------------------------------------------------------------
@@ -117,7 +169,8 @@ class Weighed:
     """What the units of evidence of a version say.
 
     Attributes:
-        base: what it is asked against; None while none is frozen.
+        base: what is stored of what it is asked against; None while none is frozen.
+        asked: the base of its latest day of evidence; None without a base.
         n: units with an outcome after the base was frozen; 0 without a base.
         s: successes among `n`.
         days: days with such units.
@@ -131,6 +184,7 @@ class Weighed:
     """
 
     base: FrozenBase | None
+    asked: float | None
     n: int
     s: int
     days: int
@@ -143,19 +197,40 @@ class Weighed:
     is_avoid: bool = False
 
 
-def weigh(version: PatternVersion, arms: Mapping[str, Arms]) -> Weighed:
-    """Weigh the units of evidence of a version by day."""
+def weigh(
+    version: PatternVersion,
+    arms: Mapping[str, Arms],
+    rest: Mapping[str, tuple[int, int]] = MappingProxyType({}),
+) -> Weighed:
+    """Weigh the units of evidence of a version by day.
+
+    Args:
+        version: the version.
+        arms: its units of evidence, by day.
+        rest: as `rest_of` gives it; only a trailing base asks for it.
+    """
     base = version.base
     everything = sum(arms.values(), start=Arms())
     later = {} if base is None else {day: each for day, each in arms.items() if day > base.since}
     counted = sum(later.values(), start=Arms())
-    evidence = 0.0
-    if base is not None:
+    evidence, asked = 0.0, None if base is None else base.p0
+    if base is not None and base.trailing is not None:
+        is_avoid, groups = version.definition.is_avoid, dict[float, tuple[int, int]]()
+        bases = trailing_bases(version, (day for day in later if later[day].n), rest)
+        for day, rate in bases.items():
+            each, (n, s) = later[day], groups.get(rate, (0, 0))
+            groups[rate] = n + each.n, s + (each.n - each.s if is_avoid else each.s)
+        evidence = log_evidence_along(groups)
+        if bases:
+            rate = bases[max(bases)]
+            asked = 1 - rate if is_avoid else rate
+    elif base is not None:
         ask = log_evidence_below if version.definition.is_avoid else log_evidence
         evidence = ask(counted.n, counted.s, base.p0)
     others = everything.n - everything.applied_n
     return Weighed(
         base=base,
+        asked=asked,
         n=counted.n,
         s=counted.s,
         days=sum(each.n > 0 for each in later.values()),
@@ -179,6 +254,7 @@ def weighed_attributes(weighed: Weighed) -> dict[str, Any]:
         "evidence_n": weighed.n,
         "evidence_s": weighed.s,
         "base_frozen": None if weighed.base is None else rounded(weighed.base.p0),
+        "base_asked": None if weighed.asked is None else rounded(weighed.asked),
         "anytime": [rounded(bound) for bound in weighed.anytime],
         "not_applied": weighed.not_applied,
         "uplift": "unknown"
@@ -371,7 +447,7 @@ def _next(
         return _promoted(life, version, facts), _why_promoted(facts)
     doubt = watch(life, version, facts, policy)
     if doubt is not None and doubt.retired_on is not None:
-        said = f"it broke its promise of {life.promised:.3f}: detector at {_last(doubt):.0f}"
+        said = f"it broke its promise of {life.promised:.3f}: {_said(doubt, policy.retired_at)}"
         return replace(life, state="retired", was=life.state, drifted=True), said
     if life.state == "degraded":
         if doubt is not None and _last(doubt) > policy.recovered_at:
@@ -381,7 +457,7 @@ def _next(
     if doubt is not None and doubt.degraded_on is not None:
         said = (
             f"since {doubt.degraded_on} it falls short of the {life.promised:.3f} that it promised:"
-            f" detector at {_last(doubt):.0f}"
+            f" {_said(doubt, policy.degraded_at)}"
         )
         return replace(life, state="degraded"), said
     if life.state != (wanted := _by_readers("active", facts)):
@@ -439,13 +515,12 @@ def _by_readers(state: State, facts: Facts) -> State:
 
 def _promoted(life: Life, version: PatternVersion, facts: Facts) -> Life:
     low, high = facts.weighed.anytime
-    base = facts.weighed.base
+    base = facts.weighed.asked
     # What it was promoted for at least: the bound that held however often somebody looked, but no
     # less than the base that it beat.
-    p0 = 0.0 if base is None else base.p0
-    promised = max(low, p0)
+    promised = max(low, 0.0 if base is None else base)
     if version.definition.is_avoid:
-        promised = 1 - min(high, p0 if base else 1.0)
+        promised = 1 - min(high, 1.0 if base is None else base)
     day = _last_day(facts)
     return replace(
         life,
@@ -459,7 +534,9 @@ def _promoted(life: Life, version: PatternVersion, facts: Facts) -> Life:
 def _why_promoted(facts: Facts) -> str:
     weighed = facts.weighed
     of = f"{weighed.s} of {weighed.n} units succeeded"
-    against = "" if weighed.base is None else f" against a base of {weighed.base.p0:.3f}"
+    against = "" if weighed.asked is None else f" against a base of {weighed.asked:.3f}"
+    if weighed.base is not None and weighed.base.trailing is not None:
+        against += " at last"
     return f"{of}{against}: log evidence {facts.promoted:.2f}"
 
 
@@ -470,6 +547,14 @@ def _last_day(facts: Facts) -> str:
 
 def _last(doubt: Drift) -> float:
     return math.exp(min(doubt.days[-1][1], 700.0))
+
+
+def _said(doubt: Drift, bound: float) -> str:
+    found = _last(doubt)
+    if found < bound:
+        # The bound was reached on a day before, or by all its days together.
+        return f"evidence against it reached {bound:.3g}, and is {found:.3g} now"
+    return f"evidence against it is {found:.3g}, and {bound:.3g} is the bound"
 
 
 def _day_after(day: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sharpwave.schemas.faults import explained
 from sharpwave.schemas.ids import AgentId
 from sharpwave.schemas.numbers import parse_json
+from sharpwave.schemas.patterns import TrailingBase
 from sharpwave.workers.patterns.evidence import ALPHA, DEGRADED_AT, RETIRED_AT, WINDOW_DAYS
 
 _Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -25,6 +26,9 @@ class Policy(BaseModel):
         alpha: bound on the share of false ones among an owner's promoted patterns.
         min_base: outcomes of the decisions a pattern does not match before its base is frozen.
         min_base_days: days with such outcomes.
+        base_days: days before each day of evidence over which the rest is measured; 0: the base
+            stays as it was frozen.
+        base_lag_days: days between them and that day; no fewer than an outcome takes.
         min_units: units of evidence with an outcome before a promotion.
         min_days: days with an outcome before a promotion.
         min_confidence: `confidence` that a promotion takes, against the measured rest.
@@ -46,6 +50,8 @@ class Policy(BaseModel):
     alpha: _Rate = ALPHA
     min_base: Annotated[int, Field(ge=1)] = 100
     min_base_days: Annotated[int, Field(ge=1)] = 3
+    base_days: Annotated[int, Field(ge=0, le=3_650)] = 90
+    base_lag_days: Annotated[int, Field(ge=0, le=3_650)] = 7
     min_units: Annotated[int, Field(ge=1)] = 20
     min_days: Annotated[int, Field(ge=1)] = 3
     min_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
@@ -60,6 +66,13 @@ class Policy(BaseModel):
     share_with: tuple[AgentId, ...] = ()
     share_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.9
     share_units: Annotated[int, Field(ge=1)] = 50
+
+    @property
+    def trailing(self) -> TrailingBase | None:
+        """Say how versions that have no evidence yet are to measure the rest; None: once."""
+        if not self.base_days:
+            return None
+        return TrailingBase(days=self.base_days, lag=self.base_lag_days, least=self.min_base)
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

@@ -214,13 +214,27 @@ def _write_rows(
             listed = reads.query(tables.MEMORY, keys.writers_pk(name))
             writers[name] = {entry["SK"]: entry.get("epochs", []) for entry in listed}
 
+    # Totals and accounts that several versions share are read once, for all of them.
+    bases = {
+        each.subject: base_subjects(
+            each, known.versions, writers.get(each.definition.decision_type, {})
+        )
+        for each in versions
+    }
+    names = sorted({name for each in bases.values() for name in each})
+    at = {name: Location(tables.PIPELINE, keys.ledger_total(name)) for name in names}
+    found = reads.get(list(at.values())) if at else {}
+    totals = {
+        name: Counts.from_row(found[place]["c"]) for name, place in at.items() if place in found
+    }
+    together = keeper.round(versions)
+
     def updates_of(version: PatternVersion) -> list[Update] | None:
         definition = version.definition
         if not known.is_readable(definition.agent_id, definition.decision_type):
             return None
-        base = base_subjects(version, known.versions, writers.get(definition.decision_type, {}))
-        totals = reads.get([Location(tables.PIPELINE, keys.ledger_total(each)) for each in base])
-        everyone = total(Counts.from_row(row["c"]) for row in totals.values())
+        base = bases[version.subject]
+        everyone = total(totals[each] for each in base if each in totals)
         days = summed_days_of(version.subject, reads)
         try:
             arms = units.days_of(version.subject, days)
@@ -232,6 +246,7 @@ def _write_rows(
         seen = keeper.look(
             version,
             rows.get(own),
+            together=together,
             days=days,
             arms=arms,
             figures=figures,

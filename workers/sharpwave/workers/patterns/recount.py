@@ -300,15 +300,9 @@ def figures(
         arms: `Recount.arms`.
         horizons: after how many seconds a decision without an outcome is overdue, by its type.
     """
-    writers: dict[str, dict[str, tuple[int, ...]]] = {}
-    for base in filter(None, map(keys.split_base_subject, counts)):
-        agent_id, decision_type, _ = base
-        writers.setdefault(decision_type, {})[agent_id] = ()
     result = {}
-    for version in versions:
-        agents = writers.get(version.definition.decision_type, {})
-        bases = base_subjects(version, versions, agents)
-        everyone = total(one for subject in bases for one in counts.get(subject, {}).values())
+    for version, bases in zip(versions, bases_of(versions, counts), strict=True):
+        everyone = total(one for days in bases for one in days.values())
         result[version.subject] = figures_of(
             version,
             counts.get(version.subject, {}),
@@ -317,6 +311,23 @@ def figures(
             horizons=horizons,
         )
     return result
+
+
+def bases_of(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> list[list[Days]]:
+    """Give, for each version, the counts of the ledgers that it is held against."""
+    writers: dict[str, dict[str, tuple[int, ...]]] = {}
+    for base in filter(None, map(keys.split_base_subject, counts)):
+        agent_id, decision_type, _ = base
+        writers.setdefault(decision_type, {})[agent_id] = ()
+    return [
+        [
+            counts.get(subject, {})
+            for subject in base_subjects(
+                version, versions, writers.get(version.definition.decision_type, {})
+            )
+        ]
+        for version in versions
+    ]
 
 
 def _key_of(state: Decision) -> bytes:

@@ -10,9 +10,10 @@ import pytest
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire, wire_size
-from sharpwave.schemas.patterns import PatternVersion
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.patterns.discover import lattice
+from sharpwave.workers.patterns.discover.features import Term
 from sharpwave.workers.patterns.discover.lattice import MOST_BYTES, State
 from sharpwave.workers.patterns.discover.sweep import BATCH, MOST_AT_ONCE
 from sharpwave.workers.work import ticks
@@ -69,6 +70,30 @@ def found(world: World) -> dict[str, PatternVersion]:
 
 def come_of_age(world: World) -> None:
     world.clock.advance(DAY_S * 1.3)
+
+
+def test_what_somebody_imported_is_not_found_again_and_is_named_as_what_is_refined(
+    world: World,
+) -> None:
+    up = {"path": "context.trend", "op": "eq", "value": "up"}
+    mine = PatternDefinition.model_validate(
+        {"pattern_id": "mine", "agent_id": "ann", "decision_type": "TRADE", "conditions": [up]}
+    )
+    world.process().admission.admit(mine, origin="import", parent=None, reason="an idea")
+    decide(world, 4 * BATCH)
+    come_of_age(world)
+
+    sweep(world)
+
+    rules = [each.rule for each in state(world).open]
+    assert (Term("context.trend", "eq", "up"),) not in rules
+    versions = found(world)
+    narrower = [
+        versions[each.name]
+        for each in state(world).open
+        if not each.avoid and Term("context.trend", "eq", "up") in each.rule
+    ]
+    assert all(each.parent == "mine@1" and each.origin == "split" for each in narrower)
 
 
 def test_what_is_there_to_find_becomes_a_candidate_that_counts_from_now_on(world: World) -> None:

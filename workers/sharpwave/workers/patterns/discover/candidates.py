@@ -1,7 +1,8 @@
 """Rules that are proposed to be patterns; how rules are joined, ordered and known again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -49,6 +50,24 @@ class Candidate(NamedTuple):
         )
         gain = Gain(Seen(n, s), Seen(of, of_s))
         return cls(name_of(rule, avoid=avoid), rule, avoid, gain, since, half_life)
+
+    @classmethod
+    def imported(cls, row: Mapping[str, Any]) -> "Candidate | None":
+        """Read a pattern that somebody brought in; None if no rule says what it says."""
+        terms = []
+        for condition in row.get("conditions") or ():
+            path, op, value = (condition.get(name) for name in ("path", "op", "value"))
+            if op in ("ge", "lt") and isinstance(value, int | float | Decimal):
+                terms.append(Term(path, op, float(value)))
+            elif op in ("eq", "contains") and isinstance(value, str | bool):
+                terms.append(Term(path, op, value))
+            else:
+                return None
+        if not terms:
+            return None
+        nothing = Gain(Seen(), Seen())
+        rule, is_avoid = tuple(terms), row.get("kind") == "avoid"
+        return cls(row["pattern_id"], rule, is_avoid, nothing, 0, 1)
 
     def describe(self) -> str:
         """Say what was seen, in words."""

@@ -27,6 +27,9 @@ _MOST_WORDS = 3
 #: Digits that a cut keeps.
 _DIGITS = 4
 
+#: What names of found patterns begin with.
+FOUND = "found_"
+
 _ROOTS = ("context", "inputs")
 _OF_REASONING = ("selected", "source")
 _PATH = re.compile(PATH)
@@ -96,7 +99,7 @@ def conditions_of(rule: Rule) -> Conditions:
 def name_of(rule: Rule, *, avoid: bool) -> str:
     """Name a found pattern by what it says, so that whoever finds it again names it alike."""
     text = json.dumps([sorted(map(list, rule), key=str), avoid])
-    return f"found_{blake2b(text.encode(), digest_size=8).hexdigest()}"
+    return f"{FOUND}{blake2b(text.encode(), digest_size=8).hexdigest()}"
 
 
 def short(number: float) -> float:

@@ -84,6 +84,7 @@ class State:
         kept: the latest that were promoted.
         ending: names of candidates that were given up since the state was stored last.
         closed: digests of rules that led nowhere, the latest last.
+        imported: patterns that people brought in; not stored here, but known for a sweep.
     """
 
     seen: Seen = field(default_factory=Seen)
@@ -96,6 +97,7 @@ class State:
     kept: list[Candidate] = field(default_factory=list)
     ending: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    imported: Sequence[Candidate] = ()
 
     def look(
         self,
@@ -150,14 +152,14 @@ class State:
             self._round(proposes=proposes)
 
     def refined(self, one: Candidate) -> Candidate | None:
-        """Give the candidate, open or promoted, that a rule says more than, the closest if several.
+        """Give the closest pattern, imported, open or promoted, that a rule says more than.
 
         It holds for a part of that one's decisions, and claims the same of them.
         """
         terms = set(one.rule)
         wider = [
             each
-            for each in (*self.kept, *self.open)
+            for each in (*self.imported, *self.kept, *self.open)
             if each.avoid == one.avoid and set(each.rule) < terms
         ]
         return max(wider, key=lambda each: (len(each.rule), each.name), default=None)
@@ -348,12 +350,14 @@ class State:
             candidate = Candidate(name, rule, avoid, gain, self.seen.n, half_life)
             if candidate.name in known or brief(rule) in self.closed:
                 continue
+            if any({*rule} == {*each.rule} for each in self.imported):
+                continue
             if not self._is_better_than_its_parts(candidate, gains):
                 continue
             # Of rules about the same paths one at a time: neighbouring cuts say nearly the same.
             if any(each.paths == candidate.paths for each in taken):
                 continue
-            if any(self._is_same(candidate, each) for each in (*taken, *self.kept)):
+            if any(self._is_same(candidate, each) for each in (*self.imported, *taken, *self.kept)):
                 continue
             taken.append(candidate)
             new += 1

@@ -17,7 +17,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.times import DAY_S, Clock, bound, day_and_hour, epoch_of
 from sharpwave.workers.patterns.discover.candidates import Candidate
-from sharpwave.workers.patterns.discover.features import Feature, Said, conditions_of, read
+from sharpwave.workers.patterns.discover.features import FOUND, Feature, Said, conditions_of, read
 from sharpwave.workers.patterns.discover.lattice import State
 from sharpwave.workers.work.low_water import INDEX_TRAILS_S, LowWater
 from sharpwave.workers.work.ports import (
@@ -134,6 +134,7 @@ class Discovery:
                 return
             if state is None:
                 state = State.decode(row["state"])
+                state.imported = self._imported(agent_id, decision_type)
                 self._decide(agent_id, decision_type, state)
             before = {each.name for each in state.open}
             backlog = bound(come_of_age - BACKLOG_S)
@@ -147,6 +148,19 @@ class Discovery:
             fresh = [each for each in state.open if each.name not in before]
             self._finish(agent_id, decision_type, state, fresh)
             yield len(batch)
+
+    def _imported(self, agent_id: str, decision_type: str) -> list[Candidate]:
+        """Read what people brought in of this type: it is counted already."""
+        rows = self.reads.query(tables.MEMORY, keys.pattern_pk(agent_id))
+        found = [
+            Candidate.imported(row)
+            for row in rows
+            if row.get("memory_type") == "PATTERN"
+            and row.get("decision_type") == decision_type
+            and row.get("state") != "retired"
+            and not str(row["pattern_id"]).startswith(FOUND)
+        ]
+        return [each for each in found if each is not None]
 
     def _waiting(
         self, agent_id: str, decision_type: str, cursor: str, come_of_age: int
