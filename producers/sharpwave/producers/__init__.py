@@ -6,6 +6,7 @@ from sharpwave.producers.choosing import Choice
 from sharpwave.producers.dax import DaxCache
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, RecordRefused
+from sharpwave.producers.operations.analytics import Performance
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.signals import Draft, SignalView
 
@@ -19,6 +20,7 @@ __all__ = [
     "Delivery",
     "Draft",
     "MemoryCache",
+    "Performance",
     "Recalled",
     "RecordRefused",
     "SignalView",

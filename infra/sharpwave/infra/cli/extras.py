@@ -15,10 +15,16 @@ MODULES = {
     "local": ("rich", "markdown_it", "ruamel"),
     "demo": ("matplotlib",),
     "propose": ("pysubgroup",),
+    "parquet": ("pyarrow",),
     "cdk": ("aws_cdk", "cdk_nag", "cfnlint", "msgspec"),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
-INCLUDED = {"local": ("workers",), "demo": ("local",), "propose": ("workers",)}
+INCLUDED = {
+    "local": ("workers",),
+    "demo": ("local",),
+    "propose": ("workers",),
+    "parquet": ("workers",),
+}
 
 
 def need(extra: str) -> None:

@@ -1,5 +1,13 @@
 """Every operation of an agent, written once for the sync and the async surface."""
 
-from sharpwave.producers.operations import decisions, learnt, memory, registration, signals, state
+from sharpwave.producers.operations import (
+    analytics,
+    decisions,
+    learnt,
+    memory,
+    registration,
+    signals,
+    state,
+)
 
-__all__ = ["decisions", "learnt", "memory", "registration", "signals", "state"]
+__all__ = ["analytics", "decisions", "learnt", "memory", "registration", "signals", "state"]
