@@ -28,6 +28,8 @@ _SHOWN = (
     *("confidence", "success_rate", "interval", "base_rate", "sample_size", "units"),
     *("unresolved", "overdue", "quality_sd", "propensity"),
 )
+#: Days that differ from the archive and are named to people.
+_NAMED = 20
 
 
 @Command(
@@ -492,8 +494,10 @@ def analytics(args: Arguments) -> Answer:
     lines += [
         f"{one.agent_id} {one.type_name} {one.name} {one.day}: ledger and archive differ; "
         "`sharpwave verify` says why"
-        for one in found.differing
+        for one in found.differing[:_NAMED]
     ]
+    if more := found.differing[_NAMED:]:
+        lines.append(f"and {len(more)} more days differ; --json names them all")
     lines += [f"{part} of the archive cannot be read: {why}" for part, why in found.damages]
     data = {"ok": found.ok, "rows": found.rows, "differing": found.differing}
     data |= {"damages": found.damages, "dry_run": args.dry_run}

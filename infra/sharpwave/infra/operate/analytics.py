@@ -372,11 +372,14 @@ class _Told:
     def tallies(self, recount: Recount) -> Iterator[tuple[Subject, Tally]]:
         """Give each decision that counts, once for its type and once for each of its sources."""
         for key, content, day, one in recount.standing():
-            agent, kind, selected, made_at, outcome_at = self._file.execute(
+            noted = self._file.execute(
                 "SELECT agent, type, selected, timestamp, outcome_at FROM told"
                 " WHERE key = ? AND content = ?",
                 (key, content),
             ).fetchone()
+            if noted is None:
+                continue  # its line is damaged, which is said of its part
+            agent, kind, selected, made_at, outcome_at = noted
             times = Sketch()
             if one.n and outcome_at is not None:
                 times.add(outcome_at - made_at)
