@@ -88,7 +88,7 @@ wheel: setup  ## Build the package into dist/, to be installed anywhere by pip.
 	@$(BIN)/uv build --quiet --wheel --no-build-isolation --out-dir dist
 
 lock: setup  ## Rewrite the locks from pyproject.toml.
-	@echo "numpy>=2; python_version >= '3.13'" | $(COMPILE) pyproject.toml - --extra demo --extra propose --extra metrics --extra traces --group dev \
+	@echo "numpy>=2; python_version >= '3.13'" | $(COMPILE) pyproject.toml - --extra demo --extra propose --extra parquet --extra metrics --extra traces --group dev \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
 	@echo hatchling | $(COMPILE) pyproject.toml - --extra local --no-header -c requirements.lock \
 	  --output-file infra/sharpwave/infra/local/locks/image.lock

@@ -227,6 +227,27 @@ def test_facts_and_episodes_are_recalled_by_type(connect: Connect, pipeline: Any
     assert [found["SK"] for found in agent.episodes("PICK")] == [day.sk]
 
 
+def test_an_agent_reads_how_it_did_each_day(connect: Connect, pipeline: Any) -> None:
+    agent = connect("hunter")
+    days = [("PICK", "2026-01-02"), ("PICK", "2026-01-01"), ("TRADE", "2026-01-01")]
+    for kind, day in days:
+        counted = {"sample_size": 4, "successes": 3, "pending": 1, "sources": {"whales": 2}}
+        named = {"memory_type": "EPISODE", "decision_type": kind, "day": day}
+        quality = {"quality_mean": Decimal("0.25")} if kind == "PICK" else {}
+        key = keys.episode("hunter", kind, day)
+        pipeline.put(tables.MEMORY, {**key.item(), **named, **counted, **quality})
+
+    found = agent.analytics()
+
+    assert [(one.decision_type, one.day) for one in found] == sorted(days)
+    first, trade = found[0], found[-1]
+    assert (first.decisions, first.outcomes, first.successes, first.rate) == (5, 4, 3, 0.75)
+    assert (first.quality, first.sources, trade.quality) == (0.25, {"whales": 2}, None)
+    assert agent.analytics("PICK", since="2026-01-02") == [found[1]]
+    assert agent.analytics("PICK") == found[:2]
+    assert agent.analytics(until="2026-01-01") == [found[0], trade]
+
+
 def test_patterns_come_from_all_three_places_by_confidence(connect: Connect, pipeline: Any) -> None:
     agent = connect("hunter")
     places = {

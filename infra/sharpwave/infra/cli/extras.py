@@ -17,6 +17,7 @@ MODULES = {
     "metrics": ("prometheus_client",),
     "traces": ("opentelemetry",),
     "propose": ("pysubgroup",),
+    "parquet": ("duckdb",),
     "cdk": ("aws_cdk", "cdk_nag", "cfnlint", "msgspec"),
 }
 #: What each extra holds beside its own modules; what agents alone use is not asked for here.
@@ -26,6 +27,7 @@ INCLUDED = {
     "propose": ("workers",),
     "metrics": ("workers",),
     "traces": ("workers",),
+    "parquet": ("workers",),
 }
 
 

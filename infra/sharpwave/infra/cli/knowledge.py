@@ -1,4 +1,4 @@
-"""`patterns ...`, `memory ...`."""
+"""`patterns ...`, `memory ...`, `analytics`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -31,6 +31,8 @@ _SHOWN = (
     *("confidence", "success_rate", "interval", "base_rate", "sample_size", "units"),
     *("unresolved", "overdue", "quality_sd", "propensity"),
 )
+#: Days that differ from the archive and are named to people.
+_NAMED = 20
 
 
 @Command(
@@ -553,3 +555,43 @@ def memory_grants(args: Arguments) -> Answer:
     ]
     empty = f"{args.agent_id} shares no memory"
     return Answer(found, table(("TYPE", "WHAT", "AGENTS", "DOMAINS"), rows, empty=empty))
+
+
+@Command(
+    "analytics",
+    option("--agent", metavar="AGENT", help="only this agent's"),
+    option("--type", metavar="TYPE", dest="type_name", help="only of this decision or signal type"),
+    option("--since", metavar="DAY", default="", help="from this day, such as 2026-11-22"),
+    option("--until", metavar="DAY", default="~", help="up to this day"),
+    flag("--whole", "one row for all days instead of one for each"),
+    flag("--recount", "read the archive too: sources, time to outcomes, and whether counts agree"),
+    ARCHIVE,
+    option("--out", type=Path, metavar="FILE", help="write the rows there: .csv or .parquet"),
+    changes=True,
+)
+def analytics(args: Arguments) -> Answer:
+    """Say how agents do by day: volumes, success, quality, and how long things took."""
+    from sharpwave.infra.operate.analytics import COLUMNS, Wanted, analyse, written
+
+    wanted = Wanted(
+        agent_id=args.agent, type_name=args.type_name, since=args.since, until=args.until
+    )
+    write = written(args.out) if args.out else None
+    url = archive_url(args) if args.recount else None
+    found = analyse(deployment(args), wanted, archive_url=url, whole=args.whole)
+    if write and not args.dry_run:
+        write(found.rows)
+    headers = tuple(name.upper() for name in COLUMNS)
+    rows = [[getattr(row, name) for name in COLUMNS] for row in found.rows]
+    lines = [table(headers, rows, empty="nothing is counted of what was asked for")]
+    lines += [
+        f"{one.agent_id} {one.type_name} {one.name} {one.day}: ledger and archive differ; "
+        "`sharpwave verify` says why"
+        for one in found.differing[:_NAMED]
+    ]
+    if more := found.differing[_NAMED:]:
+        lines.append(f"and {len(more)} more days differ; --json names them all")
+    lines += [f"{part} of the archive cannot be read: {why}" for part, why in found.damages]
+    data = {"ok": found.ok, "rows": found.rows, "differing": found.differing}
+    data |= {"damages": found.damages, "dry_run": args.dry_run}
+    return Answer(data, "\n".join(lines), ok=found.ok)

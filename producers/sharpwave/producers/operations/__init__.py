@@ -1,6 +1,7 @@
 """Every operation of an agent, written once for the sync and the async surface."""
 
 from sharpwave.producers.operations import (
+    analytics,
     asking,
     decisions,
     learnt,
@@ -13,6 +14,7 @@ from sharpwave.producers.operations import (
 )
 
 __all__ = [
+    "analytics",
     "asking",
     "decisions",
     "learnt",

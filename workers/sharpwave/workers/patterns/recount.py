@@ -166,7 +166,7 @@ class Recount:
         """Take one state that was admitted; safe to repeat."""
         if not self._accepts(state):
             return
-        place, rank = (_key_of(state), content_digest(state)), rank_of(state)
+        place, rank = place_of(state), rank_of(state)
         found = self._file.execute(
             "SELECT rank FROM archived WHERE key = ? AND content = ?", place
         ).fetchone()
@@ -263,6 +263,14 @@ class Recount:
                         days[day] = days.get(day, Counts()) + one
         return result
 
+    def standing(self) -> Iterator[tuple[bytes, bytes, str, Counts]]:
+        """Give each decision that counts: digests of key and content, day, it alone as counts."""
+        rows = self._file.execute(
+            "SELECT key, min(content), day, rank FROM archived GROUP BY key, day"
+        )
+        for key, content, day, rank in rows:
+            yield key, content, day, _one(rank, False, None, of_pattern=False)
+
     def arms(self) -> dict[str, dict[str, Arms]]:
         """Count units of evidence by day of the ledgers of patterns.
 
@@ -328,6 +336,11 @@ def bases_of(versions: Sequence[PatternVersion], counts: Mapping[str, Days]) -> 
         ]
         for version in versions
     ]
+
+
+def place_of(state: Decision) -> tuple[bytes, bytes]:
+    """Give digests of a decision's key and content, which tell it from all others."""
+    return _key_of(state), content_digest(state)
 
 
 def _key_of(state: Decision) -> bytes:
