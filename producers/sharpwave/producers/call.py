@@ -5,6 +5,7 @@ replies, or has an `AgentError` thrown in. `drivers` runs it, with boto3 or with
 """
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -53,7 +54,7 @@ class Identity:
     counters: Counter[str] = field(default_factory=Counter)
     shelf: dict[str, tuple[float, list[Any]]] = field(default_factory=dict, repr=False)
     limits: dict[Any, Any] = field(default_factory=dict, repr=False)
-    retention: Retention = field(default_factory=Retention.read)
+    retention: Retention = field(default_factory=lambda: Retention.read(os.environ))
 
     def __post_init__(self) -> None:
         queues.inbox(self.agent_id)
