@@ -5,6 +5,7 @@ replies, or has an `AgentError` thrown in. `drivers` runs it, with boto3 or with
 """
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -60,7 +61,7 @@ class Identity:
     large_entries: str | None = None
     awaited: set[str] = field(default_factory=set, repr=False)
     limits: dict[Any, Any] = field(default_factory=dict, repr=False)
-    retention: Retention = field(default_factory=Retention.read)
+    retention: Retention = field(default_factory=lambda: Retention.read(os.environ))
 
     def __post_init__(self) -> None:
         place = self.large_entries

@@ -4,7 +4,6 @@ From the environment, as the workers' settings are: an agent may read none but i
 one that starts must not wait for a table. A record's `ttl` stays as it was written.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -53,7 +52,7 @@ class Retention:
                 raise ValueError(text)
 
     @classmethod
-    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def read(cls, environ: Mapping[str, str]) -> Self:
         """Read what the environment sets; the rest is as it is by itself.
 
         Raises:

@@ -1,5 +1,6 @@
 """`cost` and `retention`: what it takes to run this at AWS, and to keep its records."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from sharpwave.infra.cli.command import Arguments, Command, deployment, flag, option
@@ -69,7 +70,7 @@ def retention(args: Arguments) -> Answer:
     kinds = ("decision", "signal", "memory")
     asked = {kind: days for kind in kinds if (days := getattr(args, f"{kind}_days")) is not None}
     try:
-        now = Retention.read()
+        now = Retention.read(os.environ)
         then = replace(now, **asked)
     except ValueError as error:
         raise Misused(str(error)) from error
