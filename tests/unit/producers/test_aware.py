@@ -41,7 +41,7 @@ class Stored:
         if self.conflicts:
             self.conflicts -= 1
             self.version, self.seen = self.version + 1, self.seen + 1
-            raise StateConflict("no", stored=self.version)
+            raise StateConflict("no", stored=self.version, expected=expected_version)
         assert expected_version == self.version
         self.saved = state
 
