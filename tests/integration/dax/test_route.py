@@ -21,7 +21,7 @@ from tests.world.waiting import eventually
 OPEN_S = 5.0
 WHICH = {"PK": {"S": "p"}, "SK": {"S": "1"}}
 #: Far from what an answer takes here, and from what a test may take.
-PATIENCE_S = 1.5
+PATIENCE_S = 2.5
 
 
 class Routed(NamedTuple):
