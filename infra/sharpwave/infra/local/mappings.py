@@ -52,6 +52,7 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
     ours = ("AWS_", "SHARPWAVE_")
     told = {name: value for name, value in environment.items() if name.startswith(ours)}
     with translated("the router's function"):
+        _remove(client, deployment.name(FUNCTION))
         made = client.create_function(
             FunctionName=deployment.name(FUNCTION),
             Runtime=f"python{version}",
@@ -83,3 +84,12 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
                 states = ", ".join(each["State"] for each in mappings)
                 raise BackendUnavailable("lambda", f"its mappings stay {states}")
             time.sleep(0.05 if waiting else 0)
+
+
+def _remove(client: Any, function: str) -> None:
+    """Remove what an earlier run left where state is kept: its mappings read streams that ended."""
+    if not any(each["FunctionName"] == function for each in client.list_functions()["Functions"]):
+        return
+    for each in client.list_event_source_mappings(FunctionName=function)["EventSourceMappings"]:
+        client.delete_event_source_mapping(UUID=each["UUID"])
+    client.delete_function(FunctionName=function)

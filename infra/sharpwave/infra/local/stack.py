@@ -20,7 +20,7 @@ from typing import Literal, Self, TextIO
 from sharpwave.infra.connection import connect
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.infra.items import Items
-from sharpwave.infra.local.backend import HOST, Backend, free_port
+from sharpwave.infra.local.backend import HOST, Backend, BackendUnavailable, free_port
 from sharpwave.infra.local.processes import Backoff, ProcessEvent, Service, Supervisor
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import Wishes, add_agent
@@ -135,8 +135,16 @@ class Stack:
         self.deploy_router(self.environment)
 
     def deploy_router(self, environment: Mapping[str, str]) -> None:
-        """Make the router's function and mappings, if Lambda reads the streams."""
+        """Make the router's function and mappings, if Lambda reads the streams.
+
+        Raises:
+            BackendUnavailable: the backend runs no functions without Docker.
+        """
         if self.options.router == "lambda":
+            if not self.backend.name.startswith("embedded"):
+                raise BackendUnavailable(
+                    self.backend.name, "it runs no Lambda functions here; take --router pump"
+                )
             # Packaging takes pip and seconds: who runs a pump is spared it.
             from sharpwave.infra.local.mappings import deploy_router
 

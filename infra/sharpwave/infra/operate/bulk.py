@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sharpwave.infra.errors import Misused, Rejected
-from sharpwave.infra.operate.replay import nothing_at
+from sharpwave.infra.operate.replay import end_of, is_up_to, nothing_at
 from sharpwave.schemas.numbers import item_from_wire
-from sharpwave.schemas.times import event_begin
 from sharpwave.workers.patterns.recount import Parts, rank_of
 from sharpwave.workers.work.envelope import ascii_json
 
@@ -46,12 +45,13 @@ def export(archive: Parts, url: str, out: Path, *, until: str | None = None) -> 
         until: only states stored before the end of this day or at this UTC time.
 
     Raises:
-        Misused: the folder holds an export already.
+        Misused: the folder holds an export already, or `until` is neither.
         Rejected: a part cannot be read, or there is none.
     """
     if next(out.glob("items-*.json.gz"), None):
         raise Misused(f"{out} holds an export already; name another folder with --out")
-    last = None if until is None else event_begin(until) + (86_399 if len(until) == 10 else 0)
+    is_up_to(until)  # refuses what is no time
+    last = None if until is None else end_of(until)
     out.mkdir(parents=True, exist_ok=True)
     written, count = list[str](), 0
     # Without a name SQLite keeps the database in a file that it has already unlinked.

@@ -97,6 +97,8 @@ def test_an_export_is_not_mixed_with_another_nor_made_of_nothing(
 
     with pytest.raises(Misused, match="holds an export already"):
         export(made, "", tmp_path / "out")
+    with pytest.raises(Misused, match="write 2008-10-10"):
+        export(made, "", tmp_path / "other", until="yesterday")
     with pytest.raises(Rejected):
         export(FolderArchive(tmp_path / "none"), "file:///none", tmp_path / "other")
 
