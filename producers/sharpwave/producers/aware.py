@@ -7,7 +7,7 @@ in the table.
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
@@ -24,7 +24,7 @@ from sharpwave.schemas.records import DecisionRecord
 WORKED, _KEPT = "worked_deliveries", 50
 _ATTEMPTS = 8
 
-Round = Generator[Callable[[], Any], Any, None]
+Round = Generator[Callable[[], Any], Any, Any]
 
 
 class Judgement(TypedDict, total=False):
@@ -47,8 +47,11 @@ class _Round:
     agent: Any
     _judged_at: float | None = None
 
-    def about(self, delivery: Any) -> Mapping[str, Any]:
-        """Say of which decision to recall what was learnt, as arguments of `recall`."""
+    def about(self, delivery: Any) -> Any:
+        """Say of which decision to recall what was learnt, as arguments of `recall`.
+
+        None if there is nothing to decide: then nothing is recalled, and `decide` is not asked.
+        """
         return {"context": delivery.data}
 
     def decide(self, delivery: Any, recalled: list[Recalled]) -> Any:
@@ -71,18 +74,19 @@ class _Round:
         """Hear that the pipeline has something to say about a record; the log has it already."""
 
     def _work(self, delivery: Any) -> Round:
-        about = yield partial(self.about, delivery)
-        recalled = yield partial(self.agent.recall, domain=self.domain, **about)
-        intent = yield partial(self.decide, delivery, recalled)
+        about, intent = (yield partial(self.about, delivery)), None
+        if about is not None:
+            recalled = yield partial(self.agent.recall, domain=self.domain, **about)
+            intent = yield partial(self.decide, delivery, recalled)
         if _is_own(self, "advance"):
             yield from self._advance(delivery, intent)
         if delivery.is_settled:
-            return
+            return None
         if intent is None:
             yield delivery.ack
-        else:
-            # Last of all: it acknowledges, and what is not done by then is not done again.
-            yield partial(delivery.decide, **intent)
+            return None
+        # Last of all: it acknowledges, and what is not done by then is not done again.
+        return (yield partial(delivery.decide, **intent))
 
     def _advance(self, delivery: Any, intent: Any) -> Round:
         """Change the state once for a delivery: the state itself says which it holds."""
@@ -150,9 +154,9 @@ class MemoryAwareAgent(_Round):
 
     agent: Agent
 
-    def __init__(self, **arguments: Any) -> None:
-        """Connect its `agent`; the arguments are those of `Agent` behind the id."""
-        self.agent = Agent(self.agent_id, on_notice=self.on_notice, **arguments)
+    def __init__(self, agent: Agent | None = None, **arguments: Any) -> None:
+        """Act through `agent`, or connect one: the arguments are those of `Agent` behind the id."""
+        self.agent = agent or Agent(self.agent_id, on_notice=self.on_notice, **arguments)
 
     def run(self, **bounds: Any) -> None:
         """Register, and work the inbox; `bounds` are arguments of `Agent.inbox`, none for ever."""
@@ -164,17 +168,18 @@ class MemoryAwareAgent(_Round):
             self._drive(self._owed())
         self._drive(self._owed(now=True))
 
-    def work(self, delivery: Delivery) -> None:
-        """Work one delivery; for who receives by other means than `run`."""
-        self._drive(self._work(delivery))
+    def work(self, delivery: Delivery) -> DecisionRecord | None:
+        """Work one delivery, for who receives by other means than `run`; gives what was decided."""
+        decided: DecisionRecord | None = self._drive(self._work(delivery))
+        return decided
 
-    def _drive(self, steps: Round) -> None:
+    def _drive(self, steps: Round) -> Any:
         resume = partial(next, steps)
         while True:
             try:
                 step = resume()
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return end.value
             try:
                 resume = partial(steps.send, step())
             except AgentError as error:
@@ -194,9 +199,9 @@ class AsyncMemoryAwareAgent(_Round):
 
     agent: AsyncAgent
 
-    def __init__(self, **arguments: Any) -> None:
-        """Describe its `agent`; the arguments are those of `AsyncAgent` behind the id."""
-        self.agent = AsyncAgent(self.agent_id, on_notice=self.on_notice, **arguments)
+    def __init__(self, agent: AsyncAgent | None = None, **arguments: Any) -> None:
+        """Act through `agent`, or describe one: the arguments are those of `AsyncAgent`."""
+        self.agent = agent or AsyncAgent(self.agent_id, on_notice=self.on_notice, **arguments)
 
     async def run(self, **bounds: Any) -> None:
         """Register, and work the inbox; `bounds` are arguments of `Agent.inbox`, none for ever."""
@@ -208,17 +213,18 @@ class AsyncMemoryAwareAgent(_Round):
             await self._drive(self._owed())
         await self._drive(self._owed(now=True))
 
-    async def work(self, delivery: AsyncDelivery) -> None:
-        """Work one delivery; for who receives by other means than `run`."""
-        await self._drive(self._work(delivery))
+    async def work(self, delivery: AsyncDelivery) -> DecisionRecord | None:
+        """Work one delivery, for who receives by other means than `run`; gives what was decided."""
+        decided: DecisionRecord | None = await self._drive(self._work(delivery))
+        return decided
 
-    async def _drive(self, steps: Round) -> None:
+    async def _drive(self, steps: Round) -> Any:
         resume = partial(next, steps)
         while True:
             try:
                 step = resume()
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return end.value
             try:
                 given = step()
                 resume = partial(steps.send, await given if isawaitable(given) else given)

@@ -78,3 +78,46 @@ def test_an_outcome_that_another_instance_knew_first_stands() -> None:
 
     # The second came too soon.
     assert told == ["new"]
+
+
+class Chooser(MemoryAwareAgent):
+    agent_id = "chooser"
+
+    def about(self, delivery: Any) -> Any:
+        return {"context": delivery.data} if delivery.data else None
+
+    def decide(self, delivery: Any, recalled: Any) -> Any:
+        return {"decision_type": "ENTRY", "reasoning": {"n": len(recalled)}}
+
+
+def worked(data: dict[str, int]) -> tuple[Any, list[str]]:
+    done: list[str] = []
+
+    def decided(**parts: Any) -> Any:
+        done.append("decide")
+        return parts
+
+    delivery: Any = SimpleNamespace(
+        data=data, is_settled=False, ack=lambda: done.append("ack"), decide=decided
+    )
+
+    def recall(**about: Any) -> list[Any]:
+        done.append("recall")
+        return [about]
+
+    agent: Any = SimpleNamespace(recall=recall)
+    return Chooser(agent).work(delivery), done
+
+
+def test_who_has_nothing_to_decide_recalls_nothing_and_acknowledges() -> None:
+    decision, done = worked({})
+
+    assert decision is None
+    assert done == ["ack"]
+
+
+def test_working_a_delivery_gives_what_was_decided() -> None:
+    decision, done = worked({"whales": 1})
+
+    assert decision == {"decision_type": "ENTRY", "reasoning": {"n": 1}}
+    assert done == ["recall", "decide"]
