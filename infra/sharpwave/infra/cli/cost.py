@@ -35,9 +35,30 @@ if TYPE_CHECKING:
 def cost(args: Arguments) -> Answer:
     """Say what the pipeline costs at list prices."""
     from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.cost.flow import Flow, Plan
+    from sharpwave.infra.errors import Misused
 
     prices = load_prices(args.region)
-    facts, text = _measured(args, prices) if args.measured else _planned(_plan(args), prices)
+    if args.measured:
+        facts, text = _measured(args, prices)
+    else:
+        counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
+        least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1}
+        for name, bound in least.items():
+            # Neither NaN nor infinity lies between them, and both are floats to argparse.
+            if not bound <= getattr(args, name) <= 1e15:
+                shown = f"--{name.replace('_', '-')} {getattr(args, name):g}"
+                raise Misused(f"{shown} makes no sense; give {bound:g} or more")
+        plan = Plan(
+            signals=args.signals_per_month,
+            decisions=args.decisions_per_month,
+            agents=args.agents,
+            flow=Flow(targets=args.targets, item_kb=args.item_kb, per_message=args.per_message),
+            dax=args.dax,
+            ttl_days=args.ttl_days,
+            profile=args.profile,
+        )
+        facts, text = _planned(plan, prices)
     source = (
         f"list prices of {prices.region}, {prices.dated}, without free tier; not verified at their"
         f" source: {', '.join(prices.unverified)}"
@@ -119,27 +140,6 @@ def retention(args: Arguments) -> Answer:
         "dated": prices.dated,
     }
     return Answer(facts, "\n".join(lines))
-
-
-def _plan(args: Arguments) -> "Plan":
-    from sharpwave.infra.cost.flow import Flow, Plan
-    from sharpwave.infra.errors import Misused
-
-    counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
-    least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1}
-    for name, bound in least.items():
-        if not bound <= getattr(args, name) <= 1e15:
-            shown = f"--{name.replace('_', '-')} {getattr(args, name):g}"
-            raise Misused(f"{shown} makes no sense; give {bound:g} or more")
-    return Plan(
-        signals=args.signals_per_month,
-        decisions=args.decisions_per_month,
-        agents=args.agents,
-        flow=Flow(targets=args.targets, item_kb=args.item_kb, per_message=args.per_message),
-        dax=args.dax,
-        ttl_days=args.ttl_days,
-        profile=args.profile,
-    )
 
 
 def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:

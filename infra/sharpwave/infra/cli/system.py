@@ -58,6 +58,8 @@ JUDGED_BY = (
 def up(args: Arguments) -> Answer:
     """Run the whole system here, until Ctrl-C."""
     need("local")
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.local import EmbeddedBackend, open_backend
     from sharpwave.infra.local.stack import (
         Stack,
         StackOptions,
@@ -82,7 +84,15 @@ def up(args: Arguments) -> Answer:
         settings={name: value for name, value in os.environ.items() if name[:10] == "SHARPWAVE_"},
         folder=folder,
     )
-    with Stack(_backend(args), options, report=tell) as stack:
+    if args.backend == "embedded":
+        state = Path(args.state).resolve() if args.state else None
+        backend: Backend = EmbeddedBackend(port=args.port, state_dir=state)
+    elif args.port or args.state:
+        raise Misused(f"--port and --state go with the embedded backend, not with {args.backend}")
+    else:
+        endpoint_url = args.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        backend = open_backend(args.backend, endpoint_url=endpoint_url)
+    with Stack(backend, options, report=tell) as stack:
         _announce(args, stack)
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
@@ -99,19 +109,6 @@ def end_of_state(args: Arguments) -> str:
         return f"tables and queues are kept in {args.state}, streams begin anew"
     keep = "; --state DIR keeps them" if args.backend == "embedded" else ""
     return f"tables and queues are in memory and go with it{keep}"
-
-
-def _backend(args: Arguments) -> "Backend":
-    from sharpwave.infra.errors import Misused
-    from sharpwave.infra.local import EmbeddedBackend, open_backend
-
-    if args.backend == "embedded":
-        state = Path(args.state).resolve() if args.state else None
-        return EmbeddedBackend(port=args.port, state_dir=state)
-    if args.port or args.state:
-        raise Misused(f"--port and --state go with the embedded backend, not with {args.backend}")
-    endpoint_url = args.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
-    return open_backend(args.backend, endpoint_url=endpoint_url)
 
 
 def environment_of(args: Arguments, stack: "Stack") -> dict[str, str]:
