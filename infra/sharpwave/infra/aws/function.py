@@ -12,11 +12,12 @@ from typing import Any, Final
 import sharpwave.schemas
 import sharpwave.workers
 from sharpwave.infra.errors import OperationFailed
-from sharpwave.infra.local.environment import lock_file
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import SIGNALS
 
 HANDLER = "stream_lambda.handler"
+#: What is installed into it; `make lock` remakes it.
+LOCK = Path(__file__).with_name("lambda.lock")
 PYTHON = "3.13"
 #: What the router need not see, by table: new inbox rows, which are the workers' own.
 FILTERS: dict[str, list[dict[str, Any]]] = {
@@ -67,7 +68,7 @@ def package(
         chosen = ["--target", scratch, *platforms, "--python-version", python, "--no-compile"]
         locked = ["--only-binary=:all:", "--no-deps", "--require-hashes", "-r"]
         done = subprocess.run(
-            [*command, *chosen, *locked, str(lock_file("lambda"))],
+            [*command, *chosen, *locked, str(LOCK)],
             capture_output=True,
             text=True,
             check=False,

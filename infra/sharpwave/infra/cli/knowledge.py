@@ -23,6 +23,7 @@ from sharpwave.infra.cli.extras import need
 from sharpwave.infra.cli.output import Answer, table, when
 
 if TYPE_CHECKING:
+    from sharpwave.infra.operate.lives import Moved
     from sharpwave.infra.operate.patterns import PatternView
 
 
@@ -271,8 +272,7 @@ def patterns_retire(args: Arguments) -> Answer:
     done = retire(
         deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
     )
-    text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
-    return Answer({"moved": done, "dry_run": args.dry_run}, text)
+    return _moved(args, done)
 
 
 @Command("patterns revive", _PATTERN, _OWNER, _REASON, changes=True)
@@ -283,6 +283,10 @@ def patterns_revive(args: Arguments) -> Answer:
     done = revive(
         deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
     )
+    return _moved(args, done)
+
+
+def _moved(args: Arguments, done: "Moved") -> Answer:
     text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
     return Answer({"moved": done, "dry_run": args.dry_run}, text)
 

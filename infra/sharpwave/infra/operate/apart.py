@@ -41,7 +41,15 @@ def findings(deployment: Deployment, agent_id: str) -> Iterator[Finding]:
     if not _exists(iam, role):
         run = partial(_create, deployment, names, role)
         yield Step("create", "role", role, f"under {AGENT_PATH}", run)
-    if not _alike(_policy(iam, role), wanted):
+    stored = None
+    with translated(f"role {role}"):
+        try:
+            stored = iam.get_role_policy(RoleName=role, PolicyName=POLICY)["PolicyDocument"]
+        except ClientError as error:
+            # A role without this policy, or none at all yet, which the step before creates.
+            if code_of(error) != "NoSuchEntity":
+                raise
+    if not _alike(stored, wanted):
         run = partial(_permit, iam, role, wanted)
         yield Step("mend", "role", role, "what the agent may do, and nothing else", run)
 
@@ -94,16 +102,6 @@ def _exists(iam: Any, role: str) -> bool:
                 raise
             return False
         return True
-
-
-def _policy(iam: Any, role: str) -> Any:
-    with translated(f"role {role}"):
-        try:
-            return iam.get_role_policy(RoleName=role, PolicyName=POLICY)["PolicyDocument"]
-        except ClientError as error:
-            if code_of(error) != "NoSuchEntity":
-                raise
-            return None
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -96,7 +96,16 @@ class GivingUp:
         # An agent that was listed late has a chunk of the audience to itself.
         chunk = keys.late_chunk(uid, entry["agent"]).sk if "agent" in entry else entry.get("chunk")
         holder = Holder(signal, chunk)
-        denied = dict.fromkeys(self._targets(holder, entry), _DEAD)
+        item = item_from_wire(image_of(entry)) if chunk is None else {}
+        if chunk is None and not is_resolved(item):
+            # Its writer named the agents; nothing was frozen for them.
+            targets = sorted(set(item["target_agents"]))
+        else:
+            place = holder.location
+            if chunk is None:
+                place = Location(tables.PIPELINE, keys.audience(uid))
+            targets = list(self._reads.get([place]).get(place, {}).get("targets", ()))
+        denied = dict.fromkeys(targets, _DEAD)
         if not denied:
             return 0
         # What was sent, ended or acknowledged stays; the message only spoke of the rest.
@@ -107,16 +116,6 @@ class GivingUp:
         rows = (keys.inbox_row(name, signal, uid) for name in ended)
         self._end([Location(tables.SIGNALS, row) for row in rows], _DEAD)
         return len(ended)
-
-    def _targets(self, holder: Holder, entry: Mapping[str, Any]) -> list[str]:
-        """Give the targets that a work message was to deliver to itself."""
-        place = holder.location
-        if holder.chunk is None:
-            item = item_from_wire(image_of(entry))
-            if not is_resolved(item):
-                return sorted(set(item["target_agents"]))
-            place = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
-        return list(self._reads.get([place]).get(place, {}).get("targets", ()))
 
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
         # Only what is still PENDING: an agent that acknowledges at this moment has the last word.

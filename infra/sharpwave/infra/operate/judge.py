@@ -193,9 +193,12 @@ class _Look:
         """Say what makes the definition worthless or doubtful."""
         owner = self._definition.agent_id or "any agent"
         if not decisions:
+            bases = filter(None, map(keys.split_base_subject, counts))
+            there = sorted({f"{kind} of {agent_id}" for agent_id, kind, _ in bases})
+            some = ", ".join(there[:_EXAMPLES]) + (", ..." if len(there) > _EXAMPLES else "")
             return [
                 f"no {self._definition.decision_type} of {owner} is archived; mind the spelling of "
-                f"agent_id and decision_type: there is {_archived(counts)}"
+                f"agent_id and decision_type: there is {some}"
             ]
         return [*self._of_conditions(), *self._as_a_whole(mine, matched, decisions)]
 
@@ -248,13 +251,6 @@ class _Look:
                 f"{mine.s} of {mine.n} outcomes are successes, which is too good to be true: look "
                 "whether a condition knows the outcome (leakage)"
             )
-
-
-def _archived(counts: Mapping[str, Days]) -> str:
-    """Name whose decisions of which types are archived, some of them."""
-    bases = filter(None, map(keys.split_base_subject, counts))
-    found = sorted({f"{kind} of {agent_id}" for agent_id, kind, _ in bases})
-    return ", ".join(found[:_EXAMPLES]) + (", ..." if len(found) > _EXAMPLES else "")
 
 
 def _paths(state: Mapping[str, Any]) -> Iterator[str]:

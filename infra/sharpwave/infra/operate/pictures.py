@@ -5,7 +5,7 @@ as `walk` does, and what agents stated of their confidence.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,9 @@ def pictures_of(
             f"draw; workers sum up once a minute{earlier}"
         )
     told, budgets = walk(versions, counts, stored_units(reads, family), policy)
-    stated = _calibration(counts[subject] for subject in bases[version.subject])
+    days = (day for subject in bases[version.subject] for day in counts[subject].values())
+    everyone = sum(days, start=Counts()).confidences
+    stated = calibration(everyone.dense(), everyone.squared_error)
     return [
         confidence_picture(told[version.subject], policy),
         evidence_picture(told[version.subject]),
@@ -173,8 +175,3 @@ def budget_picture(owner: str, budgets: Sequence[Budget], policy: Policy) -> Pic
             (each.day, each.candidates, each.promoted, each.spent, policy.alpha) for each in budgets
         ],
     )
-
-
-def _calibration(bases: Iterable[Mapping[str, Counts]]) -> Calibration | None:
-    everyone = sum((counts for days in bases for counts in days.values()), start=Counts())
-    return calibration(everyone.confidences.dense(), everyone.confidences.squared_error)

@@ -148,7 +148,10 @@ def _subgroups(decisions: Sequence[_Resolved]) -> Iterator[tuple[Rule, bool]]:
         found = pysubgroup.BeamSearch(beam_width=_BEAM).execute(task)
         for _, subgroup, _ in found.results:
             rule = tuple(sorted(terms[int(each.attribute_name)] for each in subgroup.selectors))
-            if rule and _is_sound(rule):
+            # A path may be asked once, or for a range: x >= 2 and x < 5, and no second x < 4.
+            ranges = [(each.path, each.op) for each in rule if each.op in ("ge", "lt")]
+            others = [(each.path, each.op) for each in rule if each.op not in ("ge", "lt")]
+            if rule and all(len(set(asked)) == len(asked) for asked in (ranges, others)):
                 yield rule, avoid
 
 
@@ -174,11 +177,3 @@ def _terms(decisions: Sequence[_Resolved]) -> list[Term]:
             op = "eq" if feature.kind == "label" else "contains"
             terms += [Term(path, op, label) for _, label in usual]  # type: ignore[arg-type]
     return terms
-
-
-def _is_sound(rule: Rule) -> bool:
-    """Say whether each path is asked once, or for a range."""
-    asked = [(term.path, "number" if term.op in ("ge", "lt") else term.op) for term in rule]
-    ranges = [(term.path, term.op) for term in rule if term.op in ("ge", "lt")]
-    others = [each for each in asked if each[1] != "number"]
-    return len(set(ranges)) == len(ranges) and len(set(others)) == len(others)

@@ -219,9 +219,8 @@ def archive_at(deployment: Deployment, archive_url: str) -> FolderArchive | S3Ar
     Raises:
         Misused: the URL names none.
     """
-    s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
     try:
-        return open_archive(archive_url, s3=s3)
+        return open_archive(archive_url, s3=deployment.s3)
     except ValueError as error:
         raise Misused(str(error)) from error
 

@@ -65,7 +65,9 @@ _CAPACITIES = ("NONE", "TOTAL", "INDEXES")
 _METRICS = ("NONE", "SIZE")
 _RETURNED = ("", "NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW")
 _SELECTED = ("", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "COUNT", "SPECIFIC_ATTRIBUTES")
-_PUT, _DELETE, _UPDATE, _CHECK = 2, 7, 9, 12
+_PUT = 2
+#: Parts of a transaction, by the numbers that clients give them.
+_PARTS = {_PUT: "Put", 7: "Delete", 9: "Update", 12: "ConditionCheck"}
 
 #: How an option that needs nothing but itself is called at DynamoDB, and read.
 _PLAIN: Mapping[Option, tuple[str, Callable[[Any], Any]]] = {
@@ -265,7 +267,9 @@ def transact_write_items(
         else:
             part["Key"] = key
         part |= expressions.parameters
-        parts.append({_transacted(kind): part})
+        if kind not in _PARTS:
+            raise Malformed(f"{kind} is no part of a transaction")
+        parts.append({_PARTS[kind]: part})
     params = _options(given, Expressions()) | {"TransactItems": parts}
     try:
         reply = context.tables.write("transact_write_items", params)
@@ -286,13 +290,6 @@ class Cancelled(Exception):
     def __init__(self, error: ClientError, reasons: list[Any]) -> None:
         super().__init__(str(error))
         self.error, self.reasons = error, reasons
-
-
-def _transacted(kind: int) -> str:
-    try:
-        return {_PUT: "Put", _DELETE: "Delete", _UPDATE: "Update", _CHECK: "ConditionCheck"}[kind]
-    except KeyError as error:
-        raise Malformed(f"{kind} is no part of a transaction") from error
 
 
 def _request(
