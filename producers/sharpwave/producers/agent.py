@@ -235,14 +235,20 @@ class Agent(_Known, Surface[Identity]):
                 # All of them: the timeout of those that wait here runs too.
                 self._renewals.hold(waiting)
                 while waiting and not polling.is_over():
-                    delivery = self._admit(waiting)
-                    if delivery is not None:
+                    received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+                    # Only now: what fails on the way is given back with the rest.
+                    waiting.popleft()
+                    if received is not None:
                         polling.delivered()
-                        yield delivery
+                        yield Delivery(received, self._driver)
                         # A delivery dropped by the caller must not live on in this frame.
-                        del delivery
+                        del received
         finally:
-            self._give_back(waiting)
+            try:
+                self._driver.run(receiving.give_back(list(waiting)))
+            except AgentError as error:
+                # They come again after their timeout, and the caller has left the loop by now.
+                log.warning("give_back_failed: %s", error)
 
     def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> Limiter:
         """Limit how often something is done by all processes of this agent together.
@@ -271,18 +277,6 @@ class Agent(_Known, Surface[Identity]):
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self.close()
-
-    def _admit(self, waiting: deque[Lease]) -> Delivery | None:
-        received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
-        # Only now: what fails on the way is given back with the rest.
-        waiting.popleft()
-        return Delivery(received, self._driver) if received else None
-
-    def _give_back(self, waiting: deque[Lease]) -> None:
-        try:
-            self._driver.run(receiving.give_back(list(waiting)))
-        except AgentError as error:
-            log.warning("give_back_failed: %s", error)
 
 
 class AsyncAgent(_Known, AsyncSurface[Identity]):
@@ -408,14 +402,19 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 polling.answered(len(waiting))
                 renewals.hold(waiting)
                 while waiting and not polling.is_over():
-                    delivery = await self._admit(waiting)
-                    if delivery is not None:
+                    received = await driver.run(receiving.admit(self._inbox, waiting[0]))
+                    # Only now: what fails on the way is given back with the rest.
+                    waiting.popleft()
+                    if received is not None:
                         polling.delivered()
-                        yield delivery
+                        yield AsyncDelivery(received, driver)
                         # A delivery dropped by the caller must not live on in this frame.
-                        del delivery
+                        del received
         finally:
-            await self._give_back(waiting)
+            try:
+                await driver.run(receiving.give_back(list(waiting)))
+            except AgentError as error:
+                log.warning("give_back_failed: %s", error)
 
     def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> AsyncLimiter:
         """Limit how often something is done by all processes of this agent together.
@@ -456,16 +455,3 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
         self._driver = None
         if self._cache is not None:
             await asyncio.to_thread(self._cache.close)
-
-    async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
-        driver = self._driven()
-        received = await driver.run(receiving.admit(self._inbox, waiting[0]))
-        # Only now: what fails on the way is given back with the rest.
-        waiting.popleft()
-        return AsyncDelivery(received, driver) if received else None
-
-    async def _give_back(self, waiting: deque[Lease]) -> None:
-        try:
-            await self._driven().run(receiving.give_back(list(waiting)))
-        except AgentError as error:
-            log.warning("give_back_failed: %s", error)

@@ -274,8 +274,27 @@ class MemoryReads:
         """Keep what a read gave, and refresh or forget what a write changed."""
         if call.service != "dynamodb":
             return
-        if self.accepts(call):
-            self._keep(call, reply, began)
+        if self.accepts(call) and call.operation == "query":
+            self._queries.keep(request_key("query", call.params), reply, self._queries.moment)
+        elif self.accepts(call):
+            if call.operation == "get_item":
+                items = {call.params["TableName"]: [reply["Item"]] if "Item" in reply else []}
+            else:
+                items = reply["Responses"]
+            here = {
+                item_key(table, key_of(table, item)): item
+                for table, some in items.items()
+                for item in some
+            }
+            # Of what DynamoDB left unread in a batch nothing is known, not even that it is absent.
+            left = {
+                item_key(table, key)
+                for table, wish in reply.get("UnprocessedKeys", {}).items()
+                for key in wish["Keys"]
+            }
+            for name in (item_key(table, key) for table, key in keys_read(call)):
+                if name not in left:
+                    self._items.keep(name, here.get(name), began)
         for table, key, item in written(call.operation, call.params, reply, key_of):
             if item == "unknown":
                 self._items.drop(item_key(table, key))
@@ -300,29 +319,6 @@ class MemoryReads:
             return {} if item is None else {"Item": item}
         present = {table: [i for i in items if i is not None] for table, items in found.items()}
         return {"Responses": present, "UnprocessedKeys": {}}
-
-    def _keep(self, call: Call, reply: Reply, began: int) -> None:
-        if call.operation == "query":
-            self._queries.keep(request_key("query", call.params), reply, self._queries.moment)
-            return
-        if call.operation == "get_item":
-            items = {call.params["TableName"]: [reply["Item"]] if "Item" in reply else []}
-        else:
-            items = reply["Responses"]
-        here = {
-            item_key(table, key_of(table, item)): item
-            for table, some in items.items()
-            for item in some
-        }
-        left = {
-            item_key(table, key)
-            for table, wish in reply.get("UnprocessedKeys", {}).items()
-            for key in wish["Keys"]
-        }
-        for table, key in keys_read(call):
-            name = item_key(table, key)
-            if name not in left:
-                self._items.keep(name, here.get(name), began)
 
 
 def is_cached_read(call: Call) -> bool:

@@ -187,7 +187,12 @@ class Condition(BaseModel):
         if found is _MISSING:
             return False
         if self.op == "contains":
-            return _contains(found, self.value)
+            # Of a text a part, of a list or a set a member.
+            if isinstance(found, str):
+                return isinstance(self.value, str) and self.value in found
+            if isinstance(self.value, tuple) or not isinstance(found, list | tuple | Set):
+                return False
+            return any(_equal(member, self.value) for member in found)
         if isinstance(self.value, tuple):
             return any(_equal(found, choice) for choice in self.value)
         return _compare(found, self.op, self.value)
@@ -293,7 +298,15 @@ class _Words:
         name = _OPS.get(op, op)
         if name not in (*_OPS.values(), "in", "contains"):
             raise self._unexpected(f"one of {', '.join(_OPS)}, in, contains, exists, is missing")
-        return {"path": path, "op": name, "value": self._value()}
+        word = self.take()
+        if word != "[":
+            return {"path": path, "op": name, "value": self._scalar(word)}
+        choices = [self._scalar(self.take())]
+        while (word := self.take()) == ",":
+            choices.append(self._scalar(self.take()))
+        if word != "]":
+            raise self._unexpected('"," or "]"')
+        return {"path": path, "op": name, "value": choices}
 
     def take(self, wanted: str | None = None) -> str:
         word = "" if self.is_over else self._found[self._at]
@@ -301,17 +314,6 @@ class _Words:
         if not word or wanted not in (None, word):
             raise self._unexpected(f'"{wanted}"' if wanted else "something more")
         return word
-
-    def _value(self) -> object:
-        word = self.take()
-        if word != "[":
-            return self._scalar(word)
-        choices = [self._scalar(self.take())]
-        while (word := self.take()) == ",":
-            choices.append(self._scalar(self.take()))
-        if word != "]":
-            raise self._unexpected('"," or "]"')
-        return choices
 
     def _scalar(self, word: str) -> object:
         if word[0] == '"':
@@ -390,14 +392,6 @@ def _compare(found: object, op: Op, wanted: Scalar) -> bool:
         return bool(low.value < high.value)
     low, high = (want, have) if op == "ge" else (have, want)
     return bool(low.value <= high.value)
-
-
-def _contains(found: object, wanted: Scalar | tuple[Scalar, ...]) -> bool:
-    if isinstance(found, str):
-        return isinstance(wanted, str) and wanted in found
-    if isinstance(wanted, tuple) or not isinstance(found, list | tuple | Set):
-        return False
-    return any(_equal(member, wanted) for member in found)
 
 
 def _written(value: Scalar | Iterable[Scalar]) -> str:

@@ -27,6 +27,16 @@ _EVERY_S = 60.0
 _MOST_VALUES = 100
 #: Milliseconds are told to two digits, so that equal ones share a value.
 _DIGITS = 2
+#: What CloudWatch makes of a line: a metric of each, by both dimensions together.
+_DECLARED = {
+    "Namespace": NAMESPACE,
+    "Dimensions": [["Deployment", "Queue"]],
+    "Metrics": [
+        {"Name": "Processed", "Unit": "Count"},
+        {"Name": "Failed", "Unit": "Count"},
+        {"Name": "Duration", "Unit": "Milliseconds"},
+    ],
+}
 
 
 class Emf(Middleware):
@@ -94,37 +104,23 @@ class Emf(Middleware):
             took, self._took = self._took, {}
             failed, self._failed = self._failed, Counter()
         for queue, times in sorted(took.items()):
-            for line in self._lines(queue, times, failed[queue]):
-                self._write(line)
-
-    def _lines(self, queue: str, times: Counter[float], failed: int) -> Iterable[str]:
-        values = sorted(times)
-        for at in range(0, len(values), _MOST_VALUES):
-            part = values[at : at + _MOST_VALUES]
-            counts = [times[value] for value in part]
-            yield json.dumps(
-                {
+            values = sorted(times)
+            for at in range(0, len(values), _MOST_VALUES):
+                part = values[at : at + _MOST_VALUES]
+                counts = [times[value] for value in part]
+                line = {
                     "_aws": {
                         "Timestamp": int(self._clock() * 1000),
-                        "CloudWatchMetrics": [
-                            {
-                                "Namespace": NAMESPACE,
-                                "Dimensions": [["Deployment", "Queue"]],
-                                "Metrics": [
-                                    {"Name": "Processed", "Unit": "Count"},
-                                    {"Name": "Failed", "Unit": "Count"},
-                                    {"Name": "Duration", "Unit": "Milliseconds"},
-                                ],
-                            }
-                        ],
+                        "CloudWatchMetrics": [_DECLARED],
                     },
                     "Deployment": self._deployment,
                     "Queue": queue,
                     "Processed": sum(counts),
-                    "Failed": 0 if at else failed,
+                    # Once, or each line would add them again.
+                    "Failed": 0 if at else failed[queue],
                     "Duration": {"Values": part, "Counts": counts},
                 }
-            )
+                self._write(json.dumps(line))
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

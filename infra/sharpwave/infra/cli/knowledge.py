@@ -1,7 +1,7 @@
 """`patterns ...`, `memory ...`, `analytics`."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +132,32 @@ def patterns_show(args: Arguments) -> Answer:
     row = view.row
     lines = [f"{view.pattern_id} of {view.owner}: {row.get('description', '')}"]
     lines += [f"  {name:13} {_figure(row[name])}" for name in _SHOWN if row.get(name) is not None]
-    lines += [f"  {name:13} {said}" for name, said in _standing(row)]
+    state = str(row.get("state", "candidate"))
+    since = f" since {when(row['state_since'])}" if row.get("state_since") else ""
+    standing = [("state", state + since)]
+    if row.get("kind") == "avoid":
+        standing.append(("kind", "to avoid: it claims less success than the rest"))
+    if row.get("base_frozen") is None:
+        said = "none yet: too few outcomes of other decisions to freeze a base rate"
+    else:
+        said = f"{float(row['evidence']):.1f}"
+        if state == "candidate":
+            said += f" of the {float(row['evidence_needed']):.1f} it needs"
+        base = float(row.get("base_asked") or row["base_frozen"])
+        said += f", by {row['evidence_n']} units against a base of {base:.3f}"
+    standing.append(("evidence", said))
+    uplift = row.get("uplift")
+    if isinstance(uplift, Mapping):
+        low, high = (float(bound) for bound in uplift["interval"])
+        said = f"{float(uplift['difference']):+.3f} where it was applied"
+        standing.append(("uplift", f"{said}, between {low:+.3f} and {high:+.3f}"))
+    elif uplift is not None:
+        count = int(row.get("not_applied", 0))
+        noun = "decision" if count == 1 else "decisions"
+        standing.append(("uplift", f"unknown: {count} {noun} matched without being applied"))
+    if row.get("promised") is not None:
+        standing.append(("promised", f"{float(row['promised']):.3f}"))
+    lines += [f"  {name:13} {said}" for name, said in standing]
     if row.get("shared_with"):
         lines.append(f"  shared with   {', '.join(row['shared_with'])}")
     versions = [
@@ -153,34 +178,6 @@ def _figure(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_figure(part)}" for name, part in value.items())
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Say where a pattern stands, in words."""
-    state = str(row.get("state", "candidate"))
-    yield "state", state + (f" since {when(row['state_since'])}" if row.get("state_since") else "")
-    if row.get("kind") == "avoid":
-        yield "kind", "to avoid: it claims less success than the rest"
-    if row.get("base_frozen") is None:
-        yield "evidence", "none yet: too few outcomes of other decisions to freeze a base rate"
-    else:
-        said = f"{float(row['evidence']):.1f}"
-        if state == "candidate":
-            said += f" of the {float(row['evidence_needed']):.1f} it needs"
-        base = row.get("base_asked") or row["base_frozen"]
-        against = f"against a base of {float(base):.3f}"
-        yield "evidence", f"{said}, by {row['evidence_n']} units {against}"
-    uplift = row.get("uplift")
-    if isinstance(uplift, Mapping):
-        low, high = (float(bound) for bound in uplift["interval"])
-        said = f"{float(uplift['difference']):+.3f} where it was applied"
-        yield "uplift", f"{said}, between {low:+.3f} and {high:+.3f}"
-    elif uplift is not None:
-        count = int(row.get("not_applied", 0))
-        noun = "decision" if count == 1 else "decisions"
-        yield "uplift", f"unknown: {count} {noun} matched without being applied"
-    if row.get("promised") is not None:
-        yield "promised", f"{float(row['promised']):.3f}"
 
 
 def _data(view: "PatternView") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The agents of a deployment: their registrations, their inbox queues and what they remember."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -255,29 +255,30 @@ def recall(
     if unknown:
         raise Misused(f"{unknown[0]!r} is no kind of memory; there are {', '.join(MEMORY_KINDS)}")
     items = Items(deployment)
-    return {kind: list(islice(_remembered(items, agent_id, kind), limit)) for kind in kinds}
-
-
-def _remembered(items: Items, agent_id: str, kind: str) -> Iterator[Item]:
-    if kind == "recent":
-        partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
-        entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
-        kept = [entry for entry in entries if "forgotten_at" not in entry]
-        return iter(sorted(kept, key=lambda entry: str(entry["SK"]), reverse=True))
-    partition = {
+    lasting = {
         "patterns": keys.pattern_pk(agent_id),
         "shared": keys.shared_with_pk(agent_id),
         "facts": keys.fact_pk(agent_id),
         "episodes": keys.episode_pk(agent_id),
         "strategies": keys.strategy_pk(agent_id),
         "granted": keys.granted_pk(agent_id),
-    }[kind]
-    found = items.query(MEMORY, partition, newest_first=True)
-    return (
-        item
-        for item in found
-        if item.get("memory_type") != "PATTERN_VERSION" and "forgotten_at" not in item
-    )
+    }
+    remembered = {}
+    for kind in kinds:
+        if kind == "recent":
+            # A partition for each type, so all are read before the newest are known.
+            partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
+            entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
+            found = iter(sorted(entries, key=lambda entry: str(entry["SK"]), reverse=True))
+        else:
+            found = items.query(MEMORY, lasting[kind], newest_first=True)
+        kept = (
+            item
+            for item in found
+            if item.get("memory_type") != "PATTERN_VERSION" and "forgotten_at" not in item
+        )
+        remembered[kind] = list(islice(kept, limit))
+    return remembered
 
 
 def _list(items: Items, agent_id: str, *, registered: bool) -> None:

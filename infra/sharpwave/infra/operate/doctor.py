@@ -38,12 +38,23 @@ class Ailment:
 def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment]:
     """Look at everything; what needs the tables is left out where they are missing."""
     moment = time.time() if now is None else now
+    before = time.time()
     try:
-        found = list(_endpoint(deployment))
+        with translated(f"endpoint {deployment.place}"):
+            answer = deployment.dynamodb.list_tables(Limit=1)
     except OperationFailed as error:
         # What credentials or settings lack, their own text says.
         mend = "sharpwave up" if isinstance(error, Unreachable) else ""
         return [_wrong("endpoint", str(error), mend)]
+    found: list[Ailment] = []
+    if date := answer["ResponseMetadata"]["HTTPHeaders"].get("date"):
+        # The header has whole seconds, so the difference is known to a second only.
+        skew = (before + time.time()) / 2 - parsedate_to_datetime(date).timestamp() - 0.5
+        if abs(skew) > MAX_SKEW_S:
+            direction = "ahead of" if skew > 0 else "behind"
+            what = f"this clock is {abs(skew):.0f} s {direction} the backend's"
+            mend = "set the clock by NTP: timedatectl set-ntp true"
+            found.append(_wrong("clock", what, mend))
     structure = list(_structure(deployment))
     found += structure
     # A missing table would make an error of each of these; its own line says what to do.
@@ -52,7 +63,15 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
         found += [
             *_queues(views),
             *_agents(list_agents(deployment), views),
-            *_parked(deployment),
+        ]
+        by_owner: dict[str, list[Parked]] = {}
+        for record in list_parked(deployment):
+            by_owner.setdefault(record.owner or "nobody known", []).append(record)
+        for owner, records in sorted(by_owner.items()):
+            example = records[0].faults[0] if records[0].faults else "no reason given"
+            what = f"{len(records)} refused records of {owner}, such as {example}"
+            found.append(_wrong("parked", what, "sharpwave dlq show parked"))
+        found += [
             *_deadlines(deployment, moment),
             *_processes(deployment, views, moment),
         ]
@@ -76,21 +95,6 @@ def _wrong(area: str, what: str, mend: str) -> Ailment:
 
 def _note(area: str, what: str, mend: str = "") -> Ailment:
     return Ailment(level="note", area=area, what=what, mend=mend)
-
-
-def _endpoint(deployment: Deployment) -> Iterator[Ailment]:
-    before = time.time()
-    with translated(f"endpoint {deployment.place}"):
-        answer = deployment.dynamodb.list_tables(Limit=1)
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if date is None:
-        return
-    # The header has whole seconds, so the difference is known to a second only.
-    skew = (before + time.time()) / 2 - parsedate_to_datetime(date).timestamp() - 0.5
-    if abs(skew) > MAX_SKEW_S:
-        direction = "ahead of" if skew > 0 else "behind"
-        what = f"this clock is {abs(skew):.0f} s {direction} the backend's"
-        yield _wrong("clock", what, "set the clock by NTP: timedatectl set-ntp true")
 
 
 def _structure(deployment: Deployment) -> Iterator[Ailment]:
@@ -131,16 +135,6 @@ def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment
             what = f"{view.name} belongs to no registered agent"
             remedy = f"sharpwave agents add {owner}, or sharpwave agents rm {owner} --purge"
             yield _note("agent", what, remedy)
-
-
-def _parked(deployment: Deployment) -> Iterator[Ailment]:
-    by_owner: dict[str, list[Parked]] = {}
-    for record in list_parked(deployment):
-        by_owner.setdefault(record.owner or "nobody known", []).append(record)
-    for owner, records in sorted(by_owner.items()):
-        example = records[0].faults[0] if records[0].faults else "no reason given"
-        what = f"{len(records)} refused records of {owner}, such as {example}"
-        yield _wrong("parked", what, "sharpwave dlq show parked")
 
 
 def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:

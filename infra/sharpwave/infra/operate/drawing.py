@@ -45,14 +45,39 @@ def draw(pictures: Sequence[Picture], folder: Path, stem: str) -> list[Path]:
         OperationFailed: the folder cannot be written to.
         ModuleNotFoundError: the extra that draws is not installed.
     """
+    # Only here: matplotlib takes a second to load. A canvas of its own keeps any display out.
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    contents: dict[str, bytes] = {}
+    for picture in pictures:
+        with matplotlib.rc_context():
+            # Whatever the settings of whoever draws.
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_SETTINGS)
+            figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+            FigureCanvasAgg(figure)
+            figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
+            _DRAWN[picture.name](picture, figure)
+            # Without dates and versions, equal pictures are equal files.
+            of_form: dict[str, dict[str, str | None]] = {
+                "svg": {"Date": None, "Creator": None, "Title": picture.title},
+                "png": {"Software": None, "Title": picture.title},
+            }
+            files = {form: io.BytesIO() for form in of_form}
+            for form, metadata in of_form.items():
+                figure.savefig(files[form], format=form, dpi=120, metadata=metadata)
+        found = {name: file.getvalue() for name, file in files.items()}
+        found["csv"] = to_csv(picture).encode()
+        contents |= {f"{stem}-{picture.name}.{form}": found[form] for form in FORMS}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            for form, content in _contents(picture).items():
-                target = (folder / f"{stem}-{picture.name}.{form}").resolve()
-                target.write_bytes(content)
-                written.append(target)
+        for name, content in contents.items():
+            target = (folder / name).resolve()
+            target.write_bytes(content)
+            written.append(target)
     except OSError as error:
         raise OperationFailed(f"{folder} cannot be written: {error}") from error
     return written
@@ -65,32 +90,6 @@ def to_csv(picture: Picture) -> str:
     writer.writerow(picture.columns)
     writer.writerows(picture.rows)
     return text.getvalue()
-
-
-def _contents(picture: Picture) -> dict[str, bytes]:
-    # Only here: matplotlib takes a second to load. A canvas of its own keeps any display out.
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    found = {"csv": to_csv(picture).encode()}
-    with matplotlib.rc_context():
-        # Whatever the settings of whoever draws.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
-        _DRAWN[picture.name](picture, figure)
-        of_form: dict[str, dict[str, str | None]] = {
-            "svg": {"Date": None, "Creator": None, "Title": picture.title},
-            "png": {"Software": None, "Title": picture.title},
-        }
-        for form, metadata in of_form.items():
-            file = io.BytesIO()
-            figure.savefig(file, format=form, dpi=120, metadata=metadata)
-            found[form] = file.getvalue()
-    return {form: found[form] for form in FORMS}
 
 
 def _columns(picture: Picture) -> dict[str, list[Any]]:

@@ -54,7 +54,17 @@ class GivingUp:
         Returns:
             The number of deliveries that end so.
         """
-        return sum(self._abandon(entry) for message in messages for entry in _entries(message))
+        ended = 0
+        for message in messages:
+            try:
+                content = parse_json(message.body)
+            except ValueError:
+                continue  # poison: no worker of ours wrote it
+            kwargs = content.get("kwargs", {}) if isinstance(content, dict) else {}
+            for entry in kwargs.get("entries", ()):
+                if isinstance(entry, dict) and "key" in entry:
+                    ended += self._abandon(entry)
+        return ended
 
     def open_rows(self, agent_id: str) -> Iterator[list[Item]]:
         """Give the open rows of an agent's inbox, in pages."""
@@ -123,15 +133,6 @@ class GivingUp:
             Update(place, stamped(place.key, end), equals={"status": "PENDING"}) for place in places
         ]
         return sum(self._writes.apply(changes))
-
-
-def _entries(message: Received) -> list[dict[str, Any]]:
-    try:
-        content = parse_json(message.body)
-    except ValueError:
-        return []  # poison: no worker of ours wrote it
-    found = content.get("kwargs", {}).get("entries", ()) if isinstance(content, dict) else ()
-    return [entry for entry in found if isinstance(entry, dict) and "key" in entry]
 
 
 def _is_open(row: Item) -> bool:

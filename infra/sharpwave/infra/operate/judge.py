@@ -200,9 +200,9 @@ class _Look:
                 f"no {self._definition.decision_type} of {owner} is archived; mind the spelling of "
                 f"agent_id and decision_type: there is {some}"
             ]
-        return [*self._of_conditions(), *self._as_a_whole(mine, matched, decisions)]
+        return list(self._doubts(mine, matched, decisions))
 
-    def _of_conditions(self) -> Iterator[str]:
+    def _doubts(self, mine: Counts, matched: int, decisions: int) -> Iterator[str]:
         states = self._seen.total()
         for number, condition in enumerate(self._conditions):
             words, early = condition.describe(), self._has[number, "early"]
@@ -226,8 +226,7 @@ class _Look:
                     f"{condition.path}, so it may come from the outcome (leakage); use what was "
                     "known when the agent decided"
                 )
-
-    def _as_a_whole(self, mine: Counts, matched: int, decisions: int) -> Iterator[str]:
+        # Now what the conditions are together.
         if not self._conditions:
             if not matched:
                 yield (

@@ -211,7 +211,17 @@ class BatchSender:
                 return [Unaccepted(index, *why, is_call=True, is_gone=True) for index in batch]
             answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
-            return self._after_failed_call(messages, batch, error)
+            code = code_of(error).removeprefix(_PREFIX) or type(error).__name__
+            is_final = code in _CONTENT_FAULTS
+            if is_final and len(batch) > 1:
+                # The call was refused for one of them, and does not say which.
+                return [left for index in batch for left in self._send_batch(messages, [index])]
+            is_gone = code in _GONE
+            if is_gone:
+                # Its maker may make it anew, with another URL.
+                self._urls.forget(queue)
+            text = str(error)
+            return [Unaccepted(each, code, text, is_final, True, is_gone, error) for each in batch]
         accepted = {entry["Id"] for entry in answer.get("Successful", ())}
         failed: dict[str, Mapping[str, Any]] = {
             entry["Id"]: entry for entry in answer.get("Failed", ())
@@ -227,25 +237,6 @@ class BatchSender:
                 # What an answer leaves out may be lost. Twice is safe, never is not.
                 unaccepted.append(Unaccepted(index, "missing", "SQS did not mention it"))
         return unaccepted
-
-    def _after_failed_call(
-        self,
-        messages: Sequence[WorkMessage],
-        batch: Sequence[int],
-        error: ClientError | BotoCoreError,
-    ) -> list[Unaccepted]:
-        code = code_of(error).removeprefix(_PREFIX) or type(error).__name__
-        is_final = code in _CONTENT_FAULTS
-        if is_final and len(batch) > 1:
-            # The call was refused for one of them, and does not say which.
-            return [left for index in batch for left in self._send_batch(messages, [index])]
-        is_gone = code in _GONE
-        if is_gone:
-            # Its maker may make it anew, with another URL.
-            self._urls.forget(messages[batch[0]].queue)
-        return [
-            Unaccepted(index, code, str(error), is_final, True, is_gone, error) for index in batch
-        ]
 
     def _park(self, message: WorkMessage, refusal: Unaccepted) -> bool:
         assert self._on_refused is not None
