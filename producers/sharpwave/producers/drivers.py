@@ -9,10 +9,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from sharpwave.producers.cache import ReadCache, Uncached
 from sharpwave.producers.call import (
     CLIENT_ERRORS,
-    Call,
     Operation,
     Pause,
-    Reply,
     documented,
     translate,
 )
@@ -44,7 +42,15 @@ class Driver:
                 resume = partial(operation.send, {})
                 continue
             try:
-                resume = partial(operation.send, self._perform(step))
+                # Before the call: what is written meanwhile must not be hidden by what it read.
+                began = self._cache.moment
+                reply = self._cache.read(step) if self._cache.accepts(step) else None
+                if reply is None:
+                    reply = getattr(self._clients[step.service], step.operation)(**step.params)
+                    if step.operation == "get_object":
+                        reply["Body"] = reply["Body"].read()
+                    self._cache.learn(step, reply, began)
+                resume = partial(operation.send, reply)
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
 
@@ -53,18 +59,6 @@ class Driver:
         for client in self._clients.values():
             client.close()
         self._cache.close()
-
-    def _perform(self, call: Call) -> Reply:
-        began = self._cache.moment
-        if self._cache.accepts(call):
-            answer = self._cache.read(call)
-            if answer is not None:
-                return answer
-        reply: Reply = getattr(self._clients[call.service], call.operation)(**call.params)
-        if call.operation == "get_object":
-            reply["Body"] = reply["Body"].read()
-        self._cache.learn(call, reply, began)
-        return reply
 
 
 class Surface(Generic[S]):
@@ -108,23 +102,21 @@ class AsyncDriver:
                 resume = partial(operation.send, {})
                 continue
             try:
-                resume = partial(operation.send, await self._perform(step))
+                began, reply = self._cache.moment, None
+                if self._cache.accepts(step):
+                    read = self._cache.read
+                    # The DAX client knows no event loop.
+                    in_thread = self._cache.waits
+                    reply = await asyncio.to_thread(read, step) if in_thread else read(step)
+                if reply is None:
+                    call = getattr(self._clients[step.service], step.operation)
+                    reply = await call(**step.params)
+                    if step.operation == "get_object":
+                        reply["Body"] = await reply["Body"].read()
+                    self._cache.learn(step, reply, began)
+                resume = partial(operation.send, reply)
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
-
-    async def _perform(self, call: Call) -> Reply:
-        began = self._cache.moment
-        if self._cache.accepts(call):
-            read = self._cache.read
-            # The DAX client knows no event loop.
-            answer = await asyncio.to_thread(read, call) if self._cache.waits else read(call)
-            if answer is not None:
-                return answer
-        reply: Reply = await getattr(self._clients[call.service], call.operation)(**call.params)
-        if call.operation == "get_object":
-            reply["Body"] = await reply["Body"].read()
-        self._cache.learn(call, reply, began)
-        return reply
 
 
 class AsyncSurface(Generic[S]):

@@ -181,7 +181,9 @@ class Condition(BaseModel):
 
     def matches(self, decision: Mapping[str, Any]) -> bool:
         """Say whether the decision fulfils this condition; never raises."""
-        found = _lookup(decision, self.path)
+        found: object = decision
+        for name in self.path.split("."):
+            found = found.get(name, _MISSING) if isinstance(found, Mapping) else _MISSING
         if self.op == "exists":
             return (found is not _MISSING) == self.value
         if found is _MISSING:
@@ -336,15 +338,6 @@ class _Words:
             f"{self._text!r} cannot be read {where}, where {wanted} is expected; write conditions "
             "such as: inputs.whale_count >= 5 and context.market.trend = bullish"
         )
-
-
-def _lookup(decision: object, path: str) -> object:
-    found = decision
-    for name in path.split("."):
-        if not isinstance(found, Mapping) or name not in found:
-            return _MISSING
-        found = found[name]
-    return found
 
 
 class _Kind(NamedTuple):

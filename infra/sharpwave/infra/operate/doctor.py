@@ -60,10 +60,7 @@ def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment
     # A missing table would make an error of each of these; its own line says what to do.
     if not any(ailment.level == "wrong" for ailment in structure):
         views = list_queues(deployment)
-        found += [
-            *_queues(views),
-            *_agents(list_agents(deployment), views),
-        ]
+        found += _queues(views, list_agents(deployment))
         by_owner: dict[str, list[Parked]] = {}
         for record in list_parked(deployment):
             by_owner.setdefault(record.owner or "nobody known", []).append(record)
@@ -112,7 +109,7 @@ def _structure(deployment: Deployment) -> Iterator[Ailment]:
             yield make(found.kind, f"{found.name}: {found.what}", "")
 
 
-def _queues(views: list[QueueView]) -> Iterator[Ailment]:
+def _queues(views: list[QueueView], agents: list[AgentView]) -> Iterator[Ailment]:
     for view in views:
         if view.name not in WORK_QUEUE_NAMES and not view.redrives:
             agent = view.name.removeprefix(INBOX_PREFIX)
@@ -121,12 +118,10 @@ def _queues(views: list[QueueView]) -> Iterator[Ailment]:
         if view.dlq and view.dlq.total:
             what = f"{view.name}{DLQ_SUFFIX} holds {view.dlq.total} dead letters"
             yield _wrong("dead letters", what, f"sharpwave dlq show {view.name}")
-
-
-def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment]:
+    # An agent is its registration, and its inbox is made beside that: either may be missing.
     registered = {agent.agent_id: agent for agent in agents if agent.registered}
-    for name, agent in registered.items():
-        if agent.inbox is None:
+    for name, known in registered.items():
+        if known.inbox is None:
             what = f"agent {name} is registered but has no inbox queue"
             yield _wrong("agent", what, f"sharpwave agents add {name}")
     for view in views:

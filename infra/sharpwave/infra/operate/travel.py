@@ -113,13 +113,7 @@ def travel(
         if not dry_run:
             findings = [each for table in TABLES for each in table_findings(into, table)]
             carry_out(findings, dry_run=False)
-            try:
-                _count(into, states, versions)
-            except TryAgain as error:
-                raise Rejected(
-                    f"the tables of {into.place} took only a part: {error}; destroy them with "
-                    f"`sharpwave destroy --prefix {into.prefix}` and run it again"
-                ) from error
+            _count(into, states, versions)
             counts = stored_ledgers(Items(into)).counts
             reads = TableReads(into.dynamodb, prefix=into.prefix)
             digest = digest_of(counts, stored_units(reads, versions))
@@ -267,12 +261,18 @@ def _count(into: Deployment, states: _States, versions: Sequence[PatternVersion]
     """Let the workers' code count the states and publish figures at the end of each day."""
     latest = 0
     restore_versions(Items(into), versions)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledgers") as threads:
-        workers = _Workers(into, lambda: float(latest), threads.map)
-        for day in states.by_day():
-            while batch := list(islice(day, _BATCH)):
-                latest = max(latest, batch[-1][0])
-                workers.count([image for _, image in batch])
+    try:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledgers") as threads:
+            workers = _Workers(into, lambda: float(latest), threads.map)
+            for day in states.by_day():
+                while batch := list(islice(day, _BATCH)):
+                    latest = max(latest, batch[-1][0])
+                    workers.count([image for _, image in batch])
+                workers.publish()
+            # Versions that no decision concerns get their figures too.
             workers.publish()
-        # Versions that no decision concerns get their figures too.
-        workers.publish()
+    except TryAgain as error:
+        raise Rejected(
+            f"the tables of {into.place} took only a part: {error}; destroy them with "
+            f"`sharpwave destroy --prefix {into.prefix}` and run it again"
+        ) from error
