@@ -127,6 +127,7 @@ class Mailbox:
                     entry["MessageAttributes"] = attributes
                 if group := message.system.get("MessageGroupId"):
                     entry["MessageGroupId"] = group
+                # The only system attribute that a sender may set.
                 if traced := message.system.get("AWSTraceHeader"):
                     header = {"DataType": "String", "StringValue": traced}
                     entry["MessageSystemAttributes"] = {"AWSTraceHeader": header}

@@ -76,6 +76,7 @@ class _Round:
         intent = yield partial(self.decide, delivery, recalled)
         if _is_own(self, "advance"):
             yield from self._advance(delivery, intent)
+        # A hook may have acknowledged it, failed it or given it back.
         if delivery.is_settled:
             return
         if intent is None:
@@ -90,6 +91,7 @@ class _Round:
             stored = yield self.agent.state
             state = dict(stored.state) if stored else {}
             worked = list(state.pop(WORKED, ()))
+            # Handed out again after the state was saved: it holds this one already.
             if delivery.delivery_id in worked:
                 return
             new = yield partial(self.advance, state, delivery, intent)

@@ -105,6 +105,7 @@ ItemKey = tuple[str, tuple[tuple[str, str, Any], ...]]
 
 def item_key(table: str, key: Mapping[str, Any]) -> ItemKey:
     """Name an item, its numbers as numbers."""
+    # 1 and 1.0 are one number to DynamoDB, and would be two texts here.
     parts = ((name, *_only(value)) for name, value in key.items())
     return table, tuple(sorted((n, t, Decimal(v) if t == "N" else v) for n, t, v in parts))
 
@@ -136,6 +137,7 @@ def written(
     elif operation == "delete_item":
         yield Written(table, params["Key"], None)
     elif operation == "update_item":
+        # What else an update returns is a part of the item, or what it was before.
         is_whole = params.get("ReturnValues") == "ALL_NEW"
         item: Item | Literal["unknown"] = "unknown"
         item = reply.get("Attributes", item) if is_whole else item

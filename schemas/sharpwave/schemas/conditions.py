@@ -106,6 +106,7 @@ def _canonical(value: object) -> object:
 
 
 def _canonical_scalar(value: object) -> Scalar:
+    # Before numbers, as a bool is an int in Python.
     if isinstance(value, bool | str | None):
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise ValueError(f"text has {len(value)} characters; at most {MAX_TEXT} are compared")
@@ -374,6 +375,7 @@ def _equal(found: object, wanted: Scalar) -> bool:
 
 def _compare(found: object, op: Op, wanted: Scalar) -> bool:
     have, want = _kind(found), _kind(wanted)
+    # Null is an unknown, so whatever is known differs from it.
     if op == "ne" and want.name == "null":
         return have.name != "null"
     if have.name is None or have.name != want.name:
@@ -389,6 +391,7 @@ def _compare(found: object, op: Op, wanted: Scalar) -> bool:
 
 def _written(value: Scalar | Iterable[Scalar]) -> str:
     if isinstance(value, str):
+        # In quotes only where `read` would take it for something else.
         plain = _BARE.fullmatch(value) and value not in _RESERVED and not _reads_as_number(value)
         return value if plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, Iterable):

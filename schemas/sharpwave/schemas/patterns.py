@@ -200,6 +200,7 @@ class PatternVersion(BaseModel):
             return False
         if not self.covers(decision["timestamp"]):
             return False
+        # Without conditions its author means what agents say that they applied.
         if definition.conditions is None:
             return self.applied(decision)
         return definition.conditions.matches(decision)
@@ -272,6 +273,7 @@ def boundaries(versions: Iterable[PatternVersion], agent_id: str, decision_type:
     """
     moments = {0}
     for version in versions_of(versions, agent_id, decision_type):
+        # An end divides as well: from there on decisions are not the version's.
         moments |= {version.effective_from, version.effective_to or 0}
     return sorted(moments)
 

@@ -171,6 +171,7 @@ class SignalRecord(Timed):
     @model_validator(mode="after")
     def _key_and_targets_fit(self) -> Self:
         bound = keys.owner_of(self.PK)
+        # What the key says IAM has checked; what the attribute says nobody has.
         if bound is not None and bound != self.source_agent:
             raise ValueError(
                 f"source_agent {self.source_agent!r} is foreign: PK belongs to {bound!r}"
@@ -187,6 +188,7 @@ class SignalRecord(Timed):
         self._check_key((compatible, strict), self.signal_id)
         if self.target_agents in ([EVERYONE], [SUBSCRIBERS]):
             return self
+        # Beside others the two words above are no agents' names, and refused as such.
         wrong = [name for name in self.target_agents if not is_agent_id(name)]
         if wrong:
             raise ValueError(f"target_agents holds {wrong[0]!r}, which cannot name an agent")

@@ -170,6 +170,7 @@ def compose(
         episodes.refresh(Day(agent_id, decision_type, day), known)
 
     def sound() -> Callable[[Item], bool]:
+        # Anew for each sweep: it remembers what it read last.
         refused = RefusedBefore(reads)
 
         def was_let_in(item: Item) -> bool:
@@ -292,6 +293,7 @@ def compose_on_aws(settings: Settings, made: Clients) -> Composition:
         inboxes=SqsInboxes(made.sqs, urls=urls),
         queues=SqsWorkQueues(made.sqs, urls=urls),
         archive=open_archive(settings.archive, s3=made.s3),
+        # A message may touch many ledgers, and each takes an update of its own.
         spread=ThreadPoolExecutor(_LEDGERS_AT_ONCE, thread_name_prefix="ledgers").map,
     )
 
@@ -417,6 +419,7 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
     return make_handler(
         build_router(settings),
         _build_sender(settings, made, parking, threading.Event()),
+        # arn:aws:dynamodb:<region>:<account>:table/<table>/stream/<label>
         lambda arn: names[arn.split("/")[1]],
         on_unroutable=lambda *found: park_in_passing(parking, refused_record(*found)),
     )

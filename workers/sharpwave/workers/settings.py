@@ -137,6 +137,7 @@ class Settings(BaseSettings):
         try:
             settings = cls()
             if settings.pattern_policy is not None:
+                # Read at the start, so that a fault in it ends the process and not a message.
                 settings._policy = Policy.read(settings.pattern_policy)
             return settings
         except (BadPolicy, ModuleNotFoundError) as error:

@@ -226,8 +226,10 @@ def confirm(args: Arguments, question: str) -> None:
 
     if args.yes or args.dry_run:
         return
+    # Not taken for a yes: a script has to say that it means it.
     if not sys.stdin.isatty():
         raise Misused(f"{question} needs --yes where nobody can be asked")
+    # Not among the answer, which another program may read.
     print(f"{question} Type yes to go on: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != "yes":
         raise NotConfirmed("nothing was changed")

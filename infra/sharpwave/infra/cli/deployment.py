@@ -48,6 +48,7 @@ def destroy(args: Arguments) -> Answer:
     from sharpwave.infra.provision.structure import destroy
 
     place = deployment(args)
+    # Looked at first: who is asked sees what would go, and nothing is asked where nothing is.
     planned = destroy(place, dry_run=True)
     if planned.steps:
         number = len(planned.steps)
@@ -71,6 +72,7 @@ def destroy(args: Arguments) -> Answer:
         "with a role of its own at AWS, and its queues closed to all others; needs rights on IAM",
     ),
     either=[
+        # Of three values: who says neither leaves what is registered.
         option("--may-broadcast", action="store_true", default=None, help="may send to everyone"),
         option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
     ],
@@ -164,6 +166,7 @@ def agents_rm(args: Arguments) -> Answer:
 
     place = deployment(args)
     wanted = {"purge": args.purge, "data": args.data, "strict": args.strict}
+    # Its registration can be made anew; what the two options delete cannot.
     planned = remove_agent(place, args.agent_id, **wanted, dry_run=True)
     if planned.steps and (args.purge or args.data):
         what = ["its queue with all it holds"] if args.purge else []

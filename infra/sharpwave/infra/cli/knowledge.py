@@ -294,6 +294,7 @@ def patterns_import(args: Arguments) -> Answer:
     from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.patterns import Timing, import_patterns
 
+    # As workers have them: a version takes effect once all of them must have heard of it.
     timing = Timing(
         clock_skew_s=_number("SHARPWAVE_CLOCK_SKEW_S", 5),
         cache_s=_number("SHARPWAVE_PATTERN_CACHE_S", 5),
@@ -400,6 +401,7 @@ def patterns_propose(args: Arguments) -> Answer:
     from sharpwave.infra.operate.verify import archive_at
     from sharpwave.schemas.numbers import plain_json
 
+    # Before the archive is read, which may take minutes.
     need("propose")
     archive = archive_at(deployment(args), archive_url(args))
     found = propose(archive, args.agent, args.decision_type, most=args.limit)

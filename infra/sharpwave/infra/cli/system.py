@@ -73,6 +73,7 @@ def up(args: Arguments) -> Answer:
     # Pump and workers would start in vain again and again.
     Settings.read()
     folder = Path(args.folder or ".sharpwave")
+    # Its tables are new and count from nothing; an archive of older ones would not agree.
     if not args.state and args.backend != "external":
         set_aside(folder / "archive")
     options = StackOptions(
@@ -94,6 +95,7 @@ def up(args: Arguments) -> Answer:
         backend = open_backend(args.backend, endpoint_url=endpoint_url)
     with Stack(backend, options, report=tell) as stack:
         _announce(args, stack)
+        # A line that is written over and over is of use on a terminal alone.
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
         if not args.json:
@@ -186,6 +188,7 @@ def workers_run(args: Arguments) -> Answer:
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
     Settings.read()
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
+    # In place of this process: what supervises it signals Dramatiq's master itself.
     os.execv(argv[0], argv)
 
 

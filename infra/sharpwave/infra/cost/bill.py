@@ -110,6 +110,7 @@ class Bill:
             {**line._asdict(), "quantity": round(line.quantity, 3), "usd": round(line.usd, 4)}
             for line in self.lines
         ]
+        # Beside the total: whoever receives pays its own calls, at each of any number of agents.
         beside = round(self.of("agents"), 4)
         return {"usd": round(self.total, 4), "agents_beside_usd": beside, "lines": lines}
 
@@ -227,6 +228,7 @@ class Usage:
     @property
     def signals(self) -> int:
         """Count the signals: those new in the stream, else those marked delivered."""
+        # Behind Lambda no pump counts; a mirror that was set twice then counts twice.
         return self.count("new:signal", PUMP) or self.count("write:signal", "deliver")
 
     @property
@@ -291,6 +293,7 @@ def measured(usage: Usage, prices: PriceFile) -> Measured:
         uses[_CPU.get(who, "background")].append(compute)
 
     def by_the_million(event: Event, events: int) -> Bill | None:
+        # Without a single event there is nothing to divide by, and no bill.
         return priced(scaled(uses[event], MILLION / events), prices) if events else None
 
     return Measured(

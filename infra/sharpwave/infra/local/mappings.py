@@ -52,6 +52,7 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
     ours = ("AWS_", "SHARPWAVE_")
     told = {name: value for name, value in environment.items() if name.startswith(ours)}
     with translated("the router's function"):
+        # Where state is kept, functions are kept as well.
         _remove(client, deployment.name(FUNCTION))
         made = client.create_function(
             FunctionName=deployment.name(FUNCTION),
@@ -70,6 +71,7 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
             mapping = client.create_event_source_mapping(
                 EventSourceArn=found[-1]["StreamArn"],
                 FunctionName=made["FunctionArn"],
+                # What agents wrote before the mapping existed is routed too.
                 StartingPosition="TRIM_HORIZON",
                 BatchSize=1000,
                 FunctionResponseTypes=["ReportBatchItemFailures"],

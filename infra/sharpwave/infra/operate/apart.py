@@ -117,6 +117,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _create(deployment: Deployment, names: Names, role: str) -> None:
+    # The account's root: which of its users and roles may take it, their own policies say.
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": names.root()}}
     with translated(f"role {role}"):
         _iam(deployment).create_role(

@@ -104,6 +104,7 @@ def judge_definitions(
         return True
 
     with Recount(versions, accepts=watch) as recount:
+        # Without one part every figure would be doubtful.
         for damage in recount.read(archive):
             raise Rejected(f"part {damage.part} of the archive cannot be read: {damage.reason}")
         counts, arms = recount.counts(), recount.arms()
@@ -177,12 +178,14 @@ class _Look:
             return
         when = "late" if isinstance(state.get("outcome"), Mapping) else "early"
         self._seen[when] += 1
+        # Paths are looked for to name close ones, and those of some states suffice.
         if self._seen.total() <= _LOOKED_AT:
             self._paths |= dict.fromkeys(_paths(state))
         for number, condition in enumerate(self._conditions):
             is_there = Condition(path=condition.path, op="exists").matches(state)
             self._has[number, when] += is_there
             values = self._values.setdefault(number, {})
+            # One more than is shown, which says that there are more.
             if is_there and len(values) <= _EXAMPLES:
                 values[_shown(state, condition.path)] = None
             self._holds[number] += condition.matches(state)

@@ -124,6 +124,7 @@ def retire(
     def step(life: Life) -> Life:
         if life.state == "retired":
             raise Misused(f"{pattern_id} is retired already")
+        # What sleeps remembers what it was before, and wakes up as that.
         was = life.was if life.state == "dormant" else life.state
         return replace(life, state="retired", was=was)
 

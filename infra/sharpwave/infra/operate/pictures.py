@@ -79,6 +79,7 @@ def pictures_of(
         bases[each.subject] = base_subjects(each, versions, writers)
         for subject in {each.subject, *bases[each.subject]} - counts.keys():
             counts[subject] = summed_days_of(subject, reads)
+    # Sums by day are what publishing wrote; a ledger counts before that.
     if not any(counts[subject] for subject in bases[version.subject]):
         earlier = "; --version N draws an earlier version" if version.version > 1 else ""
         raise Missing(
@@ -86,6 +87,7 @@ def pictures_of(
             f"draw; workers sum up once a minute{earlier}"
         )
     told, budgets = walk(versions, counts, stored_units(reads, family), policy)
+    # Of all that the version's agents decided: what one states is not about a pattern.
     days = (day for subject in bases[version.subject] for day in counts[subject].values())
     everyone = sum(days, start=Counts()).confidences
     stated = calibration(everyone.dense(), everyone.squared_error)

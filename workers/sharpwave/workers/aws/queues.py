@@ -187,6 +187,7 @@ class BatchSender:
             for indexes in by_queue.values()
             for batch in batches(indexes, size=size, max_bytes=self._max_bytes)
         ]
+        # One call needs no thread; several, to any queues, wait for SQS together.
         spread = map if len(parts) < 2 else self._pool.map
         answers = spread(lambda part: self._send_batch(messages, part), parts)
         return [each for answer in answers for each in answer]

@@ -175,6 +175,7 @@ class CachedTables:
         self.counters["query_misses"] += 1
         reply = self._ask(operation, params)
         page = {name: value for name, value in reply.items() if name != "ConsumedCapacity"}
+        # No write touches a query, here as in DAX: a page is as old as its time to live lets it be.
         self._queries.keep(key, page, 0)
         return reply
 
@@ -186,6 +187,7 @@ class CachedTables:
         """Write to DynamoDB, then to memory: what was put, and what an update left behind."""
         is_silent = operation == "update_item" and params.get("ReturnValues", "NONE") == "NONE"
         if is_silent:
+            # Asked for on the client's behalf, and taken out of the answer: memory has to know.
             params = {**params, "ReturnValues": "ALL_NEW"}
         keys = (item_key(each.table, each.key) for each in self._written(operation, params))
         with ExitStack() as held:
@@ -195,6 +197,7 @@ class CachedTables:
             reply = self._ask(operation, params)
             for table, key, item in self._written(operation, params, reply):
                 name = item_key(table, key)
+                # Of an update in a transaction nothing says what it left behind.
                 if item == "unknown":
                     fresh = {"TableName": table, "Key": key, "ConsistentRead": True}
                     item = self._ask("get_item", fresh).get("Item")

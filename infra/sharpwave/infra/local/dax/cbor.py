@@ -136,6 +136,7 @@ class Reader:
         raise Malformed(f"the simple value {minor} has no meaning here")
 
     def _indefinite(self, major: int, depth: int) -> Any:
+        # Its parts follow each other until a byte that begins no value.
         heads = iter(lambda: self.take(1)[0], _BREAK)
         if major == _MAP:
             return dict(self._pair(head, depth) for head in heads)
@@ -173,6 +174,7 @@ def _write(out: bytearray, value: Any) -> None:
     match value:
         case None:
             out.append(_SIMPLE << 5 | _NULL)
+        # Before int, which it is in Python.
         case bool():
             out.append(_SIMPLE << 5 | (_TRUE if value else _FALSE))
         case int() if value.bit_length() > 64:
@@ -218,6 +220,7 @@ def _head(out: bytearray, major: int, size: int) -> None:
     if size < 24:
         out.append(major << 5 | size)
         return
+    # 1, 2, 4 or 8 bytes, the fewest that hold it.
     power = max(0, (size.bit_length() - 1).bit_length() - 3)
     out.append(major << 5 | 24 + power)
     out += size.to_bytes(1 << power, "big")

@@ -105,12 +105,14 @@ class Node:
             with self._lock:
                 self._connections[thread] = raw
             thread.start()
+            # Stopped since it was accepted: `stop` did not find it among the connections.
             if self._listener is not listener:
                 _reset(raw)
 
     def _serve(self, raw: socket.socket) -> None:
         connection = raw
         try:
+            # Else an answer waits until the client has acknowledged the one before.
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = self._cluster.wrap(raw)
             with self._lock:

@@ -263,6 +263,7 @@ def transact_write_items(
         if (on_failure or nothing)[place] == _RETURNED.index("ALL_OLD"):
             part["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if kind == _PUT:
+            # An item that is its key alone comes without values: 1 is the empty list of names.
             part["Item"] = context.lists.item((values or nothing)[place] or b"\x01") | key
         else:
             part["Key"] = key
@@ -311,6 +312,7 @@ def _request(
 def _options(given: Mapping[int, Any] | None, expressions: Expressions) -> Params:
     params: Params = {}
     for number, value in (given or {}).items():
+        # An unknown number makes a ValueError, for which the connection is closed as malformed.
         option = Option(number)
         if option in _PLAIN:
             name, read = _PLAIN[option]
