@@ -123,6 +123,13 @@ def test_production_does_not_stand_on_the_laptop() -> None:
             assert found == [], path
 
 
+def test_what_is_for_aws_needs_neither_the_laptop_nor_operators() -> None:
+    for path in modules("infra"):
+        if name_of(path).startswith("aws/"):
+            needed = {name.split(".")[2] for name in imports(path) if name.count(".") > 1}
+            assert not needed & {"local", "operate"}, path
+
+
 def test_what_workers_and_lambda_are_put_together_by_loads_no_pump() -> None:
     code = "import sys, sharpwave.workers.main; print(*sys.modules)"
 

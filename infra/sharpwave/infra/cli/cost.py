@@ -34,13 +34,27 @@ if TYPE_CHECKING:
 )
 def cost(args: Arguments) -> Answer:
     """Say what the pipeline costs at list prices."""
-    from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.cost.bill import load_prices, measured, usage_of
     from sharpwave.infra.cost.flow import Flow, Plan
     from sharpwave.infra.errors import Misused
 
     prices = load_prices(args.region)
     if args.measured:
-        facts, text = _measured(args, prices)
+        run = usage_of(deployment(args))
+        found = measured(run, prices)
+        bills = {
+            f"per million signals, from {run.signals:,}": found.signals,
+            f"per million decisions, from {run.decisions:,}": found.decisions,
+            "everything beside them, so far": found.background,
+        }
+        counted = {"signals": run.signals, "decisions": run.decisions}
+        facts: dict[str, Any] = {"measured": counted, **found.as_json()}
+        text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
+        if found.untold_calls:
+            text.append(
+                f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
+                " they stand on no bill"
+            )
     else:
         counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
         least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1}
@@ -185,26 +199,6 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
         "a month at other rates\n" + table(at, rates, empty=""),
         "budgets\n" + table(("OF", "AT MOST", "FOUND", "KEPT"), kept, empty=""),
     ]
-
-
-def _measured(args: Arguments, prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
-    from sharpwave.infra.cost.bill import measured, usage_of
-
-    run = usage_of(deployment(args))
-    found = measured(run, prices)
-    bills = {
-        f"per million signals, from {run.signals:,}": found.signals,
-        f"per million decisions, from {run.decisions:,}": found.decisions,
-        "everything beside them, so far": found.background,
-    }
-    counts = {"signals": run.signals, "decisions": run.decisions}
-    text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
-    if found.untold_calls:
-        text.append(
-            f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
-            " they stand on no bill"
-        )
-    return {"measured": counts, **found.as_json()}, text
 
 
 def _shown(title: str, bill: "Bill") -> str:

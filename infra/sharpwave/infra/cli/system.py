@@ -359,7 +359,27 @@ def replay(args: Arguments) -> Answer:
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
     if args.into is not None:
-        return _travel(args, definitions)
+        # The workers' code does it, so only this takes their extra.
+        from sharpwave.infra.connection import connect
+        from sharpwave.infra.operate.travel import travel
+
+        done = travel(
+            deployment(args),
+            archive_url(args),
+            into=connect(os.environ, endpoint_url=args.endpoint_url, prefix=args.into),
+            until=args.until,
+            definitions=definitions,
+            dry_run=args.dry_run,
+        )
+        counted = f"{plural(done.states, 'state')} of decisions, {plural(done.versions, 'version')}"
+        lines = [f"would count {counted}"]
+        if not args.dry_run:
+            lines = [
+                f"counted {counted}, {plural(done.ledgers, 'ledger')}",
+                f"digest of the counts: {done.digest}",
+                f"look at it: sharpwave --prefix {done.prefix} patterns ls",
+            ]
+        return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
     if args.policy is not None:
         return _compare(args, definitions)
     found = replay(deployment(args), archive_url(args), until=args.until, definitions=definitions)
@@ -376,29 +396,6 @@ def replay(args: Arguments) -> Answer:
     ]
     headers = ("PATTERN", "N", "RATE", "LOW", "HIGH", "CONFIDENCE", "AS OF")
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
-
-
-def _travel(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
-    from sharpwave.infra.connection import connect
-    from sharpwave.infra.operate.travel import travel
-
-    done = travel(
-        deployment(args),
-        archive_url(args),
-        into=connect(os.environ, endpoint_url=args.endpoint_url, prefix=args.into),
-        until=args.until,
-        definitions=definitions,
-        dry_run=args.dry_run,
-    )
-    counted = f"{plural(done.states, 'state')} of decisions, {plural(done.versions, 'version')}"
-    lines = [f"would count {counted}"]
-    if not args.dry_run:
-        lines = [
-            f"counted {counted}, {plural(done.ledgers, 'ledger')}",
-            f"digest of the counts: {done.digest}",
-            f"look at it: sharpwave --prefix {done.prefix} patterns ls",
-        ]
-    return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
 
 
 def _compare(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
