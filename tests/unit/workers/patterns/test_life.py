@@ -347,6 +347,7 @@ def test_what_is_no_better_than_the_base_is_seldom_promoted_however_often_one_lo
 
 
 def test_what_is_better_is_promoted_and_hardly_ever_doubted() -> None:
-    histories = lives([0.75] * 8, days=90, a_day=4, seed=12)
+    # A few: how many of hundreds are doubted, and how soon, test_error_rates asks.
+    histories = lives([0.75] * 4, days=60, a_day=4, seed=12)
     assert all("active" in states for states in histories)
     assert sum("degraded" in states or "retired" in states for states in histories) <= 1
