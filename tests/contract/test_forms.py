@@ -434,7 +434,7 @@ def unknown_operator(version: Forms) -> None:
 
 
 def unknown_rules(version: Forms) -> None:
-    version["form"] = 2
+    version["form"] = 3
 
 
 @pytest.mark.parametrize("change", [unknown_operator, unknown_rules])

@@ -19,7 +19,16 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns import (
+    account,
+    catalogue,
+    learn,
+    ledger,
+    publish,
+    seats,
+    statistics,
+    units,
+)
 from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
@@ -564,7 +573,7 @@ MUTANTS: dict[str, Mutant] = {
     "every-state-states": Mutant(
         11,
         "a confidence counts again with each correction",
-        _changed(learn, "fold", _superseded_confidences_count),
+        _changed(seats, "fold", _superseded_confidences_count),
         ("cycles",),
     ),
     "everything-published": Mutant(

@@ -98,9 +98,9 @@ class PatternVersion(BaseModel):
     It counts decisions with `effective_from <= timestamp < effective_to`, in epoch seconds.
 
     Attributes:
-        form: which rules it counts by. A release that adds rules raises it where a definition
-            uses them, so that older ones leave its decisions to newer workers; what it adds
-            otherwise, older ones pass over.
+        form: which rules it counts by; 2 if it is seated. A release that adds rules raises it
+            where a definition uses them, so that older ones leave its decisions to newer workers;
+            what it adds otherwise, older ones pass over.
         origin: who made it: a person, discovery, or workers after drift or a split.
         parent: the version it came from, as `pattern_id@version`; None if from none.
         reason: why it was made, in words.
@@ -114,7 +114,7 @@ class PatternVersion(BaseModel):
 
     definition: PatternDefinition
     version: int
-    form: Literal[1] = 1
+    form: Literal[1, 2] = 1
     effective_from: int
     effective_to: int | None = None
     learned_at: int
@@ -176,6 +176,11 @@ class PatternVersion(BaseModel):
     def subject(self) -> str:
         """Name the ledger of this version."""
         return keys.pattern_subject(self.owner, self.definition.pattern_id, self.version)
+
+    @property
+    def is_seated(self) -> bool:
+        """Say whether base ledgers count it along with all decisions; else its own ledger does."""
+        return self.form == 2
 
     @property
     def pk(self) -> str:
@@ -282,6 +287,19 @@ def epoch_of(
     """Give the epoch that a decision belongs to: the latest boundary up to its `timestamp`."""
     begun = boundaries(versions, agent_id, decision_type)
     return max((moment for moment in begun if moment <= timestamp), default=0)
+
+
+def seated(
+    versions: Iterable[PatternVersion], agent_id: str, decision_type: str, epoch: int
+) -> list[PatternVersion]:
+    """List the versions that the base ledger of an epoch counts, by their seats from 0.
+
+    Who is in effect in an epoch is settled before any of its decisions is counted, and no version
+    leaves the list while its agent's ledgers are there: so a seat is never anybody else's.
+    """
+    those = versions_of(versions, agent_id, decision_type)
+    found = [version for version in those if version.is_seated and version.covers(epoch)]
+    return sorted(found, key=lambda version: version.subject)
 
 
 def content_hash(definition: PatternDefinition) -> str:

@@ -261,7 +261,7 @@ def wrong_evidence(scene: Scene) -> None:
 def a_pattern_of_a_newer_release(scene: Scene) -> None:
     place = keys.known_pattern(SUBJECT)
     version = json.loads((scene.items.get(PIPELINE, place) or {})["version"])
-    scene.items.update(PIPELINE, place, {"version": json.dumps({**version, "form": 2})})
+    scene.items.update(PIPELINE, place, {"version": json.dumps({**version, "form": 3})})
 
 
 def heads(scene: Scene, subject: str) -> list[keys.Key]:

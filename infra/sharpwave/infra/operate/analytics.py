@@ -221,7 +221,7 @@ def analyse(
     """
     items, versions = Items(deployment), known_patterns(deployment).versions
     types = {version.subject: version.definition.decision_type for version in versions}
-    found = _of_ledgers(stored_ledgers(items).counts, types, wanted)
+    found = _of_ledgers(stored_ledgers(items).of(versions), types, wanted)
     differing: list[Subject] = []
     damages: list[Damage] = []
     if archive_url:

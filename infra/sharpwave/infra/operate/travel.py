@@ -112,7 +112,7 @@ def travel(
                     f"the tables of {into.place} took only a part: {error}; destroy them with "
                     f"`sharpwave destroy --prefix {into.prefix}` and run it again"
                 ) from error
-            counts = stored_ledgers(Items(into)).counts
+            counts = stored_ledgers(Items(into)).of(versions)
             reads = TableReads(into.dynamodb, prefix=into.prefix)
             digest = digest_of(counts, stored_units(reads, versions))
         return Travelled(

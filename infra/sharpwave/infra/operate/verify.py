@@ -8,6 +8,7 @@ gathers the evidence; `judge` says what it means: each thing that is wrong, and 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
@@ -24,10 +25,11 @@ from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
-from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, seats_in, total
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
+from sharpwave.workers.patterns.seats import days_in, places_of
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
@@ -185,7 +187,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 patterns=len(known.versions),
                 unreadable=len(known.unreadable),
                 recounted=recounted,
-                ledgers=ledgers.counts,
+                ledgers=ledgers.of(known.versions),
                 recounted_units=recounted_units,
                 units=stored_units(reads, known.versions),
                 missummed=ledgers.missummed(),
@@ -239,6 +241,31 @@ class Stored:
     counts: dict[str, Days] = field(default_factory=dict)
     days: dict[str, Days] = field(default_factory=dict)  # as publishing summed them up by day
     totals: dict[str, Counts] = field(default_factory=dict)  # as publishing summed them up
+    # What base ledgers count of their seats, by number: as learning left it, and as summed up
+    seats: dict[str, dict[str, list[Counts]]] = field(default_factory=dict)
+    day_seats: dict[str, dict[str, list[Counts]]] = field(default_factory=dict)
+
+    def of(self, versions: Sequence[PatternVersion]) -> dict[str, Days]:
+        """Give the counts of each ledger, and those of versions that are seated by their subject.
+
+        Args:
+            versions: all of them. Counts of a seat that is none of theirs are those of a pattern
+                that went with its agent's data, from a ledger that stayed.
+        """
+        found = dict(self.counts)
+
+        def rows_of(subject: str) -> dict[str, Row]:
+            seats = self.seats.get(subject, {})
+            days = self.counts.get(subject, {})
+            return {day: one.to_row(seats.get(day, ())) for day, one in days.items()}
+
+        for version in versions:
+            if version.is_seated:
+                # Its own ledger comes first: nothing should fill it, and what does is shown.
+                places = {version.subject: None, **places_of(version, versions)}
+                if days := days_in(places, rows_of):
+                    found[version.subject] = days
+        return found
 
     def missummed(self) -> list[str]:
         """Name the ledgers whose sums are not those of their counts."""
@@ -255,6 +282,8 @@ class Stored:
             return False
         pairs = [(counts[day], days[day]) for day in counts]
         pairs.append((total(counts.values()), self.totals.get(subject, Counts())))
+        if self.seats.get(subject) != self.day_seats.get(subject):
+            return False
         return all(_same_sums(stored, summed) for stored, summed in pairs)
 
 
@@ -271,23 +300,44 @@ def stored_ledgers(items: Items) -> Stored:
         FilterExpression="begins_with(PK, :ledger) AND attribute_exists(c)",
         ExpressionAttributeValues={":ledger": {"S": keys.ledger_pk("")}},
     )
-    stored = Stored()
+    stored, seats = Stored(), dict[tuple[str, str], list[list[Counts]]]()
     for row in map(item_from_wire, found):
         subject, counts = keys.ledger_subject(row["PK"]) or "", Counts.from_row(row["c"])
         kind, day = keys.split_ledger_sk(row["SK"])
         if kind == "H":
             days = stored.counts.setdefault(subject, {})
             days[day] = days.get(day, Counts()) + counts
+            if seated := seats_in(row["c"]):
+                seats.setdefault((subject, day), []).append(seated)
         elif kind == "D":
             stored.days.setdefault(subject, {})[day] = counts
+            if seated := seats_in(row["c"]):
+                stored.day_seats.setdefault(subject, {})[day] = seated
         else:
             stored.totals[subject] = counts
+    for (subject, day), lists in seats.items():
+        by_seat = zip_longest(*lists, fillvalue=Counts())
+        stored.seats.setdefault(subject, {})[day] = [total(each) for each in by_seat]
     return stored
 
 
-def stored_units(reads: Reads, versions: Iterable[PatternVersion]) -> Units:
-    """Count the units of evidence that the sets of patterns' ledgers hold, by day."""
-    counted = {version.subject: stored_arms(version.subject, reads) for version in versions}
+def stored_units(
+    reads: Reads,
+    versions: Sequence[PatternVersion],
+    *,
+    wanted: Iterable[PatternVersion] | None = None,
+) -> Units:
+    """Count the units of evidence that the sets of ledgers hold, by subject and day.
+
+    Args:
+        reads: strong reads.
+        versions: all versions.
+        wanted: some of them; else it counts for all.
+    """
+    counted = {
+        version.subject: stored_arms(places_of(version, versions), reads)
+        for version in (versions if wanted is None else wanted)
+    }
     return {subject: days for subject, days in counted.items() if days}
 
 

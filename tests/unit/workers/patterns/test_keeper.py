@@ -12,6 +12,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.patterns import admission
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, bases_of
@@ -455,7 +456,9 @@ def test_what_the_pipeline_says_starts_no_counting(trader: Trader) -> None:
 
 
 def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Trader) -> None:
-    version = admit(trader.world, definition())
+    with patch.object(admission, "MOST_SEATS", 0):
+        version = admit(trader.world, definition())
+    assert not version.is_seated
     trader.until("active", up=0.8)
     counted = trader.row()["sample_size"]
     trader.world.clock.advance(100 * DAY_S)
@@ -470,6 +473,35 @@ def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Tra
 
     assert trader.row()["state"] == "active"
     trader.world.tables.put(tables.PIPELINE, pipeline[late])
+    trader.world.tick()
+    trader.world.settle()
+    assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)
+    assert [step["to"] for step in trader.history(version)] == ["active"]
+
+
+def test_what_is_seated_is_not_dormant_while_a_day_of_it_waits_to_be_summed_up(
+    trader: Trader,
+) -> None:
+    """It has no marks of its own; of two days of its base ledger a round may read one mark."""
+    version = admit(trader.world, definition())
+    trader.until("active", up=0.8)
+    counted = trader.row()["sample_size"]
+    trader.world.clock.advance(70 * DAY_S)
+    trader.day(up=0.8)
+    held = trader.world.tables.items(tables.PIPELINE)
+    (late,) = [key for key in held if keys.family(*key) == "changed"]
+    trader.world.tables.apply([Delete(Location(tables.PIPELINE, late), {"rev": held[late]["rev"]})])
+    quiet = decision(name="quiet", at=trader.world.clock() + DAY_S, context={"market": "down"})
+    trader.world.clock.advance(DAY_S)
+    trader.world.tables.put(tables.DECISIONS, quiet)
+    trader.world.settle()
+
+    trader.world.tick()
+    trader.world.settle()
+
+    assert version.is_seated
+    assert trader.row()["state"] == "active"
+    trader.world.tables.put(tables.PIPELINE, held[late])
     trader.world.tick()
     trader.world.settle()
     assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)

@@ -46,6 +46,8 @@ def add(world: World, **more: Any) -> PatternVersion:
 
 def ports_of(world: World, **more: Any) -> dict[str, Any]:
     process = world.process()
+    # What a round of looks shares is read by the keeper.
+    process.keeper._reads = more.get("reads", process.reads)
     return {
         "catalogue": process.catalogue,
         "reads": process.reads,

@@ -199,7 +199,7 @@ def test_ledgers_agree_with_a_recount_in_any_order_after_any_crash(data: st.Data
     world.settle()
 
     assert units(states, pattern).get(pattern.subject, {}) == stored_arms(
-        pattern.subject, world.tables
+        {pattern.subject: None}, world.tables
     )
     recounted = counted(states, pattern)
     for subject in (BASE, pattern.subject):

@@ -51,6 +51,8 @@ class MalformedRow(ValueError):
 #: The form of a counts row, its tenth number: what follows the nine that every release reads. A
 #: release that appends something raises it; one that knows less passes over what it does not know.
 ROW_FORM = 1
+#: The form of a row with the counts of seats.
+_SEATED_FORM = 2
 #: Numbers that every row has.
 _BASIC = ("revision", "n", "s", "q_sum", "q_n", "applied", "applied_s", "pending", "units")
 
@@ -109,25 +111,31 @@ class Counts:
             self.confidences + more.confidences,
         )
 
-    def to_row(self) -> Row:
+    def to_row(self, seats: Sequence["Counts"] = ()) -> Row:
         """Give the row to store, `revision` first so that a condition can compare element 0.
 
-        After nine numbers come the row's form, the sum of squared quality, the weights and the
-        confidences as lists, as far as there is something of it; the form is missing where the
-        squares are unknown, as in the rows of the release that kept none.
+        After nine numbers come the row's form, the sum of squared quality, the weights, the
+        confidences and the counts of seats as lists, as far as there is something of it; the form
+        is missing where the squares are unknown, as in the rows of the release that kept none.
+
+        Args:
+            seats: in a base ledger, the counts of its seats by number; see `seats_in`.
         """
         basic = [getattr(self, name) for name in _BASIC]
-        if self.q_sq is None and not (self.has_weights or self.confidences.bins):
+        seated = [each.to_row() if each.n or each.pending else [] for each in seats]
+        is_seated = any(seated)
+        if self.q_sq is None and not (self.has_weights or self.confidences.bins or is_seated):
             return basic
         weights = [*self.applied_weights.numbers(), *self.other_weights.numbers()]
         more: Row = [
             _UNKNOWN if self.q_sq is None else self.q_sq,
             weights if self.has_weights else [],
             self.confidences.numbers() if self.confidences.bins else [],
+            seated if is_seated else [],
         ]
         while more and not more[-1]:
             more.pop()
-        return [*basic, ROW_FORM, *more]
+        return [*basic, _SEATED_FORM if is_seated else ROW_FORM, *more]
 
     @property
     def has_weights(self) -> bool:
@@ -163,6 +171,18 @@ class Counts:
             f"counts row {list(row)!r} is not [{', '.join(_BASIC)}] in whole numbers of 0 or more, "
             "followed by a form and its sums; rebuild it by folding the ledger"
         )
+
+
+def seats_in(row: Sequence[Any]) -> list[Counts]:
+    """Read the counts of seats from a stored row, by number; none from that of another ledger.
+
+    Raises:
+        MalformedRow: they are no rows.
+    """
+    found = row[len(_BASIC) + 4 :][:1]
+    if not found:
+        return []
+    return [Counts.from_row(each) if each else Counts() for each in found[0]]
 
 
 def _appended(squares: Any, weights: Sequence[Any], confidences: Sequence[Any]) -> dict[str, Any]:
@@ -250,9 +270,14 @@ def days_of(subject: str, reads: Reads) -> Days:
 
 def summed_days_of(subject: str, reads: Reads) -> Days:
     """Read a ledger's counts by day as they were last summed up: a page for about 1,000 days."""
+    return {day: Counts.from_row(row) for day, row in summed_rows_of(subject, reads).items()}
+
+
+def summed_rows_of(subject: str, reads: Reads) -> dict[str, Row]:
+    """Read the rows of a ledger's days, which in a base ledger count its seats too."""
     pk, after, until = keys.ledger_days_span(subject)
     rows = reads.query(tables.PIPELINE, pk, after=after, until=until)
-    return {keys.split_ledger_sk(row["SK"])[1]: Counts.from_row(row["c"]) for row in rows}
+    return {keys.split_ledger_sk(row["SK"])[1]: row["c"] for row in rows}
 
 
 def base_day(

@@ -11,6 +11,8 @@ One decision state is an element of 20 bytes, or of 24 if it stated something of
     bytes 20-21  stated confidence x 10^4, big-endian; 65535 when there is none
     bytes 22-23  stated probability of selection x 10^4, big-endian; 65535 when there is none
 
+In a base ledger an element may be longer and have bit 6 in byte 17: it is `seated`, see `seats`.
+
 Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing. Of two
 elements of one decision one `supersedes` the other, in one order that everybody shares, so what a
 set says never depends on which of the superseded ones it still holds.
@@ -47,6 +49,8 @@ MAX_REVISION = 65_535
 
 _NONE = 65_535
 _APPLIED = 0x80
+#: In `KIND`, of an element that says which seats its decision belongs to.
+KIND, SEATED = 17, 0x40
 _LAYOUT, _STATED = struct.Struct(">8s3s4sHBH"), struct.Struct(">HH")
 _CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(15, ELEMENT_BYTES)
 
@@ -61,8 +65,9 @@ DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
 CLOSE_AT = 320
 #: Most elements of one addition; it bounds what a slot that was open by a hair takes on.
 MOST_AT_ONCE = 150
-#: A slot takes no addition beyond so many elements, at most 58 KB: first the superseded go.
-FULL_AT = 2_400
+#: A slot takes no addition beyond so many elements: first the superseded go. With what comes in
+#: one addition that is at most 60 KB, of elements that name sixteen seats too.
+FULL_AT = 2_000
 #: Superseded elements are dropped when they are more than this, which takes many revisions.
 MOST_SUPERSEDED = 700
 #: Closed slots of which a process remembers who is in them, some 40 KB each.
@@ -264,6 +269,23 @@ def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
     return standing
 
 
+def superseded_in(elements: Iterable[bytes]) -> set[bytes]:
+    """Give the elements that count nowhere, whatever else comes.
+
+    What a key says otherwise may belong to other seats, and each seat counts the smallest content
+    of those that belong to it. So of a seated element only another of its content takes the place.
+    """
+    standing: dict[bytes, bytes] = {}
+    found = set(elements)
+    for element in found:
+        is_seated = element[KIND] & SEATED
+        place = element[: KEY_BYTES + CONTENT_BYTES] if is_seated else element[:KEY_BYTES]
+        held = standing.get(place)
+        if held is None or supersedes(element, held):
+            standing[place] = element
+    return found - set(standing.values())
+
+
 def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
     """Count a ledger set: of each decision the element that supersedes its others stands.
 
@@ -393,7 +415,7 @@ class Slots:
         """Add states of decisions that a slot holds, and keep it small."""
         for _ in range(_ATTEMPTS):
             done, slot = self.ledger.add(place, elements, below=FULL_AT, is_open=False)
-            superseded = slot.elements - set(standing_of(slot.elements).values())
+            superseded = superseded_in(slot.elements)
             if len(superseded) > MOST_SUPERSEDED:
                 # What supersedes them stays, so neither counts nor membership change.
                 self.ledger.discard(place, superseded)
