@@ -1,5 +1,7 @@
 """Counting costs what it did before agents stated anything, and little more where they do.
 
+Nor does it cost much more where candidates run that workers found, at any rate of decisions.
+
 Learning and publishing run on the tables in memory; every item of a ledger that they store is
 rated by its size, as a write is billed.
 """
@@ -10,13 +12,16 @@ from random import Random
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from sharpwave.infra.cost.flow import write_units
+import pytest
+
+from sharpwave.infra.cost.flow import WRITE_BLOCK, write_units
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.discover.lattice import MOST_OPEN
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.seats import MOST_SEATS
 from sharpwave.workers.work.ports import Item
 from tests.unit.workers.patterns.test_publish import add, figures_tick
 from tests.world import World
@@ -28,38 +33,61 @@ DECISIONS, TOGETHER = 300, 50
 
 
 class Cost(NamedTuple):
-    """Write units of a decision in two ledgers, and the greatest item of each kind in bytes."""
+    """Write units of a decision in its ledgers, and the greatest item of each kind in bytes."""
 
     units: float
     sizes: dict[str, int]
 
 
-def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
-    """Count decisions of ten minutes twice, as they are made and with their outcome."""
+def cost(
+    *,
+    stated: bool = False,
+    rated: bool = False,
+    candidates: int = 0,
+    hourly: int = 3_600,
+    decisions: int = DECISIONS,
+    together: int = TOGETHER,
+    ticks: bool = False,
+) -> Cost:
+    """Count decisions twice, as they are made and with their outcome.
+
+    Args:
+        stated: they state a confidence and a lot.
+        rated: their outcomes have a quality.
+        candidates: patterns that workers found; they match what the imported one does.
+        hourly: so many are made in an hour.
+        decisions: so many there are.
+        together: so many of them come in a message.
+        ticks: figures are published after each message; else at the end.
+    """
     world, chance, sizes, units = World(), Random(4), Counter[str](), 0
     version = add(world)
     for number in range(candidates):
-        add(world, pattern_id=f"found_{number}")
+        add(world, pattern_id=f"found_{number}", form=2)
     store = MemoryTables._store
 
     def rating(self: MemoryTables, table: str, key: keys.Key, item: Any, by: Any) -> None:
         nonlocal units
         store(self, table, key, item, by)
-        if keys.ledger_subject(key.pk):
-            of = "base" if keys.split_base_subject(keys.ledger_subject(key.pk) or "") else "pattern"
+        subject = keys.ledger_subject(key.pk)
+        if subject or key.pk in keys.changed_pks():
+            units += write_units(wire_size(item))
+        if subject:
+            of = "base" if keys.split_base_subject(subject) else "pattern"
             kind = f"{of} {keys.split_ledger_sk(key.sk)[0]}"
             sizes[kind] = max(sizes[kind], wire_size(item))
-            units += write_units(wire_size(item))
 
     items: list[Item] = []
-    for number in range(DECISIONS):
-        reasoning: Item = {"patterns_applied": ["up"] if chance.random() < 0.5 else []}
+    for number in range(decisions):
+        named = ["up", *(f"found_{number % 11}" for _ in range(candidates))]
+        reasoning: Item = {"patterns_applied": named if chance.random() < 0.5 else []}
         if stated:
             reasoning["confidence"] = Decimal(chance.randint(0, 100)) / 100
             reasoning["selection_prob"] = Decimal(chance.randint(1, 100)) / 100
         context = {"market": "up", "cycle": number // 2}
-        at = START - 600 + number
+        at = START - 600 + number * 3_600 / hourly
         items.append(decision(name=f"d{number}", at=at, context=context, reasoning=reasoning))
+    world.clock.advance(max(0, decisions * 3_600 / hourly - 600))
     resolved = [
         {
             **item,
@@ -74,19 +102,22 @@ def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
     slots, writers = Slots(process.ledger), Writers(writes=process.writes, clock=process.clock)
     with patch.object(MemoryTables, "_store", rating):
         for states in (items, resolved):
-            for start in range(0, DECISIONS, TOGETHER):
-                page = states[start : start + TOGETHER]
+            for start in range(0, decisions, together):
+                page = states[start : start + together]
                 learn(page, catalogue=process.catalogue, slots=slots, writers=writers)
+                if ticks:
+                    figures_tick(world)
         figures_tick(world)
-    assert world.tables.items(tables.MEMORY)[keys.Key(version.pk, "up")]["units"] == DECISIONS / 2
-    return Cost(units / DECISIONS, dict(sizes))
+    stored = world.tables.items(tables.MEMORY)[keys.Key(version.pk, "up")]
+    assert stored["units"] == decisions / 2
+    return Cost(units / decisions, dict(sizes))
 
 
 def test_what_nobody_states_costs_nothing() -> None:
     """Twenty bytes an element; the form of counts is three bytes, their squares up to ten."""
     plain, rated = cost(stated=False, rated=False), cost(stated=False, rated=True)
 
-    assert plain.units == rated.units < 0.68
+    assert plain.units == rated.units < 0.76
     elements = 2 * DECISIONS * 20
     for found in (plain, rated):
         for kind in ("base L", "pattern L"):
@@ -105,11 +136,32 @@ def test_what_is_stated_costs_a_fifth_more_of_the_sets_and_no_more_for_heads() -
     assert max(size for kind, size in stated.sizes.items() if kind[-1] != "L") < 350
 
 
-def test_at_most_eight_candidates_run_and_each_costs_like_a_pattern_that_is_imported() -> None:
-    plain = cost(stated=False, rated=False)
-    full = cost(stated=False, rated=False, candidates=MOST_OPEN)
+@pytest.mark.parametrize(
+    ("hourly", "decisions", "together", "ticks"),
+    [
+        pytest.param(100, 60, 1, True, id="100 an hour, each published by itself"),
+        pytest.param(100, 200, 50, False, id="100 an hour"),
+        pytest.param(3_600, 300, 50, False, id="one a second"),
+        pytest.param(100_000, 1_200, 50, False, id="100,000 an hour"),
+    ],
+)
+@pytest.mark.parametrize("stated", [False, True])
+def test_eight_candidates_cost_little_more_than_none(
+    hourly: int, decisions: int, together: int, ticks: bool, stated: bool
+) -> None:
+    """The worst case: every decision matches every candidate, and half say that they applied it."""
+    rate: Any = {"hourly": hourly, "decisions": decisions, "together": together, "ticks": ticks}
+    plain = cost(stated=stated, rated=True, **rate)
+    full = cost(stated=stated, rated=True, candidates=MOST_OPEN, **rate)
 
-    # The worst case: every decision matches every candidate, so a candidate costs one ledger.
-    each = (full.units - plain.units) / MOST_OPEN
-    assert 0 < each < 0.34
-    assert full.units < 3.4
+    assert plain.units < full.units <= 1.3 * plain.units
+    assert max(full.sizes.values()) < 64 * 1024
+    if together == TOGETHER:
+        assert full.units < 2 * 0.5
+    assert full.sizes["pattern L"] == plain.sizes["pattern L"]
+
+
+def test_so_many_seats_as_are_given_out_fit_the_write_unit_of_a_head() -> None:
+    full = cost(rated=True, candidates=MOST_SEATS)
+
+    assert full.sizes["base H"] <= WRITE_BLOCK

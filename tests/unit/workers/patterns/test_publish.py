@@ -29,9 +29,11 @@ def add(world: World, **more: Any) -> PatternVersion:
     fields = {"pattern_id": "up", "agent_id": "ann", "decision_type": "TRADE", **more}
     fields.setdefault("conditions", [{"path": "context.market", "op": "eq", "value": "up"}])
     begin = int(START) - 10_000
+    form = fields.pop("form", 1)
     version = PatternVersion(
         definition=PatternDefinition.model_validate(fields),
         version=1,
+        form=form,
         effective_from=begin,
         learned_at=begin,
     )
