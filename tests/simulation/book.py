@@ -103,7 +103,7 @@ class Decided:
 
 @dataclass(slots=True, eq=False)
 class Listed:
-    """A version of a pattern, as an operator imported it."""
+    """A version of a pattern, as an operator imported it or a worker admitted it."""
 
     name: str
     owner: str | None
@@ -133,6 +133,7 @@ class Book:
         oversized: entries of memory that fit as such, but not as a fact.
         refused: what must have been refused.
         versions: of patterns.
+        given_up: the ledger subjects of candidates that were ended.
         outages: agents whose queue did not answer for a time.
         crashes: processes that died.
         refusals: calls that were not answered.
@@ -155,6 +156,7 @@ class Book:
     oversized: set[Key] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
     versions: list[Listed] = field(default_factory=list)
+    given_up: set[str] = field(default_factory=set)
     outages: set[str] = field(default_factory=set)
     crashes: int = 0
     refusals: int = 0

@@ -21,7 +21,7 @@ from tests.simulation.remembering import Remembering
 from tests.simulation.scene import Scene
 from tests.simulation.scheduler import Restless, Scheduler
 from tests.simulation.signalling import Signalling
-from tests.simulation.weather import Weather, draw
+from tests.simulation.weather import APART, Weather, draw
 
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
@@ -66,7 +66,9 @@ def run(seed: int, weather: Weather | None = None) -> Lived:
     if weather is None:
         # Drawn apart, so that it changes nothing else of a seed's history.
         searches = Random(f"discovery-{seed}").random() < 0.3
-        drawn = replace(draw(chance), discovery=searches)
+        more = tuple(name for name in APART if Random(f"{name}-{seed}").random() < 0.125)
+        drawn = draw(chance)
+        drawn = replace(drawn, discovery=searches, themes=drawn.themes + more)
     else:
         drawn = weather
     book = Book()

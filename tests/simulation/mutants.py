@@ -158,6 +158,22 @@ def _superseded_confidences_count(elements: Any, *, revision: int = 0) -> Any:
 
 
 _MERGED, _FOLD = units._merged, ledger.fold
+_SEATED, _ARMS_IN = learn.seated, units.Units.arms_in
+
+
+def _seated_now(versions: Any, agent_id: str, decision_type: str, epoch: int) -> Any:
+    """Give seats to those alone that have not ended, and to who ended what would be theirs."""
+    found = _SEATED(versions, agent_id, decision_type, epoch)
+    return sorted(found, key=lambda version: (version.effective_to is not None, version.subject))
+
+
+def _arms_of_each_ledger(self: Any, places: Any, days_of: Any) -> Any:
+    """Count the units of each ledger by itself."""
+    days: dict[str, Any] = {}
+    for subject, seat in places.items():
+        for day, arms in _ARMS_IN(self, {subject: seat}, days_of).items():
+            days[day] = days[day] + arms if day in days else arms
+    return days
 
 
 def _one_fails_all() -> AbstractContextManager[object]:
@@ -563,6 +579,19 @@ MUTANTS: dict[str, Mutant] = {
         "a ledger's sets are read once and never again",
         _changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
         ("cycles",),
+    ),
+    "seats-move-up": Mutant(
+        11,
+        "who ends gives its seat to the next one, in ledgers of before too",
+        lambda: _all(*(patch.object(room, "seated", _seated_now) for room in (learn, seats))),
+        ("candidates",),
+        {"actions": 40},
+    ),
+    "units-of-each-epoch": Mutant(
+        11,
+        "what is seated has a unit of evidence in each of its ledgers",
+        _changed(units.Units, "arms_in", _arms_of_each_ledger),
+        ("candidates",),
     ),
     "the-best-stands": Mutant(
         11,

@@ -31,6 +31,20 @@ THEMES: dict[str, tuple[str, ...]] = {
         "decide_many",
         "impersonate",
     ),
+    "candidates": (
+        "find_candidate",
+        "find_candidate",
+        "find_candidate",
+        "give_up_candidate",
+        "decide_many",
+        "decide_in_cycles",
+        "decide",
+        "resolve",
+        "resolve",
+        "rewrite",
+        "edit_pattern",
+        "wait",
+    ),
     "days": ("decide_on_days", "decide_on_days", "decide_absurdly", "resolve", "rewrite"),
     "memory": ("remember", "remember", "touch", "learn_more", "remember_badly"),
     "bulk": ("remember", "remember_much", "remember", "learn_more"),
@@ -39,6 +53,8 @@ THEMES: dict[str, tuple[str, ...]] = {
     "gaps": ("send", "decide", "resolve", "remember", "answer", "gap", "reconcile"),
     "versions": ("send", "answer", "decide", "resolve", "mix_versions", "remember"),
 }
+#: Drawn apart: each of these comes to the other themes of one history in eight.
+APART = ("candidates",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +112,9 @@ class Weather:
 
 def draw(chance: Random) -> Weather:
     """Draw the weather of one history."""
-    themes = tuple(sorted(chance.sample(sorted(THEMES), chance.choice([1, 1, 2, 2, 3]))))
+    themes = tuple(
+        sorted(chance.sample(sorted(THEMES.keys() - APART), chance.choice([1, 1, 2, 2, 3])))
+    )
     burst = chance.choice([3_500, 4_000]) if chance.random() < 0.002 else 0
     # Thousands of messages that die again and again would say nothing more, for minutes.
     is_calm = chance.random() < 0.3 or burst > 0

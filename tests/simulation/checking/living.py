@@ -32,7 +32,7 @@ def lives(scene: Scene) -> Iterator[str]:
             histories.setdefault(key.pk.removeprefix("life#"), []).append(pipeline[key])
     told: set[tuple[str, str]] = set()
     for subject, chain in histories.items():
-        yield from _chain(subject, chain)
+        yield from _chain(subject, chain, is_given_up=subject in scene.book.given_up)
         for item in chain:
             if item["from"] == "candidate" and item["to"] in _PROMOTED:
                 if account.get(subject, 0.0) <= 0:
@@ -51,8 +51,11 @@ def lives(scene: Scene) -> Iterator[str]:
     yield from _rows(scene, histories)
 
 
-def _chain(subject: str, chain: list[Item]) -> Iterator[str]:
+def _chain(subject: str, chain: list[Item], *, is_given_up: bool) -> Iterator[str]:
     state = "candidate"
+    if is_given_up != (chain[-1]["to"] == "retired"):
+        yield f"{subject} was {'' if is_given_up else 'not '}given up, and ended as {chain[-1]}"
+    chain = chain[:-1] if is_given_up else chain
     for number, item in enumerate(chain, start=1):
         if keys.life(subject, number) != (item["PK"], item["SK"]):
             yield f"{subject} has {item['SK']} where transition {number} belongs"

@@ -34,7 +34,7 @@ from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.work.ports import Reads
+from sharpwave.workers.work.ports import Item, Reads
 
 Ledgers = Mapping[str, Days]
 Units = Mapping[str, Mapping[str, Arms]]
@@ -300,8 +300,13 @@ def stored_ledgers(items: Items) -> Stored:
         FilterExpression="begins_with(PK, :ledger) AND attribute_exists(c)",
         ExpressionAttributeValues={":ledger": {"S": keys.ledger_pk("")}},
     )
+    return stored_in(map(item_from_wire, found))
+
+
+def stored_in(rows: Iterable[Item]) -> Stored:
+    """Sort rows of ledgers that hold counts, of whatever ledgers."""
     stored, seats = Stored(), dict[tuple[str, str], list[list[Counts]]]()
-    for row in map(item_from_wire, found):
+    for row in rows:
         subject, counts = keys.ledger_subject(row["PK"]) or "", Counts.from_row(row["c"])
         kind, day = keys.split_ledger_sk(row["SK"])
         if kind == "H":
