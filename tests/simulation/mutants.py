@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
+from sharpwave.schemas.patterns import seated
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import (
@@ -158,12 +159,12 @@ def _superseded_confidences_count(elements: Any, *, revision: int = 0) -> Any:
 
 
 _MERGED, _FOLD = units._merged, ledger.fold
-_SEATED, _ARMS_IN = learn.seated, units.Units.arms_in
+_ARMS_IN = units.Units.arms_in
 
 
 def _seated_now(versions: Any, agent_id: str, decision_type: str, epoch: int) -> Any:
     """Give seats to those alone that have not ended, and to who ended what would be theirs."""
-    found = _SEATED(versions, agent_id, decision_type, epoch)
+    found = seated(versions, agent_id, decision_type, epoch)
     return sorted(found, key=lambda version: (version.effective_to is not None, version.subject))
 
 
@@ -592,6 +593,7 @@ MUTANTS: dict[str, Mutant] = {
         "what is seated has a unit of evidence in each of its ledgers",
         _changed(units.Units, "arms_in", _arms_of_each_ledger),
         ("candidates",),
+        {"actions": 40},
     ),
     "the-best-stands": Mutant(
         11,

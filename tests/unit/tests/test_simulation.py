@@ -24,7 +24,13 @@ OF_SIGNALS = (
     "acknowledged-is-open",
     "found-is-sent",
 )
-OF_COUNTS_AND_MEMORY = ("list-of-old", "one-epoch", "first-fact-stands", "verify-one-way")
+OF_COUNTS_AND_MEMORY = (
+    "list-of-old",
+    "one-epoch",
+    "seats-move-up",
+    "first-fact-stands",
+    "verify-one-way",
+)
 
 
 def machine(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -29,7 +29,7 @@ from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, seats_in,
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
-from sharpwave.workers.patterns.seats import days_in, places_of
+from sharpwave.workers.patterns.seats import days_in, places_of, sum_revision
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
@@ -278,12 +278,15 @@ class Stored:
     def _is_summed(self, subject: str) -> bool:
         # A pattern that has counted nothing yet has a total of nothing, and no day.
         counts, days = self.counts.get(subject, {}), self.days.get(subject, {})
-        if counts.keys() != days.keys():
+        seats = self.seats.get(subject, {})
+        if counts.keys() != days.keys() or seats != self.day_seats.get(subject, {}):
             return False
-        pairs = [(counts[day], days[day]) for day in counts]
-        pairs.append((total(counts.values()), self.totals.get(subject, Counts())))
-        if self.seats.get(subject) != self.day_seats.get(subject):
-            return False
+        wanted = {
+            day: replace(one, revision=sum_revision(one.revision, seats.get(day, ())))
+            for day, one in counts.items()
+        }
+        pairs = [(wanted[day], days[day]) for day in wanted]
+        pairs.append((total(wanted.values()), self.totals.get(subject, Counts())))
         return all(_same_sums(stored, summed) for stored, summed in pairs)
 
 

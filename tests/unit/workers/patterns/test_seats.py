@@ -20,7 +20,13 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion, seated
 from sharpwave.workers.patterns import ledger
 from sharpwave.workers.patterns.catalogue import Writers
-from sharpwave.workers.patterns.counts import Counts, seats_in, summed_days_of, summed_rows_of
+from sharpwave.workers.patterns.counts import (
+    Counts,
+    days_of,
+    seats_in,
+    summed_days_of,
+    summed_rows_of,
+)
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Element, MalformedElement, Outcome, Slots
 from sharpwave.workers.patterns.recount import Recount
@@ -34,7 +40,7 @@ from sharpwave.workers.patterns.seats import (
     summed,
 )
 from sharpwave.workers.patterns.units import Units, stored_arms
-from sharpwave.workers.work.ports import Item
+from sharpwave.workers.work.ports import Item, Location
 from tests.unit.workers.patterns.test_publish import figures_tick
 from tests.world import Crash, Faults, World
 from tests.world.records import decision, outcome
@@ -141,7 +147,7 @@ def test_rows_add_up_seat_by_seat() -> None:
 
     found = summed([one, other, Counts(1, n=1).to_row()])
 
-    assert Counts.from_row(found) == Counts(8, n=5, s=1, pending=4, q_sq=None)
+    assert Counts.from_row(found) == Counts(17, n=5, s=1, pending=4, q_sq=None)
     assert seats_in(found) == [Counts(n=2, s=1), Counts(pending=3)]
 
 
@@ -277,6 +283,24 @@ def test_a_late_outcome_is_counted_where_its_decision_sat() -> None:
     figures_tick(world)
 
     assert_exact(world, [old, new, *won])
+
+
+def test_a_release_that_knows_no_seats_may_sum_up_in_between() -> None:
+    """It leaves the mark, for there are versions that it cannot read."""
+    world = world_of(VERSIONS)
+    states = [decision(name=f"d{n}", context={"market": "up"}) for n in range(4)]
+    subject = keys.base_subject("ann", "TRADE", NOW - 40)
+
+    for number in range(4):
+        count(world, states[number : number + 1])
+        heads = list(days_of(subject, world.tables).items())
+        for day, counts in heads:
+            place = Location(tables.PIPELINE, keys.ledger_day(subject, day))
+            world.tables.raise_counts(place, counts.to_row())
+        if number != 1:
+            figures_tick(world)
+
+    assert_exact(world, states)
 
 
 def test_of_a_base_ledger_publishing_reads_the_sets_that_changed() -> None:

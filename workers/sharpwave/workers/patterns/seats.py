@@ -17,6 +17,7 @@ ledgers of the patterns' own would: a seat counts what such a ledger counts, of 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -109,7 +110,17 @@ def summed(rows: Iterable[Sequence[Any]]) -> Row:
     """Add up rows of disjoint buckets of one ledger, seat by seat too."""
     held = list(rows)
     by_seat = zip_longest(*map(seats_in, held), fillvalue=Counts())
-    return total(map(Counts.from_row, held)).to_row([total(each) for each in by_seat])
+    seats, counts = [total(each) for each in by_seat], total(map(Counts.from_row, held))
+    return replace(counts, revision=sum_revision(counts.revision, seats)).to_row(seats)
+
+
+def sum_revision(revision: int, seats: Sequence[Counts]) -> int:
+    """Give the revision of a sum, of the sum of its rows' revisions.
+
+    A release that knows no seats sums up without them, and of one revision the first sum would
+    stand. So a sum with seats has a greater one; the mark stays until it is stored.
+    """
+    return 2 * revision + 1 if seats else revision
 
 
 def places_of(version: PatternVersion, versions: Sequence[PatternVersion]) -> dict[str, int | None]:
