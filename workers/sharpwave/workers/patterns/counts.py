@@ -179,10 +179,25 @@ def seats_in(row: Sequence[Any]) -> list[Counts]:
     Raises:
         MalformedRow: they are no rows.
     """
-    found = row[len(_BASIC) + 4 :][:1]
-    if not found:
-        return []
-    return [Counts.from_row(each) if each else Counts() for each in found[0]]
+    return [counts_in(row, seat) for seat in range(len(_seat_rows(row)))]
+
+
+def counts_in(row: Sequence[Any], seat: int | None) -> Counts:
+    """Read the counts of one seat from a stored row, or with None those of all in its ledger.
+
+    Raises:
+        MalformedRow: it is no row.
+    """
+    if seat is None:
+        return Counts.from_row(row)
+    rows = _seat_rows(row)
+    return Counts.from_row(rows[seat]) if seat < len(rows) and rows[seat] else Counts()
+
+
+def _seat_rows(row: Sequence[Any]) -> Sequence[Row]:
+    behind = len(_BASIC) + 4
+    found: Sequence[Row] = row[behind] if len(row) > behind else ()
+    return found
 
 
 def _appended(squares: Any, weights: Sequence[Any], confidences: Sequence[Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sharpwave.schemas.patterns import FrozenBase, PatternVersion
 from sharpwave.schemas.times import Clock, bound
 from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import Admission, listed_at, mark
-from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, summed_rows_of
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, counts_in, summed_rows_of
 from sharpwave.workers.patterns.life import (
     Facts,
     Life,
@@ -33,7 +33,6 @@ from sharpwave.workers.patterns.life import (
     weighed_attributes,
 )
 from sharpwave.workers.patterns.policy import Policy
-from sharpwave.workers.patterns.seats import counts_in
 from sharpwave.workers.patterns.sharing import grant
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.telling import row_after, told

@@ -22,8 +22,16 @@ from itertools import zip_longest
 from typing import Any
 
 from sharpwave.schemas import keys
-from sharpwave.schemas.patterns import PatternVersion, seated
-from sharpwave.workers.patterns.counts import Counts, Days, Row, base_subjects, seats_in, total
+from sharpwave.schemas.patterns import PatternVersion, seated, versions_of
+from sharpwave.workers.patterns.counts import (
+    Counts,
+    Days,
+    Row,
+    base_subjects,
+    counts_in,
+    seats_in,
+    total,
+)
 from sharpwave.workers.patterns.ledger import (
     ELEMENT_BYTES,
     KIND,
@@ -135,20 +143,13 @@ def places_of(version: PatternVersion, versions: Sequence[PatternVersion]) -> di
     agent_id, decision_type = version.definition.agent_id, version.definition.decision_type
     assert agent_id is not None, "a seat is in ledgers of one agent"
     found: dict[str, int | None] = {}
-    for subject in base_subjects(version, versions, {}):
+    those = versions_of(versions, agent_id, decision_type)
+    for subject in base_subjects(version, those, {}):
         base = keys.split_base_subject(subject)
-        assert base is not None
-        names = [each.subject for each in seated(versions, agent_id, decision_type, base[2])]
+        assert base is not None, "it names base ledgers"
+        names = [each.subject for each in seated(those, *base)]
         found[subject] = names.index(version.subject)
     return found
-
-
-def counts_in(row: Sequence[Any], seat: int | None) -> Counts:
-    """Read from a row what it says of a place as `places_of` names it."""
-    if seat is None:
-        return Counts.from_row(row)
-    seats = seats_in(row)
-    return seats[seat] if seat < len(seats) else Counts()
 
 
 def days_in(
