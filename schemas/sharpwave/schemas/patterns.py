@@ -294,8 +294,8 @@ def seated(
 ) -> list[PatternVersion]:
     """List the versions that the base ledger of an epoch counts, by their seats from 0.
 
-    Who is in effect in an epoch is settled before any of its decisions is counted, and no version
-    leaves the list while its agent's ledgers are there: so a seat is never anybody else's.
+    Who is in effect in an epoch is settled before any of its decisions is counted, and a version
+    leaves the list only with all of its agent's: so a seat is never anybody else's.
     """
     those = versions_of(versions, agent_id, decision_type)
     found = [version for version in those if version.is_seated and version.covers(epoch)]

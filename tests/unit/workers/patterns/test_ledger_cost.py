@@ -20,9 +20,9 @@ from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers.patterns.catalogue import Writers
 from sharpwave.workers.patterns.discover.lattice import MOST_OPEN
 from sharpwave.workers.patterns.learn import learn
-from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.ledger import FULL_AT, MOST_AT_ONCE, STATING_BYTES, Slots
 from sharpwave.workers.patterns.publish import Position, publish
-from sharpwave.workers.patterns.seats import MOST_SEATS
+from sharpwave.workers.patterns.seats import MOST_SEATS, seat
 from sharpwave.workers.work.ports import Item
 from tests.unit.workers.patterns.test_publish import add, ports_of
 from tests.world import World
@@ -170,7 +170,9 @@ def test_eight_candidates_cost_little_more_than_none(
     assert full.sizes["pattern L"] == plain.sizes["pattern L"]
 
 
-def test_so_many_seats_as_are_given_out_fit_the_write_unit_of_a_head() -> None:
+def test_so_many_seats_as_are_given_out_fit_the_write_unit_of_a_head_and_an_item() -> None:
     full = cost(rated=True, candidates=MOST_SEATS)
 
     assert full.sizes["base H"] <= WRITE_BLOCK
+    longest = seat(bytes(STATING_BYTES), 2**MOST_SEATS - 1, 2**MOST_SEATS - 1)
+    assert (FULL_AT + MOST_AT_ONCE) * len(longest) < 62_000
