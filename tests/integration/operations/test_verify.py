@@ -19,6 +19,7 @@ from sharpwave.infra.local.stack import writes_on
 from sharpwave.infra.mailbox import Mailbox, Received
 from sharpwave.infra.operate.agents import remove_agent
 from sharpwave.infra.operate.patterns import import_patterns
+from sharpwave.infra.operate.pictures import pictures_of
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
@@ -155,7 +156,9 @@ def test_what_has_a_seat_is_verified_as_what_has_a_ledger(found: Scene, sharpwav
     assert not heads(found, SUBJECT)
     code, told = sharpwave("analytics", "--recount", "--archive", found.archive)
     assert code == 0
-    assert told["rows"]
+    assert sum(each["volume"] for each in told["rows"] if each["kind"] == "pattern") > 0
+    confidence, *_ = pictures_of(found.deployment, "up", "hunter", Policy())
+    assert confidence.rows[-1][1] == row["sample_size"]
 
 
 def test_a_seat_that_counts_otherwise_is_named(found: Scene, sharpwave: Any) -> None:
