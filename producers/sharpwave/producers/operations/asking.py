@@ -74,7 +74,7 @@ def ask(
         context: the circumstances.
         severity: any word the receiver knows.
         correlation_id: handed on, and back with the answer; the question's `signal_id` otherwise.
-        traceparent: W3C trace context, handed on.
+        traceparent: W3C trace context, handed on; the active OpenTelemetry span's unless given.
 
     Raises:
         NoAnswer: none came in time, or the delivery failed, which ends the wait at once.

@@ -8,6 +8,7 @@ from sharpwave.producers.call import Identity, Operation
 from sharpwave.producers.errors import AccessDenied, RecordMissing
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
+from sharpwave.producers.tracing import active_traceparent
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import SignalRecord
@@ -68,7 +69,8 @@ def signal(
             given, the deployment's SHARPWAVE_SIGNAL_DAYS, 1 if that is not set.
         event_time: domain time, a UTC time or a day, if it is not now.
         correlation_id: handed on to the receivers.
-        traceparent: W3C trace context, handed on to the receivers.
+        traceparent: W3C trace context, handed on to the receivers; the active OpenTelemetry
+            span's unless given.
         in_reply_to: the `signal_id` that this answers; see `ask`, and `Delivery.reply`, which
             answers and acknowledges at once.
 
@@ -145,6 +147,7 @@ def drawn_up(
             "iso_timestamp": iso,
             "ttl": timestamp + (me.retention.signal * DAY_S if ttl_s is None else ttl_s),
             **described,
+            "traceparent": draft.traceparent or active_traceparent(),
         }
     )
     return storage.checked("signal", SignalRecord, item, now=moment)
