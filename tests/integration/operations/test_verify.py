@@ -141,6 +141,28 @@ def test_what_is_published_is_what_a_replay_says(scene: Scene) -> None:
         assert row["sample_size"] > 0
 
 
+def test_cloudwatch_is_told_what_a_recount_found_once_nothing_is_on_its_way(
+    scene: Scene,
+    sharpwave: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told() -> list[Any]:
+        capsys.readouterr()
+        sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+        lines = map(json.loads, filter(None, capsys.readouterr().err.splitlines()))
+        return [(line["Deployment"], line["Miscounts"]) for line in lines]
+
+    assert told() == []
+    monkeypatch.setenv("SHARPWAVE_METRICS", "emf")
+    assert told() == [(scene.deployment.prefix, 0)]
+    a_decision_nobody_saw(scene)
+    assert told() == [(scene.deployment.prefix, 1)]
+    # What is on its way may be what is missing.
+    a_message_to_count(scene)
+    assert told() == []
+
+
 def test_a_deployment_without_decisions_is_verified(deployment: Deployment, sharpwave: Any) -> None:
     code, found = sharpwave("verify", "--archive", "file:///nowhere", "--wait", "0")
 

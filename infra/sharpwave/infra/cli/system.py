@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -286,10 +287,16 @@ def reconcile(args: Arguments) -> Answer:
 def verify(args: Arguments) -> Answer:
     """Recount the archive and compare every ledger."""
     from sharpwave.infra.operate.verify import WAIT_S, verify
+    from sharpwave.workers import emf
+    from sharpwave.workers.settings import Settings
 
     archive = archive_url(args)
     wait_s = WAIT_S if args.wait is None else args.wait
-    found = verify(deployment(args), archive, wait_s=wait_s)
+    found = verify(at := deployment(args), archive, wait_s=wait_s)
+    if Settings.read().metrics == "emf" and found.miscounts is not None:
+        # Where logs go to CloudWatch both outputs do, and the answer has the other for itself.
+        named, told = {"Deployment": at.prefix or "default"}, {emf.MISCOUNTS: found.miscounts}
+        print(emf.line(time.time(), named, {emf.MISCOUNTS: "Count"}, told), file=sys.stderr)
     lines = [line for each in found.findings for line in (each.what, f"  {each.remedy}")]
     checked = f"{plural(found.decisions, 'decision')}, {plural(found.ledgers_checked, 'ledger')}"
     lines.append(f"{checked}: " + ("every count agrees" if found.ok else "not verified"))

@@ -52,8 +52,9 @@ PUMP_LATE_S = 10.0
 #: How many examples a finding names.
 EXAMPLES = 5
 
-#: Kinds of findings that may pass by themselves.
-_PASSING = frozenset({"pending", "pump_late", "unpublished", "unseen"})
+#: Kinds of findings that say that work is on its way, and those that may pass by themselves.
+_MOVING = frozenset({"pending", "pump_late", "unpublished"})
+_PASSING = _MOVING | {"unseen"}
 _RESTORE = "restore it from the bucket's versions or a backup"
 _ANOTHER = "--archive URL, or set SHARPWAVE_ARCHIVE as the workers of archive have it"
 _FED = f"sharpwave dlq redrive learn, then sharpwave reconcile {DECISIONS}"
@@ -113,6 +114,12 @@ class Verified:
     def ok(self) -> bool:
         """Say whether everything that was written is counted, and counted right."""
         return not self.findings and not self.disagreements
+
+    @property
+    def miscounts(self) -> int | None:
+        """Count the findings; None while work is on its way, when they mean nothing yet."""
+        is_moving = any(each.kind in _MOVING for each in self.findings)
+        return None if is_moving else len(self.findings)
 
     @property
     def may_pass(self) -> bool:
