@@ -59,24 +59,28 @@ def test_a_score_outside_its_range_is_refused_unsent(play: Play, me: Identity) -
 
 
 def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
-    item = {
-        **keys.current_state("risk").item(),
-        "agent_id": "risk",
-        "state_type": "CURRENT",
-        "schema_version": 1,
-        "last_updated": me.now(),
-        "state": {"cycle": 1},
-        "version": 1,
-    }
-    found = {"Item": item_to_wire(item)}
+    saving = state.save_state(me, {"cycle": 1}, expected_version=0)
+    next(saving)
+    written = saving.send({}).params["Item"]
 
-    played = play(
-        state.save_state(me, {"cycle": 1}, expected_version=0), {}, ConditionFailed(""), found
-    )
+    # The answer was lost, and the client's own retry met what the first try had stored.
+    with pytest.raises(StopIteration) as done:
+        saving.throw(ConditionFailed("", item=written))
 
-    assert played.result.version == 1
-    with pytest.raises(StateConflict, match="version 1, not 0"):
-        play(state.save_state(me, {"cycle": 2}, expected_version=0), {}, ConditionFailed(""), found)
+    assert done.value.value.version == 1
+
+
+def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Identity) -> None:
+    one = state.save_state(me, {"cycle": 1}, expected_version=0)
+    next(one)
+    theirs = one.send({}).params["Item"]
+
+    for met, *reads in (
+        (ConditionFailed("", item=theirs),),
+        (ConditionFailed(""), {"Item": theirs}),
+    ):
+        with pytest.raises(StateConflict, match="version 1, not 0"):
+            play(state.save_state(me, {"cycle": 1}, expected_version=0), {}, met, *reads)
 
 
 def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:

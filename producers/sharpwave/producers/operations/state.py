@@ -8,7 +8,7 @@ from sharpwave.producers.call import Call, Identity, Operation, Pause
 from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, is_alive
-from sharpwave.schemas import keys, tables
+from sharpwave.schemas import ids, keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
@@ -68,6 +68,8 @@ def save_state(
             "last_updated": me.now(),
             "state": state,
             "version": expected_version + 1,
+            # Two that make the same of one version would take each other's save for their own.
+            "saved_by": ids.ulid(),
         }
     )
     record, wire = storage.checked("state", StateRecord, item, now=me.now())
@@ -79,12 +81,13 @@ def save_state(
             "ExpressionAttributeNames": {"#v": "version"},
             "ExpressionAttributeValues": {":v": {"N": str(expected_version)}},
         }
+    condition["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     try:
         yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
     except ConditionFailed as error:
+        found = item_from_wire(error.item) or (yield from storage.read(table, key))
         # It may be our own write, retried after its answer was lost.
-        found = yield from storage.read(table, key)
-        if found is None or not storage.holds(found, item_from_wire(wire)):
+        if found is None or found.get("saved_by") != item["saved_by"]:
             version = int(found["version"]) if found else 0
             raise StateConflict(
                 f"the state of {me.agent_id} has version {version}, not {expected_version}; "
