@@ -10,6 +10,7 @@ from tests.bench.results import Report, Row, cases
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLES = {
     "router": "Router",
+    "function": "The router as a Lambda function",
     "broker-memory": "Broker, without HTTP",
     "broker-http": "Broker, over HTTP",
     "e2e": "From a signal's write to its target's receive",
@@ -20,6 +21,7 @@ TITLES = {
     "scaling-idle": "Processor time while idle",
     "load-step": "Workers that follow their backlog, at a load a hundred times as high",
     "promotion": "Promotion to long-term memory",
+    "memory": "Recall, and state that is kept",
     "cache": "Recent reads from a cache",
     "limits": "A limit that an agent's processes share",
     "statistics": "Promoting a pattern, asked after every outcome",

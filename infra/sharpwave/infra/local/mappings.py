@@ -1,7 +1,8 @@
 """The router as a Lambda function of the embedded backend, read for by its event source mappings.
 
-The settings are those of the stacks for AWS. The backend's mappings heed neither which records a
-function says it failed on, nor bisecting, retries or age: a failing batch is called again whole.
+The settings are those of the stacks for AWS. For streams the backend's mappings heed neither which
+records a function says it failed on, nor bisecting or retries: a failing batch is called again
+whole.
 """
 
 import json
