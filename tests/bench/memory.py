@@ -54,12 +54,12 @@ def _ours(orders: Mapping[str, Any]) -> dict[str, Any]:
     with open_backend(BACKEND) as backend, System(backend, [_AGENT]) as system:
         workers, pump = system.workers("promote"), system.pump()
         system.wait_ready(["promote"])
-        place = {
-            "prefix": system.deployment.prefix,
-            "session": system.deployment.session,
-            "endpoint_url": system.deployment.endpoint("dynamodb"),
-        }
-        with Agent(_AGENT, **place) as agent:
+        with Agent(
+            _AGENT,
+            prefix=system.deployment.prefix,
+            session=system.deployment.session,
+            endpoint_url=system.deployment.endpoint("dynamodb"),
+        ) as agent:
             for _ in range(_ENTRIES):
                 agent.remember("NOTE", {"text": _TEXT}, importance=1)
             until = time.monotonic() + _PROMOTED_WITHIN_S

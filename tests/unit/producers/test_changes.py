@@ -59,7 +59,7 @@ def test_a_score_outside_its_range_is_refused_unsent(play: Play, me: Identity) -
 
 
 def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
-    saving = state.save_state(me, {"cycle": 1}, expected_version=0)
+    saving: Any = state.save_state(me, {"cycle": 1}, expected_version=0)
     next(saving)
     written = saving.send({}).params["Item"]
 
@@ -71,7 +71,7 @@ def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
 
 
 def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Identity) -> None:
-    one = state.save_state(me, {"cycle": 1}, expected_version=0)
+    one: Any = state.save_state(me, {"cycle": 1}, expected_version=0)
     next(one)
     theirs = one.send({}).params["Item"]
 
@@ -86,8 +86,8 @@ def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Id
 def test_an_update_that_meets_others_waits_longer_each_time_and_never_for_long(
     play: Play, me: Identity
 ) -> None:
-    theirs = {**keys.current_state("risk").item(), "agent_id": "risk", "state_type": "CURRENT"}
-    theirs |= {"last_updated": me.now(), "state": {}, "version": 1}
+    theirs: dict[str, Any] = {**keys.current_state("risk").item(), "agent_id": "risk"}
+    theirs |= {"state_type": "CURRENT", "last_updated": me.now(), "state": {}, "version": 1}
     read = {"Item": item_to_wire(theirs)}
     met = ConditionFailed("", item=item_to_wire({**theirs, "version": 2}))
     updating = state.update_state(me, lambda _: {"cycle": 1}, attempts=40)

@@ -43,7 +43,8 @@ def write(me: Identity, play: Play) -> Callable[..., list[str | None]]:
         many = play(signals.signal_many(me, [Draft(signal_type="A", to="bob", **given)]), {})
         decided = play(decisions.decide(me, "PICK", **given), {}).result
         question = asking.ask(me, "bob", "ASK", timeout_s=60, **given)
-        asked = next(question).params["Item"].get("traceparent", {}).get("S")
+        first: Any = next(question)
+        asked = first.params["Item"].get("traceparent", {}).get("S")
         question.close()
         traced = (decided.model_extra or {}).get("traceparent")
         return [sent.traceparent, many.result[0].traceparent, traced, asked]
