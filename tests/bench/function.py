@@ -60,7 +60,7 @@ def measure(signals: int, starts: int, turns: int, tell: Callable[[str], None]) 
                 for _ in range(starts):
                     begun[OURS].append(_start(system, Path(unpacked), HANDLER))
                     begun[ALONE].append(_start(system, Path(unpacked), "alone.handler"))
-                    ours, alone = (begun[who][-1]["import_ms"] for who in (OURS, ALONE))
+                    ours, alone = (begun[who][-1]["import_cpu_ms"] for who in (OURS, ALONE))
                     begun[OURS][-1] |= {"of_boto3_alone": ours / alone, "zip_mb": len(code) / 1e6}
         yield from (summed(PART, START, who, each) for who, each in begun.items())
         hosts: dict[str, Callable[[System], object]] = {PUMP: System.pump, FUNCTION: _deploy}

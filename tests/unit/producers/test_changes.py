@@ -83,22 +83,6 @@ def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Id
             play(state.save_state(me, {"cycle": 1}, expected_version=0), {}, met, *reads)
 
 
-def test_an_update_that_meets_others_waits_longer_each_time_and_never_for_long(
-    play: Play, me: Identity
-) -> None:
-    theirs: dict[str, Any] = {**keys.current_state("risk").item(), "agent_id": "risk"}
-    theirs |= {"state_type": "CURRENT", "last_updated": me.now(), "state": {}, "version": 1}
-    read = {"Item": item_to_wire(theirs)}
-    met = ConditionFailed("", item=item_to_wire({**theirs, "version": 2}))
-    updating = state.update_state(me, lambda _: {"cycle": 1}, attempts=40)
-
-    played = play(updating, *[read, read, met] * 39, read, read, {})
-
-    assert len(played.pauses) == 39
-    assert played.pauses[0] <= 0.04
-    assert max(played.pauses) <= 0.64
-
-
 def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:
     played = play(memory.touch(me, NOTE), {"Attributes": {"access_count": {"N": "3"}}})
 

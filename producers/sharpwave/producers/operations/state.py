@@ -14,7 +14,7 @@ from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
 
 CHECKPOINT_S, BACKUP_S = 30 * DAY_S, 365 * DAY_S
-_ATTEMPTS, _FIRST_PAUSE_S, _DOUBLINGS = 10, 0.02, 5
+_ATTEMPTS, _FIRST_PAUSE_S = 10, 0.02
 Kept = Literal["CHECKPOINT", "BACKUP"]
 
 
@@ -124,7 +124,7 @@ def update_state(
             if attempt == attempts:
                 raise
             # At random, or who met once meets again.
-            yield Pause(random.uniform(0, _FIRST_PAUSE_S * 2 ** min(attempt, _DOUBLINGS)))
+            yield Pause(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))
     raise ValueError(f"{attempts} attempts change nothing; allow at least 1")
 
 
