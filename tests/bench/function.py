@@ -115,10 +115,12 @@ def _carry(backend: Backend, host: Callable[[System], object], signals: int) -> 
         carried = _signals_of(system)
         # A function takes a thousand at once, so there is no middle: from the last look at nothing
         # to the first at all of it.
-        began = max((at for at, number, _ in watch.seen if not number), default=watch.seen[0][0])
-        ended = min(at for at, number, _ in watch.seen if number == messages)
+        looks = [(at, number) for at, number, _ in watch.seen]
+        began, had = max((look for look in looks if not look[1]), default=looks[0])
+        ended = min(at for at, number in looks if number == messages)
+        met = len(set(carried)) * (messages - had) / messages
         return {
-            "records_per_s": ratio(len(set(carried)), ended - began),
+            "records_per_s": ratio(met, ended - began),
             "records_per_message": ratio(len(carried), messages),
             "lost": signals - len(set(carried)),
             "doubled": len(carried) - len(set(carried)),
