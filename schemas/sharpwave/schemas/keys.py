@@ -38,7 +38,9 @@ PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 MEMORY_TYPES, LASTING_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE"), ("STRATEGY", "FACT")
 CURRENT, REGISTRATION, LIMIT = "CURRENT", "REGISTRATION", "LIMIT"
 
-Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory", "limit"]
+Kind = Literal[
+    "decision", "signal", "inbox_row", "state", "registration", "memory", "limit", "metrics"
+]
 
 #: The family of keys that have none. Families are written into counters that others read, so their
 #: names stay: an inbox row is a `row` there.
@@ -47,7 +49,7 @@ _AGENT_FAMILIES = {
     "inbox": "row",
     "shared": "pattern",
     **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
-    "granted": "granted",
+    **{name: name for name in ("granted", "metrics")},
 }
 _WRITERS, _CHILDREN = "shared#writers#", "shared#children#"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
@@ -56,7 +58,7 @@ _FAMILIES = {
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
     **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
-    **{name: name for name in ("promotions", "life", "discovery", "granted")},
+    **{name: name for name in ("promotions", "life", "discovery", "granted", "names")},
 }
 
 
@@ -165,6 +167,16 @@ def state_type(sk: str) -> str:
 def memory_pk(agent_id: str, memory_type: str) -> str:
     """Give the partition of what one agent itself remembers, of one type."""
     return f"agent:{agent_id}#memory#{memory_type}"
+
+
+def metrics_pk(agent_id: str) -> str:
+    """Give the partition of how an agent's sources did, by decision type; workers write it."""
+    return f"agent:{agent_id}#metrics"
+
+
+def metrics(agent_id: str, decision_type: str) -> Key:
+    """Give the key of how the sources of an agent's decisions of one type did."""
+    return Key(metrics_pk(agent_id), decision_type)
 
 
 # -- long-term memory ----------------------------------------------------------------------------
@@ -484,9 +496,26 @@ def split_base_subject(subject: str) -> tuple[str, str, int] | None:
     return agent_id, decision_type, int(epoch or 0)
 
 
+def sources_subject(agent_id: str, decision_type: str) -> str:
+    """Name the ledger of one agent's decisions of one type that name their sources."""
+    return f"sources:{agent_id}:{decision_type}"
+
+
+def split_sources_subject(subject: str) -> tuple[str, str] | None:
+    """Give agent and type of a ledger of sources, or None if it is another's."""
+    kind, _, rest = subject.partition(":")
+    agent_id, _, decision_type = rest.partition(":")
+    return (agent_id, decision_type) if kind == "sources" else None
+
+
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
     """Name the ledger of one version of a pattern; `owner` is an agent or `shared_owner`."""
     return f"pattern:{owner}:{pattern_id}@{version}"
+
+
+def source_name(agent_id: str, code: int) -> Key:
+    """Give the key of the name that a code stands for in the ledgers of an agent."""
+    return Key(f"names#{agent_id}", f"{code:08x}")
 
 
 def low_water(duty: str, agent_id: str) -> Key:
@@ -568,11 +597,12 @@ def is_agents(agent_id: str, key: Key) -> bool:
         return sk == agent_id
     if pk.startswith(_CHILDREN):
         return owner_of(split_child(sk).pk) == agent_id
-    if head in ("notice", "sources", "discovery"):
+    if head in ("notice", "sources", "discovery", "names"):
         return rest.partition("#")[0] == agent_id
     if head in ("ledger", "patterns", "changed", "life"):
         subject = rest if head in ("ledger", "life") else sk
-        return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
+        kinds = ("base", "pattern", "sources")
+        return subject.startswith(tuple(f"{kind}:{agent_id}:" for kind in kinds))
     # What others hold of its memories goes with it.
     is_copy = head == "granted" or pk.endswith("#granted")
     return owner_of(pk) == agent_id or (is_copy and sk.startswith(f"{agent_id}#"))
@@ -634,6 +664,8 @@ def _state(pk: str, sk: str) -> Parsed | None:
             return Parsed("limit", owner, None) if is_one else None
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
+    if pk == metrics_pk(owner):
+        return Parsed("metrics", owner, sk) if is_type_name(sk) else None
     name = pk.removeprefix(f"agent:{owner}#memory#")
     known = name in (*MEMORY_TYPES, *LASTING_TYPES) and split_dated_sk(sk) is not None
     return Parsed("memory", owner, name) if known else None

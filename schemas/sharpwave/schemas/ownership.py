@@ -32,6 +32,8 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "state": frozenset(),
     "registration": frozenset(),
     "limit": frozenset(),
+    # All of it is a worker's, and starts nothing.
+    "metrics": frozenset(),
     "memory": frozenset({"promoted_at"}),
 }
 #: Attributes of a decision that may come and change after it.

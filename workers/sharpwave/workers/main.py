@@ -39,6 +39,7 @@ from sharpwave.workers.patterns.discover.sweep import Discovery
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.publish import publish
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
@@ -248,6 +249,7 @@ def compose(
                 writes=writes,
                 ledger=ledger,
                 units=Units(reads),
+                metrics=Metrics(reads=reads, writes=writes, clock=clock),
                 clock=clock,
                 keeper=keeper,
                 horizons=settings.outcome_horizon,

@@ -20,12 +20,13 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.queues import DLQ_SUFFIX
-from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
+from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, STATE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
 from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
+from sharpwave.workers.patterns.metrics import content_of
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
 from sharpwave.workers.patterns.statistics import Figures
@@ -72,7 +73,7 @@ _KINDS = {
         "keep the archive and the ledgers, and report it: days are the decisions' own",
     ),
     "stated": (
-        "add up other squares, confidences or lots than are archived",
+        "add up other squares, confidences, lots or sources than are archived",
         "an older release counted some of them without: " + _FED,
     ),
 }
@@ -138,6 +139,8 @@ class Evidence:
     unlisted: Sequence[str] = ()  # writers whose decisions count, but who are on no list of writers
     # Current patterns whose published figures are not those of the archive
     misfigured: Sequence[str] = ()
+    # Agents and types whose `source_metrics` are not those of the archive
+    mismetered: Sequence[str] = ()
     stored: int = 0  # admissible decisions in their table, before anything else was looked at
     unseen: int = 0  # those whose present state the archive does not hold
     unseen_keys: Sequence[keys.Key] = ()  # some of them
@@ -197,6 +200,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                     figures(known.versions, recounted, arms=recounted_units, horizons=horizons),
                     recounted_units,
                 ),
+                mismetered=_mismetered(items, recounted, recount.names),
                 stored=recount.stored,
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
@@ -253,8 +257,10 @@ class Stored:
         counts, days = self.counts.get(subject, {}), self.days.get(subject, {})
         if counts.keys() != days.keys():
             return False
-        pairs = [(counts[day], days[day]) for day in counts]
-        pairs.append((total(counts.values()), self.totals.get(subject, Counts())))
+        # Of sources a sum keeps those used most, so a total is that of its days as they are kept.
+        summed = {day: one.summed() for day, one in counts.items()}
+        pairs = [(summed[day], days[day]) for day in counts]
+        pairs.append((total(summed.values()).summed(), self.totals.get(subject, Counts())))
         return all(_same_sums(stored, summed) for stored, summed in pairs)
 
 
@@ -329,6 +335,21 @@ def _misfigured(
         ):
             wrong.append(version.subject)
     return wrong
+
+
+def _mismetered(
+    items: Items, recounted: Ledgers, names: Mapping[tuple[str, int], str]
+) -> list[str]:
+    """Name the agents and types whose published sources did otherwise by the archive."""
+    wrong = []
+    for subject, days in recounted.items():
+        if pair := keys.split_sources_subject(subject):
+            used = total(one.summed() for one in days.values()).summed().used
+            own = {code: name for (agent, code), name in names.items() if agent == pair[0]}
+            stored = items.get(STATE, keys.metrics(*pair)) or {}
+            if any(stored.get(name) != said for name, said in content_of(used, own).items()):
+                wrong.append(" of ".join(reversed(pair)))
+    return sorted(wrong)
 
 
 def judge(evidence: Evidence) -> Verified:
@@ -489,12 +510,14 @@ def _published(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("unreadable", what, remedy)
     # What waits for the next tick is told as that, and need not be right before it.
     missummed, misfigured = evidence.missummed, evidence.misfigured
+    mismetered = evidence.mismetered
     if evidence.unpublished:
-        missummed = misfigured = ()
+        missummed = misfigured = mismetered = ()
     kinds = (
         ("not_summed", "ledger", "published sums other than their counts", missummed),
         ("unlisted", "writer", "decisions that count, and no base rate knows", evidence.unlisted),
         ("misfigured", "pattern", "other figures than the archive gives", misfigured),
+        ("mismetered", "item", "other metrics of sources than the archive gives", mismetered),
     )
     for kind, noun, what, names in kinds:
         if names:
@@ -526,7 +549,7 @@ def _comparable(counts: Counts, archived: Counts) -> Counts:
     if counts.q_sq is not None:
         return kept
     # An older release wrote some of them, which kept no such sums.
-    names = ("q_sq", "applied_weights", "other_weights", "confidences")
+    names = ("q_sq", "applied_weights", "other_weights", "confidences", "used")
     return replace(kept, **{name: getattr(archived, name) for name in names})
 
 
@@ -535,6 +558,7 @@ def _shown(counts: Counts) -> dict[str, Any]:
     sums = {
         "weights": [*counts.applied_weights.numbers(), *counts.other_weights.numbers()],
         "confidences": counts.confidences.numbers(),
+        "used": counts.used.numbers(),
     }
     used = {name: numbers for name, numbers in sums.items() if any(numbers)}
     return {**shown, "q_sq": counts.q_sq, **used}

@@ -15,6 +15,7 @@ from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import base_day, days_of, summed_days_of
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work import ticks
@@ -53,6 +54,7 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "ledger": process.ledger,
         "keeper": process.keeper,
         "units": Units(more.get("reads", process.reads)),
+        "metrics": Metrics(reads=process.reads, writes=process.writes, clock=world.clock),
         "clock": world.clock,
         **more,
     }

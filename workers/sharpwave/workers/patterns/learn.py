@@ -10,6 +10,7 @@ from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import content_digest
 from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of, fold
+from sharpwave.workers.patterns.sources import codes_in
 from sharpwave.workers.patterns.stated import confidence_of, selection_prob_of
 from sharpwave.workers.work.ports import Location, Spread
 
@@ -65,6 +66,7 @@ def learn(
     # Listed before it is counted, so that no base rate leaves out what is published.
     writers.note((each["decision_type"], each["agent_id"]) for each in decisions)
     writers.link(decisions)
+    writers.name(decisions)
     changed = sorted({(bucket.subject, bucket.day) for bucket in todo})
     written = 0
 
@@ -96,7 +98,7 @@ def learn(
 def contributions(
     decision: Mapping[str, Any], versions: Sequence[PatternVersion]
 ) -> Iterator[Contribution]:
-    """Give what a decision adds to its base ledger and to each of the versions that counts it."""
+    """Give what a decision adds to its base ledger, to that of its sources, and to patterns'."""
     agent_id, decision_type = decision["agent_id"], decision["decision_type"]
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
     context, outcome = decision.get("context"), decision.get("outcome")
@@ -123,5 +125,7 @@ def contributions(
     for version in versions:
         if version.counts(decision):
             counting[version.subject] = drawn._replace(applied=version.applied(decision))
+    if named := codes_in(decision):
+        counting[keys.sources_subject(agent_id, decision_type)] = element._replace(named=named)
     for subject, each in counting.items():
         yield Contribution(subject, day, state.sk, each.encode())

@@ -20,6 +20,7 @@ from sharpwave.workers.patterns.evidence import inverse_propensity
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.ledger import MalformedElement
 from sharpwave.workers.patterns.life import rounded
+from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.sharing import place_of_copy
 from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
@@ -71,6 +72,7 @@ def publish(
     writes: Writes,
     ledger: Ledger,
     units: Units,
+    metrics: Metrics,
     clock: Clock,
     keeper: Keeper,
     horizons: Mapping[str, int] = MappingProxyType({}),
@@ -101,10 +103,10 @@ def publish(
         counts = [Counts.from_row(head["c"]) for head in heads]
         if counts:
             place = Location(tables.PIPELINE, keys.ledger_day(mark.subject, mark.day))
-            ledger.raise_counts(place, total(counts).to_row())
+            ledger.raise_counts(place, total(counts).summed().to_row())
 
     def sum_total(subject: str) -> None:
-        row = total(summed_days_of(subject, reads).values()).to_row()
+        row = total(summed_days_of(subject, reads).values()).summed().to_row()
         ledger.raise_counts(Location(tables.PIPELINE, keys.ledger_total(subject)), row)
 
     # Slots into days, then days into totals: each is summed from what the one before stored.
@@ -139,6 +141,8 @@ def publish(
                 unsettled.add(mark.subject)
     for agent_id, decision_type, day in sorted(days):
         refresh(agent_id, decision_type, day, known)
+    pairs = filter(None, (keys.split_sources_subject(mark.subject) for mark in marks))
+    unsettled |= {keys.sources_subject(*pair) for pair in metrics.publish(pairs)}
     done = [
         mark
         for mark, each in concerned.items()

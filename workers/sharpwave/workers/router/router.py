@@ -72,6 +72,8 @@ MAX_CHUNK_NAME = 64
 
 #: Who hears of what time removed before a sweep met it, and as what.
 _LATE: Mapping[keys.Kind, Duty] = {"decision": EPISODE, "memory": PROMOTE}
+#: Of what nothing comes: a bucket of its agent's own, written often, and what workers publish.
+_QUIET = frozenset({"limit", "metrics"})
 _AT_ONCE = frozenset({"shared_with", "shared_domains", "forgotten_at"})
 _REMOVED = ',"removed":true'
 _TTL = frozenset({"ttl"})
@@ -145,8 +147,7 @@ class Router:
         place = place_of(table, pk) or place_of(table, pk, sk)
         if place is None or place.kind == "inbox_row":
             return False
-        if place.kind == "limit":
-            # A bucket of its agent's own, written often: nobody else has to do with it.
+        if place.kind in _QUIET:
             return True
         kind, state, judged_at = place.kind, "insert", stored_at
         is_removed = change.new is UNSET
@@ -200,7 +201,7 @@ class Router:
     def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
-        if record.kind == "limit":
+        if record.kind in _QUIET:
             return ()
         if record.old is None and record.new is not None:
             return self._routes[record.kind](record, Verdict.INSERTED)
