@@ -9,7 +9,7 @@ from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, NoAnswer, RateLimited, RecordRefused, TimedOut
 from sharpwave.producers.fading import strength
 from sharpwave.producers.limiters import AsyncLimiter, Limiter
-from sharpwave.producers.operations.analytics import Performance
+from sharpwave.producers.operations.analytics import Performance, SourceMetrics, Standing
 from sharpwave.producers.operations.asking import Answer
 from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
@@ -44,6 +44,8 @@ __all__ = [
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "SourceMetrics",
+    "Standing",
     "Taken",
     "TimedOut",
     "differences",

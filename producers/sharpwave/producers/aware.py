@@ -15,14 +15,13 @@ from typing import Any, ClassVar, Self, TypedDict
 
 from sharpwave.producers.agent import Agent, AsyncAgent
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, OutcomeConflict, StateConflict
+from sharpwave.producers.errors import AgentError, OutcomeConflict
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.schemas.messages import NoticeMessage
-from sharpwave.schemas.records import DecisionRecord
+from sharpwave.schemas.records import DecisionRecord, StateRecord
 
 #: Where the state names the deliveries that it holds already, and how many of the last.
 WORKED, _KEPT = "worked_deliveries", 50
-_ATTEMPTS = 8
 
 Round = Generator[Callable[[], Any], Any, None]
 
@@ -86,24 +85,24 @@ class _Round:
 
     def _advance(self, delivery: Any, intent: Any) -> Round:
         """Change the state once for a delivery: the state itself says which it holds."""
-        for attempt in range(_ATTEMPTS):
-            stored = yield self.agent.state
+
+        def change(stored: StateRecord | None) -> Any:
             state = dict(stored.state) if stored else {}
             worked = list(state.pop(WORKED, ()))
             if delivery.delivery_id in worked:
-                return
-            new = yield partial(self.advance, state, delivery, intent)
-            if new is None:
-                return
-            kept = {**new, WORKED: [*worked, delivery.delivery_id][-_KEPT:]}
-            version = stored.version if stored else 0
-            try:
-                yield partial(self.agent.save_state, kept, expected_version=version)
-                return
-            except StateConflict:
-                # Another instance worked something else meanwhile.
-                if attempt + 1 == _ATTEMPTS:
-                    raise
+                return None
+
+            def kept(new: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+                last = [*worked, delivery.delivery_id][-_KEPT:]
+                return None if new is None else {**new, WORKED: last}
+
+            async def kept_later() -> Mapping[str, Any] | None:
+                return kept(await new)
+
+            new = self.advance(state, delivery, intent)
+            return kept_later() if isawaitable(new) else kept(new)
+
+        yield partial(self.agent.update_state, change)
 
     def _owed(self, *, now: bool = False) -> Round:
         """Record the outcomes that are known by now."""

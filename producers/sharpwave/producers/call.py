@@ -120,8 +120,14 @@ class Pause(NamedTuple):
     seconds: float
 
 
+class Given(NamedTuple):
+    """What a function of the caller's gave; on an event loop it may have to be awaited."""
+
+    value: Any
+
+
 #: Yields requests, receives replies (or has an `AgentError` thrown in), returns its result.
-Operation = Generator[Call | Pause, Reply, T]
+Operation = Generator[Call | Pause | Given, Reply, T]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
+from inspect import isawaitable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sharpwave.producers.cache import ReadCache, Uncached
 from sharpwave.producers.call import (
     CLIENT_ERRORS,
     Call,
+    Given,
     Operation,
     Pause,
     Reply,
@@ -42,6 +44,9 @@ class Driver:
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
                 resume = partial(operation.send, {})
+                continue
+            if isinstance(step, Given):
+                resume = partial(operation.send, step.value)
                 continue
             try:
                 resume = partial(operation.send, self._perform(step))
@@ -106,6 +111,10 @@ class AsyncDriver:
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
                 resume = partial(operation.send, {})
+                continue
+            if isinstance(step, Given):
+                value = await step.value if isawaitable(step.value) else step.value
+                resume = partial(operation.send, value)
                 continue
             try:
                 resume = partial(operation.send, await self._perform(step))

@@ -35,6 +35,8 @@ MAX_DEPTH = 16
 MAX_TARGETS = 10_000
 #: Agents, and domains, that one memory entry is shared with.
 MAX_READERS = 100
+#: Sources of one decision that count, the first by name; and characters of a name that do.
+MOST_SOURCES, MOST_SOURCE_NAME = 8, 64
 DECISION_TTL_S = 90 * DAY_S
 SIGNAL_TTL_S = DAY_S
 MAX_DECISION_TTL_S = 400 * DAY_S

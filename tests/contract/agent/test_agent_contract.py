@@ -355,7 +355,11 @@ def test_an_update_of_state_keeps_what_others_saved_meanwhile(
 
     saved = mine.update_state(add_mine)
 
+    left = mine.update_state(lambda found: None)
+
+    assert saved is not None
     assert (saved.state, saved.version, seen) == ({"other": 1, "mine": 1}, 2, [0, 1])
+    assert left == saved, "a function that gives nothing leaves the state as it is"
 
 
 def test_a_backup_is_restored_as_a_new_version_and_told_apart(connect: Connect) -> None:

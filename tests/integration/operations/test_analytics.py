@@ -19,8 +19,9 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
-from sharpwave.infra.operate.analytics import ACCURACY, Sketch, Wanted, analyse
+from sharpwave.infra.operate.analytics import Wanted, analyse
 from sharpwave.infra.operate.patterns import import_patterns
+from sharpwave.infra.operate.sketch import ACCURACY, Sketch
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS

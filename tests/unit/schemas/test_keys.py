@@ -82,6 +82,9 @@ def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, 
     )
     assert keys.parse(tables.STATE, *keys.current_state(agent)) == Parsed("state", agent, "CURRENT")
     assert keys.parse(tables.STATE, *keys.limit(agent, name)) == Parsed("limit", agent, None)
+    metrics = keys.metrics(agent, "TRADE")
+    assert keys.parse(tables.STATE, *metrics) == Parsed("metrics", agent, "TRADE")
+    assert keys.parse(tables.STATE, metrics.pk, "trade") is None
     for copy in ("CHECKPOINT", "BACKUP"):
         saved = keys.saved_state(agent, copy, iso)
         assert keys.parse(tables.STATE, *saved) == Parsed("state", agent, copy)
@@ -154,6 +157,8 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.current_state("ann"), "agent:ann / CURRENT", "state"),
     (lambda: keys.saved_state("ann", "BACKUP", "2025"), "agent:ann / BACKUP#2025", "state"),
     (lambda: keys.limit("ann", "openai"), "agent:ann / LIMIT#openai", "limit"),
+    (lambda: keys.metrics("ann", "TRADE"), "agent:ann#metrics / TRADE", "metrics"),
+    (lambda: keys.source_name("ann", 255), "names#ann / 000000ff", "names"),
     (lambda: keys.memory_pk("ann", "NOTE"), "agent:ann#memory#NOTE", "memory"),
     (lambda: keys.pattern_pk("ann"), "agent:ann#pattern", "pattern"),
     (lambda: keys.shared_pattern_pk("fx"), "shared#pattern#fx", "pattern"),

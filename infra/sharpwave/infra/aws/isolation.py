@@ -24,6 +24,8 @@ OWN_STACKS, AGENT = ("data", "messaging", "compute"), "agent"
 #: Agents that a careless pattern would take for one another.
 ALIKE = ("a", "a-b", "b", "risk", "risk-manager")
 _KIND = "WHALE_ACTIVITY"
+#: Where in S3 the agents of the proof keep what is too large for a table.
+_LARGE = "large/memory"
 _LEADING, _ATTRIBUTES = "dynamodb:LeadingKeys", "dynamodb:Attributes"
 
 
@@ -141,9 +143,9 @@ class Policies:
 
     def _add(self, template: Template, **parameters: str) -> None:
         given = {"Prefix": self._prefix, **parameters}
-        for name in ("RouterCodeBucket", "RouterCodeKey", "WorkerImage"):
+        for name in ("RouterCodeBucket", "RouterCodeKey", "WorkerImage", "LargeEntries"):
             if name in template["Parameters"]:
-                given[name] = "any"
+                given[name] = _LARGE if name == "LargeEntries" else "any"
         made = resources(template, self.names, **given)
         for body in made.values():
             properties = body["Properties"]
@@ -227,7 +229,11 @@ def deeds(names: Names, agent: str) -> list[Deed]:
         _item("register", "UpdateItem", states, state, ["PK", "SK", "subscriptions"]),
         _item("save state", "PutItem", states, state, ["PK", "SK", "state"]),
         _item("read state", "GetItem", states, state),
+        _item("read how its sources did", "Query", states, [keys.metrics_pk(agent)]),
         _item("remember", "PutItem", states, memory, ["PK", "SK", "data"]),
+        Deed("remember much", "s3:PutObject", _object(names, agent)),
+        Deed("recall much", "s3:GetObject", _object(names, agent)),
+        Deed("forget much", "s3:DeleteObject", _object(names, agent)),
         _item("recall the last day", "Query", states, memory),
         _item("recall patterns", "Query", learned, [keys.pattern_pk(agent)]),
         _item("recall facts", "Query", learned, [keys.fact_pk(agent)]),
@@ -284,6 +290,11 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
         [keys.decision_pk(agent, _KIND)],
         ["PK", "SK", "promoted_at"],
     )
+    yield _item(
+        "praise its own sources", "PutItem", names.table(STATE), [keys.metrics_pk(agent)], ["PK"]
+    )
+    yield Deed("list large entries", "s3:ListBucket", _object(names, "").partition("/")[0])
+    yield Deed("put beside large entries", "s3:PutObject", _object(names, "")[:-1])
     yield _item("teach all", "PutItem", names.table(MEMORY), [keys.shared_pattern_pk("crypto")])
     yield _item(
         "count for itself",
@@ -316,6 +327,10 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
     yield Deed("take the role", "sts:AssumeRole", names.agent_role_arn(other))
     yield Deed("tag itself", "iam:TagRole", names.agent_role_arn(agent))
     yield Deed("read through a cache", "dax:GetItem", names.arn("dax", "cache/any"))
+
+
+def _object(names: Names, agent: str) -> str:
+    return f"arn:{names.partition}:s3:::{_LARGE}/{agent}/mem_1.json"
 
 
 def _item(

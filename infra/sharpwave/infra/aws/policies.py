@@ -25,14 +25,23 @@ _TAKE = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility
 #: What touches messages; who manages queues otherwise is the account's own affair.
 _TAKING = (*_TAKE, "sqs:PurgeQueue")
 _TABLE_NAMES = tuple(table.name for table in TABLES)
+#: A place in S3 where nothing can be: no bucket's name has capitals.
+NOWHERE = "NONE"
 
 
-def agent(names: Names, agent_id: str) -> list[Statement]:
+def agent(names: Names, agent_id: str, large_entries: str | None = None) -> list[Statement]:
     """Give what one agent may do: with its own records, its own rows and its own inbox.
 
     Of others' work it reads what is meant for all: shared patterns, who writes decisions, and which
     decision follows from which.
+
+    Args:
+        names: names of the deployment.
+        agent_id: whose role it is.
+        large_entries: `s3://bucket/prefix`, or without `s3://`, where memory goes that is too large
+            for a table. There it reaches what lies under its own id, and nothing without a place.
     """
+    place = (large_entries or NOWHERE).removeprefix("s3://")
     everything_of_its_own = f"{keys.state_pk(agent_id)}#*"
     return [
         _allow(
@@ -53,6 +62,8 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
             names.table(STATE),
             **_leading(keys.state_pk(agent_id), keys.memory_pk(agent_id, "*")),
         ),
+        # Workers write them; it reads them.
+        _allow("OwnMetrics", _READ, names.table(STATE), **_leading(keys.metrics_pk(agent_id))),
         _allow(
             "OwnSignals",
             ("dynamodb:PutItem", "dynamodb:BatchWriteItem", *_READ),
@@ -77,6 +88,11 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
                 keys.writers_pk("*"),
                 keys.children_pk("*"),
             ),
+        ),
+        _allow(
+            "OwnLargeEntries",
+            ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
+            f"arn:{names.partition}:s3:::{place}/{agent_id}/*",
         ),
         _allow("OwnInbox", (_FIND, "sqs:GetQueueAttributes", *_TAKE), names.inbox(agent_id)),
         _deny(

@@ -215,6 +215,11 @@ def archive_url(args: Arguments) -> str:
     return args.archive or Settings.read().archive
 
 
+def large_entries(args: Arguments) -> str | None:
+    """Name where in S3 agents keep what no table takes, if an option or the environment does."""
+    return args.large_entries or os.environ.get("SHARPWAVE_LARGE_ENTRIES") or None
+
+
 def confirm(args: Arguments, question: str) -> None:
     """Ask before something that cannot be undone; --yes and --dry-run answer.
 

@@ -1,4 +1,4 @@
-"""`patterns ...`, `memory ...`, `analytics`."""
+"""`patterns ...`, `memory ...`, `analytics`, `metrics`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,12 @@ from sharpwave.infra.cli.command import (
     data_of,
     deployment,
     flag,
+    large_entries,
     option,
     share_of,
 )
 from sharpwave.infra.cli.extras import need
-from sharpwave.infra.cli.output import Answer, table, when
+from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
     from sharpwave.infra.operate.patterns import PatternView
@@ -438,9 +439,18 @@ def _number(name: str, default: float) -> float:
     return found
 
 
+_LARGE = option(
+    "--large-entries",
+    metavar="URL",
+    help="where agents keep what no table takes: s3://bucket/prefix; default:"
+    " SHARPWAVE_LARGE_ENTRIES",
+)
+
+
 @Command(
     "memory recall",
     AGENT,
+    _LARGE,
     option(
         "--kind",
         action="append",
@@ -452,17 +462,22 @@ def _number(name: str, default: float) -> float:
 def memory_recall(args: Arguments) -> Answer:
     """Read an agent's memory, newest first."""
     from sharpwave.infra.operate.agents import MEMORY_KINDS, recall
+    from sharpwave.infra.operate.memories import whole
     from sharpwave.schemas.numbers import plain_json
 
     def gist(item: dict[str, Any]) -> str:
         if "description" in item:
             return str(item["description"])[:100]
+        if "lost" in item:
+            return str(item["lost"])
         hidden = ("PK", "SK", "schema_version", "memory_type", "agent_id")
         shown = item.get("data") or {n: v for n, v in item.items() if n not in hidden}
         return plain_json(shown)[:100]
 
     kinds = args.kind or MEMORY_KINDS
     found = recall(deployment(args), args.agent_id, kinds=kinds, limit=args.limit)
+    if place := large_entries(args):
+        found = whole(deployment(args), args.agent_id, found, place)
     rows = [(kind, item["SK"], gist(item)) for kind, items in found.items() for item in items]
     empty = f"{args.agent_id} remembers nothing"
     return Answer(found, table(("KIND", "WHAT", "CONTENT"), rows, empty=empty))
@@ -480,6 +495,7 @@ _WHAT = option("what", metavar="WHAT", help="the entry, as `memory recall` shows
     option("--importance", help="0 to 1"),
     option("--domain", help="what it is about"),
     option("--event-time", help="a UTC time or a day"),
+    _LARGE,
     changes=True,
 )
 def memory_remember(args: Arguments) -> Answer:
@@ -491,6 +507,7 @@ def memory_remember(args: Arguments) -> Answer:
         args.agent_id,
         args.type,
         dry_run=args.dry_run,
+        large_entries=large_entries(args),
         data=data_of(args),
         importance=share_of(args, "importance"),
         domain=args.domain,
@@ -500,12 +517,19 @@ def memory_remember(args: Arguments) -> Answer:
     return Answer(kept, f"{verb} {kept['SK']}")
 
 
-@Command("memory forget", AGENT, _TYPE, _WHAT, changes=True)
+@Command("memory forget", AGENT, _TYPE, _WHAT, _LARGE, changes=True)
 def memory_forget(args: Arguments) -> Answer:
     """Forget an entry, what became of it, and all copies."""
     from sharpwave.infra.operate.memories import forget
 
-    forget(deployment(args), args.agent_id, args.type, args.what, dry_run=args.dry_run)
+    forget(
+        deployment(args),
+        args.agent_id,
+        args.type,
+        args.what,
+        dry_run=args.dry_run,
+        large_entries=large_entries(args),
+    )
     verb = "would forget" if args.dry_run else "forgot"
     return Answer({"forgotten": args.what}, f"{verb} {args.what}")
 
@@ -564,23 +588,49 @@ def memory_grants(args: Arguments) -> Answer:
     option("--since", metavar="DAY", default="", help="from this day, such as 2026-11-22"),
     option("--until", metavar="DAY", default="~", help="up to this day"),
     flag("--whole", "one row for all days instead of one for each"),
-    flag("--recount", "read the archive too: sources, time to outcomes, and whether counts agree"),
+    flag("--recount", "read the archive too: time to outcomes, and whether counts agree"),
     ARCHIVE,
+    flag("--deliveries", "read the mirrors too: time until signals reached their queue"),
     option("--out", type=Path, metavar="FILE", help="write the rows there: .csv or .parquet"),
+    option("--charts", type=Path, metavar="DIR", help="draw them there, numbers as CSV beside"),
+    option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
     changes=True,
 )
 def analytics(args: Arguments) -> Answer:
-    """Say how agents do by day: volumes, success, quality, and how long things took."""
-    from sharpwave.infra.operate.analytics import COLUMNS, Wanted, analyse, written
+    """Say how agents do by day: volumes, success, quality, times, and what an event costs."""
+    from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.analytics import Wanted, analyse
+    from sharpwave.infra.operate.analytics_files import COLUMNS, charts_of, written
+    from sharpwave.infra.operate.drawing import draw, names_of
+    from sharpwave.infra.operate.event_costs import event_costs
 
+    if args.charts:
+        need("demo")
+        if args.whole:
+            raise Misused("charts are drawn by day; leave out --whole or --charts")
+    prices = load_prices(args.region)
     wanted = Wanted(
         agent_id=args.agent, type_name=args.type_name, since=args.since, until=args.until
     )
     write = written(args.out) if args.out else None
     url = archive_url(args) if args.recount else None
-    found = analyse(deployment(args), wanted, archive_url=url, whole=args.whole)
+    found = analyse(
+        deployment(args),
+        wanted,
+        archive_url=url,
+        whole=args.whole,
+        deliveries=args.deliveries,
+    )
     if write and not args.dry_run:
         write(found.rows)
+    files: list[str] = []
+    if args.charts:
+        charts = charts_of(found.rows)
+        files = [str(args.charts / name) for name in names_of("analytics", charts)]
+        if not args.dry_run:
+            files = [str(path) for path in draw(charts, args.charts, "analytics")]
+    costs = event_costs(deployment(args), prices)
     headers = tuple(name.upper() for name in COLUMNS)
     rows = [[getattr(row, name) for name in COLUMNS] for row in found.rows]
     lines = [table(headers, rows, empty="nothing is counted of what was asked for")]
@@ -592,6 +642,42 @@ def analytics(args: Arguments) -> Answer:
     if more := found.differing[_NAMED:]:
         lines.append(f"and {len(more)} more days differ; --json names them all")
     lines += [f"{part} of the archive cannot be read: {why}" for part, why in found.damages]
+    lines += [f"{'would write' if args.dry_run else 'wrote'} {name}" for name in files]
+    lines += [
+        f"a {one.event} costs {one.usd * 1e6:.2f} millionths of a dollar at list prices, by "
+        + (f"the counters of {one.events:,}" if one.events else "the model of `sharpwave cost`")
+        for one in costs
+    ]
+    times = [
+        {**plain(subject), "buckets": sketch.pairs()} for subject, sketch in found.times.items()
+    ]
     data = {"ok": found.ok, "rows": found.rows, "differing": found.differing}
-    data |= {"damages": found.damages, "dry_run": args.dry_run}
+    data |= {"damages": found.damages, "costs": costs, "prices": prices.dated, "files": files}
+    data |= {"times": times, "dry_run": args.dry_run}
     return Answer(data, "\n".join(lines), ok=found.ok)
+
+
+@Command(
+    "metrics",
+    AGENT,
+    option("--type", metavar="TYPE", dest="decision_type", help="only of this decision type"),
+)
+def metrics(args: Arguments) -> Answer:
+    """Say how an agent's sources did, and in which bucket of contexts, as the agent reads it."""
+    from sharpwave.infra.operate.signals import StandIn
+    from sharpwave.producers.operations.analytics import metrics as read
+
+    agent = StandIn(deployment(args), args.agent_id)
+    found = agent.run(read(agent.me, args.decision_type))
+    rows = [
+        (
+            *(one.decision_type, kind, name, did.calls, did.outcomes, did.successes),
+            *(did.rate, did.quality),
+        )
+        for one in found
+        for kind, part in (("source", one.sources), ("bucket", one.buckets))
+        for name, did in part.items()
+    ]
+    headers = ("TYPE", "KIND", "NAME", "CALLS", "OUTCOMES", "SUCCESSES", "RATE", "QUALITY")
+    empty = f"no decision of {args.agent_id} that names its sources is summed up yet"
+    return Answer(found, table(headers, rows, empty=empty))

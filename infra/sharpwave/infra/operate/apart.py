@@ -4,6 +4,7 @@ As the template of an agent has it, for agents that are added and removed one by
 """
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -36,7 +37,8 @@ def findings(deployment: Deployment, agent_id: str) -> Iterator[Finding]:
             run = partial(_close, deployment, name, wanted)
             what = "closed to all but who must reach it"
             yield Step("mend", "queue", deployment.name(name), what, run)
-    role, wanted = names.agent_role(agent_id), policies.document(policies.agent(names, agent_id))
+    allowed = policies.agent(names, agent_id, os.environ.get("SHARPWAVE_LARGE_ENTRIES"))
+    role, wanted = names.agent_role(agent_id), policies.document(allowed)
     iam = _iam(deployment)
     if not _exists(iam, role):
         run = partial(_create, deployment, names, role)

@@ -1,4 +1,4 @@
-"""Draws pictures of patterns: each as SVG and PNG, with its numbers as CSV beside it.
+"""Draws patterns, and how agents do: each picture as SVG and PNG, with its numbers as CSV beside.
 
 Equal numbers give equal files: no date, no random names, no fonts of the machine in the SVG. What
 lines are is told by their form and in words, never by colour alone.
@@ -205,9 +205,47 @@ def _budget(picture: Picture, figure: Any) -> None:
     figure.autofmt_xdate()
 
 
+_MARKS, _DASHES = "osD^vP*X", ("-", "--", "-.", ":")
+_COLOURS = (_BLUE, _ORANGE, _GREEN, _BLACK)
+
+
+def _by_line(picture: Picture, figure: Any) -> None:
+    """Draw each number in axes of its own, by day, with a line for each subject."""
+    of = _columns(picture)
+    shown = [name for name in picture.columns if name not in ("line", "line_volume", "day")]
+    lines = list(dict.fromkeys(of["line"]))[: len(_MARKS)]
+    many = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(many, shown, strict=True):
+        for number, line in enumerate(lines):
+            at = [place for place, each in enumerate(of["line"]) if each == line]
+            axes.plot(
+                [of["day"][place] for place in at],
+                [of[name][place] for place in at],
+                color=_COLOURS[number % len(_COLOURS)],
+                linestyle=_DASHES[number // 2 % len(_DASHES)],
+                marker=_MARKS[number],
+                markersize=4,
+                label=line,
+            )
+        axes.set_ylabel(_UNITS.get(name, name.replace("_", " ")))
+        if name in ("success_rate", "quality"):
+            axes.set_ylim(-0.02, 1.02)
+        else:
+            axes.set_ylim(bottom=0)
+    many[0].legend(loc="best", fontsize=7)
+    many[-1].set_xlabel("day")
+    figure.autofmt_xdate()
+
+
+_UNITS = {
+    "success_rate": "success (0 to 1)",
+    "quality": "quality (0 to 1)",
+    **{f"p{share}_s": f"{share} % within, s" for share in (50, 95, 99)},
+}
 _DRAWN: Mapping[str, Callable[[Picture, Any], None]] = {
     "confidence": _confidence,
     "evidence": _evidence,
     "reliability": _reliability,
     "budget": _budget,
+    **dict.fromkeys(("volumes", "success", "times"), _by_line),
 }

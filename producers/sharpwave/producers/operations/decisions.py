@@ -62,8 +62,8 @@ def decide(
         agent_version: instead of the agent's own.
         caused_by: the `delivery_id` that led to this decision. `Delivery.decide` sets it and
             happens once; this call happens as often as it is made.
-        choice: what `choose` gave, if the decision follows it; sets `reasoning.selected` and
-            `reasoning.selection_prob`.
+        choice: what `choose` gave, if the decision follows it; sets `reasoning.selected`,
+            `reasoning.selection_prob` and, if it was for a context, `reasoning.bucket`.
         traceparent: W3C trace context, kept with it. `Delivery.decide` keeps the signal's.
 
     Raises:
@@ -125,7 +125,12 @@ def with_choice(
     """
     if choice is None:
         return reasoning
-    chosen = {"selected": [choice.source], "selection_prob": choice.selection_prob}
+    chosen: dict[str, Any] = {
+        "selected": [choice.source],
+        "selection_prob": choice.selection_prob,
+    }
+    if choice.bucket is not None:
+        chosen["bucket"] = choice.bucket
     for name, value in chosen.items():
         if reasoning and reasoning.get(name, value) != value:
             raise ValueError(

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from sharpwave.producers.call import Call, Identity, Operation, Pause
+from sharpwave.producers.call import Call, Given, Identity, Operation, Pause
 from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, is_alive
@@ -98,16 +98,20 @@ def save_state(
 def update_state(
     me: Identity,
     /,
-    change: Callable[[StateRecord | None], Mapping[str, Any]],
+    change: Callable[[StateRecord | None], Any],
     *,
     attempts: int = _ATTEMPTS,
-) -> Operation[StateRecord]:
+) -> Operation[StateRecord | None]:
     """Change the state by a function of what is stored, anew for whatever others saved meanwhile.
 
     Args:
-        change: gives the whole new state, from the stored record or None; called once an attempt,
-            so it should do nothing else. A plain function on both surfaces.
+        change: gives the whole new state, from the stored record or None, or None to leave it as
+            it is; called once an attempt, so it should do nothing else. It may be a coroutine
+            function of an `AsyncAgent`.
         attempts: how often it is tried.
+
+    Returns:
+        The state as it is then; None only if there is none, and it was left so.
 
     Raises:
         StateConflict: others were faster every time.
@@ -115,8 +119,11 @@ def update_state(
     for attempt in range(1, attempts + 1):
         found = yield from state(me)
         version = found.version if found else 0
+        new: Any = yield Given(change(found))
+        if new is None:
+            return found
         try:
-            return (yield from save_state(me, change(found), expected_version=version))
+            return (yield from save_state(me, new, expected_version=version))
         except StateConflict:
             if attempt == attempts:
                 raise

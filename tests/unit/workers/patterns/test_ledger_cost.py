@@ -34,8 +34,11 @@ class Cost(NamedTuple):
     sizes: dict[str, int]
 
 
-def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
-    """Count decisions of ten minutes twice, as they are made and with their outcome."""
+def cost(*, stated: bool, rated: bool, candidates: int = 0, sources: int = 0) -> Cost:
+    """Count decisions of ten minutes twice, as they are made and with their outcome.
+
+    Each names some of ten `sources`, and one of three buckets.
+    """
     world, chance, sizes, units = World(), Random(4), Counter[str](), 0
     version = add(world)
     for number in range(candidates):
@@ -45,7 +48,12 @@ def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
     def rating(self: MemoryTables, table: str, key: keys.Key, item: Any, by: Any) -> None:
         nonlocal units
         store(self, table, key, item, by)
-        if keys.ledger_subject(key.pk):
+        subject = keys.ledger_subject(key.pk) or ""
+        if keys.split_sources_subject(subject) or keys.family(*key) in ("names", "metrics"):
+            kind = f"sources {keys.split_ledger_sk(key.sk)[0] if subject else key.pk}"
+            sizes[kind] = max(sizes[kind], wire_size(item))
+            units += write_units(wire_size(item))
+        elif subject:
             of = "base" if keys.split_base_subject(keys.ledger_subject(key.pk) or "") else "pattern"
             kind = f"{of} {keys.split_ledger_sk(key.sk)[0]}"
             sizes[kind] = max(sizes[kind], wire_size(item))
@@ -57,6 +65,9 @@ def cost(*, stated: bool, rated: bool, candidates: int = 0) -> Cost:
         if stated:
             reasoning["confidence"] = Decimal(chance.randint(0, 100)) / 100
             reasoning["selection_prob"] = Decimal(chance.randint(1, 100)) / 100
+        if sources:
+            reasoning["selected"] = chance.sample([f"source-{n}" for n in range(10)], sources)
+            reasoning["bucket"] = chance.choice(["low", "middle", "high"])
         context = {"market": "up", "cycle": number // 2}
         at = START - 600 + number
         items.append(decision(name=f"d{number}", at=at, context=context, reasoning=reasoning))
@@ -103,6 +114,17 @@ def test_what_is_stated_costs_a_fifth_more_of_the_sets_and_no_more_for_heads() -
     assert all(elements < stated.sizes[kind] < elements + 120 for kind in ("base L", "pattern L"))
     assert stated.sizes["pattern H"] < plain.sizes["pattern H"] + 80
     assert max(size for kind, size in stated.sizes.items() if kind[-1] != "L") < 350
+
+
+def test_what_names_its_sources_costs_half_a_write_unit_more_and_what_does_not_nothing() -> None:
+    """As much as a pattern; slots hold 36 bytes a state, and heads a sum for each pair."""
+    plain, named = cost(stated=False, rated=True), cost(stated=False, rated=True, sources=2)
+
+    assert not any(kind.startswith("sources") for kind in plain.sizes)
+    assert 0.2 < named.units - plain.units < 0.75
+    elements = 2 * DECISIONS * (24 + 4 * 3)
+    assert elements < named.sizes["sources L"] < elements + 120
+    assert named.sizes["sources H"] < 2_048
 
 
 def test_at_most_eight_candidates_run_and_each_costs_like_a_pattern_that_is_imported() -> None:

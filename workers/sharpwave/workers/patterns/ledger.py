@@ -35,8 +35,9 @@ from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.records import MOST_SOURCES
 from sharpwave.workers.patterns.counts import CONTENT_BYTES, QUALITY_SCALE, Counts
-from sharpwave.workers.patterns.sources import CODE_BYTES, MOST_SOURCES, Used, shares_of
+from sharpwave.workers.patterns.sources import CODE_BYTES, Used, shares_of
 from sharpwave.workers.patterns.stated import (
     NO_CONFIDENCES,
     NO_WEIGHTS,

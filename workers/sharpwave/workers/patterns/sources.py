@@ -12,9 +12,9 @@ from hashlib import blake2b
 from itertools import chain
 from typing import Any
 
+from sharpwave.schemas.records import MOST_SOURCE_NAME, MOST_SOURCES
+
 CODE_BYTES = 4
-#: Sources of one decision that count, the first by name; and characters of a name.
-MOST_SOURCES, MOST_NAME = 8, 64
 #: Of a day, and of all days, so many sums are kept, those of most decisions.
 MOST_SUMS = 200
 #: Codes and numbers of one sum.
@@ -31,9 +31,9 @@ def names_in(decision: Mapping[str, Any]) -> tuple[str | None, list[str]]:
         return None, []
     bucket, selected = reasoning.get("bucket"), reasoning.get("selected")
     listed = selected if isinstance(selected, list) else []
-    found = {each[:MOST_NAME] for each in listed if isinstance(each, str) and each}
+    found = {each[:MOST_SOURCE_NAME] for each in listed if isinstance(each, str) and each}
     is_one = isinstance(bucket, str) and bucket != ""
-    return bucket[:MOST_NAME] if is_one else None, sorted(found)[:MOST_SOURCES]
+    return bucket[:MOST_SOURCE_NAME] if is_one else None, sorted(found)[:MOST_SOURCES]
 
 
 def code_of(name: str) -> int:

@@ -47,6 +47,14 @@ class AgentStack(SharpwaveStack):
             constraint_description=f"{IN_WORDS[AGENT_ID]}, and not digits alone",
             description="The agent's id",
         ).value_as_string
+        large = cdk.CfnParameter(
+            self,
+            "LargeEntries",
+            default=policies.NOWHERE,
+            allowed_pattern=f"^({policies.NOWHERE}|[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[^/*?]+)*)$",
+            constraint_description="bucket/prefix, without s3://, or NONE",
+            description="Where in S3 agents keep memory that no table takes",
+        ).value_as_string
         # What the definition says of any agent's inbox; only the name holds the id.
         defined = inbox("x")
         name = defined.name.removesuffix("x") + given
@@ -58,7 +66,7 @@ class AgentStack(SharpwaveStack):
             "Role",
             name=self.names.agent_role(given),
             of_agent=True,
-            statements=policies.agent(self.names, given),
+            statements=policies.agent(self.names, given, large),
         )
         cdk.CfnOutput(self, "RoleArn", value=role.role_arn, description="The agent's role")
         cdk.CfnOutput(self, "InboxUrl", value=made.queue.queue_url)
