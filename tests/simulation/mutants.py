@@ -19,8 +19,18 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns import (
+    account,
+    catalogue,
+    learn,
+    ledger,
+    metrics,
+    publish,
+    statistics,
+    units,
+)
 from sharpwave.workers.patterns.discover import sweep
+from sharpwave.workers.patterns.sources import Used, shares_of
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
@@ -145,6 +155,17 @@ def _superseded_confidences_count(elements: Any, *, revision: int = 0) -> Any:
             success = held.outcome is ledger.Outcome.SUCCESS
             more = Confidences.of(held.confidence, success)
             counts = replace(counts, confidences=counts.confidences + more)
+    return counts
+
+
+def _superseded_sources_count(elements: Any, *, revision: int = 0) -> Any:
+    """Count a source again for each outcome that stands no more."""
+    counts = _FOLD(elements, revision=revision)
+    for element in set(elements) - set(ledger.standing_of(elements).values()):
+        held = ledger.Element.decode(element)
+        if held.named and held.outcome is not ledger.Outcome.PENDING:
+            more = Used.merged(shares_of(held.named, (0, 1, 1, 0, 0)))
+            counts = replace(counts, used=counts.used + more)
     return counts
 
 
@@ -565,6 +586,18 @@ MUTANTS: dict[str, Mutant] = {
         11,
         "a confidence counts again with each correction",
         _changed(learn, "fold", _superseded_confidences_count),
+        ("cycles",),
+    ),
+    "every-state-is-a-use": Mutant(
+        11,
+        "a source counts again with each correction",
+        _changed(learn, "fold", _superseded_sources_count),
+        ("cycles",),
+    ),
+    "metrics-once": Mutant(
+        11,
+        "how sources did is published once and never again",
+        _changed(metrics, "Update", lambda place, *_, **__: Update(place, {})),
         ("cycles",),
     ),
     "everything-published": Mutant(

@@ -14,6 +14,7 @@ from tests.simulation.checking.living import lives
 from tests.simulation.checking.memory import memory
 from tests.simulation.checking.refusals import refusals
 from tests.simulation.checking.searching import searching
+from tests.simulation.checking.sourcing import sources
 from tests.simulation.checking.stating import confidences
 from tests.simulation.checking.statuses import statuses
 from tests.simulation.checking.upkeep import upkeep
@@ -29,6 +30,7 @@ def violations(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
     yield from refusals(scene)
     yield from figures(scene)
     yield from confidences(scene)
+    yield from sources(scene)
     yield from lives(scene)
     yield from memory(scene)
     yield from archive(scene)

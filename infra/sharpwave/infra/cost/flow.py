@@ -47,7 +47,7 @@ class Flow:
     # Mirror writes that the acknowledgements of one signal share; up to one for each target
     # when they come far apart
     mirrors_after_acks: float = 1.1
-    ledgers: int = 1  # ledgers that count a decision, the base ledger and patterns
+    ledgers: int = 1  # ledgers that count a decision: the base, patterns, sources if any
     states: int = 2  # states of a decision that count: with its outcome, later or corrected
     per_message: float = 50.0  # decisions of one ledger's hour that share a message
     daily_group: float = 1000.0  # decisions of one agent and type in a day

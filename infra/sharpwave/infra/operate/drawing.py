@@ -232,7 +232,8 @@ def _by_line(picture: Picture, figure: Any) -> None:
             axes.set_ylim(-0.02, 1.02)
         else:
             axes.set_ylim(bottom=0)
-    many[0].legend(loc="best", fontsize=7)
+    drawn, labels = many[0].get_legend_handles_labels()
+    figure.legend(drawn, labels, loc="outside lower center", ncols=2, fontsize=7)
     many[-1].set_xlabel("day")
     figure.autofmt_xdate()
 
