@@ -126,8 +126,9 @@ class Given(NamedTuple):
     value: Any
 
 
+Step = Call | Pause | Given
 #: Yields requests, receives replies (or has an `AgentError` thrown in), returns its result.
-Operation = Generator[Call | Pause | Given, Reply, T]
+Operation = Generator[Step, Reply, T]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

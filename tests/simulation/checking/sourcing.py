@@ -36,9 +36,8 @@ def _counted(told: Iterable[Story]) -> dict[tuple[str, str], dict[str, Did]]:
             names += [f"{bucket} {name}" for name in said.get("selected", ())]
             names.append(f"bucket {bucket}")
         if names:
-            sums = found.setdefault(
-                tuple(keys.metrics(item["agent_id"], item["decision_type"])), {}
-            )
+            pk, sk = keys.metrics(item["agent_id"], item["decision_type"])
+            sums = found.setdefault((pk, sk), {})
             for name in names:
                 calls, outcomes, successes = sums.get(name, (0, 0, 0))
                 sums[name] = (

@@ -4,10 +4,9 @@ It stands in an item of the workers' own, which the agent reads; a decision that
 costs nothing for it, and one that does costs what one pattern does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from random import Random
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -30,7 +29,7 @@ from sharpwave.workers.patterns.sources import (
     names_in,
     shares_of,
 )
-from sharpwave.workers.work.ports import Item
+from sharpwave.workers.work.ports import Item, Location, Reads
 from tests.unit.workers.patterns.test_publish import figures_tick, marks
 from tests.world import World
 from tests.world.records import decision, key_of, outcome
@@ -182,11 +181,12 @@ def test_who_published_meanwhile_is_not_overwritten_and_the_mark_stays() -> None
 class Meanwhile:
     """Reads, between the first and the second of which something happens."""
 
-    def __init__(self, reads: Any, happens: Callable[[], object]) -> None:
+    def __init__(self, reads: Reads, happens: Callable[[], object]) -> None:
         self._reads, self._happens = reads, happens
+        self.query, self.by_agent = reads.query, reads.by_agent
         self._count = 0
 
-    def get(self, places: Any) -> Any:
+    def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
         self._count += 1
         if self._count == 2:
             stale = self._reads.get(places)

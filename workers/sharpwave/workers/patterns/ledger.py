@@ -213,7 +213,9 @@ class Element(NamedTuple):
             revision,
             Outcome(kind & ~_APPLIED),
             bool(kind & _APPLIED),
-            *(None if each == _NONE else each for each in (quality, confidence, selection_prob)),
+            quality=None if quality == _NONE else quality,
+            confidence=None if confidence == _NONE else confidence,
+            selection_prob=None if selection_prob == _NONE else selection_prob,
             named=tuple(
                 int.from_bytes(element[place : place + CODE_BYTES])
                 for place in range(STATING_BYTES, len(element), CODE_BYTES)

@@ -32,8 +32,8 @@ def names_in(decision: Mapping[str, Any]) -> tuple[str | None, list[str]]:
     bucket, selected = reasoning.get("bucket"), reasoning.get("selected")
     listed = selected if isinstance(selected, list) else []
     found = {each[:MOST_SOURCE_NAME] for each in listed if isinstance(each, str) and each}
-    is_one = isinstance(bucket, str) and bucket != ""
-    return bucket[:MOST_SOURCE_NAME] if is_one else None, sorted(found)[:MOST_SOURCES]
+    named = bucket[:MOST_SOURCE_NAME] if isinstance(bucket, str) and bucket else None
+    return named, sorted(found)[:MOST_SOURCES]
 
 
 def code_of(name: str) -> int:
@@ -112,4 +112,4 @@ def shares_of(codes: Sequence[int], numbers: Sequence[int]) -> Iterable[Sum]:
     if codes:
         bucket, *sources = codes
         for source in (*((0,) if bucket else ()), *sources):
-            yield (bucket, source, *numbers)  # type: ignore[misc]
+            yield (bucket, source, *numbers)
