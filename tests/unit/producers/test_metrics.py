@@ -1,4 +1,4 @@
-"""An agent reads how its sources did as workers wrote it, and passes over what nobody could have."""
+"""An agent reads how its sources did as workers wrote it, and passes over what is no such item."""
 
 from collections.abc import Callable
 from decimal import Decimal
