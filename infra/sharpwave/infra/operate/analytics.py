@@ -27,6 +27,7 @@ from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, Days, total
 from sharpwave.workers.patterns.metrics import unnamed
 from sharpwave.workers.patterns.recount import Damage, Parts, Recount, place_of
 from sharpwave.workers.patterns.sources import names_in
+from sharpwave.workers.router.router import MAX_CHUNK_NAME
 from sharpwave.workers.signals.mirror import Holder, statuses_of
 
 Kind = Literal["type", "pattern", "source", "bucket", "inbox", "delivery"]
@@ -320,11 +321,13 @@ def _of_mirrors(
     """Give how long signals took to the queue, by the mirrors of those that are still there."""
     places = {}
     for row, _ in told:
-        named = row.get("signal_pk"), row.get("signal_sk"), row.get("chunk")
-        if all(isinstance(each, str) and each for each in named[:2]):
-            chunk = named[2] if isinstance(named[2], str) and named[2] else None
-            signal = keys.Key(str(named[0]), str(named[1]))
-            places[row["SK"]] = Holder(signal, chunk).location
+        # What an agent wrote over may name any key, even one that no request may hold.
+        signal = keys.Key(str(row.get("signal_pk")), str(row.get("signal_sk")))
+        chunk = row.get("chunk")
+        place = keys.parse(SIGNALS, *signal)
+        if place is not None and place.kind == "signal":
+            is_chunk = isinstance(chunk, str) and 0 < len(chunk) <= MAX_CHUNK_NAME
+            places[row["SK"]] = Holder(signal, chunk if is_chunk else None).location
     found = mirrors.get(list(places.values()), strong=False) if places else {}
     for row, (subject, _) in told:
         place = places.get(row["SK"])
