@@ -324,8 +324,8 @@ def _of_mirrors(
         # What an agent wrote over may name any key, even one that no request may hold.
         signal = keys.Key(str(row.get("signal_pk")), str(row.get("signal_sk")))
         chunk = row.get("chunk")
-        place = keys.parse(SIGNALS, *signal)
-        if place is not None and place.kind == "signal":
+        parsed = keys.parse(SIGNALS, *signal)
+        if parsed is not None and parsed.kind == "signal":
             is_chunk = isinstance(chunk, str) and 0 < len(chunk) <= MAX_CHUNK_NAME
             places[row["SK"]] = Holder(signal, chunk if is_chunk else None).location
     found = mirrors.get(list(places.values()), strong=False) if places else {}
