@@ -15,6 +15,7 @@ from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.limits import Taken
 from sharpwave.producers.operations.lineage import DecisionView, Due
+from sharpwave.producers.operations.peers import Peer
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
 
@@ -39,6 +40,7 @@ __all__ = [
     "MemoryAwareAgent",
     "MemoryCache",
     "NoAnswer",
+    "Peer",
     "Performance",
     "RateLimited",
     "Recalled",

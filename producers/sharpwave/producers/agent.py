@@ -31,6 +31,7 @@ from sharpwave.producers.limiters import AsyncLimiter, Limiter
 from sharpwave.producers.operations import receiving
 from sharpwave.producers.operations.limits import Limit
 from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
+from sharpwave.producers.presence import Presence
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 from sharpwave.schemas.tokens import Rate
@@ -100,6 +101,7 @@ class Agent(_Known, Surface[Identity]):
     """
 
     register = method(operations.registration.register)
+    agents = method(operations.peers.agents)
     decide = method(operations.decisions.decide)
     choose = method(operations.learnt.choose)
     record_outcome = method(operations.decisions.record_outcome)
@@ -195,7 +197,7 @@ class Agent(_Known, Surface[Identity]):
                 )
                 for service in _services(me)
             }
-        super().__init__(me, Driver(clients, reads))
+        super().__init__(me, Driver(clients, reads, Presence(me)))
         self._inbox = Inbox(me, on_notice)
         self._renewals = Renewals(self._driver)
 
@@ -260,9 +262,13 @@ class Agent(_Known, Surface[Identity]):
         return Limiter(self._limit(key, Rate(per_minute, burst or per_minute)), self._driver)
 
     def close(self) -> None:
-        """Stop renewing deliveries and close the connections."""
-        self._renewals.stop()
-        self._driver.close()
+        """Write what was counted, stop renewing deliveries and close the connections."""
+        try:
+            if self._subject.uses:
+                self._driver.run(operations.memory.count_the_rest(self._subject))
+        finally:
+            self._renewals.stop()
+            self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -298,6 +304,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     """
 
     register = async_method(operations.registration.register)
+    agents = async_method(operations.peers.agents)
     decide = async_method(operations.decisions.decide)
     choose = async_method(operations.learnt.choose)
     record_outcome = async_method(operations.decisions.record_outcome)
@@ -443,7 +450,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 )
                 for service in _services(self._subject)
             }
-        self._driver = AsyncDriver(clients, self._cache)
+        self._driver = AsyncDriver(clients, self._cache, Presence(self._subject))
         self._renewals = AsyncRenewals(self._driver)
         # Ends before the clients do, which were entered first.
         self._open.push_async_callback(self._renewals.stop)
@@ -452,10 +459,14 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        await self._open.aclose()
-        self._driver = None
-        if self._cache is not None:
-            await asyncio.to_thread(self._cache.close)
+        try:
+            if self._driver is not None and self._subject.uses:
+                await self._driver.run(operations.memory.count_the_rest(self._subject))
+        finally:
+            await self._open.aclose()
+            self._driver = None
+            if self._cache is not None:
+                await asyncio.to_thread(self._cache.close)
 
     async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
         driver = self._driven()

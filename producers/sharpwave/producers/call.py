@@ -82,6 +82,11 @@ class Identity:
         """Give the name the agent's inbox queue has at AWS."""
         return tables.physical(queues.inbox(self.agent_id).name, self.prefix)
 
+    @property
+    def urgent_inbox_name(self) -> str:
+        """Give the name the agent's queue of urgent copies has at AWS."""
+        return tables.physical(queues.urgent_inbox(self.agent_id).name, self.prefix)
+
     def now(self) -> int:
         """Give the time in whole epoch seconds."""
         return int(self.clock())

@@ -16,6 +16,7 @@ from sharpwave.producers.call import (
     documented,
     translate,
 )
+from sharpwave.producers.presence import Presence
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -25,9 +26,15 @@ T = TypeVar("T")
 class Driver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
-        """Use `clients`, by service name, and `cache` for recent reads."""
+    def __init__(
+        self,
+        clients: Mapping[str, Any],
+        cache: ReadCache | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads; sign by `presence`."""
         self._clients, self._cache = clients, cache or Uncached()
+        self._presence = presence
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -37,6 +44,7 @@ class Driver:
             try:
                 step = resume()
             except StopIteration as done:
+                self._sign()
                 result: T = done.value
                 return result
             if isinstance(step, Pause):
@@ -47,6 +55,15 @@ class Driver:
                 resume = partial(operation.send, self._perform(step))
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
+
+    def _sign(self) -> None:
+        # After what was asked for, which says by itself if nothing can be reached.
+        if self._presence is None or (sign := self._presence.due()) is None:
+            return
+        try:
+            self._clients[sign.service].update_item(**sign.params)
+        except CLIENT_ERRORS:
+            self._presence.refused()
 
     def close(self) -> None:
         """Close the clients' connections."""
@@ -90,9 +107,15 @@ def method(
 class AsyncDriver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
-        """Use `clients`, by service name, and `cache` for recent reads."""
+    def __init__(
+        self,
+        clients: Mapping[str, Any],
+        cache: ReadCache | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads; sign by `presence`."""
         self._clients, self._cache = clients, cache or Uncached()
+        self._presence = presence
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -101,6 +124,7 @@ class AsyncDriver:
             try:
                 step = resume()
             except StopIteration as done:
+                await self._sign()
                 result: T = done.value
                 return result
             if isinstance(step, Pause):
@@ -111,6 +135,14 @@ class AsyncDriver:
                 resume = partial(operation.send, await self._perform(step))
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
+
+    async def _sign(self) -> None:
+        if self._presence is None or (sign := self._presence.due()) is None:
+            return
+        try:
+            await self._clients[sign.service].update_item(**sign.params)
+        except CLIENT_ERRORS:
+            self._presence.refused()
 
     async def _perform(self, call: Call) -> Reply:
         began = self._cache.moment

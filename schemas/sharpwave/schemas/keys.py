@@ -50,6 +50,8 @@ _AGENT_FAMILIES = {
     "granted": "granted",
 }
 _WRITERS, _CHILDREN = "shared#writers#", "shared#children#"
+#: Agents as all may find them; and when each was last seen, which it writes itself.
+REGISTRY_PK, _SEEN = "shared#registry", "shared#seen#"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
 _FAMILIES = {
     "shared": "pattern",
@@ -224,6 +226,21 @@ def writers_pk(decision_type: str) -> str:
 def writer(decision_type: str, agent_id: str) -> Key:
     """Give the key of an entry in the list of agents that wrote decisions of one type."""
     return Key(writers_pk(decision_type), agent_id)
+
+
+def registry(agent_id: str) -> Key:
+    """Give the key of an agent's entry in the list in which agents find each other."""
+    return Key(REGISTRY_PK, agent_id)
+
+
+def seen_pk(agent_id: str) -> str:
+    """Give the partition of an agent's sign of life, its own so that IAM can bind it."""
+    return _SEEN + agent_id
+
+
+def seen(agent_id: str) -> Key:
+    """Give the key of an agent's sign of life."""
+    return Key(seen_pk(agent_id), "SEEN")
 
 
 def children_pk(decision_id: str) -> str:
@@ -509,6 +526,11 @@ def rate_bucket(agent_id: str) -> Key:
     return Key("rate", agent_id)
 
 
+def told_of_bounce(agent_id: str, uid: str) -> Key:
+    """Give the key that allows one notice per signal of which targets nothing was sent to."""
+    return Key(f"notice#{agent_id}", f"undeliverable#{uid}")
+
+
 def told_of_expiry(agent_id: str, uid: str) -> Key:
     """Give the key that allows one notice per signal of which deliveries expired."""
     return Key(f"notice#{agent_id}", f"expired#{uid}")
@@ -564,8 +586,11 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
+    is_listed = pk == REGISTRY_PK or pk.startswith(_WRITERS)
+    if head in ("agents", "rate", "low_water", "promotions") or is_listed:
         return sk == agent_id
+    if pk.startswith(_SEEN):
+        return pk == seen_pk(agent_id)
     if pk.startswith(_CHILDREN):
         return owner_of(split_child(sk).pk) == agent_id
     if head in ("notice", "sources", "discovery"):
@@ -593,6 +618,8 @@ def family(pk: str, sk: str) -> str:
         return _AGENT_FAMILIES.get(parts[1], OTHER)
     if pk.startswith(_WRITERS):
         return "writers"
+    if pk == REGISTRY_PK or pk.startswith(_SEEN):
+        return "registry"
     if pk.startswith(_CHILDREN):
         return "children"
     head = pk.partition("#")[0]

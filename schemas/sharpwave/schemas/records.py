@@ -35,6 +35,8 @@ MAX_DEPTH = 16
 MAX_TARGETS = 10_000
 #: Agents, and domains, that one memory entry is shared with.
 MAX_READERS = 100
+#: Capabilities of one agent.
+MAX_CAPABILITIES = 50
 DECISION_TTL_S = 90 * DAY_S
 SIGNAL_TTL_S = DAY_S
 MAX_DECISION_TTL_S = 400 * DAY_S
@@ -279,6 +281,9 @@ class Registration(Record):
 
     agent_id: AgentId
     subscriptions: list[TypeName] = Field(default_factory=list)
+    capabilities: Annotated[list[RecordId], Field(max_length=MAX_CAPABILITIES)] = Field(
+        default_factory=list, description="what others may ask of it, for who looks for an agent"
+    )
     filters: dict[TypeName, SignalConditions] = Field(
         default_factory=dict,
         description="by type, what a subscriber's signal must fulfil; absent means all of the type",

@@ -11,6 +11,7 @@ from sharpwave.producers.errors import (
     OutcomeConflict,
     RecordRefused,
     StateConflict,
+    Unreachable,
 )
 from sharpwave.producers.operations import decisions, memory, registration, state
 from sharpwave.schemas import keys
@@ -100,9 +101,10 @@ def test_registering_again_the_same_way_writes_nothing(play: Play, me: Identity)
         registration.register(me, subscriptions=["WHALE"]),
         {"Item": item_to_wire(known)},
         {"QueueUrl": "http://q/inbox-risk"},
+        {"QueueUrl": "http://q/inbox-risk_urgent"},
     )
 
-    assert played.operations == ["get_item", "get_queue_url"]
+    assert played.operations == ["get_item", "get_queue_url", "get_queue_url"]
 
 
 def test_registering_touches_nothing_that_an_operator_may_be_setting(
@@ -123,6 +125,7 @@ def test_registering_touches_nothing_that_an_operator_may_be_setting(
         registration.register(me, subscriptions=["PING"]),
         {"Item": item_to_wire(known)},
         {"QueueUrl": "http://q/inbox-risk"},
+        {"QueueUrl": "http://q/inbox-risk_urgent"},
         {},
     )
 
@@ -157,3 +160,14 @@ def test_a_cycle_of_parents_ends_a_chain(play: Play, me: Identity) -> None:
     played = play(decisions.chain(me, "dec_a"), *answers)
 
     assert [record.decision_id for record in played.result] == ["dec_b", "dec_a"]
+
+
+def test_uses_that_cannot_be_written_at_the_end_are_given_up_after_one_try(
+    play: Play, me: Identity
+) -> None:
+    me.uses.update({keys.Key("agent:risk#memory#FACT", str(n)): 2 for n in range(5)})
+
+    played = play(memory.count_the_rest(me), {}, Unreachable("gone"))
+
+    assert played.operations == ["update_item"] * 2
+    assert (me.counters["uncounted"], me.uses.total()) == (8, 0)

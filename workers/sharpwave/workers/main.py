@@ -135,6 +135,7 @@ def compose(
         deadlines=deadlines,
         clock=clock,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
+        urgent=settings.urgent,
     )
     catalogue = Catalogue(
         reads=reads, writes=writes, clock=clock, lifetime_s=settings.pattern_cache_s

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     option("--decisions-per-month", type=float, default=1e6, metavar="N"),
     option("--agents", type=int, default=5, metavar="N", help="default: 5"),
     option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+    option("--urgent", type=float, default=0.0, metavar="SHARE", help="of the signals; default: 0"),
     option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
     option(
         "--per-message",
@@ -126,16 +127,23 @@ def _plan(args: Arguments) -> "Plan":
     from sharpwave.infra.errors import Misused
 
     counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
-    least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1}
+    least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1, "urgent": 0}
     for name, bound in least.items():
         if not bound <= getattr(args, name) <= 1e15:
             shown = f"--{name.replace('_', '-')} {getattr(args, name):g}"
             raise Misused(f"{shown} makes no sense; give {bound:g} or more")
+    if not args.urgent <= 1:
+        raise Misused(f"--urgent {args.urgent:g} makes no sense; give a share from 0 to 1")
     return Plan(
         signals=args.signals_per_month,
         decisions=args.decisions_per_month,
         agents=args.agents,
-        flow=Flow(targets=args.targets, item_kb=args.item_kb, per_message=args.per_message),
+        flow=Flow(
+            targets=args.targets,
+            item_kb=args.item_kb,
+            per_message=args.per_message,
+            urgent=args.urgent,
+        ),
         dax=args.dax,
         ttl_days=args.ttl_days,
         profile=args.profile,

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from sharpwave.infra.cost.bill import MILLION, Bill, Payer, PriceFile, Use, priced, scaled
+from sharpwave.producers.presence import EVERY_S
 from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import DAY_S
@@ -52,6 +53,7 @@ class Flow:
     per_message: float = 50.0  # decisions of one ledger's hour that share a message
     daily_group: float = 1000.0  # decisions of one agent and type in a day
     cpu_ms: float = 1.5  # worker processor time of a signal or of a decision
+    urgent: float = 0.0  # share of the signals that are urgent, 0 to 1
 
     @property
     def bytes(self) -> int:
@@ -108,7 +110,26 @@ def signals(flow: Flow) -> list[Use]:
             "agents",
         ),
         _use("agents' deletes", "sqs_request", flow.targets, "agents"),
+        *_copies(flow),
     ]
+
+
+def _copies(flow: Flow) -> list[Use]:
+    """Give what the second copies of urgent signals use: each is sent, looked for and dropped."""
+    copies = flow.urgent * flow.targets
+    requests = copies * _requests(flow.bytes + INBOX_BYTES, flow)
+    found = [
+        _use("sends of urgent copies", "sqs_request", requests),
+        _use("agents' receives of urgent copies", "sqs_request", copies, "agents"),
+        _use("agents' deletes of urgent copies", "sqs_request", copies, "agents"),
+        _use(
+            "agents' looks at rows of urgent copies",
+            "dynamodb_read",
+            copies * read_units(ROW_BYTES, consistent=True),
+            "agents",
+        ),
+    ]
+    return found if copies else []
 
 
 class Share(NamedTuple):
@@ -464,6 +485,7 @@ def _idle(plan: Plan) -> list[Use]:
     return [
         Use("idle polling by workers", "pipeline", "sqs_request", polls * processes),
         Use("idle polling by agents", "agents", "sqs_request", polls * plan.agents),
+        Use("agents' signs of life", "agents", "dynamodb_write", SECONDS / EVERY_S * plan.agents),
         Use("workers' heartbeats", "pipeline", "dynamodb_write", alive),
         Use("workers' heartbeats", "pipeline", "dynamodb_read", alive),
         Use("ticks", "pipeline", "dynamodb_read", sweeps * TICK_READS),

@@ -25,10 +25,13 @@ POLICY = "own"
 
 def findings(deployment: Deployment, agent_id: str) -> Iterator[Finding]:
     """Compare the policies of an agent's queues, and its role, with what they must be."""
-    names, inbox = names_of(deployment), queues.inbox(agent_id)
+    names, (inbox, urgent) = names_of(deployment), queues.of_agent(agent_id)
+    suffix = queues.URGENT_SUFFIX
     for name, statements in (
         (inbox.name, policies.inbox_queue(names, agent_id)),
         (inbox.dlq, policies.inbox_dead_letters(names, agent_id)),
+        (urgent.name, policies.inbox_queue(names, agent_id, suffix)),
+        (urgent.dlq, policies.inbox_dead_letters(names, agent_id, suffix)),
     ):
         wanted = policies.document(statements)
         found = attributes_of(deployment, name) or {}

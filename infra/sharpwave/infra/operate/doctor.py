@@ -15,7 +15,7 @@ from sharpwave.infra.operate.feed import Parked, list_parked
 from sharpwave.infra.operate.queues import QueueView, is_silent, list_queues, paused_queues, wanted
 from sharpwave.infra.provision.structure import Step, survey
 from sharpwave.schemas import keys
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES, owner_of_queue
 from sharpwave.schemas.tables import PIPELINE
 from sharpwave.workers.signals.expiry import DUE_MARK
 
@@ -111,9 +111,8 @@ def _structure(deployment: Deployment) -> Iterator[Ailment]:
 def _queues(views: list[QueueView]) -> Iterator[Ailment]:
     for view in views:
         if view.name not in WORK_QUEUE_NAMES and not view.redrives:
-            agent = view.name.removeprefix(INBOX_PREFIX)
             what = f"{view.name} has no redrive to dead letters"
-            yield _wrong("queue", what, f"sharpwave agents add {agent}")
+            yield _wrong("queue", what, f"sharpwave agents add {owner_of_queue(view.name)}")
         if view.dlq and view.dlq.total:
             what = f"{view.name}{DLQ_SUFFIX} holds {view.dlq.total} dead letters"
             yield _wrong("dead letters", what, f"sharpwave dlq show {view.name}")
@@ -125,8 +124,11 @@ def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment
         if agent.inbox is None:
             what = f"agent {name} is registered but has no inbox queue"
             yield _wrong("agent", what, f"sharpwave agents add {name}")
+        elif agent.urgent is None:
+            what = f"agent {name} has no urgent queue: what is urgent waits behind its backlog"
+            yield _note("agent", what, f"sharpwave agents add {name}")
     for view in views:
-        owner = view.name.removeprefix(INBOX_PREFIX)
+        owner = owner_of_queue(view.name)
         if view.name not in WORK_QUEUE_NAMES and owner not in registered:
             what = f"{view.name} belongs to no registered agent"
             remedy = f"sharpwave agents add {owner}, or sharpwave agents rm {owner} --purge"

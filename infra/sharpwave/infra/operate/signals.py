@@ -122,7 +122,8 @@ def receive(
     Without `ack` nothing is deleted, notices neither: `Agent.inbox` would take them from it.
     """
     agent = StandIn(deployment, agent_id)
-    inbox = receiving.Inbox(agent.me)
+    # Whoever looks by hand knows of no backlog, and is shown first what is urgent.
+    inbox = receiving.Inbox(agent.me, has_backlog=True)
     # A wait of a second asks all of SQS's servers; a short poll may miss what is there.
     ask = receiving.Ask(wait_s, min(limit, receiving.MOST_AT_ONCE))
     seen = []

@@ -50,6 +50,22 @@ def test_a_signal_costs_a_row_for_each_target_and_one_mirror() -> None:
     assert each["agents' acknowledgements"] == 3
 
 
+def test_an_urgent_signal_costs_each_target_a_second_copy() -> None:
+    plain = priced(signals(Flow(targets=3)), PRICES)
+    urgent = priced(signals(Flow(targets=3, urgent=0.1)), PRICES)
+
+    more = quantities(urgent)
+    sends = quantities(plain)["inbox sends"]
+    assert more.keys() - quantities(plain).keys() == {
+        "sends of urgent copies",
+        "agents' receives of urgent copies",
+        "agents' deletes of urgent copies",
+        "agents' looks at rows of urgent copies",
+    }
+    assert more["sends of urgent copies"] == pytest.approx(sends / 10)
+    assert more["agents' receives of urgent copies"] == pytest.approx(0.3)
+
+
 def test_a_mirror_that_makes_the_signal_larger_than_a_kilobyte_costs_twice() -> None:
     each = quantities(priced(signals(Flow(item_kb=1.0)), PRICES))
 

@@ -201,6 +201,7 @@ class _Registration(Reading, kw_only=True, gc=False):
     signals_per_minute: _Number | None = None
     # Looked at by the models alone.
     filters: Raw | UnsetType = UNSET
+    capabilities: Raw | UnsetType = UNSET
 
 
 @lru_cache(CACHED)
@@ -345,6 +346,7 @@ def _state_fits(state: _State, stored_at: float, _: EventAhead) -> bool:
 def _registration_fits(mine: _Registration, _: float, __: EventAhead) -> bool:
     return (
         mine.filters is UNSET
+        and mine.capabilities is UNSET
         and _is_agent_id(mine.agent_id.S)
         and (mine.PK.S, mine.SK.S) == keys.registration(mine.agent_id.S)
         and _is_whole(mine.registered_at, most=_LAST_MOMENT)

@@ -11,7 +11,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
-from sharpwave.schemas.messages import expires_at, is_answer, signal_body
+from sharpwave.schemas.messages import URGENT, expires_at, is_answer, is_urgent, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
@@ -30,6 +30,7 @@ from sharpwave.workers.signals.audience import (
     may_address,
     members,
 )
+from sharpwave.workers.signals.bounces import bounced
 from sharpwave.workers.signals.expiry import Deadline, Deadlines, telling
 from sharpwave.workers.signals.mirror import (
     DELIVERED,
@@ -111,7 +112,10 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Courier:
-    """Delivers signals, and ends what cannot be delivered; `marks` may wait to gather writes."""
+    """Delivers signals, and ends what cannot be delivered; `marks` may wait to gather writes.
+
+    `urgent` are the severities whose signals overtake a target's backlog.
+    """
 
     reads: Reads
     writes: Writes
@@ -124,6 +128,7 @@ class Courier:
     deadlines: Deadlines
     clock: Clock
     table_name: str = tables.SIGNALS
+    urgent: frozenset[str] = URGENT
 
     def deliver(self, signals: Sequence[Signal]) -> int:
         """Deliver signals to their audiences; safe to repeat and to run concurrently.
@@ -269,6 +274,8 @@ class Courier:
         marked = self._mark(plans)
         self._settle_rows(marked)
         self._tell_of_expired(marked)
+        ends = [(plan.holder, statuses) for plan, statuses in marked]
+        self.queues.send(bounced(ends, clock=self.clock))
         failed = {plan.holder.signal for plan in plans if plan.failed}
         if failed or unheard:
             names = sorted({name for plan in plans for name in plan.failed})
@@ -322,9 +329,7 @@ class Courier:
     def _insert_rows(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, InboxMessage]]:
         """Write the rows, and give what is to be sent for them."""
         work = [
-            (plan, target, *_row(plan, target, self.table_name))
-            for plan in plans
-            for target in plan.targets
+            (plan, target, *self._row(plan, target)) for plan in plans for target in plan.targets
         ]
         # Attempts agree by the row. One that denies a target, for it read no registration yet or
         # the deadline has passed, ends the delivery by writing a row that is not there, so that
@@ -338,7 +343,7 @@ class Courier:
                 plan.denied.setdefault(target, UNSENT)
         settled = self._settled([plan for plan in plans if plan.found])
         return [
-            (plan, InboxMessage(target, body))
+            (plan, InboxMessage(target, body, is_urgent(plan.signal, self.urgent)))
             for plan, target, _, body in work
             if target not in plan.denied
             and target not in plan.failed
@@ -377,9 +382,39 @@ class Courier:
                 plan.failed.add(target)  # it changed just now; the next attempt looks again
         return settled
 
+    def _row(self, plan: _Plan, target: str) -> tuple[Item, str]:
+        """Give a target's row, and the message that is sent once the row is there."""
+        signal, key = plan.signal, plan.holder.signal
+        urgent = is_urgent(signal, self.urgent)
+        body, omitted = signal_body(signal, target, self.table_name, urgent=urgent)
+        deadline = expires_at(signal)
+        end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
+        place = plan.holder.row_of(target).key
+        row: Item = {
+            **place.item(),
+            "signal_pk": key.pk,
+            "signal_sk": key.sk,
+            "signal_id": signal["signal_id"],
+            "signal_type": signal["signal_type"],
+            "source_agent": signal["source_agent"],
+            "timestamp": signal["timestamp"],
+            **(stamped(place, end) if end else OPEN),
+            "expires_at": deadline,
+            "ttl": deadline + ROW_KEPT_S,
+        }
+        if plan.holder.chunk is not None:
+            row["chunk"] = plan.holder.chunk
+        if omitted and target not in plan.denied:
+            row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+        if is_answer(signal):
+            # Who asked waits here, and not at its queue, which others of its processes may poll.
+            kept = ("in_reply_to", "data", "context")
+            row |= {name: signal[name] for name in kept if name in signal}
+        return row, body
+
     def _take_over(self, found: Item, plan: _Plan, target: str) -> Update:
         """Make a row of ours of what an agent put where it was to be."""
-        row, _ = _row(plan, target, self.table_name)
+        row, _ = self._row(plan, target)
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
@@ -526,33 +561,3 @@ def _beyond_pending(statuses: Statuses) -> set[str]:
         for target, entry in statuses.items()
         if RANK.get(entry["status"], 0) >= RANK["DELIVERED"]
     }
-
-
-def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
-    """Give a target's row, and the message that is sent once the row is there."""
-    signal, key = plan.signal, plan.holder.signal
-    body, omitted = signal_body(signal, target, table_name)
-    deadline = expires_at(signal)
-    end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
-    place = plan.holder.row_of(target).key
-    row: Item = {
-        **place.item(),
-        "signal_pk": key.pk,
-        "signal_sk": key.sk,
-        "signal_id": signal["signal_id"],
-        "signal_type": signal["signal_type"],
-        "source_agent": signal["source_agent"],
-        "timestamp": signal["timestamp"],
-        **(stamped(place, end) if end else OPEN),
-        "expires_at": deadline,
-        "ttl": deadline + ROW_KEPT_S,
-    }
-    if plan.holder.chunk is not None:
-        row["chunk"] = plan.holder.chunk
-    if omitted and target not in plan.denied:
-        row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
-    if is_answer(signal):
-        # Who asked waits here, and not at its queue, which others of its processes may poll.
-        kept = ("in_reply_to", "data", "context")
-        row |= {name: signal[name] for name in kept if name in signal}
-    return row, body
