@@ -47,6 +47,13 @@ class Refused(NamedTuple):
     owner: str | None
 
 
+class Handed(NamedTuple):
+    """A delivery that the SDK handed out, by its row."""
+
+    row: Key
+    at: Moment
+
+
 @dataclass(slots=True, eq=False)
 class Sent:
     """A signal as it was admitted.
@@ -126,6 +133,9 @@ class Book:
         acknowledged: the ends that agents set on their rows by the rules.
         answered: when each row was first acknowledged, by the order of events.
         resent: deliveries that were sent although they had been acknowledged by then.
+        handed: deliveries that the SDK handed out.
+        ended: when the SDK first acknowledged each row.
+        unhurried: what was urgent and waited all the same, in words.
         dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
@@ -148,6 +158,9 @@ class Book:
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[Key, int] = field(default_factory=dict)
     resent: list[str] = field(default_factory=list)
+    handed: list[Handed] = field(default_factory=list)
+    ended: dict[Key, Moment] = field(default_factory=dict)
+    unhurried: list[str] = field(default_factory=list)
     dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from tests.simulation.book import Book
 from tests.simulation.checking import violations
 from tests.simulation.deciding import Deciding
 from tests.simulation.operating import Operating
+from tests.simulation.receiving import Receiving
 from tests.simulation.remembering import Remembering
 from tests.simulation.scene import Scene
 from tests.simulation.scheduler import Restless, Scheduler
@@ -33,7 +34,7 @@ _SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDE
 _SMALL_BATCHES = {"BATCH": 3, "MOST_AT_ONCE": 4}
 
 
-class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
+class Crowd(Signalling, Answering, Receiving, Deciding, Remembering, Operating):
     """Everybody who does something in a history."""
 
 

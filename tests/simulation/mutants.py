@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from sharpwave.infra.operate import verify
+from sharpwave.producers.operations import receiving
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
@@ -114,6 +115,12 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
         rate is None or self.take(signal["source_agent"], rate=rate)
         for signal, rate in zip(signals, rates, strict=True)
     ]
+
+
+def _looks_nowhere(*_: Any) -> Iterator[Any]:
+    """Be asked for urgent messages, and have none."""
+    return []
+    yield
 
 
 def _units_of_each_slot(slots: Any) -> Any:
@@ -576,6 +583,24 @@ MUTANTS: dict[str, Mutant] = {
         _cursor_stays,
         ("counting", "episodes"),
         {"discovery": True, "actions": 18},
+    ),
+    "urgent-waits": Mutant(
+        17,
+        "an agent with a backlog does not look for what is urgent",
+        _changed(receiving, "_receive_urgent", _looks_nowhere),
+        ("urgency",),
+    ),
+    "no-copy-of-what-is-urgent": Mutant(
+        17,
+        "what is urgent is sent as everything else is",
+        _changed(deliver, "is_urgent", lambda *_: False),
+        ("urgency",),
+    ),
+    "other-copy-again": Mutant(
+        17,
+        "the SDK hands out a message without a look at its row",
+        _changed(receiving, "is_acknowledged", lambda row: False),
+        ("urgency",),
     ),
     "ack-first": Mutant(
         0, "a message is deleted before its effect", _first_effect_stands, (), STORMY

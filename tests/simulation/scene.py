@@ -11,7 +11,7 @@ from typing import Any
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.messages import SignalMessage, parse_message
+from sharpwave.schemas.messages import URGENT, SignalMessage, parse_message
 from sharpwave.schemas.status import ACKNOWLEDGED
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.incoming import StreamRecord
@@ -53,7 +53,18 @@ class Inboxes(MemoryInboxes):
 
     def _send(self, post: InboxMessage) -> Fate:
         until, fate = self.broken.get(post.target, (0.0, Fate.SENT))
-        return fate if until > self._clock() else super()._send(post)
+        if until > self._clock():
+            return fate
+        message = parse_message(post.body)
+        is_urgent = isinstance(message, SignalMessage) and message.severity in URGENT
+        found = super()._send(post)
+        if (
+            found is Fate.SENT
+            and is_urgent
+            and post.body not in self.waiting(f"{post.target}_urgent")
+        ):
+            self._book.unhurried.append(f"{post.target} got no copy of what is urgent")
+        return found
 
     def _note(self, post: InboxMessage) -> None:
         message = parse_message(post.body)

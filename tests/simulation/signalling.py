@@ -189,7 +189,8 @@ class Signalling(Stage):
         if lifetime is not None:
             more["ttl"] = int(self.scene.clock()) + lifetime
         if self.chance.random() < 0.3:
-            more |= {"severity": "high", "confidence": 1, "context": {"why": "because"}}
+            severity = self.chance.choice(["high", "critical", "low"])
+            more |= {"severity": severity, "confidence": 1, "context": {"why": "because"}}
         at = now - self.chance.choice([0, 0, 0, 30, 900])
         strict = self.chance.random() < 0.7
         item = records.signal(source, self.name("s"), to=audience, at=at, strict=strict, **more)

@@ -10,6 +10,7 @@ from random import Random
 #: What the agents of a theme do, by the names of their acts; repeated names come up more often.
 THEMES: dict[str, tuple[str, ...]] = {
     "signals": ("send", "send", "send", "answer", "answer", "answer", "repeat_signal"),
+    "urgency": ("send", "send_to_some", "send_to_some", "receive", "receive", "answer"),
     "broadcasts": ("join", "broadcast", "broadcast", "join_and_broadcast", "answer", "leave"),
     "crowds": ("send_to_many", "send_to_many", "change_signal", "answer", "join"),
     "tampering": ("send", "send", "change_signal", "remove_signal", "send_badly", "reuse_key"),

@@ -19,6 +19,8 @@ OF_SIGNALS = (
     "late-joiners-left-out",
     "chunks-as-they-are-now",
     "ack-first",
+    "urgent-waits",
+    "other-copy-again",
     "marked-before-sent",
     "never-marked",
     "acknowledged-is-open",

@@ -11,7 +11,7 @@ from sharpwave.infra.aws.names import Names
 from sharpwave.infra.aws.plan import PROFILES, Plan
 from sharpwave.infra.aws.resolve import NotUnderstood, Template, resources, shipped
 from sharpwave.schemas import tables
-from sharpwave.schemas.queues import DLQ_ATTRIBUTES, WORK_QUEUES, Queue, inbox
+from sharpwave.schemas.queues import DLQ_ATTRIBUTES, WORK_QUEUES, Queue, of_agent
 from sharpwave.schemas.tables import TABLES, TTL_ATTRIBUTE, create_request
 from sharpwave.workers.sqs.bodies import Bodies
 from sharpwave.workers.work import ticks
@@ -78,7 +78,7 @@ def test_each_queue_is_the_one_that_provisioning_makes(profile: str, prefix: str
     own = of("SQS::Queue", made(profile, "agent", prefix, AgentId="risk-manager"))
     found = {each["QueueName"]: each for each in (*work, *own)}
 
-    for queue in (*WORK_QUEUES, inbox("risk-manager")):
+    for queue in (*WORK_QUEUES, *of_agent("risk-manager")):
         name, dlq = (tables.physical(each, prefix) for each in (queue.name, queue.dlq))
         arn = Names.of(prefix).dlq(queue.name)
         assert attributes(found.pop(name)) == wanted(queue, arn)
