@@ -585,19 +585,19 @@ MUTANTS: dict[str, Mutant] = {
         {"discovery": True, "actions": 18},
     ),
     "urgent-waits": Mutant(
-        17,
+        20,
         "an agent with a backlog does not look for what is urgent",
         _changed(receiving, "_receive_urgent", _looks_nowhere),
         ("urgency",),
     ),
     "no-copy-of-what-is-urgent": Mutant(
-        17,
+        20,
         "what is urgent is sent as everything else is",
         _changed(deliver, "is_urgent", lambda *_: False),
         ("urgency",),
     ),
     "other-copy-again": Mutant(
-        17,
+        20,
         "the SDK hands out a message without a look at its row",
         _changed(receiving, "is_acknowledged", lambda row: False),
         ("urgency",),

@@ -40,6 +40,7 @@ class _Round:
     #: What a subclass sets.
     agent_id: ClassVar[str]
     subscriptions: ClassVar[Sequence[str]] = ()
+    capabilities: ClassVar[Sequence[str]] = ()
     domain: ClassVar[str] = "general"
     #: Outcomes still owed are looked for at the start, at the end, and so often between deliveries.
     judge_every_s: ClassVar[float] = 60.0
@@ -123,7 +124,8 @@ class _Round:
                 continue
 
     def _register(self) -> Round:
-        yield partial(self.agent.register, subscriptions=self.subscriptions)
+        said = {"subscriptions": self.subscriptions, "capabilities": self.capabilities}
+        yield partial(self.agent.register, **said)
 
 
 def _is_own(one: _Round, hook: str) -> bool:

@@ -170,13 +170,19 @@ def test_inboxes_go_with_the_deployment(deployment: Deployment) -> None:
 
 
 def test_the_command_lists_what_it_added(deployment: Deployment, sharpwave: Any) -> None:
-    sharpwave("agents", "add", "risk-manager", "--subscribe", "WHALE", "--subscribe", "CRASH")
+    wanted = ("--subscribe", "WHALE", "--subscribe", "CRASH", "--filter", "NEWS: data.n > 1")
+    sharpwave("agents", "add", "risk-manager", *wanted, "--capability", "price")
+    sign = {**keys.seen("risk-manager").item(), "last_seen": 1_800_000_000}
+    Items(deployment).put("agent_memory_ltm", sign)
 
     code, agents = sharpwave("agents", "ls")
 
     assert code == 0
-    assert agents[0]["registration"]["subscriptions"] == ["CRASH", "WHALE"]
+    said = agents[0]["registration"]
+    assert (said["subscriptions"], said["capabilities"]) == (["CRASH", "NEWS", "WHALE"], ["price"])
+    assert said["filters"] == {"NEWS": [{"path": "data.n", "op": "gt", "value": 1}]}
     assert agents[0]["inbox"] == {"ready": 0, "in_flight": 0, "delayed": 0}
+    assert (agents[0]["urgent"], agents[0]["last_seen"]) == (agents[0]["inbox"], 1_800_000_000)
     assert sharpwave("agents", "rm", "risk-manager", "--yes")[0] == 0
 
 
@@ -197,7 +203,11 @@ def test_removing_an_agent_ends_what_was_under_way_to_it(deployment: Deployment)
             "risk-manager": end
         }
     assert (items.get("agent_signals", keys_of[2][1]) or {})["status"] == "PROCESSED"
+    (telling,) = Mailbox(deployment, "status").receive(hold_s=30, wait_s=1)
+    assert '"on_bounced"' in telling.body
+    assert telling.body.count("agent_removed") == 2
     assert remove_agent(deployment, "risk-manager").closed == 0
+    assert Mailbox(deployment, "status").receive(hold_s=30) == []
 
 
 def test_an_agents_data_goes_as_a_whole_and_nobody_elses(

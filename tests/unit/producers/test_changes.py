@@ -132,7 +132,9 @@ def test_registering_touches_nothing_that_an_operator_may_be_setting(
     change = played.calls[-1]
     assert change.operation == "update_item"
     assert "signals_per_minute" not in change.params["ExpressionAttributeNames"].values()
-    assert change.params["UpdateExpression"].endswith(" REMOVE #filters, #accepts_from")
+    assert change.params["UpdateExpression"].endswith(
+        " REMOVE #filters, #accepts_from, #capabilities"
+    )
     assert "#registered_at = if_not_exists(" in change.params["UpdateExpression"]
     assert played.result.signals_per_minute == 7
 

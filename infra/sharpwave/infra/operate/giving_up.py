@@ -1,5 +1,6 @@
 """Deliveries that an operator gives up end as FAILED, each with its reason: no row stays open."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,9 +12,11 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
+from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.aws.writes import SingleWrites
 from sharpwave.workers.signals.audience import is_resolved
+from sharpwave.workers.signals.bounces import bounced
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.work.envelope import image_of
 from sharpwave.workers.work.ports import Item, Location, Update
@@ -30,6 +33,8 @@ class GivingUp:
         """Work on the tables of a deployment."""
         self._reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
         self._writes = SingleWrites(deployment.dynamodb, prefix=deployment.prefix)
+        urls = QueueUrls(deployment.sqs, prefix=deployment.prefix)
+        self._queues = SqsWorkQueues(deployment.sqs, urls=urls)
 
     def inbox_messages(self, messages: Iterable[Received]) -> int:
         """End the deliveries of inbox messages that are discarded.
@@ -69,19 +74,24 @@ class GivingUp:
             yield page
 
     def inbox(self, agent_id: str) -> int:
-        """End the open deliveries to an agent that is not registered any more.
+        """End the open deliveries to an agent that is not registered any more, and tell senders.
 
         Returns:
             The number of rows that were still open.
         """
-        return sum(self._close(page, _REMOVED) for page in self.open_rows(agent_id))
+        closed = 0
+        for page in self.open_rows(agent_id):
+            # First: who ends rows and dies then would find none to tell of. Nobody is told twice.
+            ends = [(_holder(row), {agent_id: _REMOVED}) for row in page]
+            self._queues.send(bounced(ends, clock=time.time))
+            closed += self._close(page, _REMOVED)
+        return closed
 
     def _close(self, rows: Sequence[Item], end: Mapping[str, Any]) -> int:
         """Settle the mirrors first and the rows second: a row still open is found again."""
         settled: dict[Holder, dict[str, Any]] = {}
         for row in rows:
-            holder = Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
-            settled.setdefault(holder, {})[keys.owner_of(row["PK"]) or ""] = dict(end)
+            settled.setdefault(_holder(row), {})[keys.owner_of(row["PK"]) or ""] = dict(end)
         if not rows:
             return 0
         # A delivery that has not begun its mirror yet finds the rows ended when it does.
@@ -133,6 +143,10 @@ def _entries(message: Received) -> list[dict[str, Any]]:
         return []  # poison: no worker of ours wrote it
     found = content.get("kwargs", {}).get("entries", ()) if isinstance(content, dict) else ()
     return [entry for entry in found if isinstance(entry, dict) and "key" in entry]
+
+
+def _holder(row: Item) -> Holder:
+    return Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
 
 
 def _is_open(row: Item) -> bool:

@@ -42,7 +42,7 @@ def test_a_sender_is_told_whom_its_signal_did_not_reach_and_why(world: World) ->
     assert notice.record is not None
     assert (notice.record.PK, notice.record.SK) == (item["PK"], item["SK"])
     said = notice.reasons[0].message
-    assert "eve (not_accepted), nobody (unknown_target)" in said
+    assert "did not reach eve (not_accepted), nobody (unknown_target);" in said
     assert "bob" not in said
 
 

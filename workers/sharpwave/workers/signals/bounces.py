@@ -1,4 +1,4 @@
-"""What never reached an inbox: its sender is told, once for each signal."""
+"""What reached nobody who works it: its sender is told, once for each signal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ _NAMED = 10
 
 
 class Bounced(NamedTuple):
-    """Deliveries of one signal that ended without having been sent.
+    """Deliveries of one signal that ended without its target.
 
     Attributes:
         signal: the signal.
@@ -71,7 +71,7 @@ def tell_of_bounces(bounces: Sequence[Bounced], notices: Notices) -> None:
         more = f" and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         _, signal_id = keys.time_and_id(signal.sk)
         text = (
-            f"nothing was sent to {named}{more};"
+            f"it did not reach {named}{more};"
             f" `sharpwave trace {signal_id}` shows every target and reason"
         )
         claim = keys.told_of_bounce(owner, signal_uid(*signal))
