@@ -179,7 +179,7 @@ def depth_at(deployment: Deployment, name: str) -> Depth | None:
 
 
 def inbox_names(deployment: Deployment) -> list[str]:
-    """List the logical names of all inbox queues that exist, without dead-letter queues, sorted."""
+    """List the logical names of all queues of agents, without dead-letter queues, sorted."""
     start = deployment.name(INBOX_PREFIX)
     lead = len(start) - len(INBOX_PREFIX)
     with translated("the list of queues"):

@@ -72,14 +72,13 @@ def inbox(agent_id: str) -> Queue:
 def urgent_inbox(agent_id: str) -> Queue:
     """Give the queue with second copies of what is urgent, which a backlog in the inbox delays.
 
-    Who reads only its inbox leaves them there, so they are kept no longer than a signal is open as
-    a rule.
+    They are kept as long as the first ones: whichever an agent began with may be the last.
 
     Raises:
         ValueError: `agent_id` cannot name an agent.
     """
     usual = inbox(agent_id)
-    return usual._replace(name=usual.name + URGENT_SUFFIX, retention_s=DAY_S)
+    return usual._replace(name=usual.name + URGENT_SUFFIX)
 
 
 def of_agent(agent_id: str) -> tuple[Queue, Queue]:

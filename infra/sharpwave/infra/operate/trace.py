@@ -8,7 +8,7 @@ from typing import Any
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
 from sharpwave.infra.items import Item, Items
-from sharpwave.infra.mailbox import Received
+from sharpwave.infra.mailbox import Received, depth_at
 from sharpwave.infra.operate.agents import known_agents
 from sharpwave.infra.operate.dead_letters import peek, reason_of
 from sharpwave.infra.operate.feed import Parked, parked_of
@@ -26,6 +26,7 @@ from sharpwave.schemas.ids import (
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.queues import of_agent
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
 from sharpwave.schemas.times import bound
@@ -224,9 +225,11 @@ def _targets(
         queue = view_queue(deployment, f"inbox-{name}") if number < MAX_QUEUES else None
         identity = delivery_id(uid, name)
         dead = None
-        if queue is not None and queue.dlq is not None and queue.dlq.ready:
-            died = (each for each in peek(deployment, queue.name) if identity in each.body)
-            dead = next(map(reason_of, died), None)
+        for own in of_agent(name) if queue is not None else ():
+            depth = depth_at(deployment, own.dlq)
+            if dead is None and depth is not None and depth.ready:
+                died = (each for each in peek(deployment, own.name) if identity in each.body)
+                dead = next(map(reason_of, died), None)
         yield Target(
             agent_id=name,
             delivery_id=identity,

@@ -86,6 +86,22 @@ def test_without_a_backlog_nothing_but_an_urgent_delivery_costs_another_call(
     assert risk.clients.calls[-1] == ("receive_message", INBOX)
 
 
+@pytest.mark.parametrize(
+    ("waiting", "at_most", "looked"), [(5, 10, False), (6, 10, True), (1, 1, True), (1, 2, False)]
+)
+def test_more_than_half_of_what_was_asked_for_is_a_backlog(
+    world: World, waiting: int, at_most: int, looked: bool
+) -> None:
+    """At AWS a queue of hundreds gives seven or eight of ten."""
+    send(world, *(f"s{number}" for number in range(waiting)))
+    risk = MemoryAgent(world, "risk")
+
+    risk.work(at_most)
+    risk.work(at_most)
+
+    assert (("receive_message", URGENT) in risk.clients.calls) is looked
+
+
 @pytest.mark.parametrize("is_first", ["usual", "urgent"])
 def test_what_one_process_acknowledged_is_not_handed_out_by_another_or_after_a_restart(
     world: World, is_first: str
