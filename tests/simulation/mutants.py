@@ -5,7 +5,7 @@ promise is broken with the mutant and none is without.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
     ]
 
 
-def _looks_nowhere(*_: Any) -> Iterator[Any]:
+def _looks_nowhere(*_: Any) -> Generator[Any, Any, list[Any]]:
     """Be asked for urgent messages, and have none."""
     return []
     yield

@@ -48,7 +48,7 @@ class Clients:
         box, now = name.removeprefix(INBOX_PREFIX), self.world.clock()
         if not self.world.inboxes.exists(box):
             raise _error("AWS.SimpleQueueService.NonExistentQueue")
-        messages = []
+        messages: list[dict[str, Any]] = []
         for body in self.world.inboxes.waiting(box)[:MaxNumberOfMessages]:
             self.world.inboxes.delete(box, body)
             count = self._receives[box, body] = self._receives.get((box, body), 0) + 1
@@ -94,10 +94,9 @@ class Clients:
         found = self.world.tables.get([place]).get(place)
         if found is None or found.get("status") == "PROCESSED":
             item = {"Item": item_to_wire(found)} if found else {}
-            raise ClientError(
-                {"Error": {"Code": "ConditionalCheckFailedException", "Message": "no"}, **item},
-                "UpdateItem",
-            )
+            fault = {"Code": "ConditionalCheckFailedException", "Message": "no"}
+            refused: Any = {"Error": fault, **item}
+            raise ClientError(refused, "UpdateItem")
         values = {name: given[f":{name}"] for name in ExpressionAttributeNames.values()}
         self.world.tables.update(TableName, key, values)
         return {}

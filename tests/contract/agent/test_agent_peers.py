@@ -20,8 +20,8 @@ def test_agents_are_found_by_capability_the_one_seen_last_first(
     connect: Connect, pipeline: Any
 ) -> None:
     moment = [float(NOW)]
-    for name, can in (("hunter", "scan"), ("risk", "price"), ("trade", "price"), ("old", "price")):
-        listed(pipeline, name, can)
+    for name, what in (("hunter", "scan"), ("risk", "price"), ("trade", "price"), ("old", "price")):
+        listed(pipeline, name, what)
     agents = {name: connect(name, clock=lambda: moment[0]) for name in ("hunter", "risk", "trade")}
     agents["trade"].state()
     moment[0] += 90
@@ -32,7 +32,7 @@ def test_agents_are_found_by_capability_the_one_seen_last_first(
     living = agents["hunter"].agents(capability="price", alive_within_s=80)
     everyone = agents["hunter"].agents()
 
-    can = {"capabilities": ("price",), "registered_at": NOW}
+    can: dict[str, Any] = {"capabilities": ("price",), "registered_at": NOW}
     risk = Peer(agent_id="risk", last_seen=NOW + 90, **can)
     assert found == [
         risk,

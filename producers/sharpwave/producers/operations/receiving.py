@@ -6,7 +6,7 @@ clear its other copy away; otherwise never, so an agent without a backlog pays f
 """
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -65,7 +65,7 @@ class Inbox:
     lacks_urgent_until: float = 0.0
     has_backlog: bool = False
     copies: int = 0
-    came_by: dict[str, str] = field(default_factory=dict)
+    came_by: OrderedDict[str, str] = field(default_factory=OrderedDict)
     notices: deque[NoticeMessage] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_NOTICES))
 
 
@@ -231,7 +231,8 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
     # A second copy of a message is a first receive too, and another process may have worked the
     # other one: only the row can tell.
     row = yield from storage.read(inbox.me.table(tables.SIGNALS), received.row)
-    if row and is_acknowledged(row):
+    is_other_copy = message.urgent and not _is_first_copy(inbox, received)
+    if is_other_copy or (row and is_acknowledged(row)):
         inbox.me.counters["deduplicated"] += 1
         yield from discard(lease)
         return None
@@ -239,10 +240,6 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
         # Who waits for this answer reads it from its row, and the message is deleted when it comes
         # again. Should nobody have taken it by then, it is handed out like any other.
         lease.held = False
-        return None
-    if message.urgent and not _is_first_copy(inbox, received):
-        inbox.me.counters["deduplicated"] += 1
-        yield from discard(lease)
         return None
     if message.omitted:
         if row is None:
@@ -266,7 +263,7 @@ def _is_first_copy(inbox: Inbox, received: Received) -> bool:
     if url == inbox.url:
         inbox.copies += 1
     while len(inbox.came_by) > _URGENT_KNOWN:
-        del inbox.came_by[next(iter(inbox.came_by))]
+        inbox.came_by.popitem(last=False)
     return True
 
 

@@ -136,6 +136,20 @@ def test_a_delivery_in_hand_or_failed_is_not_handed_out_by_its_other_copy(world:
     assert risk.work() == ["u1"]
 
 
+def test_an_answer_that_is_waited_for_leaves_no_second_copy_behind(world: World) -> None:
+    send(world, "u1", severity="critical", in_reply_to="question")
+    risk = MemoryAgent(world, "risk")
+    risk.me.awaited.add("question")
+
+    left = [risk.work(), risk.work()]
+
+    assert left == [[], []]
+    assert world.inboxes.waiting("risk_urgent") == []
+    risk.me.awaited.clear()
+    world.clock.advance(61)
+    assert risk.work() == ["u1"]
+
+
 def test_a_process_that_died_with_one_copy_leaves_the_other_to_the_next(world: World) -> None:
     send(world, "u1", severity="critical")
     clients = Clients(world)
