@@ -34,10 +34,12 @@ def test_a_decision_reads_back_as_it_was_written(connect: Connect) -> None:
 
 
 def test_decisions_come_newest_first_within_their_range(connect: Connect) -> None:
-    moments = iter([1_800_000_000.25, 1_800_000_100.5, 1_800_000_200.75])
-    agent = connect("hunter", clock=lambda: next(moments, 1_800_000_300.0))
-
-    first, second, third = (agent.decide("PICK") for _ in range(3))
+    moment, made = [0.0], []
+    agent = connect("hunter", clock=lambda: moment[0])
+    for moment[0] in (1_800_000_000.25, 1_800_000_100.5, 1_800_000_200.75):
+        made.append(agent.decide("PICK"))
+    first, second, third = made
+    moment[0] = 1_800_000_300.0
 
     assert agent.decisions() == [third, second, first]
     assert agent.decisions(since=1_800_000_100, until=1_800_000_100) == [second]
