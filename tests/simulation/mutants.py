@@ -22,6 +22,7 @@ from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
 from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.stated import Confidences
+from sharpwave.workers.router import router
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
@@ -439,6 +440,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "spoiled-stays-spoiled": Mutant(
+        7,
+        "a mirror that its signal's writer put something else over is not put back",
+        _changed(router, "_held", lambda record: ""),
+        ("tampering", "signals"),
     ),
     "deleted-stays-gone": Mutant(
         7,

@@ -101,7 +101,8 @@ class Operating(Stage):
                 self.book.lost.discard(sent.key)
             elif "audience_chunks" not in found and not self._is_refused(sent, found):
                 # A mirror says for whom it was, and leaves open what was said.
-                is_begun = "processing_status" in found
+                mirror = self.stored(tables.SIGNALS, keys.mirror(sent.key)) or {}
+                is_begun = "status_v" in mirror and "processing_status" in mirror
                 audience = (sent.item if is_begun else found)["target_agents"]
                 sent.readings.append({**found, "target_agents": audience})
 

@@ -12,7 +12,10 @@ THEMES: dict[str, tuple[str, ...]] = {
     "signals": ("send", "send", "send", "answer", "answer", "answer", "repeat_signal"),
     "broadcasts": ("join", "broadcast", "broadcast", "join_and_broadcast", "answer", "leave"),
     "crowds": ("send_to_many", "send_to_many", "change_signal", "answer", "join"),
-    "tampering": ("send", "send", "change_signal", "remove_signal", "send_badly", "reuse_key"),
+    "tampering": (
+        *("send", "send", "change_signal", "remove_signal", "send_badly", "reuse_key"),
+        "spoil_mirror",
+    ),
     "quotas": ("send_within_quota", "send_within_quota", "send_beyond_quota", "answer"),
     "outages": ("send", "send", "send_to_some", "break_inbox", "answer", "wait"),
     "deadlines": ("send_briefly", "send_briefly", "answer", "wait", "answer_late"),

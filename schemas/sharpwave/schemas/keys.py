@@ -38,7 +38,9 @@ PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 MEMORY_TYPES, LASTING_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE"), ("STRATEGY", "FACT")
 CURRENT, REGISTRATION, LIMIT = "CURRENT", "REGISTRATION", "LIMIT"
 
-Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory", "limit"]
+Kind = Literal[
+    "decision", "signal", "mirror", "inbox_row", "state", "registration", "memory", "limit"
+]
 
 #: The family of keys that have none. Families are written into counters that others read, so their
 #: names stay: an inbox row is a `row` there.
@@ -50,6 +52,8 @@ _AGENT_FAMILIES = {
     "granted": "granted",
 }
 _WRITERS, _CHILDREN = "shared#writers#", "shared#children#"
+#: What the sort key of a mirror has behind its signal's; ids hold no `#`, so no signal's ends so.
+_MIRROR = "#status"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
 _FAMILIES = {
     "shared": "pattern",
@@ -110,6 +114,24 @@ def signal_pk(signal_type: str, source_agent: str | None = None) -> str:
     return (
         f"signal#{signal_type}" if source_agent is None else f"signal#{signal_type}#{source_agent}"
     )
+
+
+def mirror(signal: Key) -> Key:
+    """Give the key of the item beside a signal that says how far it got, target by target.
+
+    It follows its signal at once in a query or a scan, and has none of a signal's attributes.
+    """
+    return Key(signal.pk, signal.sk + _MIRROR)
+
+
+def is_mirror_sk(sk: str) -> bool:
+    """Say whether a sort key, in the partition of a signal, is that of a mirror."""
+    return sk.endswith(_MIRROR) and split_dated_sk(sk.removesuffix(_MIRROR)) is not None
+
+
+def mirrored(mirror: Key) -> Key:
+    """Give the key of the signal that a mirror stands beside."""
+    return Key(mirror.pk, mirror.sk.removesuffix(_MIRROR))
 
 
 def inbox_pk(target: str) -> str:
@@ -596,6 +618,8 @@ def family(pk: str, sk: str) -> str:
     if pk.startswith(_CHILDREN):
         return "children"
     head = pk.partition("#")[0]
+    if head == "signal" and sk.endswith(_MIRROR):
+        return "mirror"
     if head == "ledger":
         return _LEDGER_FAMILIES.get(sk[:2], OTHER)
     return _FAMILIES.get(head, OTHER)
@@ -618,6 +642,8 @@ def _signal(pk: str, sk: str) -> Parsed | None:
         return None
     if len(parts) == 3 and not is_agent_id(parts[2]):
         return None
+    if is_mirror_sk(sk):
+        return Parsed("mirror", owner_of(pk), parts[1])
     return Parsed("signal", owner_of(pk), parts[1]) if split_dated_sk(sk) else None
 
 

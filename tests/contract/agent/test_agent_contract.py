@@ -174,12 +174,36 @@ def test_signals_are_written_under_the_key_of_their_mode(connect: Connect, pipel
 def test_a_sender_reads_how_far_its_signal_got(connect: Connect, pipeline: Any) -> None:
     agent = connect("hunter")
     sent = agent.signal("WHALE", to="risk")
-    status = {"risk": {"status": "PROCESSED", "processed_at": 5}}
-    pipeline.put(
-        tables.SIGNALS, {**pipeline.item(tables.SIGNALS, sent.key), "processing_status": status}
-    )
+    assert agent.signal_status(sent) == {}
+    status = {"risk": {"status": "PROCESSED", "processed_at": 5, "delivered_at": 4}}
+    mirror = {**keys.mirror(sent.key).item(), "processing_status": status, "status_v": 1}
+
+    pipeline.put(tables.SIGNALS, mirror)
 
     assert agent.signal_status(sent) == status
+
+
+def test_a_sender_reads_what_workers_of_an_earlier_release_wrote_into_its_signal(
+    connect: Connect, pipeline: Any
+) -> None:
+    agent = connect("hunter")
+    sent = agent.signal("WHALE", to="risk")
+    status = {"risk": {"status": "DELIVERED"}}
+    older = pipeline.item(tables.SIGNALS, sent.key) | {"processing_status": status}
+
+    pipeline.put(tables.SIGNALS, {**older, "status_v": 1})
+
+    assert agent.signal_status(sent) == status
+
+
+def test_a_status_that_its_sender_put_itself_is_none(connect: Connect, pipeline: Any) -> None:
+    agent = connect("hunter")
+    sent = agent.signal("WHALE", to="risk")
+    made_up = {"processing_status": {"risk": {"status": "PROCESSED"}}}
+    pipeline.put(tables.SIGNALS, {**pipeline.item(tables.SIGNALS, sent.key), **made_up})
+    pipeline.put(tables.SIGNALS, {**keys.mirror(sent.key).item(), **made_up})
+
+    assert agent.signal_status(sent) == {}
 
 
 def test_registering_makes_the_queue_and_keeps_what_operators_set(

@@ -69,10 +69,13 @@ def test_a_broadcast_goes_to_those_who_were_there_when_it_was_delivered(
     # Of the same second a registration counts as the earlier.
     world.eventually(lambda: time.time() >= sent["timestamp"] + 2, "the signal's second is over")
     latecomer = world.agent("latecomer")
-    world.put(SIGNALS, sent)  # a raw agent that saw no answer writes again, and wipes the mirror
+    # A raw agent that saw no answer writes again, and another item over the mirror as well.
+    world.put(SIGNALS, sent)
+    world.put(SIGNALS, keys.mirror(signal).item())
     world.eventually(lambda: world.statuses(signal), "the mirror is rebuilt")
     assert set(world.statuses(signal)) == at_once
-    everyone = (hunter, *early, *late, latecomer)
+    # Who sent it is told of that.
+    everyone = (*early, *late, latecomer)
     reached = {name for name in everyone if world.waiting(f"inbox-{name}")}
     # Who registered in the second of the signal, or before, and was listed late has a chunk.
     stored = list(world.items.query(PIPELINE, keys.audience_pk(signal_uid(*signal))))

@@ -172,9 +172,8 @@ def test_removing_an_agent_ends_what_was_under_way_to_it(deployment: Deployment)
     end = {"status": "FAILED", "reason": "agent_removed"}
     for signal, row in keys_of[:2]:
         assert end.items() <= (items.get("agent_signals", row) or {}).items()
-        assert (items.get("agent_signals", signal) or {})["processing_status"] == {
-            "risk-manager": end
-        }
+        mirror = items.get("agent_signals", keys.mirror(signal)) or {}
+        assert mirror["processing_status"] == {"risk-manager": end}
     assert (items.get("agent_signals", keys_of[2][1]) or {})["status"] == "PROCESSED"
     assert remove_agent(deployment, "risk-manager").closed == 0
 
@@ -268,7 +267,8 @@ def _deliver(items: Items, name: str, target: str) -> tuple[keys.Key, keys.Key]:
     key = keys.Key(keys.signal_pk("ALERT", "ann"), f"2025-10-18T14:30:00.000Z#{name}")
     row = keys.inbox_row(target, key, signal_uid(*key))
     delivered = {"processing_status": {target: {"status": "DELIVERED"}}, "status_v": 1}
-    items.put("agent_signals", {**key.item(), "target_agents": [target], **delivered})
+    items.put("agent_signals", {**key.item(), "target_agents": [target]})
+    items.put("agent_signals", {**keys.mirror(key).item(), **delivered})
     about = {"signal_pk": key.pk, "signal_sk": key.sk, "status": "PENDING"}
     items.put("agent_signals", {**row.item(), **about})
     return key, row

@@ -25,12 +25,12 @@ def statuses(scene: Scene) -> Iterator[str]:
             yield f"the mirror of {key.sk} holds {target}, who is not in its audience"
         for target in sorted(may):
             expected_rows.add(seen.row_key(sent, target))
-            yield from _delivery(seen, sent, target, mirror_is_there=bool(mirror))
+            yield from _delivery(seen, sent, target)
     for row in seen.rows.keys() - expected_rows:
         yield f"the row {row} belongs to no signal's audience"
 
 
-def _delivery(seen: Seen, sent: Sent, target: str, *, mirror_is_there: bool) -> Iterator[str]:
+def _delivery(seen: Seen, sent: Sent, target: str) -> Iterator[str]:
     book, key = seen.scene.book, seen.row_key(sent, target)
     name = f"delivery of {sent.key.sk[-8:]} to {target}"
     row = seen.rows.get(key)
@@ -67,7 +67,7 @@ def _delivery(seen: Seen, sent: Sent, target: str, *, mirror_is_there: bool) -> 
                 if entry.get(detail) != row.get(detail):
                     said = f"{detail} {row.get(detail)}, the mirror {entry.get(detail)}"
                     yield f"{name}: its row says {said}"
-        elif mirror_is_there and sent.key in seen.present:
+        else:
             yield f"{name}: the mirror does not hold it, its row says {status}"
     end = row or entry
     if end and end.get("reason") == "unacknowledged" and not arrivals:

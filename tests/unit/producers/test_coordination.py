@@ -73,6 +73,6 @@ def test_a_signal_that_is_gone_is_not_waited_for(play: Play, me: Identity) -> No
     sent = play(signals.signal(me, "PING", to="hunter"), {}).result
 
     with pytest.raises(RecordMissing, match="there is no signal"):
-        play(asking.wait_for(me, sent), {})
+        play(asking.wait_for(me, sent), {}, {})
     with pytest.raises(ValueError, match="a page holds at least 1"):
         play(decisions.decisions_page(me, limit=0))

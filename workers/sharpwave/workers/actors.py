@@ -163,7 +163,9 @@ def status_actors(
             holder, held = Holder(_key(entry), entry.get("chunk")), _held(entry)
             sent = holders.get(holder, Sent())
             holders[holder] = Sent(
-                settled={**sent.settled, **held}, audience=sent.audience.union(held)
+                settled={**sent.settled, **held},
+                audience=sent.audience.union(held),
+                ttl=max(sent.ttl, entry.get("ttl", 0)),
             )
             targets.setdefault(holder, set()).update(entry.get("targets", ()))
             if move := entry.get("illegal"):

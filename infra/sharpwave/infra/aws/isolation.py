@@ -276,6 +276,7 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
     yield _item(
         "set a status in the mirror", "PutItem", signals, [own], ["PK", "SK", "processing_status"]
     )
+    yield _item("pass for a mirror", "PutItem", signals, [own], ["PK", "SK", "status_v"])
     yield _item("take back a signal", "DeleteItem", signals, [own])
     yield _item(
         "promote by itself",

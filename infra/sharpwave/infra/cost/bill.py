@@ -165,6 +165,8 @@ class _Rule(NamedTuple):
         return who in self.who and verb in self.verbs and thing in self.things
 
 
+#: Where mirrors are: beside their signals, and in them by counters of earlier releases.
+_MIRRORED = ("mirror", "signal")
 #: The first that covers a use accounts for it.
 _RULES = (
     _Rule(("agents",), ("write",), ("signal",), "signals", "the agent's own write", "writer"),
@@ -173,12 +175,12 @@ _RULES = (
     _Rule(("agents",), ("write",), ("decision",), "decisions", "the agents' own writes", "writer"),
     _Rule(("agents",), ("index",), ("decision",), "decisions", "index entries", "writer"),
     _Rule(("deliver",), _WRITES, ("row",), "signals", "inbox rows"),
-    _Rule(("deliver",), _WRITES, ("signal",), "signals", "mirror at delivery"),
-    _Rule(("deliver",), ("read",), ("signal", "row"), "signals", "delivery's reads"),
+    _Rule(("deliver",), _WRITES, _MIRRORED, "signals", "mirror at delivery"),
+    _Rule(("deliver",), ("read",), (*_MIRRORED, "row"), "signals", "delivery's reads"),
     _Rule(("deliver",), ("send",), ("inbox",), "signals", "inbox sends"),
     _Rule(("deliver",), _WRITES, ("due",), "signals", "notes of deadlines"),
-    _Rule(("status",), _WRITES, ("signal", "row"), "signals", "mirror after acknowledgements"),
-    _Rule(("status",), ("read",), ("signal", "row"), "signals", "mirror's and sweeps' reads"),
+    _Rule(("status",), _WRITES, (*_MIRRORED, "row"), "signals", "mirror after acknowledgements"),
+    _Rule(("status",), ("read",), (*_MIRRORED, "row"), "signals", "mirror's and sweeps' reads"),
     _Rule(("deliver", "pump"), _QUEUE, ("deliver",), "signals", "work queue"),
     _Rule(("status", "pump"), _QUEUE, ("status",), "signals", "acknowledgements' queue"),
     _Rule(("learn", "pump"), _QUEUE, ("learn",), "decisions", "work queue"),

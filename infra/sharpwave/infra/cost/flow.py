@@ -19,7 +19,7 @@ from sharpwave.workers.work.low_water import LOTS
 
 WRITE_BLOCK, READ_BLOCK = 1024, 4096
 #: Bytes of stored items beside the payload, as the pipeline writes them.
-ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
+ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 150, 100
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 SLOT_BYTES = 110
 #: Signals of one note of deadlines; its bytes, those of each signal, and of each target once.
@@ -69,12 +69,17 @@ def read_units(size: int, *, consistent: bool) -> float:
     return max(1, -(-size // READ_BLOCK)) * (1.0 if consistent else 0.5)
 
 
+def mirror_bytes(flow: Flow) -> int:
+    """Give the size of the item beside a signal that says how far it got."""
+    return MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
+
+
 def signals(flow: Flow) -> list[Use]:
     """Give what a million signals use."""
-    mirror = flow.bytes + MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
+    mirror = mirror_bytes(flow)
     rounds = flow.mirrors_after_acks
-    # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
-    records = 1 + 1 + rounds + flow.targets
+    # The signal and the acknowledged rows; new rows and mirrors are filtered out.
+    records = 1 + flow.targets
     together = min(ACKNOWLEDGE.limit, LAMBDA_BATCH * flow.targets / records)
     body, due = flow.bytes * JSON_FACTOR, deadline(flow, mirror)
     reads = rounds * (
@@ -441,11 +446,12 @@ def alternatives(plan: Plan, prices: PriceFile) -> list[tuple[Plan, Bill]]:
 
 def _stored(plan: Plan) -> list[Use]:
     flow = plan.flow
-    signal = flow.bytes + MIRROR_BYTES + OVERHEAD_BYTES
-    rows = flow.targets * (ROW_BYTES + OVERHEAD_BYTES) * ROW_KEPT_DAYS
+    signal = flow.bytes + OVERHEAD_BYTES
+    rows = flow.targets * (ROW_BYTES + OVERHEAD_BYTES) + mirror_bytes(flow) + OVERHEAD_BYTES
     decision = flow.bytes + OUTCOME_BYTES + MARK_BYTES + OVERHEAD_BYTES
     decision += INDEX_ENTRIES * (INDEX_ENTRY_BYTES + OVERHEAD_BYTES)
-    kept = plan.signals * (signal + rows) + plan.decisions * decision * plan.ttl_days
+    kept = plan.signals * (signal + rows * ROW_KEPT_DAYS)
+    kept += plan.decisions * decision * plan.ttl_days
     size = kept / DAYS / GB
     archived = plan.decisions * flow.states * flow.bytes * JSON_FACTOR * GZIP_FACTOR / GB
     return [

@@ -122,7 +122,8 @@ def trace(
         # Both forms of the key: a sender in compatible mode is in the type's own partition.
         sources = [source_agent] if source_agent else agents
         pks = [keys.signal_pk(signal_type, source) for source in (None, *sources)]
-        read = [item for pk in pks for item in items.query(SIGNALS, pk, between=window)]
+        found_there = (item for pk in pks for item in items.query(SIGNALS, pk, between=window))
+        read = [item for item in found_there if not keys.is_mirror_sk(item["SK"])]
         named = (item for item in read if item.get("signal_id") == signal_id)
         by = (item for item in named if source_agent in (None, item.get("source_agent")))
         found = set(map(_signal_of, by))
@@ -174,7 +175,9 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     held = record or {}
     chunks = list(items.query(PIPELINE, keys.audience_pk(uid)))
     mirror: dict[str, Any] = {}
-    for holder in (held, *chunks):
+    # Earlier releases kept the mirror in the signal itself; what stands beside it is newer.
+    beside = items.get(SIGNALS, keys.mirror(key)) or {}
+    for holder in (held, beside, *chunks):
         entries = holder.get("processing_status")
         # An agent may write an attribute of that name; only the workers' mirror has a version.
         if isinstance(entries, dict) and "status_v" in holder:

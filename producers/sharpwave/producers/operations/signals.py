@@ -106,21 +106,57 @@ def signal_many(me: Identity, /, drafts: Iterable[Draft]) -> Operation[list[Sign
     return [record for record, _ in made]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a signal got: its targets' statuses, and what else is known of all of them.
+
+    Attributes:
+        statuses: by target.
+        is_begun: whether the statuses list the whole audience.
+        is_large: whether the audience is above 50, whose statuses are kept elsewhere.
+    """
+
+    statuses: dict[str, dict[str, Any]]
+    is_begun: bool
+    is_large: bool
+
+
 def signal_status(
     me: Identity, /, sent: SignalRecord | keys.Key
 ) -> Operation[dict[str, dict[str, Any]]]:
-    """Read how far a signal got: for each target its status, reason, time and decision.
+    """Read how far a signal got: for each target its status, reason, times and decision.
 
-    Targets the pipeline has not come to yet are absent, and so are audiences above 50.
+    Targets the pipeline has not come to yet are absent, and so are audiences above 50. It can be
+    read until a week after the signal's deadline, whether or not the signal is still there.
 
     Raises:
         RecordMissing: the signal is gone or never was.
     """
-    key = sent if isinstance(sent, keys.Key) else sent.key
-    item = yield from storage.read(me.table(SIGNALS), key)
-    if item is None:
+    progress = yield from progress_of(me, sent if isinstance(sent, keys.Key) else sent.key)
+    return progress.statuses
+
+
+def progress_of(me: Identity, key: keys.Key) -> Operation[Progress]:
+    """Read how far a signal got: from its mirror alone, once there is one.
+
+    Raises:
+        RecordMissing: neither mirror nor signal is there.
+    """
+    mirror = yield from storage.read(me.table(SIGNALS), keys.mirror(key))
+    if mirror is not None and _is_begun(mirror):
+        return Progress(dict(mirror["processing_status"]), is_begun=True, is_large=False)
+    signal = yield from storage.read(me.table(SIGNALS), key)
+    if signal is None:
         raise RecordMissing(f"there is no signal {key.pk} / {key.sk}; its ttl may have passed")
-    return dict(item.get("processing_status") or {})
+    # Workers of earlier releases kept the mirror in the signal itself.
+    is_begun = _is_begun(signal)
+    statuses = dict(signal["processing_status"]) if is_begun else {}
+    return Progress(statuses, is_begun=is_begun, is_large="audience_chunks" in signal)
+
+
+def _is_begun(item: Item) -> bool:
+    """Say whether workers keep statuses in an item; a map without a version is none of theirs."""
+    return "status_v" in item and isinstance(item.get("processing_status"), dict)
 
 
 def drawn_up(

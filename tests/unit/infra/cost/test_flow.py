@@ -50,11 +50,15 @@ def test_a_signal_costs_a_row_for_each_target_and_one_mirror() -> None:
     assert each["agents' acknowledgements"] == 3
 
 
-def test_a_mirror_that_makes_the_signal_larger_than_a_kilobyte_costs_twice() -> None:
-    each = quantities(priced(signals(Flow(item_kb=1.0)), PRICES))
+def test_a_mirror_costs_by_its_own_size_and_not_by_its_signals() -> None:
+    small, large, many = (
+        quantities(priced(signals(flow), PRICES))
+        for flow in (Flow(item_kb=1.0), Flow(item_kb=64.0), Flow(targets=50))
+    )
 
-    assert each["the agent's own write"] == 1
-    assert each["mirror at delivery"] == 2
+    assert (small["the agent's own write"], large["the agent's own write"]) == (1, 64)
+    assert small["mirror at delivery"] == large["mirror at delivery"] == 1
+    assert many["mirror at delivery"] == 6
 
 
 def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
@@ -66,10 +70,12 @@ def test_acknowledgements_that_come_apart_cost_a_mirror_write_each() -> None:
     assert apart - together > 0.625
 
 
-def test_a_million_small_signals_with_two_targets_stay_within_their_budget() -> None:
-    bill = priced(signals(SMALL), PRICES)
+@pytest.mark.parametrize("item_kb", [0.2, 1.0])
+def test_a_million_signals_with_two_targets_stay_within_their_budget(item_kb: float) -> None:
+    flow = Flow(item_kb=item_kb)
+    bill = priced(signals(flow), PRICES)
 
-    assert budgets(SMALL, bill)[0].kept, bill.total
+    assert budgets(flow, bill)[0].kept, bill.total
 
 
 def test_a_decision_pays_for_two_index_entries_and_one_more_for_its_outcome() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sharpwave.schemas import ownership, tables
+from sharpwave.infra.aws.function import FILTERS
+from sharpwave.schemas import keys, ownership, tables
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.workers.router import admission, fast_path
@@ -31,7 +32,7 @@ from tests.simulation.scheduler import Scheduler
 from tests.simulation.weather import Weather
 from tests.unit.wire_forms import DAY_S, STORIES, UPDATES, VALID, alike, changes, streamed
 from tests.world import World
-from tests.world.records import decision, outcome
+from tests.world.records import decision, key_of, outcome
 from tests.world.stores import START
 
 TABLES = {
@@ -394,10 +395,33 @@ def test_the_event_source_filter_drops_only_what_makes_no_work(world: World) -> 
     signals = [record for table, record in records(world) if table == "agent_signals"]
     dropped = [each for each in signals if not any(matches(p, each) for p in patterns)]
 
-    assert dropped
-    assert {each["eventName"] for each in dropped} == {"INSERT"}
-    assert all(each["dynamodb"]["Keys"]["PK"]["S"].endswith("#inbox") for each in dropped)
+    places = {(each["eventName"], place_kind(each)) for each in dropped}
+
+    assert places == {("INSERT", "inbox_row"), ("INSERT", "mirror"), ("MODIFY", "mirror")}
     assert Router()("agent_signals", dropped) == []
+
+
+@pytest.mark.parametrize("change", ["forged", "acknowledged", "spoiled", "stray"])
+def test_the_event_source_filter_shows_whatever_agents_do_with_a_version(change: str) -> None:
+    item, mirror = VALID["signal"], keys.mirror(key_of(VALID["signal"])).item()
+    held = {"processing_status": {}, "status_v": 1}
+    row = {"PK": "agent:bob#inbox", "SK": "x", "signal_pk": item["PK"], "signal_id": "s1"}
+    old, new = {
+        "forged": (None, {**item, **held}),
+        "acknowledged": (row, {**row, "status": "PROCESSED", "status_v": 1}),
+        "spoiled": ({**mirror, **held}, {**mirror, "processing_status": {}}),
+        "stray": (None, {**mirror, "note": "mine"}),
+    }[change]
+    images = (None if each is None else item_to_wire(each) for each in (old, new))
+    record = {**streamed(*images), "eventName": "INSERT" if old is None else "MODIFY"}
+
+    assert any(matches(pattern, record) for pattern in FILTERS[tables.SIGNALS])
+
+
+def place_kind(record: Mapping[str, Any]) -> Kind | None:
+    key = record["dynamodb"]["Keys"]
+    parsed = keys.parse(tables.SIGNALS, key["PK"]["S"], key["SK"]["S"])
+    return parsed and parsed.kind
 
 
 def matches(pattern: Mapping[str, Any], found: Any) -> bool:

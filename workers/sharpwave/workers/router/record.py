@@ -56,7 +56,9 @@ def read(table: str, streamed: Streamed, now: float, event_ahead: EventAhead = A
     """Read a record of a table, as the stream gives it; `now` says what is due."""
     change = streamed.change
     pk, sk = change.keys.PK.S, change.keys.SK.S
-    parsed = keys.parse(table, pk, sk) if table == tables.STATE else place_of(table, pk)
+    # What the other tables hold is known by its partition, but for mirrors.
+    by_both = table == tables.STATE or (table == tables.SIGNALS and keys.is_mirror_sk(sk))
+    parsed = keys.parse(table, pk, sk) if by_both else place_of(table, pk)
     return Record(
         table,
         None if parsed is None else parsed.kind,

@@ -102,6 +102,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
+            "mirror": self._mirror,
             "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
@@ -145,6 +146,13 @@ class Router:
         place = place_of(table, pk) or place_of(table, pk, sk)
         if place is None or place.kind == "inbox_row":
             return False
+        if place.kind == "signal" and keys.is_mirror_sk(sk):
+            # A worker gives each of its writes another version; all else takes the long way.
+            old, new = (
+                None if each is UNSET else Image(each).get("status_v")
+                for each in (change.old, change.new)
+            )
+            return new is not None and new != old
         if place.kind == "limit":
             # A bucket of its agent's own, written often: nobody else has to do with it.
             return True
@@ -239,8 +247,11 @@ class Router:
         faults = faults_in(record)
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
-            if change is Verdict.OVERWRITTEN:
-                yield ACKNOWLEDGE, "", _key_entry(record, _held(record))
+            held = _held(record) if change is Verdict.OVERWRITTEN else ""
+            # What lives longer needs its mirror as long.
+            longer = "" if faults or not touches(record, _TTL) else _ttl(record.new)
+            if pair := ",".join(filter(None, (held, longer))):
+                yield ACKNOWLEDGE, "", _key_entry(record, (record.pk, record.sk), pair)
             if not faults:
                 return
         if faults and not _has_known_key(record):
@@ -252,6 +263,16 @@ class Router:
             mended = "" if change is Verdict.INSERTED else '"mended":true'
             pairs = ",".join(filter(None, (_held(record), mended)))
             yield DELIVER, "", _entry(record, pairs)
+
+    def _mirror(self, record: Record, change: Verdict) -> Iterator[Work]:
+        """Give what comes of a mirror that somebody else than a worker wrote to."""
+        if held := _held(record):
+            signal = keys.mirrored(keys.Key(record.pk, record.sk))
+            yield ACKNOWLEDGE, "", _key_entry(record, signal, held)
+        # Each write of a worker has another version; whoever has leave to set one is believed.
+        has_version = record.new is not None and "status_v" in record.new
+        if not has_version or (change is not Verdict.INSERTED and "status_v" not in record.changed):
+            yield from _unknown(record)
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
@@ -431,7 +452,12 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
 
 
 def _held(record: Record) -> str:
-    """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
+    """Give what the mirror said before its signal's writer wiped it, as a JSON pair.
+
+    Of a signal, too: earlier releases kept its mirror in it.
+    """
+    if record.by_ttl:
+        return ""
     old: Mapping[str, Wire] = record.old or {}
     new: Mapping[str, Wire] = record.new or {}
     held = old.get("processing_status")
@@ -440,8 +466,13 @@ def _held(record: Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: Record, pair: str) -> Entry:
-    text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
+def _ttl(image: Image) -> str:
+    """Give the `ttl` of an image as a JSON pair, or nothing if it has none."""
+    return f'"ttl":{int(_n(image, "ttl"))}' if "N" in image.get("ttl", {}) else ""
+
+
+def _key_entry(record: Record, signal: tuple[str, str], pair: str) -> Entry:
+    text = ascii_json({"key": signal, "event_id": record.event_id})
     return _more(Entry(text, record.sequence_number), pair)
 
 

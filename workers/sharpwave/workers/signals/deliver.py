@@ -15,7 +15,7 @@ from sharpwave.schemas.messages import expires_at, is_answer, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
-from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.telling import is_told
 from sharpwave.workers.signals.audience import (
     Late,
@@ -33,6 +33,7 @@ from sharpwave.workers.signals.audience import (
 from sharpwave.workers.signals.expiry import Deadline, Deadlines, telling
 from sharpwave.workers.signals.mirror import (
     DELIVERED,
+    KEPT_S,
     OPEN,
     UNSENT,
     Holder,
@@ -41,7 +42,6 @@ from sharpwave.workers.signals.mirror import (
     first_mirror,
     is_workers,
     mirror,
-    row_status,
 )
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
@@ -67,7 +67,6 @@ from sharpwave.workers.work.ports import (
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 LATE_DUTY = Duty("deliver", "on_late_joiners", 20)
-ROW_KEPT_S = 7 * DAY_S
 
 
 @dataclass(slots=True)
@@ -80,12 +79,13 @@ class _Plan:
         audience: all targets; of those that `held` leaves open each comes to be among `targets`
             or `denied`, or both.
         within_quota: what the quota of the source said.
-        held: statuses that the signal's writer wiped, and ends that rows were found at.
+        held: statuses that the signal's writer wiped, or that its mirror holds past the deadline.
         targets: those whose row decides: who is denied by a registration, too.
         denied: ends of those that get nothing.
         is_late: the deadline has passed.
         found: targets whose row was there already, so that this is not the first attempt.
         sent: targets whose queue accepted the message.
+        sent_at: when that was, in epoch seconds.
         failed: targets that are to be tried again.
     """
 
@@ -99,6 +99,7 @@ class _Plan:
     is_late: bool = False
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    sent_at: int = 0
     failed: set[str] = field(default_factory=set)
 
     def first_statuses(self) -> Statuses:
@@ -365,12 +366,9 @@ class Courier:
                     foreign.append((plan, target, self._take_over(row, plan, target)))
                     continue
                 plan.denied.pop(target, None)
+                # Earlier releases said in the row what was sent, if the signal was gone by then.
                 if row.get("status") in TERMINAL or "sent_at" in row:
                     done.add(target)
-                    end = row_status(row)
-                    if end["status"] in TERMINAL:
-                        # A signal that its time to live removed has no mirror that would tell.
-                        plan.held[target] = end
         taken = self.writes.apply([change for *_, change in foreign])
         for (plan, target, _), ok in zip(foreign, taken, strict=True):
             if not ok:
@@ -398,6 +396,7 @@ class Courier:
     def _send(self, posts: Sequence[tuple[_Plan, InboxMessage]]) -> None:
         """Send messages, and note in their plans what became of each."""
         fates = self.inboxes.send([post for _, post in posts])
+        moment = int(self.clock())
         gone = {
             post.target for (_, post), fate in zip(posts, fates, strict=True) if fate is Fate.GONE
         }
@@ -408,6 +407,7 @@ class Courier:
         for (plan, post), fate in zip(posts, fates, strict=True):
             if fate is Fate.SENT:
                 plan.sent.add(post.target)
+                plan.sent_at = moment
             elif post.target in removed:
                 plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
             else:
@@ -420,9 +420,11 @@ class Courier:
         # Deadlines go in one call with the marks, and before them: whoever dies in between leaves
         # a deadline that waits for its mark, for the message comes again and sets it. A mark
         # without a deadline would stay open for good.
-        done = self._note_deadlines(
-            begun, [first_mirror(plan.holder, statuses) for plan, statuses in begun]
-        )
+        firsts = [
+            first_mirror(plan.holder, statuses, plan.signal, dict.fromkeys(plan.sent, plan.sent_at))
+            for plan, statuses in begun
+        ]
+        done = self._note_deadlines(begun, firsts)
         marked = [each for each, ok in zip(begun, done, strict=True) if ok]
         # Whose mirror somebody touched or began has to look at the rows.
         late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
@@ -431,28 +433,19 @@ class Courier:
             return marked
         sent = {
             plan.holder: Sent(
-                frozenset(plan.sent), plan.held, plan.denied, frozenset(plan.audience)
+                frozenset(plan.sent),
+                plan.held,
+                plan.denied,
+                frozenset(plan.audience),
+                at=plan.sent_at,
             )
             for plan in late
         }
         known = mirror(sent, reads=self.reads, writes=self.writes)
-        self._mark_rows([plan for plan in late if plan.holder not in known])
         # Those too that another attempt marked and died before it noted them.
         merged = [(plan, known.get(plan.holder) or plan.first_statuses()) for plan in late]
         self._note_deadlines(merged)
         return [*marked, *merged]
-
-    def _mark_rows(self, plans: Sequence[_Plan]) -> None:
-        """Say in the rows who was sent to, where no item is left that could hold a mirror."""
-        # Another attempt, for a target that failed, would else send to everybody again.
-        moment = {"sent_at": int(self.clock())}
-        self.writes.apply(
-            [
-                Update(place, stamped(place.key, moment, status="PENDING"), equals=OPEN)
-                for plan in plans
-                for place in map(plan.holder.row_of, sorted(plan.sent))
-            ]
-        )
 
     def _note_deadlines(
         self, marked: Sequence[tuple[_Plan, Statuses]], beside: Sequence[Write] = ()
@@ -545,7 +538,7 @@ def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
         "timestamp": signal["timestamp"],
         **(stamped(place, end) if end else OPEN),
         "expires_at": deadline,
-        "ttl": deadline + ROW_KEPT_S,
+        "ttl": deadline + KEPT_S,
     }
     if plan.holder.chunk is not None:
         row["chunk"] = plan.holder.chunk
