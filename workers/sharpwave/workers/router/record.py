@@ -10,9 +10,9 @@ from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of, moment_of
+from sharpwave.workers.router.changes import had_sound_outcome
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.router.image import Image
-from sharpwave.workers.router.outcomes import had_sound_outcome
 from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, with_image
 from sharpwave.workers.work.incoming import Streamed
 
