@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="",
         metavar="PARTS",
         help="of: router, broker, e2e, pipeline, delivery, scaling, load-step, promotion, cache, "
-        "limits, statistics, lives, discovery; separated by commas",
+        "limits, statistics, bases, lives, discovery; separated by commas",
     )
     bench.add_argument("--quick", action="store_true", help="smaller, less sure: ten minutes")
     bench.add_argument("--output", metavar="FILE", help="write the JSON here as well")

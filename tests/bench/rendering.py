@@ -26,6 +26,7 @@ TITLES = {
     "statistics-many": "Promoting among 300 candidates, 30 of them real, at one moment",
     "statistics-online": "Promoting among 300 candidates as they come, for good",
     "statistics-drift": "Noticing that a rate of 0.72 has changed, 8 outcomes a day",
+    "bases": "Promoting while the rate of the rest drifts, a year",
     "statistics-agreement": "Agreement of figures, in decimal digits",
     "lives": f"Doubting a pattern that promised {lives.PROMISE}, base {lives.BASE}",
     "lives-censored": "Outcomes that never come or come late, looked at for 60 days",

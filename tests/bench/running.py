@@ -21,7 +21,7 @@ from tests.bench import (
     router_speed,
     statistics,
 )
-from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, SAVVI, TASKS, Peer
+from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, GBSTATS, LANGGRAPH, SAVVI, TASKS, Peer
 from tests.bench.results import Failure, Report, Row
 
 Tell = Callable[[str], None]
@@ -51,6 +51,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
         tell,
     ),
+    "bases": lambda quick, tell: statistics.measure_bases(50 if quick else 200, tell),
     "lives": lambda quick, tell: lives.measure(
         {"years": 40, "falls": 20, "censored": 20}
         if quick
@@ -68,7 +69,7 @@ PEERS: Mapping[str, Sequence[Peer]] = {
     "e2e": (LANGGRAPH, AGENT_MAIL),
     "pipeline": (TASKS,),
     "promotion": (AGENT_MEMORY,),
-    "statistics": (SAVVI,),
+    "statistics": (SAVVI, GBSTATS),
 }
 
 
