@@ -17,7 +17,7 @@ from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, bases_of
 from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
-from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.records import decision, key_of, memory, outcome, registration, signal
 from tests.world.tables import MemoryTables
 from tests.world.world import DAY_S, messages
 
@@ -474,3 +474,26 @@ def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Tra
     trader.world.settle()
     assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)
     assert [step["to"] for step in trader.history(version)] == ["active"]
+
+
+def test_a_late_outcome_of_what_it_does_not_match_wakes_nothing(trader: Trader) -> None:
+    world, version = trader.world, admit(trader.world, definition())
+    trader.days(1, up=0.8)
+    world.clock.advance(DAY_S)
+    old = decision(name="old", at=world.clock(), context={"market": "down"})
+    world.tables.put(tables.DECISIONS, old)
+    world.clock.advance(70 * DAY_S)
+    new = decision(name="new", at=world.clock(), context={"market": "down"})
+    world.tables.put(tables.DECISIONS, new)
+    world.settle()
+    world.tick()
+    world.settle()
+    assert trader.row()["state"] == "dormant"
+
+    world.tables.update(tables.DECISIONS, key_of(old), {"outcome": outcome(True)})
+    world.settle()
+    world.tick()
+    world.settle()
+
+    assert trader.row()["state"] == "dormant"
+    assert [step["to"] for step in trader.history(version)] == ["dormant"]

@@ -27,6 +27,7 @@ from sharpwave.workers.patterns.life import (
     needed,
     next_step,
     trailing_bases,
+    watch,
     weigh,
     weighed_attributes,
 )
@@ -282,6 +283,34 @@ def test_what_keeps_its_promise_again_is_believed_again() -> None:
     # The alarm that passed is not raised again by the days that raised it.
     counted[day(number)] = Arms(8, 7)
     assert step(life, facts(counted, promoted=5.0)) is None
+
+
+def test_a_promise_grows_with_what_kept_it_and_judges_later_days_only() -> None:
+    life, counted, number = active_life(), dict(GOOD), 5
+    while (found := step(life, facts(counted, promoted=5.0))) is None:
+        counted[day(number)] = Arms(8, 7)
+        number += 1
+    grown, units = found.life, sum(each.n for each in counted.values())
+
+    assert grown.state == life.state == "active"
+    # Twice the 40 units of its promotion, of days that had their time; below its rate by ten points
+    # and an error.
+    assert 80 + 2 * 8 <= units < 80 + 4 * 8
+    assert life.promised < grown.promised < min(0.875 - 0.1, facts(counted).weighed.anytime[0])
+    assert "its promise rises" in found.reason
+    assert grown.promoted_on == grown.watched_from == day(number - 1)
+    # Whatever comes of the days that it was made by, they are not held against it.
+    later = {name: Arms(each.n, 0) if name in GOOD else each for name, each in counted.items()}
+    assert watch(grown, version(), facts(later, promoted=5.0), POLICY) is None
+
+
+def test_no_promise_grows_while_it_is_in_doubt_nor_ever_falls() -> None:
+    life, counted = active_life(), dict(GOOD)
+    for number in range(5, 25):
+        counted[day(number)] = Arms(4, 2)
+        if found := step(life, facts(counted, promoted=5.0)):
+            assert found.life.promised == life.promised
+            life = found.life
 
 
 @pytest.mark.parametrize("state", ["candidate", "active", "shared", "degraded"])

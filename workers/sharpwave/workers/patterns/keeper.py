@@ -162,7 +162,7 @@ class Keeper:
             figures: its figures.
             everyone: outcomes of all decisions that it is held against, its own included.
             bases: the ledgers of those.
-            latest: the latest day on which its agents are known to have decided.
+            latest: a day on which its agents decided, the latest that this look was told of.
             attributes: gives the figures as attributes of a row.
         """
         version = self._based(version, days, everyone - figures.n, bases, together)
@@ -174,6 +174,9 @@ class Keeper:
         if row is None or row.get("version") != version.version:
             return Seen(self._shown(version, weighed, account), Life(), None)
         life = Life.of_row(row)
+        if life.state == "dormant":
+            # A late outcome of others' older day is no match, and what led here may be just that.
+            latest = max([latest, *(day for each in bases for day in together.days_of(each))])
         is_candidate = life.state == "candidate"
         if is_candidate or version.number in account.waiting:
             is_ready = is_candidate and not lacking(weighed, figures, self._policy)
