@@ -1,6 +1,7 @@
 """What the agents of a history did, as they remember it: the truth the checker goes by."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,11 +33,12 @@ class Standing(NamedTuple):
 
 
 class State(NamedTuple):
-    """An admitted state of a decision."""
+    """An admitted state of a decision; `second` is when it was written, 0 if nobody asks."""
 
     revision: int
     success: bool | None
     quality: float | None = None
+    second: int = 0
 
 
 class Refused(NamedTuple):
@@ -140,6 +142,10 @@ class Book:
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
         lost: signals that no stream told of, until `reconcile` finds them as they were written.
+        due: outcomes that will be written, and from when on.
+        granted: readers of a pattern by its name, as last granted.
+        read: versions of patterns as somebody first read them.
+        broken: promises that somebody saw broken on the spot, in words.
     """
 
     agents: dict[str, list[Standing]] = field(default_factory=lambda: defaultdict(list))
@@ -162,6 +168,10 @@ class Book:
     delays: bool = False
     gaps: int = 0
     lost: set[Key] = field(default_factory=set)
+    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    granted: dict[str, set[str]] = field(default_factory=dict)
+    read: dict[Key, Item] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
     events: int = 0
 
     def acknowledge(self, row: Key, end: Item, now: float) -> None:

@@ -19,7 +19,19 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import faults, keys, tables, times
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns import (
+    account,
+    catalogue,
+    keeper,
+    learn,
+    ledger,
+    life,
+    publish,
+    statistics,
+    telling,
+    units,
+)
+from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router.fast_path import place_of
@@ -29,7 +41,7 @@ from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.ports import Delete, Location, TryAgain, Update
 from tests.simulation.histories import run
-from tests.simulation.weather import Weather, draw
+from tests.simulation.weather import CALM, QUIET, SEASONS, Weather, draw, only
 from tests.world import world
 from tests.world.queues import MemoryWorkQueues
 
@@ -59,7 +71,9 @@ class Mutant:
     def weather(self, seed: int) -> Weather:
         """Give the weather of one of its histories."""
         drawn = draw(Random(seed))
-        if self.themes:
+        if self.themes == (SEASONS,):
+            drawn = only(SEASONS, drawn)
+        elif self.themes:
             drawn = replace(drawn, themes=self.themes)
         return replace(drawn, **dict(self.more or {}))
 
@@ -354,6 +368,45 @@ def _denials_write_no_row() -> Iterator[None]:
         yield
 
 
+def _woken_by_others() -> AbstractContextManager[object]:
+    """Take the day of whatever led to a look for the latest on which its agents decided."""
+    next_step, whole, told = life.next_step, vars(keeper.Keeper)["look"], local()
+
+    def following(held: Any, version: Any, facts: Any, *more: Any) -> Any:
+        return next_step(held, version, replace(facts, latest=told.latest), *more)
+
+    def look(self: Any, *args: Any, latest: str, figures: Any, **more: Any) -> Any:
+        told.latest = max(latest, figures.as_of or "")
+        return whole(self, *args, latest=latest, figures=figures, **more)
+
+    return _all(
+        patch.object(keeper, "next_step", following), patch.object(keeper.Keeper, "look", look)
+    )
+
+
+def _nobody_follows() -> AbstractContextManager[object]:
+    """Let no version follow one that broke its promise."""
+    whole: Any = Admission.admit
+
+    def admit(self: Any, definition: Any, *, origin: str, **more: Any) -> Any:
+        return None if origin == "drift" else whole(self, definition, origin=origin, **more)
+
+    return patch.object(Admission, "admit", admit)
+
+
+def _missing_fail(version: Any, arms: Any, *more: Any) -> Any:
+    """Weigh decisions without an outcome as failures, by the days that have any."""
+    return _WEIGH(version, {day: replace(each, n=each.n + 1) for day, each in arms.items()}, *more)
+
+
+def _untold(before: Any, after: Any) -> str | None:
+    topic: str | None = _TOPIC(before, after)
+    return None if topic == telling.DEGRADED else topic
+
+
+_WEIGH, _TOPIC = life.weigh, vars(telling)["_topic"]
+
+
 @contextmanager
 def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
     with ExitStack() as stack:
@@ -363,7 +416,6 @@ def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
 
 
 STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
-CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
 
 MUTANTS: dict[str, Mutant] = {
     "account-forgets": Mutant(
@@ -377,6 +429,37 @@ MUTANTS: dict[str, Mutant] = {
         "a signal in the pipeline's name is its own",
         _changed(deliver, "is_told", lambda signal, reads: True),
         ("lives",),
+    ),
+    "any-evidence-will-do": Mutant(
+        18,
+        "whoever waits for evidence is promoted",
+        _changed(account.Account, "chosen", lambda self, policy: sorted(self.waiting)),
+        (SEASONS,),
+        QUIET,
+    ),
+    "missing-is-failed": Mutant(
+        18,
+        "a day's evidence counts a decision more than have an outcome",
+        _changed(keeper, "weigh", _missing_fail),
+        (SEASONS,),
+        QUIET,
+    ),
+    "woken-by-others": Mutant(
+        20,
+        "a late outcome of what it does not match wakes a pattern",
+        _woken_by_others,
+        (SEASONS,),
+        QUIET,
+    ),
+    "nobody-follows": Mutant(
+        20, "no version follows one that broke its promise", _nobody_follows, (SEASONS,), QUIET
+    ),
+    "doubt-untold": Mutant(
+        18,
+        "nobody is told that a pattern is degraded",
+        _changed(telling, "_topic", _untold),
+        (SEASONS,),
+        QUIET,
     ),
     "late-joiners-left-out": Mutant(
         1,

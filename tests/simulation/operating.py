@@ -136,7 +136,7 @@ class Operating(Stage):
             content["conditions"] = [{"path": "context.market", "op": "eq", "value": market}]
         now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
         definition = PatternDefinition.model_validate(content)
-        items: Any = _Items(self.scene.tables)
+        items: Any = Items(self.scene.tables)
         timing = patterns.Timing()
         try:
             done = patterns.import_pattern(items, definition, timing, now, dry_run=False)
@@ -166,8 +166,8 @@ class _Part(NamedTuple):
     does: Callable[[], object]
 
 
-class _Items:
-    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
+class Items:
+    """`sharpwave.infra.items.Items` over tables in memory, as far as operators need it."""
 
     def __init__(self, store: Any) -> None:
         self._store = store
