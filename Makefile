@@ -93,7 +93,7 @@ lock: setup  ## Rewrite the locks from pyproject.toml.
 	@echo hatchling | $(COMPILE) pyproject.toml - --extra local --no-header -c requirements.lock \
 	  --output-file infra/sharpwave/infra/local/locks/image.lock
 	@printf 'boto3>=1.40\npydantic>=2.12,<3\npydantic-settings>=2.7\nmsgspec>=0.19\ndramatiq>=2.2,<3\n' | $(COMPILE) - \
-	  --no-header -c requirements.lock --output-file infra/sharpwave/infra/local/locks/lambda.lock
+	  --no-header -c requirements.lock --output-file infra/sharpwave/infra/aws/lambda.lock
 	@printf 'pytest>=8\npytest-timeout>=2.3\nhatchling\n' | $(COMPILE) pyproject.toml - --extra cdk \
 	  -c requirements.lock --custom-compile-command 'make lock' --output-file infra/cdk.lock
 	@echo mutmut | $(COMPILE) - --no-header -c requirements.lock \

@@ -24,8 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only",
         default="",
         metavar="PARTS",
-        help="of: router, broker, e2e, pipeline, delivery, scaling, load-step, promotion, cache, "
-        "limits, statistics, lives, discovery; separated by commas",
+        help="of: router, function, broker, e2e, pipeline, delivery, scaling, load-step, "
+        "promotion, memory, cache, limits, statistics, bases, lives, discovery; "
+        "separated by commas",
     )
     bench.add_argument("--quick", action="store_true", help="smaller, less sure: ten minutes")
     bench.add_argument("--output", metavar="FILE", help="write the JSON here as well")

@@ -110,7 +110,8 @@ def measure(runs: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Ro
             (f"{KEPT_CASE}, successes {LATE_DAYS} days late, unsaid", A_DAY, Lag(LATE_DAYS)),
             (f"{KEPT} for a year, 2 a day", 2, AT_ONCE),
         ):
-            found = years(runs["years"], random.Random(case), a_day, lag)
+            # The same years whenever outcomes come, so that a difference is the delay's.
+            found = years(runs["years"], random.Random(f"{KEPT} {a_day}"), a_day, lag)
             yield from (summed(DOUBTED, case, who, [each]) for who, each in found.items())
         tell("lives: rates that fall")
         for case, a_day, rate in (
@@ -128,7 +129,7 @@ def measure(runs: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Ro
 
 # -- drift ---------------------------------------------------------------------------------------
 
-#: Ours watches a promise that was given, and one of its own, as it was frozen at its promotion.
+#: Ours watches a promise that was given, and one of its own: that of its promotion, or since.
 PROMISED, LIVED = OURS, f"{OURS}, own promise"
 THUMBS: Mapping[str, float] = {"30 days' rate < promise": PROMISE, "30 days' rate < base": BASE}
 
@@ -149,21 +150,29 @@ def years(
     """Count how often a pattern that keeps what it promised is doubted, for each year it lived.
 
     A look judges the latest seven days with outcomes, so one a week judges every day. Failures
-    come at once, successes some days after their decisions.
+    come at once, successes some days after their decisions. One pattern was promised, another one
+    is promoted by these very outcomes, and what it promises grows as it keeps it.
     """
-    alarms, retired = dict.fromkeys((PROMISED, *THUMBS), 0), 0
+    alarms, retired = dict.fromkeys((PROMISED, LIVED, *THUMBS), 0), 0
+    promises: list[float] = []
     for _ in range(runs):
-        pattern = _promoted()
+        pattern, own = _promoted(), Pattern(horizon_days=lag.said)
         pattern.horizon_days = lag.said
+        # Both are shown the same.
+        own.arms, own.pending = pattern.arms, pattern.pending
         drawn = [_day(chance, KEPT, a_day) for _ in range(days)]
         for number in range(days):
             for at in {number, max(0, number - lag.late)}:
                 s = drawn[at] if number - at >= lag.late else 0
                 pattern.arms[day(at)] = Arms(n=a_day - drawn[at] + s, s=s)
                 pattern.pending[day(at)] = drawn[at] - s
-            if number % 7 == 6 and (step := pattern.look()):
-                alarms[PROMISED] += step.life.state == "degraded"
-                retired += step.life.state == "retired"
+            if number % 7 == 6:
+                for who, each in ((PROMISED, pattern), (LIVED, own)):
+                    before, step = each.life.state, each.look()
+                    is_doubted = step is not None and step.life.state in ("degraded", "retired")
+                    alarms[who] += is_doubted and before != "degraded"
+                    retired += who == PROMISED and each.life.state == "retired" != before
+        promises += [] if own.life.promised is None else [own.life.promised]
         for who, bar in THUMBS.items():
             below = _below(drawn, a_day, bar, lag.late)
             alarms[who] += sum(
@@ -177,6 +186,7 @@ def years(
         **found[PROMISED],
         "retired_per_100_years": 100 * retired / pattern_years,
     }
+    found[LIVED] = {**found[LIVED], "mean_promise": fmean(promises) if promises else None}
     return found
 
 

@@ -69,6 +69,7 @@ LANGGRAPH = Peer("langgraph")
 AGENT_MAIL = Peer("agent-mail")
 AGENT_MEMORY = Peer("agent-memory", "3.12")
 SAVVI = Peer("savvi")
+GBSTATS = Peer("gbstats")
 
 
 def local_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

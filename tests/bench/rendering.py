@@ -10,6 +10,7 @@ from tests.bench.results import Report, Row, cases
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLES = {
     "router": "Router",
+    "function": "The router as a Lambda function",
     "broker-memory": "Broker, without HTTP",
     "broker-http": "Broker, over HTTP",
     "e2e": "From a signal's write to its target's receive",
@@ -20,12 +21,14 @@ TITLES = {
     "scaling-idle": "Processor time while idle",
     "load-step": "Workers that follow their backlog, at a load a hundred times as high",
     "promotion": "Promotion to long-term memory",
+    "memory": "Recall, and state that is kept",
     "cache": "Recent reads from a cache",
     "limits": "A limit that an agent's processes share",
     "statistics": "Promoting a pattern, asked after every outcome",
     "statistics-many": "Promoting among 300 candidates, 30 of them real, at one moment",
     "statistics-online": "Promoting among 300 candidates as they come, for good",
     "statistics-drift": "Noticing that a rate of 0.72 has changed, 8 outcomes a day",
+    "bases": "Promoting while the rate of the rest drifts, a year",
     "statistics-agreement": "Agreement of figures, in decimal digits",
     "lives": f"Doubting a pattern that promised {lives.PROMISE}, base {lives.BASE}",
     "lives-censored": "Outcomes that never come or come late, looked at for 60 days",

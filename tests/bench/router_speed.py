@@ -201,9 +201,12 @@ def _echo(number: int) -> dict[str, Any]:
         old = _row(number)
         key = keys.Key(old["PK"], old["SK"])
         return record(number, old, {**old, **stamped(key, {"status": "EXPIRED"})})
-    old = _signal(number)
-    mirror = {"agent-1": {"status": "DELIVERED"}, "agent-2": {"status": "DELIVERED"}}
-    return record(number, old, {**old, "processing_status": mirror, "status_v": 1})
+    signal, sent = _signal(number), {"status": "DELIVERED", "delivered_ms": _NOW}
+    place = keys.mirror(keys.Key(signal["PK"], signal["SK"])).item()
+    first = {"processing_status": {"agent-1": sent, "agent-2": sent}, "status_v": 1}
+    ended = {"status": "PROCESSED", "delivered_ms": _NOW, "processed_at": _NOW + 1}
+    later = {"processing_status": {"agent-1": ended, "agent-2": sent}, "status_v": 2}
+    return record(number, {**place, **first}, {**place, **later})
 
 
 def _removal(number: int) -> dict[str, Any]:

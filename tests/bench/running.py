@@ -12,16 +12,18 @@ from tests.bench import (
     delivery,
     discovery,
     flows,
+    function,
     limiting,
     lives,
     load_step,
     machine,
+    memory,
     pipeline,
     promotion,
     router_speed,
     statistics,
 )
-from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, LANGGRAPH, SAVVI, TASKS, Peer
+from tests.bench.peers import AGENT_MAIL, AGENT_MEMORY, GBSTATS, LANGGRAPH, SAVVI, TASKS, Peer
 from tests.bench.results import Failure, Report, Row
 
 Tell = Callable[[str], None]
@@ -29,6 +31,9 @@ Tell = Callable[[str], None]
 #: What each part measures in a quick run, and in a full one.
 PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
     "router": lambda quick, tell: router_speed.measure(1.0 if quick else 3.0, tell),
+    "function": lambda quick, tell: function.measure(
+        *((2_000, 3, 1) if quick else (8_000, 7, 3)), tell
+    ),
     "broker": lambda quick, tell: brokers.measure(brokers.QUICK if quick else brokers.FULL, tell),
     "e2e": lambda quick, tell: flows.measure(*((30, 3.0, 1) if quick else (80, 8.0, 2)), tell),
     "pipeline": lambda quick, tell: pipeline.measure(*((4_000, 1) if quick else (8_000, 2)), tell),
@@ -43,6 +48,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         else {"samples": 30, "singly": 1_000, "bulk": 5_000, "theirs": 200},
         tell,
     ),
+    "memory": lambda quick, tell: memory.measure(*((200, 1) if quick else (1_000, 3)), tell),
     "cache": lambda quick, tell: caching.measure(60 if quick else 300, tell),
     "limits": lambda quick, tell: limiting.measure(1_000 if quick else 5_000, tell),
     "statistics": lambda quick, tell: statistics.measure(
@@ -51,6 +57,7 @@ PARTS: Mapping[str, Callable[[bool, Tell], Iterator[Row]]] = {
         else {"looks": 20_000, "many": 400, "online": 400, "drift": 1_000},
         tell,
     ),
+    "bases": lambda quick, tell: statistics.measure_bases(50 if quick else 200, tell),
     "lives": lambda quick, tell: lives.measure(
         {"years": 40, "falls": 20, "censored": 20}
         if quick
@@ -68,7 +75,8 @@ PEERS: Mapping[str, Sequence[Peer]] = {
     "e2e": (LANGGRAPH, AGENT_MAIL),
     "pipeline": (TASKS,),
     "promotion": (AGENT_MEMORY,),
-    "statistics": (SAVVI,),
+    "memory": (LANGGRAPH, AGENT_MEMORY),
+    "statistics": (SAVVI, GBSTATS),
 }
 
 

@@ -28,12 +28,12 @@ from sharpwave.workers.patterns.multiplicity import (
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.statistics import Beta, figures_of
 from tests.bench.figures import Figures
-from tests.bench.peers import SAVVI, ask, local_environment
+from tests.bench.peers import GBSTATS, SAVVI, ask, local_environment
 from tests.bench.results import OURS, Row, summed
 
 LOOKS, MANY, ONLINE = "statistics", "statistics-many", "statistics-online"
 DRIFT, AGREEMENT = "statistics-drift", "statistics-agreement"
-BASES = "statistics-bases"
+BASES = "bases"
 ALPHA, BASE, LEAST_N = 0.05, 0.55, 20
 CANDIDATES, REAL = 300, 30
 PROMISE, KEPT, OUTCOMES_A_DAY = 0.62, 0.72, 8
@@ -77,6 +77,9 @@ CASES: Mapping[str, Sequence[Sequence[float]]] = {
         [0.62, 7.0, *(0, 200, 130), *(3, 100, 40)],
     ],
 }
+
+#: What gbstats is asked: outcomes and successes of two arms.
+UPLIFTS = ([200, 120, 80, 50], [2_000, 1_240, 2_000, 1_100], [20_000, 12_100, 18_000, 10_500])
 
 Rule = Callable[[int, int], bool]
 
@@ -140,13 +143,20 @@ def measure(runs: Mapping[str, int], tell: Callable[[str], None]) -> Iterator[Ro
     for rate in (KEPT, PROMISE, 0.50, 0.40):
         found = fall(rate, runs["drift"], random.Random(f"drift {rate}"))
         yield summed(DRIFT, f"promise {PROMISE}, then {rate:.2f}", OURS, [found])
-    tell("statistics: a base that drifts")
-    for case in MARKETS:
-        for lift in (0.0, LIFT):
-            for who, figures in drifting(case, lift, runs["drift"] // 2).items():
-                yield summed(BASES, f"{case}, lift {lift:.2f}", who, [figures])
     tell("statistics: agreement with others")
     yield from _agreement()
+    yield from _uplifts()
+
+
+def measure_bases(runs: int, tell: Callable[[str], None]) -> Iterator[Row]:
+    """Promote against bases that are measured while the rate of the rest drifts."""
+    for case in MARKETS:
+        tell(f"bases: {case}")
+        for lift in (0.0, LIFT):
+            # Of the one market that no base can follow, enough to tell its share from alpha.
+            count = 5 * runs if (case, lift) == (JUMPING, 0.0) else runs
+            for who, figures in drifting(case, lift, count).items():
+                yield summed(BASES, f"{case}, lift {lift:.2f}", who, [figures])
 
 
 def looks(rule: Rule, rate: float, runs: int, chance: random.Random, most: int = 400) -> Figures:
@@ -328,6 +338,31 @@ def _agreement() -> Iterator[Row]:
         )
 
 
+def _uplifts() -> Iterator[Row]:
+    """Ask gbstats for differences, the chance of being greater, and intervals of all times.
+
+    Its interval is one of a normal mean with a known variance, tuned to this very size; ours holds
+    for any pair of rates at any size, and says what that costs.
+    """
+    if trouble := GBSTATS.trouble:
+        yield Row(part=AGREEMENT, case="two arms", who="gbstats", note=trouble)
+        return
+    asked = {"cases": UPLIFTS}
+    theirs = ask("uplift_gbstats", asked, env=local_environment(), python=GBSTATS.interpreter)
+    for (n, s, m, t), (difference, chance, low, high) in zip(UPLIFTS, theirs["found"], strict=True):
+        ours = evidence.uplift(n, s, m, t)
+        assert ours is not None, "both arms are large"
+        one, other = Beta(1.0 + s, 1.0 + n - s), Beta(1.0 + t, 1.0 + m - t)
+        errors = {
+            "difference_digits": abs(ours.difference - difference),
+            "chance_digits": abs(evidence.probability_greater(one, other) - chance),
+        }
+        digits = {name: -math.log10(max(error, 1e-16)) for name, error in errors.items()}
+        width = (ours.interval[1] - ours.interval[0]) / (high - low)
+        who, case = f"{OURS} and gbstats", f"two arms, {n + m} outcomes"
+        yield summed(AGREEMENT, case, who, [{**digits, "width_ratio": width}])
+
+
 def _successes(n: int, rate: float, chance: random.Random, shared: float) -> list[int]:
     """Draw how often each candidate succeeded; the first 30 are real."""
     if not shared:
@@ -365,13 +400,14 @@ def _jumps(chance: random.Random, days: int) -> list[float]:
     return [0.45 + 0.2 * ((day + phase) // 60 % 2) for day in range(days)]
 
 
+JUMPING = "jumps by .2 each 60 days"
 MARKETS: Mapping[str, Market] = {
     "steady": lambda chance, days: [BASE] * days,
     "wanders by .01 a day": _wanders,
     "swings by .12 in 300 days": _swings,
     "rises by .2 in a year": lambda chance, days: [0.45 + day / 1825 for day in range(days)],
     "rough start": lambda chance, days: [0.72 if day < 40 else 0.5 for day in range(days)],
-    "jumps by .2 each 60 days": _jumps,
+    JUMPING: _jumps,
 }
 
 

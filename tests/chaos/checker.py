@@ -149,7 +149,7 @@ def deliveries(book: Book, end: Snapshot) -> list[Delivery]:
     """
     rows = dict(end.kind(SIGNALS, "inbox_row"))
     present = dict(end.kind(SIGNALS, "signal"))
-    mirrors = _mirrors(present, end)
+    mirrors = _mirrors(end)
     dead = {delivery for _, _, delivery in _dead(end)}
     forfeit = {name for name in dead if "changed" in book.seen.get(name, {})}
     found = []
@@ -203,11 +203,11 @@ def _dead(end: Snapshot) -> Iterator[tuple[str, str, str]]:
             yield queue, body, str(json.loads(body).get("delivery_id")) if is_message else ""
 
 
-def _mirrors(present: Mapping[keys.Key, Item], end: Snapshot) -> dict[str, dict[str, Item]]:
+def _mirrors(end: Snapshot) -> dict[str, dict[str, Item]]:
     """Give what mirrors say, by signal and target; those of a large audience lie in parts."""
     said: dict[str, dict[str, Item]] = defaultdict(dict)
-    for key, signal in present.items():
-        said[signal_uid(*key)] |= signal.get("processing_status") or {}
+    for key, mirror in end.kind(SIGNALS, "mirror"):
+        said[signal_uid(*keys.mirrored(key))] |= mirror.get("processing_status") or {}
     for key, part in end.family(PIPELINE, "audience"):
         if isinstance(part.get("processing_status"), Mapping):
             said[key.pk.partition("#")[2]] |= part["processing_status"]
@@ -328,7 +328,7 @@ def _mirrored(delivery: Delivery) -> Iterator[Violation]:
 
 def _strays(book: Book, end: Snapshot) -> Iterator[Violation]:
     """Check that mirrors speak of nobody but those a signal was for."""
-    mirrors = _mirrors(dict(end.kind(SIGNALS, "signal")), end)
+    mirrors = _mirrors(end)
     for signal in book.signals.values():
         for target in mirrors.get(signal.uid, {}).keys() - book.audience(signal).may:
             text = f"the mirror of {signal.key} speaks of {target}, which it was not for"

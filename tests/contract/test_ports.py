@@ -480,7 +480,12 @@ def test_elements_are_taken_out_and_the_rest_stays(ports: Ports, pk: str) -> Non
 def test_only_counts_of_a_greater_revision_replace_those_that_are_there(
     ports: Ports, pk: str
 ) -> None:
-    rows: list[list[Any]] = [[2, 1, 0], [1, 9, 9], [2, 9, 9], [10, 5, 5, 1, 0, [], [7, 0, 10**16]]]
+    rows: list[list[Any]] = [
+        [2, 1, 0],
+        [1, 9, 9],
+        [2, 9, 9],
+        [10, 5, 5, 1, 0, [], [7, 0, 10**16], [[], [3, [1]]]],
+    ]
 
     assert [ports.ledger.raise_counts(place(pk), row) for row in rows] == [True, False, False, True]
     assert (stored(ports, place(pk)) or {})["c"] == rows[-1]

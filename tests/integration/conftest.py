@@ -161,7 +161,8 @@ class World:
         return self.items.get(SIGNALS, self.row_key(target, signal)) or {}
 
     def mirror(self, signal: keys.Key) -> dict[str, Any]:
-        return dict((self.items.get(SIGNALS, signal) or {}).get("processing_status", {}))
+        mirror = self.items.get(SIGNALS, keys.mirror(signal)) or {}
+        return records.statuses_of(mirror)
 
     def statuses(self, signal: keys.Key) -> dict[str, str]:
         return {target: entry["status"] for target, entry in self.mirror(signal).items()}

@@ -170,10 +170,10 @@ def test_a_signal_is_written_as_often_as_the_model_says(line: Line, item_kb: flo
     acknowledging = line.carry(SIGNALS, expected=10 * len(TARGETS))
 
     assert delivery["write:row"] / 10 == modelled(bill, "inbox rows")
-    assert delivery["write:signal"] / 10 == modelled(bill, "mirror at delivery")
+    assert delivery["write:mirror"] / 10 == modelled(bill, "mirror at delivery")
     assert delivery["send:inbox"] == len(TARGETS)
-    assert acknowledging["write:signal"] / 10 == modelled(bill, "mirror after acknowledgements")
-    assert acknowledging["read:signal"] + acknowledging["read:row"] == pytest.approx(
+    assert acknowledging["write:mirror"] / 10 == modelled(bill, "mirror after acknowledgements")
+    assert acknowledging["read:mirror"] + acknowledging["read:row"] == pytest.approx(
         10 * modelled(bill, "mirror's reads"), rel=0.1
     )
 
@@ -201,11 +201,11 @@ def test_a_deadline_that_was_kept_costs_what_the_model_says(line: Line) -> None:
     assert (delivery["write:due"] - 1) / number == pytest.approx(
         modelled(bill, "notes of deadlines"), rel=0.01
     )
-    assert looking["read:signal"] == number / 2
+    assert looking["read:mirror"] == number / 2
     assert "read:row" not in looking
     # A partition that holds nothing is never handed out.
     notes = looking["read:due"] - (keys.DUE_SHARDS - 1)
-    assert (notes + looking["read:signal"]) / number == pytest.approx(
+    assert (notes + looking["read:mirror"]) / number == pytest.approx(
         modelled(bill, "reads when deadlines pass"), rel=0.1
     )
 

@@ -206,7 +206,7 @@ def test_two_first_uses_at_once_end_with_one_whole_environment(
     argv = [sys.executable, "-c", ENSURE, str(tiny_lock), str(tmp_path / "home")]
     users = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(2)]
 
-    outputs = [user.communicate(timeout=60)[0].strip() for user in users]
+    outputs = [user.communicate(timeout=100)[0].strip() for user in users]
 
     assert [user.returncode for user in users] == [0, 0]
     assert outputs[0] == outputs[1]

@@ -53,7 +53,7 @@ TARGETS = {
         modules=[
             "workers/router/router.py",
             "workers/router/fast_path.py",
-            "workers/router/outcomes.py",
+            "workers/router/changes.py",
             "workers/router/admission.py",
             "workers/router/record.py",
             "workers/router/image.py",

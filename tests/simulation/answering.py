@@ -6,7 +6,7 @@ from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.workers.work.ports import Item
 from tests.simulation.stage import Stage
 
-_RANK = {"PENDING": 0, "EXPIRED": 2, "FAILED": 3, "PROCESSED": 4}
+RANK = {"PENDING": 0, "EXPIRED": 2, "FAILED": 3, "PROCESSED": 4}
 
 
 class Answering(Stage):
@@ -89,12 +89,12 @@ class Answering(Stage):
             return
         status = self.chance.choice(["PROCESSED", "PROCESSED", "FAILED"])
         # Only a rise in rank from a status that a row may have is by the rules.
-        if row.get("status") not in _RANK or _RANK[row["status"]] >= _RANK[status]:
+        if row.get("status") not in RANK or RANK[row["status"]] >= RANK[status]:
             return
         if row["status"] == "EXPIRED" and "reason" not in row:
             return
         # Nor is it by the rules to lower what was said before the row was spoilt.
-        if any(_RANK[each["status"]] >= _RANK[status] for each in self.book.acknowledged[key]):
+        if any(RANK[each["status"]] >= RANK[status] for each in self.book.acknowledged[key]):
             return
         end: Item = {"status": status, "processed_at": int(self.scene.clock())}
         if status == "FAILED":

@@ -1,6 +1,7 @@
 """What the agents of a history did, as they remember it: the truth the checker goes by."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,11 +33,12 @@ class Standing(NamedTuple):
 
 
 class State(NamedTuple):
-    """An admitted state of a decision."""
+    """An admitted state of a decision; `second` is when it was written, 0 if nobody asks."""
 
     revision: int
     success: bool | None
     quality: float | None = None
+    second: int = 0
 
 
 class Refused(NamedTuple):
@@ -45,6 +47,13 @@ class Refused(NamedTuple):
     table: str
     key: Key
     owner: str | None
+
+
+class Handed(NamedTuple):
+    """A delivery that the SDK handed out, by its row."""
+
+    row: Key
+    at: Moment
 
 
 @dataclass(slots=True, eq=False)
@@ -103,7 +112,7 @@ class Decided:
 
 @dataclass(slots=True, eq=False)
 class Listed:
-    """A version of a pattern, as an operator imported it."""
+    """A version of a pattern, as an operator imported it or a worker admitted it."""
 
     name: str
     owner: str | None
@@ -126,6 +135,9 @@ class Book:
         acknowledged: the ends that agents set on their rows by the rules.
         answered: when each row was first acknowledged, by the order of events.
         resent: deliveries that were sent although they had been acknowledged by then.
+        handed: deliveries that the SDK handed out.
+        ended: when the SDK first acknowledged each row.
+        unhurried: what was urgent and waited all the same, in words.
         dropped: rows that their agents deleted, and when they did last.
         forged: rows that agents made themselves.
         decisions: the admitted ones.
@@ -133,6 +145,7 @@ class Book:
         oversized: entries of memory that fit as such, but not as a fact.
         refused: what must have been refused.
         versions: of patterns.
+        given_up: the ledger subjects of candidates that were ended.
         outages: agents whose queue did not answer for a time.
         crashes: processes that died.
         refusals: calls that were not answered.
@@ -140,6 +153,10 @@ class Book:
         delays: whether something held the whole pipeline up for a time.
         gaps: how often streams lost records.
         lost: signals that no stream told of, until `reconcile` finds them as they were written.
+        due: outcomes that will be written, and from when on.
+        granted: readers of a pattern by its name, as last granted.
+        read: versions of patterns as somebody first read them.
+        broken: promises that somebody saw broken on the spot, in words.
     """
 
     agents: dict[str, list[Standing]] = field(default_factory=lambda: defaultdict(list))
@@ -148,6 +165,9 @@ class Book:
     acknowledged: dict[Key, list[Item]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[Key, int] = field(default_factory=dict)
     resent: list[str] = field(default_factory=list)
+    handed: list[Handed] = field(default_factory=list)
+    ended: dict[Key, Moment] = field(default_factory=dict)
+    unhurried: list[str] = field(default_factory=list)
     dropped: dict[Key, Moment] = field(default_factory=dict)
     forged: set[Key] = field(default_factory=set)
     decisions: dict[Key, Decided] = field(default_factory=dict)
@@ -155,6 +175,7 @@ class Book:
     oversized: set[Key] = field(default_factory=set)
     refused: list[Refused] = field(default_factory=list)
     versions: list[Listed] = field(default_factory=list)
+    given_up: set[str] = field(default_factory=set)
     outages: set[str] = field(default_factory=set)
     crashes: int = 0
     refusals: int = 0
@@ -162,6 +183,10 @@ class Book:
     delays: bool = False
     gaps: int = 0
     lost: set[Key] = field(default_factory=set)
+    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    granted: dict[str, set[str]] = field(default_factory=dict)
+    read: dict[Key, Item] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
     events: int = 0
 
     def acknowledge(self, row: Key, end: Item, now: float) -> None:

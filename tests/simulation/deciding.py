@@ -179,8 +179,9 @@ class Deciding(Stage):
             more["confidence"] = self.chance.choice(_CONFIDENCES)
         if self.chance.random() < 0.3:
             reasoning["selection_prob"] = self.chance.choice(_LOTS)
-        if reasoning:
-            more["reasoning"] = reasoning
+        # By what was drawn already, so that histories stay as they were.
+        reasoning |= _named(cycle, context["market"])
+        more["reasoning"] = reasoning
         return records.decision(
             source,
             self.name("d"),
@@ -196,3 +197,12 @@ class Deciding(Stage):
 
 def _outcome(success: bool, quality: float | None) -> Item:
     return records.outcome(success, None if quality is None else Decimal(str(quality)))
+
+
+def _named(cycle: int, market: str) -> dict[str, Any]:
+    """Name sources and a bucket: of some cycles one, of some two, of some neither."""
+    sources = [name for name, divisor in (("news", 2), ("whales", 3)) if cycle % divisor == 0]
+    return {
+        **({"selected": sources} if sources else {}),
+        **({"bucket": market} if cycle > 4 else {}),
+    }

@@ -15,13 +15,15 @@ from sharpwave.workers.work import ticks
 from tests.simulation.answering import Answering
 from tests.simulation.book import Book
 from tests.simulation.checking import violations
+from tests.simulation.checking.following import steps_of
 from tests.simulation.deciding import Deciding
-from tests.simulation.operating import Operating
+from tests.simulation.receiving import Receiving
 from tests.simulation.remembering import Remembering
-from tests.simulation.scene import Scene
+from tests.simulation.scene import LAX, OF_WEEKS, Scene
 from tests.simulation.scheduler import Restless, Scheduler
+from tests.simulation.seasons import NOTHING, Seasons
 from tests.simulation.signalling import Signalling
-from tests.simulation.weather import Weather, draw
+from tests.simulation.weather import APART, SEASONS, Weather, draw, only
 
 #: Seconds by which time jumps once the agents rest: past deadlines, a day, and sweeps' margins.
 _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
@@ -29,11 +31,15 @@ _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
 _LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
 _PATIENCE_S = 30.0
+#: The share of seeds that live through seasons.
+_SEASONS = 0.04
+#: What may happen while a worker handles a message.
+_HARMLESS = ("send", "answer", "decide", "resolve", "broadcast", "correct", "grant_or_revoke")
 _SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
 _SMALL_BATCHES = {"BATCH": 3, "MOST_AT_ONCE": 4}
 
 
-class Crowd(Signalling, Answering, Deciding, Remembering, Operating):
+class Crowd(Signalling, Answering, Receiving, Deciding, Remembering, Seasons):
     """Everybody who does something in a history."""
 
 
@@ -49,6 +55,8 @@ class Lived:
         calls: port calls made.
         crashes: processes that died.
         deliveries: messages that reached an inbox.
+        steps: what patterns went through, as `active to degraded`.
+        is_fooled: whether a pattern that is nothing was promoted; None if none was planted.
     """
 
     seed: int
@@ -58,6 +66,8 @@ class Lived:
     calls: int = 0
     crashes: int = 0
     deliveries: int = 0
+    steps: frozenset[str] = frozenset()
+    is_fooled: bool | None = None
 
 
 def run(seed: int, weather: Weather | None = None) -> Lived:
@@ -66,11 +76,16 @@ def run(seed: int, weather: Weather | None = None) -> Lived:
     if weather is None:
         # Drawn apart, so that it changes nothing else of a seed's history.
         searches = Random(f"discovery-{seed}").random() < 0.3
-        drawn = replace(draw(chance), discovery=searches)
+        more = tuple(name for name in APART if Random(f"{name}-{seed}").random() < 0.125)
+        drawn = draw(chance)
+        drawn = replace(drawn, discovery=searches, themes=drawn.themes + more)
+        if Random(f"seasons-{seed}").random() < _SEASONS:
+            drawn = only(SEASONS, drawn)
     else:
         drawn = weather
     book = Book()
-    scene = Scene(book, discovery=drawn.discovery)
+    lasts = SEASONS in drawn.themes
+    scene = Scene(book, discovery=drawn.discovery, policy=OF_WEEKS if lasts else LAX)
     logging.disable(logging.CRITICAL)
     try:
         with _drawn_from(seed, scene.clock), _patience(), ExitStack() as stack:
@@ -90,6 +105,8 @@ def run(seed: int, weather: Weather | None = None) -> Lived:
         calls=scheduler.calls,
         crashes=book.crashes,
         deliveries=len(book.arrivals),
+        steps=frozenset(steps_of(scene)),
+        is_fooled=bool([*steps_of(scene, NOTHING)]) if lasts else None,
     )
 
 
@@ -139,8 +156,10 @@ def _patience() -> Iterator[None]:
 def _lived(scene: Scene, chance: Random, weather: Weather, scheduler: Scheduler) -> Iterator[str]:
     crowd = Crowd(scene, chance, weather)
     crowd.begin()
+    if SEASONS in weather.themes:
+        crowd.sow()
     acts = weather.acts
-    harmless = [act for act in acts if act in ("send", "answer", "decide", "resolve", "broadcast")]
+    harmless = [act for act in acts if act in _HARMLESS]
     scheduler.act = lambda: getattr(crowd, chance.choice(harmless or ["answer"]))()
     try:
         burst_at = weather.actions // 2 if weather.burst else -1
@@ -149,6 +168,12 @@ def _lived(scene: Scene, chance: Random, weather: Weather, scheduler: Scheduler)
                 crowd.burst(weather.burst)
             getattr(crowd, chance.choice(acts))()
             scheduler.live()
+            # A queue that lags for more than a day now and then is bad enough.
+            if SEASONS in weather.themes and chance.random() < 0.8:
+                scheduler.drain()
+        if SEASONS in weather.themes and chance.random() < 0.4:
+            for _ in crowd.end_well():
+                scheduler.drain()
         _rest(scene, chance, crowd, scheduler)
         yield from violations(scene, scheduler)
     except Restless as restless:

@@ -5,7 +5,7 @@ promise is broken with the mutant and none is without.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -16,12 +16,30 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from sharpwave.infra.operate import verify
+from sharpwave.producers.operations import receiving
 from sharpwave.schemas import faults, keys, tables, times
+from sharpwave.schemas.patterns import seated
 from sharpwave.workers import actors
 from sharpwave.workers.memory import promote
-from sharpwave.workers.patterns import account, catalogue, learn, ledger, publish, statistics, units
+from sharpwave.workers.patterns import (
+    account,
+    catalogue,
+    keeper,
+    learn,
+    ledger,
+    life,
+    metrics,
+    publish,
+    seats,
+    statistics,
+    telling,
+    units,
+)
+from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.discover import sweep
+from sharpwave.workers.patterns.sources import Used, shares_of
 from sharpwave.workers.patterns.stated import Confidences
+from sharpwave.workers.router import router
 from sharpwave.workers.router.fast_path import place_of
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
@@ -29,7 +47,7 @@ from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.ports import Delete, Location, TryAgain, Update
 from tests.simulation.histories import run
-from tests.simulation.weather import Weather, draw
+from tests.simulation.weather import CALM, QUIET, SEASONS, Weather, draw, only
 from tests.world import world
 from tests.world.queues import MemoryWorkQueues
 
@@ -59,7 +77,9 @@ class Mutant:
     def weather(self, seed: int) -> Weather:
         """Give the weather of one of its histories."""
         drawn = draw(Random(seed))
-        if self.themes:
+        if self.themes == (SEASONS,):
+            drawn = only(SEASONS, drawn)
+        elif self.themes:
             drawn = replace(drawn, themes=self.themes)
         return replace(drawn, **dict(self.more or {}))
 
@@ -116,6 +136,12 @@ def _admit_each_attempt(self: Any, signals: Sequence[Any], *, directory: Any) ->
     ]
 
 
+def _looks_nowhere(*_: Any) -> Generator[Any, Any, list[Any]]:
+    """Be asked for urgent messages, and have none."""
+    return []
+    yield
+
+
 def _units_of_each_slot(slots: Any) -> Any:
     """Count a unit in every slot that holds a decision of it."""
     days: dict[str, Any] = {}
@@ -148,7 +174,34 @@ def _superseded_confidences_count(elements: Any, *, revision: int = 0) -> Any:
     return counts
 
 
+def _superseded_sources_count(elements: Any, *, revision: int = 0) -> Any:
+    """Count a source again for each outcome that stands no more."""
+    counts = _FOLD(elements, revision=revision)
+    for element in set(elements) - set(ledger.standing_of(elements).values()):
+        held = ledger.Element.decode(element)
+        if held.named and held.outcome is not ledger.Outcome.PENDING:
+            more = Used.merged(shares_of(held.named, (0, 1, 1, 0, 0)))
+            counts = replace(counts, used=counts.used + more)
+    return counts
+
+
 _MERGED, _FOLD = units._merged, ledger.fold
+_ARMS_IN = units.Units.arms_in
+
+
+def _seated_now(versions: Any, agent_id: str, decision_type: str, epoch: int) -> Any:
+    """Give seats to those alone that have not ended, and to who ended what would be theirs."""
+    found = seated(versions, agent_id, decision_type, epoch)
+    return sorted(found, key=lambda version: (version.effective_to is not None, version.subject))
+
+
+def _arms_of_each_ledger(self: Any, places: Any, days_of: Any) -> Any:
+    """Count the units of each ledger by itself."""
+    days: dict[str, Any] = {}
+    for subject, seat in places.items():
+        for day, arms in _ARMS_IN(self, {subject: seat}, days_of).items():
+            days[day] = days[day] + arms if day in days else arms
+    return days
 
 
 def _one_fails_all() -> AbstractContextManager[object]:
@@ -354,6 +407,45 @@ def _denials_write_no_row() -> Iterator[None]:
         yield
 
 
+def _woken_by_others() -> AbstractContextManager[object]:
+    """Take the day of whatever led to a look for the latest on which its agents decided."""
+    next_step, whole, told = life.next_step, vars(keeper.Keeper)["look"], local()
+
+    def following(held: Any, version: Any, facts: Any, *more: Any) -> Any:
+        return next_step(held, version, replace(facts, latest=told.latest), *more)
+
+    def look(self: Any, *args: Any, latest: str, figures: Any, **more: Any) -> Any:
+        told.latest = max(latest, figures.as_of or "")
+        return whole(self, *args, latest=latest, figures=figures, **more)
+
+    return _all(
+        patch.object(keeper, "next_step", following), patch.object(keeper.Keeper, "look", look)
+    )
+
+
+def _nobody_follows() -> AbstractContextManager[object]:
+    """Let no version follow one that broke its promise."""
+    whole: Any = Admission.admit
+
+    def admit(self: Any, definition: Any, *, origin: str, **more: Any) -> Any:
+        return None if origin == "drift" else whole(self, definition, origin=origin, **more)
+
+    return patch.object(Admission, "admit", admit)
+
+
+def _missing_fail(version: Any, arms: Any, *more: Any) -> Any:
+    """Weigh decisions without an outcome as failures, by the days that have any."""
+    return _WEIGH(version, {day: replace(each, n=each.n + 1) for day, each in arms.items()}, *more)
+
+
+def _untold(before: Any, after: Any) -> str | None:
+    topic: str | None = _TOPIC(before, after)
+    return None if topic == telling.DEGRADED else topic
+
+
+_WEIGH, _TOPIC = life.weigh, vars(telling)["_topic"]
+
+
 @contextmanager
 def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
     with ExitStack() as stack:
@@ -363,7 +455,6 @@ def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
 
 
 STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
-CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
 
 MUTANTS: dict[str, Mutant] = {
     "account-forgets": Mutant(
@@ -377,6 +468,37 @@ MUTANTS: dict[str, Mutant] = {
         "a signal in the pipeline's name is its own",
         _changed(deliver, "is_told", lambda signal, reads: True),
         ("lives",),
+    ),
+    "any-evidence-will-do": Mutant(
+        18,
+        "whoever waits for evidence is promoted",
+        _changed(account.Account, "chosen", lambda self, policy: sorted(self.waiting)),
+        (SEASONS,),
+        QUIET,
+    ),
+    "missing-is-failed": Mutant(
+        18,
+        "a day's evidence counts a decision more than have an outcome",
+        _changed(keeper, "weigh", _missing_fail),
+        (SEASONS,),
+        QUIET,
+    ),
+    "woken-by-others": Mutant(
+        20,
+        "a late outcome of what it does not match wakes a pattern",
+        _woken_by_others,
+        (SEASONS,),
+        QUIET,
+    ),
+    "nobody-follows": Mutant(
+        20, "no version follows one that broke its promise", _nobody_follows, (SEASONS,), QUIET
+    ),
+    "doubt-untold": Mutant(
+        18,
+        "nobody is told that a pattern is degraded",
+        _changed(telling, "_topic", _untold),
+        (SEASONS,),
+        QUIET,
     ),
     "late-joiners-left-out": Mutant(
         1,
@@ -439,6 +561,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "any-row-counts": Mutant(
         7, "a mirror takes rows that no worker wrote", _any_row_counts, ("forgeries",)
+    ),
+    "spoiled-stays-spoiled": Mutant(
+        7,
+        "a mirror that its signal's writer put something else over is not put back",
+        _changed(router, "_held", lambda record: ""),
+        ("tampering", "signals"),
     ),
     "deleted-stays-gone": Mutant(
         7,
@@ -555,6 +683,20 @@ MUTANTS: dict[str, Mutant] = {
         _changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
         ("cycles",),
     ),
+    "seats-move-up": Mutant(
+        11,
+        "who ends gives its seat to the next one, in ledgers of before too",
+        lambda: _all(*(patch.object(room, "seated", _seated_now) for room in (learn, seats))),
+        ("candidates",),
+        {"actions": 40},
+    ),
+    "units-of-each-epoch": Mutant(
+        11,
+        "what is seated has a unit of evidence in each of its ledgers",
+        _changed(units.Units, "arms_in", _arms_of_each_ledger),
+        ("candidates",),
+        {"actions": 40},
+    ),
     "the-best-stands": Mutant(
         11,
         "the outcome decides which decision stands for a unit",
@@ -564,7 +706,19 @@ MUTANTS: dict[str, Mutant] = {
     "every-state-states": Mutant(
         11,
         "a confidence counts again with each correction",
-        _changed(learn, "fold", _superseded_confidences_count),
+        _changed(seats, "fold", _superseded_confidences_count),
+        ("cycles",),
+    ),
+    "every-state-is-a-use": Mutant(
+        11,
+        "a source counts again with each correction",
+        _changed(seats, "fold", _superseded_sources_count),
+        ("cycles",),
+    ),
+    "metrics-once": Mutant(
+        11,
+        "how sources did is published once and never again",
+        _changed(metrics, "Update", lambda place, *_, **__: Update(place, {})),
         ("cycles",),
     ),
     "everything-published": Mutant(
@@ -576,6 +730,24 @@ MUTANTS: dict[str, Mutant] = {
         _cursor_stays,
         ("counting", "episodes"),
         {"discovery": True, "actions": 18},
+    ),
+    "urgent-waits": Mutant(
+        20,
+        "an agent with a backlog does not look for what is urgent",
+        _changed(receiving, "_receive_urgent", _looks_nowhere),
+        ("urgency",),
+    ),
+    "no-copy-of-what-is-urgent": Mutant(
+        20,
+        "what is urgent is sent as everything else is",
+        _changed(deliver, "is_urgent", lambda *_: False),
+        ("urgency",),
+    ),
+    "other-copy-again": Mutant(
+        20,
+        "the SDK hands out a message without a look at its row",
+        _changed(receiving, "is_acknowledged", lambda row: False),
+        ("urgency",),
     ),
     "ack-first": Mutant(
         0, "a message is deleted before its effect", _first_effect_stands, (), STORMY

@@ -8,7 +8,7 @@ from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.infra.operate import patterns
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.workers.reconcile import reconcile
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.outgoing import WorkMessage
@@ -32,6 +32,48 @@ class Operating(Stage):
     def import_with_base(self) -> None:
         """Import a pattern that says what it has to beat, so that its evidence counts at once."""
         self._import(self.name("p"), self.names[0], self.chance.choice(["up", None]), base=0.2)
+
+    def find_candidate(self) -> None:
+        """Let a worker admit a candidate, a new one or one that it gave up before."""
+        number = self.chance.randrange(4)
+        name, market = f"found_{number}", ("up", "down")[number % 2]
+        # Some are promoted soon and then never given up, some never are.
+        base = (0.95, 0.2, 0.2, 0.95)[number]
+        content = {
+            "pattern_id": name,
+            "agent_id": self.names[0],
+            "decision_type": "TRADE",
+            "conditions": [{"path": "context.market", "op": "eq", "value": market}],
+            "base_rate": base,
+        }
+        made = self.scene.process().admission.admit(
+            PatternDefinition.model_validate(content),
+            origin="discovery",
+            parent=None,
+            reason="it was found",
+        )
+        known = {(listed.name, listed.number) for listed in self.book.versions}
+        if made is not None and (name, made.version) not in known:
+            version = Listed(
+                name, self.names[0], "TRADE", market, made.version, made.effective_from, base=base
+            )
+            self.book.versions.append(version)
+        self.scene.clock.advance(self.chance.choice([0, 15, 60]))
+
+    def give_up_candidate(self) -> None:
+        """Let a worker end a candidate that it admitted, if it is one yet."""
+        running = [
+            listed
+            for listed in self.book.versions
+            if listed.name.startswith("found_") and listed.ends is None
+        ]
+        chosen = self.chance.choice(running or [None])
+        if chosen and self.scene.process().discovery.retire(self.names[0], chosen.name):
+            subject = keys.pattern_subject(self.names[0], chosen.name, chosen.number)
+            entry = self.stored(tables.PIPELINE, keys.known_pattern(subject))
+            assert entry is not None
+            chosen.ends = PatternVersion.of_entry(entry).effective_to
+            self.book.given_up.add(subject)
 
     def edit_pattern(self) -> None:
         """Import the pattern that is there from the start, or another one, with a change."""
@@ -101,7 +143,8 @@ class Operating(Stage):
                 self.book.lost.discard(sent.key)
             elif "audience_chunks" not in found and not self._is_refused(sent, found):
                 # A mirror says for whom it was, and leaves open what was said.
-                is_begun = "processing_status" in found
+                mirror = self.stored(tables.SIGNALS, keys.mirror(sent.key)) or {}
+                is_begun = "status_v" in mirror and "processing_status" in mirror
                 audience = (sent.item if is_begun else found)["target_agents"]
                 sent.readings.append({**found, "target_agents": audience})
 
@@ -136,7 +179,7 @@ class Operating(Stage):
             content["conditions"] = [{"path": "context.market", "op": "eq", "value": market}]
         now = self.scene.clock() + self.chance.choice([0, 0, _SKEW_S, -_SKEW_S])
         definition = PatternDefinition.model_validate(content)
-        items: Any = _Items(self.scene.tables)
+        items: Any = Items(self.scene.tables)
         timing = patterns.Timing()
         try:
             done = patterns.import_pattern(items, definition, timing, now, dry_run=False)
@@ -166,8 +209,8 @@ class _Part(NamedTuple):
     does: Callable[[], object]
 
 
-class _Items:
-    """`sharpwave.infra.items.Items` over tables in memory, as far as an import needs it."""
+class Items:
+    """`sharpwave.infra.items.Items` over tables in memory, as far as operators need it."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

@@ -11,7 +11,7 @@ from typing import Any
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.messages import SignalMessage, parse_message
+from sharpwave.schemas.messages import URGENT, SignalMessage, parse_message
 from sharpwave.schemas.status import ACKNOWLEDGED
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.incoming import StreamRecord
@@ -23,6 +23,8 @@ from tests.world.queues import Held, MemoryInboxes
 from tests.world.tables import MemoryTables
 from tests.world.world import Process, World
 
+#: In a history of an hour nothing else would ever be promoted or doubted. Nothing is retired for
+#: drift: the version that follows would be one that nobody here wrote.
 LAX = Policy(
     alpha=0.9,
     min_base=3,
@@ -36,6 +38,24 @@ LAX = Policy(
     retired_at=1e12,
     dormant_days=5,
     dormant_n_eff=0,
+)
+#: For histories of weeks, with a few decisions a day.
+OF_WEEKS = Policy(
+    alpha=0.2,
+    min_base=12,
+    min_base_days=2,
+    base_days=20,
+    base_lag_days=1,
+    min_units=5,
+    min_days=2,
+    min_confidence=0.5,
+    max_unresolved=0.6,
+    degraded_at=8,
+    recovered_at=2,
+    retired_at=60,
+    window_days=12,
+    dormant_days=4,
+    dormant_n_eff=1,
 )
 
 
@@ -53,7 +73,18 @@ class Inboxes(MemoryInboxes):
 
     def _send(self, post: InboxMessage) -> Fate:
         until, fate = self.broken.get(post.target, (0.0, Fate.SENT))
-        return fate if until > self._clock() else super()._send(post)
+        if until > self._clock():
+            return fate
+        message = parse_message(post.body)
+        is_urgent = isinstance(message, SignalMessage) and message.severity in URGENT
+        found = super()._send(post)
+        if (
+            found is Fate.SENT
+            and is_urgent
+            and post.body not in self.waiting(f"{post.target}_urgent")
+        ):
+            self._book.unhurried.append(f"{post.target} got no copy of what is urgent")
+        return found
 
     def _note(self, post: InboxMessage) -> None:
         message = parse_message(post.body)
@@ -76,12 +107,10 @@ class Inboxes(MemoryInboxes):
 class Scene(World):
     """Tables, queues, inboxes, archive and time of one history."""
 
-    def __init__(self, book: Book, *, discovery: bool = False) -> None:
+    def __init__(self, book: Book, *, discovery: bool = False, policy: Policy = LAX) -> None:
         """Start with nothing."""
         super().__init__(discovery=discovery)
-        # In a history of an hour nothing else would ever be promoted or doubted. Nothing is
-        # retired for drift: the version that follows would be one that nobody here wrote.
-        self.settings._policy = LAX
+        self.settings._policy = policy
         self.book = book
         self.inboxes: Inboxes = Inboxes(book, self.clock, self.tables)
         self.stalled: dict[str, float] = {}

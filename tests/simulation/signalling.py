@@ -151,6 +151,21 @@ class Signalling(Stage):
         if self.update(tables.SIGNALS, sent.key, change):
             self.must_refuse(tables.SIGNALS, sent.key, sent.owner)
 
+    def spoil_mirror(self) -> None:
+        """Put something else in the place of a signal's mirror, or delete it."""
+        sent = self._some_signal()
+        if sent is None or self.book.gaps:
+            return
+        place = keys.mirror(sent.key)
+        if self.chance.random() < 0.3:
+            self.scene.tables.remove(tables.SIGNALS, place)
+            return
+        more: Item = self.chance.choice(
+            [{}, {"processing_status": {"mallory": {"status": "PROCESSED"}}}]
+        )
+        self.put(tables.SIGNALS, {**place.item(), "note": self.number(), **more})
+        self.must_refuse(tables.SIGNALS, place, sent.owner)
+
     def remove_signal(self) -> None:
         """Delete a signal that was written."""
         sent = self._some_signal()
@@ -189,7 +204,8 @@ class Signalling(Stage):
         if lifetime is not None:
             more["ttl"] = int(self.scene.clock()) + lifetime
         if self.chance.random() < 0.3:
-            more |= {"severity": "high", "confidence": 1, "context": {"why": "because"}}
+            severity = self.chance.choice(["high", "critical", "low"])
+            more |= {"severity": severity, "confidence": 1, "context": {"why": "because"}}
         at = now - self.chance.choice([0, 0, 0, 30, 900])
         strict = self.chance.random() < 0.7
         item = records.signal(source, self.name("s"), to=audience, at=at, strict=strict, **more)

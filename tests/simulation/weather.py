@@ -4,15 +4,20 @@ Each seed draws a few themes and leaves the others out. A history in which every
 once hides as much as one in which nothing does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 #: What the agents of a theme do, by the names of their acts; repeated names come up more often.
 THEMES: dict[str, tuple[str, ...]] = {
     "signals": ("send", "send", "send", "answer", "answer", "answer", "repeat_signal"),
+    "urgency": ("send", "send_to_some", "send_to_some", "receive", "receive", "answer"),
     "broadcasts": ("join", "broadcast", "broadcast", "join_and_broadcast", "answer", "leave"),
     "crowds": ("send_to_many", "send_to_many", "change_signal", "answer", "join"),
-    "tampering": ("send", "send", "change_signal", "remove_signal", "send_badly", "reuse_key"),
+    "tampering": (
+        *("send", "send", "change_signal", "remove_signal", "send_badly", "reuse_key"),
+        "spoil_mirror",
+    ),
     "quotas": ("send_within_quota", "send_within_quota", "send_beyond_quota", "answer"),
     "outages": ("send", "send", "send_to_some", "break_inbox", "answer", "wait"),
     "deadlines": ("send_briefly", "send_briefly", "answer", "wait", "answer_late"),
@@ -31,6 +36,24 @@ THEMES: dict[str, tuple[str, ...]] = {
         "decide_many",
         "impersonate",
     ),
+    "candidates": (
+        "find_candidate",
+        "find_candidate",
+        "find_candidate",
+        "give_up_candidate",
+        "decide_many",
+        "decide_in_cycles",
+        "decide",
+        "resolve",
+        "resolve",
+        "rewrite",
+        "edit_pattern",
+        "wait",
+    ),
+    "seasons": (
+        *("live_a_day",) * 16,
+        *("correct", "grant_or_revoke", "grant_or_revoke", "put_aside"),
+    ),
     "days": ("decide_on_days", "decide_on_days", "decide_absurdly", "resolve", "rewrite"),
     "memory": ("remember", "remember", "touch", "learn_more", "remember_badly"),
     "bulk": ("remember", "remember_much", "remember", "learn_more"),
@@ -39,6 +62,11 @@ THEMES: dict[str, tuple[str, ...]] = {
     "gaps": ("send", "decide", "resolve", "remember", "answer", "gap", "reconcile"),
     "versions": ("send", "answer", "decide", "resolve", "mix_versions", "remember"),
 }
+#: Drawn apart: each of these comes to the other themes of one history in eight.
+APART = ("candidates",)
+
+#: It takes a history of its own: weeks, and rules by which they suffice for a verdict.
+SEASONS = "seasons"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +124,8 @@ class Weather:
 
 def draw(chance: Random) -> Weather:
     """Draw the weather of one history."""
-    themes = tuple(sorted(chance.sample(sorted(THEMES), chance.choice([1, 1, 2, 2, 3]))))
+    mixed = sorted(THEMES.keys() - {SEASONS, *APART})
+    themes = tuple(sorted(chance.sample(mixed, chance.choice([1, 1, 2, 2, 3]))))
     burst = chance.choice([3_500, 4_000]) if chance.random() < 0.002 else 0
     # Thousands of messages that die again and again would say nothing more, for minutes.
     is_calm = chance.random() < 0.3 or burst > 0
@@ -117,3 +146,24 @@ def draw(chance: Random) -> Weather:
         ttl_rate=chance.choice([0, 0, 0.1]),
         small_slots=chance.random() < 0.5 and not burst,
     )
+
+
+def only(theme: str, drawn: Weather) -> Weather:
+    """Let a history be of one theme: seasons last for weeks, at which less dies."""
+    if theme != SEASONS:
+        return replace(drawn, themes=(theme,))
+    return replace(
+        drawn,
+        themes=(theme,),
+        agents=2,
+        actions=26 + drawn.actions // 2,
+        crash_rate=min(drawn.crash_rate, 0.03),
+        abreast_rate=min(drawn.abreast_rate, 0.1),
+        burst=0,
+        ttl_rate=0.0,
+    )
+
+
+#: Weather in which no process dies and every call is answered; and no message is even told twice.
+CALM = {"crash_rate": 0.0, "refusal_rate": 0.0, "freeze_rate": 0.0, "stall_rate": 0.0}
+QUIET: dict[str, Any] = {**CALM, "nest_rate": 0.0, "abreast_rate": 0.0, "replay_rate": 0.0}

@@ -114,6 +114,12 @@ def _row(target: str) -> Item:
     return {**row.item(), **ends, **names, **stamped(row, {"status": "PENDING"})}
 
 
+def _mirror() -> Item:
+    held = {"bob": {"status": "DELIVERED", "delivered_ms": int(START)}}
+    more = {"processing_status": held, "status_v": 7, "ttl": int(START) + DAY_S}
+    return {**keys.mirror(key_of(VALID["signal"])).item(), **more}
+
+
 #: Records of every kind, by their table.
 STORIES: tuple[tuple[str, Image], ...] = tuple(
     (table, item_to_wire(item))
@@ -124,6 +130,7 @@ STORIES: tuple[tuple[str, Image], ...] = tuple(
         (tables.SIGNALS, VALID["signal"]),
         (tables.SIGNALS, signal(to=["*"], strict=False)),
         (tables.SIGNALS, _row("bob")),
+        (tables.SIGNALS, _mirror()),
         (tables.STATE, VALID["memory"]),
         (tables.STATE, VALID["state"]),
         (tables.STATE, VALID["registration"]),

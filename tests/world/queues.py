@@ -37,13 +37,16 @@ class MemoryInboxes:
         self.on_send: Callable[[InboxMessage], None] = lambda post: None
         self._boxes: dict[str, list[str]] = {}
 
-    def create(self, agent_id: str) -> None:
-        """Create an agent's queue."""
+    def create(self, agent_id: str, *, urgent: bool = True) -> None:
+        """Create an agent's queues; without `urgent` as an older release did."""
         self._boxes.setdefault(agent_id, [])
+        if urgent:
+            self._boxes.setdefault(agent_id + queues.URGENT_SUFFIX, [])
 
     def remove(self, agent_id: str) -> None:
-        """Remove an agent's queue with all that is in it."""
-        self._boxes.pop(agent_id, None)
+        """Remove an agent's queues with all that is in them."""
+        for name in (agent_id, agent_id + queues.URGENT_SUFFIX):
+            self._boxes.pop(name, None)
 
     def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
         """Send messages, and say of each what became of it."""
@@ -58,12 +61,23 @@ class MemoryInboxes:
             return Fate.FAILED
         self.on_send(post)
         box.append(post.body)
+        if post.urgent:
+            self._boxes.get(post.target + queues.URGENT_SUFFIX, []).append(post.body)
         self.sent.append(post)
         return Fate.SENT
 
     def waiting(self, agent_id: str) -> list[str]:
-        """Give the bodies in an agent's queue; they stay there until deleted."""
+        """Give the bodies in an agent's queue, or by `<agent>_urgent` those of its other one."""
         return list(self._boxes.get(agent_id, ()))
+
+    def exists(self, name: str) -> bool:
+        """Say whether there is such a queue."""
+        return name in self._boxes
+
+    def put_back(self, name: str, body: str) -> None:
+        """Put a message that was taken out of a queue to its front, if the queue is still there."""
+        if name in self._boxes:
+            self._boxes[name].insert(0, body)
 
     def delete(self, agent_id: str, body: str) -> None:
         """Take one message out of a queue."""

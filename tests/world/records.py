@@ -1,5 +1,6 @@
 """Valid records as agents write them; each keyword replaces or adds an attribute."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sharpwave.schemas import keys
@@ -61,3 +62,16 @@ def registration(agent: str, *, at: float = START, **more: Any) -> Item:
 def key_of(item: Item) -> keys.Key:
     """Give an item's key."""
     return keys.Key(item["PK"], item["SK"])
+
+
+def mirror_of(signals: Mapping[keys.Key, Item], signal: keys.Key) -> Item:
+    """Give the mirror beside a signal, of all items of their table; empty if there is none."""
+    return signals.get(keys.mirror(signal), {})
+
+
+def statuses_of(mirror: Mapping[str, Any]) -> dict[str, Item]:
+    """Give what a mirror says of each target, but when it was sent to."""
+    return {
+        target: {name: value for name, value in entry.items() if name != "delivered_ms"}
+        for target, entry in (mirror.get("processing_status") or {}).items()
+    }

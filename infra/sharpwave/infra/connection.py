@@ -70,6 +70,12 @@ class Deployment:
                 "sqs", endpoint_url=self.endpoint("sqs"), config=self._config
             )
 
+    @cached_property
+    def s3(self) -> Any:
+        """The client of archives and of discarded batches; made by who asks, as few do."""
+        with translated("client of the archive"):
+            return self.session.client("s3", endpoint_url=self.endpoint("s3"))
+
     def check(self) -> None:
         """Make sure that AWS's settings suffice; no request is made.
 

@@ -127,6 +127,7 @@ class Mailbox:
                     entry["MessageAttributes"] = attributes
                 if group := message.system.get("MessageGroupId"):
                     entry["MessageGroupId"] = group
+                # The only system attribute that a sender may set.
                 if traced := message.system.get("AWSTraceHeader"):
                     header = {"DataType": "String", "StringValue": traced}
                     entry["MessageSystemAttributes"] = {"AWSTraceHeader": header}
@@ -179,7 +180,7 @@ def depth_at(deployment: Deployment, name: str) -> Depth | None:
 
 
 def inbox_names(deployment: Deployment) -> list[str]:
-    """List the logical names of all inbox queues that exist, without dead-letter queues, sorted."""
+    """List the logical names of all queues of agents, without dead-letter queues, sorted."""
     start = deployment.name(INBOX_PREFIX)
     lead = len(start) - len(INBOX_PREFIX)
     with translated("the list of queues"):

@@ -9,12 +9,13 @@ from sharpwave.producers.deliveries import AsyncDelivery, Delivery
 from sharpwave.producers.errors import AgentError, NoAnswer, RateLimited, RecordRefused, TimedOut
 from sharpwave.producers.fading import strength
 from sharpwave.producers.limiters import AsyncLimiter, Limiter
-from sharpwave.producers.operations.analytics import Performance
+from sharpwave.producers.operations.analytics import Performance, SourceMetrics, Standing
 from sharpwave.producers.operations.asking import Answer
 from sharpwave.producers.operations.decisions import DecisionPage
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.producers.operations.limits import Taken
 from sharpwave.producers.operations.lineage import DecisionView, Due
+from sharpwave.producers.operations.peers import Peer
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
 
@@ -39,11 +40,14 @@ __all__ = [
     "MemoryAwareAgent",
     "MemoryCache",
     "NoAnswer",
+    "Peer",
     "Performance",
     "RateLimited",
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "SourceMetrics",
+    "Standing",
     "Taken",
     "TimedOut",
     "differences",

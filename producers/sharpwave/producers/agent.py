@@ -31,6 +31,7 @@ from sharpwave.producers.limiters import AsyncLimiter, Limiter
 from sharpwave.producers.operations import receiving
 from sharpwave.producers.operations.limits import Limit
 from sharpwave.producers.operations.receiving import Inbox, Lease, OnNotice, Polling, Until
+from sharpwave.producers.presence import Presence
 from sharpwave.schemas.messages import NoticeMessage
 from sharpwave.schemas.times import Clock, now
 from sharpwave.schemas.tokens import Rate
@@ -100,6 +101,7 @@ class Agent(_Known, Surface[Identity]):
     """
 
     register = method(operations.registration.register)
+    agents = method(operations.peers.agents)
     decide = method(operations.decisions.decide)
     choose = method(operations.learnt.choose)
     record_outcome = method(operations.decisions.record_outcome)
@@ -131,6 +133,7 @@ class Agent(_Known, Surface[Identity]):
     recall = method(operations.memory.recall)
     episodes = method(operations.memory.episodes)
     analytics = method(operations.analytics.analytics)
+    metrics = method(operations.analytics.metrics)
     patterns = method(operations.memory.patterns)
     state = method(operations.state.state)
     save_state = method(operations.state.save_state)
@@ -195,7 +198,7 @@ class Agent(_Known, Surface[Identity]):
                 )
                 for service in _services(me)
             }
-        super().__init__(me, Driver(clients, reads))
+        super().__init__(me, Driver(clients, reads, Presence(me)))
         self._inbox = Inbox(me, on_notice)
         self._renewals = Renewals(self._driver)
 
@@ -235,14 +238,20 @@ class Agent(_Known, Surface[Identity]):
                 # All of them: the timeout of those that wait here runs too.
                 self._renewals.hold(waiting)
                 while waiting and not polling.is_over():
-                    delivery = self._admit(waiting)
-                    if delivery is not None:
+                    received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
+                    # Only now: what fails on the way is given back with the rest.
+                    waiting.popleft()
+                    if received is not None:
                         polling.delivered()
-                        yield delivery
+                        yield Delivery(received, self._driver)
                         # A delivery dropped by the caller must not live on in this frame.
-                        del delivery
+                        del received
         finally:
-            self._give_back(waiting)
+            try:
+                self._driver.run(receiving.give_back(list(waiting)))
+            except AgentError as error:
+                # They come again after their timeout, and the caller has left the loop by now.
+                log.warning("give_back_failed: %s", error)
 
     def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> Limiter:
         """Limit how often something is done by all processes of this agent together.
@@ -260,9 +269,13 @@ class Agent(_Known, Surface[Identity]):
         return Limiter(self._limit(key, Rate(per_minute, burst or per_minute)), self._driver)
 
     def close(self) -> None:
-        """Stop renewing deliveries and close the connections."""
-        self._renewals.stop()
-        self._driver.close()
+        """Write what was counted, stop renewing deliveries and close the connections."""
+        try:
+            if self._subject.uses:
+                self._driver.run(operations.memory.count_the_rest(self._subject))
+        finally:
+            self._renewals.stop()
+            self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -271,18 +284,6 @@ class Agent(_Known, Surface[Identity]):
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self.close()
-
-    def _admit(self, waiting: deque[Lease]) -> Delivery | None:
-        received = self._driver.run(receiving.admit(self._inbox, waiting[0]))
-        # Only now: what fails on the way is given back with the rest.
-        waiting.popleft()
-        return Delivery(received, self._driver) if received else None
-
-    def _give_back(self, waiting: deque[Lease]) -> None:
-        try:
-            self._driver.run(receiving.give_back(list(waiting)))
-        except AgentError as error:
-            log.warning("give_back_failed: %s", error)
 
 
 class AsyncAgent(_Known, AsyncSurface[Identity]):
@@ -298,6 +299,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     """
 
     register = async_method(operations.registration.register)
+    agents = async_method(operations.peers.agents)
     decide = async_method(operations.decisions.decide)
     choose = async_method(operations.learnt.choose)
     record_outcome = async_method(operations.decisions.record_outcome)
@@ -329,6 +331,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     recall = async_method(operations.memory.recall)
     episodes = async_method(operations.memory.episodes)
     analytics = async_method(operations.analytics.analytics)
+    metrics = async_method(operations.analytics.metrics)
     patterns = async_method(operations.memory.patterns)
     state = async_method(operations.state.state)
     save_state = async_method(operations.state.save_state)
@@ -408,14 +411,19 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 polling.answered(len(waiting))
                 renewals.hold(waiting)
                 while waiting and not polling.is_over():
-                    delivery = await self._admit(waiting)
-                    if delivery is not None:
+                    received = await driver.run(receiving.admit(self._inbox, waiting[0]))
+                    # Only now: what fails on the way is given back with the rest.
+                    waiting.popleft()
+                    if received is not None:
                         polling.delivered()
-                        yield delivery
+                        yield AsyncDelivery(received, driver)
                         # A delivery dropped by the caller must not live on in this frame.
-                        del delivery
+                        del received
         finally:
-            await self._give_back(waiting)
+            try:
+                await driver.run(receiving.give_back(list(waiting)))
+            except AgentError as error:
+                log.warning("give_back_failed: %s", error)
 
     def limit(self, key: str, *, per_minute: int, burst: int | None = None) -> AsyncLimiter:
         """Limit how often something is done by all processes of this agent together.
@@ -443,7 +451,7 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
                 )
                 for service in _services(self._subject)
             }
-        self._driver = AsyncDriver(clients, self._cache)
+        self._driver = AsyncDriver(clients, self._cache, Presence(self._subject))
         self._renewals = AsyncRenewals(self._driver)
         # Ends before the clients do, which were entered first.
         self._open.push_async_callback(self._renewals.stop)
@@ -452,20 +460,11 @@ class AsyncAgent(_Known, AsyncSurface[Identity]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        await self._open.aclose()
-        self._driver = None
-        if self._cache is not None:
-            await asyncio.to_thread(self._cache.close)
-
-    async def _admit(self, waiting: deque[Lease]) -> AsyncDelivery | None:
-        driver = self._driven()
-        received = await driver.run(receiving.admit(self._inbox, waiting[0]))
-        # Only now: what fails on the way is given back with the rest.
-        waiting.popleft()
-        return AsyncDelivery(received, driver) if received else None
-
-    async def _give_back(self, waiting: deque[Lease]) -> None:
         try:
-            await self._driven().run(receiving.give_back(list(waiting)))
-        except AgentError as error:
-            log.warning("give_back_failed: %s", error)
+            if self._driver is not None and self._subject.uses:
+                await self._driver.run(operations.memory.count_the_rest(self._subject))
+        finally:
+            await self._open.aclose()
+            self._driver = None
+            if self._cache is not None:
+                await asyncio.to_thread(self._cache.close)

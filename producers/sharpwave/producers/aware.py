@@ -15,16 +15,15 @@ from typing import Any, ClassVar, Self, TypedDict
 
 from sharpwave.producers.agent import Agent, AsyncAgent
 from sharpwave.producers.deliveries import AsyncDelivery, Delivery
-from sharpwave.producers.errors import AgentError, OutcomeConflict, StateConflict
+from sharpwave.producers.errors import AgentError, OutcomeConflict
 from sharpwave.producers.operations.learnt import Recalled
 from sharpwave.schemas.messages import NoticeMessage
-from sharpwave.schemas.records import DecisionRecord
+from sharpwave.schemas.records import DecisionRecord, StateRecord
 
 #: Where the state names the deliveries that it holds already, and how many of the last.
 WORKED, _KEPT = "worked_deliveries", 50
-_ATTEMPTS = 8
 
-Round = Generator[Callable[[], Any], Any, None]
+Round = Generator[Callable[[], Any], Any, Any]
 
 
 class Judgement(TypedDict, total=False):
@@ -40,6 +39,7 @@ class _Round:
     #: What a subclass sets.
     agent_id: ClassVar[str]
     subscriptions: ClassVar[Sequence[str]] = ()
+    capabilities: ClassVar[Sequence[str]] = ()
     domain: ClassVar[str] = "general"
     #: Outcomes still owed are looked for at the start, at the end, and so often between deliveries.
     judge_every_s: ClassVar[float] = 60.0
@@ -47,8 +47,11 @@ class _Round:
     agent: Any
     _judged_at: float | None = None
 
-    def about(self, delivery: Any) -> Mapping[str, Any]:
-        """Say of which decision to recall what was learnt, as arguments of `recall`."""
+    def about(self, delivery: Any) -> Any:
+        """Say of which decision to recall what was learnt, as arguments of `recall`.
+
+        None if there is nothing to decide: then nothing is recalled, and `decide` is not asked.
+        """
         return {"context": delivery.data}
 
     def decide(self, delivery: Any, recalled: list[Recalled]) -> Any:
@@ -71,39 +74,42 @@ class _Round:
         """Hear that the pipeline has something to say about a record; the log has it already."""
 
     def _work(self, delivery: Any) -> Round:
-        about = yield partial(self.about, delivery)
-        recalled = yield partial(self.agent.recall, domain=self.domain, **about)
-        intent = yield partial(self.decide, delivery, recalled)
+        about, intent = (yield partial(self.about, delivery)), None
+        if about is not None:
+            recalled = yield partial(self.agent.recall, domain=self.domain, **about)
+            intent = yield partial(self.decide, delivery, recalled)
         if _is_own(self, "advance"):
             yield from self._advance(delivery, intent)
+        # A hook may have acknowledged it, failed it or given it back.
         if delivery.is_settled:
-            return
+            return None
         if intent is None:
             yield delivery.ack
-        else:
-            # Last of all: it acknowledges, and what is not done by then is not done again.
-            yield partial(delivery.decide, **intent)
+            return None
+        # Last of all: it acknowledges, and what is not done by then is not done again.
+        return (yield partial(delivery.decide, **intent))
 
     def _advance(self, delivery: Any, intent: Any) -> Round:
         """Change the state once for a delivery: the state itself says which it holds."""
-        for attempt in range(_ATTEMPTS):
-            stored = yield self.agent.state
+
+        def change(stored: StateRecord | None) -> Any:
             state = dict(stored.state) if stored else {}
             worked = list(state.pop(WORKED, ()))
+            # Handed out again after the state was saved: it holds this one already.
             if delivery.delivery_id in worked:
-                return
-            new = yield partial(self.advance, state, delivery, intent)
-            if new is None:
-                return
-            kept = {**new, WORKED: [*worked, delivery.delivery_id][-_KEPT:]}
-            version = stored.version if stored else 0
-            try:
-                yield partial(self.agent.save_state, kept, expected_version=version)
-                return
-            except StateConflict:
-                # Another instance worked something else meanwhile.
-                if attempt + 1 == _ATTEMPTS:
-                    raise
+                return None
+
+            def kept(new: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+                last = [*worked, delivery.delivery_id][-_KEPT:]
+                return None if new is None else {**new, WORKED: last}
+
+            async def kept_later() -> Mapping[str, Any] | None:
+                return kept(await new)
+
+            new = self.advance(state, delivery, intent)
+            return kept_later() if isawaitable(new) else kept(new)
+
+        yield partial(self.agent.update_state, change)
 
     def _owed(self, *, now: bool = False) -> Round:
         """Record the outcomes that are known by now."""
@@ -123,7 +129,8 @@ class _Round:
                 continue
 
     def _register(self) -> Round:
-        yield partial(self.agent.register, subscriptions=self.subscriptions)
+        said = {"subscriptions": self.subscriptions, "capabilities": self.capabilities}
+        yield partial(self.agent.register, **said)
 
 
 def _is_own(one: _Round, hook: str) -> bool:
@@ -150,9 +157,9 @@ class MemoryAwareAgent(_Round):
 
     agent: Agent
 
-    def __init__(self, **arguments: Any) -> None:
-        """Connect its `agent`; the arguments are those of `Agent` behind the id."""
-        self.agent = Agent(self.agent_id, on_notice=self.on_notice, **arguments)
+    def __init__(self, agent: Agent | None = None, **arguments: Any) -> None:
+        """Act through `agent`, or connect one: the arguments are those of `Agent` behind the id."""
+        self.agent = agent or Agent(self.agent_id, on_notice=self.on_notice, **arguments)
 
     def run(self, **bounds: Any) -> None:
         """Register, and work the inbox; `bounds` are arguments of `Agent.inbox`, none for ever."""
@@ -164,17 +171,18 @@ class MemoryAwareAgent(_Round):
             self._drive(self._owed())
         self._drive(self._owed(now=True))
 
-    def work(self, delivery: Delivery) -> None:
-        """Work one delivery; for who receives by other means than `run`."""
-        self._drive(self._work(delivery))
+    def work(self, delivery: Delivery) -> DecisionRecord | None:
+        """Work one delivery, for who receives by other means than `run`; gives what was decided."""
+        decided: DecisionRecord | None = self._drive(self._work(delivery))
+        return decided
 
-    def _drive(self, steps: Round) -> None:
+    def _drive(self, steps: Round) -> Any:
         resume = partial(next, steps)
         while True:
             try:
                 step = resume()
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return end.value
             try:
                 resume = partial(steps.send, step())
             except AgentError as error:
@@ -194,9 +202,9 @@ class AsyncMemoryAwareAgent(_Round):
 
     agent: AsyncAgent
 
-    def __init__(self, **arguments: Any) -> None:
-        """Describe its `agent`; the arguments are those of `AsyncAgent` behind the id."""
-        self.agent = AsyncAgent(self.agent_id, on_notice=self.on_notice, **arguments)
+    def __init__(self, agent: AsyncAgent | None = None, **arguments: Any) -> None:
+        """Act through `agent`, or describe one: the arguments are those of `AsyncAgent`."""
+        self.agent = agent or AsyncAgent(self.agent_id, on_notice=self.on_notice, **arguments)
 
     async def run(self, **bounds: Any) -> None:
         """Register, and work the inbox; `bounds` are arguments of `Agent.inbox`, none for ever."""
@@ -208,17 +216,18 @@ class AsyncMemoryAwareAgent(_Round):
             await self._drive(self._owed())
         await self._drive(self._owed(now=True))
 
-    async def work(self, delivery: AsyncDelivery) -> None:
-        """Work one delivery; for who receives by other means than `run`."""
-        await self._drive(self._work(delivery))
+    async def work(self, delivery: AsyncDelivery) -> DecisionRecord | None:
+        """Work one delivery, for who receives by other means than `run`; gives what was decided."""
+        decided: DecisionRecord | None = await self._drive(self._work(delivery))
+        return decided
 
-    async def _drive(self, steps: Round) -> None:
+    async def _drive(self, steps: Round) -> Any:
         resume = partial(next, steps)
         while True:
             try:
                 step = resume()
-            except StopIteration:
-                return
+            except StopIteration as end:
+                return end.value
             try:
                 given = step()
                 resume = partial(steps.send, await given if isawaitable(given) else given)

@@ -105,6 +105,7 @@ ItemKey = tuple[str, tuple[tuple[str, str, Any], ...]]
 
 def item_key(table: str, key: Mapping[str, Any]) -> ItemKey:
     """Name an item, its numbers as numbers."""
+    # 1 and 1.0 are one number to DynamoDB, and would be two texts here.
     parts = ((name, *_only(value)) for name, value in key.items())
     return table, tuple(sorted((n, t, Decimal(v) if t == "N" else v) for n, t, v in parts))
 
@@ -136,6 +137,7 @@ def written(
     elif operation == "delete_item":
         yield Written(table, params["Key"], None)
     elif operation == "update_item":
+        # What else an update returns is a part of the item, or what it was before.
         is_whole = params.get("ReturnValues") == "ALL_NEW"
         item: Item | Literal["unknown"] = "unknown"
         item = reply.get("Attributes", item) if is_whole else item
@@ -266,7 +268,26 @@ class MemoryReads:
 
     def read(self, call: Call) -> Reply | None:
         """Answer, or give None where DynamoDB is to be asked."""
-        answer = self._answer(call)
+        answer: Reply | None = None
+        if call.operation == "query":
+            page = self._queries.get(request_key("query", call.params))
+            answer = page.value if page else None
+        else:
+            found: dict[str, list[Item | None]] = {}
+            for table, key in keys_read(call):
+                held = self._items.get(item_key(table, key))
+                if held is None:
+                    # All or nothing: a batch that is asked for anyway costs one call.
+                    break
+                found.setdefault(table, []).append(held.value)
+            else:
+                here = {
+                    table: [i for i in items if i is not None] for table, items in found.items()
+                }
+                answer = {"Responses": here, "UnprocessedKeys": {}}
+                if call.operation == "get_item":
+                    ((item,),) = found.values()
+                    answer = {} if item is None else {"Item": item}
         self._counters["cache_misses" if answer is None else "cache_hits"] += 1
         return answer
 
@@ -274,8 +295,27 @@ class MemoryReads:
         """Keep what a read gave, and refresh or forget what a write changed."""
         if call.service != "dynamodb":
             return
-        if self.accepts(call):
-            self._keep(call, reply, began)
+        if self.accepts(call) and call.operation == "query":
+            self._queries.keep(request_key("query", call.params), reply, self._queries.moment)
+        elif self.accepts(call):
+            if call.operation == "get_item":
+                items = {call.params["TableName"]: [reply["Item"]] if "Item" in reply else []}
+            else:
+                items = reply["Responses"]
+            here = {
+                item_key(table, key_of(table, item)): item
+                for table, some in items.items()
+                for item in some
+            }
+            # Of what DynamoDB left unread in a batch nothing is known, not even that it is absent.
+            left = {
+                item_key(table, key)
+                for table, wish in reply.get("UnprocessedKeys", {}).items()
+                for key in wish["Keys"]
+            }
+            for name in (item_key(table, key) for table, key in keys_read(call)):
+                if name not in left:
+                    self._items.keep(name, here.get(name), began)
         for table, key, item in written(call.operation, call.params, reply, key_of):
             if item == "unknown":
                 self._items.drop(item_key(table, key))
@@ -284,45 +324,6 @@ class MemoryReads:
 
     def close(self) -> None:
         """Do nothing."""
-
-    def _answer(self, call: Call) -> Reply | None:
-        if call.operation == "query":
-            page = self._queries.get(request_key("query", call.params))
-            return page.value if page else None
-        found: dict[str, list[Item | None]] = {}
-        for table, key in keys_read(call):
-            held = self._items.get(item_key(table, key))
-            if held is None:
-                return None
-            found.setdefault(table, []).append(held.value)
-        if call.operation == "get_item":
-            ((item,),) = found.values()
-            return {} if item is None else {"Item": item}
-        present = {table: [i for i in items if i is not None] for table, items in found.items()}
-        return {"Responses": present, "UnprocessedKeys": {}}
-
-    def _keep(self, call: Call, reply: Reply, began: int) -> None:
-        if call.operation == "query":
-            self._queries.keep(request_key("query", call.params), reply, self._queries.moment)
-            return
-        if call.operation == "get_item":
-            items = {call.params["TableName"]: [reply["Item"]] if "Item" in reply else []}
-        else:
-            items = reply["Responses"]
-        here = {
-            item_key(table, key_of(table, item)): item
-            for table, some in items.items()
-            for item in some
-        }
-        left = {
-            item_key(table, key)
-            for table, wish in reply.get("UnprocessedKeys", {}).items()
-            for key in wish["Keys"]
-        }
-        for table, key in keys_read(call):
-            name = item_key(table, key)
-            if name not in left:
-                self._items.keep(name, here.get(name), began)
 
 
 def is_cached_read(call: Call) -> bool:

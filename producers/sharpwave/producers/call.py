@@ -82,6 +82,11 @@ class Identity:
         """Give the name the agent's inbox queue has at AWS."""
         return tables.physical(queues.inbox(self.agent_id).name, self.prefix)
 
+    @property
+    def urgent_inbox_name(self) -> str:
+        """Give the name the agent's queue of urgent copies has at AWS."""
+        return tables.physical(queues.urgent_inbox(self.agent_id).name, self.prefix)
+
     def now(self) -> int:
         """Give the time in whole epoch seconds."""
         return int(self.clock())
@@ -120,8 +125,15 @@ class Pause(NamedTuple):
     seconds: float
 
 
+class Given(NamedTuple):
+    """What a function of the caller's gave; on an event loop it may have to be awaited."""
+
+    value: Any
+
+
+Step = Call | Pause | Given
 #: Yields requests, receives replies (or has an `AgentError` thrown in), returns its result.
-Operation = Generator[Call | Pause, Reply, T]
+Operation = Generator[Step, Reply, T]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

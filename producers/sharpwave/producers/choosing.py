@@ -17,10 +17,13 @@ class Choice:
         source: the one to listen to.
         selection_prob: the probability that it was, a multiple of 10^-4; stored with the
             decision, it lets anyone estimate what another choice would have brought.
+        bucket: the context it was chosen in, such as `market.trend=bullish`; None if it was chosen
+            whatever the context.
     """
 
     source: str
     selection_prob: float
+    bucket: str | None = None
 
 
 def choose(

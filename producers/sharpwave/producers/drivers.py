@@ -4,18 +4,19 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial, wraps
+from inspect import isawaitable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sharpwave.producers.cache import ReadCache, Uncached
 from sharpwave.producers.call import (
     CLIENT_ERRORS,
-    Call,
+    Given,
     Operation,
     Pause,
-    Reply,
     documented,
     translate,
 )
+from sharpwave.producers.presence import Presence
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -25,9 +26,15 @@ T = TypeVar("T")
 class Driver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
-        """Use `clients`, by service name, and `cache` for recent reads."""
+    def __init__(
+        self,
+        clients: Mapping[str, Any],
+        cache: ReadCache | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads; sign by `presence`."""
         self._clients, self._cache = clients, cache or Uncached()
+        self._presence = presence
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -37,34 +44,43 @@ class Driver:
             try:
                 step = resume()
             except StopIteration as done:
+                self._sign()
                 result: T = done.value
                 return result
             if isinstance(step, Pause):
                 time.sleep(step.seconds)
                 resume = partial(operation.send, {})
                 continue
+            if isinstance(step, Given):
+                resume = partial(operation.send, step.value)
+                continue
             try:
-                resume = partial(operation.send, self._perform(step))
+                # Before the call: what is written meanwhile must not be hidden by what it read.
+                began = self._cache.moment
+                reply = self._cache.read(step) if self._cache.accepts(step) else None
+                if reply is None:
+                    reply = getattr(self._clients[step.service], step.operation)(**step.params)
+                    if step.operation == "get_object":
+                        reply["Body"] = reply["Body"].read()
+                    self._cache.learn(step, reply, began)
+                resume = partial(operation.send, reply)
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
+
+    def _sign(self) -> None:
+        # After what was asked for, which says by itself if nothing can be reached.
+        if self._presence is None or (sign := self._presence.due()) is None:
+            return
+        try:
+            self._clients[sign.service].update_item(**sign.params)
+        except CLIENT_ERRORS:
+            self._presence.refused()
 
     def close(self) -> None:
         """Close the clients' connections."""
         for client in self._clients.values():
             client.close()
         self._cache.close()
-
-    def _perform(self, call: Call) -> Reply:
-        began = self._cache.moment
-        if self._cache.accepts(call):
-            answer = self._cache.read(call)
-            if answer is not None:
-                return answer
-        reply: Reply = getattr(self._clients[call.service], call.operation)(**call.params)
-        if call.operation == "get_object":
-            reply["Body"] = reply["Body"].read()
-        self._cache.learn(call, reply, began)
-        return reply
 
 
 class Surface(Generic[S]):
@@ -90,9 +106,15 @@ def method(
 class AsyncDriver:
     """Performs the calls of an operation, one after the other."""
 
-    def __init__(self, clients: Mapping[str, Any], cache: ReadCache | None = None) -> None:
-        """Use `clients`, by service name, and `cache` for recent reads."""
+    def __init__(
+        self,
+        clients: Mapping[str, Any],
+        cache: ReadCache | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        """Use `clients`, by service name, and `cache` for recent reads; sign by `presence`."""
         self._clients, self._cache = clients, cache or Uncached()
+        self._presence = presence
 
     async def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
@@ -101,30 +123,41 @@ class AsyncDriver:
             try:
                 step = resume()
             except StopIteration as done:
+                await self._sign()
                 result: T = done.value
                 return result
             if isinstance(step, Pause):
                 await asyncio.sleep(step.seconds)
                 resume = partial(operation.send, {})
                 continue
+            if isinstance(step, Given):
+                value = await step.value if isawaitable(step.value) else step.value
+                resume = partial(operation.send, value)
+                continue
             try:
-                resume = partial(operation.send, await self._perform(step))
+                began, reply = self._cache.moment, None
+                if self._cache.accepts(step):
+                    read = self._cache.read
+                    # The DAX client knows no event loop.
+                    in_thread = self._cache.waits
+                    reply = await asyncio.to_thread(read, step) if in_thread else read(step)
+                if reply is None:
+                    call = getattr(self._clients[step.service], step.operation)
+                    reply = await call(**step.params)
+                    if step.operation == "get_object":
+                        reply["Body"] = await reply["Body"].read()
+                    self._cache.learn(step, reply, began)
+                resume = partial(operation.send, reply)
             except CLIENT_ERRORS as error:
                 resume = partial(operation.throw, translate(error, step))
 
-    async def _perform(self, call: Call) -> Reply:
-        began = self._cache.moment
-        if self._cache.accepts(call):
-            read = self._cache.read
-            # The DAX client knows no event loop.
-            answer = await asyncio.to_thread(read, call) if self._cache.waits else read(call)
-            if answer is not None:
-                return answer
-        reply: Reply = await getattr(self._clients[call.service], call.operation)(**call.params)
-        if call.operation == "get_object":
-            reply["Body"] = await reply["Body"].read()
-        self._cache.learn(call, reply, began)
-        return reply
+    async def _sign(self) -> None:
+        if self._presence is None or (sign := self._presence.due()) is None:
+            return
+        try:
+            await self._clients[sign.service].update_item(**sign.params)
+        except CLIENT_ERRORS:
+            self._presence.refused()
 
 
 class AsyncSurface(Generic[S]):

@@ -106,6 +106,7 @@ def _canonical(value: object) -> object:
 
 
 def _canonical_scalar(value: object) -> Scalar:
+    # Before numbers, as a bool is an int in Python.
     if isinstance(value, bool | str | None):
         if isinstance(value, str) and len(value) > MAX_TEXT:
             raise ValueError(f"text has {len(value)} characters; at most {MAX_TEXT} are compared")
@@ -181,13 +182,20 @@ class Condition(BaseModel):
 
     def matches(self, decision: Mapping[str, Any]) -> bool:
         """Say whether the decision fulfils this condition; never raises."""
-        found = _lookup(decision, self.path)
+        found: object = decision
+        for name in self.path.split("."):
+            found = found.get(name, _MISSING) if isinstance(found, Mapping) else _MISSING
         if self.op == "exists":
             return (found is not _MISSING) == self.value
         if found is _MISSING:
             return False
         if self.op == "contains":
-            return _contains(found, self.value)
+            # Of a text a part, of a list or a set a member.
+            if isinstance(found, str):
+                return isinstance(self.value, str) and self.value in found
+            if isinstance(self.value, tuple) or not isinstance(found, list | tuple | Set):
+                return False
+            return any(_equal(member, self.value) for member in found)
         if isinstance(self.value, tuple):
             return any(_equal(found, choice) for choice in self.value)
         return _compare(found, self.op, self.value)
@@ -293,7 +301,15 @@ class _Words:
         name = _OPS.get(op, op)
         if name not in (*_OPS.values(), "in", "contains"):
             raise self._unexpected(f"one of {', '.join(_OPS)}, in, contains, exists, is missing")
-        return {"path": path, "op": name, "value": self._value()}
+        word = self.take()
+        if word != "[":
+            return {"path": path, "op": name, "value": self._scalar(word)}
+        choices = [self._scalar(self.take())]
+        while (word := self.take()) == ",":
+            choices.append(self._scalar(self.take()))
+        if word != "]":
+            raise self._unexpected('"," or "]"')
+        return {"path": path, "op": name, "value": choices}
 
     def take(self, wanted: str | None = None) -> str:
         word = "" if self.is_over else self._found[self._at]
@@ -301,17 +317,6 @@ class _Words:
         if not word or wanted not in (None, word):
             raise self._unexpected(f'"{wanted}"' if wanted else "something more")
         return word
-
-    def _value(self) -> object:
-        word = self.take()
-        if word != "[":
-            return self._scalar(word)
-        choices = [self._scalar(self.take())]
-        while (word := self.take()) == ",":
-            choices.append(self._scalar(self.take()))
-        if word != "]":
-            raise self._unexpected('"," or "]"')
-        return choices
 
     def _scalar(self, word: str) -> object:
         if word[0] == '"':
@@ -334,15 +339,6 @@ class _Words:
             f"{self._text!r} cannot be read {where}, where {wanted} is expected; write conditions "
             "such as: inputs.whale_count >= 5 and context.market.trend = bullish"
         )
-
-
-def _lookup(decision: object, path: str) -> object:
-    found = decision
-    for name in path.split("."):
-        if not isinstance(found, Mapping) or name not in found:
-            return _MISSING
-        found = found[name]
-    return found
 
 
 class _Kind(NamedTuple):
@@ -379,6 +375,7 @@ def _equal(found: object, wanted: Scalar) -> bool:
 
 def _compare(found: object, op: Op, wanted: Scalar) -> bool:
     have, want = _kind(found), _kind(wanted)
+    # Null is an unknown, so whatever is known differs from it.
     if op == "ne" and want.name == "null":
         return have.name != "null"
     if have.name is None or have.name != want.name:
@@ -392,16 +389,9 @@ def _compare(found: object, op: Op, wanted: Scalar) -> bool:
     return bool(low.value <= high.value)
 
 
-def _contains(found: object, wanted: Scalar | tuple[Scalar, ...]) -> bool:
-    if isinstance(found, str):
-        return isinstance(wanted, str) and wanted in found
-    if isinstance(wanted, tuple) or not isinstance(found, list | tuple | Set):
-        return False
-    return any(_equal(member, wanted) for member in found)
-
-
 def _written(value: Scalar | Iterable[Scalar]) -> str:
     if isinstance(value, str):
+        # In quotes only where `read` would take it for something else.
         plain = _BARE.fullmatch(value) and value not in _RESERVED and not _reads_as_number(value)
         return value if plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, Iterable):

@@ -103,6 +103,7 @@ def schema(name: str) -> dict[str, Any]:
         text["pattern"] = f"^{form}$"
     if published.model is records.SignalRecord:
         named = body["properties"]["target_agents"]
+        # A text is an agent's name, but for two lists that consist of one word each.
         agents = {**named, "items": {"type": "string", "pattern": ids.AGENT_ID}}
         description = agents.pop("description")
         groups = [{"const": [ids.EVERYONE]}, {"const": [ids.SUBSCRIBERS]}]

@@ -117,6 +117,7 @@ def time_faults(kind: Kind, item: Mapping[str, Any], stored_at: float) -> list[F
         ahead = timestamp - stored_at
         text = f"{ahead:.0f} s in the future; at most {MAX_AHEAD_S} s are allowed: set your clock"
         faults.append(Fault("future_timestamp", "timestamp", text))
+    # `stored_at` has fractions and a time to live has none, so one second is let pass.
     if ttl is not None and ttl <= stored_at - 1:
         text = f"{ttl} was past when the record was stored; give epoch seconds in the future"
         faults.append(Fault("expired_ttl", "ttl", text))
@@ -177,6 +178,7 @@ def explained(error: ValidationError, *, under: str = "") -> list[Fault]:
     faults = []
     for detail in error.errors(include_url=False):
         where = ".".join(str(part) for part in (*filter(None, [under]), *detail["loc"]))
+        # What our own validators raise is about several attributes that disagree.
         code = "inconsistent" if detail["type"] == "value_error" else detail["type"]
         faults.append(Fault(code, where, _in_words(detail)))
     return faults
@@ -184,6 +186,7 @@ def explained(error: ValidationError, *, under: str = "") -> list[Fault]:
 
 def _in_words(detail: ErrorDetails) -> str:
     kind, context, given = detail["type"], detail.get("ctx", {}), detail["input"]
+    # Cut: it is written into notices, and what was refused may be large.
     shown = f"{given!r:.80}" if isinstance(given, str) else f"{given!s:.80}"
     if kind == "missing":
         return "missing; every record of this kind has it"

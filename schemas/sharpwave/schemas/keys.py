@@ -38,7 +38,17 @@ PARKED_SHARDS, CHANGED_SHARDS, DUE_SHARDS = 8, 8, 4
 MEMORY_TYPES, LASTING_TYPES = ("CONTEXT", "QUERY", "SIGNAL", "NOTE"), ("STRATEGY", "FACT")
 CURRENT, REGISTRATION, LIMIT = "CURRENT", "REGISTRATION", "LIMIT"
 
-Kind = Literal["decision", "signal", "inbox_row", "state", "registration", "memory", "limit"]
+Kind = Literal[
+    "decision",
+    "signal",
+    "mirror",
+    "inbox_row",
+    "state",
+    "registration",
+    "memory",
+    "limit",
+    "metrics",
+]
 
 #: The family of keys that have none. Families are written into counters that others read, so their
 #: names stay: an inbox row is a `row` there.
@@ -47,16 +57,20 @@ _AGENT_FAMILIES = {
     "inbox": "row",
     "shared": "pattern",
     **{name: name for name in ("decision", "memory", "pattern", "fact", "episode", "strategy")},
-    "granted": "granted",
+    **{name: name for name in ("granted", "metrics")},
 }
 _WRITERS, _CHILDREN = "shared#writers#", "shared#children#"
+#: Agents as all may find them; and when each was last seen, which it writes itself.
+REGISTRY_PK, _SEEN = "shared#registry", "shared#seen#"
+#: What the sort key of a mirror has behind its signal's; ids hold no `#`, so no signal's ends so.
+_MIRROR = "#status"
 _LEDGER_FAMILIES = {"L#": "slot", "H#": "head", "D#": "day", "T": "day"}
 _FAMILIES = {
     "shared": "pattern",
     **{name: name for name in ("signal", "checkpoint", "audience", "agents", "patterns", "parked")},
     **{name: name for name in ("low_water", "rate", "notice", "paused", "wanted", "workers")},
     **{name: name for name in ("resolved", "due", "changed", "sources", "judged")},
-    **{name: name for name in ("promotions", "life", "discovery", "granted")},
+    **{name: name for name in ("promotions", "life", "discovery", "granted", "names")},
 }
 
 
@@ -112,6 +126,24 @@ def signal_pk(signal_type: str, source_agent: str | None = None) -> str:
     )
 
 
+def mirror(signal: Key) -> Key:
+    """Give the key of the item beside a signal that says how far it got, target by target.
+
+    It follows its signal at once in a query or a scan, and has none of a signal's attributes.
+    """
+    return Key(signal.pk, signal.sk + _MIRROR)
+
+
+def is_mirror_sk(sk: str) -> bool:
+    """Say whether a sort key, in the partition of a signal, is that of a mirror."""
+    return sk.endswith(_MIRROR) and split_dated_sk(sk.removesuffix(_MIRROR)) is not None
+
+
+def mirrored(mirror: Key) -> Key:
+    """Give the key of the signal that a mirror stands beside."""
+    return Key(mirror.pk, mirror.sk.removesuffix(_MIRROR))
+
+
 def inbox_pk(target: str) -> str:
     """Give the partition of one agent's inbox rows."""
     return f"agent:{target}#inbox"
@@ -165,6 +197,16 @@ def state_type(sk: str) -> str:
 def memory_pk(agent_id: str, memory_type: str) -> str:
     """Give the partition of what one agent itself remembers, of one type."""
     return f"agent:{agent_id}#memory#{memory_type}"
+
+
+def metrics_pk(agent_id: str) -> str:
+    """Give the partition of how an agent's sources did, by decision type; workers write it."""
+    return f"agent:{agent_id}#metrics"
+
+
+def metrics(agent_id: str, decision_type: str) -> Key:
+    """Give the key of how the sources of an agent's decisions of one type did."""
+    return Key(metrics_pk(agent_id), decision_type)
 
 
 # -- long-term memory ----------------------------------------------------------------------------
@@ -224,6 +266,21 @@ def writers_pk(decision_type: str) -> str:
 def writer(decision_type: str, agent_id: str) -> Key:
     """Give the key of an entry in the list of agents that wrote decisions of one type."""
     return Key(writers_pk(decision_type), agent_id)
+
+
+def registry(agent_id: str) -> Key:
+    """Give the key of an agent's entry in the list in which agents find each other."""
+    return Key(REGISTRY_PK, agent_id)
+
+
+def seen_pk(agent_id: str) -> str:
+    """Give the partition of an agent's sign of life, its own so that IAM can bind it."""
+    return _SEEN + agent_id
+
+
+def seen(agent_id: str) -> Key:
+    """Give the key of an agent's sign of life."""
+    return Key(seen_pk(agent_id), "SEEN")
 
 
 def children_pk(decision_id: str) -> str:
@@ -484,9 +541,26 @@ def split_base_subject(subject: str) -> tuple[str, str, int] | None:
     return agent_id, decision_type, int(epoch or 0)
 
 
+def sources_subject(agent_id: str, decision_type: str) -> str:
+    """Name the ledger of one agent's decisions of one type that name their sources."""
+    return f"sources:{agent_id}:{decision_type}"
+
+
+def split_sources_subject(subject: str) -> tuple[str, str] | None:
+    """Give agent and type of a ledger of sources, or None if it is another's."""
+    kind, _, rest = subject.partition(":")
+    agent_id, _, decision_type = rest.partition(":")
+    return (agent_id, decision_type) if kind == "sources" else None
+
+
 def pattern_subject(owner: str, pattern_id: str, version: int) -> str:
     """Name the ledger of one version of a pattern; `owner` is an agent or `shared_owner`."""
     return f"pattern:{owner}:{pattern_id}@{version}"
+
+
+def source_name(agent_id: str, code: int) -> Key:
+    """Give the key of the name that a code stands for in the ledgers of an agent."""
+    return Key(f"names#{agent_id}", f"{code:08x}")
 
 
 def low_water(duty: str, agent_id: str) -> Key:
@@ -507,6 +581,11 @@ def discovery(agent_id: str, decision_type: str) -> Key:
 def rate_bucket(agent_id: str) -> Key:
     """Give the key of an agent's token bucket."""
     return Key("rate", agent_id)
+
+
+def told_of_bounce(agent_id: str, uid: str) -> Key:
+    """Give the key that allows one notice per signal of which targets nothing was sent to."""
+    return Key(f"notice#{agent_id}", f"undeliverable#{uid}")
 
 
 def told_of_expiry(agent_id: str, uid: str) -> Key:
@@ -564,15 +643,19 @@ def is_agents(agent_id: str, key: Key) -> bool:
     """Say whether an item of any table is one agent's own, as far as its key says."""
     pk, sk = key
     head, _, rest = pk.partition("#")
-    if head in ("agents", "rate", "low_water", "promotions") or pk.startswith(_WRITERS):
+    is_listed = pk == REGISTRY_PK or pk.startswith(_WRITERS)
+    if head in ("agents", "rate", "low_water", "promotions") or is_listed:
         return sk == agent_id
+    if pk.startswith(_SEEN):
+        return pk == seen_pk(agent_id)
     if pk.startswith(_CHILDREN):
         return owner_of(split_child(sk).pk) == agent_id
-    if head in ("notice", "sources", "discovery"):
+    if head in ("notice", "sources", "discovery", "names"):
         return rest.partition("#")[0] == agent_id
     if head in ("ledger", "patterns", "changed", "life"):
         subject = rest if head in ("ledger", "life") else sk
-        return subject.startswith((f"base:{agent_id}:", f"pattern:{agent_id}:"))
+        kinds = ("base", "pattern", "sources")
+        return subject.startswith(tuple(f"{kind}:{agent_id}:" for kind in kinds))
     # What others hold of its memories goes with it.
     is_copy = head == "granted" or pk.endswith("#granted")
     return owner_of(pk) == agent_id or (is_copy and sk.startswith(f"{agent_id}#"))
@@ -593,9 +676,13 @@ def family(pk: str, sk: str) -> str:
         return _AGENT_FAMILIES.get(parts[1], OTHER)
     if pk.startswith(_WRITERS):
         return "writers"
+    if pk == REGISTRY_PK or pk.startswith(_SEEN):
+        return "registry"
     if pk.startswith(_CHILDREN):
         return "children"
     head = pk.partition("#")[0]
+    if head == "signal" and sk.endswith(_MIRROR):
+        return "mirror"
     if head == "ledger":
         return _LEDGER_FAMILIES.get(sk[:2], OTHER)
     return _FAMILIES.get(head, OTHER)
@@ -618,6 +705,8 @@ def _signal(pk: str, sk: str) -> Parsed | None:
         return None
     if len(parts) == 3 and not is_agent_id(parts[2]):
         return None
+    if is_mirror_sk(sk):
+        return Parsed("mirror", owner_of(pk), parts[1])
     return Parsed("signal", owner_of(pk), parts[1]) if split_dated_sk(sk) else None
 
 
@@ -634,6 +723,8 @@ def _state(pk: str, sk: str) -> Parsed | None:
             return Parsed("limit", owner, None) if is_one else None
         known = (sk == CURRENT) or (name in ("CHECKPOINT", "BACKUP") and sk != name)
         return Parsed("state", owner, name) if known else None
+    if pk == metrics_pk(owner):
+        return Parsed("metrics", owner, sk) if is_type_name(sk) else None
     name = pk.removeprefix(f"agent:{owner}#memory#")
     known = name in (*MEMORY_TYPES, *LASTING_TYPES) and split_dated_sk(sk) is not None
     return Parsed("memory", owner, name) if known else None

@@ -4,7 +4,7 @@ Unknown keys are to be ignored and unknown kinds skipped; no key is removed with
 `data` and `context` come from another agent: treat them as untrusted input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,8 @@ from sharpwave.schemas.records import SIGNAL_TTL_S
 
 #: Below every SQS limit in use. Larger payloads are kept in the target's own row.
 MAX_BODY_BYTES = 240 * 1024
+#: Severities, in small letters, whose signals overtake a backlog, unless a deployment says others.
+URGENT = frozenset({"high", "critical", "urgent"})
 
 Provenance = Literal["bound", "unverified"]
 
@@ -51,6 +53,10 @@ class SignalMessage(BaseModel):
     event_time: str | None = None
     expires_at: int = Field(description="epoch seconds after which the delivery counts as expired")
     severity: str | None = None
+    urgent: bool = Field(
+        default=False,
+        description="whether another copy of this delivery lies in the agent's urgent queue",
+    )
     confidence: Decimal | None = None
     data: dict[str, Any] = Field(default_factory=dict)
     context: dict[str, Any] = Field(default_factory=dict)
@@ -135,13 +141,22 @@ def is_answer(signal: Mapping[str, Any]) -> bool:
     return is_record_id(signal.get("in_reply_to"))
 
 
-def signal_body(signal: Mapping[str, Any], target: str, table: str) -> tuple[str, tuple[str, ...]]:
+def is_urgent(signal: Mapping[str, Any], severities: Collection[str]) -> bool:
+    """Say whether a signal overtakes others, by severities in small letters."""
+    return str(signal.get("severity", "")).strip().lower() in severities
+
+
+def signal_body(
+    signal: Mapping[str, Any], target: str, table: str, *, urgent: bool = False
+) -> tuple[str, tuple[str, ...]]:
     """Write the message of one signal for one target as ASCII JSON.
 
     Returns:
         The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
     """
     content = message_of(signal, target, table)
+    if urgent:
+        content["urgent"] = True
     # ASCII, so that characters are bytes: SQS counts bytes.
     body = plain_json(content)
     if len(body) <= MAX_BODY_BYTES:

@@ -85,6 +85,7 @@ def number_text(value: int | float | Decimal) -> str:
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact.is_finite():
         raise UnstorableValue(f"{value} is not a number DynamoDB can hold; leave it out instead")
+    # Zeros at either end are not significant: DynamoDB keeps 1E+100.
     if len("".join(map(str, exact.as_tuple().digits)).strip("0")) > MAX_DIGITS:
         raise UnstorableValue(f"{value} has more than {MAX_DIGITS} significant digits; round it")
     if exact and not _MIN_EXPONENT <= exact.adjusted() <= _MAX_EXPONENT:
@@ -188,6 +189,7 @@ def _value_size(value: Wire) -> int:
     if kind == "B":
         return len(binary(content))
     if kind == "M":
+        # Three bytes for the map, and one for each pair.
         return 3 + len(content) + wire_size(content)
     if kind == "L":
         return 3 + len(content) + sum(_value_size(part) for part in content)
@@ -241,6 +243,7 @@ def _set_to_wire(value: Set[Any]) -> Wire:
     if not value:
         raise UnstorableValue("DynamoDB has no empty set; leave the attribute out")
     if all(isinstance(part, str) for part in value):
+        # Sorted, so that one set is always written alike.
         return {"SS": sorted(value)}
     if all(isinstance(part, bytes) for part in value):
         return {"BS": sorted(value)}

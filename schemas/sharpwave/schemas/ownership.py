@@ -13,7 +13,9 @@ from sharpwave.schemas.status import ACKNOWLEDGED
 #: Attributes only workers write; every other attribute of a record is the agent's.
 WORKER: Mapping[Kind, frozenset[str]] = {
     "decision": frozenset({"promoted_at", "is_stm"}),
+    # Earlier releases kept the mirror in the signal itself.
     "signal": frozenset({"processing_status", "status_v", "audience_chunks"}),
+    "mirror": frozenset({"processing_status", "status_v", "ttl"}),
     "inbox_row": frozenset(
         {"signal_pk", "signal_sk", "signal_id", "signal_type", "source_agent", "timestamp"}
         | {
@@ -32,6 +34,8 @@ WORKER: Mapping[Kind, frozenset[str]] = {
     "state": frozenset(),
     "registration": frozenset(),
     "limit": frozenset(),
+    # All of it is a worker's, and starts nothing.
+    "metrics": frozenset(),
     "memory": frozenset({"promoted_at"}),
 }
 #: Attributes of a decision that may come and change after it.

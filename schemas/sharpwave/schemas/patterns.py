@@ -98,9 +98,9 @@ class PatternVersion(BaseModel):
     It counts decisions with `effective_from <= timestamp < effective_to`, in epoch seconds.
 
     Attributes:
-        form: which rules it counts by. A release that adds rules raises it where a definition
-            uses them, so that older ones leave its decisions to newer workers; what it adds
-            otherwise, older ones pass over.
+        form: which rules it counts by; 2 if it is seated. A release that adds rules raises it
+            where a definition uses them, so that older ones leave its decisions to newer workers;
+            what it adds otherwise, older ones pass over.
         origin: who made it: a person, discovery, or workers after drift or a split.
         parent: the version it came from, as `pattern_id@version`; None if from none.
         reason: why it was made, in words.
@@ -114,7 +114,7 @@ class PatternVersion(BaseModel):
 
     definition: PatternDefinition
     version: int
-    form: Literal[1] = 1
+    form: Literal[1, 2] = 1
     effective_from: int
     effective_to: int | None = None
     learned_at: int
@@ -178,6 +178,11 @@ class PatternVersion(BaseModel):
         return keys.pattern_subject(self.owner, self.definition.pattern_id, self.version)
 
     @property
+    def is_seated(self) -> bool:
+        """Say whether base ledgers count it along with all decisions; else its own ledger does."""
+        return self.form == 2
+
+    @property
     def pk(self) -> str:
         """Give the partition of the pattern in long-term memory."""
         definition = self.definition
@@ -200,6 +205,7 @@ class PatternVersion(BaseModel):
             return False
         if not self.covers(decision["timestamp"]):
             return False
+        # Without conditions its author means what agents say that they applied.
         if definition.conditions is None:
             return self.applied(decision)
         return definition.conditions.matches(decision)
@@ -272,6 +278,7 @@ def boundaries(versions: Iterable[PatternVersion], agent_id: str, decision_type:
     """
     moments = {0}
     for version in versions_of(versions, agent_id, decision_type):
+        # An end divides as well: from there on decisions are not the version's.
         moments |= {version.effective_from, version.effective_to or 0}
     return sorted(moments)
 
@@ -282,6 +289,19 @@ def epoch_of(
     """Give the epoch that a decision belongs to: the latest boundary up to its `timestamp`."""
     begun = boundaries(versions, agent_id, decision_type)
     return max((moment for moment in begun if moment <= timestamp), default=0)
+
+
+def seated(
+    versions: Iterable[PatternVersion], agent_id: str, decision_type: str, epoch: int
+) -> list[PatternVersion]:
+    """List the versions that the base ledger of an epoch counts, by their seats from 0.
+
+    Who is in effect in an epoch is settled before any of its decisions is counted, and a version
+    leaves the list only with all of its agent's: so a seat is never anybody else's.
+    """
+    those = versions_of(versions, agent_id, decision_type)
+    found = [version for version in those if version.is_seated and version.covers(epoch)]
+    return sorted(found, key=lambda version: version.subject)
 
 
 def content_hash(definition: PatternDefinition) -> str:

@@ -1,4 +1,4 @@
-"""The queues as data: five work queues, one inbox per agent, a dead-letter queue for each."""
+"""The queues as data: five work queues, two per agent, and a dead-letter queue for each."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +15,8 @@ MAX_QUEUE_NAME = 80
 MAX_BATCH, MAX_BATCH_BYTES = 10, 1024 * 1024
 DLQ_SUFFIX = "_dlq"
 INBOX_PREFIX = "inbox-"
+#: No agent's id holds a "_", so this names no other agent's inbox.
+URGENT_SUFFIX = "_urgent"
 #: Codes by which SQS asks to slow down.
 THROTTLES = frozenset({"OverLimit", "RequestThrottled", "Throttling", "ThrottlingException"})
 #: How the codes begin by which SQS says that it cannot use a queue's key, or that nobody may.
@@ -65,6 +67,29 @@ def inbox(agent_id: str) -> Queue:
     if not is_agent_id(agent_id):
         raise ValueError(f"{agent_id!r} cannot name an agent; use {IN_WORDS[AGENT_ID]}")
     return Queue(INBOX_PREFIX + agent_id, visibility_timeout_s=60, max_receive_count=5)
+
+
+def urgent_inbox(agent_id: str) -> Queue:
+    """Give the queue with second copies of what is urgent, which a backlog in the inbox delays.
+
+    They are kept as long as the first ones: whichever an agent began with may be the last.
+
+    Raises:
+        ValueError: `agent_id` cannot name an agent.
+    """
+    usual = inbox(agent_id)
+    return usual._replace(name=usual.name + URGENT_SUFFIX)
+
+
+def of_agent(agent_id: str) -> tuple[Queue, Queue]:
+    """Give all queues of one agent, the inbox first."""
+    return inbox(agent_id), urgent_inbox(agent_id)
+
+
+def owner_of_queue(name: str) -> str | None:
+    """Name the agent whose queue this is, by its logical name, or None if it is no agent's."""
+    agent_id = name.removeprefix(INBOX_PREFIX).removesuffix(URGENT_SUFFIX)
+    return agent_id if name.startswith(INBOX_PREFIX) and is_agent_id(agent_id) else None
 
 
 def batches(

@@ -35,6 +35,10 @@ MAX_DEPTH = 16
 MAX_TARGETS = 10_000
 #: Agents, and domains, that one memory entry is shared with.
 MAX_READERS = 100
+#: Sources of one decision that count, the first by name; and characters of a name that do.
+MOST_SOURCES, MOST_SOURCE_NAME = 8, 64
+#: Capabilities of one agent.
+MAX_CAPABILITIES = 50
 DECISION_TTL_S = 90 * DAY_S
 SIGNAL_TTL_S = DAY_S
 MAX_DECISION_TTL_S = 400 * DAY_S
@@ -171,6 +175,7 @@ class SignalRecord(Timed):
     @model_validator(mode="after")
     def _key_and_targets_fit(self) -> Self:
         bound = keys.owner_of(self.PK)
+        # What the key says IAM has checked; what the attribute says nobody has.
         if bound is not None and bound != self.source_agent:
             raise ValueError(
                 f"source_agent {self.source_agent!r} is foreign: PK belongs to {bound!r}"
@@ -187,6 +192,7 @@ class SignalRecord(Timed):
         self._check_key((compatible, strict), self.signal_id)
         if self.target_agents in ([EVERYONE], [SUBSCRIBERS]):
             return self
+        # Beside others the two words above are no agents' names, and refused as such.
         wrong = [name for name in self.target_agents if not is_agent_id(name)]
         if wrong:
             raise ValueError(f"target_agents holds {wrong[0]!r}, which cannot name an agent")
@@ -279,6 +285,9 @@ class Registration(Record):
 
     agent_id: AgentId
     subscriptions: list[TypeName] = Field(default_factory=list)
+    capabilities: Annotated[list[RecordId], Field(max_length=MAX_CAPABILITIES)] = Field(
+        default_factory=list, description="what others may ask of it, for who looks for an agent"
+    )
     filters: dict[TypeName, SignalConditions] = Field(
         default_factory=dict,
         description="by type, what a subscriber's signal must fulfil; absent means all of the type",

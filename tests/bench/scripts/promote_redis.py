@@ -89,7 +89,7 @@ class Server:
     """The memory server's API, through HTTP, and a look into its Redis."""
 
     def __init__(self, port: int, redis_port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
+        self.url = f"http://127.0.0.1:{port}"
         self._redis: Any = import_module("redis").Redis(port=redis_port, protocol=2)
 
     def put(self, session: str, entries: list[tuple[str, str]]) -> None:
@@ -97,7 +97,7 @@ class Server:
         memories = [{"id": name, "text": text, "memory_type": "semantic"} for name, text in entries]
         body = {"messages": [], "memories": memories, "namespace": "bench", "user_id": "bench"}
         request = urllib.request.Request(
-            f"{self._url}/v1/working-memory/{session}",
+            f"{self.url}/v1/working-memory/{session}",
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
             method="PUT",
@@ -117,13 +117,14 @@ class Server:
     def is_up(self) -> bool:
         """Say whether it answers."""
         try:
-            with urllib.request.urlopen(f"{self._url}/v1/health", timeout=1) as answer:
+            with urllib.request.urlopen(f"{self.url}/v1/health", timeout=1) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.URLError):
             return False
 
 
-def _until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.005) -> bool:
+def until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.005) -> bool:
+    """Wait for a condition; says whether it came to hold in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -141,7 +142,7 @@ def _latency(server: Server) -> dict[str, Any]:
     for number in range(ORDERS["samples"]):
         before, began = server.count(), time.monotonic()
         server.put(f"latency-{number}", [(f"latency-{number}", _text(f"latency {number}"))])
-        if not _until(lambda before=before: server.count() > before, 20):  # type: ignore[misc]
+        if not until(lambda before=before: server.count() > before, 20):  # type: ignore[misc]
             return {"lost": 1}
         took.append(time.monotonic() - began)
     return {"readable_p50_ms": sorted(took)[len(took) // 2] * 1000}
@@ -157,7 +158,7 @@ def _promote(server: Server, name: str, sessions: int, each: int) -> dict[str, A
     with ThreadPoolExecutor(ORDERS["writers"]) as pool:
         list(pool.map(put, range(sessions)))
     wanted = sessions * each
-    _until(lambda: server.count() - before >= wanted, 90, 0.02)
+    until(lambda: server.count() - before >= wanted, 90, 0.02)
     took, made = time.monotonic() - began, server.count() - before
     return {
         "promotions_per_s": made / took,
@@ -172,13 +173,13 @@ def _race(server: Server) -> dict[str, Any]:
     with ThreadPoolExecutor(ORDERS["copies"]) as pool:
         fact = [("race", _text("race"))]
         list(pool.map(lambda n: server.put(f"race-{n}", fact), range(ORDERS["copies"])))
-    _until(lambda: False, 4)
+    until(lambda: False, 4)
     made = server.count() - before
     return {"rows_of_10_writes": made, "lost": max(0, 1 - made), "doubled": max(0, made - 1)}
 
 
-def main() -> None:
-    """Start everything, measure, stop everything."""
+def serve(measure: Callable[[Server], None]) -> None:
+    """Start everything, measure, which prints what it found, and stop everything."""
     embeddings = ThreadingHTTPServer(("127.0.0.1", 0), Embeddings)
     threading.Thread(target=embeddings.serve_forever, daemon=True).start()
     port, redis_port = _free_port(), _free_port()
@@ -204,28 +205,34 @@ def main() -> None:
             started.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL))
         server = Server(port, redis_port)
         try:
-            if not _until(server.is_up, 90, 0.1):
-                found: dict[str, Any] = {"error": "its API did not come up within 90 s"}
+            if until(server.is_up, 150, 0.1):
+                measure(server)
             else:
-                found = _measure(server)
+                _say({"error": "its API did not come up within 150 s"})
         finally:
             for process in reversed(started):
                 process.kill()
-    os.write(1, f"\n{json.dumps(found)}\n".encode())
+    # Threads that still embed are not waited for.
     os._exit(0)
 
 
-def _measure(server: Server) -> dict[str, Any]:
+def _say(found: dict[str, Any]) -> None:
+    os.write(1, f"\n{json.dumps(found)}\n".encode())
+
+
+def _measure(server: Server) -> None:
     server.put("warm", [("warm", _text("warm"))])
-    _until(lambda: server.count() > 0, 60)
+    until(lambda: server.count() > 0, 60)
     sessions = max(1, ORDERS["theirs"] // PER_SESSION)
-    return {
-        "latency": _latency(server),
-        "singly": _promote(server, "singly", ORDERS["theirs"], 1),
-        "race": _race(server),
-        "bulk": _promote(server, "bulk", sessions, PER_SESSION),
-    }
+    _say(
+        {
+            "latency": _latency(server),
+            "singly": _promote(server, "singly", ORDERS["theirs"], 1),
+            "race": _race(server),
+            "bulk": _promote(server, "bulk", sessions, PER_SESSION),
+        }
+    )
 
 
 if __name__ == "__main__":
-    main()
+    serve(_measure)

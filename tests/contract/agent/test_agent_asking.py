@@ -39,11 +39,10 @@ def asked(pipeline: Any, hunter: Any, **more: Any) -> Iterator[tuple[Future[Any]
         yield waiting, key_of(question[0])
 
 
-def mark(pipeline: Any, signal: keys.Key, statuses: dict[str, Any], **more: Any) -> None:
-    """Say in a signal what workers say of its deliveries."""
-    item = pipeline.item(tables.SIGNALS, signal)
+def mark(pipeline: Any, signal: keys.Key, statuses: dict[str, Any]) -> None:
+    """Say beside a signal what workers say of its deliveries."""
     marks = {"processing_status": statuses, "status_v": 1}
-    pipeline.put(tables.SIGNALS, {**item, **marks, **more})
+    pipeline.put(tables.SIGNALS, {**keys.mirror(signal).item(), **marks})
 
 
 def test_an_answer_is_given_to_who_asked_and_all_else_stays_in_the_inbox(
@@ -161,8 +160,10 @@ def test_waiting_ends_with_the_last_delivery_or_says_which_are_open(
     nobody = hunter.signal("WHALE", to="@subscribers")
     mark(pipeline, nobody.key, {})
     assert hunter.wait_for(nobody) == {}
-    mark(pipeline, nobody.key, {}, audience_chunks=2)
+    crowd = hunter.signal("WHALE", to="@subscribers")
+    chunks = {"audience_chunks": 2}
+    pipeline.put(tables.SIGNALS, {**pipeline.item(tables.SIGNALS, crowd.key), **chunks})
     with pytest.raises(InvalidRequest, match="more than 50 targets"):
-        hunter.wait_for(nobody)
+        hunter.wait_for(crowd)
     with pytest.raises(ValueError, match="timeout_s is 0"):
         hunter.wait_for(sent, timeout_s=0)

@@ -34,10 +34,12 @@ def test_a_decision_reads_back_as_it_was_written(connect: Connect) -> None:
 
 
 def test_decisions_come_newest_first_within_their_range(connect: Connect) -> None:
-    moments = iter([1_800_000_000.25, 1_800_000_100.5, 1_800_000_200.75])
-    agent = connect("hunter", clock=lambda: next(moments, 1_800_000_300.0))
-
-    first, second, third = (agent.decide("PICK") for _ in range(3))
+    moment, made = [0.0], []
+    agent = connect("hunter", clock=lambda: moment[0])
+    for moment[0] in (1_800_000_000.25, 1_800_000_100.5, 1_800_000_200.75):
+        made.append(agent.decide("PICK"))
+    first, second, third = made
+    moment[0] = 1_800_000_300.0
 
     assert agent.decisions() == [third, second, first]
     assert agent.decisions(since=1_800_000_100, until=1_800_000_100) == [second]
@@ -174,12 +176,36 @@ def test_signals_are_written_under_the_key_of_their_mode(connect: Connect, pipel
 def test_a_sender_reads_how_far_its_signal_got(connect: Connect, pipeline: Any) -> None:
     agent = connect("hunter")
     sent = agent.signal("WHALE", to="risk")
-    status = {"risk": {"status": "PROCESSED", "processed_at": 5}}
-    pipeline.put(
-        tables.SIGNALS, {**pipeline.item(tables.SIGNALS, sent.key), "processing_status": status}
-    )
+    assert agent.signal_status(sent) == {}
+    status = {"risk": {"status": "PROCESSED", "processed_at": 5, "delivered_ms": 4}}
+    mirror = {**keys.mirror(sent.key).item(), "processing_status": status, "status_v": 1}
+
+    pipeline.put(tables.SIGNALS, mirror)
 
     assert agent.signal_status(sent) == status
+
+
+def test_a_sender_reads_what_workers_of_an_earlier_release_wrote_into_its_signal(
+    connect: Connect, pipeline: Any
+) -> None:
+    agent = connect("hunter")
+    sent = agent.signal("WHALE", to="risk")
+    status = {"risk": {"status": "DELIVERED"}}
+    older = pipeline.item(tables.SIGNALS, sent.key) | {"processing_status": status}
+
+    pipeline.put(tables.SIGNALS, {**older, "status_v": 1})
+
+    assert agent.signal_status(sent) == status
+
+
+def test_a_status_that_its_sender_put_itself_is_none(connect: Connect, pipeline: Any) -> None:
+    agent = connect("hunter")
+    sent = agent.signal("WHALE", to="risk")
+    made_up = {"processing_status": {"risk": {"status": "PROCESSED"}}}
+    pipeline.put(tables.SIGNALS, {**pipeline.item(tables.SIGNALS, sent.key), **made_up})
+    pipeline.put(tables.SIGNALS, {**keys.mirror(sent.key).item(), **made_up})
+
+    assert agent.signal_status(sent) == {}
 
 
 def test_registering_makes_the_queue_and_keeps_what_operators_set(
@@ -319,7 +345,7 @@ def test_a_choice_is_stored_with_its_decision_and_counts_for_the_next_one(
         for where in ({"hour": 9}, {"hour": 10})
     ]
 
-    assert drawn == Choice("news", 1.0)
+    assert drawn == Choice("news", 1.0, bucket="hour=9")
     assert shares[0] > 0.8 > shares[1]
     assert [each.reasoning["selection_prob"] for each in agent.recent(limit=1)] == [Decimal("0.5")]
 
@@ -355,7 +381,11 @@ def test_an_update_of_state_keeps_what_others_saved_meanwhile(
 
     saved = mine.update_state(add_mine)
 
+    left = mine.update_state(lambda found: None)
+
+    assert saved is not None
     assert (saved.state, saved.version, seen) == ({"other": 1, "mine": 1}, 2, [0, 1])
+    assert left == saved, "a function that gives nothing leaves the state as it is"
 
 
 def test_a_backup_is_restored_as_a_new_version_and_told_apart(connect: Connect) -> None:

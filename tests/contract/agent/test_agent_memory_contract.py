@@ -70,6 +70,21 @@ def test_the_strongest_come_first_and_their_uses_are_written_ten_at_once(
     assert agent.memories("FACT", limit=3)[-1].last_accessed == 1_800_000_001
 
 
+def test_an_agent_that_is_closed_loses_no_use_it_counted(connect: Connect, pipeline: Any) -> None:
+    agent = connect("hunter")
+    fact, gone = (agent.remember("FACT", {}) for _ in range(2))
+    for _ in range(3):
+        agent.memories("FACT", ranked=True)
+    table = tables.physical(tables.STATE, pipeline.prefix)
+    pipeline.dynamodb.delete_item(TableName=table, Key=gone.key.wire())
+
+    agent.__exit__(None, None, None)
+
+    assert pipeline.item(tables.STATE, fact.key)["access_count"] == 3
+    assert pipeline.item(tables.STATE, gone.key) == {}
+    assert agent.counters["uncounted"] == 0
+
+
 def test_a_memory_fades_by_half_lives_and_lasts_with_importance_and_use(connect: Connect) -> None:
     agent = connect("hunter", clock=lambda: 1_800_000_000.0)
     note, fact = agent.remember("NOTE", {}), agent.remember("FACT", {})

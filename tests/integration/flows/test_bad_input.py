@@ -92,7 +92,7 @@ def test_poison_among_good_signals_is_parked_and_told_and_the_good_arrive(
     assert {message["data"]["odd"] for message in arrived} == {"\uffff \x00 \U0001f40b"}
     for named, poison in bad:
         assert_parked(world, SIGNALS, poison, named)
-        assert "processing_status" not in (world.items.get(SIGNALS, key_of(poison)) or {})
+        assert world.items.get(SIGNALS, keys.mirror(key_of(poison))) is None
     assert_told(world, hunter)
     own = [poison for _, poison in bad if keys.owner_of(poison["PK"]) == hunter]
     assert_shown(world, hunter, at_least=len(own))

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.infra.operate.agents import add_agent, remove_agent
-from sharpwave.producers import Agent
+from sharpwave.producers import Agent, Draft
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id, signal_uid
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
@@ -69,14 +69,41 @@ def test_a_broadcast_goes_to_those_who_were_there_when_it_was_delivered(
     # Of the same second a registration counts as the earlier.
     world.eventually(lambda: time.time() >= sent["timestamp"] + 2, "the signal's second is over")
     latecomer = world.agent("latecomer")
-    world.put(SIGNALS, sent)  # a raw agent that saw no answer writes again, and wipes the mirror
+    # A raw agent that saw no answer writes again, and another item over the mirror as well.
+    world.put(SIGNALS, sent)
+    world.put(SIGNALS, keys.mirror(signal).item())
     world.eventually(lambda: world.statuses(signal), "the mirror is rebuilt")
     assert set(world.statuses(signal)) == at_once
-    everyone = (hunter, *early, *late, latecomer)
+    # Who sent it is told of that.
+    everyone = (*early, *late, latecomer)
     reached = {name for name in everyone if world.waiting(f"inbox-{name}")}
     # Who registered in the second of the signal, or before, and was listed late has a chunk.
     stored = list(world.items.query(PIPELINE, keys.audience_pk(signal_uid(*signal))))
     assert at_once <= reached <= set(members(stored) or ()) <= {*early, *late}
+
+
+def test_an_urgent_signal_overtakes_a_backlog_and_comes_once(world: World) -> None:
+    hunter, risk = world.agent("hunter"), world.agent("risk")
+    with world.sdk(hunter) as sender, world.sdk(risk) as agent:
+        sent = sender.signal_many(
+            Draft(signal_type="WHALE", to=risk, data={"n": n}) for n in range(200)
+        )
+        world.eventually(lambda: world.waiting(f"inbox-{risk}") == 200, "a backlog", within_s=120)
+
+        handed, urgent = list[str](), f"inbox-{risk}_urgent"
+        for delivery in agent.inbox(wait_s=1, limit=240, until=time.time() + 120):
+            delivery.ack()
+            handed.append(delivery.signal_id)
+            if len(handed) == 10:
+                now = sender.signal("WHALE", to=risk, severity="critical")
+                world.eventually(lambda: world.waiting(urgent), "the copy is there")
+            if len(handed) == 201:
+                break
+
+        assert now.signal_id in handed[10:30]
+        assert sorted(handed) == sorted(each.signal_id for each in [*sent, now])
+        assert list(agent.inbox(wait_s=0)) == []
+    assert world.waiting(f"inbox-{risk}") == world.waiting(urgent) == 0
 
 
 def test_a_signal_to_subscribers_goes_to_those_of_its_type(world: World) -> None:

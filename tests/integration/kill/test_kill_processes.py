@@ -91,9 +91,7 @@ def test_an_acknowledgement_that_overtakes_the_mirror_stays(
     held.wait()
     world.acknowledge(risk, signal)
     # The delivery begins the mirror; one that was acknowledged before only says so.
-    world.eventually(
-        lambda: "status_v" in (world.items.get(SIGNALS, signal) or {}), "the mirror is touched"
-    )
+    world.eventually(lambda: world.items.get(SIGNALS, keys.mirror(signal)), "the mirror is touched")
     held.release()
 
     world.becomes(signal, risk="PROCESSED", trade="DELIVERED")

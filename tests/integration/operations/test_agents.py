@@ -13,6 +13,7 @@ from sharpwave.infra.provision.structure import destroy
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.schemas.queues import of_agent
 from sharpwave.schemas.records import Registration
 
 
@@ -32,6 +33,7 @@ def test_an_agent_gets_a_registration_a_queue_and_a_place_in_the_list(
     assert agent.inbox is not None
     assert agent.inbox.total == 0
     assert agent.dlq is not None
+    assert agent.urgent is not None
     assert registration(deployment, "risk-manager").subscriptions == ["WHALE"]
     assert Items(deployment).get("pipeline", keys.known_agent("risk-manager"))
 
@@ -47,6 +49,24 @@ def test_adding_again_keeps_what_is_not_wished_otherwise(deployment: Deployment)
     assert [step.kind for step in changed.steps] == ["agent"]
     assert (found.subscriptions, found.signals_per_minute) == (["WHALE"], 9)
     assert found.may_broadcast
+
+
+def test_a_filter_in_words_subscribes_and_goes_without_words(deployment: Deployment) -> None:
+    filters = {"WHALE": "data.share >= 0.1 and severity = high", "NEWS": "data.n = 1"}
+    add_agent(deployment, "risk-manager", Wishes(filters=filters))
+    filtered = registration(deployment, "risk-manager")
+    again = add_agent(deployment, "risk-manager", Wishes(filters=filters))
+
+    add_agent(deployment, "risk-manager", Wishes(filters={"WHALE": ""}))
+
+    assert again.steps == ()
+    wanted = {"signal_type": "WHALE", "source_agent": "hunter", "severity": "high"}
+    assert filtered.wants({**wanted, "data": {"share": 0.2}})
+    assert not filtered.wants({**wanted, "data": {"share": 0.05}})
+    found = registration(deployment, "risk-manager")
+    assert (found.subscriptions, set(found.filters)) == (["NEWS", "WHALE"], {"NEWS"})
+    with pytest.raises(Misused, match=r"filter of WHALE: .* cannot be read"):
+        add_agent(deployment, "risk-manager", Wishes(filters={"WHALE": "data.n >="}))
 
 
 def test_a_wish_that_cannot_be_changes_nothing(deployment: Deployment) -> None:
@@ -66,7 +86,8 @@ def test_a_removed_agent_with_an_empty_queue_leaves_only_its_mark(deployment: De
     assert not agent.registered
     assert agent.inbox is None
     assert agent.dlq is None
-    assert attributes_of(deployment, "inbox-risk-manager_dlq") is None
+    for name in ("inbox-risk-manager_dlq", *(each.name for each in of_agent("risk-manager"))):
+        assert attributes_of(deployment, name) is None
 
 
 def test_a_removed_agent_that_wrote_is_swept_like_before(deployment: Deployment) -> None:
@@ -104,7 +125,7 @@ def test_a_dry_run_removes_nothing(deployment: Deployment) -> None:
 
     planned = remove_agent(deployment, "risk-manager", dry_run=True)
 
-    assert len(planned.steps) == 3
+    assert len(planned.steps) == 5
     assert list_agents(deployment)[0].registered
 
 
@@ -149,13 +170,19 @@ def test_inboxes_go_with_the_deployment(deployment: Deployment) -> None:
 
 
 def test_the_command_lists_what_it_added(deployment: Deployment, sharpwave: Any) -> None:
-    sharpwave("agents", "add", "risk-manager", "--subscribe", "WHALE", "--subscribe", "CRASH")
+    wanted = ("--subscribe", "WHALE", "--subscribe", "CRASH", "--filter", "NEWS: data.n > 1")
+    sharpwave("agents", "add", "risk-manager", *wanted, "--capability", "price")
+    sign = {**keys.seen("risk-manager").item(), "last_seen": 1_800_000_000}
+    Items(deployment).put("agent_memory_ltm", sign)
 
     code, agents = sharpwave("agents", "ls")
 
     assert code == 0
-    assert agents[0]["registration"]["subscriptions"] == ["CRASH", "WHALE"]
+    said = agents[0]["registration"]
+    assert (said["subscriptions"], said["capabilities"]) == (["CRASH", "NEWS", "WHALE"], ["price"])
+    assert said["filters"] == {"NEWS": [{"path": "data.n", "op": "gt", "value": 1}]}
     assert agents[0]["inbox"] == {"ready": 0, "in_flight": 0, "delayed": 0}
+    assert (agents[0]["urgent"], agents[0]["last_seen"]) == (agents[0]["inbox"], 1_800_000_000)
     assert sharpwave("agents", "rm", "risk-manager", "--yes")[0] == 0
 
 
@@ -172,11 +199,14 @@ def test_removing_an_agent_ends_what_was_under_way_to_it(deployment: Deployment)
     end = {"status": "FAILED", "reason": "agent_removed"}
     for signal, row in keys_of[:2]:
         assert end.items() <= (items.get("agent_signals", row) or {}).items()
-        assert (items.get("agent_signals", signal) or {})["processing_status"] == {
-            "risk-manager": end
-        }
+        mirror = items.get("agent_signals", keys.mirror(signal)) or {}
+        assert mirror["processing_status"] == {"risk-manager": end}
     assert (items.get("agent_signals", keys_of[2][1]) or {})["status"] == "PROCESSED"
+    (telling,) = Mailbox(deployment, "status").receive(hold_s=30, wait_s=1)
+    assert '"on_bounced"' in telling.body
+    assert telling.body.count("agent_removed") == 2
     assert remove_agent(deployment, "risk-manager").closed == 0
+    assert Mailbox(deployment, "status").receive(hold_s=30) == []
 
 
 def test_an_agents_data_goes_as_a_whole_and_nobody_elses(
@@ -268,7 +298,8 @@ def _deliver(items: Items, name: str, target: str) -> tuple[keys.Key, keys.Key]:
     key = keys.Key(keys.signal_pk("ALERT", "ann"), f"2025-10-18T14:30:00.000Z#{name}")
     row = keys.inbox_row(target, key, signal_uid(*key))
     delivered = {"processing_status": {target: {"status": "DELIVERED"}}, "status_v": 1}
-    items.put("agent_signals", {**key.item(), "target_agents": [target], **delivered})
+    items.put("agent_signals", {**key.item(), "target_agents": [target]})
+    items.put("agent_signals", {**keys.mirror(key).item(), **delivered})
     about = {"signal_pk": key.pk, "signal_sk": key.sk, "status": "PENDING"}
     items.put("agent_signals", {**row.item(), **about})
     return key, row

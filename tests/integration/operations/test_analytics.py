@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import sys
 import time
@@ -14,20 +15,24 @@ from typing import Any
 import duckdb
 import pytest
 
+from sharpwave.infra.cli import extras
 from sharpwave.infra.cli.output import plain
 from sharpwave.infra.connection import Deployment
+from sharpwave.infra.cost.bill import load_prices
 from sharpwave.infra.items import Items
 from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
-from sharpwave.infra.operate.analytics import ACCURACY, Sketch, Wanted, analyse
+from sharpwave.infra.operate.analytics import Wanted, analyse
 from sharpwave.infra.operate.patterns import import_patterns
+from sharpwave.infra.operate.sketch import ACCURACY, Sketch
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
-from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS
+from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.aws.clients import Clients
 from sharpwave.workers.main import build_router, compose_on_aws
 from sharpwave.workers.settings import Settings
+from sharpwave.workers.work import ticks
 
 Raw = Mapping[str, Callable[..., Any]]
 Item = dict[str, Any]
@@ -113,7 +118,10 @@ def scene(deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend) ->
             at=noon + number,
             decision_type=KIND,
             context={"market": "up" if number % 2 else "down"},
-            reasoning={"selected": ["whales", "news"] if number else ["news"]},
+            reasoning={
+                "selected": ["whales", "news"] if number else ["news"],
+                "bucket": "high_volatility" if number % 2 else "low_volatility",
+            },
         )
         scene.carry(made, stored_at=noon + number, dying=number == 2)
         if number == 3:
@@ -155,8 +163,12 @@ def test_what_came_twice_was_corrected_or_cut_short_counts_once(
         ("news", 4, 3, 1, 0.4),
         ("whales", 3, 2, 0, 0.35),
     ]
+    assert [figures(row) for row in by_kind(rows, "bucket")] == [
+        ("high_volatility", 2, 1, 0, 0.5),
+        ("low_volatility", 2, 2, 1, 0.35),
+    ]
     # Time to an outcome is that to the first one, not to its correction.
-    for row in by_kind(rows, "type"):
+    for row in (*by_kind(rows, "type"), *by_kind(rows, "source"), *by_kind(rows, "bucket")):
         assert row["p50_s"] == pytest.approx(60, rel=ACCURACY)
         assert row["p99_s"] == pytest.approx(60, rel=ACCURACY)
 
@@ -171,7 +183,7 @@ def test_figures_without_the_archive_are_the_same_and_write_nothing(
 
     found = analyse(scene.deployment, Wanted(agent_id="hunter", type_name=KIND))
 
-    for kind in ("type", "pattern"):
+    for kind in ("type", "pattern", "source", "bucket"):
         ours, theirs = by_kind(plain(found.rows), kind), by_kind(plain(whole.rows), kind)
         assert list(map(figures, ours)) == list(map(figures, theirs)) != []
     assert {each.rpartition(".")[2].rstrip("'") for each in sent} == {"Scan", "Query"}
@@ -195,11 +207,55 @@ def test_counts_that_differ_from_the_archive_are_named(scene: Scene, sharpwave: 
     assert [each["kind"] for each in found["differing"]] == ["type"]
 
 
+def test_how_sources_did_is_published_and_read_by_command_and_agent(
+    scene: Scene, sharpwave: Any
+) -> None:
+    tick = json.loads(ticks.tick(ticks.FIGURES, clock=time.time).body)
+    scene.actors[tick["actor_name"]](tick["kwargs"]["entries"])
+
+    code, found = sharpwave("metrics", "hunter")
+    read = sharpwave("metrics", "hunter", "--type", KIND)[1]
+    stored = scene.items.get(STATE, keys.metrics("hunter", KIND))
+
+    assert (code, read) == (0, found)
+    (one,) = found
+    assert (one["sources"]["news"], one["sources"]["whales"]["rate"]) == (
+        {"calls": 4, "outcomes": 3, "successes": 1, "rate": 0.3333, "quality": 0.4},
+        0.0,
+    )
+    assert one["buckets"]["low_volatility"]["rate"] == one["rates"]["low_volatility"]["news"] == 0.5
+    assert stored is not None
+    assert stored["context_performance"]["high_volatility"]["sources"] == {
+        "news": Decimal(0),
+        "whales": Decimal(0),
+    }
+    assert sharpwave("metrics", "hunter", "--type", "OTHER")[1] == []
+
+
+def test_an_item_of_metrics_that_is_not_the_archives_is_named(scene: Scene, sharpwave: Any) -> None:
+    tick = json.loads(ticks.tick(ticks.FIGURES, clock=time.time).body)
+    scene.actors[tick["actor_name"]](tick["kwargs"]["entries"])
+    asked = ("verify", "--archive", scene.archive, "--wait", "0")
+    sound = sharpwave(*asked)[1]["findings"]
+
+    scene.items.update(STATE, keys.metrics("hunter", KIND), {"source_metrics": {}})
+    code, found = sharpwave(*asked)
+
+    assert "mismetered" not in {each["kind"] for each in sound}
+    assert (code, "mismetered" in {each["kind"] for each in found["findings"]}) == (1, True)
+
+
 def test_acknowledgements_are_timed_by_the_rows_of_inboxes(
     deployment: Deployment, sharpwave: Any
 ) -> None:
     items, sent_at = Items(deployment), 1_760_797_800
     ends = [("PROCESSED", 2), ("PROCESSED", 4), ("FAILED", 8), ("EXPIRED", None), ("PENDING", None)]
+    signal = keys.Key(keys.signal_pk("WHALE", "hunter"), f"{iso_ms(sent_at)}#s1")
+    mirror = {
+        "risk": {"status": "PROCESSED", "delivered_ms": 1000 * sent_at + 3_000},
+        "a": {"status": "?"},
+    }
+    items.put(SIGNALS, {**signal.item(), "status_v": "1", "processing_status": mirror})
     for number, (status, after) in enumerate([*ends, ("PROCESSED", "soon")]):
         key = keys.Key(keys.inbox_pk("risk"), keys.inbox_sk(iso_ms(sent_at), f"{number:032x}"))
         row: Item = {**key.item(), "signal_type": "WHALE", "source_agent": "hunter"}
@@ -208,11 +264,23 @@ def test_acknowledgements_are_timed_by_the_rows_of_inboxes(
             row["processed_at"] = sent_at + after
         elif after:
             row["processed_at"] = after  # a row is its agent's to write over
+        if number < 2:
+            row |= {"signal_pk": signal.pk, "signal_sk": signal.sk}
         items.put(SIGNALS, row)
 
     code, found = sharpwave("analytics", "--agent", "risk", "--since", "2025-10-18")
+    more = sharpwave("analytics", "--agent", "risk", "--deliveries")[1]
 
     (row,) = found["rows"]
+    (way,) = by_kind(more["rows"], "delivery")
+    # Two rows name the signal; of the others nobody knows when they reached the queue.
+    assert (way["name"], way["volume"], way["outcomes"]) == ("hunter", 6, 2)
+    assert way["p50_s"] == pytest.approx(3, rel=ACCURACY)
+    assert [(each["kind"], sum(n for _, n in each["buckets"])) for each in more["times"]] == [
+        ("delivery", 2),
+        ("inbox", 3),
+    ]
+    assert by_kind(more["rows"], "inbox") == [row]
     assert (code, row["kind"], row["type_name"], row["day"]) == (0, "inbox", "WHALE", "2025-10-18")
     assert figures(row) == ("hunter", 6, 5, 3, None)
     assert row["p50_s"] == pytest.approx(4, rel=ACCURACY)
@@ -241,6 +309,54 @@ def test_rows_are_written_as_csv_and_parquet(
         there = engine.execute(f"SELECT * FROM '{tmp_path}/a.parquet'")
         names = [column for column, *_ in there.description]
         assert [dict(zip(names, row, strict=True)) for row in there.fetchall()] == found["rows"]
+
+
+def test_charts_are_drawn_with_their_numbers_beside(
+    scene: Scene, sharpwave: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = sharpwave("analytics", "--charts", str(tmp_path / "charts"), "--dry-run")[1]
+    assert not (tmp_path / "charts").exists()
+
+    code, found = sharpwave("analytics", "--charts", str(tmp_path / "charts"))
+
+    assert (code, len(found["files"])) == (0, len(planned["files"]))
+    names = {Path(each).name for each in found["files"]}
+    assert {"analytics-volumes.svg", "analytics-success.png", "analytics-success.csv"} <= names
+    assert all(Path(each).stat().st_size > 60 for each in found["files"])
+    with (tmp_path / "charts" / "analytics-success.csv").open(newline="") as file:
+        lines = {row["line"]: row["success_rate"] for row in csv.DictReader(file)}
+    assert lines[f"source hunter {KIND} news"] == "0.3333"
+    assert sharpwave("analytics", "--charts", str(tmp_path), "--whole")[0] == 2
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        extras, "find_spec", lambda name: None if name == "matplotlib" else find(name)
+    )
+    code, refused = sharpwave("analytics", "--charts", str(tmp_path))
+    assert (code, "demo" in refused["error"]) == (1, True)
+
+
+def test_an_event_costs_what_counters_say_and_else_what_the_model_says(
+    deployment: Deployment, sharpwave: Any
+) -> None:
+    by_model = sharpwave("analytics")[1]["costs"]
+    used = {"new:decision": (100, 0), "write:decision": (100, 100)}
+    row: Item = {**keys.presence("w1").item(), "queues": ["learn"], "cpu_s": 0, "at": 1, "pid": 1}
+    pump: Item = {**keys.pump_presence(DECISIONS).item(), "at": 1, "pid": 2, "cpu_s": 0}
+    items = Items(deployment)
+    items.put(PIPELINE, {**row, "used": {"write:slot": [50, 200]}})
+    items.put(PIPELINE, {**pump, "used": {name: list(each) for name, each in used.items()}})
+    counted = sharpwave("analytics")[1]["costs"]
+
+    assert [(each["event"], each["by"]) for each in by_model] == [
+        ("decision", "model"),
+        ("signal", "model"),
+    ]
+    assert by_model[0]["usd"] > 1e-6
+    assert [(each["by"], each["events"]) for each in counted] == [("counters", 100), ("model", 0)]
+    # Two write units a decision.
+    price = load_prices().prices["dynamodb_write"]
+    assert counted[0]["usd"] == pytest.approx(price.of(2))
 
 
 def test_sketches_of_parts_merge_to_that_of_the_whole() -> None:

@@ -20,11 +20,10 @@ def done_for(sharpwave: "Command", agent: str) -> list[tuple[str, str]]:
 
 def test_what_is_missing_is_made_once(deployment: Deployment, sharpwave: "Command") -> None:
     assert done_for(sharpwave, "risk-manager") == [
-        ("create", "queue"),
-        ("create", "queue"),
+        # Inbox and urgent queue, each with its dead letters.
+        *[("create", "queue")] * 4,
         ("create", "role"),
-        ("mend", "queue"),
-        ("mend", "queue"),
+        *[("mend", "queue")] * 4,
         ("mend", "role"),
     ]
     assert done_for(sharpwave, "risk-manager") == []

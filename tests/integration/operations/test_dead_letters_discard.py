@@ -21,14 +21,15 @@ def test_its_row_and_its_mirror_say_failed_and_why(deployment: Deployment) -> No
     row = keys.inbox_row("agent-x", key, signal_uid(*key))
     items = Items(deployment)
     delivered = {"processing_status": {"agent-x": {"status": "DELIVERED"}}, "status_v": 1}
-    items.put(tables.SIGNALS, {**signal, **delivered})
+    items.put(tables.SIGNALS, signal)
+    items.put(tables.SIGNALS, {**keys.mirror(key).item(), **delivered})
     items.put(tables.SIGNALS, _row(row, key, status="PENDING"))
     _bury(deployment, signal_body(signal, "agent-x", tables.SIGNALS)[0])
 
     gone = discard(deployment, queues.inbox("agent-x").name, Choice())
 
     failed = {"status": "FAILED", "reason": "dead_lettered"}
-    stored = items.get(tables.SIGNALS, key)
+    stored = items.get(tables.SIGNALS, keys.mirror(key))
     assert gone == 1
     assert failed.items() <= (items.get(tables.SIGNALS, row) or {}).items()
     assert stored is not None
@@ -56,7 +57,8 @@ def test_work_that_was_never_done_ends_too_and_what_was_done_stays(deployment: D
     rows = {name: keys.inbox_row(name, key, signal_uid(*key)) for name in signal["target_agents"]}
     items = Items(deployment)
     statuses = {"agent-x": {"status": "DELIVERED"}, "agent-y": {"status": "PENDING"}}
-    items.put(tables.SIGNALS, {**signal, "processing_status": statuses, "status_v": 1})
+    mirror = {**keys.mirror(key).item(), "processing_status": statuses, "status_v": 1}
+    items.put(tables.SIGNALS, mirror)
     items.put(tables.SIGNALS, _row(rows["agent-x"], key, status="PENDING"))
     items.put(tables.SIGNALS, _row(rows["agent-y"], key, status="PENDING"))
     entry = {"key": list(key), "event_id": "e", "image": item_to_wire(signal), "stored_at": now()}
@@ -67,7 +69,7 @@ def test_work_that_was_never_done_ends_too_and_what_was_done_stays(deployment: D
 
     failed = {"status": "FAILED", "reason": "dead_lettered"}
     assert gone == 2
-    assert (items.get(tables.SIGNALS, key) or {})["processing_status"] == {
+    assert (items.get(tables.SIGNALS, keys.mirror(key)) or {})["processing_status"] == {
         "agent-x": {"status": "DELIVERED"},
         "agent-y": failed,
         "agent-z": failed,

@@ -70,6 +70,21 @@ def test_a_registered_agent_without_a_queue_is_wrong(deployment: Deployment) -> 
     assert found.mend == "sharpwave agents add risk-manager"
 
 
+def test_an_agent_of_an_older_release_lacks_its_urgent_queue_until_it_is_added_again(
+    deployment: Deployment,
+) -> None:
+    add_agent(deployment, "risk-manager")
+    for name in ("inbox-risk-manager_urgent", "inbox-risk-manager_urgent_dlq"):
+        Mailbox(deployment, name).drop()
+
+    [lack] = [found for found in examine(deployment) if found.area == "agent"]
+    add_agent(deployment, "risk-manager")
+
+    assert (lack.level, lack.mend) == ("note", "sharpwave agents add risk-manager")
+    assert "has no urgent queue" in lack.what
+    assert [found for found in examine(deployment) if found.area == "agent"] == []
+
+
 def test_a_queue_of_nobody_is_worth_a_note(deployment: Deployment) -> None:
     deployment.sqs.create_queue(QueueName=deployment.name("inbox-stray"))
 

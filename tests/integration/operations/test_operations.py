@@ -48,9 +48,11 @@ def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
         "status": "PENDING",
     }
     items.put_new("agent_signals", item)
-    mirror = (items.get("agent_signals", key) or {}).get("processing_status", {})
-    mirror[target] = {"status": "DELIVERED"}
-    items.update("agent_signals", key, {"processing_status": mirror, "status_v": 1})
+    place = keys.mirror(key)
+    statuses = (items.get("agent_signals", place) or {}).get("processing_status", {})
+    statuses[target] = {"status": "DELIVERED"}
+    mirror = {**place.item(), "processing_status": statuses, "status_v": 1}
+    items.put("agent_signals", mirror)
     body, _ = messages.signal_body(signal, target, deployment.name("agent_signals"))
     box = Mailbox(deployment, f"inbox-{target}")
     deployment.sqs.send_message(QueueUrl=box.url, MessageBody=body)

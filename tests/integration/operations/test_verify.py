@@ -19,14 +19,19 @@ from sharpwave.infra.local.stack import writes_on
 from sharpwave.infra.mailbox import Mailbox, Received
 from sharpwave.infra.operate.agents import remove_agent
 from sharpwave.infra.operate.patterns import import_patterns
+from sharpwave.infra.operate.pictures import pictures_of
 from sharpwave.infra.operate.replay import replay
 from sharpwave.infra.operate.verify import verify
 from sharpwave.schemas import keys
-from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.aws.clients import Clients
+from sharpwave.workers.aws.tables import TableReads
+from sharpwave.workers.aws.writes import TableTransactions
 from sharpwave.workers.main import build_router, compose_on_aws
+from sharpwave.workers.patterns.admission import Admission
+from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.settings import Settings
 from sharpwave.workers.work import ticks
@@ -37,6 +42,7 @@ Writes = Literal["batched", "single"]
 
 AGENTS = ("hunter", "trader", "stranger")
 KIND = "SOURCE_SELECTION"
+LONG_AGO = time.time() - 10 * 86_400
 SUBJECT = "pattern:hunter:up@1"
 DEFINITIONS = [
     {
@@ -105,7 +111,12 @@ def scene(deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend) ->
     """Two patterns and eighteen decisions on two days, counted, archived and published."""
     scene = Scene(deployment, tmp_path / "archive", raw, writes_on(backend.name))
     definitions = [PatternDefinition.model_validate(each) for each in DEFINITIONS]
-    import_patterns(deployment, definitions, now=time.time() - 10 * 86_400)
+    import_patterns(deployment, definitions, now=LONG_AGO)
+    lived(scene)
+    return scene
+
+
+def lived(scene: Scene) -> None:
     for number in range(18):
         market = "up" if number % 3 else "down"
         item = scene.decide(number, AGENTS[number % 2 + number // 12], market)
@@ -114,7 +125,57 @@ def scene(deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend) ->
         scene.write(item)
     scene.carry(*scene.decisions)
     scene.publish()
+
+
+@pytest.fixture
+def found(deployment: Deployment, tmp_path: Path, raw: Raw, backend: Backend) -> Scene:
+    """The same decisions, and a candidate that a worker found: base ledgers count it along."""
+    scene = Scene(deployment, tmp_path / "archive", raw, writes_on(backend.name))
+    admission = Admission(
+        reads=TableReads(deployment.dynamodb, prefix=deployment.prefix),
+        transactions=TableTransactions(deployment.dynamodb, prefix=deployment.prefix),
+        clock=lambda: LONG_AGO,
+        lead_s=1.0,
+        policy=Policy(),
+    )
+    definition = PatternDefinition.model_validate(DEFINITIONS[0])
+    made = admission.admit(definition, origin="discovery", parent=None, reason="seen")
+    assert made is not None
+    assert made.is_seated
+    lived(scene)
     return scene
+
+
+def test_what_has_a_seat_is_verified_as_what_has_a_ledger(found: Scene, sharpwave: Any) -> None:
+    code, said = sharpwave("verify", "--archive", found.archive, "--wait", "0")
+
+    assert (code, said["ok"], said["findings"]) == (0, True, [])
+    assert said["digest"] == said["archived_digest"]
+    row = found.items.get(MEMORY, keys.Key(keys.pattern_pk("hunter"), "up")) or {}
+    assert row["sample_size"] > 0
+    assert not heads(found, SUBJECT)
+    code, told = sharpwave("analytics", "--recount", "--archive", found.archive)
+    assert code == 0
+    assert sum(each["volume"] for each in told["rows"] if each["kind"] == "pattern") > 0
+    confidence, *_ = pictures_of(found.deployment, "up", "hunter", Policy())
+    assert confidence.rows[-1][1] == row["sample_size"]
+
+
+def test_a_seat_that_counts_otherwise_is_named(found: Scene, sharpwave: Any) -> None:
+    version = PatternVersion.of_entry(found.items.get(PIPELINE, keys.known_pattern(SUBJECT)) or {})
+    base = keys.base_subject("hunter", KIND, version.effective_from)
+    head = heads(found, base)[0]
+    row = (found.items.get(PIPELINE, head) or {})["c"]
+    row[13][0][1] -= 1
+    assert found.items.update(PIPELINE, head, {"c": row})
+
+    code, said = sharpwave("verify", "--archive", found.archive, "--wait", "0")
+
+    assert code == 1
+    kinds = {finding["kind"]: finding["what"] for finding in said["findings"]}
+    assert kinds.keys() == {"not_counted", "not_summed"}
+    assert SUBJECT in kinds["not_counted"]
+    assert base in kinds["not_summed"]
 
 
 def test_what_agrees_is_verified(scene: Scene, sharpwave: Any) -> None:
@@ -139,6 +200,28 @@ def test_what_is_published_is_what_a_replay_says(scene: Scene) -> None:
         shown = {name: row.get(name) for name in figures if not name.startswith("GSI")}
         assert shown == {name: figures[name] for name in shown}
         assert row["sample_size"] > 0
+
+
+def test_cloudwatch_is_told_what_a_recount_found_once_nothing_is_on_its_way(
+    scene: Scene,
+    sharpwave: Any,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told() -> list[Any]:
+        capsys.readouterr()
+        sharpwave("verify", "--archive", scene.archive, "--wait", "0")
+        lines = map(json.loads, filter(None, capsys.readouterr().err.splitlines()))
+        return [(line["Deployment"], line["Miscounts"]) for line in lines]
+
+    assert told() == []
+    monkeypatch.setenv("SHARPWAVE_METRICS", "emf")
+    assert told() == [(scene.deployment.prefix, 0)]
+    a_decision_nobody_saw(scene)
+    assert told() == [(scene.deployment.prefix, 1)]
+    # What is on its way may be what is missing.
+    a_message_to_count(scene)
+    assert told() == []
 
 
 def test_a_deployment_without_decisions_is_verified(deployment: Deployment, sharpwave: Any) -> None:
@@ -261,7 +344,7 @@ def wrong_evidence(scene: Scene) -> None:
 def a_pattern_of_a_newer_release(scene: Scene) -> None:
     place = keys.known_pattern(SUBJECT)
     version = json.loads((scene.items.get(PIPELINE, place) or {})["version"])
-    scene.items.update(PIPELINE, place, {"version": json.dumps({**version, "form": 2})})
+    scene.items.update(PIPELINE, place, {"version": json.dumps({**version, "form": 3})})
 
 
 def heads(scene: Scene, subject: str) -> list[keys.Key]:

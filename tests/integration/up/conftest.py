@@ -42,14 +42,6 @@ class Up:
         """List the processes that inherited the environment, this one's own included."""
         return self._processes_with(self._mark)
 
-    def ended(self) -> tuple[int, str]:
-        """Wait until it ends by itself; gives its exit code and its standard error output."""
-        assert self.process.stdout is not None
-        with self.process.stdout, self._errors:
-            code = self.process.wait(PATIENCE_S)
-            self._errors.seek(0)
-            return code, self._errors.read()
-
     def stop(self) -> tuple[int, str]:
         """End it by SIGTERM; gives its exit code and what else it said."""
         self.process.terminate()

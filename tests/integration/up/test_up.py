@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import boto3
 import pytest
 
-from sharpwave.infra.local import Backend
+from sharpwave.infra.cli import main
+from sharpwave.infra.local import Backend, EmbeddedBackend, stack
+from sharpwave.infra.local.processes import Service
+from sharpwave.infra.local.stack import Stack
 from tests.dax import official_client
 
 if TYPE_CHECKING:
@@ -109,20 +112,45 @@ def test_sigterm_drains_it_and_leaves_no_process(up: Callable[[], Up], backend: 
     assert names(backend) == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_backend_that_dies_ends_it_with_1_and_says_what_is_gone(up: Callable[[], Up]) -> None:
-    served = up()
-    backends = [pid for pid, argv in served.descendants().items() if "ministack" in argv]
-    assert backends
+class OnItsBackendAlone(Stack):
+    """A system whose services do nothing, as ones without tables would."""
+
+    def provision(self) -> None: ...
+
+    def services(self) -> list[Service]:
+        sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+        return [self._service("deliver", sleeper, 1)]
+
+    def missing(self) -> set[str]:
+        return set()
+
+
+def test_a_backend_that_dies_ends_it_with_1_and_says_what_is_gone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder, services = tmp_path / "run", list[int | None]()
+
+    class Crashing(OnItsBackendAlone):
+        def __enter__(self) -> Self:
+            super().__enter__()
+            services.extend(each.pid for each in self.supervisor.status())
+            assert isinstance(self.backend, EmbeddedBackend)
+            self.backend.kill()
+            return self
+
+    monkeypatch.setattr(stack, "Stack", Crashing)
+    monkeypatch.setattr(stack, "until_signalled", lambda work: work(Event()))
 
     began = time.monotonic()
-    for pid in backends:
-        os.kill(pid, signal.SIGKILL)
-    code, errors = served.ended()
+    code = main(["up", "--folder", str(folder), "--json"])
 
-    told = json.loads(errors.splitlines()[-1])
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert code == 1
     assert time.monotonic() - began < 15
     assert told["kind"] == "BackendDied"
     assert "what its tables and queues held since it began is gone" in told["error"]
-    assert str(served.folder / "run") in told["error"]
+    assert str(folder) in told["error"]
+    (service,) = services
+    assert service is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(service, 0)

@@ -7,7 +7,6 @@ from sharpwave.infra.operate import verify
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.workers.patterns.counts import days_of
 from sharpwave.workers.patterns.recount import Recount
 from sharpwave.workers.router.admission import is_admissible
 from tests.simulation.scene import Scene
@@ -66,10 +65,12 @@ def _verify(scene: Scene, parts: Any) -> verify.Verified:
     """Compare ledgers and archive as `sharpwave verify` does."""
     items = scene.tables.query(tables.PIPELINE, keys.KNOWN_PATTERNS_PK)
     versions = [PatternVersion.of_entry(item) for item in items]
-    subjects = {
-        key.pk.removeprefix(keys.ledger_pk(""))
+    rows = scene.tables.items(tables.PIPELINE).values()
+    ledgers = verify.stored_in(row for row in rows if keys.ledger_subject(row["PK"]) and "c" in row)
+    marked = {
+        keys.split_changed(key.sk)[0]
         for key in scene.tables.keys(tables.PIPELINE)
-        if key.pk.startswith(keys.ledger_pk(""))
+        if key.pk in keys.changed_pks()
     }
     with Recount(versions) as recount:
         for item in scene.tables.items(tables.DECISIONS).values():
@@ -82,9 +83,11 @@ def _verify(scene: Scene, parts: Any) -> verify.Verified:
             decisions=recount.decisions,
             patterns=len(versions),
             recounted=recount.counts(),
-            ledgers={subject: days_of(subject, scene.tables) for subject in subjects},
+            ledgers=ledgers.of(versions),
             recounted_units=recount.arms(),
             units=verify.stored_units(scene.tables, versions),
+            # What was handed out again since the last tick has its mark, and may wait.
+            missummed=[each for each in ledgers.missummed() if each not in marked],
             stored=recount.stored,
             unseen=recount.unseen,
             unseen_keys=recount.unseen_keys(5),

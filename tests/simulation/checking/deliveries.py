@@ -43,6 +43,18 @@ def deliveries(scene: Scene, *, is_punctual: bool) -> Iterator[str]:
     for again in book.resent:
         yield f"{again} was sent although it was acknowledged"
     yield from _quotas(seen)
+    yield from book.unhurried
+    yield from _handed_out(book)
+
+
+def _handed_out(book: Book) -> Iterator[str]:
+    """What the SDK acknowledged it never hands out again, by whichever copy and process."""
+    # An agent that deletes or spoils the row has removed what says so.
+    spoilt = {refused.key for refused in book.refused} | book.dropped.keys()
+    for row, at in book.handed:
+        ended = book.ended.get(row)
+        if ended is not None and ended.order < at.order and row not in spoilt:
+            yield f"{row} was handed out again after the SDK had acknowledged it"
 
 
 def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Iterator[str]:

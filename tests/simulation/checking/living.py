@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SYSTEM
 from sharpwave.workers.work.ports import Item
+from tests.simulation.checking.following import BROKEN
 from tests.simulation.scene import Scene
 
 _PROMOTED = ("active", "shared")
 _LADDER = {
-    "candidate": ("active", "shared", "dormant"),
-    "active": ("shared", "degraded", "dormant"),
-    "shared": ("active", "degraded", "dormant"),
-    "degraded": ("active", "shared", "dormant"),
-    "dormant": ("candidate", "active", "shared", "degraded"),
+    "candidate": ("active", "shared", "dormant", "retired"),
+    # Where it stays what it is, its promise rises.
+    "active": ("active", "shared", "degraded", "dormant", "retired"),
+    "shared": ("active", "shared", "degraded", "dormant", "retired"),
+    "degraded": ("active", "shared", "dormant", "retired"),
+    "dormant": ("candidate", "active", "shared", "degraded", "retired"),
+    # By hand only: what broke its promise is followed by a new version.
+    "retired": ("candidate", "active", "shared", "degraded"),
 }
 
 
@@ -32,7 +36,7 @@ def lives(scene: Scene) -> Iterator[str]:
             histories.setdefault(key.pk.removeprefix("life#"), []).append(pipeline[key])
     told: set[tuple[str, str]] = set()
     for subject, chain in histories.items():
-        yield from _chain(subject, chain)
+        yield from _chain(subject, chain, is_given_up=subject in scene.book.given_up)
         for item in chain:
             if item["from"] == "candidate" and item["to"] in _PROMOTED:
                 if account.get(subject, 0.0) <= 0:
@@ -44,20 +48,31 @@ def lives(scene: Scene) -> Iterator[str]:
     said = {
         tuple(key)
         for key in scene.tables.keys(tables.SIGNALS)
-        if key.pk.endswith(f"#{SYSTEM}") and "#life_" in key.sk
+        if key.pk.endswith(f"#{SYSTEM}") and "#life_" in key.sk and not keys.is_mirror_sk(key.sk)
     }
     if said != told:
         yield f"transitions told {sorted(told)}, signals say {sorted(said)}"
     yield from _rows(scene, histories)
 
 
-def _chain(subject: str, chain: list[Item]) -> Iterator[str]:
+def _chain(subject: str, chain: list[Item], *, is_given_up: bool) -> Iterator[str]:
     state = "candidate"
+    if is_given_up and chain[-1]["to"] != "retired":
+        yield f"{subject} was given up, and ended as {chain[-1]}"
+    chain = chain[:-1] if is_given_up else chain
     for number, item in enumerate(chain, start=1):
         if keys.life(subject, number) != (item["PK"], item["SK"]):
             yield f"{subject} has {item['SK']} where transition {number} belongs"
+        if state == "retired" and BROKEN in chain[number - 2]["reason"]:
+            yield f"{subject} broke its promise, and then became {item['to']}"
         if item["from"] != state or item["to"] not in _LADDER.get(state, ()):
             yield f"{subject} was {state}, and then went from {item['from']} to {item['to']}"
+        is_news = state == "candidate" and item["to"] in _PROMOTED
+        is_news |= state in _PROMOTED and item["to"] == "degraded"
+        if (is_news or item["to"] == "retired") != ("signal_pk" in item):
+            yield f"{subject} went from {state} to {item['to']}, told: {'signal_pk' in item}"
+        if item["from"] == item["to"] and item["promised"] <= chain[number - 2]["promised"]:
+            yield f"{subject} promised {chain[number - 2]['promised']}, then {item['promised']}"
         state = item["to"]
 
 

@@ -94,7 +94,8 @@ def _ever_expired(scene: Scene) -> set[str]:
         # The mirror comes first, and an agent may be quicker than the row.
         entries = image.get("processing_status", {}).get("M", {}).values()
         if any(entry["M"]["status"]["S"] == "EXPIRED" for entry in entries):
-            found.add(signal_uid(image["PK"]["S"], image["SK"]["S"]))
+            mirror = keys.Key(image["PK"]["S"], image["SK"]["S"])
+            found.add(signal_uid(*keys.mirrored(mirror)))
     return found
 
 

@@ -43,8 +43,8 @@ class Seen:
         stored = scene.tables.items(tables.SIGNALS)
         mirrors: dict[str, dict[str, Entry]] = defaultdict(dict)
         for key, item in stored.items():
-            if "processing_status" in item:
-                mirrors[signal_uid(*key)] |= item["processing_status"]
+            if keys.is_mirror_sk(key.sk) and "status_v" in item:
+                mirrors[signal_uid(*keys.mirrored(key))] |= item.get("processing_status") or {}
         for key, item in scene.tables.items(tables.PIPELINE).items():
             head, _, uid = key.pk.partition("#")
             if head == "audience" and "processing_status" in item:
@@ -59,7 +59,11 @@ class Seen:
                 and (key not in scene.book.forged or "expires_at" in item)
             },
             dict(mirrors),
-            {key: item for key, item in stored.items() if key.pk.startswith("signal#")},
+            {
+                key: item
+                for key, item in stored.items()
+                if key.pk.startswith("signal#") and not keys.is_mirror_sk(key.sk)
+            },
         )
 
     def row_key(self, sent: Sent, target: str) -> keys.Key:

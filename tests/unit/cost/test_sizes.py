@@ -65,7 +65,7 @@ def test_a_read_unit_is_four_kilobytes_begun_and_half_of_it_if_not_strong(
     assert read_units(size, consistent=False) == units / 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(BULKY)
 def test_units_of_an_item_are_those_of_its_exact_size(item: dict[str, Any]) -> None:
     """The quick bound never decides otherwise than the exact size would."""
@@ -75,7 +75,7 @@ def test_units_of_an_item_are_those_of_its_exact_size(item: dict[str, Any]) -> N
         assert sizes.item_read_units(item, consistent=strong) == exact
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.lists(BULKY, max_size=4))
 def test_a_page_is_rounded_once_so_it_never_costs_more_than_its_items(
     items: list[dict[str, Any]],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sharpwave.producers.call import Call, Identity, Operation, Pause
+from sharpwave.producers.call import Call, Identity, Operation, Pause, Step
 
 NOW = 1_800_000_000
 
@@ -13,7 +13,7 @@ NOW = 1_800_000_000
 class Played:
     """What an operation gave back, and the calls it made on the way."""
 
-    def __init__(self, result: Any, steps: list[Call | Pause]) -> None:
+    def __init__(self, result: Any, steps: list[Step]) -> None:
         self.result = result
         self.calls = [step for step in steps if isinstance(step, Call)]
         self.pauses = [step.seconds for step in steps if isinstance(step, Pause)]
@@ -24,7 +24,7 @@ class Played:
 
 
 def _play(operation: Operation[Any], *answers: dict[str, Any] | Exception) -> Played:
-    left, steps = list(answers), list[Call | Pause]()
+    left, steps = list(answers), list[Step]()
     try:
         step = next(operation)
         while True:

@@ -11,6 +11,7 @@ from sharpwave.producers.errors import (
     OutcomeConflict,
     RecordRefused,
     StateConflict,
+    Unreachable,
 )
 from sharpwave.producers.operations import decisions, memory, registration, state
 from sharpwave.schemas import keys
@@ -59,24 +60,28 @@ def test_a_score_outside_its_range_is_refused_unsent(play: Play, me: Identity) -
 
 
 def test_a_state_saved_by_a_lost_try_counts(play: Play, me: Identity) -> None:
-    item = {
-        **keys.current_state("risk").item(),
-        "agent_id": "risk",
-        "state_type": "CURRENT",
-        "schema_version": 1,
-        "last_updated": me.now(),
-        "state": {"cycle": 1},
-        "version": 1,
-    }
-    found = {"Item": item_to_wire(item)}
+    saving: Any = state.save_state(me, {"cycle": 1}, expected_version=0)
+    next(saving)
+    written = saving.send({}).params["Item"]
 
-    played = play(
-        state.save_state(me, {"cycle": 1}, expected_version=0), {}, ConditionFailed(""), found
-    )
+    # The answer was lost, and the client's own retry met what the first try had stored.
+    with pytest.raises(StopIteration) as done:
+        saving.throw(ConditionFailed("", item=written))
 
-    assert played.result.version == 1
-    with pytest.raises(StateConflict, match="version 1, not 0"):
-        play(state.save_state(me, {"cycle": 2}, expected_version=0), {}, ConditionFailed(""), found)
+    assert done.value.value.version == 1
+
+
+def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Identity) -> None:
+    one: Any = state.save_state(me, {"cycle": 1}, expected_version=0)
+    next(one)
+    theirs = one.send({}).params["Item"]
+
+    for met, *reads in (
+        (ConditionFailed("", item=theirs),),
+        (ConditionFailed(""), {"Item": theirs}),
+    ):
+        with pytest.raises(StateConflict, match="version 1, not 0"):
+            play(state.save_state(me, {"cycle": 1}, expected_version=0), {}, met, *reads)
 
 
 def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:
@@ -100,9 +105,10 @@ def test_registering_again_the_same_way_writes_nothing(play: Play, me: Identity)
         registration.register(me, subscriptions=["WHALE"]),
         {"Item": item_to_wire(known)},
         {"QueueUrl": "http://q/inbox-risk"},
+        {"QueueUrl": "http://q/inbox-risk_urgent"},
     )
 
-    assert played.operations == ["get_item", "get_queue_url"]
+    assert played.operations == ["get_item", "get_queue_url", "get_queue_url"]
 
 
 def test_registering_touches_nothing_that_an_operator_may_be_setting(
@@ -123,13 +129,16 @@ def test_registering_touches_nothing_that_an_operator_may_be_setting(
         registration.register(me, subscriptions=["PING"]),
         {"Item": item_to_wire(known)},
         {"QueueUrl": "http://q/inbox-risk"},
+        {"QueueUrl": "http://q/inbox-risk_urgent"},
         {},
     )
 
     change = played.calls[-1]
     assert change.operation == "update_item"
     assert "signals_per_minute" not in change.params["ExpressionAttributeNames"].values()
-    assert change.params["UpdateExpression"].endswith(" REMOVE #filters, #accepts_from")
+    assert change.params["UpdateExpression"].endswith(
+        " REMOVE #filters, #accepts_from, #capabilities"
+    )
     assert "#registered_at = if_not_exists(" in change.params["UpdateExpression"]
     assert played.result.signals_per_minute == 7
 
@@ -157,3 +166,14 @@ def test_a_cycle_of_parents_ends_a_chain(play: Play, me: Identity) -> None:
     played = play(decisions.chain(me, "dec_a"), *answers)
 
     assert [record.decision_id for record in played.result] == ["dec_b", "dec_a"]
+
+
+def test_uses_that_cannot_be_written_at_the_end_are_given_up_after_one_try(
+    play: Play, me: Identity
+) -> None:
+    me.uses.update({keys.Key("agent:risk#memory#FACT", str(n)): 2 for n in range(5)})
+
+    played = play(memory.count_the_rest(me), {}, Unreachable("gone"))
+
+    assert played.operations == ["update_item"] * 2
+    assert (me.counters["uncounted"], me.uses.total()) == (8, 0)

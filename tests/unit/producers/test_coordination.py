@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sharpwave.producers.call import Identity
-from sharpwave.producers.errors import AccessDenied, RecordMissing, RecordRefused
+from sharpwave.producers.errors import AccessDenied, QueueMissing, RecordMissing, RecordRefused
 from sharpwave.producers.operations import asking, decisions, lineage, registration, signals
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
@@ -21,6 +21,7 @@ def test_a_filter_in_words_is_stored_as_conditions_and_a_bad_one_is_refused_unse
         registration.register(me, subscriptions=["PING"], filters={"PING": "data.n >= 5"}),
         {},
         {"QueueUrl": "http://q/inbox-risk"},
+        {"QueueUrl": "http://q/inbox-risk_urgent"},
         {},
     )
 
@@ -35,6 +36,21 @@ def test_a_filter_in_words_is_stored_as_conditions_and_a_bad_one_is_refused_unse
     for bad, said in refused:
         with pytest.raises(RecordRefused, match=said):
             play(registration.register(me, subscriptions=["PING"], filters={"PING": bad}), {})
+
+
+def test_an_agent_that_may_make_no_queue_goes_on_without_its_urgent_one(
+    play: Play, me: Identity
+) -> None:
+    played = play(
+        registration.register(me),
+        {},
+        {"QueueUrl": "http://q/inbox-risk"},
+        QueueMissing("none"),
+        AccessDenied("no sqs:CreateQueue"),
+        {},
+    )
+
+    assert played.operations[-2:] == ["create_queue", "update_item"]
 
 
 def test_children_out_of_reach_are_left_out(play: Play, me: Identity) -> None:
@@ -73,6 +89,6 @@ def test_a_signal_that_is_gone_is_not_waited_for(play: Play, me: Identity) -> No
     sent = play(signals.signal(me, "PING", to="hunter"), {}).result
 
     with pytest.raises(RecordMissing, match="there is no signal"):
-        play(asking.wait_for(me, sent), {})
+        play(asking.wait_for(me, sent), {}, {})
     with pytest.raises(ValueError, match="a page holds at least 1"):
         play(decisions.decisions_page(me, limit=0))

@@ -74,7 +74,7 @@ def deep(levels: int) -> dict[str, Any]:
          "no outcome to correct"),
         (lambda me: decisions.record_outcome(me, KEY, success=True, gain=float("nan")), [],
          RecordRefused, "not a number"),
-        (lambda me: signals.signal_status(me, KEY), [{}], err.RecordMissing, "no signal"),
+        (lambda me: signals.signal_status(me, KEY), [{}, {}], err.RecordMissing, "no signal"),
         (lambda me: state.checkpoint(me), [{}], err.RecordMissing, "no state to keep"),
         (lambda me: decisions.decisions(me, since=datetime(2027, 1, 1)), [], ValueError,
          "no time zone"),

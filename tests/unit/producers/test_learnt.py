@@ -286,7 +286,7 @@ def test_the_source_that_served_in_such_a_context_is_chosen(
 
     choice = play(asked, SERVED).result
 
-    assert choice == Choice(best, 0.975)
+    assert choice == Choice(best, 0.975, f"market.trend={trend}")
 
 
 def test_only_single_sources_with_an_outcome_count(play: Play, me: Identity) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpwave.producers.call import Call, Identity, Operation, Pause
+from sharpwave.producers.call import Call, Identity, Operation, Pause, Step
 from sharpwave.producers.errors import (
     AlreadyExists,
     ConditionFailed,
@@ -43,7 +43,7 @@ class Table:
         return taken
 
     def run(self, operation: Operation[Any]) -> Any:
-        step: Call | Pause | None = None
+        step: Step | None = None
         while True:
             try:
                 if step is None:
@@ -52,11 +52,12 @@ class Table:
                     self.time += step.seconds
                     step = operation.send({})
                 else:
+                    assert isinstance(step, Call)
                     step = self._answer(operation, step)
             except StopIteration as done:
                 return done.value
 
-    def _answer(self, operation: Operation[Any], call: Call) -> Call | Pause:
+    def _answer(self, operation: Operation[Any], call: Call) -> Step:
         values = call.params["ExpressionAttributeValues"]
         self.writes += 1
         if self.wire.get("rev") != values.get(":was"):

@@ -82,6 +82,9 @@ def test_the_keys_of_an_agents_state_read_back(agent: str, kind: str, iso: str, 
     )
     assert keys.parse(tables.STATE, *keys.current_state(agent)) == Parsed("state", agent, "CURRENT")
     assert keys.parse(tables.STATE, *keys.limit(agent, name)) == Parsed("limit", agent, None)
+    metrics = keys.metrics(agent, "TRADE")
+    assert keys.parse(tables.STATE, *metrics) == Parsed("metrics", agent, "TRADE")
+    assert keys.parse(tables.STATE, metrics.pk, "trade") is None
     for copy in ("CHECKPOINT", "BACKUP"):
         saved = keys.saved_state(agent, copy, iso)
         assert keys.parse(tables.STATE, *saved) == Parsed("state", agent, copy)
@@ -154,6 +157,8 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.current_state("ann"), "agent:ann / CURRENT", "state"),
     (lambda: keys.saved_state("ann", "BACKUP", "2025"), "agent:ann / BACKUP#2025", "state"),
     (lambda: keys.limit("ann", "openai"), "agent:ann / LIMIT#openai", "limit"),
+    (lambda: keys.metrics("ann", "TRADE"), "agent:ann#metrics / TRADE", "metrics"),
+    (lambda: keys.source_name("ann", 255), "names#ann / 000000ff", "names"),
     (lambda: keys.memory_pk("ann", "NOTE"), "agent:ann#memory#NOTE", "memory"),
     (lambda: keys.pattern_pk("ann"), "agent:ann#pattern", "pattern"),
     (lambda: keys.shared_pattern_pk("fx"), "shared#pattern#fx", "pattern"),
@@ -198,6 +203,9 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.discovery("ann", "TRADE"), "discovery#ann / TRADE", "discovery"),
     (lambda: keys.rate_bucket("ann"), "rate / ann", "rate"),
     (lambda: keys.told_of_expiry("ann", "u"), "notice#ann / expired#u", "notice"),
+    (lambda: keys.told_of_bounce("ann", "u"), "notice#ann / undeliverable#u", "notice"),
+    (lambda: keys.registry("ann"), "shared#registry / ann", "registry"),
+    (lambda: keys.seen("ann"), "shared#seen#ann / SEEN", "registry"),
     (lambda: keys.notice_window("ann", "odd", 7), "notice#ann / odd#7", "notice"),
     (lambda: keys.paused("deliver"), "paused / deliver", "paused"),
     (lambda: keys.wanted_workers("deliver"), "wanted / deliver", "wanted"),

@@ -48,9 +48,23 @@ def test_a_prefix_goes_before_a_name_and_none_leaves_it() -> None:
 
 
 def test_the_longest_names_fit_a_queue() -> None:
-    name = tables.physical(queues.inbox(LONGEST_AGENT).dlq, LONGEST_PREFIX)
+    for queue in queues.of_agent(LONGEST_AGENT):
+        assert len(tables.physical(queue.dlq, LONGEST_PREFIX)) <= queues.MAX_QUEUE_NAME
 
-    assert len(name) <= queues.MAX_QUEUE_NAME
+
+def test_a_queue_says_whose_it_is() -> None:
+    owners = {name: queues.owner_of_queue(name) for name in ("inbox-a", "inbox-a_urgent")}
+
+    assert owners == {"inbox-a": "a", "inbox-a_urgent": "a"}
+    for other in (
+        "deliver",
+        "a",
+        "inbox-",
+        "inbox-A",
+        "inbox-a_urgent_dlq",
+        "inbox-a_urgent_urgent",
+    ):
+        assert queues.owner_of_queue(other) is None
 
 
 @pytest.mark.parametrize("agent_id", ["", "A", "-a", "a_b", "a#b", "a" * 41])
@@ -60,7 +74,7 @@ def test_no_inbox_has_the_name_of_something_else(agent_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "queue", [*queues.WORK_QUEUES, queues.inbox("risk-manager")], ids=lambda queue: queue.name
+    "queue", [*queues.WORK_QUEUES, *queues.of_agent("risk-manager")], ids=lambda queue: queue.name
 )
 def test_spent_messages_go_to_a_queue_that_keeps_them_longer(queue: queues.Queue) -> None:
     attributes = queue.attributes("arn:aws:sqs:us-east-1:1:dead")

@@ -199,7 +199,7 @@ def test_a_part_that_breaks_off_keeps_its_rows_and_stops_no_other(
 
 
 def test_an_unknown_part_is_named_with_those_there_are() -> None:
-    with pytest.raises(Misused, match="no benchmark 'rooter'; choose among: router, broker"):
+    with pytest.raises(Misused, match="no benchmark 'rooter'; choose among: router, function"):
         run(Wishes(["rooter"]))
 
 

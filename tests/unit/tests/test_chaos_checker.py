@@ -18,6 +18,7 @@ from tests.chaos.snapshot import Snapshot
 NOW = 1_800_000_000
 ISO = "2027-01-15T08:00:00.000Z"
 SIGNAL = keys.Key(keys.signal_pk("PRICE_MOVE", "scout"), keys.dated_sk(ISO, "sig_1"))
+MIRROR = keys.mirror(SIGNAL)
 NAME = delivery_id(signal_uid(*SIGNAL), "trader")
 ROW = keys.inbox_row("trader", SIGNAL, signal_uid(*SIGNAL))
 OTHER = keys.Key(keys.signal_pk("PRICE_MOVE", "scout"), keys.dated_sk(ISO, "sig_2"))
@@ -55,7 +56,8 @@ class Run:
         ]
         self.tables: dict[str, dict[keys.Key, dict[str, Any]]] = {
             SIGNALS: {
-                SIGNAL: {**signal, "processing_status": {"trader": dict(DONE)}},
+                SIGNAL: signal,
+                MIRROR: {"processing_status": {"trader": dict(DONE)}},
                 ROW: {"signal_pk": SIGNAL.pk, "signal_sk": SIGNAL.sk, **DONE},
                 BAD: self.bad,
             },
@@ -117,11 +119,11 @@ class Run:
 
     @property
     def mirror(self) -> dict[str, Any]:
-        held: dict[str, Any] = self.tables[SIGNALS][SIGNAL]["processing_status"]["trader"]
+        held: dict[str, Any] = self.tables[SIGNALS][MIRROR]["processing_status"]["trader"]
         return held
 
     def mirror_of(self, target: str) -> dict[str, Any]:
-        statuses = self.tables[SIGNALS][SIGNAL]["processing_status"]
+        statuses = self.tables[SIGNALS][MIRROR]["processing_status"]
         held: dict[str, Any] = statuses.setdefault(target, {})
         return held
 
@@ -285,7 +287,7 @@ def test_a_mirror_that_speaks_of_a_stranger_is_found(run: Run) -> None:
 
 
 def test_a_mirror_in_parts_is_read_whole(run: Run) -> None:
-    said = run.tables[SIGNALS][SIGNAL].pop("processing_status")
+    said = run.tables[SIGNALS][MIRROR].pop("processing_status")
     part = keys.Key(keys.audience_pk(signal_uid(*SIGNAL)), "abc#00000")
     run.tables[PIPELINE][part] = {"processing_status": said}
 
@@ -351,7 +353,7 @@ def limited(run: Run, count: int, *, denied: int) -> None:
         name = delivery_id(signal_uid(*key), "keeper")
         run.events.append(run.signal(["keeper"], key=key, source="limited"))
         item = {"processing_status": {"keeper": {**end, "decision_id": None}}}
-        run.tables[SIGNALS][key] = item
+        run.tables[SIGNALS] |= {key: {}, keys.mirror(key): item}
         if number >= denied:
             handed = run.handed(source="limited").details
             for what in ("handed", "settled"):
@@ -374,7 +376,8 @@ def test_a_limit_is_kept_and_denies_nobody_within_it(
 def test_a_limit_denies_a_signal_as_a_whole(run: Run) -> None:
     limited(run, 4, denied=2)
     key = keys.Key(keys.signal_pk("PRICE_MOVE", "limited"), keys.dated_sk(ISO, "q_0"))
-    run.tables[SIGNALS][key]["processing_status"]["warden"] = {"status": "EXPIRED"}
+    statuses = run.tables[SIGNALS][keys.mirror(key)]["processing_status"]
+    statuses["warden"] = {"status": "EXPIRED"}
     run.events.append(run.signal(["keeper", "warden"], key=key, source="limited"))
 
     assert run.found(at=30.0)["quota broken"] == 1
@@ -387,7 +390,8 @@ def test_results_are_told_in_the_terms_of_jepsen(run: Run) -> None:
         tried = run.signal(["keeper"], key=key)
         said = {**tried.details, "kind": "signal"}
         run.events.append(Event(0.4, "scout", "intends", said))
-    run.tables[SIGNALS][OTHER] = {"processing_status": {"keeper": dict(DONE)}}
+    mirror = {"processing_status": {"keeper": dict(DONE)}}
+    run.tables[SIGNALS] |= {OTHER: {}, keys.mirror(OTHER): mirror}
     handed = {**run.handed().details, "delivery": delivery_id(signal_uid(*OTHER), "keeper")}
     run.events.append(Event(2.0, "keeper", "handed", handed))
 
@@ -415,7 +419,7 @@ def test_a_signal_removed_at_its_deadline_is_judged_by_its_row(run: Run) -> None
 
 def test_an_unknown_target_must_be_named_as_such(run: Run) -> None:
     run.addressed("trader", roster.NOBODY)
-    statuses = run.tables[SIGNALS][SIGNAL]["processing_status"]
+    statuses = run.tables[SIGNALS][MIRROR]["processing_status"]
     statuses[roster.NOBODY] = {"status": "FAILED", "reason": "unknown_target"}
     right = run.found()
 

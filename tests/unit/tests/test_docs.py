@@ -11,6 +11,7 @@ import pytest
 
 from sharpwave import producers
 from sharpwave.infra.cli import whole
+from sharpwave.infra.errors import Misused
 from sharpwave.producers import errors
 from sharpwave.workers.settings import Settings
 
@@ -57,6 +58,55 @@ def test_the_deployment_guide_lists_every_setting_with_its_meaning() -> None:
         f"SHARPWAVE_{name.upper()}": field.description
         for name, field in Settings.model_fields.items()
     }
+
+
+def absent(table: str) -> list[str]:
+    """Name what the second column of a table calls and nothing offers."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    settings = {f"SHARPWAVE_{name.upper()}" for name in Settings.model_fields}
+    surfaces = {
+        "agent": (producers.Agent, producers.AsyncAgent),
+        "delivery": (producers.Delivery, producers.AsyncDelivery),
+    }
+
+    def is_there(call: str) -> bool:
+        first, *rest = re.split(r"[ .]", call)
+        if first == "sharpwave":
+            try:
+                whole().parse_args([*rest, "--help"])
+            except SystemExit as said:
+                return said.code == 0
+            except Misused:
+                return False
+        if first == "make":
+            return rest[0] in targets
+        if first in surfaces:
+            return all(hasattr(each, rest[0]) for each in surfaces[first])
+        return call in settings or call in producers.__all__
+
+    rows = re.findall(r"^\|[^|]*\|(.*)\|$", table, re.M)
+    calls = [call for row in rows for call in re.findall(r"`([^`]+)`", row)]
+    assert len(calls) > 20
+    return [call for call in calls if not is_there(call)]
+
+
+def wanted() -> str:
+    text = (ROOT / "docs" / "API_REFERENCE.md").read_text()
+    found = re.search(r"## What you want to do\n(.*?)\n## ", text, re.S)
+    assert found
+    return found[1]
+
+
+def test_what_one_may_want_to_do_is_done_by_calls_that_exist() -> None:
+    assert absent(wanted()) == []
+
+
+def test_a_call_that_does_not_exist_is_found_out() -> None:
+    """The control: one of each kind that is gone."""
+    gone = {"agent.touchy", "sharpwave verified", "make nothing", "SHARPWAVE_NONE", "Nobody"}
+    rows = "".join(f"| any | `{call}` |\n" for call in gone)
+
+    assert gone <= set(absent(wanted() + "\n" + rows))
 
 
 def public_of(surface: type) -> Iterator[tuple[str, Any]]:

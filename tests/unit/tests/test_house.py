@@ -115,6 +115,9 @@ def test_this_house_is_measured_with_both_walks_to_their_end() -> None:
 
     found = json.loads(done.stdout)
     text = "\n".join(table(found))
+    # The SDK's alone: `agent` shows the operations, which are made of what lies beside it.
+    assert found["imports"]["cycles_of_rooms"] == [["producers", "producers/operations"]]
+    assert found["imports"]["cycles_of_modules"] == []
     for walk in ("signal", "decision"):
         files = [Path(name).stem for name in found["walks"][walk]["files"]]
         assert {"router", "actors", "keys"} <= set(files)

@@ -123,6 +123,13 @@ def test_production_does_not_stand_on_the_laptop() -> None:
             assert found == [], path
 
 
+def test_what_is_for_aws_needs_neither_the_laptop_nor_operators() -> None:
+    for path in modules("infra"):
+        if name_of(path).startswith("aws/"):
+            needed = {name.split(".")[2] for name in imports(path) if name.count(".") > 1}
+            assert not needed & {"local", "operate"}, path
+
+
 def test_what_workers_and_lambda_are_put_together_by_loads_no_pump() -> None:
     code = "import sys, sharpwave.workers.main; print(*sys.modules)"
 
@@ -199,22 +206,32 @@ def test_the_product_imports_nothing_of_its_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "unwanted"),
+    "wanted",
     [
-        ("sharpwave.schemas.records", {*AWS, "dramatiq", "msgspec"}),
-        ("sharpwave.producers", {"dramatiq", "aiobotocore", "amazondax", "msgspec", "rich"}),
-        ("sharpwave.workers.router.router", {*AWS, "dramatiq"}),
-        ("sharpwave.workers.signals.deliver", {*AWS, "dramatiq"}),
-        ("sharpwave.workers.aws.queues", {"dramatiq", "msgspec"}),
-        ("sharpwave.workers.aws.tables", {"dramatiq", "msgspec"}),
-        ("sharpwave.workers.router.lambda_handler", {*AWS, "dramatiq"}),
+        # In one process each, from what needs least to what needs most.
+        {
+            "sharpwave.schemas.records": {*AWS, "dramatiq", "msgspec"},
+            "sharpwave.workers.router.router": {*AWS, "dramatiq"},
+            "sharpwave.workers.router.lambda_handler": {*AWS, "dramatiq"},
+            "sharpwave.workers.signals.deliver": {*AWS, "dramatiq"},
+        },
+        {
+            "sharpwave.workers.aws.queues": {"dramatiq", "msgspec"},
+            "sharpwave.workers.aws.tables": {"dramatiq", "msgspec"},
+        },
+        {"sharpwave.producers": {"dramatiq", "aiobotocore", "amazondax", "msgspec", "rich"}},
     ],
+    ids=["pure", "aws", "sdk"],
 )
 def test_importing_a_module_loads_no_library_that_its_users_lack(
-    module: str, unwanted: set[str]
+    wanted: dict[str, set[str]],
 ) -> None:
-    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    code = "import sys\n" + "".join(
+        f"import {module}; print(*{{name.partition('.')[0] for name in sys.modules}})\n"
+        for module in wanted
+    )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert not set(done.stdout.split()) & unwanted
+    for (module, unwanted), loaded in zip(wanted.items(), done.stdout.splitlines(), strict=True):
+        assert not set(loaded.split()) & unwanted, module

@@ -19,12 +19,21 @@ OF_SIGNALS = (
     "late-joiners-left-out",
     "chunks-as-they-are-now",
     "ack-first",
+    "urgent-waits",
+    "other-copy-again",
     "marked-before-sent",
     "never-marked",
     "acknowledged-is-open",
     "found-is-sent",
 )
-OF_COUNTS_AND_MEMORY = ("list-of-old", "one-epoch", "first-fact-stands", "verify-one-way")
+OF_LIVES = ("nobody-follows", "missing-is-failed")
+OF_COUNTS_AND_MEMORY = (
+    "list-of-old",
+    "one-epoch",
+    "seats-move-up",
+    "first-fact-stands",
+    "verify-one-way",
+)
 
 
 def machine(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +46,15 @@ def test_a_fixed_set_of_histories_breaks_no_promise() -> None:
     done = machine("--seeds", "40")
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_pattern_lives_through_every_state_and_no_verdict_lacks_evidence() -> None:
+    done = machine("--theme", "seasons", "--quiet", "--seeds", "2")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for state in ("active", "shared", "degraded", "dormant", "retired", "candidate"):
+        assert f" to {state}\n" in done.stdout
+    assert "degraded to active\n" in done.stdout or "degraded to shared\n" in done.stdout
 
 
 def test_a_seed_gives_one_history_in_any_process() -> None:
@@ -52,7 +70,7 @@ def test_a_death_at_many_calls_in_turn_breaks_no_promise() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("names", [OF_SIGNALS, OF_COUNTS_AND_MEMORY], ids=["signals", "counts"])
+@pytest.mark.parametrize("names", [OF_SIGNALS, OF_COUNTS_AND_MEMORY, OF_LIVES])
 def test_broken_rules_are_caught(names: tuple[str, ...]) -> None:
     # One process for many: to start it takes longer than most mutants live.
     done = machine("--seeds", "60", "--mutants", *names)

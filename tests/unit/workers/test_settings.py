@@ -60,6 +60,15 @@ def test_event_times_ahead_are_read_as_json(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings.read().event_ahead == {"FORECAST": 2_592_000}
 
 
+@pytest.mark.parametrize(("given", "read"), [("SEV1, critical", {"sev1", "critical"}), ("", set())])
+def test_urgent_severities_are_words_between_commas_in_any_letters(
+    given: str, read: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHARPWAVE_URGENT", given)
+
+    assert Settings.read().urgent == read
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_says_so_in_one_line_and_ends_as_misused(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

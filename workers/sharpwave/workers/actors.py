@@ -24,6 +24,7 @@ from sharpwave.workers.patterns.publish import Position
 from sharpwave.workers.router.router import LEARN
 from sharpwave.workers.signals.acknowledge import Gone, Loss, Move
 from sharpwave.workers.signals.audience import Joined, Late, Signal, missed
+from sharpwave.workers.signals.bounces import Bounced, tell_of_bounces
 from sharpwave.workers.signals.deliver import Courier, late_messages
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.expiry import Expired, Expiry, Partition, tell_of_expiry
@@ -163,7 +164,9 @@ def status_actors(
             holder, held = Holder(_key(entry), entry.get("chunk")), _held(entry)
             sent = holders.get(holder, Sent())
             holders[holder] = Sent(
-                settled={**sent.settled, **held}, audience=sent.audience.union(held)
+                settled={**sent.settled, **held},
+                audience=sent.audience.union(held),
+                ttl=max(sent.ttl, entry.get("ttl", 0)),
             )
             targets.setdefault(holder, set()).update(entry.get("targets", ()))
             if move := entry.get("illegal"):
@@ -205,6 +208,7 @@ def status_actors(
         listed = agents.note({each.agent_id: each.event_id for each in joined})
         late = missed(joined, listed=listed, directory=agents, reads=reads)
         queues.send(late_messages(late, clock=clock))
+        agents.announce(each.agent_id for each in joined)
 
     def on_expiry(entries: Entries) -> int:
         return sum(
@@ -216,6 +220,11 @@ def status_actors(
         expired = [Expired(_key(each), each["targets"], each["event_id"]) for each in entries]
         tell_of_expiry(expired, notices)
 
+    def on_bounced(entries: Entries) -> None:
+        tell_of_bounces(
+            [Bounced(_key(each), each["reasons"], each["event_id"]) for each in entries], notices
+        )
+
     return {
         "on_acknowledgements": acknowledgements.add,
         # What routers of older releases call it; their messages may still be queued.
@@ -225,6 +234,7 @@ def status_actors(
         "on_seen": on_seen,
         "on_expiry": on_expiry,
         "on_expired": on_expired,
+        "on_bounced": on_bounced,
         "on_expiry_tick": lambda _: expiry.hand_out(),
     }
 

@@ -43,6 +43,7 @@ class Archiving:
 
     def _write(self, lines: list[Line]) -> None:
         days: Lines = {}
+        # A part is of one day, so that a day can be read without the others.
         for day, text in lines:
             days.setdefault(day, []).append(text)
         for day, texts in sorted(days.items()):

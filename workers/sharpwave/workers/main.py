@@ -39,6 +39,7 @@ from sharpwave.workers.patterns.discover.sweep import Discovery
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.publish import publish
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.reconcile import heal
@@ -135,6 +136,7 @@ def compose(
         deadlines=deadlines,
         clock=clock,
         table_name=tables.physical(tables.SIGNALS, settings.prefix),
+        urgent=settings.urgent,
     )
     catalogue = Catalogue(
         reads=reads, writes=writes, clock=clock, lifetime_s=settings.pattern_cache_s
@@ -170,6 +172,7 @@ def compose(
         episodes.refresh(Day(agent_id, decision_type, day), known)
 
     def sound() -> Callable[[Item], bool]:
+        # Anew for each sweep: it remembers what it read last.
         refused = RefusedBefore(reads)
 
         def was_let_in(item: Item) -> bool:
@@ -248,6 +251,7 @@ def compose(
                 writes=writes,
                 ledger=ledger,
                 units=Units(reads),
+                metrics=Metrics(reads=reads, writes=writes, clock=clock),
                 clock=clock,
                 keeper=keeper,
                 horizons=settings.outcome_horizon,
@@ -292,6 +296,7 @@ def compose_on_aws(settings: Settings, made: Clients) -> Composition:
         inboxes=SqsInboxes(made.sqs, urls=urls),
         queues=SqsWorkQueues(made.sqs, urls=urls),
         archive=open_archive(settings.archive, s3=made.s3),
+        # A message may touch many ledgers, and each takes an update of its own.
         spread=ThreadPoolExecutor(_LEDGERS_AT_ONCE, thread_name_prefix="ledgers").map,
     )
 
@@ -417,6 +422,7 @@ def build_handler(settings: Settings, made: Clients) -> Handler:
     return make_handler(
         build_router(settings),
         _build_sender(settings, made, parking, threading.Event()),
+        # arn:aws:dynamodb:<region>:<account>:table/<table>/stream/<label>
         lambda arn: names[arn.split("/")[1]],
         on_unroutable=lambda *found: park_in_passing(parking, refused_record(*found)),
     )

@@ -89,7 +89,7 @@ def heal(
 def _records(
     table: str, items: Iterable[Mapping[str, Wire]], now: float, refused: RefusedBefore | None
 ) -> Iterator[StreamRecord]:
-    for item in items:
+    for item, mirror in _with_mirrors(items):
         parsed = keys.parse(table, item["PK"]["S"], item["SK"]["S"])
         kind = parsed.kind if parsed else None
         if kind == "inbox_row":
@@ -97,17 +97,34 @@ def _records(
             if item.get("status") not in _LEFT_BY_WORKERS:
                 claimed = _claim(kind, item, now)
                 yield _record(item, claimed, old={**item, "status": {"S": "PENDING"}})
-        elif kind == "signal" and _is_settled(item):
+        elif kind == "mirror" or (kind == "signal" and _is_settled(mirror or item)):
             continue
         elif refused is None or not refused.holds(table, item):
             yield _record(item, _claim(kind, item, now))
 
 
-def _is_settled(signal: Mapping[str, Wire]) -> bool:
-    """Say whether every delivery of a signal came to an end; an open one is looked after again."""
+def _with_mirrors(
+    items: Iterable[Mapping[str, Wire]],
+) -> Iterator[tuple[Mapping[str, Wire], Mapping[str, Wire]]]:
+    """Give each item with its mirror, which follows it; with an empty one if it has none."""
+    before: Mapping[str, Wire] | None = None
+    for item in items:
+        if before is not None:
+            mirror = keys.mirror(keys.Key(before["PK"]["S"], before["SK"]["S"]))
+            yield before, item if mirror == (item["PK"]["S"], item["SK"]["S"]) else {}
+        before = item
+    if before is not None:
+        yield before, {}
+
+
+def _is_settled(mirror: Mapping[str, Wire]) -> bool:
+    """Say whether every delivery of a signal came to an end; an open one is looked after again.
+
+    Earlier releases kept the mirror in the signal itself.
+    """
     # A version alone is a mirror that an acknowledgement touched before the delivery began it.
-    statuses = signal.get("processing_status", {}).get("M")
-    if statuses is None or "status_v" not in signal:
+    statuses = mirror.get("processing_status", {}).get("M")
+    if statuses is None or "status_v" not in mirror:
         return False
     return all(
         entry.get("M", {}).get("status", {}).get("S") in TERMINAL for entry in statuses.values()

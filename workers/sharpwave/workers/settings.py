@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sharpwave.schemas.faults import explained
 from sharpwave.schemas.ids import ARCHIVE_URL, IN_WORDS, NAME_PREFIX
+from sharpwave.schemas.messages import URGENT
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.times import DAY_S
 from sharpwave.workers.patterns.policy import BadPolicy, Policy
@@ -26,6 +27,15 @@ def _from_json(given: object) -> object:
 _SecondsByType = Annotated[
     dict[str, Annotated[int, Field(ge=0)]], NoDecode, BeforeValidator(_from_json)
 ]
+
+
+def _words(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    return frozenset(word.strip().lower() for word in given.split(",") if word.strip())
+
+
+_Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
 
 
 class Misconfigured(ValueError):
@@ -90,6 +100,10 @@ class Settings(BaseSettings):
     quota_per_minute: int | None = Field(
         default=None, ge=1, description="signals of one source; none: no limit"
     )
+    urgent: _Words = Field(
+        default=URGENT,
+        description="severities whose signals overtake a backlog, such as critical,sev1",
+    )
     linger_s: float = Field(
         default=0.1, ge=0, description="in which acknowledgements share a write"
     )
@@ -137,6 +151,7 @@ class Settings(BaseSettings):
         try:
             settings = cls()
             if settings.pattern_policy is not None:
+                # Read at the start, so that a fault in it ends the process and not a message.
                 settings._policy = Policy.read(settings.pattern_policy)
             return settings
         except (BadPolicy, ModuleNotFoundError) as error:

@@ -4,7 +4,6 @@ Figures are for alarms and pictures only: a message that is handled twice counts
 nowhere else.
 """
 
-import json
 import sys
 import threading
 import time
@@ -16,11 +15,11 @@ from typing import Any, Literal
 import dramatiq
 from dramatiq.middleware import Middleware
 
+from sharpwave.workers import emf
 from sharpwave.workers.settings import Misconfigured
 
 Metrics = Literal["none", "emf", "prometheus"]
 
-NAMESPACE = "Sharpwave"
 #: Figures of a minute share a line: CloudWatch keeps a point a minute anyway.
 _EVERY_S = 60.0
 #: CloudWatch takes a hundred values of one metric in a line.
@@ -32,8 +31,7 @@ _DIGITS = 2
 class Emf(Middleware):
     """Writes what was processed in CloudWatch's embedded metric format: a JSON line a minute.
 
-    The log driver of ECS, or Lambda's, hands the line to CloudWatch, which makes metrics of it
-    without a call: `Processed`, `Failed` and `Duration` in ms, by deployment and queue.
+    `Processed`, `Failed` and `Duration` in ms, by deployment and queue.
     """
 
     def __init__(
@@ -94,37 +92,22 @@ class Emf(Middleware):
             took, self._took = self._took, {}
             failed, self._failed = self._failed, Counter()
         for queue, times in sorted(took.items()):
-            for line in self._lines(queue, times, failed[queue]):
-                self._write(line)
-
-    def _lines(self, queue: str, times: Counter[float], failed: int) -> Iterable[str]:
-        values = sorted(times)
-        for at in range(0, len(values), _MOST_VALUES):
-            part = values[at : at + _MOST_VALUES]
-            counts = [times[value] for value in part]
-            yield json.dumps(
-                {
-                    "_aws": {
-                        "Timestamp": int(self._clock() * 1000),
-                        "CloudWatchMetrics": [
-                            {
-                                "Namespace": NAMESPACE,
-                                "Dimensions": [["Deployment", "Queue"]],
-                                "Metrics": [
-                                    {"Name": "Processed", "Unit": "Count"},
-                                    {"Name": "Failed", "Unit": "Count"},
-                                    {"Name": "Duration", "Unit": "Milliseconds"},
-                                ],
-                            }
-                        ],
+            values = sorted(times)
+            for at in range(0, len(values), _MOST_VALUES):
+                part = values[at : at + _MOST_VALUES]
+                counts = [times[value] for value in part]
+                line = emf.line(
+                    self._clock(),
+                    {"Deployment": self._deployment, "Queue": queue},
+                    {"Processed": "Count", "Failed": "Count", "Duration": "Milliseconds"},
+                    {
+                        "Processed": sum(counts),
+                        # Once, or each line would add them again.
+                        "Failed": 0 if at else failed[queue],
+                        "Duration": {"Values": part, "Counts": counts},
                     },
-                    "Deployment": self._deployment,
-                    "Queue": queue,
-                    "Processed": sum(counts),
-                    "Failed": 0 if at else failed,
-                    "Duration": {"Values": part, "Counts": counts},
-                }
-            )
+                )
+                self._write(line)
 
     def _run(self) -> None:
         while not self._stop.wait(self._every_s):

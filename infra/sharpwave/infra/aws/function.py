@@ -12,18 +12,32 @@ from typing import Any, Final
 import sharpwave.schemas
 import sharpwave.workers
 from sharpwave.infra.errors import OperationFailed
-from sharpwave.infra.local.environment import lock_file
 from sharpwave.schemas import keys
 from sharpwave.schemas.tables import SIGNALS
 
 HANDLER = "stream_lambda.handler"
+#: What is installed into it; `make lock` remakes it.
+LOCK = Path(__file__).with_name("lambda.lock")
 PYTHON = "3.13"
-#: What the router need not see, by table: new inbox rows, which are the workers' own.
+_CHANGED = ["MODIFY", "REMOVE"]
+_OF_SIGNALS = {"PK": {"S": [{"prefix": keys.signal_pk("")}]}}
+_OF_AGENTS = {"PK": {"S": [{"prefix": keys.state_pk("")}]}}
+_NO_VERSION = {"status_v": {"N": [{"exists": False}]}}
+#: What the router is to see, by table, as any of these; of `agent_signals` not what is the workers'
+#: own: new inbox rows, and what they write to mirrors. A signal or a row is seen with whatever
+#: its agent put into it. No more than five are taken.
 FILTERS: dict[str, list[dict[str, Any]]] = {
     SIGNALS: [
-        {"eventName": ["MODIFY", "REMOVE"]},
-        {"dynamodb": {"Keys": {"PK": {"S": [{"prefix": keys.signal_pk("")}]}}}},
-        {"dynamodb": {"NewImage": {"signal_pk": {"S": [{"exists": False}]}}}},
+        {"eventName": _CHANGED, "dynamodb": {"NewImage": _NO_VERSION}},
+        {"eventName": _CHANGED, "dynamodb": {"Keys": _OF_AGENTS}},
+        {"dynamodb": {"Keys": _OF_SIGNALS, "NewImage": _NO_VERSION}},
+        {
+            "dynamodb": {
+                "Keys": _OF_SIGNALS,
+                "NewImage": {"signal_id": {"S": [{"exists": True}]}},
+            }
+        },
+        {"dynamodb": {"NewImage": {"signal_pk": {"S": [{"exists": False}]}, **_NO_VERSION}}},
     ]
 }
 #: The wheels that run on Lambda's system, by its name of the architecture.
@@ -67,7 +81,7 @@ def package(
         chosen = ["--target", scratch, *platforms, "--python-version", python, "--no-compile"]
         locked = ["--only-binary=:all:", "--no-deps", "--require-hashes", "-r"]
         done = subprocess.run(
-            [*command, *chosen, *locked, str(lock_file("lambda"))],
+            [*command, *chosen, *locked, str(LOCK)],
             capture_output=True,
             text=True,
             check=False,

@@ -15,7 +15,7 @@ from sharpwave.infra.aws.evaluate import Request, Statement, Verdict, decide
 from sharpwave.infra.aws.names import Names
 from sharpwave.infra.aws.resolve import NotUnderstood, Template, read, resources, shipped
 from sharpwave.schemas import keys
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, URGENT_SUFFIX, WORK_QUEUE_NAMES
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, SIGNALS, STATE, TABLES
 
 Source = Callable[[str], Template]
@@ -24,6 +24,8 @@ OWN_STACKS, AGENT = ("data", "messaging", "compute"), "agent"
 #: Agents that a careless pattern would take for one another.
 ALIKE = ("a", "a-b", "b", "risk", "risk-manager")
 _KIND = "WHALE_ACTIVITY"
+#: Where in S3 the agents of the proof keep what is too large for a table.
+_LARGE = "large/memory"
 _LEADING, _ATTRIBUTES = "dynamodb:LeadingKeys", "dynamodb:Attributes"
 
 
@@ -141,9 +143,9 @@ class Policies:
 
     def _add(self, template: Template, **parameters: str) -> None:
         given = {"Prefix": self._prefix, **parameters}
-        for name in ("RouterCodeBucket", "RouterCodeKey", "WorkerImage"):
+        for name in ("RouterCodeBucket", "RouterCodeKey", "WorkerImage", "LargeEntries"):
             if name in template["Parameters"]:
-                given[name] = "any"
+                given[name] = _LARGE if name == "LargeEntries" else "any"
         made = resources(template, self.names, **given)
         for body in made.values():
             properties = body["Properties"]
@@ -210,7 +212,7 @@ def deeds(names: Names, agent: str) -> list[Deed]:
     signal, state = [keys.signal_pk(_KIND, agent)], [keys.state_pk(agent)]
     memory = [keys.memory_pk(agent, "NOTE")]
     signals, states, learned = names.table(SIGNALS), names.table(STATE), names.table(MEMORY)
-    inbox = names.inbox(agent)
+    inbox, urgent = names.inbox(agent), names.urgent_inbox(agent)
     set_by_agent = ["PK", "SK", "status", "processed_at", "decision_id"]
     return [
         _item("put a decision", "PutItem", decisions, decision, ["PK", "SK", "outcome"]),
@@ -227,7 +229,11 @@ def deeds(names: Names, agent: str) -> list[Deed]:
         _item("register", "UpdateItem", states, state, ["PK", "SK", "subscriptions"]),
         _item("save state", "PutItem", states, state, ["PK", "SK", "state"]),
         _item("read state", "GetItem", states, state),
+        _item("read how its sources did", "Query", states, [keys.metrics_pk(agent)]),
         _item("remember", "PutItem", states, memory, ["PK", "SK", "data"]),
+        Deed("remember much", "s3:PutObject", _object(names, agent)),
+        Deed("recall much", "s3:GetObject", _object(names, agent)),
+        Deed("forget much", "s3:DeleteObject", _object(names, agent)),
         _item("recall the last day", "Query", states, memory),
         _item("recall patterns", "Query", learned, [keys.pattern_pk(agent)]),
         _item("recall facts", "Query", learned, [keys.fact_pk(agent)]),
@@ -236,10 +242,15 @@ def deeds(names: Names, agent: str) -> list[Deed]:
         _item("recall shared memories", "Query", learned, [keys.granted_pk(agent)]),
         _item("forget", "PutItem", states, memory, ["PK", "SK", "forgotten_at"]),
         _item("share", "UpdateItem", states, memory, ["PK", "SK", "shared_with"]),
+        _item("leave a sign of life", "UpdateItem", learned, [keys.seen_pk(agent)], ["last_seen"]),
         Deed("find the inbox", "sqs:GetQueueUrl", inbox),
         Deed("receive", "sqs:ReceiveMessage", inbox),
         Deed("delete a message", "sqs:DeleteMessage", inbox),
         Deed("keep a message hidden", "sqs:ChangeMessageVisibility", inbox),
+        Deed("find the urgent queue", "sqs:GetQueueUrl", urgent),
+        Deed("receive what is urgent", "sqs:ReceiveMessage", urgent),
+        Deed("delete an urgent copy", "sqs:DeleteMessage", urgent),
+        Deed("keep an urgent copy hidden", "sqs:ChangeMessageVisibility", urgent),
     ]
 
 
@@ -250,6 +261,8 @@ def common(names: Names) -> list[Deed]:
         _item("read shared patterns", "Query", learned, [keys.shared_pattern_pk("crypto")]),
         _item("read memories of a domain", "Query", learned, [keys.granted_domain_pk("crypto")]),
         _item("read who decides", "Query", learned, [keys.writers_pk(_KIND)]),
+        _item("find agents", "Query", learned, [keys.REGISTRY_PK]),
+        _item("see who is alive", "BatchGetItem", learned, [*map(keys.seen_pk, ("a", "b"))]),
     ]
 
 
@@ -276,6 +289,7 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
     yield _item(
         "set a status in the mirror", "PutItem", signals, [own], ["PK", "SK", "processing_status"]
     )
+    yield _item("pass for a mirror", "PutItem", signals, [own], ["PK", "SK", "status_v"])
     yield _item("take back a signal", "DeleteItem", signals, [own])
     yield _item(
         "promote by itself",
@@ -284,7 +298,13 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
         [keys.decision_pk(agent, _KIND)],
         ["PK", "SK", "promoted_at"],
     )
+    yield _item(
+        "praise its own sources", "PutItem", names.table(STATE), [keys.metrics_pk(agent)], ["PK"]
+    )
+    yield Deed("list large entries", "s3:ListBucket", _object(names, "").partition("/")[0])
+    yield Deed("put beside large entries", "s3:PutObject", _object(names, "")[:-1])
     yield _item("teach all", "PutItem", names.table(MEMORY), [keys.shared_pattern_pk("crypto")])
+    yield _item("list itself", "UpdateItem", names.table(MEMORY), [keys.REGISTRY_PK])
     yield _item(
         "count for itself",
         "UpdateItem",
@@ -303,12 +323,16 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
             yield Deed(f"query {index.name} for another", "dynamodb:Query", at, asked)
     yield Deed("send to the inbox", "sqs:SendMessage", inbox)
     yield Deed("purge the inbox", "sqs:PurgeQueue", inbox)
+    yield Deed("send to the urgent queue", "sqs:SendMessage", names.urgent_inbox(other))
+    yield Deed("purge the urgent queue", "sqs:PurgeQueue", names.urgent_inbox(other))
     yield Deed("open the inbox", "sqs:SetQueueAttributes", inbox)
     yield Deed("add itself to the inbox", "sqs:AddPermission", inbox)
     yield Deed("delete the inbox", "sqs:DeleteQueue", inbox)
     dead = names.queue(INBOX_PREFIX + other + DLQ_SUFFIX)
     yield Deed("receive dead letters", "sqs:ReceiveMessage", dead)
     yield Deed("send a dead letter", "sqs:SendMessage", dead)
+    hurried = names.dlq(INBOX_PREFIX + other + URGENT_SUFFIX)
+    yield Deed("receive urgent dead letters", "sqs:ReceiveMessage", hurried)
     for queue in WORK_QUEUE_NAMES:
         yield Deed(f"send to {queue}", "sqs:SendMessage", names.queue(queue))
         yield Deed(f"receive from {queue}", "sqs:ReceiveMessage", names.queue(queue))
@@ -316,6 +340,10 @@ def mischief(names: Names, agent: str, other: str) -> Iterator[Deed]:
     yield Deed("take the role", "sts:AssumeRole", names.agent_role_arn(other))
     yield Deed("tag itself", "iam:TagRole", names.agent_role_arn(agent))
     yield Deed("read through a cache", "dax:GetItem", names.arn("dax", "cache/any"))
+
+
+def _object(names: Names, agent: str) -> str:
+    return f"arn:{names.partition}:s3:::{_LARGE}/{agent}/mem_1.json"
 
 
 def _item(

@@ -6,7 +6,7 @@ one.
 
 from typing import NamedTuple
 
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, URGENT_SUFFIX
 from sharpwave.schemas.tables import STREAMED
 
 #: Roles of agents and of the deployment's own processes lie apart, so that neither can take the
@@ -55,8 +55,12 @@ class Names(NamedTuple):
         return self.queue(logical + DLQ_SUFFIX)
 
     def inbox(self, agent_id: str) -> str:
-        """Give the ARN of an agent's inbox; `*` is for all of them."""
+        """Give the ARN of an agent's inbox; `*` is for all of them, and for all beside them."""
         return self.queue(INBOX_PREFIX + agent_id)
+
+    def urgent_inbox(self, agent_id: str) -> str:
+        """Give the ARN of an agent's queue of urgent copies."""
+        return self.inbox(agent_id + URGENT_SUFFIX)
 
     def agent_role(self, agent_id: str) -> str:
         """Give the name of an agent's role, at most 61 of the 64 characters that IAM takes."""

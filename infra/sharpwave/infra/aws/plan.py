@@ -27,7 +27,16 @@ DEFAULT_PROFILE = "demo"
 #: What CloudWatch keeps logs for; it takes no other number of days.
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 3653)
 
-Alarm = Literal["age", "dead_letters", "stream_lag", "stream_stopped", "stream_lost", "throttled"]
+Alarm = Literal[
+    "age",
+    "dead_letters",
+    "stream_lag",
+    "stream_stopped",
+    "stream_lost",
+    "throttled",
+    "throttled_keys",
+    "miscounts",
+]
 
 
 class PlanRefused(ValueError):
@@ -98,6 +107,10 @@ class Plan(BaseModel):
     alarms: Annotated[tuple[Alarm, ...], _Names] = Field(
         description="kinds of alarms that are made"
     )
+    watch: Literal["all", "few", "none"] = Field(
+        description="which of the alarms are deployed unless told otherwise"
+    )
+    dashboard: bool = Field(description="a dashboard, unless told otherwise")
     oldest_message_s: int = Field(ge=60, description="age of a work message that is too old")
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from typing import Any
 from sharpwave.infra.aws.names import OPERATOR, ROUTER, SCHEDULER, Names
 from sharpwave.schemas import keys
 from sharpwave.schemas.ownership import IGNORED, WORKER
-from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES, inbox
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
 from sharpwave.schemas.records import Acknowledgement
 from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, SIGNALS, STATE, TABLES
 
@@ -25,14 +25,23 @@ _TAKE = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility
 #: What touches messages; who manages queues otherwise is the account's own affair.
 _TAKING = (*_TAKE, "sqs:PurgeQueue")
 _TABLE_NAMES = tuple(table.name for table in TABLES)
+#: A place in S3 where nothing can be: no bucket's name has capitals.
+NOWHERE = "NONE"
 
 
-def agent(names: Names, agent_id: str) -> list[Statement]:
+def agent(names: Names, agent_id: str, large_entries: str | None = None) -> list[Statement]:
     """Give what one agent may do: with its own records, its own rows and its own inbox.
 
-    Of others' work it reads what is meant for all: shared patterns, who writes decisions, and which
-    decision follows from which.
+    Of others' work it reads what is meant for all: shared patterns, who writes decisions, which
+    decision follows from which, and who is there.
+
+    Args:
+        names: names of the deployment.
+        agent_id: whose role it is.
+        large_entries: `s3://bucket/prefix`, or without `s3://`, where memory goes that is too large
+            for a table. There it reaches what lies under its own id, and nothing without a place.
     """
+    place = (large_entries or NOWHERE).removeprefix("s3://")
     everything_of_its_own = f"{keys.state_pk(agent_id)}#*"
     return [
         _allow(
@@ -53,6 +62,8 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
             names.table(STATE),
             **_leading(keys.state_pk(agent_id), keys.memory_pk(agent_id, "*")),
         ),
+        # Workers write them; it reads them.
+        _allow("OwnMetrics", _READ, names.table(STATE), **_leading(keys.metrics_pk(agent_id))),
         _allow(
             "OwnSignals",
             ("dynamodb:PutItem", "dynamodb:BatchWriteItem", *_READ),
@@ -76,9 +87,26 @@ def agent(names: Names, agent_id: str) -> list[Statement]:
                 keys.granted_domain_pk("*"),
                 keys.writers_pk("*"),
                 keys.children_pk("*"),
+                keys.REGISTRY_PK,
+                keys.seen_pk("*"),
             ),
         ),
-        _allow("OwnInbox", (_FIND, "sqs:GetQueueAttributes", *_TAKE), names.inbox(agent_id)),
+        _allow(
+            "OwnLargeEntries",
+            ("s3:PutObject", "s3:GetObject", "s3:DeleteObject"),
+            f"arn:{names.partition}:s3:::{place}/{agent_id}/*",
+        ),
+        _allow(
+            "OwnSignOfLife",
+            ("dynamodb:UpdateItem",),
+            names.table(MEMORY),
+            **_leading(keys.seen_pk(agent_id)),
+        ),
+        _allow(
+            "OwnInbox",
+            (_FIND, "sqs:GetQueueAttributes", *_TAKE),
+            [names.inbox(agent_id), names.urgent_inbox(agent_id)],
+        ),
         _deny(
             "WorkersAttributes",
             (*_WRITE, "dynamodb:BatchWriteItem"),
@@ -201,9 +229,12 @@ def operator(names: Names, archive: str) -> list[Statement]:
     ]
 
 
-def inbox_queue(names: Names, agent_id: str) -> list[Statement]:
-    """Give the policy of an agent's inbox; it holds against whatever else a role is allowed."""
-    arn = names.inbox(agent_id)
+def inbox_queue(names: Names, agent_id: str, suffix: str = "") -> list[Statement]:
+    """Give the policy of an agent's inbox; it holds against whatever else a role is allowed.
+
+    Its queue of urgent copies has the same, with `URGENT_SUFFIX`.
+    """
+    arn = names.inbox(agent_id + suffix)
     own = [names.own_role_arn(name) for name in (*WORK_QUEUE_NAMES, ROUTER, OPERATOR)]
     return [
         _encrypted(arn),
@@ -213,9 +244,9 @@ def inbox_queue(names: Names, agent_id: str) -> list[Statement]:
     ]
 
 
-def inbox_dead_letters(names: Names, agent_id: str) -> list[Statement]:
+def inbox_dead_letters(names: Names, agent_id: str, suffix: str = "") -> list[Statement]:
     """Give the policy of an inbox's dead letters: SQS itself moves them there."""
-    return _dead_letters(names, _inbox_name(agent_id), ())
+    return _dead_letters(names, INBOX_PREFIX + agent_id + suffix, ())
 
 
 def work_queue(names: Names, duty: str, *, ticked: bool) -> list[Statement]:
@@ -248,11 +279,6 @@ def _dead_letters(names: Names, logical: str, senders: Sequence[str]) -> list[St
         _closed("OnlyOperatorsTake", _TAKING, arn, operators),
         _closed("OnlyItsWorkersSend", (_SEND,), arn, sending),
     ]
-
-
-def _inbox_name(agent_id: str) -> str:
-    # `schemas.queues.inbox` wants an id, and this may be the parameter of a template.
-    return inbox("x").name.removesuffix("x") + agent_id
 
 
 def _leading(*partitions: str, attributes: Sequence[str] = ()) -> dict[str, Any]:

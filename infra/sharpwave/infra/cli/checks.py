@@ -57,6 +57,7 @@ def schema_check(args: Arguments) -> Answer:
     from sharpwave.workers.settings import Settings
 
     record = read_record(read_text(args.file, sys.stdin))
+    # By the workers' setting: how far ahead an event may lie is theirs to say.
     faults = faults_of(args.table, record, event_ahead=Settings.read().event_ahead)
     text = "\n".join(f"{fault.code}: {fault}" for fault in faults)
     text = text or f"{args.table} takes this record"

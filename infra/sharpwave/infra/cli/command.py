@@ -215,6 +215,11 @@ def archive_url(args: Arguments) -> str:
     return args.archive or Settings.read().archive
 
 
+def large_entries(args: Arguments) -> str | None:
+    """Name where in S3 agents keep what no table takes, if an option or the environment does."""
+    return args.large_entries or os.environ.get("SHARPWAVE_LARGE_ENTRIES") or None
+
+
 def confirm(args: Arguments, question: str) -> None:
     """Ask before something that cannot be undone; --yes and --dry-run answer.
 
@@ -226,8 +231,10 @@ def confirm(args: Arguments, question: str) -> None:
 
     if args.yes or args.dry_run:
         return
+    # Not taken for a yes: a script has to say that it means it.
     if not sys.stdin.isatty():
         raise Misused(f"{question} needs --yes where nobody can be asked")
+    # Not among the answer, which another program may read.
     print(f"{question} Type yes to go on: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip() != "yes":
         raise NotConfirmed("nothing was changed")

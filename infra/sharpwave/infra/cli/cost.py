@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     option("--decisions-per-month", type=float, default=1e6, metavar="N"),
     option("--agents", type=int, default=5, metavar="N", help="default: 5"),
     option("--targets", type=int, default=2, metavar="N", help="of a signal; default: 2"),
+    option("--urgent", type=float, default=0.0, metavar="SHARE", help="of the signals; default: 0"),
     option("--item-kb", type=float, default=1.0, metavar="KB", help="of a record; default: 1"),
     option(
         "--per-message",
@@ -34,10 +35,52 @@ if TYPE_CHECKING:
 )
 def cost(args: Arguments) -> Answer:
     """Say what the pipeline costs at list prices."""
-    from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.cost.bill import load_prices, measured, usage_of
+    from sharpwave.infra.cost.flow import Flow, Plan
+    from sharpwave.infra.errors import Misused
 
     prices = load_prices(args.region)
-    facts, text = _measured(args, prices) if args.measured else _planned(_plan(args), prices)
+    if args.measured:
+        run = usage_of(deployment(args))
+        found = measured(run, prices)
+        bills = {
+            f"per million signals, from {run.signals:,}": found.signals,
+            f"per million decisions, from {run.decisions:,}": found.decisions,
+            "everything beside them, so far": found.background,
+        }
+        counted = {"signals": run.signals, "decisions": run.decisions}
+        facts: dict[str, Any] = {"measured": counted, **found.as_json()}
+        text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
+        if found.untold_calls:
+            text.append(
+                f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
+                " they stand on no bill"
+            )
+    else:
+        counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
+        least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1, "urgent": 0}
+        for name, bound in least.items():
+            # Neither NaN nor infinity lies between them, and both are floats to argparse.
+            if not bound <= getattr(args, name) <= 1e15:
+                shown = f"--{name.replace('_', '-')} {getattr(args, name):g}"
+                raise Misused(f"{shown} makes no sense; give {bound:g} or more")
+        if not args.urgent <= 1:
+            raise Misused(f"--urgent {args.urgent:g} makes no sense; give a share from 0 to 1")
+        plan = Plan(
+            signals=args.signals_per_month,
+            decisions=args.decisions_per_month,
+            agents=args.agents,
+            flow=Flow(
+                targets=args.targets,
+                item_kb=args.item_kb,
+                per_message=args.per_message,
+                urgent=args.urgent,
+            ),
+            dax=args.dax,
+            ttl_days=args.ttl_days,
+            profile=args.profile,
+        )
+        facts, text = _planned(plan, prices)
     source = (
         f"list prices of {prices.region}, {prices.dated}, without free tier; not verified at their"
         f" source: {', '.join(prices.unverified)}"
@@ -121,27 +164,6 @@ def retention(args: Arguments) -> Answer:
     return Answer(facts, "\n".join(lines))
 
 
-def _plan(args: Arguments) -> "Plan":
-    from sharpwave.infra.cost.flow import Flow, Plan
-    from sharpwave.infra.errors import Misused
-
-    counts = ("signals_per_month", "decisions_per_month", "agents", "targets")
-    least = {**dict.fromkeys(counts, 0), "item_kb": 0.1, "per_message": 1}
-    for name, bound in least.items():
-        if not bound <= getattr(args, name) <= 1e15:
-            shown = f"--{name.replace('_', '-')} {getattr(args, name):g}"
-            raise Misused(f"{shown} makes no sense; give {bound:g} or more")
-    return Plan(
-        signals=args.signals_per_month,
-        decisions=args.decisions_per_month,
-        agents=args.agents,
-        flow=Flow(targets=args.targets, item_kb=args.item_kb, per_message=args.per_message),
-        dax=args.dax,
-        ttl_days=args.ttl_days,
-        profile=args.profile,
-    )
-
-
 def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
     from dataclasses import asdict
 
@@ -185,26 +207,6 @@ def _planned(plan: "Plan", prices: "PriceFile") -> tuple[dict[str, Any], list[st
         "a month at other rates\n" + table(at, rates, empty=""),
         "budgets\n" + table(("OF", "AT MOST", "FOUND", "KEPT"), kept, empty=""),
     ]
-
-
-def _measured(args: Arguments, prices: "PriceFile") -> tuple[dict[str, Any], list[str]]:
-    from sharpwave.infra.cost.bill import measured, usage_of
-
-    run = usage_of(deployment(args))
-    found = measured(run, prices)
-    bills = {
-        f"per million signals, from {run.signals:,}": found.signals,
-        f"per million decisions, from {run.decisions:,}": found.decisions,
-        "everything beside them, so far": found.background,
-    }
-    counts = {"signals": run.signals, "decisions": run.decisions}
-    text = [_shown(name, bill) for name, bill in bills.items() if bill is not None]
-    if found.untold_calls:
-        text.append(
-            f"{found.untold_calls:,} calls of DynamoDB told no capacity, as on some emulators;"
-            " they stand on no bill"
-        )
-    return {"measured": counts, **found.as_json()}, text
 
 
 def _shown(title: str, bill: "Bill") -> str:

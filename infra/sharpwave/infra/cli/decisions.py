@@ -7,7 +7,6 @@ from sharpwave.infra.cli.command import LIMIT, Arguments, Command, deployment, o
 from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
-    from sharpwave.producers import DecisionView
     from sharpwave.schemas.records import DecisionRecord
 
 _DECISION = option("decision_id", metavar="DECISION")
@@ -50,7 +49,29 @@ def decisions_show(args: Arguments) -> Answer:
     from sharpwave.infra.operate.decisions import show_decision
 
     view = show_decision(deployment(args), args.decision_id, args.agent)
-    return Answer({**plain(view), "key": view.decision.key}, "\n".join(_story(view)))
+    record, signal = view.decision, view.signal
+    outcome = "none yet"
+    if record.outcome is not None:
+        quality = record.outcome.quality_score
+        outcome = view.result + ("" if quality is None else f", quality {quality}")
+        outcome += f", corrected {view.corrections} times" if view.corrections else ""
+    # Signals live for days, decisions for months: most causes are gone by time to live.
+    cause = "none that is still there"
+    if signal is not None:
+        cause = f"{signal.signal_id} {signal.signal_type} from {signal.source_agent}"
+    patterns = [f"{row.pattern_id} ({row.state})" for row in view.patterns]
+    patterns += [f"{name} (not in reach)" for name in view.unknown_patterns]
+    lines = [
+        f"decision  {record.decision_id} of {record.agent_id}, {record.decision_type}",
+        f"key       {record.PK} / {record.SK}",
+        f"made      {when(record.timestamp)}",
+        f"outcome   {outcome}",
+        f"signal    {cause}",
+        f"patterns  {', '.join(patterns) or 'none'}",
+        f"followed  {' > '.join(each.decision_id for each in view.ancestors) or 'from none'}",
+        f"led to    {', '.join(each.decision_id for each in view.children) or 'none'}",
+    ]
+    return Answer({**plain(view), "key": record.key}, "\n".join(lines))
 
 
 @Command("decisions chain", _DECISION, option("--agent", help="whose, if ids repeat"))
@@ -109,27 +130,3 @@ def _table(decisions: "Sequence[DecisionRecord]", *, empty: str) -> str:
     ]
     headers = ("MADE", "DECISION", "AGENT", "TYPE", "SUCCESS", "QUALITY", "PARENT")
     return table(headers, rows, empty=empty)
-
-
-def _story(view: "DecisionView") -> "list[str]":
-    record, signal = view.decision, view.signal
-    outcome = "none yet"
-    if record.outcome is not None:
-        quality = record.outcome.quality_score
-        outcome = view.result + ("" if quality is None else f", quality {quality}")
-        outcome += f", corrected {view.corrections} times" if view.corrections else ""
-    cause = "none that is still there"
-    if signal is not None:
-        cause = f"{signal.signal_id} {signal.signal_type} from {signal.source_agent}"
-    patterns = [f"{row.pattern_id} ({row.state})" for row in view.patterns]
-    patterns += [f"{name} (not in reach)" for name in view.unknown_patterns]
-    return [
-        f"decision  {record.decision_id} of {record.agent_id}, {record.decision_type}",
-        f"key       {record.PK} / {record.SK}",
-        f"made      {when(record.timestamp)}",
-        f"outcome   {outcome}",
-        f"signal    {cause}",
-        f"patterns  {', '.join(patterns) or 'none'}",
-        f"followed  {' > '.join(each.decision_id for each in view.ancestors) or 'from none'}",
-        f"led to    {', '.join(each.decision_id for each in view.children) or 'none'}",
-    ]

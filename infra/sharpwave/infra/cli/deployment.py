@@ -48,6 +48,7 @@ def destroy(args: Arguments) -> Answer:
     from sharpwave.infra.provision.structure import destroy
 
     place = deployment(args)
+    # Looked at first: who is asked sees what would go, and nothing is asked where nothing is.
     planned = destroy(place, dry_run=True)
     if planned.steps:
         number = len(planned.steps)
@@ -64,6 +65,19 @@ def destroy(args: Arguments) -> Answer:
     "agents add",
     AGENT,
     option("--subscribe", action="append", metavar="TYPE", help="may be repeated"),
+    option(
+        "--capability",
+        action="append",
+        metavar="NAME",
+        help="what others may ask of it; may be repeated",
+    ),
+    option(
+        "--filter",
+        action="append",
+        metavar="TYPE:CONDITIONS",
+        help='subscribe to TYPE, but only to such as fulfil them: "WHALE: data.count >= 5 and'
+        ' severity = high"; all of TYPE without conditions; may be repeated',
+    ),
     option("--accept-from", action="append", metavar="AGENT", help="may be repeated"),
     option("--signals-per-minute", type=int, metavar="N", help="its quota"),
     flag(
@@ -71,17 +85,27 @@ def destroy(args: Arguments) -> Answer:
         "with a role of its own at AWS, and its queues closed to all others; needs rights on IAM",
     ),
     either=[
+        # Of three values: who says neither leaves what is registered.
         option("--may-broadcast", action="store_true", default=None, help="may send to everyone"),
         option("--no-broadcast", action="store_false", dest="may_broadcast", default=None),
     ],
     changes=True,
 )
 def agents_add(args: Arguments) -> Answer:
-    """Register an agent, make its inbox queue."""
+    """Register an agent, make its queues."""
+    from sharpwave.infra.errors import Misused
     from sharpwave.infra.operate.agents import Wishes, add_agent
 
+    filters: dict[str, str] = {}
+    for given in args.filter or ():
+        signal_type, colon, words = given.partition(":")
+        if not colon:
+            raise Misused(f'--filter {given!r} names no type; write "WHALE: data.count >= 5"')
+        filters[signal_type.strip()] = words.strip()
     wishes = Wishes(
         subscriptions=args.subscribe,
+        capabilities=args.capability,
+        filters=filters or None,
         may_broadcast=args.may_broadcast,
         accepts_from=args.accept_from,
         signals_per_minute=args.signals_per_minute,
@@ -104,14 +128,16 @@ def agents_ls(args: Arguments) -> Answer:
             agent.inbox.in_flight if agent.inbox else "",
             agent.dlq.total if agent.dlq else "",
             ",".join(agent.registration.get("subscriptions", ())),
+            ",".join(agent.registration.get("capabilities", ())),
             agent.registration.get("may_broadcast", False),
             when(agent.registration.get("registered_at")),
+            when(agent.last_seen),
         )
         for agent in agents
     ]
-    headers = ("AGENT", "REGISTERED", "READY", "IN FLIGHT", "DEAD", "SUBSCRIBES", "BROADCASTS")
+    headers = ("AGENT", "REGISTERED", "READY", "IN FLIGHT", "DEAD", "SUBSCRIBES", "CAN")
     empty = "no agent is registered; `sharpwave agents add AGENT` registers one"
-    return Answer(agents, table((*headers, "SINCE"), rows, empty=empty))
+    return Answer(agents, table((*headers, "BROADCASTS", "SINCE", "SEEN"), rows, empty=empty))
 
 
 @Command(
@@ -164,6 +190,7 @@ def agents_rm(args: Arguments) -> Answer:
 
     place = deployment(args)
     wanted = {"purge": args.purge, "data": args.data, "strict": args.strict}
+    # Its registration can be made anew; what the two options delete cannot.
     planned = remove_agent(place, args.agent_id, **wanted, dry_run=True)
     if planned.steps and (args.purge or args.data):
         what = ["its queue with all it holds"] if args.purge else []

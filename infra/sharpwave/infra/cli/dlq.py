@@ -45,10 +45,23 @@ def dlq_ls(args: Arguments) -> Answer:
 @Command("dlq show", _ANY_QUEUE, LIMIT)
 def dlq_show(args: Arguments) -> Answer:
     """Show dead letters of a queue, or parked records."""
-    from sharpwave.infra.operate.dead_letters import peek, queue_of, reason_of
+    from itertools import islice
 
+    from sharpwave.infra.operate.dead_letters import peek, queue_of, reason_of
+    from sharpwave.infra.operate.feed import list_parked
+
+    # Records that were refused lie in a table, and have no queue of their own.
     if args.queue == PARKED:
-        return _show_parked(args)
+        records = list(islice(list_parked(deployment(args)), args.limit))
+        told = []
+        for record in records:
+            number = len(record.refusals)
+            times = "" if number == 1 else f", refused {number} times"
+            owner = record.owner or "nobody known"
+            head = f"{record.event_id}  {when(record.parked_at)}  of {owner}{times}"
+            place = f"  {record.table}: {record.record.pk} / {record.record.sk}"
+            told.append("\n".join([head, place, *(f"  {fault}" for fault in record.faults)]))
+        return Answer(records, "\n\n".join(told) or "no records are parked")
     messages = peek(deployment(args), queue_of(args.queue), limit=args.limit)
     text = "\n\n".join(
         f"{message.message_id}  sent {when(message.sent_at)}  received {message.receives} times\n"
@@ -67,22 +80,6 @@ def dlq_show(args: Arguments) -> Answer:
         for message in messages
     ]
     return Answer(data, text or f"{args.queue} has no dead letters")
-
-
-def _show_parked(args: Arguments) -> Answer:
-    from itertools import islice
-
-    from sharpwave.infra.operate.feed import list_parked
-
-    records = list(islice(list_parked(deployment(args)), args.limit))
-    told = []
-    for record in records:
-        number = len(record.refusals)
-        times = "" if number == 1 else f", refused {number} times"
-        head = f"{record.event_id}  {when(record.parked_at)}  of {record.owner or 'nobody known'}"
-        place = f"  {record.table}: {record.record.pk} / {record.record.sk}"
-        told.append("\n".join([head + times, place, *(f"  {fault}" for fault in record.faults)]))
-    return Answer(records, "\n\n".join(told) or "no records are parked")
 
 
 @Command(

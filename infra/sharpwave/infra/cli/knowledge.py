@@ -1,7 +1,7 @@
-"""`patterns ...`, `memory ...`, `analytics`."""
+"""`patterns ...`, `memory ...`, `analytics`, `metrics`."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,15 @@ from sharpwave.infra.cli.command import (
     data_of,
     deployment,
     flag,
+    large_entries,
     option,
     share_of,
 )
 from sharpwave.infra.cli.extras import need
-from sharpwave.infra.cli.output import Answer, table, when
+from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
+    from sharpwave.infra.operate.lives import Moved
     from sharpwave.infra.operate.patterns import PatternView
 
 
@@ -131,7 +133,32 @@ def patterns_show(args: Arguments) -> Answer:
     row = view.row
     lines = [f"{view.pattern_id} of {view.owner}: {row.get('description', '')}"]
     lines += [f"  {name:13} {_figure(row[name])}" for name in _SHOWN if row.get(name) is not None]
-    lines += [f"  {name:13} {said}" for name, said in _standing(row)]
+    state = str(row.get("state", "candidate"))
+    since = f" since {when(row['state_since'])}" if row.get("state_since") else ""
+    standing = [("state", state + since)]
+    if row.get("kind") == "avoid":
+        standing.append(("kind", "to avoid: it claims less success than the rest"))
+    if row.get("base_frozen") is None:
+        said = "none yet: too few outcomes of other decisions to freeze a base rate"
+    else:
+        said = f"{float(row['evidence']):.1f}"
+        if state == "candidate":
+            said += f" of the {float(row['evidence_needed']):.1f} it needs"
+        base = float(row.get("base_asked") or row["base_frozen"])
+        said += f", by {row['evidence_n']} units against a base of {base:.3f}"
+    standing.append(("evidence", said))
+    uplift = row.get("uplift")
+    if isinstance(uplift, Mapping):
+        low, high = (float(bound) for bound in uplift["interval"])
+        said = f"{float(uplift['difference']):+.3f} where it was applied"
+        standing.append(("uplift", f"{said}, between {low:+.3f} and {high:+.3f}"))
+    elif uplift is not None:
+        count = int(row.get("not_applied", 0))
+        noun = "decision" if count == 1 else "decisions"
+        standing.append(("uplift", f"unknown: {count} {noun} matched without being applied"))
+    if row.get("promised") is not None:
+        standing.append(("promised", f"{float(row['promised']):.3f}"))
+    lines += [f"  {name:13} {said}" for name, said in standing]
     if row.get("shared_with"):
         lines.append(f"  shared with   {', '.join(row['shared_with'])}")
     versions = [
@@ -152,34 +179,6 @@ def _figure(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_figure(part)}" for name, part in value.items())
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _standing(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Say where a pattern stands, in words."""
-    state = str(row.get("state", "candidate"))
-    yield "state", state + (f" since {when(row['state_since'])}" if row.get("state_since") else "")
-    if row.get("kind") == "avoid":
-        yield "kind", "to avoid: it claims less success than the rest"
-    if row.get("base_frozen") is None:
-        yield "evidence", "none yet: too few outcomes of other decisions to freeze a base rate"
-    else:
-        said = f"{float(row['evidence']):.1f}"
-        if state == "candidate":
-            said += f" of the {float(row['evidence_needed']):.1f} it needs"
-        base = row.get("base_asked") or row["base_frozen"]
-        against = f"against a base of {float(base):.3f}"
-        yield "evidence", f"{said}, by {row['evidence_n']} units {against}"
-    uplift = row.get("uplift")
-    if isinstance(uplift, Mapping):
-        low, high = (float(bound) for bound in uplift["interval"])
-        said = f"{float(uplift['difference']):+.3f} where it was applied"
-        yield "uplift", f"{said}, between {low:+.3f} and {high:+.3f}"
-    elif uplift is not None:
-        count = int(row.get("not_applied", 0))
-        noun = "decision" if count == 1 else "decisions"
-        yield "uplift", f"unknown: {count} {noun} matched without being applied"
-    if row.get("promised") is not None:
-        yield "promised", f"{float(row['promised']):.3f}"
 
 
 def _data(view: "PatternView") -> dict[str, Any]:
@@ -271,8 +270,7 @@ def patterns_retire(args: Arguments) -> Answer:
     done = retire(
         deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
     )
-    text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
-    return Answer({"moved": done, "dry_run": args.dry_run}, text)
+    return _moved(args, done)
 
 
 @Command("patterns revive", _PATTERN, _OWNER, _REASON, changes=True)
@@ -283,6 +281,10 @@ def patterns_revive(args: Arguments) -> Answer:
     done = revive(
         deployment(args), args.pattern_id, args.reason, owner=args.owner, dry_run=args.dry_run
     )
+    return _moved(args, done)
+
+
+def _moved(args: Arguments, done: "Moved") -> Answer:
     text = f"{done.pattern_id}@{done.version} of {done.owner}: {done.before} -> {done.after}"
     return Answer({"moved": done, "dry_run": args.dry_run}, text)
 
@@ -293,6 +295,7 @@ def patterns_import(args: Arguments) -> Answer:
     from sharpwave.infra.operate.definitions import read_definitions
     from sharpwave.infra.operate.patterns import Timing, import_patterns
 
+    # As workers have them: a version takes effect once all of them must have heard of it.
     timing = Timing(
         clock_skew_s=_number("SHARPWAVE_CLOCK_SKEW_S", 5),
         cache_s=_number("SHARPWAVE_PATTERN_CACHE_S", 5),
@@ -399,6 +402,7 @@ def patterns_propose(args: Arguments) -> Answer:
     from sharpwave.infra.operate.verify import archive_at
     from sharpwave.schemas.numbers import plain_json
 
+    # Before the archive is read, which may take minutes.
     need("propose")
     archive = archive_at(deployment(args), archive_url(args))
     found = propose(archive, args.agent, args.decision_type, most=args.limit)
@@ -438,9 +442,18 @@ def _number(name: str, default: float) -> float:
     return found
 
 
+_LARGE = option(
+    "--large-entries",
+    metavar="URL",
+    help="where agents keep what no table takes: s3://bucket/prefix; default:"
+    " SHARPWAVE_LARGE_ENTRIES",
+)
+
+
 @Command(
     "memory recall",
     AGENT,
+    _LARGE,
     option(
         "--kind",
         action="append",
@@ -452,17 +465,22 @@ def _number(name: str, default: float) -> float:
 def memory_recall(args: Arguments) -> Answer:
     """Read an agent's memory, newest first."""
     from sharpwave.infra.operate.agents import MEMORY_KINDS, recall
+    from sharpwave.infra.operate.memories import whole
     from sharpwave.schemas.numbers import plain_json
 
     def gist(item: dict[str, Any]) -> str:
         if "description" in item:
             return str(item["description"])[:100]
+        if "lost" in item:
+            return str(item["lost"])
         hidden = ("PK", "SK", "schema_version", "memory_type", "agent_id")
         shown = item.get("data") or {n: v for n, v in item.items() if n not in hidden}
         return plain_json(shown)[:100]
 
     kinds = args.kind or MEMORY_KINDS
     found = recall(deployment(args), args.agent_id, kinds=kinds, limit=args.limit)
+    if place := large_entries(args):
+        found = whole(deployment(args), args.agent_id, found, place)
     rows = [(kind, item["SK"], gist(item)) for kind, items in found.items() for item in items]
     empty = f"{args.agent_id} remembers nothing"
     return Answer(found, table(("KIND", "WHAT", "CONTENT"), rows, empty=empty))
@@ -480,6 +498,7 @@ _WHAT = option("what", metavar="WHAT", help="the entry, as `memory recall` shows
     option("--importance", help="0 to 1"),
     option("--domain", help="what it is about"),
     option("--event-time", help="a UTC time or a day"),
+    _LARGE,
     changes=True,
 )
 def memory_remember(args: Arguments) -> Answer:
@@ -491,6 +510,7 @@ def memory_remember(args: Arguments) -> Answer:
         args.agent_id,
         args.type,
         dry_run=args.dry_run,
+        large_entries=large_entries(args),
         data=data_of(args),
         importance=share_of(args, "importance"),
         domain=args.domain,
@@ -500,12 +520,19 @@ def memory_remember(args: Arguments) -> Answer:
     return Answer(kept, f"{verb} {kept['SK']}")
 
 
-@Command("memory forget", AGENT, _TYPE, _WHAT, changes=True)
+@Command("memory forget", AGENT, _TYPE, _WHAT, _LARGE, changes=True)
 def memory_forget(args: Arguments) -> Answer:
     """Forget an entry, what became of it, and all copies."""
     from sharpwave.infra.operate.memories import forget
 
-    forget(deployment(args), args.agent_id, args.type, args.what, dry_run=args.dry_run)
+    forget(
+        deployment(args),
+        args.agent_id,
+        args.type,
+        args.what,
+        dry_run=args.dry_run,
+        large_entries=large_entries(args),
+    )
     verb = "would forget" if args.dry_run else "forgot"
     return Answer({"forgotten": args.what}, f"{verb} {args.what}")
 
@@ -564,23 +591,49 @@ def memory_grants(args: Arguments) -> Answer:
     option("--since", metavar="DAY", default="", help="from this day, such as 2026-11-22"),
     option("--until", metavar="DAY", default="~", help="up to this day"),
     flag("--whole", "one row for all days instead of one for each"),
-    flag("--recount", "read the archive too: sources, time to outcomes, and whether counts agree"),
+    flag("--recount", "read the archive too: time to outcomes, and whether counts agree"),
     ARCHIVE,
+    flag("--deliveries", "read the mirrors too: time until signals reached their queue"),
     option("--out", type=Path, metavar="FILE", help="write the rows there: .csv or .parquet"),
+    option("--charts", type=Path, metavar="DIR", help="draw them there, numbers as CSV beside"),
+    option("--region", default="us-east-1", help="whose prices; default: us-east-1"),
     changes=True,
 )
 def analytics(args: Arguments) -> Answer:
-    """Say how agents do by day: volumes, success, quality, and how long things took."""
-    from sharpwave.infra.operate.analytics import COLUMNS, Wanted, analyse, written
+    """Say how agents do by day: volumes, success, quality, times, and what an event costs."""
+    from sharpwave.infra.cost.bill import load_prices
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.operate.analytics import Wanted, analyse
+    from sharpwave.infra.operate.analytics_files import COLUMNS, charts_of, written
+    from sharpwave.infra.operate.drawing import draw, names_of
+    from sharpwave.infra.operate.event_costs import event_costs
 
+    if args.charts:
+        need("demo")
+        if args.whole:
+            raise Misused("charts are drawn by day; leave out --whole or --charts")
+    prices = load_prices(args.region)
     wanted = Wanted(
         agent_id=args.agent, type_name=args.type_name, since=args.since, until=args.until
     )
     write = written(args.out) if args.out else None
     url = archive_url(args) if args.recount else None
-    found = analyse(deployment(args), wanted, archive_url=url, whole=args.whole)
+    found = analyse(
+        deployment(args),
+        wanted,
+        archive_url=url,
+        whole=args.whole,
+        deliveries=args.deliveries,
+    )
     if write and not args.dry_run:
         write(found.rows)
+    files: list[str] = []
+    if args.charts:
+        charts = charts_of(found.rows)
+        files = [str(args.charts / name) for name in names_of("analytics", charts)]
+        if not args.dry_run:
+            files = [str(path) for path in draw(charts, args.charts, "analytics")]
+    costs = event_costs(deployment(args), prices)
     headers = tuple(name.upper() for name in COLUMNS)
     rows = [[getattr(row, name) for name in COLUMNS] for row in found.rows]
     lines = [table(headers, rows, empty="nothing is counted of what was asked for")]
@@ -592,6 +645,42 @@ def analytics(args: Arguments) -> Answer:
     if more := found.differing[_NAMED:]:
         lines.append(f"and {len(more)} more days differ; --json names them all")
     lines += [f"{part} of the archive cannot be read: {why}" for part, why in found.damages]
+    lines += [f"{'would write' if args.dry_run else 'wrote'} {name}" for name in files]
+    lines += [
+        f"a {one.event} costs {one.usd * 1e6:.2f} millionths of a dollar at list prices, by "
+        + (f"the counters of {one.events:,}" if one.events else "the model of `sharpwave cost`")
+        for one in costs
+    ]
+    times = [
+        {**plain(subject), "buckets": sketch.pairs()} for subject, sketch in found.times.items()
+    ]
     data = {"ok": found.ok, "rows": found.rows, "differing": found.differing}
-    data |= {"damages": found.damages, "dry_run": args.dry_run}
+    data |= {"damages": found.damages, "costs": costs, "prices": prices.dated, "files": files}
+    data |= {"times": times, "dry_run": args.dry_run}
     return Answer(data, "\n".join(lines), ok=found.ok)
+
+
+@Command(
+    "metrics",
+    AGENT,
+    option("--type", metavar="TYPE", dest="decision_type", help="only of this decision type"),
+)
+def metrics(args: Arguments) -> Answer:
+    """Say how an agent's sources did, and in which bucket of contexts, as the agent reads it."""
+    from sharpwave.infra.operate.signals import StandIn
+    from sharpwave.producers.operations.analytics import metrics as read
+
+    agent = StandIn(deployment(args), args.agent_id)
+    found = agent.run(read(agent.me, args.decision_type))
+    rows = [
+        (
+            *(one.decision_type, kind, name, did.calls, did.outcomes, did.successes),
+            *(did.rate, did.quality),
+        )
+        for one in found
+        for kind, part in (("source", one.sources), ("bucket", one.buckets))
+        for name, did in part.items()
+    ]
+    headers = ("TYPE", "KIND", "NAME", "CALLS", "OUTCOMES", "SUCCESSES", "RATE", "QUALITY")
+    empty = f"no decision of {args.agent_id} that names its sources is summed up yet"
+    return Answer(found, table(headers, rows, empty=empty))

@@ -18,7 +18,6 @@ from sharpwave.infra.cli.output import Answer, plain, table, when
 
 if TYPE_CHECKING:
     from sharpwave.infra.operate.signals import Seen
-    from sharpwave.infra.operate.trace import Life
 
 
 @Command(
@@ -176,6 +175,7 @@ def ack(args: Arguments) -> Answer:
 def trace(args: Arguments) -> Answer:
     """Tell the life of a signal."""
     from sharpwave.infra.operate.trace import trace
+    from sharpwave.schemas.keys import time_and_id
 
     lives = trace(
         deployment(args),
@@ -185,34 +185,31 @@ def trace(args: Arguments) -> Answer:
         may_scan=args.scan,
     )
     data = [{**vars(life), "verdict": life.verdict} for life in lives]
-    return Answer(data, "\n\n".join(map(_story, lives)))
-
-
-def _story(life: "Life") -> str:
-    from sharpwave.schemas.keys import time_and_id
-
-    record = life.record or {}
-    lines = [
-        f"signal    {record.get('signal_id') or time_and_id(life.key.sk)[1]}",
-        f"key       {life.key.pk} / {life.key.sk}",
-        f"written   {when(record.get('timestamp')) or 'the record is gone; its rows remain'}",
-        f"source    {record.get('source_agent', '?')} ({life.provenance})",
-        f"expires   {when(life.expires_at)}",
-        f"audience  {life.audience}",
-        f"found by  {life.found_by}",
-        f"verdict   {life.verdict}",
-    ]
-    rows = [
-        (
-            target.agent_id,
-            target.status,
-            target.mirror,
-            when(target.processed_at),
-            target.reason or target.decision_id,
-            target.queue.depth.ready if target.queue and target.queue.depth else "",
-            target.in_dead_letters,
-        )
-        for target in life.targets
-    ]
     headers = ("TARGET", "STATUS", "MIRROR", "ENDED", "REASON OR DECISION", "INBOX", "DEAD LETTER")
-    return "\n".join([*lines, table(headers, rows, empty="no targets")])
+    stories = []
+    for life in lives:
+        record = life.record or {}
+        lines = [
+            f"signal    {record.get('signal_id') or time_and_id(life.key.sk)[1]}",
+            f"key       {life.key.pk} / {life.key.sk}",
+            f"written   {when(record.get('timestamp')) or 'the record is gone; its rows remain'}",
+            f"source    {record.get('source_agent', '?')} ({life.provenance})",
+            f"expires   {when(life.expires_at)}",
+            f"audience  {life.audience}",
+            f"found by  {life.found_by}",
+            f"verdict   {life.verdict}",
+        ]
+        rows = [
+            (
+                target.agent_id,
+                target.status,
+                target.mirror,
+                when(target.processed_at),
+                target.reason or target.decision_id,
+                target.queue.depth.ready if target.queue and target.queue.depth else "",
+                target.in_dead_letters,
+            )
+            for target in life.targets
+        ]
+        stories.append("\n".join([*lines, table(headers, rows, empty="no targets")]))
+    return Answer(data, "\n\n".join(stories))

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ JUDGED_BY = (
 def up(args: Arguments) -> Answer:
     """Run the whole system here, until Ctrl-C."""
     need("local")
+    from sharpwave.infra.errors import Misused
+    from sharpwave.infra.local import EmbeddedBackend, open_backend
     from sharpwave.infra.local.stack import (
         Stack,
         StackOptions,
@@ -71,6 +74,7 @@ def up(args: Arguments) -> Answer:
     # Pump and workers would start in vain again and again.
     Settings.read()
     folder = Path(args.folder or ".sharpwave")
+    # Its tables are new and count from nothing; an archive of older ones would not agree.
     if not args.state and args.backend != "external":
         set_aside(folder / "archive")
     options = StackOptions(
@@ -82,8 +86,17 @@ def up(args: Arguments) -> Answer:
         settings={name: value for name, value in os.environ.items() if name[:10] == "SHARPWAVE_"},
         folder=folder,
     )
-    with Stack(_backend(args), options, report=tell) as stack:
+    if args.backend == "embedded":
+        state = Path(args.state).resolve() if args.state else None
+        backend: Backend = EmbeddedBackend(port=args.port, state_dir=state)
+    elif args.port or args.state:
+        raise Misused(f"--port and --state go with the embedded backend, not with {args.backend}")
+    else:
+        endpoint_url = args.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        backend = open_backend(args.backend, endpoint_url=endpoint_url)
+    with Stack(backend, options, report=tell) as stack:
         _announce(args, stack)
+        # A line that is written over and over is of use on a terminal alone.
         screen = sys.stderr if sys.stderr.isatty() and not args.json else None
         until_signalled(Upkeep(stack, screen=screen).run)
         if not args.json:
@@ -99,19 +112,6 @@ def end_of_state(args: Arguments) -> str:
         return f"tables and queues are kept in {args.state}, streams begin anew"
     keep = "; --state DIR keeps them" if args.backend == "embedded" else ""
     return f"tables and queues are in memory and go with it{keep}"
-
-
-def _backend(args: Arguments) -> "Backend":
-    from sharpwave.infra.errors import Misused
-    from sharpwave.infra.local import EmbeddedBackend, open_backend
-
-    if args.backend == "embedded":
-        state = Path(args.state).resolve() if args.state else None
-        return EmbeddedBackend(port=args.port, state_dir=state)
-    if args.port or args.state:
-        raise Misused(f"--port and --state go with the embedded backend, not with {args.backend}")
-    endpoint_url = args.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
-    return open_backend(args.backend, endpoint_url=endpoint_url)
 
 
 def environment_of(args: Arguments, stack: "Stack") -> dict[str, str]:
@@ -189,6 +189,7 @@ def workers_run(args: Arguments) -> Answer:
     os.environ["SHARPWAVE_THREADS"] = str(args.threads)
     Settings.read()
     argv = worker_argv(args.queue, processes=args.processes, threads=args.threads)
+    # In place of this process: what supervises it signals Dramatiq's master itself.
     os.execv(argv[0], argv)
 
 
@@ -286,10 +287,16 @@ def reconcile(args: Arguments) -> Answer:
 def verify(args: Arguments) -> Answer:
     """Recount the archive and compare every ledger."""
     from sharpwave.infra.operate.verify import WAIT_S, verify
+    from sharpwave.workers import emf
+    from sharpwave.workers.settings import Settings
 
     archive = archive_url(args)
     wait_s = WAIT_S if args.wait is None else args.wait
-    found = verify(deployment(args), archive, wait_s=wait_s)
+    found = verify(at := deployment(args), archive, wait_s=wait_s)
+    if Settings.read().metrics == "emf" and found.miscounts is not None:
+        # Where logs go to CloudWatch both outputs do, and the answer has the other for itself.
+        named, told = {"Deployment": at.prefix or "default"}, {emf.MISCOUNTS: found.miscounts}
+        print(emf.line(time.time(), named, {emf.MISCOUNTS: "Count"}, told), file=sys.stderr)
     lines = [line for each in found.findings for line in (each.what, f"  {each.remedy}")]
     checked = f"{plural(found.decisions, 'decision')}, {plural(found.ledgers_checked, 'ledger')}"
     lines.append(f"{checked}: " + ("every count agrees" if found.ok else "not verified"))
@@ -359,7 +366,27 @@ def replay(args: Arguments) -> Answer:
 
     definitions = read_definitions(Path(args.patterns)) if args.patterns else None
     if args.into is not None:
-        return _travel(args, definitions)
+        # The workers' code does it, so only this takes their extra.
+        from sharpwave.infra.connection import connect
+        from sharpwave.infra.operate.travel import travel
+
+        done = travel(
+            deployment(args),
+            archive_url(args),
+            into=connect(os.environ, endpoint_url=args.endpoint_url, prefix=args.into),
+            until=args.until,
+            definitions=definitions,
+            dry_run=args.dry_run,
+        )
+        counted = f"{plural(done.states, 'state')} of decisions, {plural(done.versions, 'version')}"
+        lines = [f"would count {counted}"]
+        if not args.dry_run:
+            lines = [
+                f"counted {counted}, {plural(done.ledgers, 'ledger')}",
+                f"digest of the counts: {done.digest}",
+                f"look at it: sharpwave --prefix {done.prefix} patterns ls",
+            ]
+        return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
     if args.policy is not None:
         return _compare(args, definitions)
     found = replay(deployment(args), archive_url(args), until=args.until, definitions=definitions)
@@ -376,29 +403,6 @@ def replay(args: Arguments) -> Answer:
     ]
     headers = ("PATTERN", "N", "RATE", "LOW", "HIGH", "CONFIDENCE", "AS OF")
     return Answer(found, table(headers, rows, empty="no patterns; import some, or give --patterns"))
-
-
-def _travel(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:
-    from sharpwave.infra.connection import connect
-    from sharpwave.infra.operate.travel import travel
-
-    done = travel(
-        deployment(args),
-        archive_url(args),
-        into=connect(os.environ, endpoint_url=args.endpoint_url, prefix=args.into),
-        until=args.until,
-        definitions=definitions,
-        dry_run=args.dry_run,
-    )
-    counted = f"{plural(done.states, 'state')} of decisions, {plural(done.versions, 'version')}"
-    lines = [f"would count {counted}"]
-    if not args.dry_run:
-        lines = [
-            f"counted {counted}, {plural(done.ledgers, 'ledger')}",
-            f"digest of the counts: {done.digest}",
-            f"look at it: sharpwave --prefix {done.prefix} patterns ls",
-        ]
-    return Answer({**vars(done), "dry_run": args.dry_run}, "\n".join(lines))
 
 
 def _compare(args: Arguments, definitions: "Sequence[PatternDefinition] | None") -> Answer:

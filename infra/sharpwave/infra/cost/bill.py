@@ -110,6 +110,7 @@ class Bill:
             {**line._asdict(), "quantity": round(line.quantity, 3), "usd": round(line.usd, 4)}
             for line in self.lines
         ]
+        # Beside the total: whoever receives pays its own calls, at each of any number of agents.
         beside = round(self.of("agents"), 4)
         return {"usd": round(self.total, 4), "agents_beside_usd": beside, "lines": lines}
 
@@ -165,6 +166,8 @@ class _Rule(NamedTuple):
         return who in self.who and verb in self.verbs and thing in self.things
 
 
+#: Where mirrors are: beside their signals, and in them by counters of earlier releases.
+_MIRRORED = ("mirror", "signal")
 #: The first that covers a use accounts for it.
 _RULES = (
     _Rule(("agents",), ("write",), ("signal",), "signals", "the agent's own write", "writer"),
@@ -173,12 +176,12 @@ _RULES = (
     _Rule(("agents",), ("write",), ("decision",), "decisions", "the agents' own writes", "writer"),
     _Rule(("agents",), ("index",), ("decision",), "decisions", "index entries", "writer"),
     _Rule(("deliver",), _WRITES, ("row",), "signals", "inbox rows"),
-    _Rule(("deliver",), _WRITES, ("signal",), "signals", "mirror at delivery"),
-    _Rule(("deliver",), ("read",), ("signal", "row"), "signals", "delivery's reads"),
+    _Rule(("deliver",), _WRITES, _MIRRORED, "signals", "mirror at delivery"),
+    _Rule(("deliver",), ("read",), (*_MIRRORED, "row"), "signals", "delivery's reads"),
     _Rule(("deliver",), ("send",), ("inbox",), "signals", "inbox sends"),
     _Rule(("deliver",), _WRITES, ("due",), "signals", "notes of deadlines"),
-    _Rule(("status",), _WRITES, ("signal", "row"), "signals", "mirror after acknowledgements"),
-    _Rule(("status",), ("read",), ("signal", "row"), "signals", "mirror's and sweeps' reads"),
+    _Rule(("status",), _WRITES, (*_MIRRORED, "row"), "signals", "mirror after acknowledgements"),
+    _Rule(("status",), ("read",), (*_MIRRORED, "row"), "signals", "mirror's and sweeps' reads"),
     _Rule(("deliver", "pump"), _QUEUE, ("deliver",), "signals", "work queue"),
     _Rule(("status", "pump"), _QUEUE, ("status",), "signals", "acknowledgements' queue"),
     _Rule(("learn", "pump"), _QUEUE, ("learn",), "decisions", "work queue"),
@@ -186,7 +189,9 @@ _RULES = (
     _Rule(("learn",), _WRITES, ("head",), "decisions", "ledger's head"),
     _Rule(("learn",), _WRITES, ("changed", "day"), "decisions", "ledger's marks and sums"),
     _Rule(("learn",), _WRITES, ("children",), "decisions", "lists of children"),
+    _Rule(("learn",), _WRITES, ("metrics",), "decisions", "how sources did"),
     _Rule(("learn",), _WRITES, ("writers", "agents", "judged"), "background", "lists of writers"),
+    _Rule(("learn",), _WRITES, ("names",), "background", "names of sources"),
     _Rule(("archive", "pump"), _QUEUE, ("archive",), "decisions", "archive's queue"),
     _Rule(("archive",), ("put",), ("archive",), "decisions", "archive's parts"),
     _Rule(("promote",), _WRITES, ("decision",), "decisions", "mark of promotion"),
@@ -227,6 +232,7 @@ class Usage:
     @property
     def signals(self) -> int:
         """Count the signals: those new in the stream, else those marked delivered."""
+        # Behind Lambda no pump counts; a mirror that was set twice then counts twice.
         return self.count("new:signal", PUMP) or self.count("write:signal", "deliver")
 
     @property
@@ -291,6 +297,7 @@ def measured(usage: Usage, prices: PriceFile) -> Measured:
         uses[_CPU.get(who, "background")].append(compute)
 
     def by_the_million(event: Event, events: int) -> Bill | None:
+        # Without a single event there is nothing to divide by, and no bill.
         return priced(scaled(uses[event], MILLION / events), prices) if events else None
 
     return Measured(

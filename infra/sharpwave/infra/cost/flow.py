@@ -9,6 +9,7 @@ from itertools import product
 from typing import Literal, NamedTuple
 
 from sharpwave.infra.cost.bill import MILLION, Bill, Payer, PriceFile, Use, priced, scaled
+from sharpwave.producers.presence import EVERY_S
 from sharpwave.schemas.keys import CHANGED_SHARDS, DUE_SHARDS
 from sharpwave.schemas.queues import WORK_QUEUE_NAMES
 from sharpwave.schemas.times import DAY_S
@@ -19,7 +20,7 @@ from sharpwave.workers.work.low_water import LOTS
 
 WRITE_BLOCK, READ_BLOCK = 1024, 4096
 #: Bytes of stored items beside the payload, as the pipeline writes them.
-ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 35, 75
+ROW_BYTES, MIRROR_BYTES, MIRROR_ENTRY_BYTES = 470, 150, 100
 OUTCOME_BYTES, MARK_BYTES, INDEX_ENTRIES = 45, 30, 2
 SLOT_BYTES = 110
 #: Signals of one note of deadlines; its bytes, those of each signal, and of each target once.
@@ -47,11 +48,12 @@ class Flow:
     # Mirror writes that the acknowledgements of one signal share; up to one for each target
     # when they come far apart
     mirrors_after_acks: float = 1.1
-    ledgers: int = 1  # ledgers that count a decision, the base ledger and patterns
+    ledgers: int = 1  # ledgers that count a decision: the base, patterns, sources if any
     states: int = 2  # states of a decision that count: with its outcome, later or corrected
     per_message: float = 50.0  # decisions of one ledger's hour that share a message
     daily_group: float = 1000.0  # decisions of one agent and type in a day
     cpu_ms: float = 1.5  # worker processor time of a signal or of a decision
+    urgent: float = 0.0  # share of the signals that are urgent, 0 to 1
 
     @property
     def bytes(self) -> int:
@@ -69,12 +71,17 @@ def read_units(size: int, *, consistent: bool) -> float:
     return max(1, -(-size // READ_BLOCK)) * (1.0 if consistent else 0.5)
 
 
+def mirror_bytes(flow: Flow) -> int:
+    """Give the size of the item beside a signal that says how far it got."""
+    return MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
+
+
 def signals(flow: Flow) -> list[Use]:
     """Give what a million signals use."""
-    mirror = flow.bytes + MIRROR_BYTES + flow.targets * MIRROR_ENTRY_BYTES
+    mirror = mirror_bytes(flow)
     rounds = flow.mirrors_after_acks
-    # The signal, its two kinds of mirror and the acknowledged rows; new rows are filtered out.
-    records = 1 + 1 + rounds + flow.targets
+    # The signal and the acknowledged rows; new rows and mirrors are filtered out.
+    records = 1 + flow.targets
     together = min(ACKNOWLEDGE.limit, LAMBDA_BATCH * flow.targets / records)
     body, due = flow.bytes * JSON_FACTOR, deadline(flow, mirror)
     reads = rounds * (
@@ -108,7 +115,26 @@ def signals(flow: Flow) -> list[Use]:
             "agents",
         ),
         _use("agents' deletes", "sqs_request", flow.targets, "agents"),
+        *_copies(flow),
     ]
+
+
+def _copies(flow: Flow) -> list[Use]:
+    """Give what the second copies of urgent signals use: each is sent, looked for and dropped."""
+    copies = flow.urgent * flow.targets
+    requests = copies * _requests(flow.bytes + INBOX_BYTES, flow)
+    found = [
+        _use("sends of urgent copies", "sqs_request", requests),
+        _use("agents' receives of urgent copies", "sqs_request", copies, "agents"),
+        _use("agents' deletes of urgent copies", "sqs_request", copies, "agents"),
+        _use(
+            "agents' looks at rows of urgent copies",
+            "dynamodb_read",
+            copies * read_units(ROW_BYTES, consistent=True),
+            "agents",
+        ),
+    ]
+    return found if copies else []
 
 
 class Share(NamedTuple):
@@ -314,7 +340,8 @@ class Profile(NamedTuple):
     dax_nodes: int  # nodes of a DAX cluster, if there is one
     endpoints: int  # interface endpoints, each in each of its zones
     keys: int  # customer managed keys
-    alarms: int
+    alarms: int  # that are deployed unless asked for, counted by the metrics that they watch
+    dashboards: int  # likewise
     metrics: int  # that workers write of their own
     ticks: float  # invocations of each schedule in a month
     public: bool  # whether tasks have public addresses
@@ -326,7 +353,8 @@ PROFILES: dict[ProfileName, Profile] = {
         dax_nodes=1,
         endpoints=0,
         keys=0,
-        alarms=9,
+        alarms=1,
+        dashboards=0,
         metrics=0,
         ticks=DAYS * 4,
         public=True,
@@ -336,14 +364,16 @@ PROFILES: dict[ProfileName, Profile] = {
         dax_nodes=3,
         endpoints=6 * 2,
         keys=1,
-        alarms=22,
-        metrics=METRICS_A_QUEUE * len(WORK_QUEUE_NAMES),
+        alarms=45,
+        dashboards=1,
+        # And what a recount found.
+        metrics=METRICS_A_QUEUE * len(WORK_QUEUE_NAMES) + 1,
         ticks=SECONDS / 60,
         public=False,
     ),
 }
-#: Of the stacks: one dashboard, and a schedule for each periodic duty.
-DASHBOARDS, SCHEDULES = 1, 3
+#: A schedule for each periodic duty.
+SCHEDULES = 3
 #: Of logs, bytes a message that is worked on, at the level INFO: figures and faults alone.
 LOG_BYTES = 20
 #: Signals a second, and as many decisions, at which a month is priced.
@@ -384,7 +414,7 @@ def month(plan: Plan, prices: PriceFile) -> Bill:
         Use("interface endpoints", "pipeline", "endpoint_hour", profile.endpoints * HOURS),
         Use("keys", "pipeline", "kms_key", profile.keys),
         Use("alarms", "pipeline", "alarm", profile.alarms),
-        Use("dashboard", "pipeline", "dashboard", DASHBOARDS),
+        Use("dashboard", "pipeline", "dashboard", profile.dashboards),
         Use("workers' own metrics", "pipeline", "custom_metric", profile.metrics),
         Use("schedules", "pipeline", "schedule", SCHEDULES * profile.ticks),
         Use("logs", "pipeline", "log_gb", (plan.signals + plan.decisions) * LOG_BYTES / GB),
@@ -441,11 +471,12 @@ def alternatives(plan: Plan, prices: PriceFile) -> list[tuple[Plan, Bill]]:
 
 def _stored(plan: Plan) -> list[Use]:
     flow = plan.flow
-    signal = flow.bytes + MIRROR_BYTES + OVERHEAD_BYTES
-    rows = flow.targets * (ROW_BYTES + OVERHEAD_BYTES) * ROW_KEPT_DAYS
+    signal = flow.bytes + OVERHEAD_BYTES
+    rows = flow.targets * (ROW_BYTES + OVERHEAD_BYTES) + mirror_bytes(flow) + OVERHEAD_BYTES
     decision = flow.bytes + OUTCOME_BYTES + MARK_BYTES + OVERHEAD_BYTES
     decision += INDEX_ENTRIES * (INDEX_ENTRY_BYTES + OVERHEAD_BYTES)
-    kept = plan.signals * (signal + rows) + plan.decisions * decision * plan.ttl_days
+    kept = plan.signals * (signal + rows * ROW_KEPT_DAYS)
+    kept += plan.decisions * decision * plan.ttl_days
     size = kept / DAYS / GB
     archived = plan.decisions * flow.states * flow.bytes * JSON_FACTOR * GZIP_FACTOR / GB
     return [
@@ -464,6 +495,7 @@ def _idle(plan: Plan) -> list[Use]:
     return [
         Use("idle polling by workers", "pipeline", "sqs_request", polls * processes),
         Use("idle polling by agents", "agents", "sqs_request", polls * plan.agents),
+        Use("agents' signs of life", "agents", "dynamodb_write", SECONDS / EVERY_S * plan.agents),
         Use("workers' heartbeats", "pipeline", "dynamodb_write", alive),
         Use("workers' heartbeats", "pipeline", "dynamodb_read", alive),
         Use("ticks", "pipeline", "dynamodb_read", sweeps * TICK_READS),

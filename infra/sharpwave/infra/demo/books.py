@@ -50,12 +50,14 @@ class Deliveries:
             new = {Due(signal_id, target): at_ms for target in targets}
             self._days[signal_id] = index
             self._due.update(new)
+            # A fast agent may be done with a signal before its writer has noted it.
             self._open.update(new.keys() - self._acknowledged)
             self._changed.notify_all()
 
     def handed(self, signal_id: str, target: str, at_ms: float) -> None:
         """Note that a target's handler was given a signal."""
         with self._changed:
+            # The first time counts for the latency; `doubled` tells of the others.
             self._handed.setdefault(Due(signal_id, target), at_ms)
             self._times[Due(signal_id, target)] += 1
             self._changed.notify_all()
@@ -193,6 +195,7 @@ class Decisions:
     def resolve(self, known: Sequence[MarketDay]) -> list[Resolution]:
         """Give the outcomes that `known`, and nothing later, newly decides; oldest first."""
         with self._lock:
+            # Taken out, so that agents go on deciding while outcomes are looked for.
             waiting, self._open = self._open, []
         due = []
         for one in waiting:

@@ -152,7 +152,13 @@ def features(window: Sequence[MarketDay]) -> Features:
     moves, nasdaq_moves = (
         [after / before - 1 for before, after in pairwise(closes)] for closes in (sp500, nasdaq)
     )
-    spread = _volatilities(moves)
+    # The annualised deviation of each run of a month's returns, oldest first.
+    spread = []
+    for end in range(MONTH, len(moves) + 1):
+        month = moves[end - MONTH : end]
+        mean = sum(month) / MONTH
+        # Not statistics.pstdev: its exact fractions would take most of a replay's time.
+        spread.append(math.sqrt(sum((move - mean) ** 2 for move in month) / MONTH * YEAR))
     ratio = spread[-1] / statistics.median(spread[:-1])
     trend = sp500[-1] / sp500[-1 - MONTH] - 1
     bar = today.sp500
@@ -199,17 +205,6 @@ class Market:
             known = features(self.days[max(0, index + 1 - WINDOW) : index + 1])
             self._seen[index] = known
         return known
-
-
-def _volatilities(moves: Sequence[float]) -> list[float]:
-    """Give the annualised deviation of each run of 20 returns, oldest first."""
-    found = []
-    for end in range(MONTH, len(moves) + 1):
-        month = moves[end - MONTH : end]
-        mean = sum(month) / MONTH
-        # Not statistics.pstdev: its exact fractions would take most of a replay's time.
-        found.append(math.sqrt(sum((move - mean) ** 2 for move in month) / MONTH * YEAR))
-    return found
 
 
 def _volume_ratio(volumes: Sequence[int | None]) -> float | None:

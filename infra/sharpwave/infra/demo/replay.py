@@ -14,20 +14,20 @@ from typing import Any, cast
 
 from sharpwave.infra.demo.agents import (
     AGENTS,
+    CAST,
     MAY_BROADCAST,
     PATTERNS,
-    SUBSCRIPTIONS,
+    MarketHunter,
     audience,
-    market_hunter,
-    react,
 )
 from sharpwave.infra.demo.books import Decisions, Deliveries, Patterns, Sample
 from sharpwave.infra.demo.market import WINDOW, Market, MarketDay, starting_at
-from sharpwave.infra.demo.scene import Decided, Scene
+from sharpwave.infra.demo.scene import Claim, Scene
 from sharpwave.infra.demo.worth import acted, choices
 from sharpwave.infra.errors import OperationFailed
 from sharpwave.producers import Agent, Delivery
 from sharpwave.schemas.patterns import PatternDefinition, PatternRow
+from sharpwave.schemas.records import DecisionRecord
 
 #: Deliveries under way at most; about three market days, so that a latency is not a queue's depth.
 MAX_IN_FLIGHT = 16
@@ -211,7 +211,10 @@ class Replay:
             raise ValueError(f"a replay needs {', '.join(AGENTS)} and more than {WINDOW} days")
         self.market, self.start, self.done = Market(days), start, start
         self.agents, self.pipeline, self.observe = agents, pipeline, observe
-        self.watched = {name: cast(Agent, _Watched(one, self)) for name, one in agents.items()}
+        self.cast = {
+            name: CAST[name](cast(Agent, _Watched(one, self)), self._shown)
+            for name, one in agents.items()
+        }
         self.deliveries, self.decisions = Deliveries(), Decisions()
         self.patterns, self.roll = Patterns(PATTERNS), RollCall()
         self.processed = self.promoted = 0
@@ -328,21 +331,22 @@ class Replay:
             delivery.ack(reason="present")
             return
         self.deliveries.handed(delivery.signal_id, agent_id, _now_ms())
-        index = self.market.index_of(delivery.message.event_time or "")
-        scene = self._scene(index)
-        self._note(react(self.watched[agent_id], delivery, scene), index)
-        if not delivery.is_settled:
-            # Here and not at the end of the block: the book must not say it before the row does.
-            delivery.ack()
+        one = self.cast[agent_id]
+        record = one.work(delivery)
+        if record is not None and one.intent is not None:
+            self._note(record, one.intent.claim, self._shown(delivery).index)
+        # Settled by now: the book must not say it before the row does.
         self.deliveries.acknowledged(delivery.signal_id, agent_id)
+
+    def _shown(self, delivery: Delivery) -> Scene:
+        return self._scene(self.market.index_of(delivery.message.event_time or ""))
 
     def _scene(self, index: int) -> Scene:
         return Scene(self.market.at(index - 1), self.market.at(index), index)
 
-    def _note(self, decided: Decided | None, index: int) -> None:
-        if decided is not None:
-            self.decisions.add(*decided, index)
-            self.wrote("decisions")
+    def _note(self, record: DecisionRecord, claim: Claim, index: int) -> None:
+        self.decisions.add(record, claim, index)
+        self.wrote("decisions")
 
     def _check(self) -> None:
         if self._failures:
@@ -354,7 +358,7 @@ class Replay:
         """Register everyone and import the patterns; gives the epoch seconds they count from."""
         for agent_id, agent in self.agents.items():
             agent.register(
-                subscriptions=[*SUBSCRIPTIONS[agent_id], READY_CHECK],
+                subscriptions=[*CAST[agent_id].subscriptions, READY_CHECK],
                 may_broadcast=agent_id in MAY_BROADCAST,
             )
         since = self.pipeline.import_patterns(PATTERNS)
@@ -373,8 +377,8 @@ class Replay:
                 return
             # Whoever is still at work on an earlier day must not learn from a later one.
             self._write_outcomes(self.deliveries.earliest_open(index) + 1)
-            scene = self._scene(index)
-            self._note(market_hunter.open_day(self.watched[market_hunter.AGENT_ID], scene), index)
+            hunter = cast(MarketHunter, self.cast[MarketHunter.agent_id])
+            self._note(*hunter.open_day(self._scene(index)), index)
             if (index - self.start) % every == 0:
                 self.patterns.read(self.agents, days[index].day.isoformat())
             self.done = index + 1

@@ -140,6 +140,7 @@ def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
         table.add_column(name, justify="right")
     for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
+        # Without outcomes an interval is the prior's, and nothing the market said.
         low_high = row["interval"] if row["n"] else None
         table.add_row(
             _name(row["id"]),
@@ -216,6 +217,7 @@ class Show:
             console=console,
         )
         self._task = self._bar.add_task("getting ready", total=None)
+        # Transient: the report follows, and needs no last look at the bar.
         self._live = Live(console=console, refresh_per_second=8, transient=True)
         self._visible = console.is_terminal
 
@@ -298,6 +300,7 @@ def lines(samples: Sequence[Sample]) -> dict[str, list[tuple[date, float]]]:
     points: dict[str, dict[date, float]] = defaultdict(dict)
     for day, pattern in samples:
         if pattern.sample_size and pattern.confidence is not None:
+            # Before its first outcome the confidence is the prior's.
             points[pattern.pattern_id][date.fromisoformat(day)] = float(pattern.confidence)
     return {name: sorted(days.items()) for name, days in sorted(points.items())}
 

@@ -1,13 +1,12 @@
 """What an agent of the demo is shown, and what it may claim about the days that follow."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sharpwave.infra.demo.market import Features, MarketDay
-from sharpwave.producers import Agent
+from sharpwave.producers import Agent, Delivery, MemoryAwareAgent, Recalled
 from sharpwave.schemas.patterns import PatternDefinition
-from sharpwave.schemas.records import DecisionRecord
 
 DOMAIN = "markets"
 #: A move of this size, or twice what was asked for, counts as a perfect or a hopeless call.
@@ -33,47 +32,6 @@ class Scene:
         market = {"trend": self.today.trend, "volatility": self.today.regime}
         cycle = self.index // claim.horizon
         return {"market": market, "cycle": cycle, "trading_hours": "american"}
-
-    def facts(
-        self,
-        agent: Agent,
-        decision_type: str,
-        claim: "Claim",
-        inputs: Mapping[str, Any],
-        *,
-        against: str | None = None,
-        **reasons: Any,
-    ) -> dict[str, Any]:
-        """Give what `decide` is told, and how much weight what the agent learnt gives a decision.
-
-        The weight is 1 for as long as nothing proven covers the decision. A proven pattern doubles
-        it; one to avoid, or one of `against`, takes it away. It changes what is at stake and never
-        the claim, so that a pattern goes on being judged by what it says.
-
-        Args:
-            agent: who decides, and recalls.
-            decision_type: the decision's.
-            claim: what it says about the days that follow.
-            inputs: the decision's.
-            against: decisions of another type whose success speaks against this one's.
-            reasons: the agent's own.
-        """
-        context = self.context(claim)
-        recalled = agent.recall(
-            context=context, inputs=inputs, reasoning=reasons, domain=DOMAIN, max_age_s=FRESH_S
-        )
-        types = (decision_type, against)
-        proven = [one for one in recalled if one.is_proven and one.decision_type in types]
-        doubted = any(one.avoid or one.decision_type == against for one in proven)
-        weight = 0 if doubted else 2 if proven else 1
-        learnt = {
-            "patterns_applied": sorted({one.pattern_id for one in proven}),
-            "weight": weight,
-            "memory_influenced": weight != 1,
-        }
-        reasoning = {**reasons, **learnt}
-        day = self.today.day
-        return {"context": context, "inputs": inputs, "reasoning": reasoning, "event_time": day}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +99,90 @@ class Claim:
         return Verdict(edge > 0, round(quality, 4), round(edge, 6))
 
 
-#: What a handler gives back when it decided: the record, and the claim that it is judged by.
-Decided = tuple[DecisionRecord, Claim]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What an agent is about to decide, before it asks its memory.
+
+    Attributes:
+        decision_type: the decision's.
+        claim: what it says about the days that follow.
+        inputs: the decision's.
+        reasons: the agent's own.
+        against: decisions of another type whose success speaks against this one's.
+    """
+
+    decision_type: str
+    claim: Claim
+    inputs: Mapping[str, Any]
+    reasons: Mapping[str, Any]
+    against: str | None = None
+
+
+#: The method for each type of signal.
+Reactions = Mapping[str, Callable[[Any, Delivery, Scene], Intent | None]]
+
+
+class MarketAgent(MemoryAwareAgent):
+    """An agent of the demo: for each type of signal it has a method that says what to decide.
+
+    Such a method is given the delivery and the scene of its day. It writes what it has to say to
+    others, and gives its intent, or None; a signal it has no method for only informs. The decision
+    is taken last, after a look at what was learnt.
+    """
+
+    domain = DOMAIN
+    reactions: ClassVar[Reactions] = {}
+    #: What it starts with.
+    patterns: ClassVar[Sequence[PatternDefinition]] = ()
+
+    def __init__(self, agent: Agent, scene_of: Callable[[Delivery], Scene]) -> None:
+        """Act through `agent`, on what `scene_of` shows of a signal's day."""
+        super().__init__(agent)
+        self.scene_of = scene_of
+        self.intent: Intent | None = None
+
+    def about(self, delivery: Delivery) -> Mapping[str, Any] | None:
+        """React to a signal, and say what is about to be decided."""
+        self.intent = None
+        if delivery.signal_type not in self.reactions:
+            delivery.ack(reason="for information")
+            return None
+        scene = self.scene_of(delivery)
+        intent = self.intent = self.reactions[delivery.signal_type](self, delivery, scene)
+        if intent is None:
+            return None
+        return {
+            "context": scene.context(intent.claim),
+            "inputs": intent.inputs,
+            "reasoning": intent.reasons,
+            "max_age_s": FRESH_S,
+        }
+
+    def decide(self, delivery: Delivery, recalled: list[Recalled]) -> Mapping[str, Any]:
+        """Give the decision, with the weight that what the agent learnt gives it.
+
+        The weight is 1 for as long as nothing proven covers the decision. A proven pattern doubles
+        it; one to avoid, or one of the type that speaks against it, takes it away. It changes what
+        is at stake and never the claim, so that a pattern goes on being judged by what it says.
+        """
+        intent, scene = self.intent, self.scene_of(delivery)
+        assert intent is not None
+        types = (intent.decision_type, intent.against)
+        proven = [one for one in recalled if one.is_proven and one.decision_type in types]
+        doubted = any(one.avoid or one.decision_type == intent.against for one in proven)
+        weight = 0 if doubted else 2 if proven else 1
+        return {
+            "decision_type": intent.decision_type,
+            "context": scene.context(intent.claim),
+            "inputs": intent.inputs,
+            "reasoning": {
+                **intent.reasons,
+                "patterns_applied": sorted({one.pattern_id for one in proven}),
+                "weight": weight,
+                "memory_influenced": weight != 1,
+            },
+            "event_time": scene.today.day,
+        }
 
 
 def known(**values: Any) -> dict[str, Any]:

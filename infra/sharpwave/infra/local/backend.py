@@ -180,6 +180,7 @@ class LocalServer(Backend):
         if self.alive():
             return self
         self.stop()
+        # Clients were told the port of before, so it is kept.
         wanted = self._wanted_port or self._port
         if wanted is not None:
             self._listen(wanted)

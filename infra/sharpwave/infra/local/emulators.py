@@ -115,6 +115,7 @@ class ExternalBackend(Backend):
     @property
     def environment(self) -> dict[str, str]:
         """AWS's own variables for a process that shall use it; see `Backend`."""
+        # Elsewhere the caller's own credentials hold, which must not reach an emulator.
         if is_local(self.endpoint_url):
             return super().environment
         return {"AWS_ENDPOINT_URL": self.endpoint_url}

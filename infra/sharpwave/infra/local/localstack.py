@@ -88,23 +88,8 @@ class LocalStackBackend(Backend):
 
     def start(self) -> Self:
         """Start the container and wait until it is ready; see `Backend`."""
-        if self._container is None:
-            container = self._prepare()
-            try:
-                container.start(timeout=READY_WITHIN_S)
-            except Exception as error:
-                container.stop()
-                raise BackendDown(self.name, f"did not start: {error}", log_tail="") from error
-            self._container = container
-        return self
-
-    def stop(self) -> None:
-        """Stop and remove the container."""
         if self._container is not None:
-            self._container.stop()
-            self._container = None
-
-    def _prepare(self) -> "LocalStackContainer":
+            return self
         try:
             from testcontainers.community.localstack import LocalStackContainer
             from testcontainers.core.docker_client import DockerClient
@@ -125,7 +110,20 @@ class LocalStackBackend(Backend):
             container.with_env(variable, value)
         # Their type knows a bare port only, which Docker would open on every interface.
         cast(dict[str, Any], container.ports)[str(EDGE_PORT)] = (HOST, self._port)
-        return container
+        try:
+            container.start(timeout=READY_WITHIN_S)
+        except Exception as error:
+            # What started half would keep its port.
+            container.stop()
+            raise BackendDown(self.name, f"did not start: {error}", log_tail="") from error
+        self._container = container
+        return self
+
+    def stop(self) -> None:
+        """Stop and remove the container."""
+        if self._container is not None:
+            self._container.stop()
+            self._container = None
 
 
 class NativeLocalStackBackend(LocalServer):

@@ -1,7 +1,8 @@
 """The router as a Lambda function of the embedded backend, read for by its event source mappings.
 
-The settings are those of the stacks for AWS. The backend's mappings heed neither which records a
-function says it failed on, nor bisecting, retries or age: a failing batch is called again whole.
+The settings are those of the stacks for AWS. For streams the backend's mappings heed neither which
+records a function says it failed on, nor bisecting or retries: a failing batch is called again
+whole.
 """
 
 import json
@@ -52,6 +53,7 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
     ours = ("AWS_", "SHARPWAVE_")
     told = {name: value for name, value in environment.items() if name.startswith(ours)}
     with translated("the router's function"):
+        # Where state is kept, functions are kept as well.
         _remove(client, deployment.name(FUNCTION))
         made = client.create_function(
             FunctionName=deployment.name(FUNCTION),
@@ -66,10 +68,11 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
         waiting = set()
         for table in STREAMED:
             found = streams.list_streams(TableName=deployment.name(table))["Streams"]
-            filters = [{"Pattern": json.dumps(each)} for each in FILTERS.get(table, [])]
+            filters = [{"Pattern": json.dumps(_shallow(each))} for each in FILTERS.get(table, [])]
             mapping = client.create_event_source_mapping(
                 EventSourceArn=found[-1]["StreamArn"],
                 FunctionName=made["FunctionArn"],
+                # What agents wrote before the mapping existed is routed too.
                 StartingPosition="TRIM_HORIZON",
                 BatchSize=1000,
                 FunctionResponseTypes=["ReportBatchItemFailures"],
@@ -84,6 +87,14 @@ def deploy_router(deployment: Deployment, environment: Mapping[str, str]) -> Non
                 states = ", ".join(each["State"] for each in mappings)
                 raise BackendUnavailable("lambda", f"its mappings stay {states}")
             time.sleep(0.05 if waiting else 0)
+
+
+def _shallow(pattern: Any) -> Any:
+    """Ask for absence a level higher than at AWS: this backend sees none within what is absent."""
+    if not isinstance(pattern, dict):
+        return pattern
+    absent = [{"exists": False}]
+    return absent if absent in pattern.values() else {n: _shallow(p) for n, p in pattern.items()}
 
 
 def _remove(client: Any, function: str) -> None:

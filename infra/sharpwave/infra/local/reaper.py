@@ -98,16 +98,6 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _kill_rest() -> None:
-    """Kill what the command left behind, which may be forking meanwhile."""
-    for _ in range(LOOKS_BEFORE_GIVING_UP):
-        _reap(0)
-        family = _family()
-        if not family:
-            return
-        _kill(family)
-
-
 def _supervise(pid: int, grace_s: float) -> int:
     """Wait for the command's end, and hurry it when asked to; its wait status."""
     stopping = False
@@ -125,17 +115,6 @@ def _supervise(pid: int, grace_s: float) -> int:
                 os.kill(pid, signal.SIGTERM)
             stopping = True
     return status
-
-
-def _exit_like(status: int) -> None:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        os._exit(code)
-    if -code not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(-code, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
-    os.kill(os.getpid(), -code)
-    os._exit(128 - code)
 
 
 def main(grace_s: float, argv: Sequence[str]) -> None:
@@ -162,8 +141,22 @@ def main(grace_s: float, argv: Sequence[str]) -> None:
         os._exit(127)
     threading.Thread(target=await_starter, daemon=True).start()
     status = _supervise(command.pid, grace_s)
-    _kill_rest()
-    _exit_like(status)
+    # What the command left behind may be forking while it is killed, so look again.
+    for _ in range(LOOKS_BEFORE_GIVING_UP):
+        _reap(0)
+        family = _family()
+        if not family:
+            break
+        _kill(family)
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        os._exit(code)
+    # It died of a signal, and so does this process: whoever waits here is told the same.
+    if -code not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(-code, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {-code})
+    os.kill(os.getpid(), -code)
+    os._exit(128 - code)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,19 @@ class Stack:
             self.folder = (options.folder or Path(scratch)).resolve()
             self.folder.mkdir(parents=True, exist_ok=True)
             self._exit.enter_context(self.backend)
-            self.environment = self._environment()
+            kept = [name for name in ("PATH", "HOME", "LANG") if name in os.environ]
+            # No AWS variable of ours reaches a child: it speaks to this backend and no other.
+            self.environment = {
+                **{name: os.environ[name] for name in kept},
+                **self.backend.environment,
+                **QUICK_RETRIES,
+                "SHARPWAVE_WRITES": writes_on(self.backend.name),
+                "SHARPWAVE_PREFIX": options.prefix,
+                "SHARPWAVE_ARCHIVE": (self.folder / "archive").as_uri(),
+                "SHARPWAVE_TICK_S": str(options.tick_s),
+                "SHARPWAVE_THREADS": str(options.threads),
+                **options.settings,
+            }
             self.deployment = connect(self.environment, prefix=options.prefix)
             self.provision()
             services = self.services()
@@ -176,21 +188,6 @@ class Stack:
         return Service(
             name=name, argv=argv, env=self.environment, log=log, grace_s=GRACE_S, stage=stage
         )
-
-    def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        options = self.options
-        return {
-            **kept,
-            **self.backend.environment,
-            **QUICK_RETRIES,
-            "SHARPWAVE_WRITES": writes_on(self.backend.name),
-            "SHARPWAVE_PREFIX": options.prefix,
-            "SHARPWAVE_ARCHIVE": (self.folder / "archive").as_uri(),
-            "SHARPWAVE_TICK_S": str(options.tick_s),
-            "SHARPWAVE_THREADS": str(options.threads),
-            **options.settings,
-        }
 
     def missing(self) -> set[str]:
         """Name the parts that have not shown a sign of life yet."""

@@ -1,7 +1,7 @@
 """The agents of a deployment: their registrations, their inbox queues and what they remember."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -22,8 +22,10 @@ from sharpwave.infra.provision.structure import (
     queue_findings,
 )
 from sharpwave.schemas import keys, queues
+from sharpwave.schemas.conditions import SignalConditions
+from sharpwave.schemas.faults import explained
 from sharpwave.schemas.ids import SYSTEM, is_agent_id
-from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.patterns import PatternVersion, boundaries
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.tables import MEMORY, PIPELINE, STATE, TABLES
@@ -35,17 +37,41 @@ _ABOUT = ("signal_pk", "record_pk")
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What an agent's registration should say; None leaves an attribute as it is."""
+    """What an agent's registration should say; None leaves an attribute as it is.
+
+    `filters` are conditions in words by type, to which the agent subscribes with them; without any
+    words it wants all of the type again. Types that are not named keep what they have.
+    """
 
     subscriptions: Sequence[str] | None = None
+    capabilities: Sequence[str] | None = None
+    filters: Mapping[str, str] | None = None
     may_broadcast: bool | None = None
     accepts_from: Sequence[str] | None = None
     signals_per_minute: int | None = None
 
+    def applied(self, found: Item) -> Item:
+        """Give a registration with what was wished for.
+
+        Raises:
+            Misused: a filter cannot be read.
+        """
+        wanted, filters = {**found, **self.attributes()}, dict(found.get("filters", {}))
+        for signal_type, words in (self.filters or {}).items():
+            filters.pop(signal_type, None)
+            if words:
+                filters[signal_type] = _conditions(signal_type, words)
+        if self.filters:
+            known = wanted.get("subscriptions", ())
+            wanted["subscriptions"] = sorted({*known, *self.filters})
+            wanted.pop("filters", None)
+        return wanted | ({"filters": filters} if filters else {})
+
     def attributes(self) -> dict[str, Any]:
-        """Give what was wished for as attributes of the registration."""
+        """Give what was wished for as attributes of the registration, without filters."""
         values = {
             "subscriptions": None if self.subscriptions is None else sorted(self.subscriptions),
+            "capabilities": None if self.capabilities is None else sorted(self.capabilities),
             "may_broadcast": self.may_broadcast,
             "accepts_from": None if self.accepts_from is None else sorted(self.accepts_from),
             "signals_per_minute": self.signals_per_minute,
@@ -57,6 +83,9 @@ class Wishes:
 class AgentView:
     """One agent: what it registered and how its inbox stands (None without a queue).
 
+    `urgent` are second copies of some deliveries; they stay where nobody was behind with its inbox.
+    `last_seen`, in epoch seconds, is its last sign of life by the SDK.
+
     One that is neither registered nor removed wrote something without ever registering.
     """
 
@@ -65,7 +94,9 @@ class AgentView:
     removed: bool
     registration: Item
     inbox: Depth | None
+    urgent: Depth | None
     dlq: Depth | None
+    last_seen: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +117,7 @@ def add_agent(
     strict: bool = False,
     dry_run: bool = False,
 ) -> Provisioned:
-    """Register an agent and make its inbox queue with a dead-letter queue.
+    """Register an agent and make its queues, each with a dead-letter queue.
 
     With `strict` it gets a role of its own too, and its queues are closed to all others, as the
     template of an agent has it. Safe to repeat; what was registered before and is not wished
@@ -98,12 +129,12 @@ def add_agent(
     check_agent_id(agent_id)
     items = Items(deployment)
     found = items.get(STATE, keys.registration(agent_id))
-    wanted = {
+    known = {
         **(found or {"registered_at": int(time.time()), "schema_version": 1}),
         **keys.registration(agent_id).item(),
         "agent_id": agent_id,
-        **(wishes or Wishes()).attributes(),
     }
+    wanted = (wishes or Wishes()).applied(known)
     try:
         Registration.model_validate(wanted)
     except ValidationError as error:
@@ -111,19 +142,33 @@ def add_agent(
         where = ".".join(str(part) for part in detail["loc"])
         raise Misused(f"registration of {agent_id!r}: {where}: {detail['msg']}") from error
     # The queue comes first: as soon as workers know the agent, they send to it.
-    findings: list[Finding] = list(queue_findings(deployment, queues.inbox(agent_id)))
+    findings: list[Finding] = [
+        found for queue in queues.of_agent(agent_id) for found in queue_findings(deployment, queue)
+    ]
     if strict:
         findings += apart.findings(deployment, agent_id)
     if wanted != found:
         action: Any = "create" if found is None else "mend"
         run = partial(items.put, STATE, wanted)
         findings.append(Step(action, "agent", agent_id, "the registration", run))
-    known = items.get(PIPELINE, keys.known_agent(agent_id))
-    if known is None or known.get("registered") is False:
+    entry = items.get(PIPELINE, keys.known_agent(agent_id))
+    if entry is None or entry.get("registered") is False:
         run = partial(_list, items, agent_id, registered=True)
         what = "an entry in the workers' list"
         findings.append(Step("create", "agent", agent_id, what, run))
     return carry_out(findings, dry_run=dry_run)
+
+
+def _conditions(signal_type: str, words: str) -> Any:
+    """Give a filter in the form in which it comes back from the table."""
+    try:
+        read = SignalConditions.read(words).model_dump(mode="json")
+    except ValidationError as error:
+        faults = "; ".join(fault.message for fault in explained(error))
+        raise Misused(f"filter of {signal_type}: {faults}") from error
+    except ValueError as error:
+        raise Misused(f"filter of {signal_type}: {error}") from error
+    return item_from_wire(item_to_wire({"filter": read}))["filter"]
 
 
 def list_agents(deployment: Deployment) -> list[AgentView]:
@@ -134,13 +179,16 @@ def list_agents(deployment: Deployment) -> list[AgentView]:
         agent_id = entry["agent_id"]
         inbox = queues.inbox(agent_id)
         registration = items.get(STATE, keys.registration(agent_id))
+        sign = items.get(MEMORY, keys.seen(agent_id))
         return AgentView(
             agent_id=agent_id,
             registered=registration is not None,
             removed=registration is None and entry.get("registered") is False,
             registration=registration or {},
             inbox=depth_at(deployment, inbox.name),
+            urgent=depth_at(deployment, queues.urgent_inbox(agent_id).name),
             dlq=depth_at(deployment, inbox.dlq),
+            last_seen=None if sign is None else int(sign["last_seen"]),
         )
 
     return [view(entry) for entry in known_agents(items)]
@@ -193,6 +241,8 @@ def remove_agent(
         steps.append("withdraw the registration")
         if not dry_run:
             items.delete(STATE, keys.registration(agent_id))
+            items.delete(MEMORY, keys.registry(agent_id))
+            items.delete(MEMORY, keys.seen(agent_id))
             _list(items, agent_id, registered=False)
     # Only now: a worker that still wrote a row for it finds that the registration is gone.
     giving_up = GivingUp(deployment)
@@ -209,11 +259,13 @@ def remove_agent(
             deleted[table.name] = _delete_items(items, table.name, agent_id, stays, dry_run=dry_run)
         steps += [f"delete {count} items of {name}" for name, count in deleted.items() if count]
     held = sum(depth.total for depth in depths if depth)
+    # Copies for the urgent queue are no deliveries of their own and keep nothing.
     if held and not purge:
         kept = f"{inbox.name} and its dead letters hold {held} messages; --purge deletes them"
         return Removed(steps=tuple(steps), closed=closed, deleted=deleted, kept_queue=kept)
-    for name, depth in zip((inbox.name, inbox.dlq), depths, strict=True):
-        if depth is not None:
+    urgent = queues.urgent_inbox(agent_id)
+    for name in (inbox.name, inbox.dlq, urgent.name, urgent.dlq):
+        if depth_at(deployment, name) is not None:
             steps.append(f"delete queue {deployment.name(name)}")
             if not dry_run:
                 Mailbox(deployment, name).drop()
@@ -255,29 +307,30 @@ def recall(
     if unknown:
         raise Misused(f"{unknown[0]!r} is no kind of memory; there are {', '.join(MEMORY_KINDS)}")
     items = Items(deployment)
-    return {kind: list(islice(_remembered(items, agent_id, kind), limit)) for kind in kinds}
-
-
-def _remembered(items: Items, agent_id: str, kind: str) -> Iterator[Item]:
-    if kind == "recent":
-        partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
-        entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
-        kept = [entry for entry in entries if "forgotten_at" not in entry]
-        return iter(sorted(kept, key=lambda entry: str(entry["SK"]), reverse=True))
-    partition = {
+    lasting = {
         "patterns": keys.pattern_pk(agent_id),
         "shared": keys.shared_with_pk(agent_id),
         "facts": keys.fact_pk(agent_id),
         "episodes": keys.episode_pk(agent_id),
         "strategies": keys.strategy_pk(agent_id),
         "granted": keys.granted_pk(agent_id),
-    }[kind]
-    found = items.query(MEMORY, partition, newest_first=True)
-    return (
-        item
-        for item in found
-        if item.get("memory_type") != "PATTERN_VERSION" and "forgotten_at" not in item
-    )
+    }
+    remembered = {}
+    for kind in kinds:
+        if kind == "recent":
+            # A partition for each type, so all are read before the newest are known.
+            partitions = [keys.memory_pk(agent_id, name) for name in keys.MEMORY_TYPES]
+            entries = [entry for pk in partitions for entry in items.query(STATE, pk)]
+            found = iter(sorted(entries, key=lambda entry: str(entry["SK"]), reverse=True))
+        else:
+            found = items.query(MEMORY, lasting[kind], newest_first=True)
+        kept = (
+            item
+            for item in found
+            if item.get("memory_type") != "PATTERN_VERSION" and "forgotten_at" not in item
+        )
+        remembered[kind] = list(islice(kept, limit))
+    return remembered
 
 
 def _list(items: Items, agent_id: str, *, registered: bool) -> None:

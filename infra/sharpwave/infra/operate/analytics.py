@@ -1,41 +1,43 @@
 """How agents do, by day: from what is counted and stored anyway, so no event costs more for it.
 
-Volumes, success and quality are the ledgers'. How long acknowledgements took is in the rows of
-inboxes. What decisions selected, and how long their outcomes took, is in the archive alone. All is
-recomputed whole whenever it is asked for, so nothing that comes late or twice can spoil it.
+Volumes, success and quality are the ledgers', of sources and of the buckets they are compared in
+too. How long acknowledgements took is in the rows of inboxes, and how long signals took to their
+queues in the mirrors. How long outcomes took is in the archive alone. All is recomputed whole
+whenever it is asked for, so nothing that comes late or twice can spoil it.
 """
 
-import csv
-import io
 import json
-import math
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from itertools import islice
 from typing import Any, Literal, Self
 
 from sharpwave.infra.connection import Deployment
-from sharpwave.infra.errors import Misused, OperationFailed
+from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Item, Items
+from sharpwave.infra.operate.sketch import Sketch
 from sharpwave.infra.operate.verify import archive_at, known_patterns, stored_ledgers
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
+from sharpwave.schemas.times import epoch_of
+from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, Days, total
+from sharpwave.workers.patterns.metrics import unnamed
 from sharpwave.workers.patterns.recount import Damage, Parts, Recount, place_of
+from sharpwave.workers.patterns.sources import names_in
+from sharpwave.workers.router.router import MAX_CHUNK_NAME
+from sharpwave.workers.signals.mirror import Holder, look
 
-Kind = Literal["type", "pattern", "source", "inbox"]
-#: The share by which a quantile of a sketch may be off.
-ACCURACY = 0.01
-_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+Kind = Literal["type", "pattern", "source", "bucket", "inbox", "delivery"]
 _ACKNOWLEDGED = ("PROCESSED", "FAILED")
+#: Rows whose mirrors are read at once.
+_PAGE = 1_000
 _SCHEMA = """
 CREATE TABLE told (
-    key BLOB, content BLOB, agent TEXT, type TEXT, selected TEXT, timestamp REAL, outcome_at REAL,
+    key BLOB, content BLOB, agent TEXT, type TEXT, named TEXT, timestamp REAL, outcome_at REAL,
     PRIMARY KEY (key, content)
 ) WITHOUT ROWID
 """
@@ -47,45 +49,16 @@ INSERT INTO told VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 """
 
 
-@dataclass
-class Sketch:
-    """Durations by the logarithm of their length: quantiles within `ACCURACY`, sums exact.
-
-    Source: Masson, Rim and Lee, "DDSketch", PVLDB 12 (2019), section 2.
-    """
-
-    buckets: Counter[int | None] = field(default_factory=Counter)
-
-    def add(self, seconds: float) -> None:
-        """Take one duration; what clocks that differ make negative counts as none."""
-        index = math.ceil(math.log(seconds, _GAMMA)) if seconds > 0 else None
-        self.buckets[index] += 1
-
-    def __add__(self, more: "Sketch") -> "Sketch":
-        """Merge the sketches of disjoint durations."""
-        return Sketch(self.buckets + more.buckets)
-
-    def quantile(self, share: float) -> float | None:
-        """Give the duration in seconds that a share of all do not exceed; None without any."""
-        rank = math.ceil(share * self.buckets.total())
-        # None is for durations of 0, the shortest.
-        for index in sorted(self.buckets, key=lambda each: -math.inf if each is None else each):
-            rank -= self.buckets[index]
-            if rank <= 0:
-                return 0.0 if index is None else round(2 * _GAMMA**index / (_GAMMA + 1), 3)
-        return None
-
-
 @dataclass(frozen=True, kw_only=True, order=True)
 class Subject:
     """Whose figures of which period.
 
     Attributes:
-        kind: `type` and `pattern` of decisions by the ledgers, `source` of those that selected a
-            source, `inbox` of signals received.
+        kind: `type` and `pattern` of decisions, `source` of those that selected a source, `bucket`
+            of those that were made in one; `inbox` of signals received, `delivery` of their way.
         agent_id: who decided or received; of a pattern its owner.
         type_name: of decisions or signals; of a pattern that of its decisions.
-        name: of the pattern, with its version, or of the source; the sender of signals.
+        name: of the pattern, with its version, of the source or bucket; the sender of signals.
         day: of the decision, or on which the signal was written; "" for all that were asked for.
     """
 
@@ -98,7 +71,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What was counted; `times` are of outcomes or of acknowledgements."""
+    """What was counted; `times` are of outcomes, acknowledgements or deliveries."""
 
     volume: int = 0
     outcomes: int = 0
@@ -120,11 +93,12 @@ class Row:
     Attributes:
         kind: as are the next four, see `Subject`.
         volume: decisions made, or signals received.
-        outcomes: those with an outcome, or that ended: acknowledged or expired.
-        successes: those that succeeded, or were acknowledged as `PROCESSED`.
+        outcomes: those with an outcome, or that ended: acknowledged or expired; of deliveries
+            those of which it is known when they were handed to the target's queue.
+        successes: those that succeeded, were acknowledged as `PROCESSED`, or were handed over.
         success_rate: successes / outcomes.
         quality: mean quality of those outcomes that state one, 0 to 1.
-        p50_s: seconds until the outcome or acknowledgement that half of them do not exceed.
+        p50_s: seconds until outcome, acknowledgement or hand-over that half do not exceed.
         p95_s: likewise 95 %.
         p99_s: likewise 99 %.
     """
@@ -189,11 +163,13 @@ class Analytics:
 
     Attributes:
         rows: the figures in order.
+        times: the sketches behind the quantiles, of those subjects that have some.
         differing: days whose ledgers and archive disagree; empty too where none was asked.
         damages: parts of the archive that cannot be read.
     """
 
     rows: Sequence[Row]
+    times: Mapping[Subject, Sketch] = field(default_factory=dict)
     differing: Sequence[Subject] = ()
     damages: Sequence[Damage] = ()
 
@@ -209,38 +185,39 @@ def analyse(
     *,
     archive_url: str | None = None,
     whole: bool = False,
+    deliveries: bool = False,
 ) -> Analytics:
     """Gather figures; reads the table `pipeline` and inboxes, and the archive if one is named.
 
     Args:
         deployment: whose.
         wanted: which.
-        archive_url: recount this archive too: it knows sources and how long outcomes took, and its
-            counts are held against the ledgers'.
+        archive_url: recount this archive too: it knows how long outcomes took, and its counts are
+            held against the ledgers'.
         whole: one row for all days instead of one for each.
+        deliveries: read the mirror of each signal received too, while there is one.
     """
     items, versions = Items(deployment), known_patterns(deployment).versions
     types = {version.subject: version.definition.decision_type for version in versions}
-    found = _of_ledgers(stored_ledgers(items).counts, types, wanted)
+    names = _Names(items)
+    found = _of_ledgers(stored_ledgers(items).of(versions), types, wanted, names)
     differing: list[Subject] = []
     damages: list[Damage] = []
     if archive_url:
         with Recount(versions) as recount, _Told(archive_at(deployment, archive_url)) as told:
             damages = recount.read(told)
-            archived = _of_ledgers(recount.counts(), types, wanted)
+            archived = _of_ledgers(recount.counts(), types, wanted, names)
             differing = sorted(
                 subject
                 for subject in found.keys() | archived.keys()
                 if found.get(subject, Tally()) != archived.get(subject, Tally())
             )
             for subject, tally in told.tallies(recount):
-                if not wanted.takes(subject):
-                    continue
-                if subject.kind == "type":
+                if wanted.takes(subject):
                     # The ledgers have counted it; its time is what they do not know.
-                    tally = Tally(times=tally.times)
-                found[subject] = found.get(subject, Tally()) + tally
-    for subject, tally in _of_inboxes(items, wanted):
+                    found[subject] = found.get(subject, Tally()) + Tally(times=tally.times)
+    mirrors = TableReads(deployment.dynamodb, prefix=deployment.prefix) if deliveries else None
+    for subject, tally in _of_inboxes(items, wanted, mirrors):
         found[subject] = found.get(subject, Tally()) + tally
     if whole:
         merged: dict[Subject, Tally] = {}
@@ -249,15 +226,49 @@ def analyse(
             merged[ever] = merged.get(ever, Tally()) + tally
         found = merged
     rows = [Row.of(subject, found[subject]) for subject in sorted(found)]
-    return Analytics(rows=rows, differing=differing, damages=damages)
+    times = {subject: found[subject].times for subject in sorted(found)}
+    times = {subject: sketch for subject, sketch in times.items() if sketch.buckets}
+    return Analytics(rows=rows, times=times, differing=differing, damages=damages)
+
+
+class _Names:
+    """What agents' codes of sources and buckets stand for, each agent's read when it is met."""
+
+    def __init__(self, items: Items) -> None:
+        self._items = items
+        self._names: dict[str, dict[str, str]] = {}
+
+    def of(self, agent_id: str, code: int) -> str:
+        pk, sk = keys.source_name(agent_id, code)
+        if agent_id not in self._names:
+            found = self._items.query(PIPELINE, pk)
+            self._names[agent_id] = {each["SK"]: each["name"] for each in found}
+        return self._names[agent_id].get(sk, unnamed(code))
 
 
 def _of_ledgers(
-    ledgers: Mapping[str, Days], types: Mapping[str, str], wanted: Wanted
+    ledgers: Mapping[str, Days], types: Mapping[str, str], wanted: Wanted, names: _Names
 ) -> dict[Subject, Tally]:
     """Sum up ledgers by what they count; epochs of one agent and type are one."""
     counts: dict[Subject, list[Counts]] = {}
     for name, days in ledgers.items():
+        if pair := keys.split_sources_subject(name):
+            for day, one in days.items():
+                whole = Subject(
+                    kind="source", agent_id=pair[0], type_name=pair[1], name="", day=day
+                )
+                if not wanted.takes(whole):
+                    continue
+                for bucket, source, pending, n, s, q_sum, q_n in one.used.sums:
+                    # The bucket as a whole has no source; each source counts over all buckets.
+                    subject = replace(
+                        whole,
+                        kind="source" if source else "bucket",
+                        name=names.of(pair[0], source or bucket),
+                    )
+                    part = Counts(n=n, s=s, q_sum=q_sum, q_n=q_n, pending=pending)
+                    counts.setdefault(subject, []).append(part)
+            continue
         base = keys.split_base_subject(name)
         owner, _, pattern = name.partition(":")[2].partition(":")
         for day, one in days.items():
@@ -284,8 +295,10 @@ def _tally(counts: Counts) -> Tally:
     )
 
 
-def _of_inboxes(items: Items, wanted: Wanted) -> Iterator[tuple[Subject, Tally]]:
-    """Give what became of each signal, by the rows of who received it."""
+def _of_inboxes(
+    items: Items, wanted: Wanted, mirrors: TableReads | None
+) -> Iterator[tuple[Subject, Tally]]:
+    """Give what became of each signal, by the rows of who received it, and how it got there."""
     agents = (
         [entry["SK"] for entry in items.query(PIPELINE, keys.KNOWN_AGENTS_PK)]
         if wanted.agent_id is None
@@ -294,10 +307,43 @@ def _of_inboxes(items: Items, wanted: Wanted) -> Iterator[tuple[Subject, Tally]]
     # A row's key begins with the time of its signal; "~" is behind all times of the last day.
     between = (wanted.since or " ", wanted.until.removesuffix("~") + "~")
     for agent in agents:
-        for row in items.query(SIGNALS, keys.inbox_pk(agent), between=between):
-            told = _of_row(agent, row)
-            if told and wanted.takes(told[0]):
-                yield told
+        rows = items.query(SIGNALS, keys.inbox_pk(agent), between=between)
+        while page := list(islice(rows, _PAGE)):
+            told = [(row, found) for row in page if (found := _of_row(agent, row))]
+            told = [(row, found) for row, found in told if wanted.takes(found[0])]
+            yield from (found for _, found in told)
+            if mirrors is not None:
+                yield from _of_mirrors(agent, told, mirrors)
+
+
+def _of_mirrors(
+    agent_id: str, told: Sequence[tuple[Item, tuple[Subject, Tally]]], mirrors: TableReads
+) -> Iterator[tuple[Subject, Tally]]:
+    """Give how long signals took to the queue, by the mirrors of those that are still there."""
+    holders: dict[str, Holder] = {}
+    for row, _ in told:
+        # What an agent wrote over may name any key, even one that no request may hold.
+        signal = keys.Key(str(row.get("signal_pk")), str(row.get("signal_sk")))
+        chunk = row.get("chunk")
+        parsed = keys.parse(SIGNALS, *signal)
+        if parsed is not None and parsed.kind == "signal":
+            is_chunk = isinstance(chunk, str) and 0 < len(chunk) <= MAX_CHUNK_NAME
+            holders[row["SK"]] = Holder(signal, chunk if is_chunk else None)
+    found = look(dict.fromkeys(holders.values()), mirrors, strong=False)
+    for row, (subject, _) in told:
+        holder = holders.get(row["SK"])
+        held = found.get(holder) if holder is not None else None
+        entry = ((held and held.entries) or {}).get(agent_id, {})
+        times, handed = Sketch(), entry.get("delivered_ms")
+        try:
+            if handed is not None:
+                # Of the signal, whose key has milliseconds where `timestamp` has none.
+                times.add(float(handed) / 1000 - epoch_of(keys.time_and_id(row["SK"])[0]))
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            times = Sketch()
+        known = times.buckets.total()
+        tally = Tally(volume=1, outcomes=known, successes=known, times=times)
+        yield replace(subject, kind="delivery"), tally
 
 
 def _of_row(agent_id: str, row: Item) -> tuple[Subject, Tally] | None:
@@ -354,15 +400,12 @@ class _Told:
                 self._note(item_from_wire(line["image"]), float(line["stored_at"]))
 
     def _note(self, state: Item, stored_at: float) -> None:
-        reasoning = state.get("reasoning")
-        selected = reasoning.get("selected") if isinstance(reasoning, Mapping) else None
-        names = {str(name)[:64] for name in selected} if isinstance(selected, list) else ()
         is_resolved = isinstance(state.get("outcome"), Mapping)
         row = (
             *place_of(state),
             state["agent_id"],
             state["decision_type"],
-            json.dumps(sorted(names)),
+            json.dumps(names_in(state)),
             float(state["timestamp"]),
             # Of the times it was stored with an outcome the first: a correction, or a reconcile
             # that feeds it again, comes later.
@@ -371,77 +414,27 @@ class _Told:
         self._file.execute(_TELL, row)
 
     def tallies(self, recount: Recount) -> Iterator[tuple[Subject, Tally]]:
-        """Give each decision that counts, once for its type and once for each of its sources."""
+        """Give each decision that counts for its type, its bucket and each of its sources."""
         for key, content, day, one in recount.standing():
             noted = self._file.execute(
-                "SELECT agent, type, selected, timestamp, outcome_at FROM told"
+                "SELECT agent, type, named, timestamp, outcome_at FROM told"
                 " WHERE key = ? AND content = ?",
                 (key, content),
             ).fetchone()
             if noted is None:
                 continue  # its line is damaged, which is said of its part
-            agent, kind, selected, made_at, outcome_at = noted
+            agent, kind, named, made_at, outcome_at = noted
             times = Sketch()
             if one.n and outcome_at is not None:
                 times.add(outcome_at - made_at)
             tally = replace(_tally(one), times=times)
             of_type = Subject(kind="type", agent_id=agent, type_name=kind, name="", day=day)
             yield of_type, tally
-            for name in json.loads(selected):
+            bucket, sources = json.loads(named)
+            if bucket:
+                yield replace(of_type, kind="bucket", name=bucket), tally
+            for name in sources:
                 yield replace(of_type, kind="source", name=name), tally
-
-
-COLUMNS = tuple(each.name for each in fields(Row))
-
-
-def written(path: Path) -> Callable[[Sequence[Row]], None]:
-    """Give what writes rows to a file in the form that its name says.
-
-    Raises:
-        Misused: the name ends in neither `.csv` nor `.parquet`.
-        ModuleNotFoundError: the extra that writes Parquet is not installed.
-    """
-    if path.suffix == ".csv":
-        contents = to_csv
-    elif path.suffix == ".parquet":
-        import duckdb  # noqa: F401 - before hours of reading, not after
-
-        contents = to_parquet
-    else:
-        raise Misused(f"{path} says no form; let it end in .csv or .parquet")
-
-    def write(rows: Sequence[Row]) -> None:
-        try:
-            path.write_bytes(contents(rows))
-        except OSError as error:
-            raise OperationFailed(f"{path} cannot be written: {error}") from error
-
-    return write
-
-
-def to_csv(rows: Sequence[Row]) -> bytes:
-    """Give rows as CSV; what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(map(astuple, rows))
-    return text.getvalue().encode()
-
-
-def to_parquet(rows: Sequence[Row]) -> bytes:
-    """Give rows as Parquet, of the same columns whatever is known: text, int64 and float64."""
-    import duckdb
-
-    types: dict[Any, str] = {int: "BIGINT", float | None: "DOUBLE"}
-    columns = ", ".join(f"{each.name} {types.get(each.type, 'VARCHAR')}" for each in fields(Row))
-    with TemporaryDirectory() as scratch, duckdb.connect() as engine:
-        engine.execute(f"CREATE TABLE figures ({columns})")
-        marks = ", ".join("?" * len(COLUMNS))
-        if rows:
-            engine.executemany(f"INSERT INTO figures VALUES ({marks})", list(map(astuple, rows)))
-        path = Path(scratch) / "figures"
-        engine.execute(f"COPY figures TO '{path}' (FORMAT parquet)")
-        return path.read_bytes()
 
 
 def _is_day(text: str) -> bool:

@@ -4,6 +4,7 @@ As the template of an agent has it, for agents that are added and removed one by
 """
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -25,10 +26,13 @@ POLICY = "own"
 
 def findings(deployment: Deployment, agent_id: str) -> Iterator[Finding]:
     """Compare the policies of an agent's queues, and its role, with what they must be."""
-    names, inbox = names_of(deployment), queues.inbox(agent_id)
+    names, (inbox, urgent) = names_of(deployment), queues.of_agent(agent_id)
+    suffix = queues.URGENT_SUFFIX
     for name, statements in (
         (inbox.name, policies.inbox_queue(names, agent_id)),
         (inbox.dlq, policies.inbox_dead_letters(names, agent_id)),
+        (urgent.name, policies.inbox_queue(names, agent_id, suffix)),
+        (urgent.dlq, policies.inbox_dead_letters(names, agent_id, suffix)),
     ):
         wanted = policies.document(statements)
         found = attributes_of(deployment, name) or {}
@@ -36,12 +40,21 @@ def findings(deployment: Deployment, agent_id: str) -> Iterator[Finding]:
             run = partial(_close, deployment, name, wanted)
             what = "closed to all but who must reach it"
             yield Step("mend", "queue", deployment.name(name), what, run)
-    role, wanted = names.agent_role(agent_id), policies.document(policies.agent(names, agent_id))
+    allowed = policies.agent(names, agent_id, os.environ.get("SHARPWAVE_LARGE_ENTRIES"))
+    role, wanted = names.agent_role(agent_id), policies.document(allowed)
     iam = _iam(deployment)
     if not _exists(iam, role):
         run = partial(_create, deployment, names, role)
         yield Step("create", "role", role, f"under {AGENT_PATH}", run)
-    if not _alike(_policy(iam, role), wanted):
+    stored = None
+    with translated(f"role {role}"):
+        try:
+            stored = iam.get_role_policy(RoleName=role, PolicyName=POLICY)["PolicyDocument"]
+        except ClientError as error:
+            # A role without this policy, or none at all yet, which the step before creates.
+            if code_of(error) != "NoSuchEntity":
+                raise
+    if not _alike(stored, wanted):
         run = partial(_permit, iam, role, wanted)
         yield Step("mend", "role", role, "what the agent may do, and nothing else", run)
 
@@ -96,16 +109,6 @@ def _exists(iam: Any, role: str) -> bool:
         return True
 
 
-def _policy(iam: Any, role: str) -> Any:
-    with translated(f"role {role}"):
-        try:
-            return iam.get_role_policy(RoleName=role, PolicyName=POLICY)["PolicyDocument"]
-        except ClientError as error:
-            if code_of(error) != "NoSuchEntity":
-                raise
-            return None
-
-
 def _alike(one: Any, other: Any) -> bool:
     """Say whether two policies say the same: AWS and CDK write one value as it is, or in a list."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -119,6 +122,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _create(deployment: Deployment, names: Names, role: str) -> None:
+    # The account's root: which of its users and roles may take it, their own policies say.
     trust = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": names.root()}}
     with translated(f"role {role}"):
         _iam(deployment).create_role(

@@ -2,13 +2,13 @@
 
 import gzip
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from sharpwave.infra.errors import Misused, Rejected
-from sharpwave.infra.operate.replay import end_of, is_up_to, nothing_at
+from sharpwave.infra.errors import Misused
+from sharpwave.infra.operate.replay import end_of, is_up_to, rows_of
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.workers.patterns.recount import Parts, rank_of
 from sharpwave.workers.work.envelope import ascii_json
@@ -52,6 +52,14 @@ def export(archive: Parts, url: str, out: Path, *, until: str | None = None) -> 
         raise Misused(f"{out} holds an export already; name another folder with --out")
     is_up_to(until)  # refuses what is no time
     last = None if until is None else end_of(until)
+
+    def row_of(line: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        stored_at, image = float(line["stored_at"]), line["image"]
+        if last is not None and stored_at > last:
+            return None
+        rank = rank_of(item_from_wire(image))
+        return line["PK"], line["SK"], rank, stored_at, ascii_json(image)
+
     out.mkdir(parents=True, exist_ok=True)
     written, count = list[str](), 0
     # Without a name SQLite keeps the database in a file that it has already unlinked.
@@ -61,23 +69,7 @@ def export(archive: Parts, url: str, out: Path, *, until: str | None = None) -> 
             "CREATE TABLE items (pk TEXT, sk TEXT, rank INTEGER, stored_at REAL, image TEXT,"
             " PRIMARY KEY (pk, sk)) WITHOUT ROWID"
         )
-        for name in _named(archive, url):
-            try:
-                rows = [
-                    (
-                        line["PK"],
-                        line["SK"],
-                        rank_of(item_from_wire(line["image"])),
-                        float(line["stored_at"]),
-                        ascii_json(line["image"]),
-                    )
-                    for line in archive.read(name)
-                    if line["state"] != "refusal"
-                    and (last is None or float(line["stored_at"]) <= last)
-                ]
-            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-                text = f"the archive at {url} is damaged: {type(error).__name__}: {error}"
-                raise Rejected(text) from error
+        for rows in rows_of(archive, url, row_of):
             file.executemany(_NEWER, rows)
         found = file.execute("SELECT image FROM items ORDER BY pk, sk")
         while page := found.fetchmany(_PART):
@@ -89,15 +81,6 @@ def export(archive: Parts, url: str, out: Path, *, until: str | None = None) -> 
     finally:
         file.close()
     return Exported(count, written)
-
-
-def _named(archive: Parts, url: str) -> Iterator[str]:
-    is_empty = True
-    for name in archive.part_names():
-        is_empty = False
-        yield name
-    if is_empty:
-        raise nothing_at(url)
 
 
 def views(engine: Engine, url: str) -> str:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.mailbox import Mailbox, Received, attributes_of, inbox_names
-from sharpwave.schemas.ids import is_agent_id
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES, owner_of_queue
 
 PEEK_HOLD_S = 30
 #: Longer than a look: what is passed over must not come again within one pass over the queue.
@@ -59,10 +58,11 @@ def queue_of(name: str) -> str:
         Misused: no queue has such a name.
     """
     queue = name.removesuffix(DLQ_SUFFIX)
-    if queue in WORK_QUEUE_NAMES or is_agent_id(queue.removeprefix(INBOX_PREFIX)):
+    if queue in WORK_QUEUE_NAMES or owner_of_queue(queue) is not None:
         return queue
     known = ", ".join(WORK_QUEUE_NAMES)
-    raise Misused(f"{name!r} is no queue; there are {known}, and inbox-<agent_id>")
+    inboxes = "inbox-<agent_id> and inbox-<agent_id>_urgent"
+    raise Misused(f"{name!r} is no queue; there are {known}, {inboxes}")
 
 
 def list_groups(deployment: Deployment, *, limit: int = 1000) -> list[Group]:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from hashlib import blake2b
-from typing import Any
 
 from sharpwave.schemas.numbers import plain_json
 from sharpwave.workers.patterns.counts import Arms, Counts, Days
@@ -30,15 +29,14 @@ def digest_of(ledgers: Mapping[str, Days], units: Mapping[str, Mapping[str, Arms
     for kind, side in sides:
         for subject in sorted(side):
             for day in sorted(side[subject]):
-                if counted := _counted(side[subject][day]):
+                counts = side[subject][day]
+                named = asdict(counts)
+                counted = {
+                    field.name: named[field.name]
+                    for field in sorted(fields(counts), key=lambda field: field.name)
+                    if field.name not in _OF_STORAGE
+                    and getattr(counts, field.name) != field.default
+                }
+                if counted:
                     digest.update(f"{plain_json([kind, subject, day, counted])}\n".encode())
     return digest.hexdigest()
-
-
-def _counted(counts: Counts | Arms) -> dict[str, Any]:
-    named = asdict(counts)
-    return {
-        field.name: named[field.name]
-        for field in sorted(fields(counts), key=lambda field: field.name)
-        if field.name not in _OF_STORAGE and getattr(counts, field.name) != field.default
-    }

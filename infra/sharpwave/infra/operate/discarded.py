@@ -8,7 +8,6 @@ source in Lambda".
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,7 +68,11 @@ def feed_discarded(deployment: Deployment, url: str, *, dry_run: bool = False) -
     for name, text in _objects(deployment, url):
         try:
             records = _records(text)
-            tables = [names[_physical(record)] for record in records]
+            arns = [str(record.get("eventSourceARN", "")) for record in records]
+            if strange := [arn for arn in arns if "/" not in arn]:
+                raise ValueError(f"a record says {strange[0]!r} for the ARN of its stream")
+            # arn:aws:dynamodb:<region>:<account>:table/<table>/stream/<label>
+            tables = [names[arn.split("/")[1]] for arn in arns]
         except KeyError as unknown:
             found.unread[name] = f"table {unknown} is none of {deployment.place}"
             continue
@@ -116,21 +119,14 @@ def _records(text: bytes) -> list[dict[str, Any]]:
     return records
 
 
-def _physical(record: Mapping[str, Any]) -> str:
-    """Give the name of the table that a record is of."""
-    arn = str(record.get("eventSourceARN", ""))
-    with suppress(IndexError):
-        return arn.split("/")[1]
-    raise ValueError(f"a record says {arn!r} for the ARN of its stream")
-
-
 def _objects(deployment: Deployment, url: str) -> Iterator[tuple[str, bytes]]:
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.path:
         for path in sorted(each for each in Path(parts.path).rglob("*") if each.is_file()):
             yield str(path), path.read_bytes()
     elif parts.scheme == "s3" and parts.netloc:
-        s3 = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
+        s3 = deployment.s3
+        # A page lists a thousand keys, and a prefix may hold more.
         pages = s3.get_paginator("list_objects_v2")
         with translated(f"bucket {parts.netloc}"):
             for page in pages.paginate(Bucket=parts.netloc, Prefix=parts.path.lstrip("/")):

@@ -15,7 +15,7 @@ from sharpwave.infra.operate.feed import Parked, list_parked
 from sharpwave.infra.operate.queues import QueueView, is_silent, list_queues, paused_queues, wanted
 from sharpwave.infra.provision.structure import Step, survey
 from sharpwave.schemas import keys
-from sharpwave.schemas.queues import DLQ_SUFFIX, INBOX_PREFIX, WORK_QUEUE_NAMES
+from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES, owner_of_queue
 from sharpwave.schemas.tables import PIPELINE
 from sharpwave.workers.signals.expiry import DUE_MARK
 
@@ -38,21 +38,37 @@ class Ailment:
 def examine(deployment: Deployment, *, now: float | None = None) -> list[Ailment]:
     """Look at everything; what needs the tables is left out where they are missing."""
     moment = time.time() if now is None else now
+    before = time.time()
     try:
-        found = list(_endpoint(deployment))
+        with translated(f"endpoint {deployment.place}"):
+            answer = deployment.dynamodb.list_tables(Limit=1)
     except OperationFailed as error:
         # What credentials or settings lack, their own text says.
         mend = "sharpwave up" if isinstance(error, Unreachable) else ""
         return [_wrong("endpoint", str(error), mend)]
+    found: list[Ailment] = []
+    if date := answer["ResponseMetadata"]["HTTPHeaders"].get("date"):
+        # The header has whole seconds, so the difference is known to a second only.
+        skew = (before + time.time()) / 2 - parsedate_to_datetime(date).timestamp() - 0.5
+        if abs(skew) > MAX_SKEW_S:
+            direction = "ahead of" if skew > 0 else "behind"
+            what = f"this clock is {abs(skew):.0f} s {direction} the backend's"
+            mend = "set the clock by NTP: timedatectl set-ntp true"
+            found.append(_wrong("clock", what, mend))
     structure = list(_structure(deployment))
     found += structure
     # A missing table would make an error of each of these; its own line says what to do.
     if not any(ailment.level == "wrong" for ailment in structure):
         views = list_queues(deployment)
+        found += _queues(views, list_agents(deployment))
+        by_owner: dict[str, list[Parked]] = {}
+        for record in list_parked(deployment):
+            by_owner.setdefault(record.owner or "nobody known", []).append(record)
+        for owner, records in sorted(by_owner.items()):
+            example = records[0].faults[0] if records[0].faults else "no reason given"
+            what = f"{len(records)} refused records of {owner}, such as {example}"
+            found.append(_wrong("parked", what, "sharpwave dlq show parked"))
         found += [
-            *_queues(views),
-            *_agents(list_agents(deployment), views),
-            *_parked(deployment),
             *_deadlines(deployment, moment),
             *_processes(deployment, views, moment),
         ]
@@ -78,21 +94,6 @@ def _note(area: str, what: str, mend: str = "") -> Ailment:
     return Ailment(level="note", area=area, what=what, mend=mend)
 
 
-def _endpoint(deployment: Deployment) -> Iterator[Ailment]:
-    before = time.time()
-    with translated(f"endpoint {deployment.place}"):
-        answer = deployment.dynamodb.list_tables(Limit=1)
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if date is None:
-        return
-    # The header has whole seconds, so the difference is known to a second only.
-    skew = (before + time.time()) / 2 - parsedate_to_datetime(date).timestamp() - 0.5
-    if abs(skew) > MAX_SKEW_S:
-        direction = "ahead of" if skew > 0 else "behind"
-        what = f"this clock is {abs(skew):.0f} s {direction} the backend's"
-        yield _wrong("clock", what, "set the clock by NTP: timedatectl set-ntp true")
-
-
 def _structure(deployment: Deployment) -> Iterator[Ailment]:
     findings = survey(deployment)
     missing = {one.name for one in findings if isinstance(one, Step) and one.action == "create"}
@@ -108,39 +109,29 @@ def _structure(deployment: Deployment) -> Iterator[Ailment]:
             yield make(found.kind, f"{found.name}: {found.what}", "")
 
 
-def _queues(views: list[QueueView]) -> Iterator[Ailment]:
+def _queues(views: list[QueueView], agents: list[AgentView]) -> Iterator[Ailment]:
     for view in views:
         if view.name not in WORK_QUEUE_NAMES and not view.redrives:
-            agent = view.name.removeprefix(INBOX_PREFIX)
             what = f"{view.name} has no redrive to dead letters"
-            yield _wrong("queue", what, f"sharpwave agents add {agent}")
+            yield _wrong("queue", what, f"sharpwave agents add {owner_of_queue(view.name)}")
         if view.dlq and view.dlq.total:
             what = f"{view.name}{DLQ_SUFFIX} holds {view.dlq.total} dead letters"
             yield _wrong("dead letters", what, f"sharpwave dlq show {view.name}")
-
-
-def _agents(agents: list[AgentView], views: list[QueueView]) -> Iterator[Ailment]:
+    # An agent is its registration, and its inbox is made beside that: either may be missing.
     registered = {agent.agent_id: agent for agent in agents if agent.registered}
-    for name, agent in registered.items():
-        if agent.inbox is None:
+    for name, known in registered.items():
+        if known.inbox is None:
             what = f"agent {name} is registered but has no inbox queue"
             yield _wrong("agent", what, f"sharpwave agents add {name}")
+        elif known.urgent is None:
+            what = f"agent {name} has no urgent queue: what is urgent waits behind its backlog"
+            yield _note("agent", what, f"sharpwave agents add {name}")
     for view in views:
-        owner = view.name.removeprefix(INBOX_PREFIX)
+        owner = owner_of_queue(view.name)
         if view.name not in WORK_QUEUE_NAMES and owner not in registered:
             what = f"{view.name} belongs to no registered agent"
             remedy = f"sharpwave agents add {owner}, or sharpwave agents rm {owner} --purge"
             yield _note("agent", what, remedy)
-
-
-def _parked(deployment: Deployment) -> Iterator[Ailment]:
-    by_owner: dict[str, list[Parked]] = {}
-    for record in list_parked(deployment):
-        by_owner.setdefault(record.owner or "nobody known", []).append(record)
-    for owner, records in sorted(by_owner.items()):
-        example = records[0].faults[0] if records[0].faults else "no reason given"
-        what = f"{len(records)} refused records of {owner}, such as {example}"
-        yield _wrong("parked", what, "sharpwave dlq show parked")
 
 
 def _deadlines(deployment: Deployment, now: float) -> Iterator[Ailment]:

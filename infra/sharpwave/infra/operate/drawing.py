@@ -1,4 +1,4 @@
-"""Draws pictures of patterns: each as SVG and PNG, with its numbers as CSV beside it.
+"""Draws patterns, and how agents do: each picture as SVG and PNG, with its numbers as CSV beside.
 
 Equal numbers give equal files: no date, no random names, no fonts of the machine in the SVG. What
 lines are is told by their form and in words, never by colour alone.
@@ -45,14 +45,39 @@ def draw(pictures: Sequence[Picture], folder: Path, stem: str) -> list[Path]:
         OperationFailed: the folder cannot be written to.
         ModuleNotFoundError: the extra that draws is not installed.
     """
+    # Only here: matplotlib takes a second to load. A canvas of its own keeps any display out.
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    contents: dict[str, bytes] = {}
+    for picture in pictures:
+        with matplotlib.rc_context():
+            # Whatever the settings of whoever draws.
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_SETTINGS)
+            figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
+            FigureCanvasAgg(figure)
+            figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
+            _DRAWN[picture.name](picture, figure)
+            # Without dates and versions, equal pictures are equal files.
+            of_form: dict[str, dict[str, str | None]] = {
+                "svg": {"Date": None, "Creator": None, "Title": picture.title},
+                "png": {"Software": None, "Title": picture.title},
+            }
+            files = {form: io.BytesIO() for form in of_form}
+            for form, metadata in of_form.items():
+                figure.savefig(files[form], format=form, dpi=120, metadata=metadata)
+        found = {name: file.getvalue() for name, file in files.items()}
+        found["csv"] = to_csv(picture).encode()
+        contents |= {f"{stem}-{picture.name}.{form}": found[form] for form in FORMS}
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for picture in pictures:
-            for form, content in _contents(picture).items():
-                target = (folder / f"{stem}-{picture.name}.{form}").resolve()
-                target.write_bytes(content)
-                written.append(target)
+        for name, content in contents.items():
+            target = (folder / name).resolve()
+            target.write_bytes(content)
+            written.append(target)
     except OSError as error:
         raise OperationFailed(f"{folder} cannot be written: {error}") from error
     return written
@@ -65,32 +90,6 @@ def to_csv(picture: Picture) -> str:
     writer.writerow(picture.columns)
     writer.writerows(picture.rows)
     return text.getvalue()
-
-
-def _contents(picture: Picture) -> dict[str, bytes]:
-    # Only here: matplotlib takes a second to load. A canvas of its own keeps any display out.
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    found = {"csv": to_csv(picture).encode()}
-    with matplotlib.rc_context():
-        # Whatever the settings of whoever draws.
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(picture.title, x=0.01, ha="left", fontsize=11)
-        _DRAWN[picture.name](picture, figure)
-        of_form: dict[str, dict[str, str | None]] = {
-            "svg": {"Date": None, "Creator": None, "Title": picture.title},
-            "png": {"Software": None, "Title": picture.title},
-        }
-        for form, metadata in of_form.items():
-            file = io.BytesIO()
-            figure.savefig(file, format=form, dpi=120, metadata=metadata)
-            found[form] = file.getvalue()
-    return {form: found[form] for form in FORMS}
 
 
 def _columns(picture: Picture) -> dict[str, list[Any]]:
@@ -205,9 +204,48 @@ def _budget(picture: Picture, figure: Any) -> None:
     figure.autofmt_xdate()
 
 
+_MARKS, _DASHES = "osD^vP*X", ("-", "--", "-.", ":")
+_COLOURS = (_BLUE, _ORANGE, _GREEN, _BLACK)
+
+
+def _by_line(picture: Picture, figure: Any) -> None:
+    """Draw each number in axes of its own, by day, with a line for each subject."""
+    of = _columns(picture)
+    shown = [name for name in picture.columns if name not in ("line", "line_volume", "day")]
+    lines = list(dict.fromkeys(of["line"]))[: len(_MARKS)]
+    many = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(many, shown, strict=True):
+        for number, line in enumerate(lines):
+            at = [place for place, each in enumerate(of["line"]) if each == line]
+            axes.plot(
+                [of["day"][place] for place in at],
+                [of[name][place] for place in at],
+                color=_COLOURS[number % len(_COLOURS)],
+                linestyle=_DASHES[number // 2 % len(_DASHES)],
+                marker=_MARKS[number],
+                markersize=4,
+                label=line,
+            )
+        axes.set_ylabel(_UNITS.get(name, name.replace("_", " ")))
+        if name in ("success_rate", "quality"):
+            axes.set_ylim(-0.02, 1.02)
+        else:
+            axes.set_ylim(bottom=0)
+    drawn, labels = many[0].get_legend_handles_labels()
+    figure.legend(drawn, labels, loc="outside lower center", ncols=2, fontsize=7)
+    many[-1].set_xlabel("day")
+    figure.autofmt_xdate()
+
+
+_UNITS = {
+    "success_rate": "success (0 to 1)",
+    "quality": "quality (0 to 1)",
+    **{f"p{share}_s": f"{share} % within, s" for share in (50, 95, 99)},
+}
 _DRAWN: Mapping[str, Callable[[Picture, Any], None]] = {
     "confidence": _confidence,
     "evidence": _evidence,
     "reliability": _reliability,
     "budget": _budget,
+    **dict.fromkeys(("volumes", "success", "times"), _by_line),
 }

@@ -1,5 +1,6 @@
 """Deliveries that an operator gives up end as FAILED, each with its reason: no row stays open."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,9 +12,11 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage, parse_message
 from sharpwave.schemas.numbers import item_from_wire, parse_json
 from sharpwave.schemas.ownership import stamped
+from sharpwave.workers.aws.queues import QueueUrls, SqsWorkQueues
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.aws.writes import SingleWrites
 from sharpwave.workers.signals.audience import is_resolved
+from sharpwave.workers.signals.bounces import bounced
 from sharpwave.workers.signals.mirror import Holder, Sent, mirror
 from sharpwave.workers.work.envelope import image_of
 from sharpwave.workers.work.ports import Item, Location, Update
@@ -30,6 +33,8 @@ class GivingUp:
         """Work on the tables of a deployment."""
         self._reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
         self._writes = SingleWrites(deployment.dynamodb, prefix=deployment.prefix)
+        urls = QueueUrls(deployment.sqs, prefix=deployment.prefix)
+        self._queues = SqsWorkQueues(deployment.sqs, urls=urls)
 
     def inbox_messages(self, messages: Iterable[Received]) -> int:
         """End the deliveries of inbox messages that are discarded.
@@ -54,7 +59,17 @@ class GivingUp:
         Returns:
             The number of deliveries that end so.
         """
-        return sum(self._abandon(entry) for message in messages for entry in _entries(message))
+        ended = 0
+        for message in messages:
+            try:
+                content = parse_json(message.body)
+            except ValueError:
+                continue  # poison: no worker of ours wrote it
+            kwargs = content.get("kwargs", {}) if isinstance(content, dict) else {}
+            for entry in kwargs.get("entries", ()):
+                if isinstance(entry, dict) and "key" in entry:
+                    ended += self._abandon(entry)
+        return ended
 
     def open_rows(self, agent_id: str) -> Iterator[list[Item]]:
         """Give the open rows of an agent's inbox, in pages."""
@@ -69,19 +84,24 @@ class GivingUp:
             yield page
 
     def inbox(self, agent_id: str) -> int:
-        """End the open deliveries to an agent that is not registered any more.
+        """End the open deliveries to an agent that is not registered any more, and tell senders.
 
         Returns:
             The number of rows that were still open.
         """
-        return sum(self._close(page, _REMOVED) for page in self.open_rows(agent_id))
+        closed = 0
+        for page in self.open_rows(agent_id):
+            # First: who ends rows and dies then would find none to tell of. Nobody is told twice.
+            ends = [(_holder(row), {agent_id: _REMOVED}) for row in page]
+            self._queues.send(bounced(ends, clock=time.time))
+            closed += self._close(page, _REMOVED)
+        return closed
 
     def _close(self, rows: Sequence[Item], end: Mapping[str, Any]) -> int:
         """Settle the mirrors first and the rows second: a row still open is found again."""
         settled: dict[Holder, dict[str, Any]] = {}
         for row in rows:
-            holder = Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
-            settled.setdefault(holder, {})[keys.owner_of(row["PK"]) or ""] = dict(end)
+            settled.setdefault(_holder(row), {})[keys.owner_of(row["PK"]) or ""] = dict(end)
         if not rows:
             return 0
         # A delivery that has not begun its mirror yet finds the rows ended when it does.
@@ -96,7 +116,16 @@ class GivingUp:
         # An agent that was listed late has a chunk of the audience to itself.
         chunk = keys.late_chunk(uid, entry["agent"]).sk if "agent" in entry else entry.get("chunk")
         holder = Holder(signal, chunk)
-        denied = dict.fromkeys(self._targets(holder, entry), _DEAD)
+        item = item_from_wire(image_of(entry)) if chunk is None else {}
+        if chunk is None and not is_resolved(item):
+            # Its writer named the agents; nothing was frozen for them.
+            targets = sorted(set(item["target_agents"]))
+        else:
+            place = holder.location
+            if chunk is None:
+                place = Location(tables.PIPELINE, keys.audience(uid))
+            targets = list(self._reads.get([place]).get(place, {}).get("targets", ()))
+        denied = dict.fromkeys(targets, _DEAD)
         if not denied:
             return 0
         # What was sent, ended or acknowledged stays; the message only spoke of the rest.
@@ -108,16 +137,6 @@ class GivingUp:
         self._end([Location(tables.SIGNALS, row) for row in rows], _DEAD)
         return len(ended)
 
-    def _targets(self, holder: Holder, entry: Mapping[str, Any]) -> list[str]:
-        """Give the targets that a work message was to deliver to itself."""
-        place = holder.location
-        if holder.chunk is None:
-            item = item_from_wire(image_of(entry))
-            if not is_resolved(item):
-                return sorted(set(item["target_agents"]))
-            place = Location(tables.PIPELINE, keys.audience(signal_uid(*holder.signal)))
-        return list(self._reads.get([place]).get(place, {}).get("targets", ()))
-
     def _end(self, places: Sequence[Location], end: Mapping[str, Any]) -> int:
         # Only what is still PENDING: an agent that acknowledges at this moment has the last word.
         changes = [
@@ -126,13 +145,8 @@ class GivingUp:
         return sum(self._writes.apply(changes))
 
 
-def _entries(message: Received) -> list[dict[str, Any]]:
-    try:
-        content = parse_json(message.body)
-    except ValueError:
-        return []  # poison: no worker of ours wrote it
-    found = content.get("kwargs", {}).get("entries", ()) if isinstance(content, dict) else ()
-    return [entry for entry in found if isinstance(entry, dict) and "key" in entry]
+def _holder(row: Item) -> Holder:
+    return Holder(keys.Key(row["signal_pk"], row["signal_sk"]), row.get("chunk"))
 
 
 def _is_open(row: Item) -> bool:

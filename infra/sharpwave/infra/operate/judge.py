@@ -104,6 +104,7 @@ def judge_definitions(
         return True
 
     with Recount(versions, accepts=watch) as recount:
+        # Without one part every figure would be doubtful.
         for damage in recount.read(archive):
             raise Rejected(f"part {damage.part} of the archive cannot be read: {damage.reason}")
         counts, arms = recount.counts(), recount.arms()
@@ -177,12 +178,14 @@ class _Look:
             return
         when = "late" if isinstance(state.get("outcome"), Mapping) else "early"
         self._seen[when] += 1
+        # Paths are looked for to name close ones, and those of some states suffice.
         if self._seen.total() <= _LOOKED_AT:
             self._paths |= dict.fromkeys(_paths(state))
         for number, condition in enumerate(self._conditions):
             is_there = Condition(path=condition.path, op="exists").matches(state)
             self._has[number, when] += is_there
             values = self._values.setdefault(number, {})
+            # One more than is shown, which says that there are more.
             if is_there and len(values) <= _EXAMPLES:
                 values[_shown(state, condition.path)] = None
             self._holds[number] += condition.matches(state)
@@ -193,13 +196,16 @@ class _Look:
         """Say what makes the definition worthless or doubtful."""
         owner = self._definition.agent_id or "any agent"
         if not decisions:
+            bases = filter(None, map(keys.split_base_subject, counts))
+            there = sorted({f"{kind} of {agent_id}" for agent_id, kind, _ in bases})
+            some = ", ".join(there[:_EXAMPLES]) + (", ..." if len(there) > _EXAMPLES else "")
             return [
                 f"no {self._definition.decision_type} of {owner} is archived; mind the spelling of "
-                f"agent_id and decision_type: there is {_archived(counts)}"
+                f"agent_id and decision_type: there is {some}"
             ]
-        return [*self._of_conditions(), *self._as_a_whole(mine, matched, decisions)]
+        return list(self._doubts(mine, matched, decisions))
 
-    def _of_conditions(self) -> Iterator[str]:
+    def _doubts(self, mine: Counts, matched: int, decisions: int) -> Iterator[str]:
         states = self._seen.total()
         for number, condition in enumerate(self._conditions):
             words, early = condition.describe(), self._has[number, "early"]
@@ -223,8 +229,7 @@ class _Look:
                     f"{condition.path}, so it may come from the outcome (leakage); use what was "
                     "known when the agent decided"
                 )
-
-    def _as_a_whole(self, mine: Counts, matched: int, decisions: int) -> Iterator[str]:
+        # Now what the conditions are together.
         if not self._conditions:
             if not matched:
                 yield (
@@ -248,13 +253,6 @@ class _Look:
                 f"{mine.s} of {mine.n} outcomes are successes, which is too good to be true: look "
                 "whether a condition knows the outcome (leakage)"
             )
-
-
-def _archived(counts: Mapping[str, Days]) -> str:
-    """Name whose decisions of which types are archived, some of them."""
-    bases = filter(None, map(keys.split_base_subject, counts))
-    found = sorted({f"{kind} of {agent_id}" for agent_id, kind, _ in bases})
-    return ", ".join(found[:_EXAMPLES]) + (", ..." if len(found) > _EXAMPLES else "")
 
 
 def _paths(state: Mapping[str, Any]) -> Iterator[str]:

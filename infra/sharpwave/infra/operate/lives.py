@@ -121,13 +121,14 @@ def retire(
         Conflict: workers wrote to it at the same moment.
     """
 
-    def step(life: Life) -> tuple[Life, str]:
+    def step(life: Life) -> Life:
         if life.state == "retired":
             raise Misused(f"{pattern_id} is retired already")
+        # What sleeps remembers what it was before, and wakes up as that.
         was = life.was if life.state == "dormant" else life.state
-        return replace(life, state="retired", was=was), reason
+        return replace(life, state="retired", was=was)
 
-    return _move(deployment, pattern_id, owner, step, dry_run=dry_run)
+    return _move(deployment, pattern_id, owner, step, reason, dry_run=dry_run)
 
 
 def revive(
@@ -148,13 +149,13 @@ def revive(
         Conflict: workers wrote to it at the same moment.
     """
 
-    def step(life: Life) -> tuple[Life, str]:
+    def step(life: Life) -> Life:
         if life.state != "retired":
             raise Misused(f"{pattern_id} is {life.state}, not retired")
         if life.drifted:
             text = f"{pattern_id} broke its promise; a new version of it begins by itself"
             raise Misused(f"{text}, within the next tick")
-        return replace(life, state=life.was or "candidate", was=None), reason
+        return replace(life, state=life.was or "candidate", was=None)
 
     view = show_pattern(deployment, pattern_id, owner)
     ended = view.versions[-1]
@@ -170,14 +171,15 @@ def revive(
             after="candidate",
             reason=reason,
         )
-    return _move(deployment, pattern_id, owner, step, dry_run=dry_run)
+    return _move(deployment, pattern_id, owner, step, reason, dry_run=dry_run)
 
 
 def _move(
     deployment: Deployment,
     pattern_id: str,
     owner: str | None,
-    step: Callable[[Life], tuple[Life, str]],
+    step: Callable[[Life], Life],
+    reason: str,
     *,
     dry_run: bool,
 ) -> Moved:
@@ -186,10 +188,10 @@ def _move(
     if row.get("version") != version.version:
         raise Misused(f"pattern {pattern_id} has no row of version {version.version}")
     life = Life.of_row(row)
-    following, reason = step(life)
-    after = replace(following, since=int(time.time()), seq=life.seq + 1)
+    after = replace(step(life), since=int(time.time()), seq=life.seq + 1)
     if not dry_run:
         figures = {name: row[name] for name in FIGURES if name in row}
+        # In one transaction: a signal in the pipeline's name is held against the history.
         parts = told(version, row, life, Step(after, reason), figures)
         items.transact([part_of(items, each) for each in parts], thing=f"pattern {pattern_id}")
     return Moved(

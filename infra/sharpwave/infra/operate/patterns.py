@@ -17,7 +17,7 @@ from sharpwave.infra.errors import Conflict, Missing, Misused
 from sharpwave.infra.items import Item, Items, Write
 from sharpwave.schemas import keys
 from sharpwave.schemas.keys import Key
-from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
+from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.tables import MEMORY, PIPELINE
 from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import (
@@ -227,7 +227,15 @@ def _import(
     stored = None if row is None else _stored(items, draft, row)
     if begins_anew and stored is not None and stored.effective_to is not None:
         draft = draft.model_copy(update={"parent": stored.name})
-    planned = plan(draft.model_copy(update={"base": _base(items, draft)}), row, stored)
+    # Freeze the base now, if enough is known: of all epochs into which ledgers were divided.
+    decision_type = definition.decision_type
+    entries = items.query(MEMORY, keys.writers_pk(decision_type))
+    writers = {entry["SK"]: entry.get("epochs", []) for entry in entries}
+    subjects = scope_subjects(draft, list(known_versions(items)), writers)
+    totals = (items.get(PIPELINE, keys.ledger_total(each)) for each in subjects)
+    scope = total(Counts.from_row(found["c"]) for found in totals if found)
+    base = base_at_once(draft, scope, Settings.read().policy)
+    planned = plan(draft.model_copy(update={"base": base}), row, stored)
     version, begins = planned.version, planned.change in ("created", "new version")
     if not dry_run:
         if planned.writes:
@@ -249,17 +257,6 @@ def _import(
 def _judged(items: Items) -> int:
     item = items.get(PIPELINE, keys.judged())
     return int(item["until"]) if item else -1
-
-
-def _base(items: Items, draft: PatternVersion) -> FrozenBase | None:
-    """Freeze the base of a version that is made now, if enough is known of its scope."""
-    decision_type = draft.definition.decision_type
-    entries = items.query(MEMORY, keys.writers_pk(decision_type))
-    writers = {entry["SK"]: entry.get("epochs", []) for entry in entries}
-    subjects = scope_subjects(draft, list(known_versions(items)), writers)
-    totals = (items.get(PIPELINE, keys.ledger_total(each)) for each in subjects)
-    scope = total(Counts.from_row(row["c"]) for row in totals if row)
-    return base_at_once(draft, scope, Settings.read().policy)
 
 
 def _write(items: Items, writes: Sequence[Part], version: PatternVersion, *, begins: bool) -> None:

@@ -5,7 +5,7 @@ as `walk` does, and what agents stated of their confidence.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.tables import MEMORY
 from sharpwave.workers.aws.tables import TableReads
-from sharpwave.workers.patterns.counts import Counts, Days, base_subjects, summed_days_of
+from sharpwave.workers.patterns.counts import Counts, Days, base_subjects, summed_rows_of
 from sharpwave.workers.patterns.evidence import Calibration, calibration
 from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.seats import days_in, places_of
 
 Row = Sequence[Any]
 
@@ -71,22 +72,30 @@ def pictures_of(
     reads = TableReads(deployment.dynamodb, prefix=deployment.prefix)
     versions = known_patterns(deployment).versions
     family = [each for each in versions if each.owner == version.owner]
+    rows: dict[str, Mapping[str, Row]] = {}
     counts: dict[str, Days] = {}
     bases: dict[str, list[str]] = {}
     for each in family:
         entries = reads.query(MEMORY, keys.writers_pk(each.definition.decision_type))
         writers = {entry["SK"]: entry.get("epochs", []) for entry in entries}
         bases[each.subject] = base_subjects(each, versions, writers)
-        for subject in {each.subject, *bases[each.subject]} - counts.keys():
-            counts[subject] = summed_days_of(subject, reads)
+        places = places_of(each, versions)
+        for subject in {*places, *bases[each.subject]} - rows.keys():
+            rows[subject] = summed_rows_of(subject, reads)
+            counts[subject] = {day: Counts.from_row(row) for day, row in rows[subject].items()}
+        counts[each.subject] = days_in(places, rows.__getitem__)
+    # Sums by day are what publishing wrote; a ledger counts before that.
     if not any(counts[subject] for subject in bases[version.subject]):
         earlier = "; --version N draws an earlier version" if version.version > 1 else ""
         raise Missing(
             f"no decision that {version.name} could match is summed up yet, so there is nothing to "
             f"draw; workers sum up once a minute{earlier}"
         )
-    told, budgets = walk(versions, counts, stored_units(reads, family), policy)
-    stated = _calibration(counts[subject] for subject in bases[version.subject])
+    told, budgets = walk(versions, counts, stored_units(reads, versions, wanted=family), policy)
+    # Of all that the version's agents decided: what one states is not about a pattern.
+    days = (day for subject in bases[version.subject] for day in counts[subject].values())
+    everyone = sum(days, start=Counts()).confidences
+    stated = calibration(everyone.dense(), everyone.squared_error)
     return [
         confidence_picture(told[version.subject], policy),
         evidence_picture(told[version.subject]),
@@ -173,8 +182,3 @@ def budget_picture(owner: str, budgets: Sequence[Budget], policy: Policy) -> Pic
             (each.day, each.candidates, each.promoted, each.spent, policy.alpha) for each in budgets
         ],
     )
-
-
-def _calibration(bases: Iterable[Mapping[str, Counts]]) -> Calibration | None:
-    everyone = sum((counts for days in bases for counts in days.values()), start=Counts())
-    return calibration(everyone.confidences.dense(), everyone.confidences.squared_error)

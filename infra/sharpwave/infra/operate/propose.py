@@ -5,6 +5,7 @@ and their conjunctions, ranked by weighted relative accuracy. What it finds is a
 nothing until outcomes that come after an import confirm it.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -132,7 +133,26 @@ def _subgroups(decisions: Sequence[_Resolved]) -> Iterator[tuple[Rule, bool]]:
     import pandas
     import pysubgroup
 
-    terms = _terms(decisions)
+    values: dict[Feature, list[Any]] = {}
+    for each in decisions:
+        for feature, said in each.said.items():
+            values.setdefault(feature, []).extend(said if isinstance(said, tuple) else [said])
+    # The terms that the search is made of: usual values, and cuts at equal shares.
+    terms: list[Term] = []
+    for feature in sorted(values):
+        path, seen = feature.path, values[feature]
+        if feature.kind == "number":
+            ordered = sorted(map(short, seen))
+            places = (len(ordered) * number // (CUTS + 1) for number in range(1, CUTS + 1))
+            # At the least value of all a cut would part nothing.
+            for cut in sorted({ordered[place] for place in places} - {ordered[0]}):
+                terms += [Term(path, "ge", cut), Term(path, "lt", cut)]
+        else:
+            # By type as well: to Python True and 1 are one key.
+            counted = Counter((type(value).__name__, value) for value in seen)
+            usual = sorted(counted, key=lambda label: (-counted[label], str(label)))[:MOST_VALUES]
+            op = "eq" if feature.kind == "label" else "contains"
+            terms += [Term(path, op, label) for _, label in usual]  # type: ignore[arg-type]
     columns = {str(at): [t.holds(each.said) for each in decisions] for at, t in enumerate(terms)}
     for avoid in (False, True):
         data = pandas.DataFrame({**columns, "hit": [d.success is not avoid for d in decisions]})
@@ -148,37 +168,8 @@ def _subgroups(decisions: Sequence[_Resolved]) -> Iterator[tuple[Rule, bool]]:
         found = pysubgroup.BeamSearch(beam_width=_BEAM).execute(task)
         for _, subgroup, _ in found.results:
             rule = tuple(sorted(terms[int(each.attribute_name)] for each in subgroup.selectors))
-            if rule and _is_sound(rule):
+            # A path may be asked once, or for a range: x >= 2 and x < 5, and no second x < 4.
+            ranges = [(each.path, each.op) for each in rule if each.op in ("ge", "lt")]
+            others = [(each.path, each.op) for each in rule if each.op not in ("ge", "lt")]
+            if rule and all(len(set(asked)) == len(asked) for asked in (ranges, others)):
                 yield rule, avoid
-
-
-def _terms(decisions: Sequence[_Resolved]) -> list[Term]:
-    """Give the terms that the search is made of: usual values, and cuts at equal shares."""
-    values: dict[Feature, list[Any]] = {}
-    for each in decisions:
-        for feature, said in each.said.items():
-            values.setdefault(feature, []).extend(said if isinstance(said, tuple) else [said])
-    terms = []
-    for feature in sorted(values):
-        path, found = feature.path, values[feature]
-        if feature.kind == "number":
-            ordered = sorted(map(short, found))
-            places = (len(ordered) * number // (CUTS + 1) for number in range(1, CUTS + 1))
-            for cut in sorted({ordered[place] for place in places} - {ordered[0]}):
-                terms += [Term(path, "ge", cut), Term(path, "lt", cut)]
-        else:
-            counted = {(type(each).__name__, each): 0 for each in found}
-            for each in found:
-                counted[type(each).__name__, each] += 1
-            usual = sorted(counted, key=lambda label: (-counted[label], str(label)))[:MOST_VALUES]
-            op = "eq" if feature.kind == "label" else "contains"
-            terms += [Term(path, op, label) for _, label in usual]  # type: ignore[arg-type]
-    return terms
-
-
-def _is_sound(rule: Rule) -> bool:
-    """Say whether each path is asked once, or for a range."""
-    asked = [(term.path, "number" if term.op in ("ge", "lt") else term.op) for term in rule]
-    ranges = [(term.path, term.op) for term in rule if term.op in ("ge", "lt")]
-    others = [each for each in asked if each[1] != "number"]
-    return len(set(ranges)) == len(ranges) and len(set(others)) == len(others)

@@ -73,6 +73,7 @@ def _view(deployment: Deployment, name: str, *, is_paused: bool) -> QueueView:
         name=name,
         depth=None if own is None else depth_of(own),
         dlq=depth_at(deployment, name + DLQ_SUFFIX),
+        # A queue made by hand may redrive elsewhere, where no command of ours looks.
         redrives=redrive is not None and redrive[0].rpartition(":")[2] == target,
         paused=is_paused,
     )

@@ -1,7 +1,7 @@
 """What patterns would say, counted from the archive: at an earlier time, or before they existed."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused, Rejected
@@ -11,9 +11,11 @@ from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
 from sharpwave.schemas.times import DAY_S, day_and_hour, event_begin, is_event_time
 from sharpwave.workers.patterns.counts import Arms, Days
 from sharpwave.workers.patterns.policy import Policy
-from sharpwave.workers.patterns.recount import Recount, figures
+from sharpwave.workers.patterns.recount import Parts, Recount, figures
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.settings import Settings
+
+T = TypeVar("T")
 
 _DAY_LENGTH = len("2008-10-10")
 
@@ -69,19 +71,17 @@ def replay_rules(
     versions, counts, arms, begun = _recounted(deployment, archive_url, until, definitions)
     lives = []
     for policy in policies:
-        told, _ = walk([_ruled(version, policy) for version in versions], counts, arms, policy)
+        ruled = []
+        for version in versions:
+            # How the rest is measured anew each day is stored with a base; here the policy says it.
+            # One that is not frozen yet, or that its author gave, is not measured anew.
+            if version.base is not None and version.base.n:
+                base = version.base.model_copy(update={"trailing": policy.trailing})
+                version = version.model_copy(update={"base": base})
+            ruled.append(version)
+        told, _ = walk(ruled, counts, arms, policy)
         lives.append({subject: told[subject] for subject in told if subject in begun})
     return lives
-
-
-def _ruled(version: PatternVersion, policy: Policy) -> PatternVersion:
-    """Hold a version against days before its evidence as a policy says, whatever is stored."""
-    base = version.base
-    if base is None or not base.n:
-        return version  # none is frozen yet, or its author gave one
-    return version.model_copy(
-        update={"base": base.model_copy(update={"trailing": policy.trailing})}
-    )
 
 
 def _recounted(
@@ -118,6 +118,30 @@ def nothing_at(archive_url: str) -> Rejected:
         f"nothing is archived at {archive_url}; give --archive URL, or set SHARPWAVE_ARCHIVE as "
         "the workers of archive have it"
     )
+
+
+def rows_of(
+    archive: Parts, archive_url: str, row_of: Callable[[Mapping[str, Any]], T | None]
+) -> Iterator[list[T]]:
+    """Give, for each part of an archive, what `row_of` makes of lines that were admitted.
+
+    Lines of which it makes None are left out.
+
+    Raises:
+        Rejected: a part cannot be read, `row_of` fails on a line, or there is no part.
+    """
+    is_empty = True
+    for name in archive.part_names():
+        is_empty = False
+        try:
+            lines = (line for line in archive.read(name) if line["state"] != "refusal")
+            rows = [row for line in lines if (row := row_of(line)) is not None]
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            text = f"the archive at {archive_url} is damaged: {type(error).__name__}: {error}"
+            raise Rejected(text) from error
+        yield rows
+    if is_empty:
+        raise nothing_at(archive_url)
 
 
 def is_up_to(until: str | None) -> Callable[[Mapping[str, Any]], bool]:

@@ -9,7 +9,7 @@ from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Conflict, Missing, Misused
 from sharpwave.infra.items import Item, Items
 from sharpwave.infra.operate.agents import check_agent_id
-from sharpwave.producers.call import Identity, Operation
+from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.drivers import Driver
 from sharpwave.producers.errors import ConditionFailed, RecordRefused
 from sharpwave.producers.operations import receiving, settling, signals
@@ -27,24 +27,44 @@ T = TypeVar("T")
 class StandIn:
     """An operator in an agent's place: the agent's operations, by the operator's clients.
 
-    With `dry_run` an operation is prepared and checked, and its first request is not sent; each
-    that is run so has one only. With `strict` its signals lie under keys that bind the agent.
+    With `dry_run` an operation is prepared and checked, and its request is not sent, nor one before
+    it that puts an object; each that is run so has one only. With `strict` its signals lie under
+    keys that bind the agent. With `large_entries` it carries memory to S3 and back, as the agent
+    does.
+
+    Raises:
+        Misused: `large_entries` is no place.
     """
 
     def __init__(
-        self, deployment: Deployment, agent_id: str, *, strict: bool = True, dry_run: bool = False
+        self,
+        deployment: Deployment,
+        agent_id: str,
+        *,
+        strict: bool = True,
+        dry_run: bool = False,
+        large_entries: str | None = None,
     ) -> None:
         check_agent_id(agent_id)
-        self.me = Identity(agent_id, deployment.prefix, strict)
+        try:
+            self.me = Identity(agent_id, deployment.prefix, strict, large_entries=large_entries)
+        except ValueError as error:
+            raise Misused(str(error)) from error
         self._dry_run = dry_run
-        self._driver = Driver({"dynamodb": deployment.dynamodb, "sqs": deployment.sqs})
+        clients: dict[str, Any] = {"dynamodb": deployment.dynamodb, "sqs": deployment.sqs}
+        if large_entries is not None:
+            endpoint = deployment.endpoint("s3")
+            clients["s3"] = deployment.session.client("s3", endpoint_url=endpoint)
+        self._driver = Driver(clients)
 
     def run(self, operation: Operation[T]) -> T:
         """Run an operation to its result."""
         if not self._dry_run:
             return self._driver.run(operation)
-        next(operation)
+        call = next(operation)
         try:
+            if isinstance(call, Call) and call.service == "s3":
+                operation.send({})
             operation.send({})
         except StopIteration as done:
             result: T = done.value
@@ -122,7 +142,8 @@ def receive(
     Without `ack` nothing is deleted, notices neither: `Agent.inbox` would take them from it.
     """
     agent = StandIn(deployment, agent_id)
-    inbox = receiving.Inbox(agent.me)
+    # Whoever looks by hand knows of no backlog, and is shown first what is urgent.
+    inbox = receiving.Inbox(agent.me, has_backlog=True)
     # A wait of a second asks all of SQS's servers; a short poll may miss what is there.
     ask = receiving.Ask(wait_s, min(limit, receiving.MOST_AT_ONCE))
     seen = []

@@ -8,7 +8,7 @@ from typing import Any
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Missing
 from sharpwave.infra.items import Item, Items
-from sharpwave.infra.mailbox import Received
+from sharpwave.infra.mailbox import Received, depth_at
 from sharpwave.infra.operate.agents import known_agents
 from sharpwave.infra.operate.dead_letters import peek, reason_of
 from sharpwave.infra.operate.feed import Parked, parked_of
@@ -26,6 +26,7 @@ from sharpwave.schemas.ids import (
 from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.queues import of_agent
 from sharpwave.schemas.status import TERMINAL
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
 from sharpwave.schemas.times import bound
@@ -122,7 +123,8 @@ def trace(
         # Both forms of the key: a sender in compatible mode is in the type's own partition.
         sources = [source_agent] if source_agent else agents
         pks = [keys.signal_pk(signal_type, source) for source in (None, *sources)]
-        read = [item for pk in pks for item in items.query(SIGNALS, pk, between=window)]
+        found_there = (item for pk in pks for item in items.query(SIGNALS, pk, between=window))
+        read = [item for item in found_there if not keys.is_mirror_sk(item["SK"])]
         named = (item for item in read if item.get("signal_id") == signal_id)
         by = (item for item in named if source_agent in (None, item.get("source_agent")))
         found = set(map(_signal_of, by))
@@ -174,7 +176,9 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     held = record or {}
     chunks = list(items.query(PIPELINE, keys.audience_pk(uid)))
     mirror: dict[str, Any] = {}
-    for holder in (held, *chunks):
+    # Earlier releases kept the mirror in the signal itself; what stands beside it is newer.
+    beside = items.get(SIGNALS, keys.mirror(key)) or {}
+    for holder in (held, beside, *chunks):
         entries = holder.get("processing_status")
         # An agent may write an attribute of that name; only the workers' mirror has a version.
         if isinstance(entries, dict) and "status_v" in holder:
@@ -224,9 +228,11 @@ def _targets(
         queue = view_queue(deployment, f"inbox-{name}") if number < MAX_QUEUES else None
         identity = delivery_id(uid, name)
         dead = None
-        if queue is not None and queue.dlq is not None and queue.dlq.ready:
-            died = (each for each in peek(deployment, queue.name) if identity in each.body)
-            dead = next(map(reason_of, died), None)
+        for own in of_agent(name) if queue is not None else ():
+            depth = depth_at(deployment, own.dlq)
+            if dead is None and depth is not None and depth.ready:
+                died = (each for each in peek(deployment, own.name) if identity in each.body)
+                dead = next(map(reason_of, died), None)
         yield Target(
             agent_id=name,
             delivery_id=identity,

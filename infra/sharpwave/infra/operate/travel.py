@@ -19,7 +19,7 @@ from sharpwave.infra.errors import Misused, Rejected
 from sharpwave.infra.items import Items
 from sharpwave.infra.operate.digest import digest_of
 from sharpwave.infra.operate.patterns import restore_versions
-from sharpwave.infra.operate.replay import end_of, is_up_to, nothing_at, versions_meant
+from sharpwave.infra.operate.replay import end_of, is_up_to, rows_of, versions_meant
 from sharpwave.infra.operate.verify import archive_at, stored_ledgers, stored_units
 from sharpwave.infra.provision.structure import carry_out, describe, table_findings
 from sharpwave.schemas.numbers import canonical_json, item_from_wire, parse_json
@@ -100,19 +100,21 @@ def travel(
     with _States(accepts) as states:
         states.read(archive_at(deployment, archive_url), archive_url)
         if until is not None:
-            versions = _begun(versions, at=max(states.latest, end_of(until)))
+            # As the list held them then: what began later is not in it, what ended later goes on.
+            at = max(states.latest, end_of(until))
+            versions = [
+                version
+                if version.effective_to is None or version.effective_to <= at
+                else version.model_copy(update={"effective_to": None})
+                for version in versions
+                if version.effective_from <= at
+            ]
         counts, digest = dict[str, Days](), ""
         if not dry_run:
             findings = [each for table in TABLES for each in table_findings(into, table)]
             carry_out(findings, dry_run=False)
-            try:
-                _count(into, states, versions)
-            except TryAgain as error:
-                raise Rejected(
-                    f"the tables of {into.place} took only a part: {error}; destroy them with "
-                    f"`sharpwave destroy --prefix {into.prefix}` and run it again"
-                ) from error
-            counts = stored_ledgers(Items(into)).counts
+            _count(into, states, versions)
+            counts = stored_ledgers(Items(into)).of(versions)
             reads = TableReads(into.dynamodb, prefix=into.prefix)
             digest = digest_of(counts, stored_units(reads, versions))
         return Travelled(
@@ -137,17 +139,6 @@ def _refuse_used(deployment: Deployment, into: Deployment) -> None:
                 f"table {name} holds something, and time travel begins in empty tables; choose "
                 f"another prefix, or `sharpwave destroy --prefix {into.prefix}` first"
             )
-
-
-def _begun(versions: Sequence[PatternVersion], *, at: int) -> list[PatternVersion]:
-    """Give the versions as the list held them at a moment, in epoch seconds."""
-    return [
-        version
-        if version.effective_to is None or version.effective_to <= at
-        else version.model_copy(update={"effective_to": None})
-        for version in versions
-        if version.effective_from <= at
-    ]
 
 
 class _States:
@@ -175,32 +166,19 @@ class _States:
         Raises:
             Rejected: a part cannot be read, or there is none.
         """
-        is_empty = True
-        for name in archive.part_names():
-            is_empty = False
-            try:
-                rows = [
-                    row
-                    for line in archive.read(name)
-                    if line["state"] != "refusal" and (row := self._row(line["image"]))
-                ]
-            except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-                text = f"the archive at {url} is damaged: {type(error).__name__}: {error}"
-                raise Rejected(text) from error
-            self._file.executemany("INSERT OR IGNORE INTO states VALUES (?, ?, ?, ?, ?, ?)", rows)
-        if is_empty:
-            raise nothing_at(url)
 
-    def _row(self, image: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        state = item_from_wire(image)
-        if not self._accepts(state):
-            return None
-        moment = int(state["timestamp"])
-        day, _ = day_and_hour(moment, state.get("event_time"))
-        # Two ways to write one state are one state.
-        digest = blake2b(canonical_json(state).encode(), digest_size=16).digest()
-        text = canonical_json(image)
-        return day, moment, state["PK"], state["SK"], digest, text
+        def row_of(line: Mapping[str, Any]) -> tuple[Any, ...] | None:
+            state = item_from_wire(line["image"])
+            if not self._accepts(state):
+                return None
+            moment = int(state["timestamp"])
+            day, _ = day_and_hour(moment, state.get("event_time"))
+            # Two ways to write one state are one state.
+            digest = blake2b(canonical_json(state).encode(), digest_size=16).digest()
+            return day, moment, state["PK"], state["SK"], digest, canonical_json(line["image"])
+
+        for rows in rows_of(archive, url, row_of):
+            self._file.executemany("INSERT OR IGNORE INTO states VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     @property
     def number(self) -> int:
@@ -283,12 +261,18 @@ def _count(into: Deployment, states: _States, versions: Sequence[PatternVersion]
     """Let the workers' code count the states and publish figures at the end of each day."""
     latest = 0
     restore_versions(Items(into), versions)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledgers") as threads:
-        workers = _Workers(into, lambda: float(latest), threads.map)
-        for day in states.by_day():
-            while batch := list(islice(day, _BATCH)):
-                latest = max(latest, batch[-1][0])
-                workers.count([image for _, image in batch])
+    try:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="ledgers") as threads:
+            workers = _Workers(into, lambda: float(latest), threads.map)
+            for day in states.by_day():
+                while batch := list(islice(day, _BATCH)):
+                    latest = max(latest, batch[-1][0])
+                    workers.count([image for _, image in batch])
+                workers.publish()
+            # Versions that no decision concerns get their figures too.
             workers.publish()
-        # Versions that no decision concerns get their figures too.
-        workers.publish()
+    except TryAgain as error:
+        raise Rejected(
+            f"the tables of {into.place} took only a part: {error}; destroy them with "
+            f"`sharpwave destroy --prefix {into.prefix}` and run it again"
+        ) from error

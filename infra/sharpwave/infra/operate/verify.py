@@ -8,6 +8,7 @@ gathers the evidence; `judge` says what it means: each thing that is wrong, and 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Any
 
 from sharpwave.infra.connection import Deployment
@@ -20,19 +21,21 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.queues import DLQ_SUFFIX
-from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE
+from sharpwave.schemas.tables import DECISIONS, MEMORY, PIPELINE, STATE
 from sharpwave.workers.aws.archive import FolderArchive, S3Archive, open_archive
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.catalogue import Known, listed
-from sharpwave.workers.patterns.counts import Arms, Counts, Days, total
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, seats_in, total
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
+from sharpwave.workers.patterns.metrics import content_of
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
+from sharpwave.workers.patterns.seats import days_in, places_of, sum_revision
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
 from sharpwave.workers.settings import Settings
-from sharpwave.workers.work.ports import Reads
+from sharpwave.workers.work.ports import Item, Reads
 
 Ledgers = Mapping[str, Days]
 Units = Mapping[str, Mapping[str, Arms]]
@@ -52,8 +55,9 @@ PUMP_LATE_S = 10.0
 #: How many examples a finding names.
 EXAMPLES = 5
 
-#: Kinds of findings that may pass by themselves.
-_PASSING = frozenset({"pending", "pump_late", "unpublished", "unseen"})
+#: Kinds of findings that say that work is on its way, and those that may pass by themselves.
+_MOVING = frozenset({"pending", "pump_late", "unpublished"})
+_PASSING = _MOVING | {"unseen"}
 _RESTORE = "restore it from the bucket's versions or a backup"
 _ANOTHER = "--archive URL, or set SHARPWAVE_ARCHIVE as the workers of archive have it"
 _FED = f"sharpwave dlq redrive learn, then sharpwave reconcile {DECISIONS}"
@@ -72,7 +76,7 @@ _KINDS = {
         "keep the archive and the ledgers, and report it: days are the decisions' own",
     ),
     "stated": (
-        "add up other squares, confidences or lots than are archived",
+        "add up other squares, confidences, lots or sources than are archived",
         "an older release counted some of them without: " + _FED,
     ),
 }
@@ -115,6 +119,12 @@ class Verified:
         return not self.findings and not self.disagreements
 
     @property
+    def miscounts(self) -> int | None:
+        """Count the findings; None while work is on its way, when they mean nothing yet."""
+        is_moving = any(each.kind in _MOVING for each in self.findings)
+        return None if is_moving else len(self.findings)
+
+    @property
     def may_pass(self) -> bool:
         """Say whether something of what was found is work that may only be on its way."""
         return any(each.kind in _PASSING for each in self.findings)
@@ -138,6 +148,8 @@ class Evidence:
     unlisted: Sequence[str] = ()  # writers whose decisions count, but who are on no list of writers
     # Current patterns whose published figures are not those of the archive
     misfigured: Sequence[str] = ()
+    # Agents and types whose `source_metrics` are not those of the archive
+    mismetered: Sequence[str] = ()
     stored: int = 0  # admissible decisions in their table, before anything else was looked at
     unseen: int = 0  # those whose present state the archive does not hold
     unseen_keys: Sequence[keys.Key] = ()  # some of them
@@ -185,7 +197,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                 patterns=len(known.versions),
                 unreadable=len(known.unreadable),
                 recounted=recounted,
-                ledgers=ledgers.counts,
+                ledgers=ledgers.of(known.versions),
                 recounted_units=recounted_units,
                 units=stored_units(reads, known.versions),
                 missummed=ledgers.missummed(),
@@ -197,6 +209,7 @@ def verify(deployment: Deployment, archive_url: str, *, wait_s: float = WAIT_S) 
                     figures(known.versions, recounted, arms=recounted_units, horizons=horizons),
                     recounted_units,
                 ),
+                mismetered=_mismetered(items, recounted, recount.names),
                 stored=recount.stored,
                 unseen=recount.unseen,
                 unseen_keys=recount.unseen_keys(EXAMPLES),
@@ -219,9 +232,8 @@ def archive_at(deployment: Deployment, archive_url: str) -> FolderArchive | S3Ar
     Raises:
         Misused: the URL names none.
     """
-    s3: Any = deployment.session.client("s3", endpoint_url=deployment.endpoint("s3"))
     try:
-        return open_archive(archive_url, s3=s3)
+        return open_archive(archive_url, s3=deployment.s3)
     except ValueError as error:
         raise Misused(str(error)) from error
 
@@ -239,6 +251,31 @@ class Stored:
     counts: dict[str, Days] = field(default_factory=dict)
     days: dict[str, Days] = field(default_factory=dict)  # as publishing summed them up by day
     totals: dict[str, Counts] = field(default_factory=dict)  # as publishing summed them up
+    # What base ledgers count of their seats, by number: as learning left it, and as summed up
+    seats: dict[str, dict[str, list[Counts]]] = field(default_factory=dict)
+    day_seats: dict[str, dict[str, list[Counts]]] = field(default_factory=dict)
+
+    def of(self, versions: Sequence[PatternVersion]) -> dict[str, Days]:
+        """Give the counts of each ledger, and those of versions that are seated by their subject.
+
+        Args:
+            versions: all of them. Counts of a seat that is none of theirs are those of a pattern
+                that went with its agent's data, from a ledger that stayed.
+        """
+        found = dict(self.counts)
+
+        def rows_of(subject: str) -> dict[str, Row]:
+            seats = self.seats.get(subject, {})
+            days = self.counts.get(subject, {})
+            return {day: one.to_row(seats.get(day, ())) for day, one in days.items()}
+
+        for version in versions:
+            if version.is_seated:
+                # Its own ledger comes first: nothing should fill it, and what does is shown.
+                places = {version.subject: None, **places_of(version, versions)}
+                if days := days_in(places, rows_of):
+                    found[version.subject] = days
+        return found
 
     def missummed(self) -> list[str]:
         """Name the ledgers whose sums are not those of their counts."""
@@ -251,10 +288,16 @@ class Stored:
     def _is_summed(self, subject: str) -> bool:
         # A pattern that has counted nothing yet has a total of nothing, and no day.
         counts, days = self.counts.get(subject, {}), self.days.get(subject, {})
-        if counts.keys() != days.keys():
+        seats = self.seats.get(subject, {})
+        if counts.keys() != days.keys() or seats != self.day_seats.get(subject, {}):
             return False
-        pairs = [(counts[day], days[day]) for day in counts]
-        pairs.append((total(counts.values()), self.totals.get(subject, Counts())))
+        # Of sources a sum keeps those used most, so a total is that of its days as they are kept.
+        wanted = {
+            day: replace(one.summed(), revision=sum_revision(one.revision, seats.get(day, ())))
+            for day, one in counts.items()
+        }
+        pairs = [(wanted[day], days[day]) for day in wanted]
+        pairs.append((total(wanted.values()).summed(), self.totals.get(subject, Counts())))
         return all(_same_sums(stored, summed) for stored, summed in pairs)
 
 
@@ -271,23 +314,49 @@ def stored_ledgers(items: Items) -> Stored:
         FilterExpression="begins_with(PK, :ledger) AND attribute_exists(c)",
         ExpressionAttributeValues={":ledger": {"S": keys.ledger_pk("")}},
     )
-    stored = Stored()
-    for row in map(item_from_wire, found):
+    return stored_in(map(item_from_wire, found))
+
+
+def stored_in(rows: Iterable[Item]) -> Stored:
+    """Sort rows of ledgers that hold counts, of whatever ledgers."""
+    stored, seats = Stored(), dict[tuple[str, str], list[list[Counts]]]()
+    for row in rows:
         subject, counts = keys.ledger_subject(row["PK"]) or "", Counts.from_row(row["c"])
         kind, day = keys.split_ledger_sk(row["SK"])
         if kind == "H":
             days = stored.counts.setdefault(subject, {})
             days[day] = days.get(day, Counts()) + counts
+            if seated := seats_in(row["c"]):
+                seats.setdefault((subject, day), []).append(seated)
         elif kind == "D":
             stored.days.setdefault(subject, {})[day] = counts
+            if seated := seats_in(row["c"]):
+                stored.day_seats.setdefault(subject, {})[day] = seated
         else:
             stored.totals[subject] = counts
+    for (subject, day), lists in seats.items():
+        by_seat = zip_longest(*lists, fillvalue=Counts())
+        stored.seats.setdefault(subject, {})[day] = [total(each) for each in by_seat]
     return stored
 
 
-def stored_units(reads: Reads, versions: Iterable[PatternVersion]) -> Units:
-    """Count the units of evidence that the sets of patterns' ledgers hold, by day."""
-    counted = {version.subject: stored_arms(version.subject, reads) for version in versions}
+def stored_units(
+    reads: Reads,
+    versions: Sequence[PatternVersion],
+    *,
+    wanted: Iterable[PatternVersion] | None = None,
+) -> Units:
+    """Count the units of evidence that the sets of ledgers hold, by subject and day.
+
+    Args:
+        reads: strong reads.
+        versions: all versions.
+        wanted: some of them; else it counts for all.
+    """
+    counted = {
+        version.subject: stored_arms(places_of(version, versions), reads)
+        for version in (versions if wanted is None else wanted)
+    }
     return {subject: days for subject, days in counted.items() if days}
 
 
@@ -329,6 +398,21 @@ def _misfigured(
         ):
             wrong.append(version.subject)
     return wrong
+
+
+def _mismetered(
+    items: Items, recounted: Ledgers, names: Mapping[tuple[str, int], str]
+) -> list[str]:
+    """Name the agents and types whose published sources did otherwise by the archive."""
+    wrong = []
+    for subject, days in recounted.items():
+        if pair := keys.split_sources_subject(subject):
+            used = total(one.summed() for one in days.values()).summed().used
+            own = {code: name for (agent, code), name in names.items() if agent == pair[0]}
+            stored = items.get(STATE, keys.metrics(*pair)) or {}
+            if any(stored.get(name) != said for name, said in content_of(used, own).items()):
+                wrong.append(" of ".join(reversed(pair)))
+    return sorted(wrong)
 
 
 def judge(evidence: Evidence) -> Verified:
@@ -489,12 +573,14 @@ def _published(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("unreadable", what, remedy)
     # What waits for the next tick is told as that, and need not be right before it.
     missummed, misfigured = evidence.missummed, evidence.misfigured
+    mismetered = evidence.mismetered
     if evidence.unpublished:
-        missummed = misfigured = ()
+        missummed = misfigured = mismetered = ()
     kinds = (
         ("not_summed", "ledger", "published sums other than their counts", missummed),
         ("unlisted", "writer", "decisions that count, and no base rate knows", evidence.unlisted),
         ("misfigured", "pattern", "other figures than the archive gives", misfigured),
+        ("mismetered", "item", "other metrics of sources than the archive gives", mismetered),
     )
     for kind, noun, what, names in kinds:
         if names:
@@ -526,7 +612,7 @@ def _comparable(counts: Counts, archived: Counts) -> Counts:
     if counts.q_sq is not None:
         return kept
     # An older release wrote some of them, which kept no such sums.
-    names = ("q_sq", "applied_weights", "other_weights", "confidences")
+    names = ("q_sq", "applied_weights", "other_weights", "confidences", "used")
     return replace(kept, **{name: getattr(archived, name) for name in names})
 
 
@@ -535,6 +621,7 @@ def _shown(counts: Counts) -> dict[str, Any]:
     sums = {
         "weights": [*counts.applied_weights.numbers(), *counts.other_weights.numbers()],
         "confidences": counts.confidences.numbers(),
+        "used": counts.used.numbers(),
     }
     used = {name: numbers for name, numbers in sums.items() if any(numbers)}
     return {**shown, "q_sq": counts.q_sq, **used}

@@ -191,6 +191,7 @@ def walk(
 
 def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
     """Walk a family through its days; gives its budget by day."""
+    # By number in the family, the evidence with which each was promoted.
     promoted: dict[int, float] = {}
     budgets = []
     for line in family:
@@ -203,6 +204,7 @@ def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
             if _see(line, day, policy):
                 arms = line.seen_arms
                 figures = figures_of(line.version, line.seen, line.everyone, arms=arms)
+                # Weighing is dear: anew only where a day brought evidence or moved the base.
                 weighed = line.weighed or weigh(line.version, arms, line.rest)
                 line.weighed = weighed
                 living.append((line, figures, weighed))
@@ -217,6 +219,7 @@ def _through(family: Sequence[_Line], policy: Policy) -> list[Budget]:
             promoted={number: ("", held) for number, held in promoted.items()},
             waiting={number: ("", found) for number, found in waiting.items()},
         )
+        # Who is promoted stays promoted in the account, whatever becomes of the pattern.
         for number in account.chosen(policy):
             promoted[number] = waiting[number]
         for line, figures, weighed in living:
@@ -290,6 +293,7 @@ def _turn(
         has_readers=definition.agent_id is None or bool(definition.shared_with),
         began=line.began,
     )
+    # The last second of the day, by the days' own clock: nothing here asks what time it is.
     moment = int(event_begin(day)) + DAY_S - 1
     for _ in range(_STEPS):
         step = next_step(line.life, line.version, facts, policy, moment)

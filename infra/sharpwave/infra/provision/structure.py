@@ -120,7 +120,37 @@ def destroy(deployment: Deployment, *, dry_run: bool = False) -> Destroyed:
 
     Inbox queues go as well. What lacks the tag of this deployment is kept.
     """
-    found = [*_doomed_queues(deployment), *_doomed_tables(deployment)]
+    found: list[Step | Kept] = []
+    names = [queue.name for queue in WORK_QUEUES] + inbox_names(deployment)
+    for name in [part for one in names for part in (one, one + DLQ_SUFFIX)]:
+        attributes = attributes_of(deployment, name)
+        if attributes is None:
+            continue
+        box = Mailbox(deployment, name)
+        with translated(f"queue {box.physical}"):
+            tags = deployment.sqs.list_queue_tags(QueueUrl=box.url).get("Tags", {})
+        if tags.get(TAG) == _tag_value(deployment):
+            held = attributes.get("ApproximateNumberOfMessages", "0")
+            what = f"with about {held} messages"
+            found.append(Step("delete", "queue", box.physical, what, box.drop))
+        else:
+            why = "not made by `sharpwave provision` or `agents add`"
+            found.append(Kept("queue", box.physical, why))
+    for table in TABLES:
+        name = deployment.name(table.name)
+        there = describe(deployment, name)
+        if there is None:
+            continue
+        with translated(f"table {name}"):
+            answer = deployment.dynamodb.list_tags_of_resource(ResourceArn=there["TableArn"])
+        tags = {tag["Key"]: tag["Value"] for tag in answer.get("Tags", [])}
+        if tags.get(TAG) == _tag_value(deployment):
+            # DynamoDB counts a table's items about every six hours.
+            what = f"with about {there.get('ItemCount', 0)} items"
+            run = partial(_delete_table, deployment, name)
+            found.append(Step("delete", "table", name, what, run))
+        else:
+            found.append(Kept("table", name, "not made by `sharpwave provision`"))
     steps = tuple(one for one in found if isinstance(one, Step))
     for step in () if dry_run else steps:
         step.run()
@@ -349,39 +379,6 @@ def _create_queue(
             # Made by somebody else since it was looked for; the next run compares it.
             if code_of(error) not in ("QueueAlreadyExists", "QueueNameExists"):
                 raise
-
-
-def _doomed_queues(deployment: Deployment) -> Iterator[Step | Kept]:
-    names = [queue.name for queue in WORK_QUEUES] + inbox_names(deployment)
-    for name in [part for one in names for part in (one, one + DLQ_SUFFIX)]:
-        attributes = attributes_of(deployment, name)
-        if attributes is None:
-            continue
-        box = Mailbox(deployment, name)
-        with translated(f"queue {box.physical}"):
-            tags = deployment.sqs.list_queue_tags(QueueUrl=box.url).get("Tags", {})
-        if tags.get(TAG) == _tag_value(deployment):
-            held = attributes.get("ApproximateNumberOfMessages", "0")
-            yield Step("delete", "queue", box.physical, f"with about {held} messages", box.drop)
-        else:
-            why = "not made by `sharpwave provision` or `agents add`"
-            yield Kept("queue", box.physical, why)
-
-
-def _doomed_tables(deployment: Deployment) -> Iterator[Step | Kept]:
-    for table in TABLES:
-        name = deployment.name(table.name)
-        found = describe(deployment, name)
-        if found is None:
-            continue
-        with translated(f"table {name}"):
-            answer = deployment.dynamodb.list_tags_of_resource(ResourceArn=found["TableArn"])
-        tags = {tag["Key"]: tag["Value"] for tag in answer.get("Tags", [])}
-        if tags.get(TAG) == _tag_value(deployment):
-            held, run = found.get("ItemCount", 0), partial(_delete_table, deployment, name)
-            yield Step("delete", "table", name, f"with about {held} items", run)
-        else:
-            yield Kept("table", name, "not made by `sharpwave provision`")
 
 
 def _delete_table(deployment: Deployment, name: str) -> None:

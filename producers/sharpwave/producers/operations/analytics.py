@@ -1,13 +1,14 @@
-"""How an agent itself does, day by day, as its daily summaries say."""
+"""How an agent itself does: by day, as its daily summaries say, and by the sources it used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from sharpwave.producers.call import Identity, Operation
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
-from sharpwave.schemas.tables import MEMORY
+from sharpwave.schemas.tables import MEMORY, STATE
 
 _EVERY = 1_000_000
 
@@ -71,7 +72,6 @@ def analytics(
 
 def _performance(item: Item) -> Performance:
     outcomes, successes = int(item["sample_size"]), int(item["successes"])
-    quality = item.get("quality_mean")
     return Performance(
         decision_type=item["decision_type"],
         day=item["day"],
@@ -79,6 +79,97 @@ def _performance(item: Item) -> Performance:
         outcomes=outcomes,
         successes=successes,
         rate=successes / outcomes if outcomes else None,
-        quality=None if quality is None else float(quality),
+        quality=_plain(item.get("quality_mean")),
         sources={name: int(number) for name, number in item["sources"].items()},
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How decisions did that used a source, or that were made in a bucket.
+
+    Attributes:
+        calls: how many were made.
+        outcomes: those of them whose outcome is known.
+        successes: those of `outcomes` that succeeded.
+        rate: successes / outcomes; None without any.
+        quality: mean quality, 0 to 1, of the outcomes that state one; None if none does.
+    """
+
+    calls: int
+    outcomes: int
+    successes: int
+    rate: float | None
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceMetrics:
+    """How the sources of an agent's decisions of one type did, over all days.
+
+    Attributes:
+        decision_type: their type.
+        sources: by the names in `reasoning.selected`.
+        buckets: by `reasoning.bucket`, the context that sources are compared in.
+        rates: by bucket and then by source, the share of successes; None without an outcome.
+        updated_at: when workers wrote it, in epoch seconds.
+    """
+
+    decision_type: str
+    sources: Mapping[str, Standing]
+    buckets: Mapping[str, Standing]
+    rates: Mapping[str, Mapping[str, float | None]]
+    updated_at: int
+
+
+def metrics(me: Identity, /, decision_type: str | None = None) -> Operation[list[SourceMetrics]]:
+    """Read how the sources that the agent's decisions named did, by decision type.
+
+    Workers bring it up to date each minute, outcomes and corrections included.
+
+    Args:
+        decision_type: only of this type.
+    """
+    table, pk = me.table(STATE), keys.metrics_pk(me.agent_id)
+    request = storage.query(table, ("PK", pk), consistent=True, newest_first=False)
+    if decision_type is not None:
+        between = ("SK", decision_type, decision_type)
+        request = storage.query(table, ("PK", pk), between=between, consistent=True)
+
+    def pick(item: Item) -> SourceMetrics | None:
+        try:
+            return _metrics(item)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # Without a strict policy anybody may write it over; workers mend it when it changes.
+            me.counters["unreadable"] += 1
+            return None
+
+    return (yield from storage.select(request, pick, limit=_EVERY))
+
+
+def _metrics(item: Item) -> SourceMetrics:
+    buckets = item["context_performance"]
+    return SourceMetrics(
+        decision_type=item["decision_type"],
+        sources={name: _standing(part) for name, part in item["source_metrics"].items()},
+        buckets={name: _standing(part) for name, part in buckets.items()},
+        rates={
+            name: {source: _plain(rate) for source, rate in part["sources"].items()}
+            for name, part in buckets.items()
+        },
+        updated_at=int(item["updated_at"]),
+    )
+
+
+def _standing(part: Mapping[str, Any]) -> Standing:
+    return Standing(
+        calls=int(part["total_calls"]),
+        outcomes=int(part["outcomes"]),
+        successes=int(part["successes"]),
+        rate=_plain(part["success_rate"]),
+        quality=_plain(part["quality_score"]),
+    )
+
+
+def _plain(value: Any) -> float | None:
+    return None if value is None else float(value)

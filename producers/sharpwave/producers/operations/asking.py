@@ -74,7 +74,7 @@ def ask(
         context: the circumstances.
         severity: any word the receiver knows.
         correlation_id: handed on, and back with the answer; the question's `signal_id` otherwise.
-        traceparent: W3C trace context, handed on.
+        traceparent: W3C trace context, handed on; the active OpenTelemetry span's unless given.
 
     Raises:
         NoAnswer: none came in time, or the delivery failed, which ends the wait at once.
@@ -146,21 +146,16 @@ def wait_for(
     _check(timeout_s)
     until, named = me.clock() + timeout_s, set(sent.target_agents)
     for pause in _pauses():
-        item = yield from storage.read(me.table(SIGNALS), sent.key)
-        if item is None:
-            raise RecordMissing(
-                f"there is no signal {sent.PK} / {sent.SK}; its ttl may have passed"
-            )
-        if "audience_chunks" in item:
+        progress = yield from signals.progress_of(me, sent.key)
+        if progress.is_large:
             raise InvalidRequest(
                 f"{sent.signal_id} has more than 50 targets, whose ends are not kept with it; "
                 "send to fewer, or look with `sharpwave trace`"
             )
-        statuses: dict[str, dict[str, Any]] = item.get("processing_status") or {}
-        # Workers begin it with the whole audience, which may be nobody.
-        is_begun = "status_v" in item and isinstance(item.get("processing_status"), dict)
+        statuses = progress.statuses
         open_ones = [name for name, end in statuses.items() if end.get("status") not in TERMINAL]
-        if is_begun and not open_ones:
+        # Workers begin it with the whole audience, which may be nobody.
+        if progress.is_begun and not open_ones:
             return statuses
         left_s = until - me.clock()
         if left_s <= 0:

@@ -14,6 +14,7 @@ from sharpwave.producers.choosing import Choice
 from sharpwave.producers.errors import ConditionFailed, OutcomeConflict, RecordMissing
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
+from sharpwave.producers.tracing import active_traceparent
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.faults import RecordRefused, explained, unstorable
 from sharpwave.schemas.numbers import UnstorableValue, Wire, item_from_wire, item_to_wire
@@ -62,9 +63,10 @@ def decide(
         agent_version: instead of the agent's own.
         caused_by: the `delivery_id` that led to this decision. `Delivery.decide` sets it and
             happens once; this call happens as often as it is made.
-        choice: what `choose` gave, if the decision follows it; sets `reasoning.selected` and
-            `reasoning.selection_prob`.
-        traceparent: W3C trace context, kept with it. `Delivery.decide` keeps the signal's.
+        choice: what `choose` gave, if the decision follows it; sets `reasoning.selected`,
+            `reasoning.selection_prob` and, if it was for a context, `reasoning.bucket`.
+        traceparent: W3C trace context, kept with it; the active OpenTelemetry span's unless
+            given. `Delivery.decide` keeps the signal's.
 
     Raises:
         RecordRefused: the decision breaks its schema; nothing was sent.
@@ -110,6 +112,7 @@ def draft(
         "ttl": timestamp + (me.retention.decision * DAY_S if ttl_s is None else ttl_s),
         **described,
         "agent_version": described.get("agent_version") or me.agent_version,
+        "traceparent": described.get("traceparent") or active_traceparent(),
     }
     kept = storage.without_none(item)
     return storage.checked("decision", DecisionRecord, kept, now=moment)
@@ -125,7 +128,12 @@ def with_choice(
     """
     if choice is None:
         return reasoning
-    chosen = {"selected": [choice.source], "selection_prob": choice.selection_prob}
+    chosen: dict[str, Any] = {
+        "selected": [choice.source],
+        "selection_prob": choice.selection_prob,
+    }
+    if choice.bucket is not None:
+        chosen["bucket"] = choice.bucket
     for name, value in chosen.items():
         if reasoning and reasoning.get(name, value) != value:
             raise ValueError(

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.faults import RecordRefused, unstorable
 from sharpwave.schemas.numbers import UnstorableValue, item_from_wire, item_to_wire
 from sharpwave.schemas.patterns import PatternRow, State
+from sharpwave.schemas.records import MOST_SOURCE_NAME
 from sharpwave.schemas.tables import MEMORY
 
 #: What was read is used so long, in seconds; figures move by the minute.
@@ -201,7 +202,9 @@ def choose(
         if selected in counts and (bucket is None or bucket.matches({"context": surroundings})):
             n, s = counts[selected]
             counts[selected] = n + 1, s + success
-    return draw(counts, chance or _CHANCE)
+    leaves = sorted(_leaves("context", context or {}), key=lambda leaf: leaf[0])
+    named = ", ".join(f"{path.removeprefix('context.')}={value}" for path, value in leaves)
+    return replace(draw(counts, chance or _CHANCE), bucket=named[:MOST_SOURCE_NAME] or None)
 
 
 def _as_stored(me: Identity, decision: Mapping[str, Any]) -> Item:

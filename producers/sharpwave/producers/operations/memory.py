@@ -118,7 +118,7 @@ def memories(
         event_until: only with an event time up to this time or day, the day included.
         ranked: the strongest first, by `strength`, of all that is asked for. That counts as a use
             of what is given: counts are kept in this process and written once for ten uses of an
-            entry, so up to nine are lost with it.
+            entry, and when the agent is closed; a process that dies loses up to nine of each.
         limit: the most to return.
         consistent: see one's own latest writes for sure, at twice the price and past any cache.
 
@@ -446,6 +446,20 @@ def _count_uses(me: Identity, found: Collection[MemoryEntry]) -> Operation[None]
             yield _use(me, entry.key, times)
         except AgentError:
             me.counters["uncounted"] += times  # what was read is worth more than its count
+
+
+def count_the_rest(me: Identity) -> Operation[None]:
+    """Write the uses that are still kept; what cannot be written is given up, as at a read."""
+    while me.uses:
+        key, times = me.uses.popitem()
+        try:
+            yield _use(me, key, times)
+        except ConditionFailed:
+            continue  # the entry is gone, and its count with it
+        except AgentError:
+            # Whatever it is meets all of them, and whoever closes does not want to wait for each.
+            me.counters["uncounted"] += times + me.uses.total()
+            me.uses.clear()
 
 
 def _loaded(me: Identity, found: list[MemoryEntry]) -> Operation[list[MemoryEntry]]:

@@ -1,13 +1,18 @@
-"""Receiving what is in an agent's queue, and telling what is still to be worked."""
+"""Receiving what is in an agent's queues, and telling what is still to be worked.
+
+Of an urgent delivery there are two copies, one in the inbox and one in the urgent queue. That one
+is asked first while the inbox holds a backlog, and after an urgent delivery came by the inbox, to
+clear its other copy away; otherwise never, so an agent without a backlog pays for nothing.
+"""
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sharpwave.producers.call import Call, Identity, Operation, log
-from sharpwave.producers.errors import Interrupted
+from sharpwave.producers.errors import AccessDenied, Interrupted, QueueMissing
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.registration import queue_url
 from sharpwave.producers.operations.storage import Item, Moment, epoch
@@ -21,6 +26,8 @@ MOST_AT_ONCE, LONGEST_WAIT_S, LONGEST_VISIBILITY_S = MAX_BATCH, 20, 43_200
 _REMEMBERED_NOTICES = 100
 #: Receives of an answer that are left to who waits for it; the queue's redrive allows five.
 _LEFT_TO_ASK = 2
+#: After how long an urgent queue is looked for again, and how many urgent deliveries are known.
+_LOOK_AGAIN_S, _URGENT_KNOWN = 300, 1000
 
 OnNotice = Callable[[NoticeMessage], None]
 
@@ -40,11 +47,25 @@ class Lease:
 
 @dataclass
 class Inbox:
-    """An agent's queue and what was learned from it."""
+    """An agent's queues and what was learned from them.
+
+    Attributes:
+        url: the inbox's, once it is known.
+        urgent_url: the urgent queue's, once it is known.
+        lacks_urgent_until: when one that is missing, or out of reach, is looked for again.
+        has_backlog: the last answer of the inbox held more than half of what was asked for.
+        copies: urgent deliveries that came by the inbox and whose other copy did not.
+        came_by: by which queue urgent deliveries came here first.
+    """
 
     me: Identity
     on_notice: OnNotice | None = None
     url: str | None = None
+    urgent_url: str | None = None
+    lacks_urgent_until: float = 0.0
+    has_backlog: bool = False
+    copies: int = 0
+    came_by: OrderedDict[str, str] = field(default_factory=OrderedDict)
     notices: deque[NoticeMessage] = field(default_factory=lambda: deque(maxlen=_REMEMBERED_NOTICES))
 
 
@@ -116,7 +137,7 @@ class Polling:
 
 
 def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list[Lease]]:
-    """Receive messages, invisible to others for `visibility_timeout_s`.
+    """Receive messages, invisible to others for `visibility_timeout_s`; what is urgent first.
 
     Raises:
         QueueMissing: the agent has no queue.
@@ -127,6 +148,37 @@ def receive(inbox: Inbox, ask: Ask, visibility_timeout_s: int) -> Operation[list
             f"visibility_timeout_s is {visibility_timeout_s}; use 1 to {LONGEST_VISIBILITY_S}"
         )
     url = inbox.url = inbox.url or (yield from queue_url(inbox.me.inbox_name))
+    if inbox.has_backlog or inbox.copies:
+        urgent = yield from _receive_urgent(inbox, ask.at_most, visibility_timeout_s)
+        if urgent:
+            return urgent
+    leases = yield from _receive(url, ask, visibility_timeout_s)
+    # AWS gives fewer than it was asked for where a queue holds less than a thousand messages.
+    # Source: ReceiveMessage, API reference.
+    inbox.has_backlog = 2 * len(leases) > ask.at_most
+    return leases
+
+
+def _receive_urgent(
+    inbox: Inbox, at_most: int, visibility_timeout_s: int
+) -> Operation[list[Lease]]:
+    """Receive from the urgent queue without waiting; nothing where there is none."""
+    now = inbox.me.clock()
+    if now < inbox.lacks_urgent_until:
+        return []
+    try:
+        if inbox.urgent_url is None:
+            inbox.urgent_url = yield from queue_url(inbox.me.urgent_inbox_name)
+        leases = yield from _receive(inbox.urgent_url, Ask(0, at_most), visibility_timeout_s)
+    except (QueueMissing, AccessDenied):
+        # An older deployment has no such queue, or a policy without it; all is in the inbox too.
+        inbox.urgent_url, inbox.lacks_urgent_until = None, now + _LOOK_AGAIN_S
+        leases = []
+    inbox.copies = max(0, inbox.copies - len(leases)) if leases else 0
+    return leases
+
+
+def _receive(url: str, ask: Ask, visibility_timeout_s: int) -> Operation[list[Lease]]:
     params = {
         "QueueUrl": url,
         "MaxNumberOfMessages": ask.at_most,
@@ -179,7 +231,8 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
     # A second copy of a message is a first receive too, and another process may have worked the
     # other one: only the row can tell.
     row = yield from storage.read(inbox.me.table(tables.SIGNALS), received.row)
-    if row and is_acknowledged(row):
+    is_other_copy = message.urgent and not _is_first_copy(inbox, received)
+    if is_other_copy or (row and is_acknowledged(row)):
         inbox.me.counters["deduplicated"] += 1
         yield from discard(lease)
         return None
@@ -196,6 +249,22 @@ def admit(inbox: Inbox, lease: Lease) -> Operation[Received | None]:
         kept = {name: row[name] for name in message.omitted if name in row}
         received.message = message.model_copy(update=parse_json(plain_json(kept)))
     return received
+
+
+def _is_first_copy(inbox: Inbox, received: Received) -> bool:
+    """Say whether an urgent delivery came by this queue first.
+
+    Its other copy can go, acknowledged or not: until then the first one is hidden in its queue, or
+    comes again from there. Otherwise a delivery that failed would be handed out again at once.
+    """
+    url, delivery_id = received.lease.url, received.message.delivery_id
+    if inbox.came_by.setdefault(delivery_id, url) != url:
+        return False
+    if url == inbox.url:
+        inbox.copies += 1
+    while len(inbox.came_by) > _URGENT_KNOWN:
+        inbox.came_by.popitem(last=False)
+    return True
 
 
 def is_acknowledged(row: Item) -> bool:
@@ -223,7 +292,7 @@ def discard(lease: Lease) -> Operation[None]:
 
 
 def give_back(leases: Sequence[Lease]) -> Operation[None]:
-    """Make messages visible to others at once."""
+    """Make messages visible to others at once; all of one queue."""
     for lease in leases:
         lease.held = False
     if leases:

@@ -1,6 +1,7 @@
 """Making an agent known, and giving it a queue to poll."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,8 @@ Filter = str | Sequence[Mapping[str, Any]]
 
 #: What an agent says of itself; the rest of a registration is an operator's.
 _SET_ONCE = ("schema_version", "agent_id", "registered_at")
-_OWN = (*_SET_ONCE, "subscriptions", "filters", "may_broadcast", "accepts_from")
+_SAID = ("subscriptions", "filters", "may_broadcast", "accepts_from", "capabilities")
+_OWN = (*_SET_ONCE, *_SAID)
 
 
 def register(
@@ -30,8 +32,9 @@ def register(
     filters: Mapping[str, Filter] | None = None,
     may_broadcast: bool = False,
     accepts_from: Sequence[str] | None = None,
+    capabilities: Sequence[str] = (),
 ) -> Operation[Registration]:
-    """Register the agent, or change its registration, and make its inbox queue if it is missing.
+    """Register the agent, or change its registration, and make its queues if they are missing.
 
     What an operator set beside these fields, such as a quota, is kept.
 
@@ -43,6 +46,8 @@ def register(
             the agent itself or to "*" passes none.
         may_broadcast: whether it may send to "*".
         accepts_from: the only sources it wants signals from; anyone's unless given.
+        capabilities: what others may ask of it, by which `agents` finds it; names of letters,
+            digits, '_' and '-', at most 50.
 
     Raises:
         QueueMissing: there is no inbox queue and the credentials may not create one.
@@ -61,6 +66,7 @@ def register(
             else None,
             "may_broadcast": may_broadcast,
             "accepts_from": None if accepts_from is None else list(accepts_from),
+            "capabilities": list(dict.fromkeys(capabilities)) or None,
         }
     )
     record, wire = storage.checked("registration", Registration, item, now=now)
@@ -116,23 +122,29 @@ def _change(table: str, key: keys.Key, wire: Mapping[str, Wire]) -> storage.Item
 
 
 def _ensure_queue(me: Identity) -> Operation[None]:
-    name = me.inbox_name
+    usual, urgent = queues.of_agent(me.agent_id)
+    try:
+        yield from _make_missing(me, usual)
+    except (AccessDenied, InvalidRequest) as error:
+        raise QueueMissing(
+            f"{me.inbox_name} does not exist and could not be created ({error}); ask an operator to"
+            f" run `sharpwave agents add {me.agent_id}`"
+        ) from error
+    # Nothing is lost without the other one, but the hurry of what is urgent.
+    with suppress(AccessDenied, InvalidRequest):
+        yield from _make_missing(me, urgent)
+
+
+def _make_missing(me: Identity, queue: queues.Queue) -> Operation[None]:
+    name, dlq = tables.physical(queue.name, me.prefix), tables.physical(queue.dlq, me.prefix)
     try:
         yield from queue_url(name)
     except QueueMissing:
-        queue = queues.inbox(me.agent_id)
-        try:
-            # The dead-letter queue first: the inbox names it, and must never be without it.
-            dlq = tables.physical(queue.dlq, me.prefix)
-            reply = yield _create(me, dlq, dict(queues.DLQ_ATTRIBUTES))
-            wanted = {"QueueUrl": reply["QueueUrl"], "AttributeNames": ["QueueArn"]}
-            found = yield Call("sqs", "get_queue_attributes", wanted)
-            yield _create(me, name, queue.attributes(str(found["Attributes"]["QueueArn"])))
-        except (AccessDenied, InvalidRequest) as error:
-            raise QueueMissing(
-                f"{name} does not exist and could not be created ({error}); ask an operator to "
-                f"run `sharpwave agents add {me.agent_id}`"
-            ) from error
+        # The dead-letter queue first: the other one names it, and must never be without it.
+        reply = yield _create(me, dlq, dict(queues.DLQ_ATTRIBUTES))
+        wanted = {"QueueUrl": reply["QueueUrl"], "AttributeNames": ["QueueArn"]}
+        found = yield Call("sqs", "get_queue_attributes", wanted)
+        yield _create(me, name, queue.attributes(str(found["Attributes"]["QueueArn"])))
 
 
 def _create(me: Identity, name: str, attributes: dict[str, str]) -> Call:

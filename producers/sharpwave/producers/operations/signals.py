@@ -8,6 +8,7 @@ from sharpwave.producers.call import Identity, Operation
 from sharpwave.producers.errors import AccessDenied, RecordMissing
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, Moment, Range, is_alive
+from sharpwave.producers.tracing import active_traceparent
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import SignalRecord
@@ -68,7 +69,8 @@ def signal(
             given, the deployment's SHARPWAVE_SIGNAL_DAYS, 1 if that is not set.
         event_time: domain time, a UTC time or a day, if it is not now.
         correlation_id: handed on to the receivers.
-        traceparent: W3C trace context, handed on to the receivers.
+        traceparent: W3C trace context, handed on to the receivers; the active OpenTelemetry
+            span's unless given.
         in_reply_to: the `signal_id` that this answers; see `ask`, and `Delivery.reply`, which
             answers and acknowledges at once.
 
@@ -106,21 +108,57 @@ def signal_many(me: Identity, /, drafts: Iterable[Draft]) -> Operation[list[Sign
     return [record for record, _ in made]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a signal got: its targets' statuses, and what else is known of all of them.
+
+    Attributes:
+        statuses: by target.
+        is_begun: whether the statuses list the whole audience.
+        is_large: whether the audience is above 50, whose statuses are kept elsewhere.
+    """
+
+    statuses: dict[str, dict[str, Any]]
+    is_begun: bool
+    is_large: bool
+
+
 def signal_status(
     me: Identity, /, sent: SignalRecord | keys.Key
 ) -> Operation[dict[str, dict[str, Any]]]:
-    """Read how far a signal got: for each target its status, reason, time and decision.
+    """Read how far a signal got: for each target its status, reason, times and decision.
 
-    Targets the pipeline has not come to yet are absent, and so are audiences above 50.
+    Targets the pipeline has not come to yet are absent, and so are audiences above 50. It can be
+    read until a week after the signal's deadline, whether or not the signal is still there.
 
     Raises:
         RecordMissing: the signal is gone or never was.
     """
-    key = sent if isinstance(sent, keys.Key) else sent.key
-    item = yield from storage.read(me.table(SIGNALS), key)
-    if item is None:
+    progress = yield from progress_of(me, sent if isinstance(sent, keys.Key) else sent.key)
+    return progress.statuses
+
+
+def progress_of(me: Identity, key: keys.Key) -> Operation[Progress]:
+    """Read how far a signal got: from its mirror alone, once there is one.
+
+    Raises:
+        RecordMissing: neither mirror nor signal is there.
+    """
+    mirror = yield from storage.read(me.table(SIGNALS), keys.mirror(key))
+    if mirror is not None and _is_begun(mirror):
+        return Progress(dict(mirror["processing_status"]), is_begun=True, is_large=False)
+    signal = yield from storage.read(me.table(SIGNALS), key)
+    if signal is None:
         raise RecordMissing(f"there is no signal {key.pk} / {key.sk}; its ttl may have passed")
-    return dict(item.get("processing_status") or {})
+    # Workers of earlier releases kept the mirror in the signal itself.
+    is_begun = _is_begun(signal)
+    statuses = dict(signal["processing_status"]) if is_begun else {}
+    return Progress(statuses, is_begun=is_begun, is_large="audience_chunks" in signal)
+
+
+def _is_begun(item: Item) -> bool:
+    """Say whether workers keep statuses in an item; a map without a version is none of theirs."""
+    return "status_v" in item and isinstance(item.get("processing_status"), dict)
 
 
 def drawn_up(
@@ -145,6 +183,7 @@ def drawn_up(
             "iso_timestamp": iso,
             "ttl": timestamp + (me.retention.signal * DAY_S if ttl_s is None else ttl_s),
             **described,
+            "traceparent": draft.traceparent or active_traceparent(),
         }
     )
     return storage.checked("signal", SignalRecord, item, now=moment)

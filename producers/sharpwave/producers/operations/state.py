@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from sharpwave.producers.call import Call, Identity, Operation, Pause
+from sharpwave.producers.call import Call, Given, Identity, Operation, Pause
 from sharpwave.producers.errors import ConditionFailed, RecordMissing, StateConflict
 from sharpwave.producers.operations import storage
 from sharpwave.producers.operations.storage import Item, is_alive
-from sharpwave.schemas import keys, tables
+from sharpwave.schemas import ids, keys, tables
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
@@ -68,6 +68,8 @@ def save_state(
             "last_updated": me.now(),
             "state": state,
             "version": expected_version + 1,
+            # Two that make the same of one version would take each other's save for their own.
+            "saved_by": ids.ulid(),
         }
     )
     record, wire = storage.checked("state", StateRecord, item, now=me.now())
@@ -79,12 +81,13 @@ def save_state(
             "ExpressionAttributeNames": {"#v": "version"},
             "ExpressionAttributeValues": {":v": {"N": str(expected_version)}},
         }
+    condition["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
     try:
         yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
     except ConditionFailed as error:
+        found = item_from_wire(error.item) or (yield from storage.read(table, key))
         # It may be our own write, retried after its answer was lost.
-        found = yield from storage.read(table, key)
-        if found is None or not storage.holds(found, item_from_wire(wire)):
+        if found is None or found.get("saved_by") != item["saved_by"]:
             version = int(found["version"]) if found else 0
             raise StateConflict(
                 f"the state of {me.agent_id} has version {version}, not {expected_version}; "
@@ -98,16 +101,20 @@ def save_state(
 def update_state(
     me: Identity,
     /,
-    change: Callable[[StateRecord | None], Mapping[str, Any]],
+    change: Callable[[StateRecord | None], Any],
     *,
     attempts: int = _ATTEMPTS,
-) -> Operation[StateRecord]:
+) -> Operation[StateRecord | None]:
     """Change the state by a function of what is stored, anew for whatever others saved meanwhile.
 
     Args:
-        change: gives the whole new state, from the stored record or None; called once an attempt,
-            so it should do nothing else. A plain function on both surfaces.
+        change: gives the whole new state, from the stored record or None, or None to leave it as
+            it is; called once an attempt, so it should do nothing else. It may be a coroutine
+            function of an `AsyncAgent`.
         attempts: how often it is tried.
+
+    Returns:
+        The state as it is then; None only if there is none, and it was left so.
 
     Raises:
         StateConflict: others were faster every time.
@@ -115,8 +122,11 @@ def update_state(
     for attempt in range(1, attempts + 1):
         found = yield from state(me)
         version = found.version if found else 0
+        new: Any = yield Given(change(found))
+        if new is None:
+            return found
         try:
-            return (yield from save_state(me, change(found), expected_version=version))
+            return (yield from save_state(me, new, expected_version=version))
         except StateConflict:
             if attempt == attempts:
                 raise

@@ -11,8 +11,9 @@ from sharpwave.infra.aws.names import Names
 from sharpwave.infra.aws.plan import PROFILES, Plan
 from sharpwave.infra.aws.resolve import NotUnderstood, Template, resources, shipped
 from sharpwave.schemas import tables
-from sharpwave.schemas.queues import DLQ_ATTRIBUTES, WORK_QUEUES, Queue, inbox
+from sharpwave.schemas.queues import DLQ_ATTRIBUTES, WORK_QUEUES, Queue, of_agent
 from sharpwave.schemas.tables import TABLES, TTL_ATTRIBUTE, create_request
+from sharpwave.workers import emf
 from sharpwave.workers.sqs.bodies import Bodies
 from sharpwave.workers.work import ticks
 
@@ -78,7 +79,7 @@ def test_each_queue_is_the_one_that_provisioning_makes(profile: str, prefix: str
     own = of("SQS::Queue", made(profile, "agent", prefix, AgentId="risk-manager"))
     found = {each["QueueName"]: each for each in (*work, *own)}
 
-    for queue in (*WORK_QUEUES, inbox("risk-manager")):
+    for queue in (*WORK_QUEUES, *of_agent("risk-manager")):
         name, dlq = (tables.physical(each, prefix) for each in (queue.name, queue.dlq))
         arn = Names.of(prefix).dlq(queue.name)
         assert attributes(found.pop(name)) == wanted(queue, arn)
@@ -234,7 +235,7 @@ def test_what_schedules_send_is_what_workers_read(profile: str) -> None:
 def test_every_alarm_leads_to_a_runbook(profile: str) -> None:
     headings = re.findall(r"^## (.+)$", (DOCS / "OPERATIONS.md").read_text(), re.MULTILINE)
     anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    alarms = of("CloudWatch::Alarm", made(profile, "observability"))
+    alarms = of("CloudWatch::Alarm", made(profile, "observability", Watch="all"))
 
     assert alarms
     for each in alarms:
@@ -244,6 +245,53 @@ def test_every_alarm_leads_to_a_runbook(profile: str) -> None:
         assert (ROOT / place).exists()
         assert anchor in anchors
         assert said
+
+
+@by_profile
+def test_who_deploys_says_how_much_is_watched(profile: str) -> None:
+    def counted(**said: str) -> tuple[list[str], int]:
+        found = made(profile, "observability", **said)
+        alarms = [each["AlarmName"] for each in of("CloudWatch::Alarm", found)]
+        return alarms, len(of("CloudWatch::Dashboard", found))
+
+    assert counted(Watch="few", ShowDashboard="yes") == (["sharpwave-router-lags"], 1)
+    assert counted(Watch="none", ShowDashboard="no") == ([], 0)
+    every, _ = counted(Watch="all")
+    assert "sharpwave-deliver-dead-letters" in every
+    # So many are free in an account.
+    assert profile == "production" or len(every) <= 10
+
+
+def test_a_hot_key_is_watched_in_tables_and_their_indexes() -> None:
+    found = of("CloudWatch::Alarm", made("production", "observability", "prod"))
+    hot = [each for each in found if each["AlarmName"].endswith("-hot-key")]
+    told = {
+        frozenset(said["Value"] for said in metric["MetricStat"]["Metric"]["Dimensions"])
+        for each in hot
+        for metric in each["Metrics"]
+        if "MetricStat" in metric
+    }
+
+    alone = {frozenset({f"prod-{table.name}"}) for table in TABLES}
+    assert told == alone | {
+        frozenset({index.name, f"prod-{table.name}"}) for table in TABLES for index in table.indexes
+    }
+
+
+def test_the_alarm_on_miscounts_listens_to_what_verify_writes_and_stands_until_it_is_told() -> None:
+    [alarm] = [
+        each
+        for each in of("CloudWatch::Alarm", made("production", "observability", "prod"))
+        if each["AlarmName"] == "prod-sharpwave-miscounts"
+    ]
+    said = json.loads(emf.line(0, {"Deployment": "prod"}, {emf.MISCOUNTS: "Count"}, {}))
+    [written] = said["_aws"]["CloudWatchMetrics"]
+
+    assert alarm["Namespace"] == written["Namespace"]
+    assert alarm["MetricName"] == written["Metrics"][0]["Name"]
+    [dimension] = alarm["Dimensions"]
+    assert {dimension["Name"]: dimension["Value"]} == {"Deployment": said["Deployment"]}
+    assert alarm["TreatMissingData"] == "ignore"
 
 
 def test_nobody_is_mailed_unless_an_address_is_given() -> None:
@@ -270,8 +318,6 @@ def test_the_demo_pays_for_nothing_while_it_is_idle() -> None:
     assert not [kind for kind in hourly if of(kind, found)]
     assert {each["VpcEndpointType"] for each in of("EC2::VPCEndpoint", found)} == {"Gateway"}
     assert of("KMS::Key", made("demo", "data")) == []
-    # Ten alarms are free.
-    assert len(of("CloudWatch::Alarm", made("demo", "observability"))) <= 10
 
 
 @by_profile

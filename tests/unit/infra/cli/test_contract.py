@@ -117,6 +117,7 @@ def test_the_release_is_told(argv: list[str], capsys: pytest.CaptureFixture[str]
     [
         (["agents", "add", "Risk Manager"], "cannot name an agent"),
         (["agents", "add", "3"], "digits alone are a shard"),
+        (["agents", "add", "a", "--filter", "data.n = 1"], "names no type"),
         (["pause", "nonsense"], "is no work queue"),
         (["queues", "--prefix", "Not_OK"], "prefix 'Not_OK' cannot be used"),
         (["queues", "--endpoint-url", "127.0.0.1"], "is no URL"),

@@ -107,20 +107,19 @@ def test_a_bare_install_names_the_extra_that_a_command_needs() -> None:
         assert line.endswith(f"is not installed; run: pip install 'sharpwave[{extra}]'")
 
 
-@pytest.mark.parametrize(
-    ("name", "hidden"), [("patterns.yaml", "ruamel"), ("patterns.md", "markdown_it")]
-)
-def test_a_file_that_an_extra_reads_names_it(name: str, hidden: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    path.write_text("")
+def test_a_file_that_an_extra_reads_names_it(tmp_path: Path) -> None:
+    hidden = {"patterns.yaml": "ruamel", "patterns.md": "markdown_it"}
+    for name in hidden:
+        (tmp_path / name).write_text("")
 
     done = run(
-        MAIN, hidden, "patterns", "import", str(path), "--endpoint-url", "http://127.0.0.1:9"
+        MANY, ",".join(hidden.values()), *(f"patterns import {tmp_path / name}" for name in hidden)
     )
 
-    [line] = done.stderr.splitlines()
-    assert done.returncode == 1
-    assert line.endswith(f"({hidden}) is not installed; run: pip install 'sharpwave[local]'")
+    for (code, text), module in zip(json.loads(done.stdout), hidden.values(), strict=True):
+        [line] = text.splitlines()
+        assert code == 1
+        assert line.endswith(f"({module}) is not installed; run: pip install 'sharpwave[local]'")
 
 
 def test_what_needs_no_worker_gets_on_with_it_on_a_bare_install() -> None:

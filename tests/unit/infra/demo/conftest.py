@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from sharpwave.infra.demo.agents import AGENTS, market_hunter, react
+from sharpwave.infra.demo.agents import AGENTS, CAST, MarketHunter
 from sharpwave.infra.demo.market import Bar, MarketDay
 from sharpwave.infra.demo.replay import Pipeline
 from sharpwave.infra.demo.scene import Claim, Scene
@@ -144,7 +144,7 @@ class FakeDelivery:
         self.is_settled = True
         self.agent.hub.processed[self.agent.agent_id].append(self.message.signal_id)
 
-    def decide(self, decision_type: str, /, **parts: Any) -> DecisionRecord:
+    def decide(self, decision_type: str, **parts: Any) -> DecisionRecord:
         self.ack()
         return self.agent.decide(decision_type, **parts)
 
@@ -294,6 +294,7 @@ class Reaction:
     decision: SimpleNamespace | None = None
     claim: Claim | None = None
     reason: str | None = None
+    is_settled: bool = False
     recalled: Sequence[SimpleNamespace] = ()
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -323,13 +324,13 @@ class Reaction:
     # What a delivery has
 
     def ack(self, *, reason: str | None = None) -> None:
-        self.reason = reason
+        self.reason, self.is_settled = reason, True
 
 
 def hunted(scene: Scene, **counts: tuple[int, int]) -> Reaction:
     """What the market-hunter does about a day, by outcomes and successes of each source."""
-    found: Any = Reaction(market_hunter.AGENT_ID, counts=counts)
-    _, found.claim = market_hunter.open_day(found, scene)
+    found: Any = Reaction(MarketHunter.agent_id, counts=counts)
+    _, found.claim = MarketHunter(found, lambda delivery: scene).open_day(scene)
     return cast(Reaction, found)
 
 
@@ -342,8 +343,9 @@ def reacted(
 ) -> Reaction:
     """What an agent does about a signal, with the patterns that it recalls."""
     found: Any = Reaction(agent_id, signal_type, data, recalled=recalled)
-    decided = react(found, found, scene)
-    found.claim = decided[1] if decided else None
+    agent = CAST[agent_id](found, lambda delivery: scene)
+    agent.work(found)
+    found.claim = agent.intent and agent.intent.claim
     return cast(Reaction, found)
 
 

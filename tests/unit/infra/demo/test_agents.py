@@ -10,21 +10,21 @@ import pytest
 
 from sharpwave.infra.demo.agents import (
     AGENTS,
-    HANDLERS,
+    CAST,
     MAY_BROADCAST,
     PATTERNS,
+    MarketHunter,
+    PortfolioOptimizer,
+    RiskManager,
+    SentimentAnalyzer,
     audience,
-    market_hunter,
-    portfolio_optimizer,
-    risk_manager,
-    sentiment_analyzer,
 )
 from sharpwave.infra.demo.agents.market_hunter import NASDAQ_MOVES_MORE
 from sharpwave.infra.demo.market import WINDOW, Features, MarketDay, features
 from sharpwave.infra.demo.scene import Claim, Scene
 from tests.unit.infra.demo.conftest import Reaction, hunted, reacted
 
-MARKET_HUNTER, RISK_MANAGER = market_hunter.AGENT_ID, risk_manager.AGENT_ID
+MARKET_HUNTER, RISK_MANAGER = MarketHunter.agent_id, RiskManager.agent_id
 CLOSE = {
     "return_1d": Decimal("0.001"),
     "trend_20d": Decimal("0.01"),
@@ -168,19 +168,19 @@ def test_a_new_volatility_regime_is_told_by_the_risk_manager(calm: Features) -> 
 def test_a_shock_is_broadcast_by_an_agent_that_may(calm: Features) -> None:
     shock = replace(calm, return_1d=-0.03)
 
-    found = reacted(sentiment_analyzer.AGENT_ID, "MARKET_CLOSE", Scene(calm, shock, 1), CLOSE)
+    found = reacted(SentimentAnalyzer.agent_id, "MARKET_CLOSE", Scene(calm, shock, 1), CLOSE)
 
     stress = named(found)["MARKET_STRESS"]
     assert stress.to == "*"
-    assert sentiment_analyzer.AGENT_ID in MAY_BROADCAST
-    told = audience(sentiment_analyzer.AGENT_ID, "MARKET_STRESS", stress.to)
-    assert set(told) == set(AGENTS) - {sentiment_analyzer.AGENT_ID}
+    assert SentimentAnalyzer.agent_id in MAY_BROADCAST
+    told = audience(SentimentAnalyzer.agent_id, "MARKET_STRESS", stress.to)
+    assert set(told) == set(AGENTS) - {SentimentAnalyzer.agent_id}
 
 
 def test_without_a_quote_of_crude_nothing_is_allocated(calm: Features) -> None:
     closed = replace(calm, oil_return_1d=None)
 
-    found = reacted(portfolio_optimizer.AGENT_ID, "MARKET_CLOSE", Scene(calm, closed, 1), CLOSE)
+    found = reacted(PortfolioOptimizer.agent_id, "MARKET_CLOSE", Scene(calm, closed, 1), CLOSE)
 
     assert found.decision is None
     assert found.reason == "crude was not quoted"
@@ -215,7 +215,7 @@ def test_no_chain_of_signals_comes_back_to_where_it_started(calm: Features) -> N
                 paths[after] = (*paths[node], after)
                 waiting.append((after, reacted(target, signal.signal_type, scene, signal.data)))
 
-    assert paths.keys() >= set(HANDLERS)
+    assert paths.keys() >= {(name, kind) for name, one in CAST.items() for kind in one.reactions}
 
 
 def test_every_pattern_is_about_decisions_that_are_taken(calm: Features) -> None:

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from sharpwave.infra.demo.agents import AGENTS
+from sharpwave.infra.demo.agents import AGENTS, RiskManager
 from sharpwave.infra.demo.agents.market_hunter import lately
-from sharpwave.infra.demo.agents.risk_manager import AGENT_ID as RISK_MANAGER
 from sharpwave.infra.demo.market import WINDOW, MarketDay
 from sharpwave.infra.demo.replay import (
     READY_CHECK,
@@ -49,7 +48,7 @@ def but_for(number: int, copies: int) -> Callable[[SignalRecord, str], int]:
             return 1
         with lock:
             seen[target] += 1
-            return copies if (target, seen[target]) == (RISK_MANAGER, number) else 1
+            return copies if (target, seen[target]) == (RiskManager.agent_id, number) else 1
 
     return decide
 
@@ -92,7 +91,7 @@ def test_nobody_at_work_on_a_day_can_know_what_came_after_it(
 
     def asked(agent_id: str) -> None:
         # Nothing of the first day is done before the third one is begun.
-        if agent_id == RISK_MANAGER:
+        if agent_id == RiskManager.agent_id:
             assert hub.third_day.wait(20)
 
     def told(decision: DecisionRecord) -> None:
@@ -185,7 +184,7 @@ def test_a_replay_that_runs_out_of_time_stops_early_and_still_adds_up(
 
 
 def test_what_an_agent_raises_ends_the_replay(hub: Any, days: list[MarketDay]) -> None:
-    hub.facts[RISK_MANAGER] = None
+    hub.facts[RiskManager.agent_id] = None
 
     with pytest.raises(AgentFailed, match="risk-manager failed with"):
         replayed(hub, days)

@@ -68,13 +68,18 @@ def test_a_choice_is_by_id_by_error_or_both() -> None:
 
 @pytest.mark.parametrize(
     ("name", "queue"),
-    [("deliver", "deliver"), ("deliver_dlq", "deliver"), ("inbox-a_dlq", "inbox-a")],
+    [
+        ("deliver", "deliver"),
+        ("deliver_dlq", "deliver"),
+        ("inbox-a_dlq", "inbox-a"),
+        ("inbox-a_urgent_dlq", "inbox-a_urgent"),
+    ],
 )
 def test_a_queue_answers_to_its_own_name_and_its_dead_letters(name: str, queue: str) -> None:
     assert queue_of(name) == queue
 
 
-@pytest.mark.parametrize("name", ["", "inbox-", "inbox-A", "de liver"])
+@pytest.mark.parametrize("name", ["", "inbox-", "inbox-A", "de liver", "inbox-_urgent"])
 def test_other_names_are_misuse(name: str) -> None:
     with pytest.raises(Misused, match="is no queue"):
         queue_of(name)

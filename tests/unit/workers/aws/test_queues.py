@@ -115,6 +115,41 @@ def test_a_queue_made_anew_is_found(sqs: Sqs) -> None:
     assert len(sqs.lookups) == 2
 
 
+def test_a_copy_of_what_is_urgent_goes_to_the_urgent_queue_too(sqs: Sqs) -> None:
+    inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs))
+
+    fates = inboxes.send([InboxMessage("ann", "1", urgent=True), InboxMessage("bob", "2")])
+
+    assert fates == [Fate.SENT, Fate.SENT]
+    assert sorted(sqs.taken) == [("inbox-ann", "1"), ("inbox-ann_urgent", "1"), ("inbox-bob", "2")]
+
+
+@pytest.mark.parametrize("trouble", ["unknown", failure("AccessDenied"), failure("OverLimit")])
+def test_an_urgent_queue_in_trouble_takes_nothing_away_from_the_inbox(
+    sqs: Sqs, trouble: Any
+) -> None:
+    sqs.trouble["inbox-ann_urgent"] = trouble
+
+    fates = SqsInboxes(sqs, urls=QueueUrls(sqs)).send([InboxMessage("ann", "1", urgent=True)])
+
+    assert (fates, sqs.taken) == ([Fate.SENT], [("inbox-ann", "1")])
+
+
+def test_an_urgent_queue_that_is_missing_is_looked_for_once_a_minute(sqs: Sqs) -> None:
+    sqs.trouble["inbox-ann_urgent"] = "unknown"
+    moment = [0.0]
+    inboxes = SqsInboxes(sqs, urls=QueueUrls(sqs), clock=lambda: moment[0])
+    for text in ("1", "2"):
+        inboxes.send([InboxMessage("ann", text, urgent=True)])
+    del sqs.trouble["inbox-ann_urgent"]
+
+    moment[0] = 61.0
+    inboxes.send([InboxMessage("ann", "3", urgent=True)])
+
+    assert sqs.lookups.count("inbox-ann_urgent") == 2
+    assert ("inbox-ann_urgent", "3") in sqs.taken
+
+
 def test_a_queue_that_cannot_be_looked_up_is_not_taken_for_gone(
     sqs: Sqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

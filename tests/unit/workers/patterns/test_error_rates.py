@@ -10,7 +10,18 @@ from functools import lru_cache
 import pytest
 
 from sharpwave.workers.patterns.evidence import log_evidence_otherwise, log_uplift_evidence
-from tests.bench.lives import CASES, FALLEN, LATE_DAYS, NAIVE, THUMBS, Lag, censored, falls, years
+from tests.bench.lives import (
+    CASES,
+    FALLEN,
+    LATE_DAYS,
+    LIVED,
+    NAIVE,
+    THUMBS,
+    Lag,
+    censored,
+    falls,
+    years,
+)
 from tests.bench.results import OURS
 from tests.bench.statistics import (
     ALPHA,
@@ -146,12 +157,20 @@ def test_a_life_that_breaks_its_promise_is_degraded_within_two_weeks() -> None:
     assert found[OURS]["doubted_before_percent"] == 0
 
 
+def test_a_promise_of_its_own_grows_until_a_fall_is_seen_as_soon() -> None:
+    found = falls(FALLEN, 5, random.Random("grown"), kept_days=90, watched_days=40)
+
+    assert found[LIVED]["doubted_before_percent"] == 0
+    assert (found[LIVED]["median_days"] or 365) <= 21
+    assert (found[LIVED]["mean_promise"] or 0) > 0.58
+
+
 def test_a_rate_of_thirty_days_doubts_more_often_where_outcomes_are_few() -> None:
     found = years(3, random.Random("few"), 2, days=240)
 
     theirs = found["30 days' rate < promise"]["doubted_per_100_years"] or 0
     assert theirs > 10 * (found[OURS]["doubted_per_100_years"] or 0) + 100
-    assert set(found) == {OURS, *THUMBS}
+    assert set(found) == {OURS, LIVED, *THUMBS}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -12,12 +13,13 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.ownership import sealed
 from sharpwave.schemas.patterns import PatternDefinition, PatternVersion
+from sharpwave.workers.patterns import admission
 from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.patterns.recount import Recount, bases_of
 from sharpwave.workers.work.ports import Delete, Item, Location
 from tests.world import Crash, Faults, World
-from tests.world.records import decision, memory, outcome, registration, signal
+from tests.world.records import decision, key_of, memory, outcome, registration, signal
 from tests.world.tables import MemoryTables
 from tests.world.world import DAY_S, messages
 
@@ -343,10 +345,12 @@ def eve_of_promotion(trader: Trader) -> tuple[PatternVersion, World]:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_worker_that_dies_anywhere_tells_it_once_all_the_same(after: bool) -> None:
     crash_at, is_over = 1, False
+    eve = Trader(World())
+    version, _ = eve_of_promotion(eve)
+    eve.world.tick()
     while not is_over:
-        trader = Trader(World())
-        version, world = eve_of_promotion(trader)
-        world.tick()
+        trader = deepcopy(eve)
+        world = trader.world
         faults = Faults(crash_at=crash_at, after=after)
         is_over = True
         try:
@@ -362,6 +366,8 @@ def test_a_worker_that_dies_anywhere_tells_it_once_all_the_same(after: bool) -> 
         assert trader.heard() == [("PATTERN_PROMOTED", "up@1")]
         crash_at += 13
     assert crash_at > 30
+    # Each lived on a copy of its own.
+    assert eve.row()["state"] == "candidate"
 
 
 @pytest.mark.parametrize("stands_still_at", range(16, 30))
@@ -455,7 +461,9 @@ def test_what_the_pipeline_says_starts_no_counting(trader: Trader) -> None:
 
 
 def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Trader) -> None:
-    version = admit(trader.world, definition())
+    with patch.object(admission, "MOST_SEATS", 0):
+        version = admit(trader.world, definition())
+    assert not version.is_seated
     trader.until("active", up=0.8)
     counted = trader.row()["sample_size"]
     trader.world.clock.advance(100 * DAY_S)
@@ -474,3 +482,55 @@ def test_what_matches_again_after_a_rest_is_not_dormant_for_a_moment(trader: Tra
     trader.world.settle()
     assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)
     assert [step["to"] for step in trader.history(version)] == ["active"]
+
+
+def test_what_is_seated_is_not_dormant_while_a_day_of_it_waits_to_be_summed_up(
+    trader: Trader,
+) -> None:
+    """It has no marks of its own; of two days of its base ledger a round may read one mark."""
+    version = admit(trader.world, definition())
+    trader.until("active", up=0.8)
+    counted = trader.row()["sample_size"]
+    trader.world.clock.advance(70 * DAY_S)
+    trader.day(up=0.8)
+    held = trader.world.tables.items(tables.PIPELINE)
+    (late,) = [key for key in held if keys.family(*key) == "changed"]
+    trader.world.tables.apply([Delete(Location(tables.PIPELINE, late), {"rev": held[late]["rev"]})])
+    quiet = decision(name="quiet", at=trader.world.clock() + DAY_S, context={"market": "down"})
+    trader.world.clock.advance(DAY_S)
+    trader.world.tables.put(tables.DECISIONS, quiet)
+    trader.world.settle()
+
+    trader.world.tick()
+    trader.world.settle()
+
+    assert version.is_seated
+    assert trader.row()["state"] == "active"
+    trader.world.tables.put(tables.PIPELINE, held[late])
+    trader.world.tick()
+    trader.world.settle()
+    assert (trader.row()["state"], trader.row()["sample_size"]) == ("active", counted + 8)
+    assert [step["to"] for step in trader.history(version)] == ["active"]
+
+
+def test_a_late_outcome_of_what_it_does_not_match_wakes_nothing(trader: Trader) -> None:
+    world, version = trader.world, admit(trader.world, definition())
+    trader.days(1, up=0.8)
+    world.clock.advance(DAY_S)
+    old = decision(name="old", at=world.clock(), context={"market": "down"})
+    world.tables.put(tables.DECISIONS, old)
+    world.clock.advance(70 * DAY_S)
+    new = decision(name="new", at=world.clock(), context={"market": "down"})
+    world.tables.put(tables.DECISIONS, new)
+    world.settle()
+    world.tick()
+    world.settle()
+    assert trader.row()["state"] == "dormant"
+
+    world.tables.update(tables.DECISIONS, key_of(old), {"outcome": outcome(True)})
+    world.settle()
+    world.tick()
+    world.settle()
+
+    assert trader.row()["state"] == "dormant"
+    assert [step["to"] for step in trader.history(version)] == ["dormant"]

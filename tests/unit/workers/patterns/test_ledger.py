@@ -70,23 +70,25 @@ def test_the_layout_is_hash_content_unit_revision_class_and_quality() -> None:
         st.none() | st.integers(0, 10_000),
         st.none() | st.integers(0, 10_000),
         st.none() | st.integers(1, 10_000),
+        st.lists(st.integers(0, 2**32 - 1), max_size=9).map(tuple),
     )
 )
 def test_decoding_gives_back_what_was_encoded(element: Element) -> None:
-    assert len(element.encode()) == (20 if element[-2:] == (None, None) else 24)
+    stated = 20 if element[-3:] == (None, None, ()) else 24
+    assert len(element.encode()) == stated + 4 * len(element.named)
     assert Element.decode(element.encode()) == element
 
 
 @pytest.mark.parametrize(
     ("element", "fault"),
     [
-        (bytes(17), "has 17 bytes instead of 20 or 24"),
+        (bytes(17), "has 17 bytes instead of 20, or 24 to 60 in fours"),
         (bytes(17) + b"\x03" + bytes(2), "unknown class 0x03"),
         (bytes(17) + b"\x41" + bytes(2), "unknown class 0x41"),
         (bytes(18) + (10_001).to_bytes(2, "big"), "has quality 10001, above 10000"),
         (bytes(18) + (65_534).to_bytes(2, "big"), "has quality 65534, above 10000"),
-        (bytes(22), "has 22 bytes instead of 20 or 24"),
-        (bytes(28), "has 28 bytes instead of 20 or 24"),
+        (bytes(22), "has 22 bytes instead of 20, or 24 to 60 in fours"),
+        (bytes(30), "has 30 bytes instead of 20, or 24 to 60 in fours"),
         (bytes(20) + b"\x27\x11\xff\xff", "has confidence 10001, above 10000"),
         (bytes(20) + b"\xff\xff\x00\x00", "has selection_prob 0, outside 1 to 10000"),
         (bytes(20) + b"\xff\xff\x27\x11", "has selection_prob 10001, outside 1 to 10000"),
@@ -413,7 +415,9 @@ def test_quality_and_application_of_a_pending_decision_do_not_count_yet() -> Non
 
 def test_an_unreadable_element_stops_the_fold_instead_of_miscounting() -> None:
     for count in (fold, standing_of):
-        with pytest.raises(MalformedElement, match="has 5 bytes instead of 20 or 24"):
+        with pytest.raises(
+            MalformedElement, match="has 5 bytes instead of 20, or 24 to 60 in fours"
+        ):
             count([b"short"])
 
 
@@ -519,4 +523,4 @@ def test_a_row_that_counts_cannot_have_written_is_refused(row: list[int | Decima
 def test_what_a_newer_release_appends_to_a_row_is_passed_over() -> None:
     counts = replace(SURE, q_n=1, q_sum=1, q_sq=1)
 
-    assert Counts.from_row([*counts.to_row(), 99, Decimal("0.5")]) == counts
+    assert Counts.from_row([*counts.to_row(), 99, [], Decimal("0.5")]) == counts

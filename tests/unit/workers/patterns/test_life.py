@@ -27,6 +27,7 @@ from sharpwave.workers.patterns.life import (
     needed,
     next_step,
     trailing_bases,
+    watch,
     weigh,
     weighed_attributes,
 )
@@ -284,6 +285,36 @@ def test_what_keeps_its_promise_again_is_believed_again() -> None:
     assert step(life, facts(counted, promoted=5.0)) is None
 
 
+def test_a_promise_grows_with_what_kept_it_and_judges_later_days_only() -> None:
+    life, counted, number = active_life(), dict(GOOD), 5
+    while (found := step(life, facts(counted, promoted=5.0))) is None:
+        counted[day(number)] = Arms(8, 7)
+        number += 1
+    grown, units = found.life, sum(each.n for each in counted.values())
+
+    assert grown.state == life.state == "active"
+    # Twice the 40 units of its promotion, of days that had their time; below its rate by ten points
+    # and an error.
+    assert 80 + 2 * 8 <= units < 80 + 4 * 8
+    assert life.promised is not None
+    assert grown.promised is not None
+    assert life.promised < grown.promised < min(0.875 - 0.1, facts(counted).weighed.anytime[0])
+    assert "its promise rises" in found.reason
+    assert grown.promoted_on == grown.watched_from == day(number - 1)
+    # Whatever comes of the days that it was made by, they are not held against it.
+    later = {name: Arms(each.n, 0) if name in GOOD else each for name, each in counted.items()}
+    assert watch(grown, version(), facts(later, promoted=5.0), POLICY) is None
+
+
+def test_no_promise_grows_while_it_is_in_doubt_nor_ever_falls() -> None:
+    life, counted = active_life(), dict(GOOD)
+    for number in range(5, 25):
+        counted[day(number)] = Arms(4, 2)
+        if found := step(life, facts(counted, promoted=5.0)):
+            assert found.life.promised == life.promised
+            life = found.life
+
+
 @pytest.mark.parametrize("state", ["candidate", "active", "shared", "degraded"])
 def test_what_matches_nothing_sleeps_and_becomes_what_it_was(state: Any) -> None:
     life = replace(active_life(), state=state) if state != "candidate" else Life()
@@ -347,6 +378,7 @@ def test_what_is_no_better_than_the_base_is_seldom_promoted_however_often_one_lo
 
 
 def test_what_is_better_is_promoted_and_hardly_ever_doubted() -> None:
-    histories = lives([0.75] * 8, days=90, a_day=4, seed=12)
+    # A few: how many of hundreds are doubted, and how soon, test_error_rates asks.
+    histories = lives([0.75] * 4, days=60, a_day=4, seed=12)
     assert all("active" in states for states in histories)
     assert sum("degraded" in states or "retired" in states for states in histories) <= 1

@@ -15,6 +15,7 @@ from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import base_day, days_of, summed_days_of
 from sharpwave.workers.patterns.learn import learn
 from sharpwave.workers.patterns.ledger import Slots
+from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.publish import RANK_STEP, Position, publish
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work import ticks
@@ -29,9 +30,11 @@ def add(world: World, **more: Any) -> PatternVersion:
     fields = {"pattern_id": "up", "agent_id": "ann", "decision_type": "TRADE", **more}
     fields.setdefault("conditions", [{"path": "context.market", "op": "eq", "value": "up"}])
     begin = int(START) - 10_000
+    form = fields.pop("form", 1)
     version = PatternVersion(
         definition=PatternDefinition.model_validate(fields),
         version=1,
+        form=form,
         effective_from=begin,
         learned_at=begin,
     )
@@ -46,6 +49,8 @@ def add(world: World, **more: Any) -> PatternVersion:
 
 def ports_of(world: World, **more: Any) -> dict[str, Any]:
     process = world.process()
+    # What a round of looks shares is read by the keeper.
+    process.keeper._reads = more.get("reads", process.reads)
     return {
         "catalogue": process.catalogue,
         "reads": process.reads,
@@ -53,6 +58,7 @@ def ports_of(world: World, **more: Any) -> dict[str, Any]:
         "ledger": process.ledger,
         "keeper": process.keeper,
         "units": Units(more.get("reads", process.reads)),
+        "metrics": Metrics(reads=process.reads, writes=process.writes, clock=world.clock),
         "clock": world.clock,
         **more,
     }

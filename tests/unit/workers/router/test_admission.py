@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import kind_of
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.messages import message_of
@@ -23,10 +23,10 @@ from sharpwave.workers.router.admission import (
     faults_of,
     is_admissible,
 )
+from sharpwave.workers.router.changes import had_sound_outcome
 from sharpwave.workers.router.fast_path import sound
 from sharpwave.workers.router.image import Image as Typed
 from sharpwave.workers.router.image import may_be_too_deep
-from sharpwave.workers.router.outcomes import had_sound_outcome
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
@@ -49,7 +49,8 @@ def by_models(kind: Kind, image: Image, stored_at: float = START) -> bool:
 
 def takes(kind: Kind, image: Image, stored_at: float = START) -> bool:
     text = ascii_json(image)
-    return sound(kind, Raw(text), text=text, stored_at=stored_at) is not None
+    key = keys.Key(*(str(image.get(name, {}).get("S", "")) for name in ("PK", "SK")))
+    return sound(kind, Raw(text), key=key, text=text, stored_at=stored_at) is not None
 
 
 def nested(levels: int) -> Any:

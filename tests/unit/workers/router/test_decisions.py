@@ -6,9 +6,9 @@ import pytest
 
 from sharpwave.schemas import tables
 from sharpwave.schemas.numbers import item_to_wire
-from sharpwave.workers.router.fast_path import Decision, read
+from sharpwave.workers.router.changes import outcome_change
+from sharpwave.workers.router.fast_path import READ, Decision
 from sharpwave.workers.router.image import json_of
-from sharpwave.workers.router.outcomes import outcome_state
 from sharpwave.workers.router.router import Router
 from sharpwave.workers.work.low_water import swept_within
 from sharpwave.workers.work.ports import Item, Location
@@ -84,11 +84,10 @@ def test_only_an_outcome_that_came_or_was_revised_needs_no_closer_look(
     before: Item, after: Item, state: str
 ) -> None:
     old, new = (item_to_wire(decision(**more)) for more in (before, after))
-    reading = read("decision", json_of(new))
+    reading = READ["decision"](json_of(new))
 
     assert isinstance(reading, Decision)
-    assert outcome_state(old, new, reading) == state
-    assert outcome_state(json_of(old), json_of(new), reading) == state
+    assert outcome_change(json_of(old), json_of(new), reading) == state
 
 
 def test_a_revision_that_is_written_with_a_fraction_is_the_number_that_it_is(

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sharpwave.schemas import ownership, tables
+from sharpwave.infra.aws.function import FILTERS
+from sharpwave.schemas import keys, ownership, tables
 from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import item_to_wire
+from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
 from sharpwave.workers.router import router as routing
@@ -31,13 +33,14 @@ from tests.simulation.scheduler import Scheduler
 from tests.simulation.weather import Weather
 from tests.unit.wire_forms import DAY_S, STORIES, UPDATES, VALID, alike, changes, streamed
 from tests.world import World
-from tests.world.records import decision, outcome
+from tests.world.records import decision, key_of, outcome
 from tests.world.stores import START
 
 TABLES = {
     **{"decision": tables.DECISIONS, "signal": tables.SIGNALS},
     **dict.fromkeys(("memory", "registration", "state"), tables.STATE),
 }
+_, ROW = STORIES[5]
 DEPLOYMENT = Path(__file__).parents[4] / "docs" / "DEPLOYMENT.md"
 
 
@@ -160,6 +163,73 @@ def test_a_decision_that_got_an_outcome_and_nothing_else_takes_the_short_way(bef
     old, new = item_to_wire(decision(**before)), item_to_wire(decision(**got))
 
     assert ShortWay()(TABLES["decision"], [streamed(old, new)])
+
+
+@pytest.mark.parametrize("place", [0, 3, -1])
+@pytest.mark.parametrize("more", [{}, {"decision_id": "d1"}, {"reason": 'so,"status":'}])
+def test_an_acknowledged_row_takes_the_short_way_wherever_its_answer_stands(
+    more: Item, place: int
+) -> None:
+    def image(said: Item) -> dict[str, Any]:
+        pairs = [pair for pair in ROW.items() if pair[0] != "status"]
+        pairs[place:place] = item_to_wire(said).items()
+        # Nothing is cut before the first of all.
+        return {"PK": ROW["PK"], **dict(pairs)}
+
+    record = streamed(image({"status": "PENDING"}), image({"status": "FAILED", **more}))
+
+    records: list[Any] = [record, *read(record, "compact")]
+    for each in records:
+        assert ShortWay()(tables.SIGNALS, [each])
+
+
+@pytest.mark.parametrize("had", [{}, {"reason": "quota"}])
+@pytest.mark.parametrize("place", ["first", "last"])
+@pytest.mark.parametrize("before", ["PENDING", "PROCESSED"])
+@pytest.mark.parametrize("after", ["PENDING", "PROCESSED"])
+def test_a_status_within_what_a_row_carries_is_content_like_all_else(
+    before: str, after: str, place: str, had: Item
+) -> None:
+    rest = {name: value for name, value in ROW.items() if name not in ("status", "data")}
+
+    def image(said: Item, inner: str) -> dict[str, Any]:
+        ours, data = item_to_wire(said), item_to_wire({"data": {"k": 1, "status": inner, **had}})
+        return {**rest, **(ours | data if place == "first" else data | ours)}
+
+    record = streamed(
+        image({"status": "PENDING", **had}, before),
+        image({"status": "PROCESSED", "reason": "tired"}, after),
+    )
+
+    records: list[Any] = [record, *read(record, "compact")]
+    for each in records:
+        ours = Router()(tables.SIGNALS, [each])
+        with the_long_way() as long:
+            assert said(long()(tables.SIGNALS, [each])) == said(ours)
+        assert ("restore" in ours[0].body) is (before != after)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"),
+    [
+        ("decision", {"promoted_at": int(START)}),
+        ("memory", {"promoted_at": int(START)}),
+        ("signal", {"processing_status": {"bob": {"status": "DELIVERED"}}, "status_v": 1}),
+        ("signal", {"audience_chunks": 2}),
+    ],
+)
+def test_what_a_worker_marked_takes_the_short_way_to_nothing(kind: Kind, mark: Item) -> None:
+    image = item_to_wire(VALID[kind])
+
+    assert ShortWay()(TABLES[kind], [streamed(image, {**image, **item_to_wire(mark)})]) == []
+
+
+def test_a_row_that_a_worker_wrote_to_takes_the_short_way_to_nothing() -> None:
+    key = keys.Key(ROW["PK"]["S"], ROW["SK"]["S"])
+    ended = {**ROW, **item_to_wire(stamped(key, {"status": "EXPIRED", "chunk": "c1"}))}
+
+    assert ShortWay()(tables.SIGNALS, [streamed(None, ROW)]) == []
+    assert ShortWay()(tables.SIGNALS, [streamed(ROW, ended)]) == []
 
 
 def escaped(text: str) -> str:
@@ -394,10 +464,33 @@ def test_the_event_source_filter_drops_only_what_makes_no_work(world: World) -> 
     signals = [record for table, record in records(world) if table == "agent_signals"]
     dropped = [each for each in signals if not any(matches(p, each) for p in patterns)]
 
-    assert dropped
-    assert {each["eventName"] for each in dropped} == {"INSERT"}
-    assert all(each["dynamodb"]["Keys"]["PK"]["S"].endswith("#inbox") for each in dropped)
+    places = {(each["eventName"], place_kind(each)) for each in dropped}
+
+    assert places == {("INSERT", "inbox_row"), ("INSERT", "mirror"), ("MODIFY", "mirror")}
     assert Router()("agent_signals", dropped) == []
+
+
+@pytest.mark.parametrize("change", ["forged", "acknowledged", "spoiled", "stray"])
+def test_the_event_source_filter_shows_whatever_agents_do_with_a_version(change: str) -> None:
+    item, mirror = VALID["signal"], keys.mirror(key_of(VALID["signal"])).item()
+    held = {"processing_status": {}, "status_v": 1}
+    row = {"PK": "agent:bob#inbox", "SK": "x", "signal_pk": item["PK"], "signal_id": "s1"}
+    old, new = {
+        "forged": (None, {**item, **held}),
+        "acknowledged": (row, {**row, "status": "PROCESSED", "status_v": 1}),
+        "spoiled": ({**mirror, **held}, {**mirror, "processing_status": {}}),
+        "stray": (None, {**mirror, "note": "mine"}),
+    }[change]
+    images = (None if each is None else item_to_wire(each) for each in (old, new))
+    record = {**streamed(*images), "eventName": "INSERT" if old is None else "MODIFY"}
+
+    assert any(matches(pattern, record) for pattern in FILTERS[tables.SIGNALS])
+
+
+def place_kind(record: Mapping[str, Any]) -> Kind | None:
+    key = record["dynamodb"]["Keys"]
+    parsed = keys.parse(tables.SIGNALS, key["PK"]["S"], key["SK"]["S"])
+    return parsed and parsed.kind
 
 
 def matches(pattern: Mapping[str, Any], found: Any) -> bool:

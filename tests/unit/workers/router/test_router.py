@@ -224,10 +224,14 @@ def test_a_message_is_filled_to_at_most_sixty_kilobytes() -> None:
 def test_a_workers_own_writes_start_nothing(streams: Streams) -> None:
     item = signal(to=["bob"])
     streams.put(tables.SIGNALS, item)
-    place = Location(tables.SIGNALS, key_of(item))
-    row = row_of(item, "bob")
+    mirror, row = keys.mirror(key_of(item)), row_of(item, "bob")
+    first = {**mirror.item(), "ttl": int(START), "processing_status": {}, "status_v": 1}
+    later = {"processing_status": {"bob": {"status": "PROCESSED"}}, "status_v": 2}
 
-    mirrored = streams.work(tables.SIGNALS, Write(place, {"processing_status": {}, "status_v": 1}))
+    mirrored = [
+        *streams.work(tables.SIGNALS, Insert(tables.SIGNALS, first)),
+        *streams.work(tables.SIGNALS, Write(Location(tables.SIGNALS, mirror), later)),
+    ]
     inserted = streams.work(tables.SIGNALS, Insert(tables.SIGNALS, row))
     settled = streams.work(
         tables.SIGNALS,
@@ -238,6 +242,48 @@ def test_a_workers_own_writes_start_nothing(streams: Streams) -> None:
     )
 
     assert (mirrored, inserted, settled) == ([], [], [])
+
+
+def test_a_put_over_the_mirror_is_refused_and_what_it_held_is_put_back(streams: Streams) -> None:
+    key = key_of(signal(to=["bob"]))
+    held = {"bob": {"status": "PROCESSED", "delivered_ms": 7}}
+    mirror = keys.mirror(key).item() | {"processing_status": held, "status_v": 1}
+    streams.work(tables.SIGNALS, Insert(tables.SIGNALS, mirror))
+
+    (mending, *told) = streams.put(tables.SIGNALS, {**keys.mirror(key).item(), "note": "mine"})
+
+    assert mending[0] == "on_acknowledgements"
+    assert mending[1]["key"] == list(key)
+    assert mending[1]["held"] == item_to_wire({"held": held})["held"]
+    assert codes(told) == ["unknown_key"]
+
+
+@pytest.mark.parametrize(("by", "found"), [("agent", ["on_acknowledgements"]), ("ttl", [])])
+def test_a_mirror_that_was_deleted_is_put_back_and_one_that_time_removed_is_not(
+    streams: Streams, by: Any, found: list[str]
+) -> None:
+    mirror = keys.mirror(key_of(signal(to=["bob"])))
+    held = {"processing_status": {"bob": {"status": "DELIVERED"}}, "status_v": 1}
+    streams.work(tables.SIGNALS, Insert(tables.SIGNALS, mirror.item() | held))
+    streams.tables.remove(tables.SIGNALS, mirror, by=by)
+    last = streams.tables.streams[tables.SIGNALS][-1].record
+
+    messages = streams.route(tables.SIGNALS, [last])
+
+    assert [parse_json(message.body)["actor_name"] for message in messages] == found
+
+
+def test_what_an_agent_puts_in_the_place_of_a_mirror_or_into_one_is_refused(
+    streams: Streams,
+) -> None:
+    mirror = keys.mirror(key_of(signal(to=["bob"])))
+    made_up = {**mirror.item(), "processing_status": {"bob": {"status": "PROCESSED"}}}
+
+    assert codes(streams.put(tables.SIGNALS, made_up)) == ["unknown_key"]
+    streams.work(
+        tables.SIGNALS, Write(Location(tables.SIGNALS, mirror), {"status_v": 1, "ttl": int(START)})
+    )
+    assert codes(streams.update(tables.SIGNALS, mirror.item(), note="mine")) == ["unknown_key"]
 
 
 def test_the_mark_of_a_promotion_starts_nothing(streams: Streams) -> None:
@@ -338,6 +384,7 @@ def test_a_put_that_changes_a_signal_and_wipes_its_mirror_only_mends_the_mirror(
             "key": list(key_of(item)),
             "event_id": last["eventID"],
             "held": item_to_wire({"held": held})["held"],
+            **{name: change[name] for name in change if name == "ttl"},
         },
     )
     assert codes(refused) == told
@@ -374,11 +421,15 @@ def test_a_put_that_copies_the_mirror_without_its_version_wipes_it_all_the_same(
     assert entry["held"] == item_to_wire({"held": mirror["processing_status"]})["held"]
 
 
-def test_a_longer_ttl_is_the_one_change_a_signal_may_see(streams: Streams) -> None:
-    item = signal(to=["bob"], ttl=int(streams.clock()) + 60)
+def test_a_longer_ttl_is_the_one_change_a_signal_may_see_and_reaches_its_mirror(
+    streams: Streams,
+) -> None:
+    item, later = signal(to=["bob"], ttl=int(streams.clock()) + 60), int(streams.clock()) + 600
     streams.put(tables.SIGNALS, item)
 
-    assert streams.update(tables.SIGNALS, item, ttl=int(streams.clock()) + 600) == []
+    ((actor, entry),) = streams.update(tables.SIGNALS, item, ttl=later)
+
+    assert (actor, entry["key"], entry["ttl"]) == ("on_acknowledgements", [*key_of(item)], later)
 
 
 def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) -> None:

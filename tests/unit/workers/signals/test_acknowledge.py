@@ -13,7 +13,7 @@ from sharpwave.schemas.ownership import stamped
 from sharpwave.workers.work.ports import Item, Location, TryAgain, Unfinished, Update
 from tests.world import Crash, Faults, World
 from tests.world.interleaving import Step, interleave
-from tests.world.records import key_of, signal
+from tests.world.records import key_of, mirror_of, signal, statuses_of
 from tests.world.world import messages
 
 SIGNAL = signal(to=["bob", "eve"])
@@ -35,7 +35,7 @@ def row(world: World) -> Item:
 
 
 def mirrored(world: World, target: str = "bob") -> Any:
-    return world.tables.items(tables.SIGNALS)[KEY]["processing_status"][target]
+    return statuses_of(mirror_of(world.tables.items(tables.SIGNALS), KEY))[target]
 
 
 def parked(world: World) -> list[Item]:
@@ -117,7 +117,7 @@ def test_a_backward_move_is_put_back(world: World) -> None:
 def test_a_status_put_back_from_the_mirror_brings_its_reason(world: World) -> None:
     end = {"status": "EXPIRED", "reason": "expired_before_delivery"}
     mirror = {"processing_status": {"bob": end}, "status_v": 9}
-    world.tables.apply([Update(Location(tables.SIGNALS, KEY), mirror)])
+    world.tables.apply([Update(Location(tables.SIGNALS, keys.mirror(KEY)), mirror)])
 
     set_row(world, status="DELIVERED")
     world.settle()
@@ -127,7 +127,8 @@ def test_a_status_put_back_from_the_mirror_brings_its_reason(world: World) -> No
 
 def test_a_status_is_not_put_back_from_a_map_that_the_signals_writer_made_up(world: World) -> None:
     made_up = {"processing_status": {"bob": {"status": "PROCESSED"}}}
-    world.tables.update(tables.SIGNALS, KEY, made_up, remove=("status_v",))
+    world.tables.update(tables.SIGNALS, keys.mirror(KEY), made_up, remove=("status_v",))
+    world.unread()
 
     set_row(world, status="DONE")
     world.settle()
@@ -184,7 +185,7 @@ def test_an_undo_never_undoes_what_a_worker_wrote_since(world: World) -> None:
 
 
 def test_a_row_put_back_to_pending_falls_due_again(world: World) -> None:
-    """Two illegal moves from an end, and a signal that is gone: only the row is left to ask."""
+    """Two illegal moves from an end, and a mirror that is gone: only the row is left to ask."""
     world.acknowledge(ROW)
     world.settle()
     world.clock.advance(2 * 86_400)
@@ -192,16 +193,18 @@ def test_a_row_put_back_to_pending_falls_due_again(world: World) -> None:
     world.settle()
     world.tick()
     world.settle()
-    world.tables.remove(tables.SIGNALS, KEY, by="ttl")
+    for gone in (KEY, keys.mirror(KEY)):
+        world.tables.remove(tables.SIGNALS, gone, by="ttl")
     set_row(world, status="PENDING")
     world.unread()
     set_row(world, status="DONE")
     world.settle()
     assert row(world)["status"] == "PENDING"
 
-    world.clock.advance(120)
-    world.tick()
-    world.settle()
+    for _ in range(40):
+        world.clock.advance(3600)
+        world.tick()
+        world.settle()
 
     assert row(world)["status"] == "EXPIRED"
 
@@ -368,7 +371,8 @@ def test_a_stranger_reaches_no_mirror(world: World) -> None:
     world.acknowledge(key)
     world.settle()
 
-    assert world.tables.items(tables.SIGNALS)[KEY]["processing_status"].keys() == {"bob", "eve"}
+    stored = world.tables.items(tables.SIGNALS)
+    assert mirror_of(stored, KEY)["processing_status"].keys() == {"bob", "eve"}
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -12,7 +12,7 @@ from sharpwave.schemas.messages import SignalMessage
 from sharpwave.schemas.numbers import parse_json
 from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
-from tests.world.records import key_of, registration, signal
+from tests.world.records import key_of, mirror_of, registration, signal, statuses_of
 from tests.world.world import Process, messages
 
 
@@ -29,8 +29,7 @@ def sent(world: World, agent: str) -> list[SignalMessage]:
 
 
 def mirror(world: World, item: Item) -> dict[str, Any]:
-    stored: dict[str, Any] = world.tables.items(tables.SIGNALS)[key_of(item)]["processing_status"]
-    return stored
+    return statuses_of(mirror_of(world.tables.items(tables.SIGNALS), key_of(item)))
 
 
 def rows(world: World, agent: str) -> list[Item]:
@@ -61,6 +60,43 @@ def exhaust(world: World, *, receives: int) -> None:
             except TryAgain:
                 continue
             world.queues.delete(held)
+
+
+def test_when_a_message_was_handed_to_its_queue_stays_in_the_mirror_and_out_of_the_row(
+    world: World,
+) -> None:
+    """Also past an end, and in a mirror that lives a week beyond the deadline."""
+    deadline, sent_ms = int(world.clock()) + 600, int(1000 * world.clock())
+    item = send(world, to=["bob", "eve", "nobody"], ttl=deadline)
+    world.clock.advance(60)
+    world.acknowledge(rows_of(item)["bob"])
+    world.clock.advance(900)
+    for _ in range(2):
+        world.tick()
+        world.settle()
+    stored = world.tables.items(tables.SIGNALS)
+
+    mirror = mirror_of(stored, key_of(item))
+
+    said = mirror["processing_status"]
+    assert {name: entry["status"] for name, entry in said.items()} == {
+        "bob": "PROCESSED",
+        "eve": "EXPIRED",
+        "nobody": "FAILED",
+    }
+    assert {name: entry.get("delivered_ms") for name, entry in said.items()} == {
+        "bob": sent_ms,
+        "eve": sent_ms,
+        "nobody": None,
+    }
+    assert not any("delivered_ms" in stored[row] for row in rows_of(item).values())
+    assert mirror["ttl"] == deadline + 7 * 86_400
+    assert stored[key_of(item)] == item
+
+
+def rows_of(item: Item) -> dict[str, keys.Key]:
+    key = key_of(item)
+    return {name: keys.inbox_row(name, key, signal_uid(*key)) for name in item["target_agents"]}
 
 
 def test_every_target_gets_a_row_a_message_and_a_place_in_the_mirror(world: World) -> None:

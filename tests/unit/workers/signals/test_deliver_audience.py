@@ -11,7 +11,7 @@ from sharpwave.schemas.messages import NoticeMessage, SignalMessage
 from sharpwave.workers.signals.audience import CHUNK, Audience, Signal, freeze, members
 from sharpwave.workers.work.ports import Item, TryAgain
 from tests.world import Crash, Faults, World
-from tests.world.records import key_of, signal
+from tests.world.records import key_of, mirror_of, signal, statuses_of
 from tests.world.stores import START
 from tests.world.world import messages
 
@@ -40,10 +40,9 @@ def put(world: World, item: Item) -> Item:
 
 
 def mirrored(world: World, item: Item) -> dict[str, Any]:
-    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
-    found = dict(stored.get("processing_status", {}))
+    found = statuses_of(mirror_of(world.tables.items(tables.SIGNALS), key_of(item)))
     for part in chunks(world, item):
-        found |= part.get("processing_status", {})
+        found |= statuses_of(part)
     return found
 
 
@@ -334,7 +333,8 @@ def test_an_audience_of_nobody_has_an_empty_mirror(world: World) -> None:
     item = put(world, signal("bob", to=["@subscribers"], kind="RARE"))
     world.settle()
 
-    assert world.tables.items(tables.SIGNALS)[key_of(item)]["processing_status"] == {}
+    stored = mirror_of(world.tables.items(tables.SIGNALS), key_of(item))
+    assert stored["processing_status"] == {}
 
 
 def test_a_large_audience_is_worked_off_in_chunks_with_mirrors_of_their_own(world: World) -> None:
@@ -349,12 +349,10 @@ def test_a_large_audience_is_worked_off_in_chunks_with_mirrors_of_their_own(worl
     parts = chunks(world, item)
     assert sorted(len(part["targets"]) for part in parts) == [1, CHUNK, CHUNK]
     for part in parts:
-        assert part["processing_status"] == {
-            name: {"status": "DELIVERED"} for name in part["targets"]
-        }
-    stored = world.tables.items(tables.SIGNALS)[key_of(item)]
-    assert stored["audience_chunks"] == 3
-    assert "processing_status" not in stored
+        assert statuses_of(part) == {name: {"status": "DELIVERED"} for name in part["targets"]}
+    stored = world.tables.items(tables.SIGNALS)
+    assert stored[key_of(item)]["audience_chunks"] == 3
+    assert keys.mirror(key_of(item)) not in stored
 
 
 def test_an_acknowledgement_reaches_the_mirror_of_its_chunk(world: World) -> None:
@@ -571,4 +569,4 @@ class Rival:
 
 
 def _ends(part: Item) -> list[Item]:
-    return list(part["processing_status"].values())
+    return list(statuses_of(part).values())

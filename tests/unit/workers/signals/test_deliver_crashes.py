@@ -9,7 +9,7 @@ from sharpwave.schemas.status import TERMINAL
 from sharpwave.workers.signals.audience import CHUNK, members
 from sharpwave.workers.work.ports import TryAgain
 from tests.world import Crash, Faults, World
-from tests.world.records import key_of, signal
+from tests.world.records import key_of, mirror_of, signal, statuses_of
 from tests.world.world import messages
 
 #: The call before only fills the cache of a process.
@@ -50,9 +50,9 @@ def check(world: World) -> None:
     key = key_of(signal(to=[]))
     stored = world.tables.items(tables.SIGNALS)
     mirrors = [item for item in world.tables.items(tables.PIPELINE).values() if "targets" in item]
-    statuses = dict(stored[key].get("processing_status", {})) if key in stored else {}
+    statuses = statuses_of(mirror_of(stored, key))
     for item in mirrors:
-        statuses |= item.get("processing_status", {})
+        statuses |= statuses_of(item)
     for agent in ("bob", "eve"):
         rows = list(world.tables.query(tables.SIGNALS, keys.inbox_pk(agent)))
         sent = [each for each in messages(world, agent) if isinstance(each, SignalMessage)]

@@ -154,3 +154,49 @@ def test_a_name_counts_as_listed_only_once_it_is_there(world: World) -> None:
 
     assert listed == (begun + 3600, "e1")
     assert agents.note({"ann": "e2"}) == {"ann": listed}
+
+
+def shown(world: World) -> dict[str, list[str]]:
+    """Give who is on the list in which agents find each other, with capabilities."""
+    items = world.tables.items(tables.MEMORY)
+    entries = [each for key, each in items.items() if key.pk == keys.REGISTRY_PK]
+    return {entry["SK"]: entry["capabilities"] for entry in entries}
+
+
+def test_agents_are_shown_to_each_other_as_they_registered_last(world: World) -> None:
+    world.register("ann", capabilities=["price", "hedge"])
+    world.register("bob")
+    world.settle()
+    first = shown(world)
+    world.register("ann", capabilities=["price"])
+    world.settle()
+
+    assert first == {"ann": ["price", "hedge"], "bob": []}
+    assert shown(world) == {"ann": ["price"], "bob": []}
+
+
+def test_a_removed_agent_is_shown_no_more_by_who_comes_late(world: World) -> None:
+    world.register("ann")
+    world.settle()
+    world.tables.remove(tables.STATE, keys.registration("ann"))
+
+    directory(world).announce(["ann"])
+
+    assert shown(world) == {}
+
+
+def test_who_announces_what_is_old_by_then_sees_it_and_mends_it(world: World) -> None:
+    """Between its read and its write the agent registers anew, and that is announced."""
+    world.register("ann", capabilities=["old"])
+    faults = Faults()
+
+    def registers_anew() -> None:
+        # The third call is the write, after what is registered and what is shown were read.
+        if len(faults.calls) == 2:
+            world.register("ann", capabilities=["new"])
+            directory(world).announce(["ann"])
+
+    faults.step = registers_anew
+    directory(world, faults).announce(["ann"])
+
+    assert shown(world) == {"ann": ["new"]}

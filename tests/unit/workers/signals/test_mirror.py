@@ -1,4 +1,7 @@
-"""The mirror takes the greatest rank per target, whoever comes first, and never raises a ghost."""
+"""The mirror takes the greatest rank per target, whoever comes first, and outlives its signal.
+
+It lies beside the signal, is begun once and then changed by compare-and-swap, and time removes it.
+"""
 
 from collections.abc import Sequence
 from random import Random
@@ -9,7 +12,9 @@ import pytest
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import signal_uid, ulid
 from sharpwave.schemas.ownership import stamped
+from sharpwave.schemas.records import MAX_SIGNAL_TTL_S
 from sharpwave.workers.signals.mirror import (
+    KEPT_S,
     Holder,
     Sent,
     Statuses,
@@ -21,12 +26,15 @@ from sharpwave.workers.signals.mirror import (
 from sharpwave.workers.work.ports import Insert, Item, Location, TryAgain, Write
 from tests.world import Faults, MemoryTables, VirtualClock, World
 from tests.world.interleaving import Job, Step, interleave
-from tests.world.records import key_of, signal
+from tests.world.records import key_of, mirror_of, signal, statuses_of
 
 ULID = ulid()
 SIGNAL = signal(to=["bob", "eve"])
 KEY = key_of(SIGNAL)
+MIRROR = keys.mirror(KEY)
 HOLDER = Holder(KEY)
+SENT_AT = SIGNAL["timestamp"] + 2
+DEADLINE = SIGNAL["timestamp"] + 3600
 EVERYONE = frozenset({"bob", "eve"})
 
 
@@ -52,7 +60,13 @@ def update(store: MemoryTables, sent: Sent | None = None) -> Statuses:
 
 
 def held(store: MemoryTables) -> Any:
-    return store.items(tables.SIGNALS)[KEY].get("processing_status")
+    return mirror_of(store.items(tables.SIGNALS), KEY).get("processing_status")
+
+
+def first(holder: Holder, *targets: str, of: Item = SIGNAL) -> Write:
+    """Give the first mark of a delivery that sent to all of its audience."""
+    statuses = {target: {"status": "DELIVERED"} for target in targets}
+    return first_mirror(holder, statuses, of, dict.fromkeys(targets, SENT_AT))
 
 
 def test_rows_speak_for_their_targets_with_what_the_agent_said(store: MemoryTables) -> None:
@@ -154,7 +168,7 @@ def test_an_expiry_with_a_workers_stamp_counts(store: MemoryTables) -> None:
 def test_a_mirror_that_its_owner_scribbled_on_is_written_anew(
     store: MemoryTables, forged: Item
 ) -> None:
-    store.update(tables.SIGNALS, KEY, forged)
+    store.put(tables.SIGNALS, {**MIRROR.item(), **forged})
     row(store, "bob", "PROCESSED")
 
     assert update(store, Sent()) == held(store) == {"bob": {"status": "PROCESSED"}}
@@ -187,9 +201,8 @@ def test_an_acknowledgement_cannot_begin_a_mirror_and_makes_its_beginner_look(
     row(store, "bob", "PROCESSED")
 
     assert update(store, Sent()) == {}
-    assert "processing_status" not in store.items(tables.SIGNALS)[KEY]
-    first = first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}, "eve": {"status": "DELIVERED"}})
-    assert store.apply([first]) == [False]
+    assert "processing_status" not in mirror_of(store.items(tables.SIGNALS), KEY)
+    assert store.apply([first(HOLDER, "bob", "eve")]) == [False]
     found = update(store, Sent(frozenset({"bob", "eve"}), audience=EVERYONE))
     assert found == {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
 
@@ -232,28 +245,128 @@ def test_a_mirror_that_says_it_all_is_not_written_again(store: MemoryTables) -> 
     assert len(store.streams[tables.SIGNALS]) == before
 
 
-def test_a_signal_that_its_ttl_removed_never_comes_back(store: MemoryTables) -> None:
+def test_a_mirror_is_kept_as_long_as_the_rows_whatever_became_of_its_signal(
+    store: MemoryTables,
+) -> None:
+    store.apply([first(HOLDER, "bob", of={**SIGNAL, "ttl": DEADLINE})])
     row(store, "bob", "PROCESSED")
     store.remove(tables.SIGNALS, KEY, by="ttl")
 
-    assert update(store) == {}
-    assert store.apply([first_mirror(HOLDER, {"bob": {"status": "DELIVERED"}})]) == [False]
+    assert update(store, Sent()) == {"bob": {"status": "PROCESSED"}}
+    assert mirror_of(store.items(tables.SIGNALS), KEY)["ttl"] == DEADLINE + KEPT_S
     assert KEY not in store.keys(tables.SIGNALS)
 
 
-def test_a_signal_removed_between_read_and_write_never_comes_back(store: MemoryTables) -> None:
+def test_a_mirror_that_is_made_after_its_signal_was_removed_is_removed_too(
+    store: MemoryTables,
+) -> None:
+    """Whoever touches it knows nothing but the key."""
+    store.remove(tables.SIGNALS, KEY, by="ttl")
+
+    assert update(store, Sent()) == {}
+
+    ttl = mirror_of(store.items(tables.SIGNALS), KEY)["ttl"]
+    assert ttl >= SIGNAL["timestamp"] + MAX_SIGNAL_TTL_S + KEPT_S
+    assert store.apply([first(HOLDER, "bob")]) == [False]
+
+
+@pytest.mark.parametrize(("by_s", "kept_s"), [(60, 60), (0, 0), (-60, 0)])
+def test_a_mirror_is_kept_longer_once_its_signal_is(
+    store: MemoryTables, by_s: int, kept_s: int
+) -> None:
+    """What a scan feeds again would else be delivered again."""
+    store.apply([first(HOLDER, "bob", of={**SIGNAL, "ttl": DEADLINE})])
+
+    found = update(store, Sent(ttl=DEADLINE + by_s))
+
+    assert found == {"bob": {"status": "DELIVERED"}}
+    assert mirror_of(store.items(tables.SIGNALS), KEY)["ttl"] == DEADLINE + kept_s + KEPT_S
+
+
+def test_a_mirror_lives_as_long_as_a_signal_without_an_end(store: MemoryTables) -> None:
+    """Also one that was touched when its signal had one."""
+    store.update(tables.SIGNALS, KEY, {"ttl": DEADLINE})
+    update(store, Sent())
+    assert mirror_of(store.items(tables.SIGNALS), KEY)["ttl"] == DEADLINE + KEPT_S
+    store.update(tables.SIGNALS, KEY, {}, remove=("ttl",))
+
+    update(store)
+
+    assert "ttl" not in mirror_of(store.items(tables.SIGNALS), KEY)
+
+
+def test_a_mirror_removed_between_read_and_write_never_comes_back(store: MemoryTables) -> None:
     class Removing(MemoryTables):
         def apply(self, writes: Sequence[Write]) -> list[bool]:
-            self.remove(tables.SIGNALS, KEY, by="ttl")
+            if "processing_status" in mirror_of(self.items(tables.SIGNALS), KEY):
+                self.remove(tables.SIGNALS, MIRROR, by="ttl")
             return super().apply(writes)
 
     removing = Removing(VirtualClock())
-    removing.put(tables.SIGNALS, SIGNAL)
+    removing.put(tables.SIGNALS, {**SIGNAL, "ttl": DEADLINE})
+    MemoryTables.apply(removing, [first(HOLDER, "bob")])
     row(removing, "bob", "PROCESSED")
 
-    update(removing, Sent(audience=EVERYONE))
+    assert update(removing, Sent()) == {}
 
-    assert KEY not in removing.keys(tables.SIGNALS)
+    assert held(removing) is None
+    assert "ttl" in mirror_of(removing.items(tables.SIGNALS), KEY)
+
+
+def test_a_put_of_the_signal_anew_leaves_its_mirror_alone(store: MemoryTables) -> None:
+    store.apply([first(HOLDER, "bob")])
+
+    store.put(tables.SIGNALS, SIGNAL)
+
+    assert statuses_of(mirror_of(store.items(tables.SIGNALS), KEY)) == {
+        "bob": {"status": "DELIVERED"}
+    }
+
+
+@pytest.mark.parametrize("is_touched", [False, True])
+def test_what_an_earlier_release_left_in_the_signal_is_what_the_mirror_beside_begins_with(
+    store: MemoryTables, *, is_touched: bool
+) -> None:
+    if is_touched:
+        update(store, Sent())
+    older = {"bob": {"status": "PROCESSED"}, "eve": {"status": "DELIVERED"}}
+    store.update(tables.SIGNALS, KEY, {"processing_status": older, "status_v": 7})
+    row(store, "eve", "FAILED")
+
+    found = update(store, Sent(settled={"bob": {"status": "EXPIRED"}}))
+
+    assert found == held(store) == {"bob": {"status": "PROCESSED"}, "eve": {"status": "FAILED"}}
+    store.update(tables.SIGNALS, KEY, {"processing_status": {"zoe": {"status": "FAILED"}}})
+    assert update(store, Sent()) == found
+
+
+def test_when_a_delivery_was_sent_stays_known_of_the_first_attempt_and_in_no_row(
+    store: MemoryTables,
+) -> None:
+    sent = Sent(EVERYONE, audience=EVERYONE)
+    for moment in (SENT_AT, SENT_AT + 60):
+        assert update(store, sent._replace(at_ms=moment))["bob"] == {"status": "DELIVERED"}
+    row(store, "bob", "PROCESSED", processed_at=SENT_AT + 9)
+
+    found = update(store, Sent(settled={"eve": {"status": "EXPIRED", "reason": "r"}}))
+
+    assert all("delivered_ms" not in entry for entry in found.values())
+    assert held(store) == {
+        target: {**entry, "delivered_ms": SENT_AT} for target, entry in found.items()
+    }
+    assert [entry["status"] for entry in found.values()] == ["PROCESSED", "EXPIRED"]
+
+
+def test_a_mirror_that_is_put_back_says_again_when_its_deliveries_were_sent(
+    store: MemoryTables,
+) -> None:
+    store.apply([first(HOLDER, "bob", "eve")])
+    wiped = held(store)
+    store.put(tables.SIGNALS, {**MIRROR.item(), "note": "mine"})
+
+    update(store, Sent(settled=wiped, audience=EVERYONE))
+
+    assert held(store) == wiped
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -323,7 +436,7 @@ def test_who_lost_the_swap_reads_its_rows_again_and_nobody_else_waits_for_it(
 def test_a_map_that_the_signals_owner_made_up_begins_no_mirror(store: MemoryTables) -> None:
     """No worker gave it a version, so what it says counts for nothing."""
     made_up = {"bob": {"status": "PROCESSED"}, "mallory": {"status": "PROCESSED"}}
-    store.update(tables.SIGNALS, KEY, {"processing_status": made_up})
+    store.put(tables.SIGNALS, {**MIRROR.item(), "processing_status": made_up})
 
     assert update(store, Sent()) == {}
     assert update(store) == {"bob": {"status": "PENDING"}, "eve": {"status": "PENDING"}}
@@ -365,7 +478,7 @@ def test_a_chunk_has_a_mirror_of_its_own(store: MemoryTables) -> None:
     row(store, "bob", "PROCESSED")
     row(store, "eve", "PROCESSED")
 
-    store.apply([first_mirror(holder, {"bob": {"status": "DELIVERED"}})])
+    store.apply([first(holder, "bob")])
     found = mirror({holder: Sent()}, reads=store, writes=store)
 
     assert found == {holder: {"bob": {"status": "PROCESSED"}}}
@@ -386,7 +499,7 @@ def test_a_worker_frozen_over_a_repeated_put_takes_no_acknowledgement_back(
         row(store, "eve", "PROCESSED")
         update(store)
         wiped = held(store)
-        store.put(tables.SIGNALS, SIGNAL)
+        store.put(tables.SIGNALS, {**MIRROR.item(), "note": "mine"})
         update(store, Sent(settled=wiped, audience=EVERYONE))
 
     class Frozen:

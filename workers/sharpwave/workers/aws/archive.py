@@ -45,6 +45,7 @@ class FolderArchive:
             with temporary.open("wb") as file:
                 file.write(pack(lines))
                 file.flush()
+                # Its message is deleted next, and then the line is nowhere else.
                 os.fsync(file.fileno())
             temporary.rename(part)
         except OSError as error:
@@ -120,11 +121,13 @@ def open_archive(url: str, *, s3: Any = None) -> FolderArchive | S3Archive:
 
 def part_name(day: str) -> str:
     """Name a new part of one day."""
+    # A message that comes again makes another part: who reads takes each state once.
     return f"day={day}/part-{uuid4().hex}.jsonl.gz"
 
 
 def pack(lines: Sequence[str]) -> bytes:
     """Compress lines."""
+    # Without a time within, equal lines are equal bytes.
     return gzip.compress(("\n".join(lines) + "\n").encode(), compresslevel=6, mtime=0)
 
 

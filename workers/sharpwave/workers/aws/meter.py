@@ -119,9 +119,11 @@ class Meter:
                 units -= in_indexes
             told[table] = told.get(table, 0.0) + units
         for each in about:
+            # What found nothing is billed all the same, to the kind of item that it looked for.
             together = sum(one.number for one in about if one.table == each.table)
             share = each.number / together if together else 1.0
             yield each._replace(units=told.get(each.table, 0.0) * share)
+        # An emulator that rates nothing: said apart, or such calls would look free.
         if about and not told:
             yield Charge(f"untold:{about[0].what.partition(':')[2]}", 1, 0)
 

@@ -86,6 +86,7 @@ class Presence(Middleware):
     def _obey(self, worker: dramatiq.Worker, paused: bool) -> bool:
         places = [Location(tables.PIPELINE, keys.paused(name)) for name in self._queues(worker)]
         try:
+            # A worker of several queues takes from all or none, so it waits until each is paused.
             wanted = bool(places) and len(self._reads.get(places)) == len(places)
         except Exception:
             log.exception("pause_flag_unread")

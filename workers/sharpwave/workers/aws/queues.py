@@ -5,6 +5,7 @@ own message comes again; a stream never, for behind the record in hand all other
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PREFIX = "AWS.SimpleQueueService."
+#: After how long an agent's urgent queue is looked for again; how many that had none are known.
+_LOOK_AGAIN_S, _REMEMBERED = 60.0, 10_000
 _GONE = frozenset({"NonExistentQueue", "QueueDoesNotExist"})
 #: Refusals of a whole call that a smaller call, or a call without one bad message, may escape.
 _CONTENT_FAULTS = frozenset(
@@ -187,6 +190,7 @@ class BatchSender:
             for indexes in by_queue.values()
             for batch in batches(indexes, size=size, max_bytes=self._max_bytes)
         ]
+        # One call needs no thread; several, to any queues, wait for SQS together.
         spread = map if len(parts) < 2 else self._pool.map
         answers = spread(lambda part: self._send_batch(messages, part), parts)
         return [each for answer in answers for each in answer]
@@ -211,7 +215,17 @@ class BatchSender:
                 return [Unaccepted(index, *why, is_call=True, is_gone=True) for index in batch]
             answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
-            return self._after_failed_call(messages, batch, error)
+            code = code_of(error).removeprefix(_PREFIX) or type(error).__name__
+            is_final = code in _CONTENT_FAULTS
+            if is_final and len(batch) > 1:
+                # The call was refused for one of them, and does not say which.
+                return [left for index in batch for left in self._send_batch(messages, [index])]
+            is_gone = code in _GONE
+            if is_gone:
+                # Its maker may make it anew, with another URL.
+                self._urls.forget(queue)
+            text = str(error)
+            return [Unaccepted(each, code, text, is_final, True, is_gone, error) for each in batch]
         accepted = {entry["Id"] for entry in answer.get("Successful", ())}
         failed: dict[str, Mapping[str, Any]] = {
             entry["Id"]: entry for entry in answer.get("Failed", ())
@@ -227,25 +241,6 @@ class BatchSender:
                 # What an answer leaves out may be lost. Twice is safe, never is not.
                 unaccepted.append(Unaccepted(index, "missing", "SQS did not mention it"))
         return unaccepted
-
-    def _after_failed_call(
-        self,
-        messages: Sequence[WorkMessage],
-        batch: Sequence[int],
-        error: ClientError | BotoCoreError,
-    ) -> list[Unaccepted]:
-        code = code_of(error).removeprefix(_PREFIX) or type(error).__name__
-        is_final = code in _CONTENT_FAULTS
-        if is_final and len(batch) > 1:
-            # The call was refused for one of them, and does not say which.
-            return [left for index in batch for left in self._send_batch(messages, [index])]
-        is_gone = code in _GONE
-        if is_gone:
-            # Its maker may make it anew, with another URL.
-            self._urls.forget(messages[batch[0]].queue)
-        return [
-            Unaccepted(index, code, str(error), is_final, True, is_gone, error) for index in batch
-        ]
 
     def _park(self, message: WorkMessage, refusal: Unaccepted) -> bool:
         assert self._on_refused is not None
@@ -290,16 +285,37 @@ class StreamSender:
 class SqsInboxes:
     """`Inboxes` on SQS."""
 
-    def __init__(self, client: Any, *, urls: QueueUrls) -> None:
+    def __init__(
+        self, client: Any, *, urls: QueueUrls, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Send through a low-level `sqs` client."""
-        self._sender = BatchSender(client, urls=urls)
+        self._sender, self._clock = BatchSender(client, urls=urls), clock
+        self._plain: dict[str, float] = {}
 
     def send(self, posts: Sequence[InboxMessage]) -> list[Fate]:
-        """Send messages, and say of each what became of it."""
+        """Send messages, and say of each what became of it.
+
+        A copy for the urgent queue decides nothing: without it a message has lost its hurry, and
+        an agent of an older deployment has no such queue.
+        """
+        now = self._clock()
+        copied = [post for post in posts if post.urgent and self._plain.get(post.target, 0) <= now]
         messages = [WorkMessage(queues.inbox(post.target).name, post.body, ()) for post in posts]
+        messages += [
+            WorkMessage(queues.urgent_inbox(post.target).name, post.body, ()) for post in copied
+        ]
         fates = [Fate.SENT] * len(posts)
         why: dict[str, str] = {}
         for each in self._sender.send(messages):
+            if each.place >= len(posts):
+                target = copied[each.place - len(posts)].target
+                if each.is_gone:
+                    # Anyone can name targets, so what is remembered of them is bounded.
+                    self._plain = {} if len(self._plain) > _REMEMBERED else self._plain
+                    self._plain[target] = now + _LOOK_AGAIN_S
+                else:
+                    log.warning("urgent_copy_failed", extra={"target": target, "error": each.code})
+                continue
             fates[each.place] = Fate.GONE if each.is_gone else Fate.FAILED
             if not each.is_gone:
                 why[posts[each.place].target] = f"{each.code}: {each.reason}"

@@ -166,6 +166,7 @@ class TableLedger:
         """Store counts unless those that are there were folded as late."""
         values = {":row": list(row), ":revision": row[0]}
         condition = "attribute_not_exists(c) OR c[0] < :revision"
+        # One attribute for all of them, so that no reader sees some of a row's counts.
         return self._update(location, "SET c = :row", values, condition=condition)[0]
 
     def mark(self, location: Location) -> None:

@@ -157,27 +157,25 @@ def _part(write: Write | Put | Check, prefix: str) -> dict[str, Any]:
     elif isinstance(write, Update):
         kind, request = "Update", update_request(write, prefix)
     else:
-        kind, request = "ConditionCheck", _check_request(write, prefix)
+        names: dict[str, str] = {}
+        values: dict[str, Wire] = {}
+        tests = [_pair(name, value, names, values) for name, value in write.equals.items()]
+        for name, limit in write.below.items():
+            token, bound = _name(name, names), f":v{len(values)}"
+            values[bound] = to_wire(limit)
+            # A comparison with what is absent is false.
+            tests.append(f"(attribute_not_exists({token}) OR {token} < {bound})")
+        kind = "ConditionCheck"
+        request = {
+            "TableName": tables.physical(write.location.table, prefix),
+            "Key": write.location.key.wire(),
+            "ConditionExpression": " AND ".join(tests),
+            "ExpressionAttributeNames": names,
+            "ExpressionAttributeValues": values,
+        }
     # Of a transaction as a whole it is asked.
     request.pop("ReturnConsumedCapacity", None)
     return {kind: request}
-
-
-def _check_request(write: Check, prefix: str) -> dict[str, Any]:
-    names: dict[str, str] = {}
-    values: dict[str, Wire] = {}
-    tests = [_pair(name, value, names, values) for name, value in write.equals.items()]
-    for name, limit in write.below.items():
-        token, bound = _name(name, names), f":v{len(values)}"
-        values[bound] = to_wire(limit)
-        tests.append(f"(attribute_not_exists({token}) OR {token} < {bound})")
-    return {
-        "TableName": tables.physical(write.location.table, prefix),
-        "Key": write.location.key.wire(),
-        "ConditionExpression": " AND ".join(tests),
-        "ExpressionAttributeNames": names,
-        "ExpressionAttributeValues": values,
-    }
 
 
 def statement(write: Write, prefix: str) -> dict[str, Any]:

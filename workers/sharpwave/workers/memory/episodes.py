@@ -190,7 +190,12 @@ class Episodes:
                 known = self.catalogue.fresh()
                 continue
             counts = base_day(*day, known.versions, self.reads)
-            sources = Counter(stored["sources"]) if stored and not folds else self._sources_of(day)
+            sources = Counter[str](stored["sources"] if stored and not folds else ())
+            if folds or not stored:
+                part = keys.episode_sources(*day, "")
+                hours = self.reads.query(tables.MEMORY, part.pk, after=part.sk, until=part.sk + "~")
+                for hour in hours:
+                    sources.update({name: int(n) for name, n in hour["sources"].items()})
             content = {**summary(day, counts, sources), "epochs": len(epochs)}
             if stored and all(stored.get(name) == value for name, value in content.items()):
                 return changed
@@ -260,13 +265,6 @@ class Episodes:
             if not todo:
                 return
         raise TryAgain(f"the sources {next(iter(todo)).key} kept changing")
-
-    def _sources_of(self, day: Day) -> Counter[str]:
-        key = keys.episode_sources(*day, "")
-        total: Counter[str] = Counter()
-        for part in self.reads.query(tables.MEMORY, key.pk, after=key.sk, until=key.sk + "~"):
-            total.update({name: int(number) for name, number in part["sources"].items()})
-        return total
 
     def _mark_all(self, agent_id: str, after: int, until: int) -> Iterator[int]:
         """Mark an agent's decisions; gives, now and then, the second up to which all are marked."""

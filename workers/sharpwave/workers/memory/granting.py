@@ -52,7 +52,10 @@ def serve(
 def _serve(
     fact: Location, row: Item, reads: Reads, writes: Writes, transactions: Transactions
 ) -> bool:
-    wanted, known = _wanted(row), set(row.get(COPIED_TO, []))
+    wanted, known = set[str](), set(row.get(COPIED_TO, []))
+    if "forgotten_at" not in row:
+        wanted |= {keys.granted_pk(name) for name in row.get("shared_with", ())}
+        wanted |= {keys.granted_domain_pk(name) for name in row.get("shared_domains", ())}
     if not wanted and not known:
         return True
     revision = row.get(REV)
@@ -81,11 +84,3 @@ def _note(fact: Location, revision: int | None, readers: set[str], writes: Write
     equals = {} if revision is None else {REV: revision}
     missing = (REV,) if revision is None else ()
     return writes.apply([Update(fact, values, equals=equals, missing=missing)])[0]
-
-
-def _wanted(row: Item) -> set[str]:
-    """Give the partitions of those a fact is shared with."""
-    if "forgotten_at" in row:
-        return set()
-    agents = {keys.granted_pk(name) for name in row.get("shared_with", ())}
-    return agents | {keys.granted_domain_pk(name) for name in row.get("shared_domains", ())}

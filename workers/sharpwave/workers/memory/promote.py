@@ -119,8 +119,15 @@ def _promote(
     parking: Parking,
     moment: int,
 ) -> int:
-    # Parted beforehand: one that is too large would have its whole call refused.
-    refused = [(shown, why) for shown in entries if (why := _too_large(shown.item))]
+    refused = []
+    for shown in entries:
+        # Parted beforehand: one that is too large would have its whole call refused.
+        if (size := wire_size(item_to_wire(shown.item))) > MAX_ENTRY_BYTES:
+            why = (
+                f"the entry has {size} bytes and can be promoted with at most {MAX_ENTRY_BYTES}: "
+                "move what is large out of `data`, and it is promoted"
+            )
+            refused.append((shown, why))
     parted = {shown.place for shown, _ in refused}
     fitting = [shown for shown in entries if shown.place not in parted]
     # A marked entry has its fact, or somebody removed the fact on purpose.
@@ -287,14 +294,3 @@ def _amended(shown: Shown, fact: Item, entry: Item | None) -> Update | None:
 def _content(item: Item) -> Item:
     """Give what an entry, or its fact, remembers."""
     return {name: value for name, value in item.items() if name not in _DROPPED}
-
-
-def _too_large(item: Item) -> str:
-    """Say why an entry cannot be promoted, or nothing."""
-    size = wire_size(item_to_wire(item))
-    if size <= MAX_ENTRY_BYTES:
-        return ""
-    return (
-        f"the entry has {size} bytes and can be promoted with at most {MAX_ENTRY_BYTES}: "
-        "move what is large out of `data`, and it is promoted"
-    )

@@ -32,6 +32,7 @@ from sharpwave.workers.patterns.catalogue import listed
 from sharpwave.workers.patterns.counts import Counts, total
 from sharpwave.workers.patterns.life import LIFE, base_at_once
 from sharpwave.workers.patterns.policy import Policy
+from sharpwave.workers.patterns.seats import MOST_SEATS
 from sharpwave.workers.work.ports import (
     Check,
     Insert,
@@ -285,16 +286,33 @@ class Admission:
         at = Location(PIPELINE, keys.judged())
         judged = self._reads.get([at]).get(at)
         until = -1 if judged is None else int(judged["until"])
+        begin = max(-int(-(now + self._lead_s) // 1), until + 1)
         draft = PatternVersion(
             definition=definition,
             version=1,
-            effective_from=max(-int(-(now + self._lead_s) // 1), until + 1),
+            form=2 if self._has_seat(definition, begin) else 1,
+            effective_from=begin,
             learned_at=int(now),
             origin=origin,
             parent=parent,
             reason=reason,
         )
         return draft.model_copy(update={"base": frozen_at_once(draft, self._reads, self._policy)})
+
+    def _has_seat(self, definition: PatternDefinition, begin: int) -> bool:
+        """Say whether base ledgers can count a version too that begins then.
+
+        Some more than `MOST_SEATS`, admitted at the same moment, make rows longer and no more.
+        """
+        if definition.agent_id is None:
+            return False  # its decisions are in ledgers of many agents
+        known = listed(self._reads).versions
+        taken = [
+            version
+            for version in versions_of(known, definition.agent_id, definition.decision_type)
+            if version.is_seated and (version.effective_to is None or version.effective_to > begin)
+        ]
+        return len(taken) < MOST_SEATS
 
 
 def _fence(version: PatternVersion) -> list[Part]:

@@ -12,6 +12,7 @@ from sharpwave.schemas.numbers import parse_json
 from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.schemas.records import MAX_DECISION_TTL_S, parent_of
 from sharpwave.schemas.times import Clock
+from sharpwave.workers.patterns.sources import code_of, names_in
 from sharpwave.workers.work.ports import Insert, Location, Reads, TryAgain, Update, Write, Writes
 
 #: An entry that was removed with an agent's data is there again so soon after its next decision.
@@ -204,6 +205,16 @@ class Writers:
                 if len(self._linked) > _LINKED:
                     self._linked.clear()
                 self._linked |= entries.keys()
+
+    def name(self, decisions: Iterable[Mapping[str, Any]]) -> None:
+        """Store what the codes in ledger elements stand for, unless this process has done so."""
+        entries = []
+        for each in decisions:
+            bucket, sources = names_in(each)
+            for name in (*sources, *(() if bucket is None else (bucket,))):
+                key = keys.source_name(each["agent_id"], code_of(name))
+                entries.append(Insert(tables.PIPELINE, {**key.item(), "name": name}))
+        self._put(list({entry.location: entry for entry in entries}.values()))
 
     def note_agents(self, agent_ids: Iterable[str]) -> None:
         """Put agents on the list of all that this process has not put there."""

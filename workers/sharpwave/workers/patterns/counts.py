@@ -5,8 +5,9 @@ Nothing here knows how a ledger comes to its counts, so `recount`, which checks 
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -14,6 +15,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.numbers import canonical_json
 from sharpwave.schemas.ownership import MUTABLE, agents_own
 from sharpwave.schemas.patterns import PatternVersion, boundaries
+from sharpwave.workers.patterns.sources import NO_USED, Used
 from sharpwave.workers.patterns.stated import NO_CONFIDENCES, NO_WEIGHTS, Confidences, Weights
 from sharpwave.workers.work.ports import Location, Reads
 
@@ -51,8 +53,12 @@ class MalformedRow(ValueError):
 #: The form of a counts row, its tenth number: what follows the nine that every release reads. A
 #: release that appends something raises it; one that knows less passes over what it does not know.
 ROW_FORM = 1
+#: The form of a row with the counts of seats.
+_SEATED_FORM = 2
 #: Numbers that every row has.
 _BASIC = ("revision", "n", "s", "q_sum", "q_n", "applied", "applied_s", "pending", "units")
+#: Where in a row the sources stand.
+_USED_AT = len(_BASIC) + 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ class Counts:
         applied_weights: over those of `applied` that were drawn with a known probability.
         other_weights: likewise over the rest of `n`; ledgers of patterns only.
         confidences: over those of `n` that stated one; base ledgers only.
+        used: how the sources did that decisions named; ledgers of sources only.
     """
 
     revision: int = 0
@@ -89,6 +96,7 @@ class Counts:
     applied_weights: Weights = NO_WEIGHTS
     other_weights: Weights = NO_WEIGHTS
     confidences: Confidences = NO_CONFIDENCES
+    used: Used = NO_USED
 
     def __add__(self, more: "Counts") -> "Counts":
         """Merge the counts of disjoint buckets."""
@@ -107,27 +115,41 @@ class Counts:
             self.applied_weights + more.applied_weights,
             self.other_weights + more.other_weights,
             self.confidences + more.confidences,
+            self.used + more.used,
         )
 
-    def to_row(self) -> Row:
+    def summed(self) -> "Counts":
+        """Give what is stored as the sum of a day or of all: of sources, those used most."""
+        return self if self.used is (used := self.used.kept()) else replace(self, used=used)
+
+    def to_row(self, seats: Sequence["Counts"] = ()) -> Row:
         """Give the row to store, `revision` first so that a condition can compare element 0.
 
-        After nine numbers come the row's form, the sum of squared quality, the weights and the
-        confidences as lists, as far as there is something of it; the form is missing where the
-        squares are unknown, as in the rows of the release that kept none.
+        After nine numbers come the row's form, the sum of squared quality, the weights, the
+        confidences, the counts of seats and the sources as lists, as far as there is something of
+        it; the form is missing where the squares are unknown, as in the rows of the release that
+        kept none.
+
+        Args:
+            seats: in a base ledger, the counts of its seats by number; see `seats_in`.
         """
         basic = [getattr(self, name) for name in _BASIC]
-        if self.q_sq is None and not (self.has_weights or self.confidences.bins):
+        seated = [each.to_row() if each.n or each.pending else [] for each in seats]
+        is_seated = any(seated)
+        has_more = self.has_weights or self.confidences.bins or is_seated or self.used.sums
+        if self.q_sq is None and not has_more:
             return basic
         weights = [*self.applied_weights.numbers(), *self.other_weights.numbers()]
         more: Row = [
             _UNKNOWN if self.q_sq is None else self.q_sq,
             weights if self.has_weights else [],
             self.confidences.numbers() if self.confidences.bins else [],
+            seated if is_seated else [],
+            self.used.numbers(),
         ]
         while more and not more[-1]:
             more.pop()
-        return [*basic, ROW_FORM, *more]
+        return [*basic, _SEATED_FORM if is_seated else ROW_FORM, *more]
 
     @property
     def has_weights(self) -> bool:
@@ -151,6 +173,7 @@ class Counts:
                 # Without an outcome there is nothing that could have been left out.
                 more = [_UNKNOWN if numbers[_BASIC.index("n")] else 0]
             more += [0, (), ()][len(more) :]
+            more.append(row[_USED_AT] if len(row) > _USED_AT else ())
             basic: dict[str, Any] = dict(zip(_BASIC, numbers, strict=True))
             counts = cls(**basic, **_appended(*more))
             if (
@@ -165,7 +188,36 @@ class Counts:
         )
 
 
-def _appended(squares: Any, weights: Sequence[Any], confidences: Sequence[Any]) -> dict[str, Any]:
+def seats_in(row: Sequence[Any]) -> list[Counts]:
+    """Read the counts of seats from a stored row, by number; none from that of another ledger.
+
+    Raises:
+        MalformedRow: they are no rows.
+    """
+    return [counts_in(row, seat) for seat in range(len(_seat_rows(row)))]
+
+
+def counts_in(row: Sequence[Any], seat: int | None) -> Counts:
+    """Read the counts of one seat from a stored row, or with None those of all in its ledger.
+
+    Raises:
+        MalformedRow: it is no row.
+    """
+    if seat is None:
+        return Counts.from_row(row)
+    rows = _seat_rows(row)
+    return Counts.from_row(rows[seat]) if seat < len(rows) and rows[seat] else Counts()
+
+
+def _seat_rows(row: Sequence[Any]) -> Sequence[Row]:
+    behind = len(_BASIC) + 4
+    found: Sequence[Row] = row[behind] if len(row) > behind else ()
+    return found
+
+
+def _appended(
+    squares: Any, weights: Sequence[Any], confidences: Sequence[Any], used: Sequence[Any]
+) -> dict[str, Any]:
     sums = _whole(weights) or [0] * 8
     if len(sums) != 8:
         raise ValueError(f"{sums} are no sums of weights of two arms")
@@ -174,6 +226,7 @@ def _appended(squares: Any, weights: Sequence[Any], confidences: Sequence[Any]) 
         "applied_weights": Weights(*sums[:4]),
         "other_weights": Weights(*sums[4:]),
         "confidences": Confidences.from_numbers(_whole(confidences)),
+        "used": Used.from_numbers(_whole(used)) if used else NO_USED,
     }
 
 
@@ -235,6 +288,7 @@ def total(counts: Iterable[Counts]) -> Counts:
         confidences=sum(
             (each.confidences for each in found if each.confidences.bins), start=NO_CONFIDENCES
         ),
+        used=Used.merged(chain.from_iterable(each.used.sums for each in found)),
     )
 
 
@@ -250,9 +304,14 @@ def days_of(subject: str, reads: Reads) -> Days:
 
 def summed_days_of(subject: str, reads: Reads) -> Days:
     """Read a ledger's counts by day as they were last summed up: a page for about 1,000 days."""
+    return {day: Counts.from_row(row) for day, row in summed_rows_of(subject, reads).items()}
+
+
+def summed_rows_of(subject: str, reads: Reads) -> dict[str, Row]:
+    """Read the rows of a ledger's days, which in a base ledger count its seats too."""
     pk, after, until = keys.ledger_days_span(subject)
     rows = reads.query(tables.PIPELINE, pk, after=after, until=until)
-    return {keys.split_ledger_sk(row["SK"])[1]: Counts.from_row(row["c"]) for row in rows}
+    return {keys.split_ledger_sk(row["SK"])[1]: row["c"] for row in rows}
 
 
 def base_day(

@@ -18,7 +18,7 @@ from sharpwave.schemas.patterns import FrozenBase, PatternVersion
 from sharpwave.schemas.times import Clock, bound
 from sharpwave.workers.patterns.account import Account
 from sharpwave.workers.patterns.admission import Admission, listed_at, mark
-from sharpwave.workers.patterns.counts import Arms, Days, summed_days_of
+from sharpwave.workers.patterns.counts import Arms, Counts, Days, Row, counts_in, summed_rows_of
 from sharpwave.workers.patterns.life import (
     Facts,
     Life,
@@ -83,12 +83,20 @@ class Round:
     def __init__(self, accounts: Mapping[str, Account], reads: Reads) -> None:
         """Begin with the accounts of all owners that will be asked for."""
         self.accounts, self._reads = dict(accounts), reads
+        self._rows: dict[str, dict[str, Row]] = {}
         self._days: dict[str, Days] = {}
+
+    def rows_of(self, subject: str) -> Mapping[str, Row]:
+        """Give the rows of a ledger's days, as last summed up."""
+        if subject not in self._rows:
+            self._rows[subject] = summed_rows_of(subject, self._reads)
+        return self._rows[subject]
 
     def days_of(self, subject: str) -> Days:
         """Give a ledger's counts by day, as last summed up."""
         if subject not in self._days:
-            self._days[subject] = summed_days_of(subject, self._reads)
+            rows = self.rows_of(subject)
+            self._days[subject] = {day: Counts.from_row(row) for day, row in rows.items()}
         return self._days[subject]
 
 
@@ -143,6 +151,7 @@ class Keeper:
         row: Item | None,
         *,
         together: Round,
+        counted: Mapping[str, int | None],
         days: Days,
         arms: Mapping[str, Arms],
         figures: Figures,
@@ -157,12 +166,13 @@ class Keeper:
             version: a current one, with its number.
             row: its row as read before its counts; None if it has none.
             together: the round of looks that this is one of.
-            days: what its ledger counts, by day.
+            counted: the ledgers that count it, by `places_of`.
+            days: what they count of it, by day.
             arms: its units of evidence, by day.
             figures: its figures.
             everyone: outcomes of all decisions that it is held against, its own included.
             bases: the ledgers of those.
-            latest: the latest day on which its agents are known to have decided.
+            latest: a day on which its agents decided, the latest that this look was told of.
             attributes: gives the figures as attributes of a row.
         """
         version = self._based(version, days, everyone - figures.n, bases, together)
@@ -174,6 +184,9 @@ class Keeper:
         if row is None or row.get("version") != version.version:
             return Seen(self._shown(version, weighed, account), Life(), None)
         life = Life.of_row(row)
+        if life.state == "dormant":
+            # A late outcome of others' older day is no match, and what led here may be just that.
+            latest = max([latest, *(day for each in bases for day in together.days_of(each))])
         is_candidate = life.state == "candidate"
         if is_candidate or version.number in account.waiting:
             is_ready = is_candidate and not lacking(weighed, figures, self._policy)
@@ -195,7 +208,7 @@ class Keeper:
             step = next_step(life, version, facts, self._policy, int(self._clock()))
             if step is None:
                 break
-            if step.life.state == "dormant" and self._is_behind(version, figures, facts.latest):
+            if step.life.state == "dormant" and self._is_behind(counted, figures, facts.latest):
                 return Seen(shown, life, row, is_settled=False)
             if not self._transactions.transact(told(version, row, life, step, values)):
                 # Somebody else told it, or wrote later figures: the next look starts from there.
@@ -219,14 +232,21 @@ class Keeper:
             return Seen(shown, life, None, is_settled=self._share(version, row))
         return Seen(shown, life, row)
 
-    def _is_behind(self, version: PatternVersion, figures: Figures, latest: str) -> bool:
+    def _is_behind(self, counted: Mapping[str, int | None], figures: Figures, latest: str) -> bool:
         """Say whether a version counted decisions up to a day that its figures lack."""
         # The marks of one decision come one after the other, and a round may read but the first:
         # that its agents decided is known then, and that it matched stands in the ledger only.
-        pk, begin, end = keys.ledger_heads_span(version.subject, figures.as_of or "")
-        after = end if figures.as_of else begin
-        _, _, until = keys.ledger_heads_span(version.subject, latest)
-        return any(self._reads.query(tables.PIPELINE, pk, after=after, until=until, limit=1))
+        for subject, seat in counted.items():
+            pk, begin, end = keys.ledger_heads_span(subject, figures.as_of or "")
+            after = end if figures.as_of else begin
+            _, _, until = keys.ledger_heads_span(subject, latest)
+            # Of its own ledger any head will do; a base ledger's say who else was counted, too.
+            most = 1 if seat is None else None
+            heads = self._reads.query(tables.PIPELINE, pk, after=after, until=until, limit=most)
+            counts = (counts_in(head["c"], seat) for head in heads)
+            if any(each.n or each.pending for each in counts):
+                return True
+        return False
 
     def _is_to_share(
         self, version: PatternVersion, life: Life, weighed: Weighed, figures: Figures

@@ -5,11 +5,13 @@ from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SYSTEM
-from sharpwave.schemas.patterns import PatternVersion, epoch_of, versions_of
+from sharpwave.schemas.patterns import PatternVersion, epoch_of, seated, versions_of
 from sharpwave.schemas.times import day_and_hour
 from sharpwave.workers.patterns.catalogue import Catalogue, Known, Writers
 from sharpwave.workers.patterns.counts import content_digest
-from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of, fold
+from sharpwave.workers.patterns.ledger import Bucket, DecisionState, Slots, element_of
+from sharpwave.workers.patterns.seats import row_of, seat
+from sharpwave.workers.patterns.sources import codes_in
 from sharpwave.workers.patterns.stated import confidence_of, selection_prob_of
 from sharpwave.workers.work.ports import Location, Spread
 
@@ -65,6 +67,7 @@ def learn(
     # Listed before it is counted, so that no base rate leaves out what is published.
     writers.note((each["decision_type"], each["agent_id"]) for each in decisions)
     writers.link(decisions)
+    writers.name(decisions)
     changed = sorted({(bucket.subject, bucket.day) for bucket in todo})
     written = 0
 
@@ -72,8 +75,8 @@ def learn(
         slot, left = slots.add(bucket, todo[bucket])
         if slot is not None:
             # A later fold of the same slot has a greater revision, and wins whoever writes last.
-            counts = fold(slot.elements, revision=slot.revision)
-            slots.ledger.raise_counts(bucket.head, counts.to_row())
+            row = row_of(slot.elements, revision=slot.revision)
+            slots.ledger.raise_counts(bucket.head, row)
         return slot is not None, left
 
     # Depth by depth: what a closed slot does not hold belongs to the next slot on its path.
@@ -96,7 +99,10 @@ def learn(
 def contributions(
     decision: Mapping[str, Any], versions: Sequence[PatternVersion]
 ) -> Iterator[Contribution]:
-    """Give what a decision adds to its base ledger and to each of the versions that counts it."""
+    """Give what a decision adds to its base ledger, to that of its sources, and to patterns'.
+
+    What it is to versions that are seated is part of the first.
+    """
     agent_id, decision_type = decision["agent_id"], decision["decision_type"]
     day, _ = day_and_hour(int(decision["timestamp"]), decision.get("event_time"))
     context, outcome = decision.get("context"), decision.get("outcome")
@@ -115,13 +121,23 @@ def contributions(
     )
     element = element_of(state)
     # An agent's calibration is of all it decided, what a lot tells is of a pattern: each ledger
-    # holds what it adds up, and what nobody states takes no room.
+    # holds what it adds up, one with seats what they do too, and what nobody states takes no room.
+    drawn, confidence = selection_prob_of(decision), confidence_of(decision)
     epoch = epoch_of(versions, agent_id, decision_type, decision["timestamp"])
-    base = element._replace(confidence=confidence_of(decision))
-    counting = {keys.base_subject(agent_id, decision_type, epoch): base}
-    drawn = element._replace(selection_prob=selection_prob_of(decision))
-    for version in versions:
+    seats = applied = 0
+    for number, version in enumerate(seated(versions, agent_id, decision_type, epoch)):
         if version.counts(decision):
-            counting[version.subject] = drawn._replace(applied=version.applied(decision))
-    for subject, each in counting.items():
-        yield Contribution(subject, day, state.sk, each.encode())
+            seats |= 1 << number
+            applied |= version.applied(decision) << number
+    base = element._replace(confidence=confidence).encode()
+    if seats:
+        both = element._replace(confidence=confidence, selection_prob=drawn)
+        base = seat(both.encode(), seats, applied)
+    yield Contribution(keys.base_subject(agent_id, decision_type, epoch), day, state.sk, base)
+    if named := codes_in(decision):
+        used = element._replace(named=named).encode()
+        yield Contribution(keys.sources_subject(agent_id, decision_type), day, state.sk, used)
+    for version in versions:
+        if not version.is_seated and version.counts(decision):
+            mine = element._replace(selection_prob=drawn, applied=version.applied(decision))
+            yield Contribution(version.subject, day, state.sk, mine.encode())

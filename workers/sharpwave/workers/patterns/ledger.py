@@ -1,6 +1,7 @@
 """A ledger: decision states as elements of sets, the sets as slots that split, counts from a slot.
 
-One decision state is an element of 20 bytes, or of 24 if it stated something of itself.
+One decision state is an element of 20 bytes, or of 24 if it stated something of itself. In a ledger
+of sources it has 24, and 4 more for its bucket and for each of its sources.
 
     bytes  0-7   blake2b-8 of the decision's primary key, `PK 0x00 SK`
     bytes  8-10  blake2b-3 of what the decision says and may not change, `content_digest`
@@ -10,6 +11,10 @@ One decision state is an element of 20 bytes, or of 24 if it stated something of
     bytes 18-19  quality x 10^4, big-endian; 65535 when there is none
     bytes 20-21  stated confidence x 10^4, big-endian; 65535 when there is none
     bytes 22-23  stated probability of selection x 10^4, big-endian; 65535 when there is none
+    bytes 24-27  code of the bucket that its sources are compared in, 0 without one
+    bytes 28-    codes of its sources, four bytes each and at most eight of them
+
+In a base ledger an element may be longer and have bit 6 in byte 17: it is `seated`, see `seats`.
 
 Equal states give equal bytes, so adding one twice to a DynamoDB binary set changes nothing. Of two
 elements of one decision one `supersedes` the other, in one order that everybody shares, so what a
@@ -32,7 +37,9 @@ from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
+from sharpwave.schemas.records import MOST_SOURCES
 from sharpwave.workers.patterns.counts import CONTENT_BYTES, QUALITY_SCALE, Counts
+from sharpwave.workers.patterns.sources import CODE_BYTES, Used, shares_of
 from sharpwave.workers.patterns.stated import (
     NO_CONFIDENCES,
     NO_WEIGHTS,
@@ -43,10 +50,16 @@ from sharpwave.workers.patterns.stated import (
 from sharpwave.workers.work.ports import Ledger, Location, Slot, TryAgain
 
 ELEMENT_BYTES, STATING_BYTES, KEY_BYTES = 20, 24, 8
+#: Lengths of an element.
+_LENGTHS = frozenset(
+    (ELEMENT_BYTES, *(STATING_BYTES + CODE_BYTES * named for named in range(MOST_SOURCES + 2)))
+)
 MAX_REVISION = 65_535
 
 _NONE = 65_535
 _APPLIED = 0x80
+#: In `KIND`, of an element that says which seats its decision belongs to.
+KIND, SEATED = 17, 0x40
 _LAYOUT, _STATED = struct.Struct(">8s3s4sHBH"), struct.Struct(">HH")
 _CONTENT, _STATE = slice(KEY_BYTES, KEY_BYTES + CONTENT_BYTES), slice(15, ELEMENT_BYTES)
 
@@ -61,10 +74,11 @@ DEEPEST = len(_CUTS) - 1 + 2 * KEY_BYTES
 CLOSE_AT = 320
 #: Most elements of one addition; it bounds what a slot that was open by a hair takes on.
 MOST_AT_ONCE = 150
-#: A slot takes no addition beyond so many elements, at most 58 KB: first the superseded go.
-FULL_AT = 2_400
 #: Superseded elements are dropped when they are more than this, which takes many revisions.
-MOST_SUPERSEDED = 700
+MOST_SUPERSEDED = 400
+#: A slot takes no addition beyond so many elements: first the superseded go. With what comes in
+#: one addition that is at most 63 KB, of decisions that name eight sources each.
+FULL_AT = 900
 #: Closed slots of which a process remembers who is in them, some 40 KB each.
 REMEMBERED = 512
 _ATTEMPTS = 4
@@ -158,31 +172,34 @@ class Element(NamedTuple):
     """Stated confidence x 10^4, or None."""
     selection_prob: int | None = None
     """Stated probability of selection x 10^4, or None."""
+    named: tuple[int, ...] = ()
+    """Codes of its bucket and its sources, as `codes_in` gives them."""
 
     def encode(self) -> bytes:
-        """Give the 20 bytes that the ledger stores, or 24 if something was stated."""
+        """Give the 20 bytes that the ledger stores, or more if something was stated or named."""
         kind = self.outcome | (_APPLIED if self.applied else 0)
         element = _LAYOUT.pack(
             self.decision, self.content, self.unit, self.outcome_rev, kind, _or_none(self.quality)
         )
-        if self.confidence is self.selection_prob is None:
+        if self.confidence is self.selection_prob is None and not self.named:
             return element
-        return element + _STATED.pack(_or_none(self.confidence), _or_none(self.selection_prob))
+        element += _STATED.pack(_or_none(self.confidence), _or_none(self.selection_prob))
+        return element + b"".join(code.to_bytes(CODE_BYTES) for code in self.named)
 
     @classmethod
     def decode(cls, element: bytes) -> "Element":
-        """Read 20 or 24 ledger bytes.
+        """Read what `encode` gave.
 
         Raises:
             MalformedElement: wrong length, an unknown class, a quality or a confidence above 1, or
                 a probability of selection that is none.
         """
-        if len(element) not in (ELEMENT_BYTES, STATING_BYTES):
-            allowed = f"{ELEMENT_BYTES} or {STATING_BYTES}"
+        if len(element) not in _LENGTHS:
+            allowed = f"{ELEMENT_BYTES}, or {STATING_BYTES} to {max(_LENGTHS)} in fours"
             raise MalformedElement(element, f"has {len(element)} bytes instead of {allowed}")
         decision, content, unit, revision, kind, quality = _LAYOUT.unpack_from(element)
         confidence = selection_prob = _NONE
-        if len(element) == STATING_BYTES:
+        if len(element) != ELEMENT_BYTES:
             confidence, selection_prob = _STATED.unpack_from(element, ELEMENT_BYTES)
         if kind & ~_APPLIED > Outcome.FAILURE:
             raise MalformedElement(element, f"has the unknown class {kind:#04x}")
@@ -200,7 +217,13 @@ class Element(NamedTuple):
             revision,
             Outcome(kind & ~_APPLIED),
             bool(kind & _APPLIED),
-            *(None if each == _NONE else each for each in (quality, confidence, selection_prob)),
+            quality=None if quality == _NONE else quality,
+            confidence=None if confidence == _NONE else confidence,
+            selection_prob=None if selection_prob == _NONE else selection_prob,
+            named=tuple(
+                int.from_bytes(element[place : place + CODE_BYTES])
+                for place in range(STATING_BYTES, len(element), CODE_BYTES)
+            ),
         )
 
 
@@ -239,7 +262,7 @@ def supersedes(element: bytes, other: bytes) -> bool:
     whatever its revisions: any other rule would need what it refused to be kept for ever. Of one
     content the greatest revision stands; of two outcomes under one revision, which is a writer's
     fault, failure, then the higher quality. Of one state the longer element stands: an older
-    release may have left out what was stated.
+    release may have left out what was stated or named.
     """
     content, others = element[_CONTENT], other[_CONTENT]
     if content != others:
@@ -256,12 +279,29 @@ def standing_of(elements: Iterable[bytes]) -> dict[bytes, bytes]:
     """
     standing: dict[bytes, bytes] = {}
     for element in elements:
-        if len(element) != ELEMENT_BYTES and len(element) != STATING_BYTES:
+        if len(element) not in _LENGTHS:
             Element.decode(element)
         held = standing.get(element[:KEY_BYTES])
         if held is None or supersedes(element, held):
             standing[element[:KEY_BYTES]] = element
     return standing
+
+
+def superseded_in(elements: Iterable[bytes]) -> set[bytes]:
+    """Give the elements that count nowhere, whatever else comes.
+
+    What a key says otherwise may belong to other seats, and each seat counts the smallest content
+    of those that belong to it. So of a seated element only another of its content takes the place.
+    """
+    standing: dict[bytes, bytes] = {}
+    found = set(elements)
+    for element in found:
+        is_seated = element[KIND] & SEATED
+        place = element[: KEY_BYTES + CONTENT_BYTES] if is_seated else element[:KEY_BYTES]
+        held = standing.get(place)
+        if held is None or supersedes(element, held):
+            standing[place] = element
+    return found - set(standing.values())
 
 
 def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
@@ -292,6 +332,12 @@ def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
                 applied += weights
             else:
                 others += weights
+    used = (
+        share
+        for element in standing
+        if element.named
+        for share in shares_of(element.named, _outcome_of(element))
+    )
     return Counts(
         revision=revision,
         n=len(resolved),
@@ -306,7 +352,16 @@ def fold(elements: Iterable[bytes], *, revision: int = 0) -> Counts:
         applied_weights=applied,
         other_weights=others,
         confidences=confidences,
+        used=Used.merged(used),
     )
+
+
+def _outcome_of(element: Element) -> tuple[int, int, int, int, int]:
+    """Give pending, outcome, success, quality and whether it has one, as `shares_of` takes them."""
+    if element.outcome is Outcome.PENDING:
+        return 1, 0, 0, 0, 0
+    quality = element.quality
+    return 0, 1, element.outcome is Outcome.SUCCESS, quality or 0, quality is not None
 
 
 def slot_of(sk: str, decision: bytes, depth: int) -> str:
@@ -393,7 +448,7 @@ class Slots:
         """Add states of decisions that a slot holds, and keep it small."""
         for _ in range(_ATTEMPTS):
             done, slot = self.ledger.add(place, elements, below=FULL_AT, is_open=False)
-            superseded = slot.elements - set(standing_of(slot.elements).values())
+            superseded = superseded_in(slot.elements)
             if len(superseded) > MOST_SUPERSEDED:
                 # What supersedes them stays, so neither counts nor membership change.
                 self.ledger.discard(place, superseded)

@@ -304,14 +304,22 @@ def _if_overdue_failed(weighed: Weighed, figures: Figures) -> float:
     is missing: of the days that count all decisions count, so that it is at most the evidence of
     the whole, whatever is missing. Decisions overdue are taken for units in proportion.
     """
-    base, due = weighed.base, figures.due_before
-    if base is None or due is None:
+    base = weighed.base
+    if base is None or figures.due_before is None:
         return 0.0
-    counted = [(n, s) for day, n, s in weighed.by_day if base.since < day < due]
+    counted, missing = _of_age(weighed, figures, base.since)
     n, s = sum(n for n, _ in counted), sum(s for _, s in counted)
-    missing = math.ceil(figures.overdue * weighed.units / max(1, figures.n))
     ask = log_evidence_below if weighed.is_avoid else log_evidence
     return ask(n + missing, s + missing * weighed.is_avoid, base.p0)
+
+
+def _of_age(
+    weighed: Weighed, figures: Figures, since: str = ""
+) -> tuple[list[tuple[int, int]], int]:
+    """Give the counts of the days after one that had their time, and the units overdue there."""
+    due = figures.due_before or ""
+    missing = math.ceil(figures.overdue * weighed.units / max(1, figures.n))
+    return [(n, s) for day, n, s in weighed.by_day if since < day < due], missing
 
 
 def needed(number: int, promoted: int, policy: Policy) -> float:
@@ -331,9 +339,9 @@ class Life:
         since: epoch seconds of the last transition; None before the first.
         seq: transitions so far.
         was: the state before it became dormant, or was retired by hand.
-        promised: the rate that it promised when it was promoted; None before.
+        promised: the rate that it promised when it was promoted, or since; None before.
         watched_from: drift is judged on days after this one.
-        promoted_on: the last day of its evidence when it was promoted; "" before.
+        promoted_on: the last day of its evidence when it last promised; "" before.
         shared_once: the rule shared it once, and does not do so again.
         drifted: it was retired for a promise that it broke, so a new version follows it.
     """
@@ -463,7 +471,38 @@ def _next(
     if life.state != (wanted := _by_readers("active", facts)):
         said = "agents were granted it" if wanted == "shared" else "nobody is granted it any more"
         return replace(life, state=wanted), said
+    if (promised := _renewed(life, version, facts, doubt, policy)) is not None:
+        said = f"its promise rises from {life.promised:.3f} to {promised:.3f}, for it has kept more"
+        day = _last_day(facts)
+        return replace(life, promised=promised, promoted_on=day, watched_from=day), said
     return None
+
+
+def _renewed(
+    life: Life, version: PatternVersion, facts: Facts, doubt: Drift | None, policy: Policy
+) -> float | None:
+    """Give the greater promise that a pattern has grown up to, None while it has not.
+
+    It follows from days that had their time and that it will not judge, so it is known before those
+    that it will; what is overdue counts against it.
+    """
+    weighed, figures = facts.weighed, facts.figures
+    due, missing = _of_age(weighed, figures)
+    units, s = sum(n for n, _ in due) + missing, sum(s for _, s in due)
+    before = sum(n for day, n, _ in weighed.by_day if day <= life.promoted_on)
+    if life.promised is None or units < policy.promise_growth * max(before, policy.min_units):
+        return None
+    if doubt is not None and _last(doubt) > policy.recovered_at:
+        return None
+    low, high = weighed.anytime
+    kept, bound = s / units, low
+    if version.definition.is_avoid:
+        kept, bound = (units - missing - s) / units, 1 - high
+    # Below the rate by what is worth a doubt and by its own error: the luckier of several promises
+    # would be doubted for no more than that it was lucky.
+    kept -= policy.promise_below + math.sqrt(kept * (1 - kept) / units)
+    found = float(floored(min(max(kept, _LEAST), bound, _MOST)))
+    return found if found > life.promised else None
 
 
 def watch(life: Life, version: PatternVersion, facts: Facts, policy: Policy) -> Drift | None:

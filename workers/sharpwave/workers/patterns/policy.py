@@ -36,6 +36,8 @@ class Policy(BaseModel):
         degraded_at: value of the drift detector that degrades.
         recovered_at: value to which it has to fall before a degraded pattern is believed again.
         retired_at: value that retires; a new version of the same conditions then begins.
+        promise_growth: times the units behind a promise at which a greater one is made.
+        promise_below: how far that lies below the rate it has kept, and its standard error more.
         window_days: days over which the detector looks back.
         dormant_days: days of its agents' decisions without a match that make a pattern dormant.
         dormant_n_eff: decayed outcomes below which a promoted pattern is dormant.
@@ -59,6 +61,8 @@ class Policy(BaseModel):
     degraded_at: Annotated[float, Field(gt=1)] = DEGRADED_AT
     recovered_at: Annotated[float, Field(gt=0)] = DEGRADED_AT / 10
     retired_at: Annotated[float, Field(gt=1)] = RETIRED_AT
+    promise_growth: Annotated[float, Field(gt=1)] = 2.0
+    promise_below: Annotated[float, Field(ge=0, lt=1)] = 0.1
     window_days: Annotated[int, Field(ge=1, le=3_650)] = WINDOW_DAYS
     dormant_days: Annotated[int, Field(ge=1)] = 60
     dormant_n_eff: Annotated[float, Field(ge=0)] = 5.0

@@ -20,6 +20,8 @@ from sharpwave.workers.patterns.evidence import inverse_propensity
 from sharpwave.workers.patterns.keeper import Keeper
 from sharpwave.workers.patterns.ledger import MalformedElement
 from sharpwave.workers.patterns.life import rounded
+from sharpwave.workers.patterns.metrics import Metrics
+from sharpwave.workers.patterns.seats import days_in, places_of, summed
 from sharpwave.workers.patterns.sharing import place_of_copy
 from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
@@ -71,6 +73,7 @@ def publish(
     writes: Writes,
     ledger: Ledger,
     units: Units,
+    metrics: Metrics,
     clock: Clock,
     keeper: Keeper,
     horizons: Mapping[str, int] = MappingProxyType({}),
@@ -98,13 +101,13 @@ def publish(
         # sum with a greater one never says less; and what it missed was marked after it began.
         pk, after, until = keys.ledger_heads_span(mark.subject, mark.day)
         heads = reads.query(tables.PIPELINE, pk, after=after, until=until)
-        counts = [Counts.from_row(head["c"]) for head in heads]
-        if counts:
+        rows = [head["c"] for head in heads]
+        if rows:
             place = Location(tables.PIPELINE, keys.ledger_day(mark.subject, mark.day))
-            ledger.raise_counts(place, total(counts).to_row())
+            ledger.raise_counts(place, summed(rows))
 
     def sum_total(subject: str) -> None:
-        row = total(summed_days_of(subject, reads).values()).to_row()
+        row = total(summed_days_of(subject, reads).values()).summed().to_row()
         ledger.raise_counts(Location(tables.PIPELINE, keys.ledger_total(subject)), row)
 
     # Slots into days, then days into totals: each is summed from what the one before stored.
@@ -139,6 +142,8 @@ def publish(
                 unsettled.add(mark.subject)
     for agent_id, decision_type, day in sorted(days):
         refresh(agent_id, decision_type, day, known)
+    pairs = filter(None, (keys.split_sources_subject(mark.subject) for mark in marks))
+    unsettled |= {keys.sources_subject(*pair) for pair in metrics.publish(pairs)}
     done = [
         mark
         for mark, each in concerned.items()
@@ -235,9 +240,10 @@ def _write_rows(
             return None
         base = bases[version.subject]
         everyone = total(totals[each] for each in base if each in totals)
-        days = summed_days_of(version.subject, reads)
+        counted = places_of(version, known.versions)
+        days = days_in(counted, together.rows_of)
         try:
-            arms = units.days_of(version.subject, days)
+            arms = units.arms_in(counted, together.days_of)
         except MalformedElement:
             # A newer release wrote into a set what this one cannot read.
             return None
@@ -247,6 +253,7 @@ def _write_rows(
             version,
             rows.get(own),
             together=together,
+            counted=counted,
             days=days,
             arms=arms,
             figures=figures,

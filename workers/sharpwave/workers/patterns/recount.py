@@ -9,6 +9,7 @@ in a temporary file: memory grows with the number of ledgers and days, not of de
 import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from hashlib import blake2b
@@ -29,6 +30,7 @@ from sharpwave.workers.patterns.counts import (
     content_digest,
     total,
 )
+from sharpwave.workers.patterns.sources import Used, code_of
 from sharpwave.workers.patterns.stated import Confidences, Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 
@@ -52,7 +54,7 @@ _NO_STATE = (
 _SCHEMA = """
 CREATE TABLE archived (
     key BLOB, content BLOB, day TEXT, ledgers BLOB, rank INTEGER,
-    confidence INTEGER, selection_prob INTEGER, PRIMARY KEY (key, content)
+    confidence INTEGER, selection_prob INTEGER, named BLOB, PRIMARY KEY (key, content)
 ) WITHOUT ROWID;
 CREATE TABLE matched (
     ledger INTEGER, digest BLOB, content BLOB, key BLOB, unit BLOB, applied INTEGER,
@@ -121,6 +123,8 @@ class Recount:
         """Count decisions that `accepts` lets pass, for base ledgers and for `versions`."""
         self._versions, self._accepts = versions, accepts
         self._ledgers: dict[str, int] = {}
+        #: What agents' codes of buckets and sources stand for.
+        self.names: dict[tuple[str, int], str] = {}
         self._parts: set[bytes] = set()
         # Without a name SQLite keeps the database in a file that it has already unlinked.
         self._file = sqlite3.connect("", isolation_level=None)
@@ -187,14 +191,24 @@ class Recount:
             ]
             day, _ = day_and_hour(int(state["timestamp"]), state.get("event_time"))
             stated = _confidence(state), _selection_prob(state)
-            row = (*place, day, fast_json.encode(ledgers), rank, *stated)
-            self._file.execute("INSERT INTO archived VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            bucket, sources = _named(state)
+            codes = [code_of(name) if name else 0 for name in (bucket, *sources)]
+            for name, code in zip((bucket, *sources), codes, strict=True):
+                if name:
+                    self.names.setdefault((agent, code), name)
+            named = fast_json.encode(codes) if any(codes) else None
+            if named:
+                name = keys.sources_subject(agent, kind)
+                ledgers.append((numbers.setdefault(name, len(numbers)), False))
+            row = (*place, day, fast_json.encode(ledgers), rank, *stated, named)
+            self._file.execute("INSERT INTO archived VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             digest, unit = _evidence(state)
+            of_patterns = ledgers[1 : len(counting)]
             self._file.executemany(
                 "INSERT INTO matched VALUES (?, ?, ?, ?, ?, ?)",
                 [
                     (ledger, digest, place[1], place[0], unit, applied)
-                    for ledger, applied in ledgers[1:]
+                    for ledger, applied in of_patterns
                 ],
             )
         elif rank > found[0]:
@@ -247,20 +261,34 @@ class Recount:
         names = list(self._ledgers)
         result: dict[str, Days] = {}
         rows = self._file.execute(
-            "SELECT key, day, ledgers, rank, confidence, selection_prob FROM archived "
+            "SELECT key, day, ledgers, rank, confidence, selection_prob, named FROM archived "
             "ORDER BY key, content"
         )
-        of_pattern = [keys.split_base_subject(name) is None for name in names]
+        used: dict[tuple[str, str], dict[tuple[int, int], list[int]]] = {}
+        of_base = [keys.split_base_subject(name) is not None for name in names]
+        of_sources = [keys.split_sources_subject(name) is not None for name in names]
         for _, contents in groupby(rows, key=lambda row: row[0]):
             counted = set()
-            for _, day, ledgers, rank, confidence, selection_prob in contents:
+            for _, day, ledgers, rank, confidence, selection_prob, named in contents:
                 for ledger, applied in fast_json.decode(ledgers):
                     if (ledger, day) not in counted:
                         counted.add((ledger, day))
                         days = result.setdefault(names[ledger], {})
-                        stated = selection_prob if of_pattern[ledger] else confidence
-                        one = _one(rank, applied, stated, of_pattern=of_pattern[ledger])
+                        stated = confidence if of_base[ledger] else selection_prob
+                        if of_sources[ledger]:
+                            stated = None
+                        one = _one(rank, applied, stated, of_pattern=not of_base[ledger])
                         days[day] = days.get(day, Counts()) + one
+                        if of_sources[ledger]:
+                            bucket, *sources = fast_json.decode(named)
+                            told = one.pending, one.n, one.s, one.q_sum, one.q_n
+                            sums = used.setdefault((names[ledger], day), {})
+                            for source in {*sources, 0} if bucket else sources:
+                                held = sums.get((bucket, source), [0] * len(told))
+                                sums[bucket, source] = [*map(sum, zip(held, told, strict=True))]
+        for (subject, day), sums in used.items():
+            found = Used(tuple((*pair, *sums[pair]) for pair in sorted(sums)))  # type: ignore[misc]
+            result[subject][day] = replace(result[subject][day], used=found)
         return result
 
     def standing(self) -> Iterator[tuple[bytes, bytes, str, Counts]]:
@@ -375,6 +403,16 @@ def _evidence(state: Decision) -> tuple[bytes, bytes]:
     elif isinstance(cycle, int | float | Decimal) and not isinstance(cycle, bool):
         said = f"{state['agent_id']}\0{Decimal(str(cycle)).normalize():f}".encode()
     return blake2b(identity, digest_size=8).digest(), blake2b(said, digest_size=4).digest()
+
+
+def _named(state: Decision) -> tuple[str, list[str]]:
+    """Give the bucket that a decision names, "" for none, and the first eight of its sources."""
+    reasoning = state.get("reasoning")
+    said = reasoning if isinstance(reasoning, Mapping) else {}
+    listed = said["selected"] if isinstance(said.get("selected"), list) else []
+    texts = {text[:64] for text in listed if isinstance(text, str)} - {""}
+    bucket = said.get("bucket")
+    return bucket[:64] if isinstance(bucket, str) else "", sorted(texts)[:8]
 
 
 def _confidence(state: Decision) -> int | None:

@@ -6,13 +6,14 @@ it has read of a ledger's sets and reads again what changed: publishing costs wh
 
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.workers.patterns.counts import Arms, Counts, summed_days_of
 from sharpwave.workers.patterns.ledger import Element, Outcome, standing_of
+from sharpwave.workers.patterns.seats import apart
 from sharpwave.workers.work.ports import Location, Reads
 
 #: What a process remembers of ledgers, in bytes: some 3 million units in slots of 200. A ledger
@@ -51,19 +52,38 @@ def arms_by_day(sets: Iterable[tuple[str, Iterable[bytes]]]) -> dict[str, Arms]:
     return _merged((day, _condensed(elements)) for day, elements in days.items())
 
 
-def stored_arms(subject: str, reads: Reads) -> dict[str, Arms]:
-    """Count a ledger's units of evidence by day, from all of its sets as they are now.
+def stored_arms(places: Mapping[str, int | None], reads: Reads) -> dict[str, Arms]:
+    """Count a version's units of evidence by day, from all sets that hold some as they are now.
+
+    Args:
+        places: what `seats.places_of` gives for it.
+        reads: strong reads.
 
     Raises:
         MalformedElement: a set holds an element this version cannot read.
     """
-    return _merged((day, members) for day, _, members in _sets(subject, reads))
+    return _merged(
+        (day, _at(seat, members))
+        for subject, seat in places.items()
+        for day, _, members in _sets(subject, reads)
+    )
 
 
-def _sets(subject: str, reads: Reads) -> Iterator[tuple[str, str, bytes]]:
+def _sets(subject: str, reads: Reads) -> Iterator[tuple[str, str, Sequence[bytes]]]:
     pk, after, until = keys.ledger_slots_span(subject)
     for item in reads.query(tables.PIPELINE, pk, after=after, until=until):
-        yield *keys.split_ledger_slot(item["SK"]), _condensed(item.get("e", ()))
+        yield *keys.split_ledger_slot(item["SK"]), _members(subject, item.get("e", ()))
+
+
+def _members(subject: str, elements: Iterable[bytes]) -> Sequence[bytes]:
+    """Give the units of one slot: of a pattern's ledger its own, of a base ledger's each seat's."""
+    if keys.split_base_subject(subject) is None:
+        return [_condensed(elements)]
+    return [_condensed(each) for each in apart(elements)[1]]
+
+
+def _at(seat: int | None, members: Sequence[bytes]) -> bytes:
+    return members[seat or 0] if (seat or 0) < len(members) else b""
 
 
 def _condensed(elements: Iterable[bytes]) -> bytes:
@@ -99,11 +119,11 @@ class _Slot(NamedTuple):
     """A set as it was read, and the counts of its head just before; None if they were not read."""
 
     head: Counts | None
-    members: bytes
+    members: Sequence[bytes]
 
 
 class _Remembered(NamedTuple):
-    """A ledger as a process knows it; never changed, only replaced."""
+    """A ledger as a process knows it; never changed, only replaced. A base ledger has no arms."""
 
     days: Mapping[str, Counts]
     slots: Mapping[str, Mapping[str, _Slot]]
@@ -113,7 +133,7 @@ class _Remembered(NamedTuple):
     def size(self) -> int:
         """The bytes it takes, by estimate."""
         slots = [slot for day in self.slots.values() for slot in day.values()]
-        members = sum(len(slot.members) for slot in slots)
+        members = sum(len(each) for slot in slots for each in slot.members)
         return _DAY_BYTES * (len(self.days) + 1) + _SLOT_BYTES * len(slots) + members
 
 
@@ -150,17 +170,48 @@ class Units:
             MalformedElement: a set holds an element this version cannot read.
         """
         days = summed_days_of(subject, self._reads) if summed is None else summed
+        return dict(self._ledger(subject, days).arms)
+
+    def arms_in(
+        self, places: Mapping[str, int | None], days_of: Callable[[str], Mapping[str, Counts]]
+    ) -> dict[str, Arms]:
+        """Count a version's units of evidence by day, over all ledgers that count it.
+
+        Args:
+            places: what `seats.places_of` gives for it.
+            days_of: `summed_days_of` of a ledger, just read.
+
+        Raises:
+            MalformedElement: a set holds an element this version cannot read.
+        """
+        held = {subject: self._ledger(subject, days_of(subject)) for subject in places}
+        if len(held) == 1 and None in places.values():
+            return dict(next(iter(held.values())).arms)
+        return _merged(
+            (day, _at(places[subject], slot.members))
+            for subject, ledger in held.items()
+            for day, slots in ledger.slots.items()
+            for slot in slots.values()
+        )
+
+    def _ledger(self, subject: str, days: Mapping[str, Counts]) -> _Remembered:
+        """Give a ledger as it is now, having read what changed of it."""
         with self._lock:
             known = self._held.get(subject)
             if known is not None:
                 self._held.move_to_end(subject)
         if known is not None and known.days == days:
-            return dict(known.arms)
+            return known
         slots = self._all(subject) if known is None else self._changed(subject, days, known)
         slots = {day: slots[day] for day in days if day in slots}
-        arms = _merged((day, each.members) for day in slots for each in slots[day].values())
-        self._remember(subject, _Remembered(dict(days), slots, arms))
-        return dict(arms)
+        arms: dict[str, Arms] = {}
+        if keys.split_base_subject(subject) is None:
+            arms = _merged(
+                (day, _at(None, each.members)) for day in slots for each in slots[day].values()
+            )
+        ledger = _Remembered(dict(days), slots, arms)
+        self._remember(subject, ledger)
+        return ledger
 
     def _all(self, subject: str) -> dict[str, dict[str, _Slot]]:
         slots: dict[str, dict[str, _Slot]] = {}
@@ -188,7 +239,7 @@ class Units:
                     changed[Location(tables.PIPELINE, key)] = slot, head
             for place, item in self._reads.get(list(changed)).items():
                 slot, head = changed[place]
-                held[slot] = _Slot(head, _condensed(item.get("e", ())))
+                held[slot] = _Slot(head, _members(subject, item.get("e", ())))
             slots[day] = held
         return slots
 

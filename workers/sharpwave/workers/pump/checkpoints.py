@@ -131,6 +131,7 @@ class Bookmarks:
     def mark(self, checkpoint: Checkpoint, *, records: int = 0) -> None:
         """Note a position whose `records` the queues accepted."""
         if not self._unsaved:
+            # From the first mark on, so that a busy table does not put its save off for ever.
             self._due_at = self._clock() + self._every_s
         self._unsaved[checkpoint.shard_id] = checkpoint
         self._records += records
@@ -151,6 +152,7 @@ class Bookmarks:
             try:
                 self._checkpoints.save(self._table, checkpoint)
             except Exception as error:
+                # Reading goes on: the next save says more, and the table is not asked without end.
                 self._due_at = self._clock() + max(self._every_s, 1.0)
                 fields = {"table": self._table, "shard_id": shard_id, "error": repr(error)}
                 log.warning("checkpoint_not_saved", extra=fields)

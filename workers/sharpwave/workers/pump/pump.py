@@ -80,6 +80,7 @@ class Ticker:
                     log.warning("tick_not_sent", extra=fields)
             except Exception:
                 log.exception("tick_failed", extra={"every_s": tick.every_s})
+            # From now on: after a pause one is sent, and not all that were missed.
             self._due_at[i] = self._clock() + tick.every_s
 
 
@@ -146,9 +147,11 @@ class Pump:
             )
             for table, table_name in tables.items()
         ]
+        # A few attempts: a queue that refuses would keep back the ticks of all others.
         send_tick = partial(sender.try_send, attempts=_TICK_ATTEMPTS)
         ticker = Ticker(ticks, send=send_tick, stop=stop)
         self._threads = [
+            # A thread for each: a table whose queue refuses must not hold up the others.
             *(_thread(f"pump-{pump.table}", pump.run, stop) for pump in self._tables),
             _thread("pump-ticks", ticker.run),
         ]

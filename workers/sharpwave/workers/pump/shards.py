@@ -179,12 +179,26 @@ class Lineage:
         if stream_arn != self._stream_arn:
             self._enter(stream_arn)
         shards = self._source.shards(stream_arn)
-        self._retire_gone({shard.shard_id for shard in shards})
+        listed = {shard.shard_id for shard in shards}
+        for shard_id, shard in list(self.open.items()):
+            # Neither served nor listed: what it still held is lost. One that is listed is asked
+            # again.
+            if shard.is_gone and shard_id not in listed:
+                reason = "the shard is no longer in the stream"
+                self._report(StreamTrimmed(self._table, shard_id, reason=reason))
+                self.mark(shard_id, CLOSED)
+                self.finish(shard_id)
+            shard.is_gone = False
         self._open_ready(shards)
         # Only when all positions are safe: after a crash, a child whose parent is neither listed
         # nor known to be done would be told of as a gap that never was.
         if self._bookmarks.save():
-            self._purge(shards)
+            known = self._done | self.open.keys()
+            awaited = {shard.parent_id for shard in shards if shard.shard_id not in known}
+            # Read to the end, and forgotten by the stream too: nothing will ask for them.
+            for shard_id in self._done - listed - awaited:
+                self._checkpoints.forget(self._table, shard_id)
+                self._done.discard(shard_id)
 
     def mark(self, shard_id: str, position: str, *, records: int = 0) -> None:
         """Note the position of a shard."""
@@ -215,16 +229,6 @@ class Lineage:
         self._stream_arn = stream_arn
         self.open.clear()
 
-    def _retire_gone(self, listed: set[str]) -> None:
-        """Give up shards that the stream neither serves nor lists."""
-        for shard_id, shard in list(self.open.items()):
-            if shard.is_gone and shard_id not in listed:
-                reason = "the shard is no longer in the stream"
-                self._report(StreamTrimmed(self._table, shard_id, reason=reason))
-                self.mark(shard_id, CLOSED)
-                self.finish(shard_id)
-            shard.is_gone = False
-
     def _open_ready(self, shards: list[Shard]) -> None:
         listed = {shard.shard_id for shard in shards}
         # A shard that was being read and is listed no more may still be served for a while.
@@ -243,12 +247,3 @@ class Lineage:
             if position is None:
                 # Noted before the first read: if it vanishes meanwhile, that is a gap to tell of.
                 self.mark(shard_id, TRIM_HORIZON)
-
-    def _purge(self, shards: list[Shard]) -> None:
-        """Forget shards that were read to the end once the stream has forgotten them too."""
-        listed = {shard.shard_id for shard in shards}
-        known = self._done | self.open.keys()
-        awaited = {shard.parent_id for shard in shards if shard.shard_id not in known}
-        for shard_id in self._done - listed - awaited:
-            self._checkpoints.forget(self._table, shard_id)
-            self._done.discard(shard_id)

@@ -49,8 +49,9 @@ def faults_of(
         stored_at: epoch seconds at which the record was stored.
         event_ahead: how far ahead the event time of decisions may lie, by their type.
     """
-    text = ascii_json(image.raw)
-    if sound(kind, image.raw, text=text, stored_at=stored_at, event_ahead=event_ahead) is not None:
+    key = keys.Key(*(str(image.get(name, {}).get("S", "")) for name in ("PK", "SK")))
+    raw, text = image.raw, ascii_json(image.raw)
+    if sound(kind, raw, key=key, text=text, stored_at=stored_at, event_ahead=event_ahead):
         return []
     if may_be_too_deep(text):
         depth = max(map(wire_depth, image.values()))

@@ -6,7 +6,6 @@ over the rest, and errs on one side only: what it admits the models admit; what 
 may still admit, and only they say what is wrong. `admission.py` asks here first and then there.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from re import compile as pattern
@@ -24,11 +23,13 @@ from sharpwave.workers.work.incoming import Text as _Text
 
 # In Python `$` also matches before a newline at the end, which the models do not.
 _RECORD_ID = ids.RECORD_ID.removesuffix("$") + r"\Z"
-_record_id = pattern(ids.RECORD_ID).fullmatch
 _SHARE = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?")
-_FRACTION = pattern(r"(\.[0-9]{1,9})?Z")
+# What follows the seconds of a time, and in a sort key the id.
+_FRACTION = r"(\.[0-9]{1,9})?Z"
+_is_fraction = pattern(_FRACTION).fullmatch
+_is_fraction_and_id = pattern(f"{_FRACTION}#{ids.RECORD_ID.strip('^$')}").fullmatch
+_SECOND = len("2025-10-18T14:30:00")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
-_LAST_MOMENT = 9_999_999_999
 #: Entries of each of the router's caches: keys, agents and seconds seen lately.
 CACHED = 16_384
 
@@ -37,8 +38,22 @@ CACHED = 16_384
 # None can be part of a cycle, so the garbage collector need not track them.
 
 
-class _Number(Struct, gc=False):
+class Number(Struct, gc=False):
+    """A typed number, as it is written."""
+
     N: str
+
+
+class _Moment(Struct, gc=False):
+    N: Annotated[int, Meta(ge=0, le=9_999_999_999)]
+
+
+class _Count(Struct, gc=False):
+    N: Annotated[int, Meta(ge=0)]
+
+
+class _Ordinal(Struct, gc=False):
+    N: Annotated[int, Meta(ge=1)]
 
 
 class _Id(Struct, gc=False):
@@ -67,7 +82,7 @@ class _Flag(Struct, gc=False):
 
 class _OutcomeMap(Struct, gc=False):
     success: _Flag
-    quality_score: _Number | None = None
+    quality_score: Number | None = None
 
 
 class _Outcome(Struct, gc=False):
@@ -92,14 +107,12 @@ class _Targets(Struct, gc=False):
 class Reading(Struct, kw_only=True, gc=False):
     """What is read of an image, of any kind."""
 
-    PK: _Text
-    SK: _Text
-    ttl: _Number | None = None
+    ttl: _Moment | None = None
     schema_version: _Version | None = None
 
 
 class _Timed(Reading, kw_only=True, gc=False):
-    timestamp: _Number
+    timestamp: _Moment
     iso_timestamp: _Text
     event_time: _Text | None = None
     context: _Map | None = None
@@ -107,9 +120,14 @@ class _Timed(Reading, kw_only=True, gc=False):
     promoted_at: Raw | UnsetType = UNSET
 
     @property
-    def moments(self) -> tuple[int, int | None]:
-        """Epoch seconds of the record and of its end, if it has one; of one that fits."""
-        return int(self.timestamp.N), None if self.ttl is None else int(self.ttl.N)
+    def ends_at(self) -> int | None:
+        """Epoch seconds of its end, if it has one."""
+        return None if self.ttl is None else self.ttl.N
+
+    def claimed_at(self, kind: keys.Kind) -> float:
+        """Give the moment at which it says that it was stored, as `admission.claimed_at` does."""
+        moment, ends_at = self.timestamp.N, self.ends_at
+        return moment if ends_at is None else max(moment, ends_at - MAX_TTL_S[kind])
 
 
 class Decision(_Timed, kw_only=True, gc=False):
@@ -135,7 +153,7 @@ class Signal(_Timed, kw_only=True, gc=False):
     source_agent: _Text
     target_agents: _Targets
     severity: _Short | None = None
-    confidence: _Number | None = None
+    confidence: Number | None = None
     data: _Map | None = None
     recommended_action: _Short | None = None
     correlation_id: _Short | None = None
@@ -149,58 +167,45 @@ class Memory(_Timed, kw_only=True, gc=False):
     memory_id: _Text
     memory_type: _Text
     data: _Map | None = None
-    importance: _Number | None = None
-    access_count: _Number | None = None
-    expires_at: _Number | None = None
-    # One that has any of these takes the long way.
-    domain: Raw | UnsetType = UNSET
-    last_accessed: Raw | UnsetType = UNSET
-    shared_with: Raw | UnsetType = UNSET
-    shared_domains: Raw | UnsetType = UNSET
-    large: Raw | UnsetType = UNSET
-    forgotten_at: Raw | UnsetType = UNSET
-
-    @property
-    def is_plain(self) -> bool:
-        """Say whether it has none of what only some entries have."""
-        return (
-            self.domain is UNSET
-            and self.last_accessed is UNSET
-            and self.shared_with is UNSET
-            and self.shared_domains is UNSET
-            and self.large is UNSET
-            and self.forgotten_at is UNSET
-        )
+    importance: Number | None = None
+    access_count: _Count | None = None
+    expires_at: _Moment | None = None
+    # One that has any of these cannot be read, and takes the long way.
+    domain: None = None
+    last_accessed: None = None
+    shared_with: None = None
+    shared_domains: None = None
+    large: None = None
+    forgotten_at: None = None
 
     @property
     def weights(self) -> tuple[float, float]:
         """Importance and number of accesses; 0 of what it does not say."""
         importance, count = self.importance, self.access_count
-        return 0.0 if importance is None else float(importance.N), (
-            0.0 if count is None else float(count.N)
-        )
+        return 0.0 if importance is None else float(importance.N), 0 if count is None else count.N
 
 
 class _State(Reading, kw_only=True, gc=False):
     agent_id: _Text
     state_type: _Text
-    last_updated: _Number
-    version: _Number
+    last_updated: _Moment
+    version: _Ordinal
     agent_version: _Short | None = None
-    current_cycle: _Number | None = None
+    current_cycle: _Count | None = None
     configuration: _Map | None = None
     state: _Map | None = None
 
 
 class _Registration(Reading, kw_only=True, gc=False):
     agent_id: _Text
-    registered_at: _Number
+    registered_at: _Moment
     subscriptions: _Texts | None = None
     may_broadcast: _Flag | None = None
     accepts_from: _Texts | None = None
-    signals_per_minute: _Number | None = None
+    signals_per_minute: _Ordinal | None = None
     # Looked at by the models alone.
-    filters: Raw | UnsetType = UNSET
+    filters: None = None
+    capabilities: None = None
 
 
 @lru_cache(CACHED)
@@ -209,6 +214,10 @@ def _is_agent_id(name: str) -> bool:
     return name != ids.SYSTEM and ids.is_agent_id(name)
 
 
+_TABLES: Mapping[keys.Kind, str] = {
+    **{"decision": tables.DECISIONS, "signal": tables.SIGNALS},
+    **{"memory": tables.STATE, "state": tables.STATE, "registration": tables.STATE},
+}
 _is_type_name = lru_cache(CACHED)(ids.is_type_name)
 _is_event_time = lru_cache(CACHED)(times.is_event_time)
 
@@ -223,42 +232,22 @@ def sound(
     kind: keys.Kind,
     raw: Raw,
     *,
+    key: keys.Key,
     text: str,
     stored_at: float,
     event_ahead: EventAhead = times.AS_A_RULE,
 ) -> Reading | None:
-    """Read of an image what decides, if the fast path admits it; see `read` and `fits`."""
-    reading = read(kind, raw)
-    is_fit = reading is not None and fits(kind, reading, text, stored_at, event_ahead)
-    return reading if is_fit else None
-
-
-def read(kind: keys.Kind, raw: Raw) -> Reading | None:
-    """Read of an image what decides, if each attribute has the form that it has as a rule."""
+    """Read of an image what decides, if the fast path admits it; see `READ` and `FITS`."""
+    place = place_of(_TABLES[kind], key.pk) or place_of(_TABLES[kind], *key)
+    if place is None or place.kind != kind or may_be_too_deep(text):
+        return None
+    if kind == "signal" and len(text) > MAX_SIGNAL_BYTES:
+        return None
     try:
-        return _READ[kind](raw)
+        reading = READ[kind](raw)
+        return reading if FITS[kind](reading, place, key.sk, stored_at, event_ahead) else None
     except ValueError:
         return None
-
-
-def fits(
-    kind: keys.Kind, reading: Reading, text: str, stored_at: float, event_ahead: EventAhead
-) -> bool:
-    """Say whether the fast path admits what was read; one that it does not may have no fault.
-
-    Args:
-        kind: what the record's key says it is.
-        reading: what `read` gave.
-        text: the image as ASCII JSON, with anything around it, which bounds depth and size.
-        stored_at: epoch seconds at which the record was stored.
-        event_ahead: how far ahead the event time of decisions may lie, by their type.
-    """
-    if may_be_too_deep(text) or (kind == "signal" and len(text) > MAX_SIGNAL_BYTES):
-        return False
-    try:
-        return _FITS[kind](reading, stored_at, event_ahead)
-    except ValueError:
-        return False
 
 
 def sound_revision(said: Resolved | Decision) -> int:
@@ -267,8 +256,10 @@ def sound_revision(said: Resolved | Decision) -> int:
     Raises:
         ValueError: it does not, for its form.
     """
-    if said.outcome is not UNSET and not _is_share(_read_outcome(said.outcome).M.quality_score):
-        return 0
+    if said.outcome is not UNSET:
+        score = _read_outcome(said.outcome).M.quality_score
+        if score is not None and not _is_share(score.N):
+            return 0
     revision = revision_of(said)
     return revision if 1 <= revision <= 65_535 else 0
 
@@ -282,19 +273,20 @@ def revision_of(said: Resolved | Decision) -> int:
     return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
-def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead) -> bool:
-    place = place_of(tables.DECISIONS, decision.PK.S)
+def _decision_fits(
+    decision: Decision, place: keys.Parsed, sk: str, stored_at: float, event_ahead: EventAhead
+) -> bool:
+    _, owner, type_name = place
     return (
-        place is not None
-        and place.owner == decision.agent_id.S != ids.SYSTEM
-        and place.type_name == decision.decision_type.S
+        owner == decision.agent_id.S != ids.SYSTEM
+        and type_name == decision.decision_type.S
         and sound_revision(decision) > 0
-        and _times_fit(decision, decision.decision_id.S, stored_at, MAX_TTL_S["decision"])
+        and _times_fit(decision, decision.decision_id.S, sk, stored_at, MAX_TTL_S["decision"])
         and (
             decision.event_time is None
             or not times.is_far_ahead(
                 decision.event_time.S,
-                int(decision.timestamp.N),
+                decision.timestamp.N,
                 decision.decision_type.S,
                 event_ahead,
             )
@@ -302,53 +294,51 @@ def _decision_fits(decision: Decision, stored_at: float, event_ahead: EventAhead
     )
 
 
-def _signal_fits(signal: Signal, stored_at: float, _: EventAhead) -> bool:
-    place, source = place_of(tables.SIGNALS, signal.PK.S), signal.source_agent.S
-    return (
-        place is not None
-        and place.type_name == signal.signal_type.S
-        and (place.owner in (source, None) and _is_agent_id(source))
-        and _is_share(signal.confidence)
-        and _times_fit(signal, signal.signal_id.S, stored_at, MAX_TTL_S["signal"])
-        and _targets_fit(signal.target_agents.L)
-    )
+def _signal_fits(
+    signal: Signal, place: keys.Parsed, sk: str, stored_at: float, __: EventAhead
+) -> bool:
+    _, owner, type_name = place
+    source, targets = signal.source_agent.S, signal.target_agents.L
+    if not (
+        type_name == signal.signal_type.S
+        and (owner is None or owner == source)
+        and _is_agent_id(source)
+        and (signal.confidence is None or _is_share(signal.confidence.N))
+        and _times_fit(signal, signal.signal_id.S, sk, stored_at, MAX_TTL_S["signal"])
+    ):
+        return False
+    for target in targets:
+        if not _is_agent_id(target.S):
+            return len(targets) == 1 and target.S in (ids.EVERYONE, ids.SUBSCRIBERS)
+    return True
 
 
-def _memory_fits(entry: Memory, stored_at: float, _: EventAhead) -> bool:
-    place = place_of(tables.STATE, entry.PK.S)
+def _memory_fits(
+    entry: Memory, place: keys.Parsed, sk: str, stored_at: float, _: EventAhead
+) -> bool:
     return (
-        place is not None
-        and entry.is_plain
-        and place.owner == entry.agent_id.S != ids.SYSTEM
+        place.owner == entry.agent_id.S != ids.SYSTEM
         and place.type_name == entry.memory_type.S
-        and _is_share(entry.importance)
-        and _is_whole(entry.access_count)
-        and _is_whole(entry.expires_at, most=_LAST_MOMENT)
-        and _times_fit(entry, entry.memory_id.S, stored_at, MAX_TTL_S["memory"])
+        and (entry.importance is None or _is_share(entry.importance.N))
+        and _times_fit(entry, entry.memory_id.S, sk, stored_at, MAX_TTL_S["memory"])
     )
 
 
-def _state_fits(state: _State, stored_at: float, _: EventAhead) -> bool:
-    place = place_of(tables.STATE, state.PK.S, state.SK.S)
+def _state_fits(
+    state: _State, place: keys.Parsed, _: str, stored_at: float, __: EventAhead
+) -> bool:
     return (
-        place is not None
-        and place.kind == "state"
-        and place.owner == state.agent_id.S != ids.SYSTEM
+        place.owner == state.agent_id.S != ids.SYSTEM
         and place.type_name == state.state_type.S
-        and _is_whole(state.last_updated, most=_LAST_MOMENT)
-        and _is_whole(state.version, 1)
-        and _is_whole(state.current_cycle)
-        and (state.ttl is None or stored_at - 1 < int(state.ttl.N) <= _LAST_MOMENT)
+        and (state.ttl is None or stored_at - 1 < state.ttl.N)
     )
 
 
-def _registration_fits(mine: _Registration, _: float, __: EventAhead) -> bool:
+def _registration_fits(
+    mine: _Registration, place: keys.Parsed, _: str, __: float, ___: EventAhead
+) -> bool:
     return (
-        mine.filters is UNSET
-        and _is_agent_id(mine.agent_id.S)
-        and (mine.PK.S, mine.SK.S) == keys.registration(mine.agent_id.S)
-        and _is_whole(mine.registered_at, most=_LAST_MOMENT)
-        and _is_whole(mine.signals_per_minute, 1)
+        place.owner == mine.agent_id.S != ids.SYSTEM
         and (
             mine.subscriptions is None
             or all(_is_type_name(each.S) for each in mine.subscriptions.L)
@@ -357,16 +347,21 @@ def _registration_fits(mine: _Registration, _: float, __: EventAhead) -> bool:
     )
 
 
-_READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
-    "decision": fast_json.Decoder(Decision).decode,
-    "signal": fast_json.Decoder(Signal).decode,
-    "memory": fast_json.Decoder(Memory).decode,
-    "state": fast_json.Decoder(_State).decode,
-    "registration": fast_json.Decoder(_Registration).decode,
+#: Read of an image what decides; raise ValueError for an attribute of another form than it has as
+#: a rule. DynamoDB writes numbers as text, which `strict` would not take for numbers.
+READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
+    "decision": fast_json.Decoder(Decision, strict=False).decode,
+    "signal": fast_json.Decoder(Signal, strict=False).decode,
+    "memory": fast_json.Decoder(Memory, strict=False).decode,
+    "state": fast_json.Decoder(_State, strict=False).decode,
+    "registration": fast_json.Decoder(_Registration, strict=False).decode,
 }
 _read_outcome = fast_json.Decoder(_Outcome).decode
-_read_number = fast_json.Decoder(_Number).decode
-_FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
+_read_number = fast_json.Decoder(Number).decode
+#: Say whether the fast path admits what was read, whose depth is known; what it does not, or raises
+#: ValueError for, may have no fault. They take what was read, what the record's key stands for, its
+#: sort key, epoch seconds at which it was stored, and how far ahead event times may lie.
+FITS: Mapping[keys.Kind, Callable[[Any, keys.Parsed, str, float, EventAhead], bool]] = {
     "decision": _decision_fits,
     "signal": _signal_fits,
     "memory": _memory_fits,
@@ -375,54 +370,36 @@ _FITS: Mapping[keys.Kind, Callable[[Any, float, EventAhead], bool]] = {
 }
 
 
-def _is_share(number: _Number | None) -> bool:
-    return number is None or _is_share_text(number.N)
-
-
-def _is_whole(number: _Number | None, least: int = 0, most: float = math.inf) -> bool:
-    return number is None or least <= int(number.N) <= most
-
-
-def _targets_fit(targets: list[_Text]) -> bool:
-    for target in targets:
-        if not _is_agent_id(target.S):
-            return len(targets) == 1 and target.S in (ids.EVERYONE, ids.SUBSCRIBERS)
-    return True
-
-
-def _times_fit(record: _Timed, record_id: str, stored_at: float, max_ttl_s: int) -> bool:
-    iso, _, name = record.SK.S.partition("#")
-    also, claimed = record.iso_timestamp.S, record.timestamp.N
+def _times_fit(record: _Timed, record_id: str, sk: str, stored_at: float, max_ttl_s: int) -> bool:
+    iso, moment, ttl = record.iso_timestamp.S, record.timestamp.N, record.ttl
     latest = stored_at + MAX_AHEAD_S
-    ttl = stored_at if record.ttl is None else int(record.ttl.N)
     return (
-        name == record_id
-        and _record_id(name) is not None
-        and 0 <= _agreed(iso[:19], claimed) <= latest
-        and _is_fraction(iso[19:])
-        and (also == iso or (_agreed(also[:19], claimed) >= 0 and _is_fraction(also[19:])))
-        and stored_at - 1 < ttl <= latest + max_ttl_s
-        and ttl <= _LAST_MOMENT
+        # The sort key may have the time in another precision.
+        (
+            sk == f"{iso}#{record_id}"
+            or (
+                sk.partition("#")[2] == record_id
+                and _is_fraction(iso[_SECOND:]) is not None
+                and _agrees(iso[:_SECOND], moment)
+            )
+        )
+        and _is_fraction_and_id(sk, _SECOND) is not None
+        and _agrees(sk[:_SECOND], moment)
+        and moment <= latest
+        and (ttl is None or stored_at - 1 < ttl.N <= latest + max_ttl_s)
         and (record.event_time is None or _is_event_time(record.event_time.S))
     )
 
 
 @lru_cache(CACHED)
-def _agreed(iso: str, timestamp: str) -> int:
-    """Give `timestamp` if a UTC time without fraction is that second or the one before, else -1.
+def _agrees(iso: str, moment: int) -> bool:
+    """Say whether a UTC time without fraction is this second or the one before.
 
     A time a whole second later agrees too, which is rare enough for the models to find out.
     """
-    second = int(times.epoch_of(iso)) if times.is_iso(f"{iso}Z") else math.inf
-    moment = int(timestamp)
-    return moment if -1 <= second - moment <= 0 and moment <= _LAST_MOMENT else -1
+    return times.is_iso(f"{iso}Z") and -1 <= times.epoch_of(iso) - moment <= 0
 
 
 @lru_cache(CACHED)
-def _is_share_text(text: str) -> bool:
+def _is_share(text: str) -> bool:
     return _SHARE.fullmatch(text) is not None
-
-
-@lru_cache(CACHED)
-def _is_fraction(text: str) -> bool:
-    return _FRACTION.fullmatch(text) is not None

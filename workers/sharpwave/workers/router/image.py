@@ -12,8 +12,7 @@ from sharpwave.schemas.records import MAX_DEPTH
 # Some backend may write null for an image that a record does not have.
 _parts = fast_json.Decoder(dict[str, Raw] | None).decode
 _read = fast_json.Decoder(Wire).decode
-#: Characters in which nothing is too deep: a level takes eight, as {"L":[]} does.
-_SHORT = 8 * MAX_DEPTH
+_TOO_MANY = MAX_DEPTH + 1
 _encode = fast_json.Encoder().encode
 
 
@@ -88,10 +87,8 @@ def may_be_too_deep(text: str) -> bool:
 
     Each level has its M or L, however it is spaced, unless that letter is written as an escape.
     """
-    if len(text) < _SHORT:
-        return False
     # One M is left if there are more than MAX_DEPTH of both letters. To replace a letter takes a
     # quarter of the time that `count` takes, which looks at each character.
-    if "M" in text.replace("L", "M", MAX_DEPTH + 1).replace("M", " ", MAX_DEPTH):
+    if "M" in text.replace("L", "M", _TOO_MANY).replace("M", " ", MAX_DEPTH):
         return text.count('"M"') + text.count('"L"') > MAX_DEPTH or "\\u004" in text
     return "\\" in text and "\\u004" in text

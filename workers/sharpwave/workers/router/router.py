@@ -1,9 +1,10 @@
 """From stream records to work messages: a pure function of the records' images.
 
 There are two ways through, and both stay: the long way alone says what the router does, and the
-short way, for sound records that came, got an outcome or were removed, is what makes it fast: most
-records are such. They meet in `Router.__call__`. `tests/unit/workers/router/test_paths.py`
-holds them to the same work, and `python -m tests.bench --only router` measures them.
+short way, for sound records that came, changed as most do or were removed, is what makes it fast:
+nearly all records are such. They meet in `Router.__call__`.
+`tests/unit/workers/router/test_paths.py` holds them to the same work, and
+`python -m tests.bench --only router` measures them.
 """
 
 from collections import defaultdict
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from sharpwave.schemas import keys, tables, times
@@ -27,11 +28,18 @@ from sharpwave.schemas.ownership import (
     is_stamped,
 )
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
-from sharpwave.workers.router import fast_path
 from sharpwave.workers.router.admission import claimed_at
-from sharpwave.workers.router.fast_path import place_of
-from sharpwave.workers.router.image import Image, differing, json_of
-from sharpwave.workers.router.outcomes import outcome_state
+from sharpwave.workers.router.changes import has_new_version, is_mark, outcome_change, row_change
+from sharpwave.workers.router.fast_path import (
+    CACHED,
+    FITS,
+    READ,
+    Decision,
+    Memory,
+    Signal,
+    place_of,
+)
+from sharpwave.workers.router.image import Image, differing, json_of, may_be_too_deep
 from sharpwave.workers.router.record import (
     Content,
     Record,
@@ -72,6 +80,8 @@ MAX_CHUNK_NAME = 64
 
 #: Who hears of what time removed before a sweep met it, and as what.
 _LATE: Mapping[keys.Kind, Duty] = {"decision": EPISODE, "memory": PROMOTE}
+#: Of what nothing comes: a bucket of its agent's own, written often, and what workers publish.
+_QUIET = frozenset({"limit", "metrics"})
 _AT_ONCE = frozenset({"shared_with", "shared_domains", "forgotten_at"})
 _REMOVED = ',"removed":true'
 _TTL = frozenset({"ttl"})
@@ -102,6 +112,7 @@ class Router:
         self._routes: dict[str, Callable[[Record, Verdict], Iterator[Work]]] = {
             "decision": self._decision,
             "signal": self._signal,
+            "mirror": self._mirror,
             "inbox_row": self._row,
             "memory": self._memory,
             "registration": self._registration,
@@ -133,7 +144,7 @@ class Router:
         return groups.packed(int(moment * 1000))
 
     def _take_sound(self, table: str, raw: Streamed, due_by: float, groups: "_Groups") -> bool:
-        """Take the short way with a sound record that came, got an outcome or was removed.
+        """Take the short way with a sound record that came, changed as most do or was removed.
 
         What comes of one is what its route makes of it on the long way; gives False for every
         record that has to take that. Nothing of an image is built but what decides, none is
@@ -141,66 +152,96 @@ class Router:
         bound of depth and size.
         """
         change = raw.change
-        pk, sk, stored_at = change.keys.PK.S, change.keys.SK.S, change.stored_at
+        pk, sk, old, new = change.keys.PK.S, change.keys.SK.S, change.old, change.new
         place = place_of(table, pk) or place_of(table, pk, sk)
-        if place is None or place.kind == "inbox_row":
+        if place is None:
             return False
-        if place.kind == "limit":
-            # A bucket of its agent's own, written often: nobody else has to do with it.
+        kind, owner, type_name = place
+        if kind == "signal" and keys.is_mirror_sk(sk):
+            return new is not UNSET and has_new_version(
+                UNSET if old is UNSET else json_of(old), json_of(new)
+            )
+        if kind in _QUIET:
             return True
-        kind, state, judged_at = place.kind, "insert", stored_at
-        is_removed = change.new is UNSET
-        given = change.old if is_removed else change.new
+        if kind == "inbox_row":
+            if old is UNSET or new is UNSET:
+                return old is UNSET
+            return self._take_row(raw, json_of(old), json_of(new), owner, groups)
+        is_removed = new is UNSET
+        given = old if new is UNSET else new
         if given is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
             return True
-        before = UNSET if is_removed or kind == "state" else change.old
-        if before is not UNSET and kind != "decision":
-            return False
         image = json_of(given)
-        found = fast_path.read(kind, image)
-        if found is None:
-            return False
-        if is_removed:
-            gone = Image(given)
-            if "promoted_at" in gone:
-                return True
-            judged_at = claimed_at(kind, gone) or 0.0
-        elif isinstance(found, fast_path.Decision) and before is not UNSET:
-            state = outcome_state(before, given, found)
-            if not state:
+        if old is not UNSET and not is_removed and kind not in ("decision", "state"):
+            return is_mark(kind, json_of(old), image)
+        state, judged_at = "insert", change.stored_at
+        try:
+            found = READ[kind](image)
+            if is_removed and isinstance(found, Decision | Memory):
+                if found.promoted_at is not UNSET:
+                    return True
+                judged_at = found.claimed_at(kind)
+            elif old is not UNSET and isinstance(found, Decision):
+                was = json_of(old)
+                state = outcome_change(was, image, found)
+                if not state:
+                    return found.promoted_at is not UNSET and is_mark(kind, was, image)
+            if not FITS[kind](found, place, sk, judged_at, self._event_ahead):
                 return False
-        text = ascii_json(Content(raw.event_id, table, (pk, sk), stored_at, image))
-        is_large = len(text) > MAX_FILL_BYTES
-        if is_large or not fast_path.fits(kind, found, text, judged_at, self._event_ahead):
+        except ValueError:
             return False
-        entry = Entry(text, change.sequence_number)
+        text = ascii_json(Content(raw.event_id, table, (pk, sk), change.stored_at, image))
+        if len(text) > MAX_FILL_BYTES or may_be_too_deep(text):
+            return False
+        number = change.sequence_number
         if is_removed:
-            groups[_LATE[kind], ""].append(_numbered(entry, _REMOVED))
-        elif isinstance(found, fast_path.Signal):
-            groups[DELIVER, ""].append(entry)
-        elif isinstance(found, fast_path.Decision):
+            more = f'"number":"{number}"{_REMOVED}'
+            groups[_LATE[kind], ""].append(Entry(text, number, more))
+        elif isinstance(found, Signal):
+            groups[DELIVER, ""].append(Entry(text, number))
+        elif isinstance(found, Decision):
+            entry = Entry(text, number)
             groups[LEARN, pk].append(entry)
-            groups[ARCHIVE, ""].append(_more(entry, f'"state":"{state}"'))
-            if found.promoted_at is UNSET and self._is_due(*found.moments, due_by):
+            groups[ARCHIVE, ""].append(Entry(text, number, f'"state":"{state}"'))
+            if found.promoted_at is UNSET and self._is_due(
+                found.timestamp.N, found.ends_at, due_by
+            ):
                 groups[EPISODE, ""].append(entry)
-        elif isinstance(found, fast_path.Memory):
-            groups.add(SEEN, place.owner or "", entry)
+        elif isinstance(found, Memory):
+            entry = Entry(text, number)
+            groups.add(SEEN, owner or "", entry)
             if (
                 found.promoted_at is not UNSET
-                or place.type_name in keys.LASTING_TYPES
+                or type_name in keys.LASTING_TYPES
                 or self._is_worth_it(*found.weights)
-                or self._is_due(*found.moments, due_by)
+                or self._is_due(found.timestamp.N, found.ends_at, due_by)
             ):
                 groups[PROMOTE, ""].append(_numbered(entry))
         elif kind == "registration":
-            groups[REGISTERED, ""].append(entry)
+            groups[REGISTERED, ""].append(Entry(text, number))
         # Nothing comes of a state, whatever changed.
+        return True
+
+    def _take_row(
+        self, raw: Streamed, old: Raw, new: Raw, owner: str | None, groups: "_Groups"
+    ) -> bool:
+        """Take the short way with a row that its agent acknowledged, or a worker wrote to."""
+        change = raw.change
+        key = keys.Key(change.keys.PK.S, change.keys.SK.S)
+        found = None if raw.is_by_ttl else row_change(key, old, new)
+        if found is None:
+            return False
+        what, row = found
+        signal = keys.Key(row.signal_pk.S, row.signal_sk.S)
+        if what == "acknowledgement" and key.sk == _row_sk(*signal):
+            content = _answered(signal, owner, "" if row.chunk is None else row.chunk.S)
+            groups[ACKNOWLEDGE, ""].append(Entry(ascii_json(content), change.sequence_number))
         return True
 
     def _work(self, record: Record) -> Iterable[Work]:
         if record.kind is None:
             return _unknown(record)
-        if record.kind == "limit":
+        if record.kind in _QUIET:
             return ()
         if record.old is None and record.new is not None:
             return self._routes[record.kind](record, Verdict.INSERTED)
@@ -239,8 +280,11 @@ class Router:
         faults = faults_in(record)
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
-            if change is Verdict.OVERWRITTEN:
-                yield ACKNOWLEDGE, "", _key_entry(record, _held(record))
+            held = _held(record) if change is Verdict.OVERWRITTEN else ""
+            # What lives longer needs its mirror as long.
+            longer = "" if faults or not touches(record, _TTL) else _ttl(record.new)
+            if pair := ",".join(filter(None, (held, longer))):
+                yield ACKNOWLEDGE, "", _key_entry(record, (record.pk, record.sk), pair)
             if not faults:
                 return
         if faults and not _has_known_key(record):
@@ -253,15 +297,22 @@ class Router:
             pairs = ",".join(filter(None, (_held(record), mended)))
             yield DELIVER, "", _entry(record, pairs)
 
+    def _mirror(self, record: Record, change: Verdict) -> Iterator[Work]:
+        """Give what comes of a mirror that somebody else than a worker wrote to."""
+        if held := _held(record):
+            signal = keys.mirrored(keys.Key(record.pk, record.sk))
+            yield ACKNOWLEDGE, "", _key_entry(record, signal, held)
+        # Each write of a worker has another version; whoever has leave to set one is believed.
+        has_version = record.new is not None and "status_v" in record.new
+        if not has_version or (change is not Verdict.INSERTED and "status_v" not in record.changed):
+            yield from _unknown(record)
+
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
         signal = None if old is None or record.by_ttl else _delivered(record, old)
         if old is None or signal is None:
             return
-        content: dict[str, Any] = {"key": signal, "targets": [record.owner]}
-        chunk = _s(old, "chunk")
-        if 0 < len(chunk) <= MAX_CHUNK_NAME:
-            content["chunk"] = chunk
+        content = _answered(signal, record.owner, _s(old, "chunk"))
         if new is None:
             content |= {"gone": [record.pk, record.sk], "image": old.raw}
             yield ACKNOWLEDGE, "", Entry(with_image(content), record.sequence_number)
@@ -386,6 +437,11 @@ def _more(entry: Entry, pair: str) -> Entry:
     return Entry(entry.text, entry.sequence_number, pair) if pair else entry
 
 
+def _answered(signal: keys.Key, target: str | None, chunk: str) -> dict[str, Any]:
+    content: dict[str, Any] = {"key": signal, "targets": [target]}
+    return content | {"chunk": chunk} if 0 < len(chunk) <= MAX_CHUNK_NAME else content
+
+
 def _delivered(record: Record, row: Image) -> keys.Key | None:
     """Give the signal of a row that a worker wrote: its key holds the digest of what it names."""
     signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
@@ -393,7 +449,7 @@ def _delivered(record: Record, row: Image) -> keys.Key | None:
     return signal if is_its_row else None
 
 
-@lru_cache(fast_path.CACHED)
+@lru_cache(CACHED)
 def _row_sk(signal_pk: str, signal_sk: str) -> str | None:
     """Give the sort key of a signal's rows, which all who acknowledge it share; None of no key."""
     place = place_of(tables.SIGNALS, signal_pk)
@@ -431,7 +487,12 @@ def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
 
 
 def _held(record: Record) -> str:
-    """Give what the mirror said before its signal's writer wiped it, as a JSON pair."""
+    """Give what the mirror said before its signal's writer wiped it, as a JSON pair.
+
+    Of a signal, too: earlier releases kept its mirror in it.
+    """
+    if record.by_ttl:
+        return ""
     old: Mapping[str, Wire] = record.old or {}
     new: Mapping[str, Wire] = record.new or {}
     held = old.get("processing_status")
@@ -440,8 +501,13 @@ def _held(record: Record) -> str:
     return f'"held":{ascii_json(held)}' if is_wiped else ""
 
 
-def _key_entry(record: Record, pair: str) -> Entry:
-    text = ascii_json({"key": [record.pk, record.sk], "event_id": record.event_id})
+def _ttl(image: Image) -> str:
+    """Give the `ttl` of an image as a JSON pair, or nothing if it has none."""
+    return f'"ttl":{int(_n(image, "ttl"))}' if "N" in image.get("ttl", {}) else ""
+
+
+def _key_entry(record: Record, signal: tuple[str, str], pair: str) -> Entry:
+    text = ascii_json({"key": signal, "event_id": record.event_id})
     return _more(Entry(text, record.sequence_number), pair)
 
 

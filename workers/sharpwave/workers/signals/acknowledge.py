@@ -24,9 +24,9 @@ from sharpwave.workers.signals.mirror import (
     Statuses,
     if_unchanged,
     is_workers,
+    look,
     mirror,
     row_status,
-    statuses_of,
 )
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import (
@@ -190,9 +190,9 @@ def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]
     # A row that went A, B, C in one message was at A: of B another move says that it came to it.
     after = {str((other.after or {}).get("S")) for other in same}
     before = {other.before for other in same} - after
-    place = move.holder.location
-    mirror = statuses_of(reads.get([place]).get(place, {}))
-    held = mirror.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
+    found = look([move.holder], reads).get(move.holder)
+    mirrored = {} if found is None else found.statuses
+    held = mirrored.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
     known = (before & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
     status = max(known, key=RANK.__getitem__, default="PENDING")
     return held if held["status"] == status else {"status": status}

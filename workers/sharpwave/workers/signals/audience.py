@@ -16,9 +16,9 @@ from sharpwave.schemas.ids import EVERYONE, SUBSCRIBERS, signal_uid
 from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire, item_to_wire
 from sharpwave.schemas.records import Registration
-from sharpwave.schemas.times import DAY_S, bound
+from sharpwave.schemas.times import bound
 from sharpwave.workers.signals.directory import Listed
-from sharpwave.workers.signals.mirror import is_begun, statuses_of
+from sharpwave.workers.signals.mirror import KEPT_S, Holder, look
 from sharpwave.workers.work.envelope import packed, unpacked
 from sharpwave.workers.work.outgoing import FED_AGAIN
 from sharpwave.workers.work.ports import Directory, Insert, Item, Location, Reads, Writes
@@ -126,18 +126,17 @@ def as_decided(signals: Sequence[Signal], *, reads: Reads) -> list[Signal]:
     late = [key_of(each.item) for each in signals if each.is_seen_late]
     if not late:
         return list(signals)
-    places = {key: (head_of(key), Location(tables.SIGNALS, key)) for key in late}
-    found = reads.get([place for pair in places.values() for place in pair])
+    heads = reads.get([head_of(key) for key in late])
+    # No head is kept of a short list of names; those its mirror lists are the same.
+    mirrors = look([Holder(key) for key in late if head_of(key) not in heads], reads)
     decided = []
     for each in signals:
         if each.is_seen_late:
-            head, stored = map(found.get, places[key_of(each.item)])
-            if head is not None:
-                each = each._replace(item=admitted(head))
-            elif stored is not None and is_begun(stored):
-                # No head was kept of a short list of names; those its mirror lists are the same.
-                names = sorted(statuses_of(stored))
-                each = each._replace(item={**each.item, "target_agents": names})
+            key = key_of(each.item)
+            if head_of(key) in heads:
+                each = each._replace(item=admitted(heads[head_of(key)]))
+            elif (listed := mirrors[Holder(key)].entries) is not None:
+                each = each._replace(item={**each.item, "target_agents": sorted(listed)})
         decided.append(each)
     return decided
 
@@ -238,7 +237,7 @@ def about(signal: Item) -> Item:
     return {
         "signal_pk": signal["PK"],
         "signal_sk": signal["SK"],
-        "ttl": expires_at(signal) + 7 * DAY_S,
+        "ttl": expires_at(signal) + KEPT_S,
     }
 
 

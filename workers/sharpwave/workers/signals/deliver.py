@@ -11,11 +11,11 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
-from sharpwave.schemas.messages import expires_at, is_answer, signal_body
+from sharpwave.schemas.messages import URGENT, expires_at, is_answer, is_urgent, signal_body
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
-from sharpwave.schemas.times import DAY_S, Clock
+from sharpwave.schemas.times import Clock
 from sharpwave.workers.patterns.telling import is_told
 from sharpwave.workers.signals.audience import (
     Late,
@@ -30,9 +30,11 @@ from sharpwave.workers.signals.audience import (
     may_address,
     members,
 )
+from sharpwave.workers.signals.bounces import bounced
 from sharpwave.workers.signals.expiry import Deadline, Deadlines, telling
 from sharpwave.workers.signals.mirror import (
     DELIVERED,
+    KEPT_S,
     OPEN,
     UNSENT,
     Holder,
@@ -41,7 +43,6 @@ from sharpwave.workers.signals.mirror import (
     first_mirror,
     is_workers,
     mirror,
-    row_status,
 )
 from sharpwave.workers.signals.quota import Quotas, is_granted
 from sharpwave.workers.work.envelope import Duty, Entry, ascii_json, pack
@@ -67,7 +68,6 @@ from sharpwave.workers.work.ports import (
 
 CHUNK_DUTY = Duty("deliver", "on_chunks", 1)
 LATE_DUTY = Duty("deliver", "on_late_joiners", 20)
-ROW_KEPT_S = 7 * DAY_S
 
 
 @dataclass(slots=True)
@@ -80,12 +80,13 @@ class _Plan:
         audience: all targets; of those that `held` leaves open each comes to be among `targets`
             or `denied`, or both.
         within_quota: what the quota of the source said.
-        held: statuses that the signal's writer wiped, and ends that rows were found at.
+        held: statuses that the signal's writer wiped, or that its mirror holds past the deadline.
         targets: those whose row decides: who is denied by a registration, too.
         denied: ends of those that get nothing.
         is_late: the deadline has passed.
         found: targets whose row was there already, so that this is not the first attempt.
         sent: targets whose queue accepted the message.
+        sent_ms: when that was, in epoch milliseconds.
         failed: targets that are to be tried again.
     """
 
@@ -99,6 +100,7 @@ class _Plan:
     is_late: bool = False
     found: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
+    sent_ms: int = 0
     failed: set[str] = field(default_factory=set)
 
     def first_statuses(self) -> Statuses:
@@ -111,7 +113,10 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Courier:
-    """Delivers signals, and ends what cannot be delivered; `marks` may wait to gather writes."""
+    """Delivers signals, and ends what cannot be delivered; `marks` may wait to gather writes.
+
+    `urgent` are the severities whose signals overtake a target's backlog.
+    """
 
     reads: Reads
     writes: Writes
@@ -124,6 +129,7 @@ class Courier:
     deadlines: Deadlines
     clock: Clock
     table_name: str = tables.SIGNALS
+    urgent: frozenset[str] = URGENT
 
     def deliver(self, signals: Sequence[Signal]) -> int:
         """Deliver signals to their audiences; safe to repeat and to run concurrently.
@@ -269,6 +275,8 @@ class Courier:
         marked = self._mark(plans)
         self._settle_rows(marked)
         self._tell_of_expired(marked)
+        ends = [(plan.holder, statuses) for plan, statuses in marked]
+        self.queues.send(bounced(ends, clock=self.clock))
         failed = {plan.holder.signal for plan in plans if plan.failed}
         if failed or unheard:
             names = sorted({name for plan in plans for name in plan.failed})
@@ -322,9 +330,7 @@ class Courier:
     def _insert_rows(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, InboxMessage]]:
         """Write the rows, and give what is to be sent for them."""
         work = [
-            (plan, target, *_row(plan, target, self.table_name))
-            for plan in plans
-            for target in plan.targets
+            (plan, target, *self._row(plan, target)) for plan in plans for target in plan.targets
         ]
         # Attempts agree by the row. One that denies a target, for it read no registration yet or
         # the deadline has passed, ends the delivery by writing a row that is not there, so that
@@ -338,7 +344,7 @@ class Courier:
                 plan.denied.setdefault(target, UNSENT)
         settled = self._settled([plan for plan in plans if plan.found])
         return [
-            (plan, InboxMessage(target, body))
+            (plan, InboxMessage(target, body, is_urgent(plan.signal, self.urgent)))
             for plan, target, _, body in work
             if target not in plan.denied
             and target not in plan.failed
@@ -365,21 +371,48 @@ class Courier:
                     foreign.append((plan, target, self._take_over(row, plan, target)))
                     continue
                 plan.denied.pop(target, None)
+                # Earlier releases said in the row what was sent, if the signal was gone by then.
                 if row.get("status") in TERMINAL or "sent_at" in row:
                     done.add(target)
-                    end = row_status(row)
-                    if end["status"] in TERMINAL:
-                        # A signal that its time to live removed has no mirror that would tell.
-                        plan.held[target] = end
         taken = self.writes.apply([change for *_, change in foreign])
         for (plan, target, _), ok in zip(foreign, taken, strict=True):
             if not ok:
                 plan.failed.add(target)  # it changed just now; the next attempt looks again
         return settled
 
+    def _row(self, plan: _Plan, target: str) -> tuple[Item, str]:
+        """Give a target's row, and the message that is sent once the row is there."""
+        signal, key = plan.signal, plan.holder.signal
+        urgent = is_urgent(signal, self.urgent)
+        body, omitted = signal_body(signal, target, self.table_name, urgent=urgent)
+        deadline = expires_at(signal)
+        end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
+        place = plan.holder.row_of(target).key
+        row: Item = {
+            **place.item(),
+            "signal_pk": key.pk,
+            "signal_sk": key.sk,
+            "signal_id": signal["signal_id"],
+            "signal_type": signal["signal_type"],
+            "source_agent": signal["source_agent"],
+            "timestamp": signal["timestamp"],
+            **(stamped(place, end) if end else OPEN),
+            "expires_at": deadline,
+            "ttl": deadline + KEPT_S,
+        }
+        if plan.holder.chunk is not None:
+            row["chunk"] = plan.holder.chunk
+        if omitted and target not in plan.denied:
+            row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+        if is_answer(signal):
+            # Who asked waits here, and not at its queue, which others of its processes may poll.
+            kept = ("in_reply_to", "data", "context")
+            row |= {name: signal[name] for name in kept if name in signal}
+        return row, body
+
     def _take_over(self, found: Item, plan: _Plan, target: str) -> Update:
         """Make a row of ours of what an agent put where it was to be."""
-        row, _ = _row(plan, target, self.table_name)
+        row, _ = self._row(plan, target)
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
@@ -398,6 +431,7 @@ class Courier:
     def _send(self, posts: Sequence[tuple[_Plan, InboxMessage]]) -> None:
         """Send messages, and note in their plans what became of each."""
         fates = self.inboxes.send([post for _, post in posts])
+        moment = int(1000 * self.clock())
         gone = {
             post.target for (_, post), fate in zip(posts, fates, strict=True) if fate is Fate.GONE
         }
@@ -408,6 +442,7 @@ class Courier:
         for (plan, post), fate in zip(posts, fates, strict=True):
             if fate is Fate.SENT:
                 plan.sent.add(post.target)
+                plan.sent_ms = moment
             elif post.target in removed:
                 plan.denied[post.target] = {"status": "FAILED", "reason": "agent_removed"}
             else:
@@ -420,9 +455,11 @@ class Courier:
         # Deadlines go in one call with the marks, and before them: whoever dies in between leaves
         # a deadline that waits for its mark, for the message comes again and sets it. A mark
         # without a deadline would stay open for good.
-        done = self._note_deadlines(
-            begun, [first_mirror(plan.holder, statuses) for plan, statuses in begun]
-        )
+        firsts = [
+            first_mirror(plan.holder, statuses, plan.signal, dict.fromkeys(plan.sent, plan.sent_ms))
+            for plan, statuses in begun
+        ]
+        done = self._note_deadlines(begun, firsts)
         marked = [each for each, ok in zip(begun, done, strict=True) if ok]
         # Whose mirror somebody touched or began has to look at the rows.
         late = [plan for plan, ok in zip(fresh, done, strict=True) if not ok]
@@ -431,28 +468,19 @@ class Courier:
             return marked
         sent = {
             plan.holder: Sent(
-                frozenset(plan.sent), plan.held, plan.denied, frozenset(plan.audience)
+                frozenset(plan.sent),
+                plan.held,
+                plan.denied,
+                frozenset(plan.audience),
+                at_ms=plan.sent_ms,
             )
             for plan in late
         }
         known = mirror(sent, reads=self.reads, writes=self.writes)
-        self._mark_rows([plan for plan in late if plan.holder not in known])
         # Those too that another attempt marked and died before it noted them.
         merged = [(plan, known.get(plan.holder) or plan.first_statuses()) for plan in late]
         self._note_deadlines(merged)
         return [*marked, *merged]
-
-    def _mark_rows(self, plans: Sequence[_Plan]) -> None:
-        """Say in the rows who was sent to, where no item is left that could hold a mirror."""
-        # Another attempt, for a target that failed, would else send to everybody again.
-        moment = {"sent_at": int(self.clock())}
-        self.writes.apply(
-            [
-                Update(place, stamped(place.key, moment, status="PENDING"), equals=OPEN)
-                for plan in plans
-                for place in map(plan.holder.row_of, sorted(plan.sent))
-            ]
-        )
 
     def _note_deadlines(
         self, marked: Sequence[tuple[_Plan, Statuses]], beside: Sequence[Write] = ()
@@ -526,33 +554,3 @@ def _beyond_pending(statuses: Statuses) -> set[str]:
         for target, entry in statuses.items()
         if RANK.get(entry["status"], 0) >= RANK["DELIVERED"]
     }
-
-
-def _row(plan: _Plan, target: str, table_name: str) -> tuple[Item, str]:
-    """Give a target's row, and the message that is sent once the row is there."""
-    signal, key = plan.signal, plan.holder.signal
-    body, omitted = signal_body(signal, target, table_name)
-    deadline = expires_at(signal)
-    end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
-    place = plan.holder.row_of(target).key
-    row: Item = {
-        **place.item(),
-        "signal_pk": key.pk,
-        "signal_sk": key.sk,
-        "signal_id": signal["signal_id"],
-        "signal_type": signal["signal_type"],
-        "source_agent": signal["source_agent"],
-        "timestamp": signal["timestamp"],
-        **(stamped(place, end) if end else OPEN),
-        "expires_at": deadline,
-        "ttl": deadline + ROW_KEPT_S,
-    }
-    if plan.holder.chunk is not None:
-        row["chunk"] = plan.holder.chunk
-    if omitted and target not in plan.denied:
-        row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
-    if is_answer(signal):
-        # Who asked waits here, and not at its queue, which others of its processes may poll.
-        kept = ("in_reply_to", "data", "context")
-        row |= {name: signal[name] for name in kept if name in signal}
-    return row, body

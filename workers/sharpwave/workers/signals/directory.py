@@ -11,10 +11,22 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.times import Clock
-from sharpwave.workers.work.ports import Insert, Item, Location, Reads, Update, Writes
+from sharpwave.workers.work.ports import (
+    Delete,
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Update,
+    Write,
+    Writes,
+)
 
 #: Names kept, known or not: anyone can make some up.
 _REMEMBERED = 10_000
+#: How often entries of the registry are compared with their registrations until they agree.
+_ROUNDS = 5
 
 
 class Listed(NamedTuple):
@@ -135,6 +147,36 @@ class RegisteredAgents:
             else Listed(float(now), events[name])
             for name in agent_ids
         }
+
+    def announce(self, agent_ids: Iterable[str]) -> None:
+        """Show all who look for agents what these registered as; safe to repeat.
+
+        Raises:
+            TryAgain: registrations kept changing.
+        """
+        names = sorted(set(agent_ids))
+        # Read again after each write: of two who write at a time, the later one may have read the
+        # older registration, and sees then that it has.
+        for _ in range(_ROUNDS):
+            known = self.confirm(names)
+            places = {Location(tables.MEMORY, keys.registry(name)): name for name in names}
+            shown = self._reads.get(list(places))
+            changes: list[Write] = []
+            for place, name in places.items():
+                one, entry = known.get(name), shown.get(place)
+                if one is None:
+                    changes += [Delete(place, {"agent_id": name})] if entry else []
+                    continue
+                said = {"capabilities": one.capabilities, "registered_at": one.registered_at}
+                if entry is None:
+                    item = {**place.key.item(), "agent_id": name, **said}
+                    changes.append(Insert(tables.MEMORY, item))
+                elif any(entry.get(attribute) != value for attribute, value in said.items()):
+                    changes.append(Update(place, said))
+            if not changes:
+                return
+            self._writes.apply(changes)
+        raise TryAgain(f"registrations of {', '.join(names)} kept changing")
 
     def _entries(self, agent_ids: Iterable[str]) -> dict[str, Item]:
         places = {_entry(name): name for name in agent_ids if is_agent_id(name)}

@@ -5,7 +5,7 @@ have passed, so expiry costs what falls due and not what exists.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import product
@@ -24,8 +24,8 @@ from sharpwave.workers.signals.mirror import (
     Holder,
     Sent,
     if_unchanged,
+    look,
     mirror,
-    statuses_of,
 )
 from sharpwave.workers.signals.notices import Notice, Notices
 from sharpwave.workers.work import ticks
@@ -314,10 +314,11 @@ class Expiry:
         now = self.clock()
         # A row that its agent wrote over may be about to be mended, and its word then count.
         spoiled = {each for each in is_open if rows[each].get("status") != "PENDING"}
-        waiting = {each for each in spoiled if now - due[each].minute * 60 < MENDING_S}
+        recent = {each for each in is_open if now - due[each].minute * 60 < MENDING_S}
+        waiting = spoiled & recent
         # Mirrors first, rows second: a row still open when this dies is found again by its entry,
         # a mirror behind an ended row by nobody. And the mirror may know a greater end than ours.
-        ends = self._ends({each: rows[each] for each in is_open if each not in waiting})
+        ends = self._ends({each: rows[each] for each in is_open if each not in waiting}, recent)
         self.writes.apply(
             [
                 # An acknowledgement since the read wins: it comes by the router and outranks this.
@@ -343,19 +344,21 @@ class Expiry:
         """Leave out what is known to be processed, by the mirrors alone and at half the price."""
         # An older image may only show less: nothing outranks PROCESSED, and it comes from a row.
         # An EXPIRED there says nothing of the row, which is settled after the mirror.
-        places = list(dict.fromkeys(each.holder.location for each in due))
-        found = self.reads.get(places, strong=False)
-        left: _Due = {}
-        for each, since in due.items():
-            item = found.get(each.holder.location, {})
-            if statuses_of(item).get(each.target, OPEN)["status"] != "PROCESSED":
-                left[each] = since
-        return left
+        mirrors = look(dict.fromkeys(each.holder for each in due), self.reads, strong=False)
+        said = {holder: held.statuses for holder, held in mirrors.items()}
+        return {
+            each: since
+            for each, since in due.items()
+            if said.get(each.holder, {}).get(each.target, OPEN)["status"] != "PROCESSED"
+        }
 
-    def _ends(self, due: Mapping[_Addressee, Item]) -> dict[_Addressee, dict[str, Any]]:
+    def _ends(
+        self, due: Mapping[_Addressee, Item], recent: Collection[_Addressee]
+    ) -> dict[_Addressee, dict[str, Any]]:
         """Give the ends of deliveries with open rows, or none, as their mirrors have them now.
 
-        An end is empty if nobody knows of one; left out is what has to wait.
+        An end is empty if nobody knows of one; left out is what has to wait, as only those do
+        that fell due `recent`ly.
         """
         by_holder: dict[Holder, list[str]] = {}
         for holder, target in due:
@@ -368,15 +371,16 @@ class Expiry:
         known = mirror(sent, reads=self.reads, writes=self.writes)
         ends: dict[_Addressee, dict[str, Any]] = {}
         for each, row in due.items():
-            if each.holder not in known:
-                # Its ttl removed the signal, so its row alone ends; with the row gone too nobody
-                # knows of an end.
+            statuses = known.get(each.holder, {})
+            if statuses:
+                held = statuses.get(each.target)
+                if held is not None and held["status"] in TERMINAL:
+                    ends[each] = held
+            # A mirror that was not begun, or was wiped, is about to be: who begins it may have
+            # read the row, open, a moment ago. After so long it is gone, so the row alone ends;
+            # with the row gone too nobody knows of an end.
+            elif each not in recent:
                 ends[each] = UNACKNOWLEDGED if row else {}
-                continue
-            # A mirror that its writer wiped is about to be put back: its deliveries wait.
-            held = known[each.holder].get(each.target)
-            if held is not None and held["status"] in TERMINAL:
-                ends[each] = held
         return ends
 
 

@@ -1,21 +1,39 @@
-"""The mirror: a signal's `processing_status`, kept equal to its targets' rows.
+"""The mirror: how far a signal got, kept equal to its targets' rows in an item beside the signal.
 
-One function serves delivery, acknowledgement, expiry and repair. It reads signal and rows, takes
+One function serves delivery, acknowledgement, expiry and repair. It reads mirror and rows, takes
 the greater rank per target and sets the whole map with a compare-and-swap, so messages that
 overtake each other cannot matter. A mirror is begun by a delivery, which lists the whole frozen
 audience in it; from then on its own list says whose rows count.
+
+It lies in the signal's partition, where its sender may read it, and not in the signal: that is
+written once, at its size, and the mirror two or three times at its own. A retried put of the
+signal leaves it alone, and it is kept as long as the rows, which outlive the signal.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
+from sharpwave.schemas.records import MAX_SIGNAL_TTL_S
 from sharpwave.schemas.status import RANK, TERMINAL, outranks
-from sharpwave.workers.work.ports import Item, Location, Reads, TryAgain, Update, Writes
+from sharpwave.schemas.times import DAY_S, MAX_AHEAD_S, epoch_of
+from sharpwave.workers.work.ports import (
+    Insert,
+    Item,
+    Location,
+    Reads,
+    TryAgain,
+    Update,
+    Write,
+    Writes,
+)
 
 Statuses = dict[str, dict[str, Any]]
+
+#: Rows and mirrors are kept this long after the deadline of their signal.
+KEPT_S = 7 * DAY_S
 
 #: What a row can stand at; that a message was sent is known to the mirror only.
 ROW_STATUSES = TERMINAL | {"PENDING"}
@@ -33,7 +51,7 @@ _MAX_DETAIL = 1024
 
 
 class Holder(NamedTuple):
-    """Which item holds the mirror of a delivery: the signal, or a chunk of its audience."""
+    """Which item holds the mirror of a delivery: its signal's, or a chunk of the audience."""
 
     signal: keys.Key
     chunk: str | None = None
@@ -42,7 +60,7 @@ class Holder(NamedTuple):
     def location(self) -> Location:
         """Say where the mirror is."""
         if self.chunk is None:
-            return Location(tables.SIGNALS, self.signal)
+            return Location(tables.SIGNALS, keys.mirror(self.signal))
         uid = signal_uid(*self.signal)
         return Location(tables.PIPELINE, keys.Key(keys.audience_pk(uid), self.chunk))
 
@@ -60,10 +78,12 @@ class Sent(NamedTuple):
 
     Attributes:
         targets: who was sent to.
+        at_ms: when their messages were handed to their queues, in epoch milliseconds, if known.
         settled: ends that stand by their rank.
         denied: ends that stand only for targets that nothing was delivered to.
         audience: the whole audience, from a duty that knows it.
         rows: the last images of rows that are there no more.
+        ttl: the one that the signal got after it was written, in epoch seconds; 0 if it got none.
     """
 
     targets: frozenset[str] = frozenset()
@@ -71,6 +91,28 @@ class Sent(NamedTuple):
     denied: Mapping[str, dict[str, Any]] = {}
     audience: frozenset[str] = frozenset()
     rows: Mapping[str, Item] = {}
+    ttl: int = 0
+    at_ms: int | None = None
+
+
+class Held(NamedTuple):
+    """A mirror as it was found.
+
+    Attributes:
+        item: the item that it is in; empty if there is none yet.
+        entries: what it says of each target; None if it was not begun.
+        until: when time removes it, in epoch seconds; None if it lives as long as its signal.
+            Read only of one that was not begun.
+    """
+
+    item: Item
+    entries: Statuses | None
+    until: int | None = None
+
+    @property
+    def statuses(self) -> Statuses:
+        """Give what it says of each delivery in the form that rows have."""
+        return _as_rows_say(self.entries or {})
 
 
 def mirror(
@@ -78,12 +120,12 @@ def mirror(
 ) -> dict[Holder, Statuses]:
     """Bring mirrors up to date.
 
-    Safe to repeat, to run concurrently and in any order. A signal removed by its TTL is left
-    alone: its rows are the evidence. A mirror that was not begun is only touched: its version
-    changes, so that the delivery which is about to begin it without a look at the rows must look.
+    Safe to repeat, to run concurrently and in any order. A mirror that was not begun is only
+    touched: it gets a version, or another one, so that the delivery which is about to begin it
+    without a look at the rows must look. A chunk of an audience that is gone is left alone.
 
     Returns:
-        The statuses each existing mirror holds now; none if it was not begun.
+        The statuses each mirror holds now; none if it was not begun.
 
     Raises:
         TryAgain: others kept changing a mirror.
@@ -91,16 +133,19 @@ def mirror(
     result: dict[Holder, Statuses] = {}
     todo = dict(holders)
     for _ in range(_ATTEMPTS):
-        changes: dict[Holder, Update] = {}
-        for holder, (item, merged) in _read(todo, reads).items():
-            result[holder] = merged or {}
+        changes: dict[Holder, Write] = {}
+        for holder, (held, merged) in _read(todo, reads).items():
+            result[holder] = _as_rows_say(merged or {})
+            # Nobody delivers again what a scan feeds again as long as it has its mirror.
+            until, ends = todo[holder].ttl + KEPT_S, held.item.get("ttl")
+            longer = {"ttl": until} if isinstance(ends, int) and ends < until else {}
             if merged is None:
                 # The touch: a delivery that is about to begin the mirror would else miss this row.
                 # A map that the signal's writer made up would be a mirror with the version.
-                none = {"processing_status": None} if "processing_status" in item else {}
-                changes[holder] = _change(holder, item, none)
-            elif merged != statuses_of(item) or not is_begun(item):
-                changes[holder] = _change(holder, item, {"processing_status": merged})
+                none = {"processing_status": None} if "processing_status" in held.item else {}
+                changes[holder] = _change(holder, held, none)
+            elif longer or merged != held.item.get("processing_status") or not is_begun(held.item):
+                changes[holder] = _change(holder, held, {**longer, "processing_status": merged})
         done = writes.apply([*changes.values()])
         # Who lost the swap reads all of it again, for the rows may have moved on as well.
         todo = {holder: todo[holder] for holder, ok in zip(changes, done, strict=True) if not ok}
@@ -109,12 +154,50 @@ def mirror(
     raise TryAgain(f"the mirrors of {len(todo)} signals kept changing")
 
 
-def first_mirror(holder: Holder, statuses: Statuses) -> Update:
+def first_mirror(
+    holder: Holder, statuses: Statuses, signal: Mapping[str, Any], sent: Mapping[str, int]
+) -> Write:
     """Give the write that begins a mirror which nobody has touched yet.
 
-    `statuses` must hold the whole audience: rows of others will never count.
+    Args:
+        holder: where it is.
+        statuses: of the whole audience: rows of others will never count.
+        signal: the signal, which says how long it is kept.
+        sent: by target, when its message was handed to its queue, in epoch milliseconds.
     """
-    return _change(holder, {}, {"processing_status": statuses})
+    begun = {
+        target: {**entry, "delivered_ms": sent[target]} if target in sent else entry
+        for target, entry in statuses.items()
+    }
+    held = Held({}, None, _kept_until(holder.signal, signal))
+    return _change(holder, held, {"processing_status": begun})
+
+
+def look(holders: Iterable[Holder], reads: Reads, *, strong: bool = True) -> dict[Holder, Held]:
+    """Read mirrors; chunks of audiences that are not there are left out.
+
+    Of a mirror that was not begun beside its signal, the signal is read too: earlier releases
+    kept it there, and what that one says is what the one beside begins with.
+    """
+    known = {holder.location: holder for holder in holders}
+    items = reads.get(list(known), strong=strong) if known else {}
+    found = {
+        holder: Held(item, _entries_of(item) if is_begun(item) else None)
+        for place, holder in known.items()
+        if (item := items.get(place, {})) or holder.chunk is None
+    }
+    rest = {
+        Location(tables.SIGNALS, holder.signal): holder
+        for holder, held in found.items()
+        if held.entries is None and holder.chunk is None
+    }
+    signals = reads.get(list(rest), strong=strong) if rest else {}
+    for place, holder in rest.items():
+        signal = signals.get(place)
+        older = _entries_of(signal) if signal is not None and is_begun(signal) else None
+        until = _kept_until(holder.signal, signal)
+        found[holder] = found[holder]._replace(entries=older, until=until)
+    return found
 
 
 def is_begun(item: Mapping[str, Any]) -> bool:
@@ -122,46 +205,55 @@ def is_begun(item: Mapping[str, Any]) -> bool:
     return "status_v" in item and isinstance(item.get("processing_status"), dict)
 
 
+def _kept_until(key: keys.Key, signal: Mapping[str, Any] | None) -> int | None:
+    """Say until when a mirror is kept; None of a signal that has no end."""
+    ttl = None if signal is None else signal.get("ttl")
+    if isinstance(ttl, int):
+        return ttl + KEPT_S
+    if signal is not None and ttl is None:
+        return None
+    # The signal is gone, or its writer spoiled it: none that was sent at its time ends later.
+    iso, _ = keys.time_and_id(key.sk)
+    return int(epoch_of(iso)) + MAX_AHEAD_S + MAX_SIGNAL_TTL_S + KEPT_S
+
+
 def _read(
     holders: Mapping[Holder, Sent], reads: Reads
-) -> dict[Holder, tuple[Item, Statuses | None]]:
+) -> dict[Holder, tuple[Held, Statuses | None]]:
     """Read mirrors, then rows, and give each mirror as it is and as it should be."""
-    known = {holder.location: holder for holder in holders}
-    items = {known[place]: item for place, item in reads.get(list(known)).items()}
-    audiences: dict[Holder, list[str]] = {}
-    for holder, item in items.items():
-        # What else the signal says by now does not matter: its writer may have changed it.
-        listed = item["processing_status"] if is_begun(item) else ()
-        named = {name for name in listed if is_agent_id(name)}
-        audiences[holder] = sorted(named | holders[holder].audience)
+    mirrors = look(holders, reads)
+    # Whom the signal names by now does not matter: its writer may have changed it.
+    audiences = {
+        holder: sorted((held.entries or {}).keys() | holders[holder].audience)
+        for holder, held in mirrors.items()
+    }
     # Rows after mirrors, and the swap on the mirror's version: whoever changes a row later than
     # this read carries it to the mirror later too, so what is written here is never the last word.
     places = [holder.row_of(name) for holder, names in audiences.items() for name in names]
-    rows = reads.get(places)
+    rows = reads.get(places) if places else {}
     return {
-        holder: (item, _merge(holder, item, audiences[holder], rows, holders[holder]))
-        for holder, item in items.items()
+        holder: (held, _merge(holder, held, audiences[holder], rows, holders[holder]))
+        for holder, held in mirrors.items()
     }
 
 
 def _merge(
     holder: Holder,
-    item: Item,
+    held: Held,
     audience: Sequence[str],
     rows: Mapping[Location, Item],
     sent: Sent,
 ) -> Statuses | None:
     """Give the greater rank per target, or None for a mirror that this duty cannot begin."""
-    if not is_begun(item) and not sent.audience:
+    if held.entries is None and not sent.audience:
         return None
-    held = statuses_of(item)
-    merged: Statuses = {}
+    before, settled, merged = held.statuses, _as_rows_say(sent.settled), Statuses()
     for target in audience:
-        merged[target] = held.get(target, OPEN)
+        merged[target] = before.get(target, OPEN)
         if target in sent.targets:
             _take(merged, target, DELIVERED)
-        if target in sent.settled:
-            _take(merged, target, sent.settled[target])
+        if target in settled:
+            _take(merged, target, settled[target])
         for row in (sent.rows.get(target), rows.get(holder.row_of(target))):
             if row is not None and is_workers(row, holder.signal):
                 _take(merged, target, row_status(row))
@@ -171,7 +263,24 @@ def _merge(
         if target in sent.targets and merged[target] == UNSENT:
             # Another attempt gave up on a target that this one was about to send to.
             merged[target] = UNACKNOWLEDGED
+        # Of several attempts that sent, the first one counts.
+        for entry in ((held.entries or {}).get(target), sent.settled.get(target)):
+            if entry is not None and isinstance(entry.get("delivered_ms"), int):
+                moment = entry["delivered_ms"]
+                break
+        else:
+            moment = sent.at_ms if target in sent.targets else None
+        if moment is not None:
+            merged[target] = {**merged[target], "delivered_ms": moment}
     return merged
+
+
+def _as_rows_say(entries: Mapping[str, dict[str, Any]]) -> Statuses:
+    """Leave out what the mirror alone knows of a delivery: when it was sent."""
+    return {
+        target: {name: each for name, each in entry.items() if name != "delivered_ms"}
+        for target, entry in entries.items()
+    }
 
 
 def is_workers(row: Mapping[str, Any], signal: keys.Key) -> bool:
@@ -209,9 +318,11 @@ def if_unchanged(place: Location, values: Mapping[str, Any], row: Item) -> Updat
     return Update(place, values, missing=("status",))
 
 
-def statuses_of(item: Mapping[str, Any]) -> Statuses:
-    """Give what a mirror says; nothing if it was not begun, whatever its signal's writer put."""
-    return readable(item["processing_status"]) if is_begun(item) else {}
+def _entries_of(item: Mapping[str, Any]) -> Statuses:
+    """Give what a mirror says; an entry that its signal's writer spoiled is open again."""
+    held = item["processing_status"]
+    # Whose rows count is said by the names, whatever became of their entries.
+    return {name: OPEN for name in held if is_agent_id(name)} | readable(held)
 
 
 def readable(held: object) -> Statuses:
@@ -225,10 +336,18 @@ def readable(held: object) -> Statuses:
     }
 
 
-def _change(holder: Holder, item: Item, values: Mapping[str, Any]) -> Update:
+def _change(holder: Holder, held: Held, values: Mapping[str, Any]) -> Write:
     # A count would begin again once its signal's writer has wiped the mirror, and who read the one
     # that was wiped would take the one that was put back for it.
-    anew = {**values, "status_v": nonce()}
+    anew: Item = {**values, "status_v": nonce()}
+    place, item, endless = holder.location, held.item, False
+    # A chunk has its own end. Whoever put something else at a mirror's key does not set its.
+    if holder.chunk is None and not is_begun(item):
+        endless = held.until is None
+        anew |= {} if held.until is None else {"ttl": held.until}
+    if not item and holder.chunk is None:
+        return Insert(place.table, {**place.key.item(), **anew})
+    removed = ("ttl",) if endless and "ttl" in item else ()
     if "status_v" not in item:
-        return Update(holder.location, anew, missing=("status_v",))
-    return Update(holder.location, anew, equals={"status_v": item["status_v"]})
+        return Update(place, anew, missing=("status_v",), remove=removed)
+    return Update(place, anew, equals={"status_v": item["status_v"]}, remove=removed)

@@ -111,6 +111,7 @@ class SQSBroker(Broker):
         if not any(isinstance(m, VisibilityRetries) for m in self.middleware):
             self.add_middleware(VisibilityRetries())
         self._owns_client = client is None
+        # Each long poll keeps a connection for 20 s, and botocore opens ten by itself.
         connections = max_pollers + _CONNECTIONS_BESIDE_POLLERS
         self._client = client or default_client(connections=connections)
         self._queues = Queues(self._client, prefix=queue_prefix, places=queue_places)
@@ -244,6 +245,7 @@ class SQSBroker(Broker):
         for name, group in by_queue.items():
             try:
                 queue = self._queues.get(name)
+            # The other queues get theirs; the caller is told of all that failed.
             except QueueUnavailable as error:
                 failed += (Unsent(message, "QueueUnavailable", str(error)) for message in group)
                 continue
@@ -256,6 +258,7 @@ class SQSBroker(Broker):
                 max_batch_bytes=self._max_batch_bytes,
                 metrics=self._metrics_of(name),
             )
+        # By identity: a caller may send equal messages, of which one is refused.
         refused = {id(unsent.message) for unsent in failed}
         every = [message for group in by_queue.values() for message in group]
         sent = [message for message in every if id(message) not in refused]
@@ -426,6 +429,7 @@ class SQSBroker(Broker):
             hooks = tuple(
                 getattr(m, name)
                 for m in self.middleware
+                # Those that do not override the hook would only cost a call for each message.
                 if getattr(type(m), name, None) is not getattr(Middleware, name, None)
             )
             self._hooks[name] = hooks
@@ -456,6 +460,7 @@ class DieWithMaster(Middleware):
 
     def after_process_boot(self, broker: Broker) -> None:
         """Begin to watch, in a worker process."""
+        # None in the master itself, and where the broker is run without one.
         master = multiprocessing.parent_process()
         if master is not None:
             threading.Thread(
@@ -465,6 +470,7 @@ class DieWithMaster(Middleware):
     def _watch(self, master: int) -> None:
         while os.getppid() == master:
             time.sleep(self._interval_s)
+        # To Dramatiq a first SIGTERM means to drain.
         log.critical("master gone", extra={"master_pid": master})
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(self._grace_s)

@@ -112,27 +112,25 @@ class Queues:
         """
         if (queue := self._known.get(name)) is not None:
             return queue
-        with self._lock:
-            if name not in self._known:
-                self._known[name] = QueueAddress(name, self._find(name))
-            return self._known[name]
-
-    def _find(self, name: str) -> str:
         place = self._places.get(name, "")
-        if place.startswith(("https://", "http://")):
-            return place
         request = {"QueueName": place or f"{self._prefix}{name}"}
         if place.startswith("arn:"):
             *_, account, physical = place.split(":")
             request = {"QueueName": physical, "QueueOwnerAWSAccountId": account}
-        try:
-            return str(self._client.get_queue_url(**request)["QueueUrl"])
-        except Exception as error:
-            code = code_of(error)
-            # SQS's query protocol and its JSON protocol spell the same fault differently.
-            is_missing = code.endswith(("NonExistentQueue", "QueueDoesNotExist"))
-            kind = QueueMissing if is_missing else QueueUnavailable
-            raise kind(name, f"{code}: {request['QueueName']}") from error
+        # Under the lock, so that threads which start together ask once.
+        with self._lock:
+            if name in self._known:
+                return self._known[name]
+            try:
+                is_url = place.startswith(("https://", "http://"))
+                url = place if is_url else str(self._client.get_queue_url(**request)["QueueUrl"])
+            except Exception as error:
+                code = code_of(error)
+                # SQS's query protocol and its JSON protocol spell the same fault differently.
+                is_missing = code.endswith(("NonExistentQueue", "QueueDoesNotExist"))
+                kind = QueueMissing if is_missing else QueueUnavailable
+                raise kind(name, f"{code}: {request['QueueName']}") from error
+            return self._known.setdefault(name, QueueAddress(name, url))
 
     def dead_letters_of(self, name: str) -> QueueAddress:
         """Return the target of a queue's redrive policy, else `<name>_dlq`.

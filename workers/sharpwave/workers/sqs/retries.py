@@ -191,9 +191,22 @@ class VisibilityRetries(Middleware):
         if isinstance(verdict, DeadLetter):
             # To Dramatiq only this is a failure: the message is rejected, not acknowledged.
             message.fail()
-            message.verdict = (
-                self._exhausted(broker, message, verdict) if verdict.is_exhausted else verdict
-            )
+            message.verdict = verdict
+            if not verdict.is_exhausted:
+                return
+            options = {**self._defaults, **_options_of(broker, message)}
+            target = message.options.get("on_retry_exhausted") or options.get("on_retry_exhausted")
+            if not target:
+                return
+            most = message.options.get("max_retries", options["max_retries"])
+            numbers = {"retries": message.retries, "max_retries": most}
+            try:
+                broker.get_actor(target).send(message.asdict(), numbers)
+            except Exception as error:
+                # Another attempt would be one too many, so the dead letter says it.
+                log.critical("on_retry_exhausted not sent", extra={"actor": target}, exc_info=True)
+                reason = f"{verdict.reason}; {target} was not told: {_text(error)}"
+                message.verdict = DeadLetter(reason)
             return
         message.verdict = verdict
         log.info(
@@ -248,22 +261,6 @@ class VisibilityRetries(Middleware):
             return RetryIn(exception.delay / 1000)
         min_s, max_s = option("min_backoff") / 1000, option("max_backoff") / 1000
         return RetryIn(backoff_s(retries + 1, min_s=min_s, max_s=max_s))
-
-    def _exhausted(self, broker: Broker, message: SqsMessage, verdict: DeadLetter) -> DeadLetter:
-        """Send the message to the actor that is to hear of its end, if there is one."""
-        options = {**self._defaults, **_options_of(broker, message)}
-        target = message.options.get("on_retry_exhausted") or options.get("on_retry_exhausted")
-        if not target:
-            return verdict
-        most = message.options.get("max_retries", options["max_retries"])
-        numbers = {"retries": message.retries, "max_retries": most}
-        try:
-            broker.get_actor(target).send(message.asdict(), numbers)
-        except Exception as error:
-            # Another attempt would be one too many, so the dead letter says it.
-            log.critical("on_retry_exhausted not sent", extra={"actor": target}, exc_info=True)
-            return DeadLetter(f"{verdict.reason}; {target} was not told: {_text(error)}")
-        return verdict
 
 
 def _text(exception: BaseException) -> str:

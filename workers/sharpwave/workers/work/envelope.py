@@ -90,7 +90,7 @@ def unpacked(content: bytes) -> dict[str, Wire]:
 
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[WorkMessage]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
-    texts, names = _written(entries)
+    texts, numbers = _written(entries)
     ends = [*accumulate([len(text) + 1 for text in texts])]
     start = filled = 0
     while start < len(ends):
@@ -98,10 +98,9 @@ def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[Wo
         fitting = bisect_right(ends, filled + MAX_FILL_BYTES + 1, start, most)
         # An entry that is larger travels alone.
         end = max(fitting, start + 1)
-        part = entries[start:end]
-        numbers = tuple([each.sequence_number for each in part if each.sequence_number])
-        body = _message(duty, texts[start:end], names[start:end], moment_ms)
-        yield WorkMessage(duty.queue, body, numbers)
+        part = numbers[start:end]
+        body = _message(duty, texts[start:end], part, moment_ms)
+        yield WorkMessage(duty.queue, body, tuple(filter(None, part)))
         start, filled = end, ends[end - 1]
 
 
@@ -120,12 +119,14 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
 
 def _written(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
-    """Give the JSON of entries, and what tells each from all others."""
+    """Give the JSON of entries, and the numbers of the records that they came from."""
     texts = [f"{each.text[:-1]},{each.more}}}" if each.more else each.text for each in entries]
-    return texts, [each.sequence_number or each.text for each in entries]
+    return texts, [each.sequence_number for each in entries]
 
 
-def _message(duty: Duty, texts: list[str], names: list[str], moment_ms: int) -> str:
+def _message(duty: Duty, texts: list[str], numbers: list[str], moment_ms: int) -> str:
+    # What came from no record is told from all others by its text.
+    names = [number or text for number, text in zip(numbers, texts, strict=True)]
     head = texts[0] if len(texts[0]) >= _HEAD else ",".join(texts)
     seed = f"{duty.actor}{head[:_HEAD]}{','.join(names)}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()

@@ -205,10 +205,11 @@ class Ledger(Protocol):
 
 
 class InboxMessage(NamedTuple):
-    """A message for an agent's inbox."""
+    """A message for an agent's inbox; of an urgent one a copy goes to its urgent queue too."""
 
     target: str
     body: str
+    urgent: bool = False
 
 
 class Fate(Enum):

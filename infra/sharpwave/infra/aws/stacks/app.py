@@ -131,6 +131,7 @@ def reasons() -> Mapping[str, str]:
         f"arn:<AWS::Partition>:ecr:{here}:repository/*": "the image is a parameter, and the role"
         " that pulls it can do nothing else",
         f"arn:<AWS::Partition>:s3:::{name}sharpwave-archive/*": "the parts of one archive",
+        "arn:<AWS::Partition>:s3:::<LargeEntries>/<AgentId>/*": "what one agent keeps in its name",
         "<Archive.Arn>/*": "the parts of one archive, to be read",
         "<Failures.Arn>/*": "Lambda names the objects itself",
     }

@@ -9,7 +9,15 @@ from sharpwave.infra.aws import policies
 from sharpwave.infra.aws.plan import Plan
 from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed
 from sharpwave.schemas.ids import AGENT_ID, IN_WORDS
-from sharpwave.schemas.queues import DLQ_ATTRIBUTES, DLQ_SUFFIX, WORK_QUEUES, Queue, inbox
+from sharpwave.schemas.queues import (
+    DLQ_ATTRIBUTES,
+    DLQ_SUFFIX,
+    INBOX_PREFIX,
+    URGENT_SUFFIX,
+    WORK_QUEUES,
+    Queue,
+    of_agent,
+)
 from sharpwave.workers.work import ticks
 
 TICKED = frozenset(each.tick.queue for each in ticks.ALL)
@@ -31,7 +39,7 @@ class Messaging(SharpwaveStack):
 
 
 class AgentStack(SharpwaveStack):
-    """One agent: its inbox, dead letters and role. Its id is a parameter, so one template is all.
+    """One agent: its queues, dead letters and role. Its id is a parameter, so one template is all.
 
     Registering it is another step, `sharpwave agents add`.
     """
@@ -47,18 +55,30 @@ class AgentStack(SharpwaveStack):
             constraint_description=f"{IN_WORDS[AGENT_ID]}, and not digits alone",
             description="The agent's id",
         ).value_as_string
-        # What the definition says of any agent's inbox; only the name holds the id.
-        defined = inbox("x")
-        name = defined.name.removesuffix("x") + given
-        made = QueueWithDeadLetters(self, "Inbox", defined, name, self.key(plan))
-        made.guard(
-            policies.inbox_queue(self.names, given), policies.inbox_dead_letters(self.names, given)
-        )
+        large = cdk.CfnParameter(
+            self,
+            "LargeEntries",
+            default=policies.NOWHERE,
+            allowed_pattern=f"^({policies.NOWHERE}|[a-z0-9][a-z0-9.-]{{1,61}}[a-z0-9](/[^/*?]+)*)$",
+            constraint_description="bucket/prefix, without s3://, or NONE",
+            description="Where in S3 agents keep memory that no table takes",
+        ).value_as_string
+        # What the definition says of any agent's queues; only the name holds the id.
+        usual, urgent = of_agent("x")
+        key = self.key(plan)
+        made = QueueWithDeadLetters(self, "Inbox", usual, INBOX_PREFIX + given, key)
+        hurried = INBOX_PREFIX + given + URGENT_SUFFIX
+        beside = QueueWithDeadLetters(self, "Urgent", urgent, hurried, key)
+        for one, suffix in ((made, ""), (beside, URGENT_SUFFIX)):
+            one.guard(
+                policies.inbox_queue(self.names, given, suffix),
+                policies.inbox_dead_letters(self.names, given, suffix),
+            )
         role = self.held_role(
             "Role",
             name=self.names.agent_role(given),
             of_agent=True,
-            statements=policies.agent(self.names, given),
+            statements=policies.agent(self.names, given, large),
         )
         cdk.CfnOutput(self, "RoleArn", value=role.role_arn, description="The agent's role")
         cdk.CfnOutput(self, "InboxUrl", value=made.queue.queue_url)

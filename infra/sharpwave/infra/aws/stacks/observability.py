@@ -19,10 +19,13 @@ from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel
 from sharpwave.infra.aws.stacks.router import FUNCTION
 from sharpwave.infra.aws.stacks.workers import CLUSTER
 from sharpwave.schemas.queues import DLQ_SUFFIX, WORK_QUEUE_NAMES
-from sharpwave.schemas.tables import STREAMED, TABLES
+from sharpwave.schemas.tables import STREAMED, TABLES, Table
+from sharpwave.workers.emf import MISCOUNTS, NAMESPACE
 
 #: A stream keeps a record for a day, so an hour of lag is time enough to mend.
 _LAG_S = 3600
+#: How DynamoDB counts, after `Read` or `Write`, what a single partition refused.
+_KEY_RANGE = "KeyRangeThroughputThrottleEvents"
 #: The runbook of each kind, a heading of docs/OPERATIONS.md.
 RUNBOOKS: Mapping[Alarm, str] = {
     "age": "a-backlog-grows",
@@ -31,7 +34,11 @@ RUNBOOKS: Mapping[Alarm, str] = {
     "stream_stopped": "the-router-lags-or-stopped",
     "stream_lost": "stream-records-set-aside",
     "throttled": "throttled-tables",
+    "throttled_keys": "throttled-keys",
+    "miscounts": "counts-disagree",
 }
+#: What is made where few alarms are wanted: a stream forgets, all else waits for days.
+_FEW: tuple[Alarm, ...] = ("stream_lag",)
 
 
 class Watched(NamedTuple):
@@ -41,6 +48,7 @@ class Watched(NamedTuple):
         name: names the alarm among all of them.
         says: what is the matter, in words.
         minutes: for how long it must hold.
+        is_standing: it holds until it is told otherwise, however long nothing is told.
     """
 
     kind: Alarm
@@ -49,6 +57,7 @@ class Watched(NamedTuple):
     metric: cloudwatch.IMetric
     above: float
     minutes: int = 5
+    is_standing: bool = False
 
 
 class Observability(SharpwaveStack):
@@ -79,6 +88,7 @@ class Observability(SharpwaveStack):
             )
         )
         self._told_by_mail(plan, topic)
+        few, all_of_them = self._wanted(plan)
         for each in watched(metrics, plan):
             alarm = cloudwatch.Alarm(
                 self,
@@ -89,11 +99,16 @@ class Observability(SharpwaveStack):
                 threshold=each.above,
                 comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
                 evaluation_periods=each.minutes,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+                treat_missing_data=(
+                    cloudwatch.TreatMissingData.IGNORE
+                    if each.is_standing
+                    else cloudwatch.TreatMissingData.NOT_BREACHING
+                ),
             )
             alarm.add_alarm_action(actions.SnsAction(topic))
             alarm.add_ok_action(actions.SnsAction(topic))
-        self._dashboard(metrics)
+            _only_if(few if each.kind in _FEW else all_of_them, alarm)
+        self._dashboard(metrics, plan)
 
     def _told_by_mail(self, plan: Plan, topic: sns.Topic) -> None:
         address = cdk.CfnParameter(
@@ -113,12 +128,36 @@ class Observability(SharpwaveStack):
         )
         mail.cfn_options.condition = wanted
 
-    def _dashboard(self, metrics: "Metrics") -> None:
+    def _wanted(self, plan: Plan) -> tuple[cdk.CfnCondition, cdk.CfnCondition]:
+        """Let who deploys say how many alarms there are, for each is paid for beyond ten."""
+        watch = cdk.CfnParameter(
+            self,
+            "Watch",
+            default=plan.watch,
+            allowed_values=["all", "few", "none"],
+            description="Alarms: all of the plan; few: that the router lags; or none",
+        ).value_as_string
+        none, every = (cdk.Fn.condition_equals(watch, value) for value in ("none", "all"))
+        return (
+            cdk.CfnCondition(self, "IsWatched", expression=cdk.Fn.condition_not(none)),
+            cdk.CfnCondition(self, "IsWatchedClosely", expression=every),
+        )
+
+    def _dashboard(self, metrics: "Metrics", plan: Plan) -> None:
         def graph(title: str, shown: Sequence[cloudwatch.IMetric]) -> cloudwatch.GraphWidget:
             return cloudwatch.GraphWidget(title=title, left=list(shown), width=12)
 
         queues, tables = WORK_QUEUE_NAMES, [table.name for table in TABLES]
         board = cloudwatch.Dashboard(self, "Dashboard", dashboard_name=self.names.name("sharpwave"))
+        shown = cdk.CfnParameter(
+            self,
+            "ShowDashboard",
+            default="yes" if plan.dashboard else "no",
+            allowed_values=["yes", "no"],
+            description="Whether there is a dashboard",
+        ).value_as_string
+        wanted = cdk.Fn.condition_equals(shown, "yes")
+        _only_if(cdk.CfnCondition(self, "IsShown", expression=wanted), board)
         board.add_widgets(
             graph("Waiting messages", [metrics.waiting(name) for name in queues]),
             graph("Age of the oldest message, s", [metrics.age(name) for name in queues]),
@@ -141,6 +180,10 @@ class Observability(SharpwaveStack):
         board.add_widgets(
             graph("Write units", [metrics.written(name) for name in tables]),
             graph("Throttled requests", [metrics.throttled(name) for name in tables]),
+        )
+        board.add_widgets(
+            graph("Throttled by a key", [metrics.throttled_keys(table) for table in TABLES]),
+            graph("What a recount found", [metrics.miscounts()]),
         )
 
 
@@ -193,6 +236,32 @@ class Metrics:
             label=table,
             period=cdk.Duration.minutes(1),
         )
+
+    def throttled_keys(self, table: Table) -> cloudwatch.MathExpression:
+        """Count what one partition of a table or of an index refused, which a hot key is."""
+        found: dict[str, cloudwatch.IMetric] = {
+            f"{way.lower()}_key_{table.name}": self._table(table.name, way + _KEY_RANGE)
+            for way in ("Read", "Write")
+        }
+        # An index that takes no more holds up its table.
+        for index in table.indexes:
+            named = {
+                "TableName": self._names.name(table.name),
+                "GlobalSecondaryIndexName": index.name,
+            }
+            metric = _metric("AWS/DynamoDB", "Write" + _KEY_RANGE, "Sum", named)
+            found[f"write_key_{table.name}_{index.name}"] = metric
+        return cloudwatch.MathExpression(
+            expression=" + ".join(f"FILL({each}, 0)" for each in found),
+            using_metrics=found,
+            label=table.name,
+            period=cdk.Duration.minutes(1),
+        )
+
+    def miscounts(self) -> cloudwatch.Metric:
+        """Give what the last `verify` that told CloudWatch found."""
+        named = {"Deployment": self._names.scope}
+        return _metric(NAMESPACE, MISCOUNTS, "Maximum", named)
 
     def unread(self, table: str) -> cloudwatch.MathExpression:
         """Give 1 where a table was written and none of its stream's records was read."""
@@ -269,7 +338,34 @@ def watched(metrics: Metrics, plan: Plan) -> list[Watched]:
         )
         for table in TABLES
     ]
+    found += [
+        Watched(
+            "throttled_keys",
+            f"{table.name.replace('_', '-')}-hot-key",
+            f"One key of {table.name} is written or read more than its partition takes",
+            metrics.throttled_keys(table),
+            0,
+        )
+        for table in TABLES
+    ]
+    found.append(
+        Watched(
+            "miscounts",
+            "miscounts",
+            "A recount of the archive disagrees with what is counted",
+            metrics.miscounts(),
+            0,
+            1,
+            is_standing=True,
+        )
+    )
     return [each for each in found if each.kind in plan.alarms]
+
+
+def _only_if(wanted: cdk.CfnCondition, made: Construct) -> None:
+    resource = made.node.default_child
+    assert isinstance(resource, cdk.CfnResource)
+    resource.cfn_options.condition = wanted
 
 
 def _metric(

@@ -33,6 +33,7 @@ def verify(
     try:
         algorithm, moment, scope, _ = signed.split("\n")
         day, region, service, end = scope.split("/")
+        # Signed with the rest, so an old signature cannot be given a new date.
         at = datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError as error:
         raise Refused(f"the signed text is none of Signature Version 4: {error}") from error
@@ -42,6 +43,7 @@ def verify(
         raise Refused(f"the signature is for {scope!r}, not for {_SERVICE}")
     expected = string_to_sign(moment, region)
     wanted = sign(secrets[access_key], day, region, expected)
+    # Made anew and compared: what was signed might be another request than this.
     if signed != expected or not hmac.compare_digest(wanted, signature.lower()):
         raise Refused("the signature does not match: check the secret key")
 

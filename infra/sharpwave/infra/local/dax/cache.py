@@ -6,8 +6,7 @@ to DynamoDB first, then what it wrote replaces what is held; it touches no query
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -152,7 +151,17 @@ class CachedTables:
         reply = self._ask("batch_get_item", {**params, "RequestItems": asked})
         for table, items in reply["Responses"].items():
             found[table] += items
-        self._keep_batch(asked, reply, began)
+        for table, wish in asked.items():
+            # DAX passes strong reads on, and keeps nothing of them.
+            if wish["ConsistentRead"]:
+                continue
+            unread = reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", ())
+            left = {item_key(table, key) for key in unread}
+            items = reply["Responses"].get(table, ())
+            here = {item_key(table, self._key_of(table, item)): item for item in items}
+            names = (item_key(table, key) for key in wish["Keys"])
+            for name in (name for name in names if name not in left):
+                self._items.keep(name, here.get(name), began)
         return {**reply, "Responses": found}
 
     def query(self, operation: str, params: Params) -> Reply:
@@ -166,6 +175,7 @@ class CachedTables:
         self.counters["query_misses"] += 1
         reply = self._ask(operation, params)
         page = {name: value for name, value in reply.items() if name != "ConsumedCapacity"}
+        # No write touches a query, here as in DAX: a page is as old as its time to live lets it be.
         self._queries.keep(key, page, 0)
         return reply
 
@@ -177,13 +187,17 @@ class CachedTables:
         """Write to DynamoDB, then to memory: what was put, and what an update left behind."""
         is_silent = operation == "update_item" and params.get("ReturnValues", "NONE") == "NONE"
         if is_silent:
+            # Asked for on the client's behalf, and taken out of the answer: memory has to know.
             params = {**params, "ReturnValues": "ALL_NEW"}
-        with self._alone(
-            item_key(each.table, each.key) for each in self._written(operation, params)
-        ):
+        keys = (item_key(each.table, each.key) for each in self._written(operation, params))
+        with ExitStack() as held:
+            # In one order, so that two batches do not wait for each other.
+            for place in sorted({hash(key) % _STRIPES for key in keys}):
+                held.enter_context(self._stripes[place])
             reply = self._ask(operation, params)
             for table, key, item in self._written(operation, params, reply):
                 name = item_key(table, key)
+                # Of an update in a transaction nothing says what it left behind.
                 if item == "unknown":
                     fresh = {"TableName": table, "Key": key, "ConsistentRead": True}
                     item = self._ask("get_item", fresh).get("Item")
@@ -197,29 +211,6 @@ class CachedTables:
 
     def _key_of(self, table: str, item: Item) -> Item:
         return {part.name: item[part.name] for part in self.schema(table)}
-
-    @contextmanager
-    def _alone(self, keys: Iterable[ItemKey]) -> Iterator[None]:
-        # In one order, so that two batches do not wait for each other.
-        with ExitStack() as held:
-            for place in sorted({hash(key) % _STRIPES for key in keys}):
-                held.enter_context(self._stripes[place])
-            yield
-
-    def _keep_batch(self, asked: dict[str, Params], reply: Reply, began: int) -> None:
-        for table, wish in asked.items():
-            if wish["ConsistentRead"]:
-                continue
-            left = {
-                item_key(table, key)
-                for key in reply.get("UnprocessedKeys", {}).get(table, {}).get("Keys", ())
-            }
-            items = reply["Responses"].get(table, ())
-            here = {item_key(table, self._key_of(table, item)): item for item in items}
-            for key in wish["Keys"]:
-                name = item_key(table, key)
-                if name not in left:
-                    self._items.keep(name, here.get(name), began)
 
     def _ask(self, operation: str, params: Params) -> Reply:
         reply: Reply = getattr(self._dynamodb, operation)(**params)

@@ -93,7 +93,10 @@ class Reader:
             return self._simple(minor)
         if minor == _INDEFINITE:
             return self._indefinite(major, depth - 1)
-        size = self._size(minor)
+        # Up to 23 the head says the number itself, above it how many bytes do: 1, 2, 4 or 8.
+        if minor > 27:
+            raise Malformed(f"{minor} is no length of a length")
+        size = minor if minor < 24 else int.from_bytes(self.take(1 << (minor - 24)), "big")
         if major == _INT:
             return size
         if major == _NEGATIVE:
@@ -105,7 +108,10 @@ class Reader:
         if major == _BYTES:
             return self.take(size)
         if major == _TEXT:
-            return _text(self.take(size))
+            try:
+                return self.take(size).decode()
+            except UnicodeDecodeError as error:
+                raise Malformed(f"text is no UTF-8: {error}") from error
         if major == _ARRAY:
             return [self._next(depth - 1) for _ in range(size)]
         return dict(self._pair(self.take(1)[0], depth - 1) for _ in range(size))
@@ -119,13 +125,6 @@ class Reader:
             raise Malformed(f"a {type(key).__name__} is no key of a map")
         return key, self._next(depth)
 
-    def _size(self, minor: int) -> int:
-        if minor < 24:
-            return minor
-        if minor > 27:
-            raise Malformed(f"{minor} is no length of a length")
-        return int.from_bytes(self.take(1 << (minor - 24)), "big")
-
     def _simple(self, minor: int) -> Any:
         if minor in _FLOATS:
             code = _FLOATS[minor]
@@ -137,6 +136,7 @@ class Reader:
         raise Malformed(f"the simple value {minor} has no meaning here")
 
     def _indefinite(self, major: int, depth: int) -> Any:
+        # Its parts follow each other until a byte that begins no value.
         heads = iter(lambda: self.take(1)[0], _BREAK)
         if major == _MAP:
             return dict(self._pair(head, depth) for head in heads)
@@ -174,6 +174,7 @@ def _write(out: bytearray, value: Any) -> None:
     match value:
         case None:
             out.append(_SIMPLE << 5 | _NULL)
+        # Before int, which it is in Python.
         case bool():
             out.append(_SIMPLE << 5 | (_TRUE if value else _FALSE))
         case int() if value.bit_length() > 64:
@@ -219,13 +220,7 @@ def _head(out: bytearray, major: int, size: int) -> None:
     if size < 24:
         out.append(major << 5 | size)
         return
+    # 1, 2, 4 or 8 bytes, the fewest that hold it.
     power = max(0, (size.bit_length() - 1).bit_length() - 3)
     out.append(major << 5 | 24 + power)
     out += size.to_bytes(1 << power, "big")
-
-
-def _text(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise Malformed(f"text is no UTF-8: {error}") from error

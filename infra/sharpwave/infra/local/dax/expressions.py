@@ -112,6 +112,7 @@ class Expressions:
             if code not in _ACTIONS:
                 raise Malformed(f"{code.name} is no action of an update")
             text = _ACTIONS[code].join(self._text(each, offset) for each in operands)
+            # DynamoDB takes each kind of action once, with a list.
             clauses.setdefault(code, []).append(text)
         return " ".join(f"{code.name} {', '.join(each)}" for code, each in clauses.items())
 
@@ -122,6 +123,7 @@ class Expressions:
     def _open(self, data: bytes) -> tuple[Any, int]:
         match Reader(data).value():
             case [int(form), tree, [*values]] if form == _FORMAT:
+                # Each expression counts its values from 0, and a request has one map for all.
                 offset = len(self._values)
                 self._values += [from_cbor(value) for value in values]
                 return tree, offset
@@ -143,6 +145,7 @@ class Expressions:
         if code in _FUNCTIONS:
             return f"{code.name.lower()}({', '.join(parts)})"
         if code in (Code.AND, Code.OR):
+            # A tree needs no precedence; as text it would get one without brackets.
             return f" {code.name} ".join(f"({part})" for part in parts)
         if code is Code.NOT:
             return f"NOT ({parts[0]})"
@@ -174,6 +177,7 @@ def projection_paths(data: bytes) -> list[Path]:
             paths = [_path(tree) for tree in trees]
         case _:
             raise Malformed("this is no projection of the known form")
+    # A path is followed by those that lead on from it. Indexes and names do not compare.
     ordered = sorted(paths, key=lambda path: [(isinstance(s, str), s) for s in path])
     for one, other in pairwise(ordered):
         if other[: len(one)] == one:

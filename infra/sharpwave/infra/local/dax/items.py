@@ -38,6 +38,7 @@ class AttributeLists:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        # No list has the number 0, so its place is never asked for.
         self._names: list[tuple[str, ...]] = [(), ()]
         self._numbers: dict[tuple[str, ...], int] = {(): 1}
 
@@ -212,6 +213,7 @@ def encode_lexical(value: Decimal) -> bytes:
     assert isinstance(scale, int)
     exponent = len(digits) + scale
     if exponent in _SMALL_EXPONENTS:
+        # Below zero all is mirrored: the larger the number without its sign, the lesser the bytes.
         out = bytes([0x3F - exponent if sign else 0xC0 + exponent])
     else:
         head = (0x7E if sign else 0x81) if exponent < 0 else (0x01 if sign else 0xFE)
@@ -220,6 +222,7 @@ def encode_lexical(value: Decimal) -> bytes:
     text = "".join(map(str, digits))
     text += "0" * (-len(text) % 3)
     thousands = [int(text[at : at + 3]) for at in range(0, len(text), 3)]
+    # How many digits of the last three count; the rest was filled up.
     used = (len(digits) - 1) % 3
     groups = [_MIRROR - each if sign else _DIGITS_FROM + each for each in thousands]
     groups.append(1023 - used if sign else used)

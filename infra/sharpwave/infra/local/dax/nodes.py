@@ -5,15 +5,13 @@ import socket
 import struct
 from contextlib import suppress
 from threading import Lock, Thread, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sharpwave.infra.local.dax import replies
 from sharpwave.infra.local.dax.authentication import Refused
 from sharpwave.infra.local.dax.cbor import Ended, Malformed, Reader
+from sharpwave.infra.local.dax.faults import Faults
 from sharpwave.infra.local.dax.methods import METHODS, Method
-
-if TYPE_CHECKING:
-    from sharpwave.infra.local.dax.server import DaxServer
 
 log = logging.getLogger("sharpwave.dax")
 
@@ -25,10 +23,33 @@ _LINGER = struct.pack("ii", 1, 0)
 _CHUNK = 65_536
 
 
+class Cluster(Protocol):
+    """What nodes need of the cluster that they are of."""
+
+    faults: Faults
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether whoever connects is let in."""
+        ...
+
+    def wrap(self, raw: socket.socket) -> socket.socket:
+        """Begin TLS on a connection, if it is spoken here."""
+        ...
+
+    def admit(self, access_key: str, signature: str, signed: bytes) -> None:
+        """Check who connects; raises `Refused`."""
+        ...
+
+    def answer(self, method: Method, arguments: list[Any], *, is_partial: bool) -> bytes:
+        """Perform a method; raises `Malformed`, or whatever arguments of no use cause."""
+        ...
+
+
 class Node:
     """A listening socket and its connections, each in a thread."""
 
-    def __init__(self, cluster: "DaxServer", number: int, host: str, port: int) -> None:
+    def __init__(self, cluster: Cluster, number: int, host: str, port: int) -> None:
         self._cluster = cluster
         self.number, self.host, self.port = number, host, port
         self._lock = Lock()
@@ -84,12 +105,14 @@ class Node:
             with self._lock:
                 self._connections[thread] = raw
             thread.start()
+            # Stopped since it was accepted: `stop` did not find it among the connections.
             if self._listener is not listener:
                 _reset(raw)
 
     def _serve(self, raw: socket.socket) -> None:
         connection = raw
         try:
+            # Else an answer waits until the client has acknowledged the one before.
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = self._cluster.wrap(raw)
             with self._lock:
@@ -129,7 +152,7 @@ class _Incoming:
 class _Connection:
     """One client: its preamble, then requests, each answered before the next is read."""
 
-    def __init__(self, cluster: "DaxServer", node: int, connection: socket.socket) -> None:
+    def __init__(self, cluster: Cluster, node: int, connection: socket.socket) -> None:
         self._cluster, self._node, self._connection = cluster, node, connection
         self._reader = Reader(_Incoming(connection))
         self._refusal = None if cluster.is_open else ("sign in first", replies.NOT_SIGNED_IN)
@@ -142,9 +165,22 @@ class _Connection:
             OSError: the connection broke.
         """
         try:
-            self._greet()
-            while (request := self._next()) is not None:
-                method, arguments = request
+            if self._reader.take(len(MAGIC)) != MAGIC:
+                raise Malformed("it does not begin as a client of DAX does")
+            layering, _session, _about, types = (self._reader.value() for _ in range(4))
+            if layering != 0 or types != 0:
+                raise Malformed("it asks for layers or types, which DAX does not have")
+            while True:
+                service, number = self._reader.value(), self._reader.value()
+                method = METHODS.get(number) if isinstance(number, int) else None
+                if service != _SERVICE or method is None:
+                    text = f"there is no method {number!r} of service {service!r}"
+                    # How long it is nobody knows, so that nothing after it can be read.
+                    self._connection.sendall(
+                        replies.failure("ValidationException", text, codes=replies.NOT_IMPLEMENTED)
+                    )
+                    raise Malformed(text)
+                arguments = [self._reader.value() for _ in range(method.arguments)]
                 if method.name == "authorizeConnection":
                     self._sign_in(arguments)
                     continue
@@ -155,25 +191,6 @@ class _Connection:
                 self._connection.sendall(answer)
         except Ended as error:
             log.debug("ended: %s", error)
-
-    def _greet(self) -> None:
-        if self._reader.take(len(MAGIC)) != MAGIC:
-            raise Malformed("it does not begin as a client of DAX does")
-        layering, _session, _about, types = (self._reader.value() for _ in range(4))
-        if layering != 0 or types != 0:
-            raise Malformed("it asks for layers or types, which DAX does not have")
-
-    def _next(self) -> tuple[Method, list[Any]] | None:
-        service, number = self._reader.value(), self._reader.value()
-        method = METHODS.get(number) if isinstance(number, int) else None
-        if service != _SERVICE or method is None:
-            text = f"there is no method {number!r} of service {service!r}"
-            # How long it is nobody knows, so that nothing after it can be read.
-            self._connection.sendall(
-                replies.failure("ValidationException", text, codes=replies.NOT_IMPLEMENTED)
-            )
-            raise Malformed(text)
-        return method, [self._reader.value() for _ in range(method.arguments)]
 
     def _sign_in(self, arguments: list[Any]) -> None:
         access_key, signature, signed, *_ = arguments

@@ -65,7 +65,9 @@ _CAPACITIES = ("NONE", "TOTAL", "INDEXES")
 _METRICS = ("NONE", "SIZE")
 _RETURNED = ("", "NONE", "ALL_OLD", "UPDATED_OLD", "ALL_NEW", "UPDATED_NEW")
 _SELECTED = ("", "ALL_ATTRIBUTES", "ALL_PROJECTED_ATTRIBUTES", "COUNT", "SPECIFIC_ATTRIBUTES")
-_PUT, _DELETE, _UPDATE, _CHECK = 2, 7, 9, 12
+_PUT = 2
+#: Parts of a transaction, by the numbers that clients give them.
+_PARTS = {_PUT: "Put", 7: "Delete", 9: "Update", 12: "ConditionCheck"}
 
 #: How an option that needs nothing but itself is called at DynamoDB, and read.
 _PLAIN: Mapping[Option, tuple[str, Callable[[Any], Any]]] = {
@@ -261,11 +263,14 @@ def transact_write_items(
         if (on_failure or nothing)[place] == _RETURNED.index("ALL_OLD"):
             part["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
         if kind == _PUT:
+            # An item that is its key alone comes without values: 1 is the empty list of names.
             part["Item"] = context.lists.item((values or nothing)[place] or b"\x01") | key
         else:
             part["Key"] = key
         part |= expressions.parameters
-        parts.append({_transacted(kind): part})
+        if kind not in _PARTS:
+            raise Malformed(f"{kind} is no part of a transaction")
+        parts.append({_PARTS[kind]: part})
     params = _options(given, Expressions()) | {"TransactItems": parts}
     try:
         reply = context.tables.write("transact_write_items", params)
@@ -288,13 +293,6 @@ class Cancelled(Exception):
         self.error, self.reasons = error, reasons
 
 
-def _transacted(kind: int) -> str:
-    try:
-        return {_PUT: "Put", _DELETE: "Delete", _UPDATE: "Update", _CHECK: "ConditionCheck"}[kind]
-    except KeyError as error:
-        raise Malformed(f"{kind} is no part of a transaction") from error
-
-
 def _request(
     context: Context, table: bytes, given: Any, expressions: Expressions | None = None
 ) -> _Request:
@@ -314,6 +312,7 @@ def _request(
 def _options(given: Mapping[int, Any] | None, expressions: Expressions) -> Params:
     params: Params = {}
     for number, value in (given or {}).items():
+        # An unknown number makes a ValueError, for which the connection is closed as malformed.
         option = Option(number)
         if option in _PLAIN:
             name, read = _PLAIN[option]

@@ -33,6 +33,7 @@ def make_certificate(folder: Path, names: str = _NAMES) -> Certificate:
         NoCertificate: there is no openssl, or it failed.
     """
     found = Certificate(folder / "dax.pem", folder / "dax-key.pem")
+    # Clients that trust it already go on doing so.
     if found.certificate.exists() and found.key.exists():
         return found
     folder.mkdir(parents=True, exist_ok=True)
