@@ -149,7 +149,12 @@ class Courier:
         plans = []
         for signal, audience, granted in zip(allowed, audiences, within, strict=True):
             if audience.chunks:
-                self._send_chunks(key_of(signal.item), audience.chunks)
+                place = Location(tables.SIGNALS, key_of(signal.item))
+                texts = [ascii_json({"key": place.key, "chunk": each}) for each in audience.chunks]
+                work = [Entry(text, "") for text in texts]
+                self.queues.send([*pack(CHUNK_DUTY, work, moment_ms=int(self.clock() * 1000))])
+                summary = {"audience_chunks": len(texts)}
+                self.writes.apply([Update(place, summary, missing=("audience_chunks",))])
             else:
                 holder, held = Holder(key_of(signal.item)), dict(signal.held)
                 plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
@@ -217,14 +222,6 @@ class Courier:
         if unfinished is not None:
             raise unfinished
         return sent
-
-    def _send_chunks(self, signal: keys.Key, chunks: Sequence[str]) -> None:
-        texts = [ascii_json({"key": signal, "chunk": chunk}) for chunk in chunks]
-        work = [Entry(text, "") for text in texts]
-        self.queues.send([*pack(CHUNK_DUTY, work, moment_ms=int(self.clock() * 1000))])
-        summary = {"audience_chunks": len(chunks)}
-        place = Location(tables.SIGNALS, signal)
-        self.writes.apply([Update(place, summary, missing=("audience_chunks",))])
 
     def _admitted(self, signals: Sequence[Signal]) -> tuple[list[Signal], frozenset[keys.Key]]:
         """Give the signals that may go to whom they address, each once; the others are parked.
@@ -294,7 +291,9 @@ class Courier:
         }
         confirmed = self.directory.confirm(doubtful) if doubtful else {}
         known = {name: each for name, each in known.items() if name not in doubtful} | confirmed
-        absent = self._absent(doubtful - confirmed.keys())
+        gone = doubtful - confirmed.keys()
+        removed = self.directory.ever_registered(gone) if gone else set()
+        absent = {name: "agent_removed" if name in removed else "unknown_target" for name in gone}
         for plan in plans:
             plan.is_late = expires_at(plan.signal) <= now
         marked = self._marked([plan for plan in plans if plan.is_late])
@@ -310,13 +309,6 @@ class Courier:
                 # The verdict on a quota is stored with the signal, and so costs no rows.
                 if reason != "quota":
                     plan.targets.append(target)
-
-    def _absent(self, agent_ids: set[str]) -> dict[str, str]:
-        """Say why agents that are certainly not registered get nothing."""
-        removed = self.directory.ever_registered(agent_ids) if agent_ids else set()
-        return {
-            name: "agent_removed" if name in removed else "unknown_target" for name in agent_ids
-        }
 
     def _marked(self, plans: Sequence[_Plan]) -> dict[Holder, Statuses]:
         """Give what mirrors say of targets that were delivered to, or came to an end."""
