@@ -271,7 +271,19 @@ class Courier:
         self._send(self._insert_rows(plans))
         marked = self._mark(plans)
         self._settle_rows(marked)
-        self._tell_of_expired(marked)
+        # Senders are told of what came too late to be sent.
+        expired = [
+            (plan.holder, target)
+            for plan, statuses in marked
+            for target in plan.audience
+            if statuses.get(target) == UNSENT
+        ]
+        # Of a signal's chunks the first one tells. The others must not take its claim for that of
+        # an attempt of their own that died, for it may be telling just now.
+        events = {
+            holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
+        }
+        self.queues.send(telling(expired, events, clock=self.clock))
         ends = [(plan.holder, statuses) for plan, statuses in marked]
         self.queues.send(bounced(ends, clock=self.clock))
         failed = {plan.holder.signal for plan in plans if plan.failed}
@@ -504,21 +516,6 @@ class Courier:
                 if row.get("status") == "PENDING"
             ]
         )
-
-    def _tell_of_expired(self, marked: Sequence[tuple[_Plan, Statuses]]) -> None:
-        """Have the senders told of what came too late to be sent."""
-        expired = [
-            (plan.holder, target)
-            for plan, statuses in marked
-            for target in plan.audience
-            if statuses.get(target) == UNSENT
-        ]
-        # Of a signal's chunks the first one tells. The others must not take its claim for that of
-        # an attempt of their own that died, for it may be telling just now.
-        events = {
-            holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
-        }
-        self.queues.send(telling(expired, events, clock=self.clock))
 
 
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[WorkMessage]:
