@@ -396,22 +396,20 @@ class _Told:
         for line in self._archive.read(name):
             yield line
             # Afterwards: what the recount stumbles over ends this here.
-            if line["state"] != "refusal":
-                self._note(item_from_wire(line["image"]), float(line["stored_at"]))
-
-    def _note(self, state: Item, stored_at: float) -> None:
-        is_resolved = isinstance(state.get("outcome"), Mapping)
-        row = (
-            *place_of(state),
-            state["agent_id"],
-            state["decision_type"],
-            json.dumps(names_in(state)),
-            float(state["timestamp"]),
-            # Of the times it was stored with an outcome the first: a correction, or a reconcile
-            # that feeds it again, comes later.
-            stored_at if is_resolved else None,
-        )
-        self._file.execute(_TELL, row)
+            if line["state"] == "refusal":
+                continue
+            state, stored_at = item_from_wire(line["image"]), float(line["stored_at"])
+            row = (
+                *place_of(state),
+                state["agent_id"],
+                state["decision_type"],
+                json.dumps(names_in(state)),
+                float(state["timestamp"]),
+                # Of the times it was stored with an outcome the first: a correction, or a
+                # reconcile that feeds it again, comes later.
+                stored_at if isinstance(state.get("outcome"), Mapping) else None,
+            )
+            self._file.execute(_TELL, row)
 
     def tallies(self, recount: Recount) -> Iterator[tuple[Subject, Tally]]:
         """Give each decision that counts for its type, its bucket and each of its sources."""
