@@ -10,7 +10,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
 from itertools import islice
 from typing import Any, Literal, Self
 
@@ -22,7 +21,7 @@ from sharpwave.infra.operate.verify import archive_at, known_patterns, stored_le
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
-from sharpwave.schemas.times import epoch_of
+from sharpwave.schemas.times import epoch_of, is_day
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, Days, total
 from sharpwave.workers.patterns.metrics import unnamed
@@ -145,7 +144,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         for day in (self.since, self.until):
-            if day not in ("", "~") and not _is_day(day):
+            if day not in ("", "~") and not is_day(day):
                 raise Misused(f"{day!r} is no day; write it as 2026-11-22")
 
     def takes(self, subject: Subject) -> bool:
@@ -433,10 +432,3 @@ class _Told:
                 yield replace(of_type, kind="bucket", name=bucket), tally
             for name in sources:
                 yield replace(of_type, kind="source", name=name), tally
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return len(text) == 10 and date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
