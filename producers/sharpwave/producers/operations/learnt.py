@@ -12,7 +12,6 @@ from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.choosing import choose as draw
 from sharpwave.producers.operations import decisions, storage
-from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.faults import RecordRefused, unstorable
@@ -146,7 +145,15 @@ def matching(
     if unknown := sorted(wanted - _STANDING.keys()):
         known = ", ".join(_STANDING)
         raise ValueError(f"{', '.join(unknown)}: no state of a pattern; choose among {known}")
-    stored = _as_stored(me, decision)
+    for name, part in decision.items():
+        if not isinstance(part, Mapping):
+            raise ValueError(f"{name} is {part!r}; give a map, as to decide()")
+    whole = {"agent_id": me.agent_id, "agent_version": me.agent_version, **decision}
+    try:
+        # As workers would read it.
+        stored = item_from_wire(item_to_wire(storage.without_none(whole)))
+    except UnstorableValue as error:
+        raise RecordRefused([unstorable(error)]) from error
     places = [keys.pattern_pk(me.agent_id)]
     places += [keys.shared_pattern_pk(domain)] if domain else []
     places.append(keys.shared_with_pk(me.agent_id))
@@ -208,18 +215,6 @@ def choose(
     leaves.sort(key=lambda leaf: leaf[0])
     named = ", ".join(f"{path.removeprefix('context.')}={value}" for path, value in leaves)
     return replace(draw(counts, chance or _CHANCE), bucket=named[:MOST_SOURCE_NAME] or None)
-
-
-def _as_stored(me: Identity, decision: Mapping[str, Any]) -> Item:
-    """Give a decision to be as workers would read it."""
-    for name, part in decision.items():
-        if not isinstance(part, Mapping):
-            raise ValueError(f"{name} is {part!r}; give a map, as to decide()")
-    whole = {"agent_id": me.agent_id, "agent_version": me.agent_version, **decision}
-    try:
-        return item_from_wire(item_to_wire(storage.without_none(whole)))
-    except UnstorableValue as error:
-        raise RecordRefused([unstorable(error)]) from error
 
 
 def _read(me: Identity, pk: str, max_age_s: float) -> Operation[list[Recalled]]:
