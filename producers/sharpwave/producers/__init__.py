@@ -18,6 +18,8 @@ from sharpwave.producers.operations.lineage import DecisionView, Due
 from sharpwave.producers.operations.peers import Peer
 from sharpwave.producers.operations.signals import Draft, SignalView
 from sharpwave.producers.operations.state import Difference, differences
+from sharpwave.producers.operations.timings import Timing
+from sharpwave.schemas.sketch import Sketch
 
 __all__ = [
     "Agent",
@@ -46,10 +48,12 @@ __all__ = [
     "Recalled",
     "RecordRefused",
     "SignalView",
+    "Sketch",
     "SourceMetrics",
     "Standing",
     "Taken",
     "TimedOut",
+    "Timing",
     "differences",
     "strength",
 ]

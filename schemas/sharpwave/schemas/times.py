@@ -71,10 +71,8 @@ def bound(epoch_s: float) -> str:
     return f"{datetime.fromtimestamp(int(epoch_s), UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-def is_event_time(text: str) -> bool:
-    """Say whether `text` is a domain time: a UTC time, or a day such as 2008-10-10."""
-    if is_iso(text):
-        return True
+def is_day(text: str) -> bool:
+    """Say whether `text` is a day such as 2008-10-10; in any other form it would have two names."""
     if _DAY.fullmatch(text) is None:
         return False
     try:
@@ -82,6 +80,11 @@ def is_event_time(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_event_time(text: str) -> bool:
+    """Say whether `text` is a domain time: a UTC time, or a day such as 2008-10-10."""
+    return is_iso(text) or is_day(text)
 
 
 def event_begin(text: str) -> float:

@@ -9,6 +9,7 @@ import pytest
 from sharpwave.producers.errors import AlreadySettled, RecordMissing
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.numbers import plain_json
+from sharpwave.schemas.sketch import ACCURACY
 
 Connect = Callable[..., Any]
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -268,3 +269,44 @@ def test_the_queue_of_a_registered_agent_has_its_dead_letters(
     found = pipeline.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
     assert f"{pipeline.prefix}-{queues.inbox('fresh').dlq}" in found["RedrivePolicy"]
     assert found["VisibilityTimeout"] == "60"
+
+
+def test_an_agent_reads_how_long_signals_took_to_it_and_it_to_acknowledge_them(
+    connect: Connect, pipeline: Any
+) -> None:
+    sent_at = 1_800_000_000.25
+    moment = [sent_at]
+    hunter, risk = (connect(name, clock=lambda: moment[0]) for name in ("hunter", "risk"))
+    whales = [hunter.signal("WHALE", to="risk") for _ in range(3)]
+    note = hunter.signal("NOTE", to="risk")
+    own = risk.signal("NOTE", to="risk")
+    for signal in (*whales, note, own):
+        pipeline.deliver(signal.key, "risk")
+    for signal, after_s in zip(whales[:2], (2, 6), strict=True):
+        status = {"risk": {"status": "DELIVERED", "delivered_ms": int(1000 * (sent_at + after_s))}}
+        mirror = {**keys.mirror(signal.key).item(), "status_v": "1", "processing_status": status}
+        pipeline.put(tables.SIGNALS, mirror)
+    moment[0] += 8
+    ended = {whales[0].signal_id: "ack", note.signal_id: "fail"}
+    for delivery in risk.inbox(wait_s=0):
+        if how := ended.get(delivery.signal_id):
+            getattr(delivery, how)(reason="seen")
+
+    found = risk.timings(deliveries=True)
+
+    day = whales[0].iso_timestamp[:10]
+    assert [(each.signal_type, each.source, each.day) for each in found] == [
+        ("NOTE", "hunter", day),
+        ("NOTE", "risk", day),
+        ("WHALE", "hunter", day),
+    ]
+    way = found[-1]
+    assert (way.received, way.acknowledgement.count, way.delivery.count) == (3, 1, 2)
+    assert way.untimed == {"unknown": 1}
+    assert way.acknowledgement.p99_s == pytest.approx(8, rel=ACCURACY)
+    assert way.delivery.p50_s == pytest.approx(2, rel=ACCURACY)
+    assert way.delivery.p99_s == pytest.approx(6, rel=ACCURACY)
+    assert (found[0].acknowledgement + way.acknowledgement).count == 2
+    (alone,) = risk.timings("WHALE", source="hunter", since=day, until=day)
+    assert (alone.acknowledgement, alone.untimed) == (way.acknowledgement, {"not_asked": 3})
+    assert risk.timings(until="2026-01-01") == hunter.timings() == []

@@ -24,9 +24,9 @@ from sharpwave.infra.local import Backend
 from sharpwave.infra.local.stack import writes_on
 from sharpwave.infra.operate.analytics import Wanted, analyse
 from sharpwave.infra.operate.patterns import import_patterns
-from sharpwave.infra.operate.sketch import ACCURACY, Sketch
 from sharpwave.schemas import keys
 from sharpwave.schemas.patterns import PatternDefinition
+from sharpwave.schemas.sketch import ACCURACY
 from sharpwave.schemas.tables import DECISIONS, PIPELINE, SIGNALS, STATE
 from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.aws.clients import Clients
@@ -357,17 +357,3 @@ def test_an_event_costs_what_counters_say_and_else_what_the_model_says(
     # Two write units a decision.
     price = load_prices().prices["dynamodb_write"]
     assert counted[0]["usd"] == pytest.approx(price.of(2))
-
-
-def test_sketches_of_parts_merge_to_that_of_the_whole() -> None:
-    times = [number**3 / 10 for number in range(1, 200)]
-    whole, odd, even = Sketch(), Sketch(), Sketch()
-    for number, each in enumerate(times):
-        whole.add(each)
-        (odd if number % 2 else even).add(each)
-
-    assert odd + even == whole
-    for share in (0.01, 0.5, 0.99):
-        exact = times[-int(-share * len(times) // 1) - 1]
-        assert whole.quantile(share) == pytest.approx(exact, rel=ACCURACY + 0.005)
-    assert Sketch().quantile(0.5) is None

@@ -84,6 +84,20 @@ def test_a_state_that_somebody_else_saved_alike_is_a_conflict(play: Play, me: Id
             play(state.save_state(me, {"cycle": 1}, expected_version=0), {}, met, *reads)
 
 
+def test_a_refused_update_of_a_state_is_tried_again_on_what_the_refusal_met(
+    play: Play, me: Identity
+) -> None:
+    theirs: Any = state.save_state(me, {"cycle": 7}, expected_version=0)
+    next(theirs)
+    met = ConditionFailed("", item=theirs.send({}).params["Item"])
+    new = [{"cycle": 1}, {"cycle": 8}]
+
+    played = play(state.update_state(me, lambda found: new.pop(0)), {}, new[0], met, new[1], {})
+
+    assert (played.result.version, played.result.state) == (2, {"cycle": 8})
+    assert played.operations == ["get_item", "put_item", "put_item"]
+
+
 def test_a_use_of_memory_never_brings_an_entry_back(play: Play, me: Identity) -> None:
     played = play(memory.touch(me, NOTE), {"Attributes": {"access_count": {"N": "3"}}})
 

@@ -8,6 +8,7 @@ from sharpwave.schemas.times import (
     bound,
     day_and_hour,
     epoch_of,
+    is_day,
     is_event_time,
     is_iso,
     iso_ms,
@@ -71,11 +72,13 @@ def test_what_is_no_utc_time(text: str) -> None:
         ("2008-02-30", False),
         ("2008-1-1", False),
         ("20081010", False),
+        ("2008-W41-5", False),
         ("2008-10-10\n", False),
     ],
 )
 def test_domain_time_is_a_moment_or_a_day(text: str, *, fits: bool) -> None:
     assert is_event_time(text) is fits
+    assert is_day(text) is (fits and "T" not in text)
 
 
 @given(st.text())

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -92,7 +91,15 @@ def package(
                 f" {done.stderr.strip()[-600:]}"
             )
         root = Path(scratch)
-        files = {str(path.relative_to(root)): path.read_bytes() for path in _kept(root)}
+        models = root / "botocore" / "data"
+        files: dict[str, bytes] = {}
+        for path in root.rglob("*"):
+            inner = path.relative_to(root).parts
+            if not path.is_file() or inner[0] in _UNUSED:
+                continue
+            if path.is_relative_to(models) and len(inner) > 3 and inner[2] not in _SERVICES:
+                continue
+            files[str(path.relative_to(root))] = path.read_bytes()
     for portion in (sharpwave.schemas, sharpwave.workers):
         home = Path(portion.__path__[0])
         name = portion.__name__.replace(".", "/")
@@ -106,17 +113,6 @@ def package(
 def architecture_here() -> str:
     """Give Lambda's name of this machine's architecture."""
     return "arm64" if os.uname().machine in ("aarch64", "arm64") else "x86_64"
-
-
-def _kept(root: Path) -> Iterator[Path]:
-    models = root / "botocore" / "data"
-    for path in root.rglob("*"):
-        inner = path.relative_to(root).parts
-        if not path.is_file() or inner[0] in _UNUSED:
-            continue
-        if path.is_relative_to(models) and len(inner) > 3 and inner[2] not in _SERVICES:
-            continue
-        yield path
 
 
 def _zipped(files: dict[str, bytes]) -> bytes:

@@ -100,8 +100,23 @@ def to_text(report: Mapping[str, Any]) -> RenderableType:
     verdict += [Text(fault, style="red") for fault in faults]
     if report["picture"]:
         verdict.append(Text(f"picture: {report['picture']}"))
+    table = Table(title="Patterns, as the market judged them", title_justify="left")
+    table.add_column("pattern")
+    for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
+        table.add_column(name, justify="right")
+    for row in sorted(report["patterns"], key=lambda row: -(row["confidence"] or 0)):
+        # Without outcomes an interval is the prior's, and nothing the market said.
+        low_high = row["interval"] if row["n"] else None
+        table.add_row(
+            _name(row["id"]),
+            str(row["n"]),
+            _share(row["rate"]),
+            "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
+            _share(row["base_rate"]),
+            _share(row["confidence"] if row["n"] else None),
+        )
     learnt = [Text(said) for said in _learnt(report)]
-    return Group(_summary(report), _patterns(report["patterns"]), *learnt, *verdict)
+    return Group(_summary(report), table, *learnt, *verdict)
 
 
 def _summary(report: Mapping[str, Any]) -> Table:
@@ -131,25 +146,6 @@ def _summary(report: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, text in lines.items():
         table.add_row(Text(name, style="bold"), text)
-    return table
-
-
-def _patterns(patterns: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Patterns, as the market judged them", title_justify="left")
-    table.add_column("pattern")
-    for name in ("n", "rate", "90 % interval", "base rate", "confidence"):
-        table.add_column(name, justify="right")
-    for row in sorted(patterns, key=lambda row: -(row["confidence"] or 0)):
-        # Without outcomes an interval is the prior's, and nothing the market said.
-        low_high = row["interval"] if row["n"] else None
-        table.add_row(
-            _name(row["id"]),
-            str(row["n"]),
-            _share(row["rate"]),
-            "-" if low_high is None else f"{_share(low_high[0])} to {_share(low_high[1])}",
-            _share(row["base_rate"]),
-            _share(row["confidence"] if row["n"] else None),
-        )
     return table
 
 

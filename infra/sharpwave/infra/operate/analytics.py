@@ -10,19 +10,19 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
 from itertools import islice
 from typing import Any, Literal, Self
 
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.errors import Misused
 from sharpwave.infra.items import Item, Items
-from sharpwave.infra.operate.sketch import Sketch
 from sharpwave.infra.operate.verify import archive_at, known_patterns, stored_ledgers
+from sharpwave.producers.operations.timings import acknowledged_after, delivered_after
 from sharpwave.schemas import keys
 from sharpwave.schemas.numbers import item_from_wire
+from sharpwave.schemas.sketch import Sketch
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
-from sharpwave.schemas.times import epoch_of
+from sharpwave.schemas.times import is_day
 from sharpwave.workers.aws.tables import TableReads
 from sharpwave.workers.patterns.counts import QUALITY_SCALE, Counts, Days, total
 from sharpwave.workers.patterns.metrics import unnamed
@@ -32,7 +32,6 @@ from sharpwave.workers.router.router import MAX_CHUNK_NAME
 from sharpwave.workers.signals.mirror import Holder, look
 
 Kind = Literal["type", "pattern", "source", "bucket", "inbox", "delivery"]
-_ACKNOWLEDGED = ("PROCESSED", "FAILED")
 #: Rows whose mirrors are read at once.
 _PAGE = 1_000
 _SCHEMA = """
@@ -145,7 +144,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         for day in (self.since, self.until):
-            if day not in ("", "~") and not _is_day(day):
+            if day not in ("", "~") and not is_day(day):
                 raise Misused(f"{day!r} is no day; write it as 2026-11-22")
 
     def takes(self, subject: Subject) -> bool:
@@ -334,15 +333,8 @@ def _of_mirrors(
         holder = holders.get(row["SK"])
         held = found.get(holder) if holder is not None else None
         entry = ((held and held.entries) or {}).get(agent_id, {})
-        times, handed = Sketch(), entry.get("delivered_ms")
-        try:
-            if handed is not None:
-                # Of the signal, whose key has milliseconds where `timestamp` has none.
-                times.add(float(handed) / 1000 - epoch_of(keys.time_and_id(row["SK"])[0]))
-        except (ArithmeticError, LookupError, TypeError, ValueError):
-            times = Sketch()
-        known = times.buckets.total()
-        tally = Tally(volume=1, outcomes=known, successes=known, times=times)
+        times = Sketch.of([delivered_after(row["SK"], entry)])
+        tally = Tally(volume=1, outcomes=times.count, successes=times.count, times=times)
         yield replace(subject, kind="delivery"), tally
 
 
@@ -351,12 +343,6 @@ def _of_row(agent_id: str, row: Item) -> tuple[Subject, Tally] | None:
     kind, source, status = row.get("signal_type"), row.get("source_agent"), row.get("status")
     if not (isinstance(kind, str) and isinstance(source, str)):
         return None
-    times = Sketch()
-    try:
-        if status in _ACKNOWLEDGED and "processed_at" in row:
-            times.add(float(row["processed_at"]) - float(row["timestamp"]))
-    except (ArithmeticError, LookupError, TypeError, ValueError):
-        times = Sketch()
     day = keys.time_and_id(row["SK"])[0][:10]
     return (
         Subject(kind="inbox", agent_id=agent_id, type_name=kind, name=source, day=day),
@@ -364,7 +350,7 @@ def _of_row(agent_id: str, row: Item) -> tuple[Subject, Tally] | None:
             volume=1,
             outcomes=int(status != "PENDING"),
             successes=int(status == "PROCESSED"),
-            times=times,
+            times=Sketch.of([acknowledged_after(row)]),
         ),
     )
 
@@ -396,22 +382,20 @@ class _Told:
         for line in self._archive.read(name):
             yield line
             # Afterwards: what the recount stumbles over ends this here.
-            if line["state"] != "refusal":
-                self._note(item_from_wire(line["image"]), float(line["stored_at"]))
-
-    def _note(self, state: Item, stored_at: float) -> None:
-        is_resolved = isinstance(state.get("outcome"), Mapping)
-        row = (
-            *place_of(state),
-            state["agent_id"],
-            state["decision_type"],
-            json.dumps(names_in(state)),
-            float(state["timestamp"]),
-            # Of the times it was stored with an outcome the first: a correction, or a reconcile
-            # that feeds it again, comes later.
-            stored_at if is_resolved else None,
-        )
-        self._file.execute(_TELL, row)
+            if line["state"] == "refusal":
+                continue
+            state, stored_at = item_from_wire(line["image"]), float(line["stored_at"])
+            row = (
+                *place_of(state),
+                state["agent_id"],
+                state["decision_type"],
+                json.dumps(names_in(state)),
+                float(state["timestamp"]),
+                # Of the times it was stored with an outcome the first: a correction, or a
+                # reconcile that feeds it again, comes later.
+                stored_at if isinstance(state.get("outcome"), Mapping) else None,
+            )
+            self._file.execute(_TELL, row)
 
     def tallies(self, recount: Recount) -> Iterator[tuple[Subject, Tally]]:
         """Give each decision that counts for its type, its bucket and each of its sources."""
@@ -435,10 +419,3 @@ class _Told:
                 yield replace(of_type, kind="bucket", name=bucket), tally
             for name in sources:
                 yield replace(of_type, kind="source", name=name), tally
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return len(text) == 10 and date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False

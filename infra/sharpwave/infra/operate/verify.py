@@ -298,12 +298,8 @@ class Stored:
         }
         pairs = [(wanted[day], days[day]) for day in wanted]
         pairs.append((total(wanted.values()).summed(), self.totals.get(subject, Counts())))
-        return all(_same_sums(stored, summed) for stored, summed in pairs)
-
-
-def _same_sums(counts: Counts, summed: Counts) -> bool:
-    # A worker of an older release may have summed up last, and kept less.
-    return summed in (counts, Counts.from_row(counts.to_row()[:9]))
+        # A worker of an older release may have summed up last, and kept less.
+        return all(summed in (one, Counts.from_row(one.to_row()[:9])) for one, summed in pairs)
 
 
 def stored_ledgers(items: Items) -> Stored:
@@ -448,29 +444,24 @@ def _on_its_way(evidence: Evidence) -> Iterator[Finding]:
             what = f"queue {name} still holds {plural(count, 'message')}, delayed ones included"
             remedy = "wait until it is empty, or give --wait; sharpwave workers ls"
             yield Finding("pending", what, remedy)
-    yield from _pump(evidence)
+    # Without a row no pump ever ran here: at AWS a mapping reads the stream, and says nothing.
+    if (report := evidence.pump) is not None:
+        pump = f"the pump of {DECISIONS}"
+        silent_s, lag_s = evidence.now - float(report["at"]), float(report["lag_s"])
+        if silent_s > PUMP_SILENT_S:
+            what = f"{pump} last reported {silent_s:.0f} s ago"
+            yield Finding("pump_silent", what, "sharpwave up, or sharpwave pump")
+        elif lag_s > PUMP_LATE_S:
+            what = f"{pump} reads {lag_s:.0f} s behind its stream"
+            yield Finding("pump_late", what, "wait, and look at sharpwave doctor")
+        if report.get("failing_shards"):
+            what = f"{pump} fails on {report['failing_shards']} of {report['open_shards']} shards"
+            remedy = "read its log; it goes on by itself once the cause is gone"
+            yield Finding("pump_failing", what, remedy)
     if evidence.unpublished:
         what = f"{plural(evidence.unpublished, 'ledger day')} changed after figures were published"
         remedy = "wait for the next tick; a pump and a worker of learn must run"
         yield Finding("unpublished", what, remedy)
-
-
-def _pump(evidence: Evidence) -> Iterator[Finding]:
-    # Without a row no pump ever ran here: at AWS a mapping reads the stream, and says nothing.
-    report, pump = evidence.pump, f"the pump of {DECISIONS}"
-    if report is None:
-        return
-    silent_s, lag_s = evidence.now - float(report["at"]), float(report["lag_s"])
-    if silent_s > PUMP_SILENT_S:
-        what = f"{pump} last reported {silent_s:.0f} s ago"
-        yield Finding("pump_silent", what, "sharpwave up, or sharpwave pump")
-    elif lag_s > PUMP_LATE_S:
-        what = f"{pump} reads {lag_s:.0f} s behind its stream"
-        yield Finding("pump_late", what, "wait, and look at sharpwave doctor")
-    if report.get("failing_shards"):
-        what = f"{pump} fails on {report['failing_shards']} of {report['open_shards']} shards"
-        remedy = "read its log; it goes on by itself once the cause is gone"
-        yield Finding("pump_failing", what, remedy)
 
 
 def _archive_faults(evidence: Evidence, disagreements: Sequence[Disagreement]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from sharpwave.producers.operations import (
     registration,
     signals,
     state,
+    timings,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "registration",
     "signals",
     "state",
+    "timings",
 ]

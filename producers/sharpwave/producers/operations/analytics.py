@@ -64,24 +64,21 @@ def analytics(
 
     def pick(item: Item) -> Performance | None:
         day = item.get("day", "")
-        is_wanted = item.get("memory_type") == "EPISODE" and since <= day <= until
-        return _performance(item) if is_wanted else None
+        if item.get("memory_type") != "EPISODE" or not since <= day <= until:
+            return None
+        outcomes, successes = int(item["sample_size"]), int(item["successes"])
+        return Performance(
+            decision_type=item["decision_type"],
+            day=item["day"],
+            decisions=outcomes + int(item["pending"]),
+            outcomes=outcomes,
+            successes=successes,
+            rate=successes / outcomes if outcomes else None,
+            quality=_plain(item.get("quality_mean")),
+            sources={name: int(number) for name, number in item["sources"].items()},
+        )
 
     return (yield from storage.select(request, pick, limit=_EVERY))
-
-
-def _performance(item: Item) -> Performance:
-    outcomes, successes = int(item["sample_size"]), int(item["successes"])
-    return Performance(
-        decision_type=item["decision_type"],
-        day=item["day"],
-        decisions=outcomes + int(item["pending"]),
-        outcomes=outcomes,
-        successes=successes,
-        rate=successes / outcomes if outcomes else None,
-        quality=_plain(item.get("quality_mean")),
-        sources={name: int(number) for name, number in item["sources"].items()},
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,27 +135,23 @@ def metrics(me: Identity, /, decision_type: str | None = None) -> Operation[list
 
     def pick(item: Item) -> SourceMetrics | None:
         try:
-            return _metrics(item)
+            buckets = item["context_performance"]
+            return SourceMetrics(
+                decision_type=item["decision_type"],
+                sources={name: _standing(part) for name, part in item["source_metrics"].items()},
+                buckets={name: _standing(part) for name, part in buckets.items()},
+                rates={
+                    name: {source: _plain(rate) for source, rate in part["sources"].items()}
+                    for name, part in buckets.items()
+                },
+                updated_at=int(item["updated_at"]),
+            )
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             # Without a strict policy anybody may write it over; workers mend it when it changes.
             me.counters["unreadable"] += 1
             return None
 
     return (yield from storage.select(request, pick, limit=_EVERY))
-
-
-def _metrics(item: Item) -> SourceMetrics:
-    buckets = item["context_performance"]
-    return SourceMetrics(
-        decision_type=item["decision_type"],
-        sources={name: _standing(part) for name, part in item["source_metrics"].items()},
-        buckets={name: _standing(part) for name, part in buckets.items()},
-        rates={
-            name: {source: _plain(rate) for source, rate in part["sources"].items()}
-            for name, part in buckets.items()
-        },
-        updated_at=int(item["updated_at"]),
-    )
 
 
 def _standing(part: Mapping[str, Any]) -> Standing:

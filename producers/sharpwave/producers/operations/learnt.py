@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ from sharpwave.producers.call import Call, Identity, Operation
 from sharpwave.producers.choosing import Choice
 from sharpwave.producers.choosing import choose as draw
 from sharpwave.producers.operations import decisions, storage
-from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.conditions import Conditions
 from sharpwave.schemas.faults import RecordRefused, unstorable
@@ -146,7 +145,15 @@ def matching(
     if unknown := sorted(wanted - _STANDING.keys()):
         known = ", ".join(_STANDING)
         raise ValueError(f"{', '.join(unknown)}: no state of a pattern; choose among {known}")
-    stored = _as_stored(me, decision)
+    for name, part in decision.items():
+        if not isinstance(part, Mapping):
+            raise ValueError(f"{name} is {part!r}; give a map, as to decide()")
+    whole = {"agent_id": me.agent_id, "agent_version": me.agent_version, **decision}
+    try:
+        # As workers would read it.
+        stored = item_from_wire(item_to_wire(storage.without_none(whole)))
+    except UnstorableValue as error:
+        raise RecordRefused([unstorable(error)]) from error
     places = [keys.pattern_pk(me.agent_id)]
     places += [keys.shared_pattern_pk(domain)] if domain else []
     places.append(keys.shared_with_pk(me.agent_id))
@@ -194,7 +201,10 @@ def choose(
     """
     if isinstance(sources, str) or not sources or not all(isinstance(s, str) for s in sources):
         raise ValueError(f"{sources!r} is no choice; give the names of sources, such as a list")
-    bucket = _bucket(context or {})
+    leaves = list(_leaves("context", context or {}))
+    # What decisions have to fulfil to be comparable; without a context all are.
+    same = [{"path": path, "op": "eq", "value": value} for path, value in leaves]
+    bucket = Conditions.model_validate(same) if same else None
     counts = dict.fromkeys(sources, (0, 0))
     for selected, success, surroundings in (
         yield from _resolved(me, decision_type, look_back, max_age_s)
@@ -202,21 +212,9 @@ def choose(
         if selected in counts and (bucket is None or bucket.matches({"context": surroundings})):
             n, s = counts[selected]
             counts[selected] = n + 1, s + success
-    leaves = sorted(_leaves("context", context or {}), key=lambda leaf: leaf[0])
+    leaves.sort(key=lambda leaf: leaf[0])
     named = ", ".join(f"{path.removeprefix('context.')}={value}" for path, value in leaves)
     return replace(draw(counts, chance or _CHANCE), bucket=named[:MOST_SOURCE_NAME] or None)
-
-
-def _as_stored(me: Identity, decision: Mapping[str, Any]) -> Item:
-    """Give a decision to be as workers would read it."""
-    for name, part in decision.items():
-        if not isinstance(part, Mapping):
-            raise ValueError(f"{name} is {part!r}; give a map, as to decide()")
-    whole = {"agent_id": me.agent_id, "agent_version": me.agent_version, **decision}
-    try:
-        return item_from_wire(item_to_wire(storage.without_none(whole)))
-    except UnstorableValue as error:
-        raise RecordRefused([unstorable(error)]) from error
 
 
 def _read(me: Identity, pk: str, max_age_s: float) -> Operation[list[Recalled]]:
@@ -228,7 +226,14 @@ def _read(me: Identity, pk: str, max_age_s: float) -> Operation[list[Recalled]]:
     found: list[Recalled] = []
     for _ in range(MAX_PAGES):
         reply = yield Call("dynamodb", "query", {**request})
-        found += _readable(me, map(item_from_wire, reply["Items"]))
+        for item in map(item_from_wire, reply["Items"]):
+            # `<pattern_id>@<version>` is an immutable version, the row without it the current one.
+            is_current = item.get("memory_type") == "PATTERN" and "@" not in item["SK"]
+            row = storage.readable(me, PatternRow, item) if is_current else None
+            try:
+                found += [] if row is None else [Recalled.of(row)]
+            except ValidationError:
+                me.counters["unreadable"] += 1
         if not reply.get("LastEvaluatedKey"):
             break
         request["ExclusiveStartKey"] = reply["LastEvaluatedKey"]
@@ -236,20 +241,6 @@ def _read(me: Identity, pk: str, max_age_s: float) -> Operation[list[Recalled]]:
         me.counters["beyond"] += 1
     me.shelf[pk] = (now, found)
     return found
-
-
-def _readable(me: Identity, items: Iterable[Item]) -> Iterator[Recalled]:
-    for item in items:
-        # `<pattern_id>@<version>` is an immutable version; the row without it is the current one.
-        if item.get("memory_type") != "PATTERN" or "@" in item["SK"]:
-            continue
-        row = storage.readable(me, PatternRow, item)
-        if row is None:
-            continue
-        try:
-            yield Recalled.of(row)
-        except ValidationError:
-            me.counters["unreadable"] += 1
 
 
 def _rank(each: Recalled) -> tuple[int, float, float, int, str]:
@@ -277,14 +268,6 @@ def _resolved(
             found.append((selected[0], record.outcome.success, record.context or {}))
     me.shelf[place] = (now, found)
     return found
-
-
-def _bucket(context: Mapping[str, Any]) -> Conditions | None:
-    """Give what decisions have to fulfil to be comparable; None if all are."""
-    same = [
-        {"path": path, "op": "eq", "value": value} for path, value in _leaves("context", context)
-    ]
-    return Conditions.model_validate(same) if same else None
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:

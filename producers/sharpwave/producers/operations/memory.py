@@ -234,7 +234,11 @@ def share(
             would have more than 100 readers of a kind.
     """
     key = _own_key(me, memory)
-    faults = [_no_reader("agents", name) for name in agents if not _is_other(me, name)]
+    faults = [
+        _no_reader("agents", name)
+        for name in agents
+        if not ids.is_agent_id(name) or name in (me.agent_id, ids.SYSTEM)
+    ]
     faults += [
         _no_reader("domains", name) for name in domains if not re.fullmatch(ids.DOMAIN, name)
     ]
@@ -373,10 +377,6 @@ def _gone(key: keys.Key) -> RecordMissing:
     return RecordMissing(
         f"{key.pk} / {key.sk} is gone; remember it as FACT or STRATEGY to share it"
     )
-
-
-def _is_other(me: Identity, name: str) -> bool:
-    return ids.is_agent_id(name) and name not in (me.agent_id, ids.SYSTEM)
 
 
 def _no_reader(where: str, name: str) -> Fault:
@@ -612,28 +612,22 @@ def patterns(
     def pick(item: Item) -> PatternRow | None:
         # `<pattern_id>@<version>` is an immutable version; the row without it is the current one.
         is_current = item.get("memory_type") == "PATTERN" and "@" not in item["SK"]
-        return storage.readable(me, PatternRow, item) if is_current else None
+        row = storage.readable(me, PatternRow, item) if is_current else None
+        if row is None or (min_confidence is not None and (row.confidence or -1) < min_confidence):
+            return None
+        if matching is None:
+            return row
+        if matching.get("decision_type", row.decision_type) != row.decision_type:
+            return None
+        try:
+            said = row.conditions
+            fits = said is not None and _CONDITIONS.validate_python(said).matches(matching)
+        except ValidationError:
+            return None
+        return row if fits else None
 
     for pk in places:
         request = storage.query(me.table(tables.MEMORY), ("PK", pk), newest_first=False)
         rows += yield from storage.select(request, pick, limit=_EVERY)
-    fit = [row for row in rows if _fits(row, min_confidence, matching)]
-    fit.sort(key=lambda row: (row.confidence is not None, row.confidence or 0), reverse=True)
-    return fit[:limit]
-
-
-def _fits(
-    row: PatternRow, min_confidence: float | None, matching: Mapping[str, Any] | None
-) -> bool:
-    if min_confidence is not None and (row.confidence or -1) < min_confidence:
-        return False
-    if matching is None:
-        return True
-    if matching.get("decision_type", row.decision_type) != row.decision_type:
-        return False
-    try:
-        return row.conditions is not None and _CONDITIONS.validate_python(row.conditions).matches(
-            matching
-        )
-    except ValidationError:
-        return False
+    rows.sort(key=lambda row: (row.confidence is not None, row.confidence or 0), reverse=True)
+    return rows[:limit]

@@ -1,7 +1,6 @@
 """Finding other agents: what they registered for, and whether they are alive."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from sharpwave.producers.call import Identity, Operation
 from sharpwave.producers.operations import storage
@@ -50,19 +49,17 @@ def agents(
 
     found = yield from storage.select(request, pick, limit=_MOST)
     signs = yield from storage.fetch(table, [keys.seen(item["SK"]) for item in found])
-    peers = [
-        Peer(
-            agent_id=item["SK"],
-            capabilities=tuple(item.get("capabilities", ())),
-            registered_at=int(item["registered_at"]),
-            last_seen=_moment(signs.get(keys.seen(item["SK"]))),
+    peers = []
+    for item in found:
+        sign = signs.get(keys.seen(item["SK"]))
+        peers.append(
+            Peer(
+                agent_id=item["SK"],
+                capabilities=tuple(item.get("capabilities", ())),
+                registered_at=int(item["registered_at"]),
+                last_seen=None if sign is None else int(sign["last_seen"]),
+            )
         )
-        for item in found
-    ]
     since = None if alive_within_s is None else me.clock() - alive_within_s
     living = [each for each in peers if since is None or (each.last_seen or 0) >= since]
     return sorted(living, key=lambda each: (-(each.last_seen or 0), each.agent_id))
-
-
-def _moment(sign: Any) -> int | None:
-    return None if sign is None else int(sign["last_seen"])

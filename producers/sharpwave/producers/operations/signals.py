@@ -145,18 +145,18 @@ def progress_of(me: Identity, key: keys.Key) -> Operation[Progress]:
         RecordMissing: neither mirror nor signal is there.
     """
     mirror = yield from storage.read(me.table(SIGNALS), keys.mirror(key))
-    if mirror is not None and _is_begun(mirror):
+    if mirror is not None and is_begun(mirror):
         return Progress(dict(mirror["processing_status"]), is_begun=True, is_large=False)
     signal = yield from storage.read(me.table(SIGNALS), key)
     if signal is None:
         raise RecordMissing(f"there is no signal {key.pk} / {key.sk}; its ttl may have passed")
     # Workers of earlier releases kept the mirror in the signal itself.
-    is_begun = _is_begun(signal)
-    statuses = dict(signal["processing_status"]) if is_begun else {}
-    return Progress(statuses, is_begun=is_begun, is_large="audience_chunks" in signal)
+    begun = is_begun(signal)
+    statuses = dict(signal["processing_status"]) if begun else {}
+    return Progress(statuses, is_begun=begun, is_large="audience_chunks" in signal)
 
 
-def _is_begun(item: Item) -> bool:
+def is_begun(item: Item) -> bool:
     """Say whether workers keep statuses in an item; a map without a version is none of theirs."""
     return "status_v" in item and isinstance(item.get("processing_status"), dict)
 

@@ -14,7 +14,7 @@ from sharpwave.schemas.records import StateRecord
 from sharpwave.schemas.times import DAY_S, iso_ms
 
 CHECKPOINT_S, BACKUP_S = 30 * DAY_S, 365 * DAY_S
-_ATTEMPTS, _FIRST_PAUSE_S = 10, 0.02
+_ATTEMPTS, _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10, 0.02, 0.5
 Kept = Literal["CHECKPOINT", "BACKUP"]
 
 
@@ -53,48 +53,13 @@ def save_state(
         StateConflict: the stored version is another; read it and decide again.
         RecordRefused: the state breaks its schema; nothing was written.
     """
-    table, key = me.table(tables.STATE), keys.current_state(me.agent_id)
-    stored = (yield from storage.read(table, key)) or {}
     given = {"configuration": configuration, "current_cycle": current_cycle}
-    item = storage.without_none(
-        {
-            **stored,
-            **storage.without_none(given),
-            **key.item(),
-            "schema_version": 1,
-            "agent_id": me.agent_id,
-            "agent_version": me.agent_version or stored.get("agent_version"),
-            "state_type": keys.CURRENT,
-            "last_updated": me.now(),
-            "state": state,
-            "version": expected_version + 1,
-            # Two that make the same of one version would take each other's save for their own.
-            "saved_by": ids.ulid(),
-        }
+    stored = yield from _stored(me)
+    record, found = yield from _put(
+        me, {**stored, **storage.without_none(given)}, state, expected_version
     )
-    record, wire = storage.checked("state", StateRecord, item, now=me.now())
-    # The version is checked by the write itself; the read above only carries over what is kept.
-    condition: Item = {"ConditionExpression": "attribute_not_exists(PK)"}
-    if expected_version:
-        condition = {
-            "ConditionExpression": "#v = :v",
-            "ExpressionAttributeNames": {"#v": "version"},
-            "ExpressionAttributeValues": {":v": {"N": str(expected_version)}},
-        }
-    condition["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-    try:
-        yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
-    except ConditionFailed as error:
-        found = item_from_wire(error.item) or (yield from storage.read(table, key))
-        # It may be our own write, retried after its answer was lost.
-        if found is None or found.get("saved_by") != item["saved_by"]:
-            version = int(found["version"]) if found else 0
-            raise StateConflict(
-                f"the state of {me.agent_id} has version {version}, not {expected_version}; "
-                "read it with state() and decide again",
-                stored=version,
-                expected=expected_version,
-            ) from error
+    if record is None:
+        raise _conflict(me, found, expected_version)
     return record
 
 
@@ -119,20 +84,77 @@ def update_state(
     Raises:
         StateConflict: others were faster every time.
     """
+    if attempts < 1:
+        raise ValueError(f"{attempts} attempts change nothing; allow at least 1")
+    stored = yield from _stored(me)
     for attempt in range(1, attempts + 1):
-        found = yield from state(me)
+        found = StateRecord.model_validate(stored) if stored else None
         version = found.version if found else 0
         new: Any = yield Given(change(found))
         if new is None:
             return found
-        try:
-            return (yield from save_state(me, new, expected_version=version))
-        except StateConflict:
-            if attempt == attempts:
-                raise
+        # A refusal says what is stored instead, so that trying again takes no read.
+        record, stored = yield from _put(me, stored, new, version)
+        if record is not None:
+            return record
+        if attempt < attempts:
             # At random, or who met once meets again.
-            yield Pause(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))
-    raise ValueError(f"{attempts} attempts change nothing; allow at least 1")
+            yield Pause(random.uniform(0, min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)))
+    raise _conflict(me, stored, version)
+
+
+def _stored(me: Identity) -> Operation[Item]:
+    table = me.table(tables.STATE)
+    return (yield from storage.read(table, keys.current_state(me.agent_id))) or {}
+
+
+def _put(
+    me: Identity, stored: Item, state: Mapping[str, Any], expected_version: int
+) -> Operation[tuple[StateRecord | None, Item]]:
+    """Put a state that keeps what else is stored; gives None and what is there if it is refused."""
+    table, key = me.table(tables.STATE), keys.current_state(me.agent_id)
+    item = storage.without_none(
+        {
+            **stored,
+            **key.item(),
+            "schema_version": 1,
+            "agent_id": me.agent_id,
+            "agent_version": me.agent_version or stored.get("agent_version"),
+            "state_type": keys.CURRENT,
+            "last_updated": me.now(),
+            "state": state,
+            "version": expected_version + 1,
+            # Two that make the same of one version would take each other's save for their own.
+            "saved_by": ids.ulid(),
+        }
+    )
+    record, wire = storage.checked("state", StateRecord, item, now=me.now())
+    # The version is checked by the write itself: what is stored may be older by now.
+    condition: Item = {"ConditionExpression": "attribute_not_exists(PK)"}
+    if expected_version:
+        condition = {
+            "ConditionExpression": "#v = :v",
+            "ExpressionAttributeNames": {"#v": "version"},
+            "ExpressionAttributeValues": {":v": {"N": str(expected_version)}},
+        }
+    condition["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    try:
+        yield Call("dynamodb", "put_item", {"TableName": table, "Item": wire, **condition})
+    except ConditionFailed as error:
+        found = item_from_wire(error.item) or (yield from _stored(me))
+        # It may be our own write, retried after its answer was lost.
+        return (record if found.get("saved_by") == item["saved_by"] else None), found
+    return record, item
+
+
+def _conflict(me: Identity, found: Item, expected_version: int) -> StateConflict:
+    version = int(found["version"]) if found else 0
+    return StateConflict(
+        f"the state of {me.agent_id} has version {version}, not {expected_version}; "
+        "read it with state() and decide again",
+        stored=version,
+        expected=expected_version,
+    )
 
 
 def checkpoint(me: Identity, /, *, keep_s: int = CHECKPOINT_S) -> Operation[StateRecord]:

@@ -82,6 +82,22 @@ def test_no_role_or_queue_of_one_deployment_is_called_as_anothers(agent: str, ot
 
 
 @by_profile
+def test_an_agent_reads_the_mirrors_of_what_it_sent_and_of_nothing_else(profile: str) -> None:
+    """So `Agent.timings` asks for its own apart: one key that is denied refuses the request."""
+    policies = _policies(profile, "risk", "hunter")
+    role, table = policies.names.agent_role_arn("risk"), policies.names.table(SIGNALS)
+    own, others = keys.signal_pk("WHALE", "risk"), keys.signal_pk("WHALE", "hunter")
+
+    def may(*partitions: str) -> bool:
+        context = {"dynamodb:LeadingKeys": partitions}
+        deed = Deed("", "dynamodb:BatchGetItem", table, context)
+        return policies.verdict(role, deed) is Verdict.ALLOWED
+
+    asked = [(own,), (others,), (own, others), (keys.signal_pk("WHALE"),)]
+    assert [may(*each) for each in asked] == [True, False, False, False]
+
+
+@by_profile
 def test_workers_make_no_queue_and_read_no_inbox(profile: str) -> None:
     policies = _policies(profile, "risk-manager")
     names, inbox = policies.names, policies.names.inbox("risk-manager")

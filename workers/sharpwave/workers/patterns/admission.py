@@ -113,8 +113,27 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
     # A version that is made anew of the same conditions names the one that it follows.
     if draft.parent == stored.name or row["content_hash"] != counted_hash(definition):
         version = draft.model_copy(update={"version": row["version"] + 1})
-        writes = _succession(version, row, stored)
-        return Plan(version=version, change="new version", writes=[*_fence(version), *writes])
+        ends = version.effective_from
+        if stored.effective_to is not None:
+            ends = min(ends, stored.effective_to)
+        previous = stored.model_copy(update={"effective_to": ends})
+        # Workers write figures under the revision they read, so those of the old one now fail.
+        revision = row.get("figures_rev", 0)
+        expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
+        values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
+        # That a rule shared it once is kept: what was revoked since, no new version brings back.
+        names = ({*FIGURES, *LIFE, "conditions", "kind"} - {"shared_once"}) & row.keys()
+        stale = tuple(sorted(names - values.keys()))
+        older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
+        writes = [
+            *_fence(version),
+            *_immutable(version),
+            # Only what it says: base and number stand beside it, and may come at the same moment.
+            Update(listed_at(previous), {"version": previous.entry()["version"]}),
+            Update(Location(MEMORY, older), {"effective_to": ends}),
+            Update(Location(MEMORY, place(version)), values, equals=expected, remove=stale),
+        ]
+        return Plan(version=version, change="new version", writes=writes)
     version = stored.model_copy(update={"definition": definition})
     wanted = current_row(version)
     if all(row.get(name) == value for name, value in wanted.items()):
@@ -287,10 +306,21 @@ class Admission:
         judged = self._reads.get([at]).get(at)
         until = -1 if judged is None else int(judged["until"])
         begin = max(-int(-(now + self._lead_s) // 1), until + 1)
+        form = 1
+        # Without an agent its decisions are in ledgers of many, and base ledgers give it no seat.
+        if definition.agent_id is not None:
+            known = listed(self._reads).versions
+            seated = [
+                each
+                for each in versions_of(known, definition.agent_id, definition.decision_type)
+                if each.is_seated and (each.effective_to is None or each.effective_to > begin)
+            ]
+            # Some more, admitted at the same moment, make rows longer and no more.
+            form = 2 if len(seated) < MOST_SEATS else 1
         draft = PatternVersion(
             definition=definition,
             version=1,
-            form=2 if self._has_seat(definition, begin) else 1,
+            form=form,
             effective_from=begin,
             learned_at=int(now),
             origin=origin,
@@ -298,21 +328,6 @@ class Admission:
             reason=reason,
         )
         return draft.model_copy(update={"base": frozen_at_once(draft, self._reads, self._policy)})
-
-    def _has_seat(self, definition: PatternDefinition, begin: int) -> bool:
-        """Say whether base ledgers can count a version too that begins then.
-
-        Some more than `MOST_SEATS`, admitted at the same moment, make rows longer and no more.
-        """
-        if definition.agent_id is None:
-            return False  # its decisions are in ledgers of many agents
-        known = listed(self._reads).versions
-        taken = [
-            version
-            for version in versions_of(known, definition.agent_id, definition.decision_type)
-            if version.is_seated and (version.effective_to is None or version.effective_to > begin)
-        ]
-        return len(taken) < MOST_SEATS
 
 
 def _fence(version: PatternVersion) -> list[Part]:
@@ -336,25 +351,3 @@ def _immutable(version: PatternVersion) -> list[Part]:
     }
     entry = {**listed_at(version).key.item(), **version.entry()}
     return [Insert(MEMORY, row), Insert(PIPELINE, entry)]
-
-
-def _succession(version: PatternVersion, row: Item, stored: PatternVersion) -> list[Part]:
-    ends = version.effective_from
-    if stored.effective_to is not None:
-        ends = min(ends, stored.effective_to)
-    previous = stored.model_copy(update={"effective_to": ends})
-    # Workers write figures under the revision they read, so those of the old version now fail.
-    revision = row.get("figures_rev", 0)
-    expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
-    values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
-    # That a rule shared it once is kept: what its owner revoked since, no new version brings back.
-    names = ({*FIGURES, *LIFE, "conditions", "kind"} - {"shared_once"}) & row.keys()
-    stale = sorted(names - values.keys())
-    older = Key(version.pk, keys.pattern_version_sk(row["pattern_id"], row["version"]))
-    return [
-        *_immutable(version),
-        # Only what it says: base and number stand beside it, and may come at the same moment.
-        Update(listed_at(previous), {"version": previous.entry()["version"]}),
-        Update(Location(MEMORY, older), {"effective_to": ends}),
-        Update(Location(MEMORY, place(version)), values, equals=expected, remove=tuple(stale)),
-    ]

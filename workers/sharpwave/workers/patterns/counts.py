@@ -174,13 +174,18 @@ class Counts:
                 more = [_UNKNOWN if numbers[_BASIC.index("n")] else 0]
             more += [0, (), ()][len(more) :]
             more.append(row[_USED_AT] if len(row) > _USED_AT else ())
-            basic: dict[str, Any] = dict(zip(_BASIC, numbers, strict=True))
-            counts = cls(**basic, **_appended(*more))
-            if (
-                len(numbers) == least
-                and counts.s <= counts.n
-                and counts.applied_s <= counts.applied
-            ):
+            squares, weights, confidences, used = more
+            # Sums of weights of two arms.
+            sums = _whole(weights) or [0] * 8
+            counts = cls(
+                **dict(zip(_BASIC, numbers, strict=True)),
+                q_sq=None if squares == _UNKNOWN else _whole([squares])[0],
+                applied_weights=Weights(*sums[:4]),
+                other_weights=Weights(*sums[4:]),
+                confidences=Confidences.from_numbers(_whole(confidences)),
+                used=Used.from_numbers(_whole(used)) if used else NO_USED,
+            )
+            if len(sums) == 8 and counts.s <= counts.n and counts.applied_s <= counts.applied:
                 return counts
         raise MalformedRow(
             f"counts row {list(row)!r} is not [{', '.join(_BASIC)}] in whole numbers of 0 or more, "
@@ -213,21 +218,6 @@ def _seat_rows(row: Sequence[Any]) -> Sequence[Row]:
     behind = len(_BASIC) + 4
     found: Sequence[Row] = row[behind] if len(row) > behind else ()
     return found
-
-
-def _appended(
-    squares: Any, weights: Sequence[Any], confidences: Sequence[Any], used: Sequence[Any]
-) -> dict[str, Any]:
-    sums = _whole(weights) or [0] * 8
-    if len(sums) != 8:
-        raise ValueError(f"{sums} are no sums of weights of two arms")
-    return {
-        "q_sq": None if squares == _UNKNOWN else _whole([squares])[0],
-        "applied_weights": Weights(*sums[:4]),
-        "other_weights": Weights(*sums[4:]),
-        "confidences": Confidences.from_numbers(_whole(confidences)),
-        "used": Used.from_numbers(_whole(used)) if used else NO_USED,
-    }
 
 
 def _whole(numbers: Sequence[Any]) -> list[int]:

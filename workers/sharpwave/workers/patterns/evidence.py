@@ -208,11 +208,24 @@ def uplift(
     _check(other_n, other_s)
     if min(n, other_n) < max(1, min_arm):
         return None
-    return Uplift(
-        s / n - other_s / other_n,
-        _difference_interval(n, s, other_n, other_s, alpha),
-        log_uplift_evidence(n, s, other_n, other_s),
-    )
+
+    def stands(difference: float) -> bool:
+        # A difference stands while the averaged likelihood leaves one of its pairs of rates. The
+        # likelihood along the pairs of one difference is log-concave: halve by its slope.
+        low, high = max(0.0, -difference), min(1.0, 1 - difference)
+        for _ in range(_HALVINGS):
+            other = (low + high) / 2
+            rises = _slope(n, s, other + difference) + _slope(other_n, other_s, other) > 0
+            low, high = (other, high) if rises else (low, other)
+        best = max(
+            _log_density(n, s, other + difference) + _log_density(other_n, other_s, other)
+            for other in (low, high)
+        )
+        return best > math.log(alpha)
+
+    seen = s / n - other_s / other_n
+    interval = _edge(seen, -1.0, stands), _edge(seen, 1.0, stands)
+    return Uplift(seen, interval, log_uplift_evidence(n, s, other_n, other_s))
 
 
 def log_uplift_evidence(n: int, s: int, other_n: int, other_s: int) -> float:
@@ -349,7 +362,9 @@ def drift(
         if day < judge_from:
             continue
         log_futility = log_evidence_below(total_n, total_s, promised)
-        value = _log_sum([log_evidence_below(k, hits, promised) for _, k, hits in recent])
+        starts = [log_evidence_below(k, hits, promised) for _, k, hits in recent]
+        most = max(starts)
+        value = most + math.log(math.fsum(math.exp(each - most) for each in starts))
         judged.append((day, value))
         if degraded_on is None and value >= math.log(degraded_at):
             degraded_on = day
@@ -440,28 +455,6 @@ def _edge(inside: float, outside: float, stands: Callable[[float], bool]) -> flo
     return outside
 
 
-def _difference_interval(
-    n: int, s: int, other_n: int, other_s: int, alpha: float
-) -> tuple[float, float]:
-    """Bound the difference by the pairs of rates that the averaged likelihood leaves standing."""
-
-    def stands(difference: float) -> bool:
-        # The likelihood along the pairs of one difference is log-concave: halve by its slope.
-        low, high = max(0.0, -difference), min(1.0, 1 - difference)
-        for _ in range(_HALVINGS):
-            other = (low + high) / 2
-            rises = _slope(n, s, other + difference) + _slope(other_n, other_s, other) > 0
-            low, high = (other, high) if rises else (low, other)
-        best = max(
-            _log_density(n, s, other + difference) + _log_density(other_n, other_s, other)
-            for other in (low, high)
-        )
-        return best > math.log(alpha)
-
-    seen = s / n - other_s / other_n
-    return _edge(seen, -1.0, stands), _edge(seen, 1.0, stands)
-
-
 def _slope(n: int, s: int, rate: float) -> float:
     """Give the slope of the log-likelihood."""
     ups = s / rate if s and rate > 0 else math.inf if s else 0.0
@@ -471,8 +464,3 @@ def _slope(n: int, s: int, rate: float) -> float:
 
 def _rate(log_odds: float) -> float:
     return 1 / (1 + math.exp(-log_odds))
-
-
-def _log_sum(logs: Sequence[float]) -> float:
-    highest = max(logs)
-    return highest + math.log(math.fsum(math.exp(each - highest) for each in logs))

@@ -133,7 +133,14 @@ class Keeper:
         for version in sorted(versions, key=lambda each: (each.effective_from, each.subject)):
             number = version.number
             if number is None:
-                number = self._numbered(version)
+                # A number that is given and not stored is lost, and no harm.
+                owner = version.owner
+                number = self._changed(owner, lambda one: replace(one, count=one.count + 1)).count
+                place = listed_at(version)
+                store = Update(place, {"number": number}, missing=("number",))
+                if not self._writes.apply([store])[0]:
+                    stored = self._reads.get([place]).get(place, {}).get("number")
+                    number = None if stored is None else int(stored)
             found.append(version.model_copy(update={"number": number}))
         return found
 
@@ -319,24 +326,6 @@ class Keeper:
             found = None if stored is None else FrozenBase.model_validate_json(stored)
         return version.model_copy(update={"base": found})
 
-    def _account(self, owner: str) -> Account:
-        place = Location(tables.PIPELINE, keys.promotions(owner))
-        return Account.of_row(self._reads.get([place]).get(place, {}))
-
-    def _numbered(self, version: PatternVersion) -> int | None:
-        """Give a version the next place; one that is given and not stored is lost, and no harm."""
-
-        def counted(account: Account) -> Account:
-            return replace(account, count=account.count + 1)
-
-        number = self._changed(version.owner, counted).count
-        place = listed_at(version)
-        store = Update(place, {"number": number}, missing=("number",))
-        if not self._writes.apply([store])[0]:
-            stored = self._reads.get([place]).get(place, {}).get("number")
-            return None if stored is None else int(stored)
-        return number
-
     def _entered(
         self, version: PatternVersion, evidence: float | None, day: str | None, account: Account
     ) -> Account:
@@ -363,7 +352,7 @@ class Keeper:
         """Change an owner's account, by its revision."""
         place = Location(tables.PIPELINE, keys.promotions(owner))
         for _ in range(_ATTEMPTS):
-            held = self._account(owner)
+            held = Account.of_row(self._reads.get([place]).get(place, {}))
             wanted = change(held)
             if wanted == held:
                 return held

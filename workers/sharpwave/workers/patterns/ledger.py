@@ -29,7 +29,6 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from enum import IntEnum
 from hashlib import blake2b
@@ -38,6 +37,7 @@ from typing import NamedTuple
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.records import MOST_SOURCES
+from sharpwave.schemas.times import is_day
 from sharpwave.workers.patterns.counts import CONTENT_BYTES, QUALITY_SCALE, Counts
 from sharpwave.workers.patterns.sources import CODE_BYTES, Used, shares_of
 from sharpwave.workers.patterns.stated import (
@@ -151,7 +151,7 @@ class DecisionState:
             fault = f"quality {self.quality} is outside 0 to 1"
         elif len(self.content) != CONTENT_BYTES:
             fault = f"content has {len(self.content)} bytes instead of {CONTENT_BYTES}"
-        elif not _is_day(self.day):
+        elif not is_day(self.day):
             fault = f"day {self.day!r} is not a date; write YYYY-MM-DD"
         if fault:
             raise MalformedState(f"decision {self.pk} / {self.sk}: {fault}")
@@ -460,11 +460,3 @@ class Slots:
 def members_of(elements: Iterable[bytes]) -> frozenset[bytes]:
     """Give the decisions that have elements in a set."""
     return frozenset(element[:KEY_BYTES] for element in elements)
-
-
-def _is_day(day: str) -> bool:
-    try:
-        # Alone it would take 20251018 and week dates too, and one day would have two names.
-        return date.fromisoformat(day).isoformat() == day
-    except ValueError:
-        return False

@@ -519,10 +519,13 @@ def watch(life: Life, version: PatternVersion, facts: Facts, policy: Policy) -> 
     days += [(day, n, n) for day, n in facts.figures.waiting]
     days = sorted(each for each in days if each[0] > life.promoted_on)
     lately = sorted({day for day, n, _ in days if n})[-_JUDGED:]
+    begin = ""
+    if life.watched_from:
+        begin = (date.fromisoformat(life.watched_from) + timedelta(days=1)).isoformat()
     found = drift(
         days,
         life.promised,
-        judge_from=max([_day_after(life.watched_from), *lately[:1]]),
+        judge_from=max([begin, *lately[:1]]),
         window_days=policy.window_days,
         degraded_at=policy.degraded_at,
         retired_at=policy.retired_at,
@@ -594,10 +597,6 @@ def _said(doubt: Drift, bound: float) -> str:
         # The bound was reached on a day before, or by all its days together.
         return f"evidence against it reached {bound:.3g}, and is {found:.3g} now"
     return f"evidence against it is {found:.3g}, and {bound:.3g} is the bound"
-
-
-def _day_after(day: str) -> str:
-    return (date.fromisoformat(day) + timedelta(days=1)).isoformat() if day else ""
 
 
 def rounded(value: float) -> Decimal:

@@ -23,7 +23,6 @@ from sharpwave.workers.patterns.life import rounded
 from sharpwave.workers.patterns.metrics import Metrics
 from sharpwave.workers.patterns.seats import days_in, places_of, summed
 from sharpwave.workers.patterns.sharing import place_of_copy
-from sharpwave.workers.patterns.stated import Weights
 from sharpwave.workers.patterns.statistics import Figures, figures_of
 from sharpwave.workers.patterns.units import Units
 from sharpwave.workers.work.ports import (
@@ -321,6 +320,17 @@ def attributes(figures: Figures) -> dict[str, Any]:
     """Give the figures as attributes of a pattern's row."""
     confidence = rounded(figures.confidence)
     rank = (confidence / RANK_STEP).to_integral_value() * RANK_STEP
+    # The rates under "always apply" and "never apply", as far as lots tell them.
+    propensity: dict[str, Any] = {}
+    for name, weights in (
+        ("applied", figures.applied_weights),
+        ("other", figures.other_weights),
+    ):
+        estimate = inverse_propensity(weights) if weights.n else None
+        if estimate is not None:
+            propensity[name] = {"rate": rounded(estimate.rate), "n": estimate.n}
+            if estimate.n_eff is not None:
+                propensity[name]["n_eff"] = rounded(estimate.n_eff)
     return {
         "sample_size": figures.n,
         "successes": figures.successes,
@@ -334,22 +344,8 @@ def attributes(figures: Figures) -> dict[str, Any]:
         "overdue": figures.overdue,
         "units": figures.units,
         "quality_sd": None if figures.quality_sd is None else rounded(figures.quality_sd),
-        "propensity": _propensity(figures),
+        "propensity": propensity or None,
         "as_of": figures.as_of,
         "GSI1_SK": rank,
         "GSI2_SK": rank,
     }
-
-
-def _propensity(figures: Figures) -> dict[str, Any] | None:
-    """Give the rates under "always apply" and "never apply", as far as lots tell them."""
-    arms = {"applied": figures.applied_weights, "other": figures.other_weights}
-    found = {name: _drawn(weights) for name, weights in arms.items() if weights.n}
-    return found or None
-
-
-def _drawn(weights: Weights) -> dict[str, Any]:
-    estimate = inverse_propensity(weights)
-    assert estimate is not None, "a weight is above 0"
-    drawn = {"rate": rounded(estimate.rate), "n": estimate.n}
-    return drawn if estimate.n_eff is None else {**drawn, "n_eff": rounded(estimate.n_eff)}

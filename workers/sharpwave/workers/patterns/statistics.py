@@ -342,7 +342,10 @@ class Beta:
             return 0.0 if x <= 0 else -math.inf
         if self.a + self.b > _NORMAL_FROM:
             deviance = max(0.0, self.log_kernel(self.mean) - self.log_kernel(x))
-            return _log_normal_sf(math.copysign(math.sqrt(2 * deviance), x - self.mean))
+            z = math.copysign(math.sqrt(2 * deviance), x - self.mean)
+            if z < 30:
+                return math.log(math.erfc(z / math.sqrt(2)) / 2)
+            return -z * z / 2 - math.log(z) - _HALF_LOG_TAU
         if x < (self.a + 1) / (self.a + self.b + 2):
             return math.log1p(-self.cdf(x))
         fraction = _continued_fraction(self.b, self.a, 1 - x)
@@ -395,12 +398,6 @@ class Beta:
             return lower, 1 - lower
         upper = kernel * _continued_fraction(self.b, self.a, 1 - x) / self.b
         return 1 - upper, upper
-
-
-def _log_normal_sf(z: float) -> float:
-    if z < 30:
-        return math.log(math.erfc(z / math.sqrt(2)) / 2)
-    return -z * z / 2 - math.log(z) - _HALF_LOG_TAU
 
 
 def _log_ratio(x: float, reference: float, difference: float) -> float:

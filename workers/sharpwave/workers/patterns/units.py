@@ -210,7 +210,14 @@ class Units:
                 (day, _at(None, each.members)) for day in slots for each in slots[day].values()
             )
         ledger = _Remembered(dict(days), slots, arms)
-        self._remember(subject, ledger)
+        with self._lock:
+            # Another thread may have remembered it meanwhile; the latest to come stays.
+            before = self._held.pop(subject, None)
+            self._size += ledger.size - (before.size if before else 0)
+            self._held[subject] = ledger
+            while self._size > self._most:
+                _, dropped = self._held.popitem(last=False)
+                self._size -= dropped.size
         return ledger
 
     def _all(self, subject: str) -> dict[str, dict[str, _Slot]]:
@@ -242,12 +249,3 @@ class Units:
                 held[slot] = _Slot(head, _members(subject, item.get("e", ())))
             slots[day] = held
         return slots
-
-    def _remember(self, subject: str, ledger: _Remembered) -> None:
-        with self._lock:
-            before = self._held.pop(subject, None)
-            self._size += ledger.size - (before.size if before else 0)
-            self._held[subject] = ledger
-            while self._size > self._most:
-                _, dropped = self._held.popitem(last=False)
-                self._size -= dropped.size

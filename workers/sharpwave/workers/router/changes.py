@@ -53,14 +53,14 @@ class _Versioned(Struct, gc=False):
     status_v: _Said = UNSET
 
 
-def _marks(kind: keys.Kind) -> Callable[[Raw], Struct]:
-    fields = [(name, _Said, UNSET) for name in sorted(WORKER[kind])]
-    return fast_json.Decoder(defstruct(f"_Marks_{kind}", fields, gc=False)).decode
-
-
 #: Read what workers write to records of others.
 _MARKS: Mapping[keys.Kind, Callable[[Raw], Any]] = {
-    kind: _marks(kind) for kind in ("decision", "signal", "memory")
+    kind: fast_json.Decoder(
+        defstruct(
+            f"_Marks_{kind}", [(name, _Said, UNSET) for name in sorted(WORKER[kind])], gc=False
+        )
+    ).decode
+    for kind in ("decision", "signal", "memory")
 }
 _read_resolved = fast_json.Decoder(Resolved).decode
 _read_alone = fast_json.Decoder(_Alone).decode

@@ -91,17 +91,13 @@ def was_valid(record: Record) -> bool:
     """Say whether the old image had been admitted."""
     if record.was_valid is None:
         old = record.old
+        # The old image may be the new one, which has no fault, but for a sound outcome.
+        is_same = record.kind == "decision" and record.faults == [] and record.changed <= OUTCOME
         # A ttl that was past and is mended may have been refused: the duties are safe to repeat.
         record.was_valid = old is not None and (
-            _is_otherwise_new(record, old) or not _faults_of(record, old, _judged_at(record))
+            (is_same and had_sound_outcome(old)) or not _faults_of(record, old, _judged_at(record))
         )
     return record.was_valid
-
-
-def _is_otherwise_new(record: Record, old: Image) -> bool:
-    """Say whether the old image is the new one, which has no fault, but for a sound outcome."""
-    is_same = record.kind == "decision" and record.faults == [] and record.changed <= OUTCOME
-    return is_same and had_sound_outcome(old)
 
 
 def _faults_of(record: Record, image: Image | None, stored_at: float) -> list[Fault]:

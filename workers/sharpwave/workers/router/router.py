@@ -282,7 +282,8 @@ class Router:
             faults = forbidden(record)
             held = _held(record) if change is Verdict.OVERWRITTEN else ""
             # What lives longer needs its mirror as long.
-            longer = "" if faults or not touches(record, _TTL) else _ttl(record.new)
+            is_longer = not faults and touches(record, _TTL) and "N" in record.new.get("ttl", {})
+            longer = f'"ttl":{int(_n(record.new, "ttl"))}' if is_longer else ""
             if pair := ",".join(filter(None, (held, longer))):
                 yield ACKNOWLEDGE, "", _key_entry(record, (record.pk, record.sk), pair)
             if not faults:
@@ -309,26 +310,37 @@ class Router:
 
     def _row(self, record: Record, change: Verdict) -> Iterator[Work]:
         old, new = record.old, record.new
-        signal = None if old is None or record.by_ttl else _delivered(record, old)
-        if old is None or signal is None:
+        if old is None or record.by_ttl:
+            return
+        # A worker wrote it if its key holds the digest of the signal that it names.
+        signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
+        inbox = keys.inbox_pk(record.owner or "")
+        if record.pk != inbox or record.sk != _row_sk(*signal):
             return
         content = _answered(signal, record.owner, _s(old, "chunk"))
         if new is None:
             content |= {"gone": [record.pk, record.sk], "image": old.raw}
             yield ACKNOWLEDGE, "", Entry(with_image(content), record.sequence_number)
             return
+        row = {"row_pk": record.pk, "row_sk": record.sk}
         before, after = _s(old, "status"), _s(new, "status")
         same = "status" not in record.changed
         legal = same or (after in ACKNOWLEDGED and outranks(after, before))
         if not legal:
-            content["illegal"] = _move(record, old, new)
+            is_claimed = before == "EXPIRED" and not ("reason" in old and is_stamped(old))
+            content["illegal"] = {
+                **row,
+                "before": "" if is_claimed else before,
+                "after": new.get("status"),
+                "worker_rev": new.get("worker_rev"),
+                "event_id": record.event_id,
+            }
         if change in (Verdict.WIPED, Verdict.OVERWRITTEN):
             lost = _lost(old, new)
             if not legal:
                 # What a legal move leaves out of the agent's own is the agent's affair.
                 lost |= {name: old[name] for name in _ACKNOWLEDGEMENT & old.keys() - new.keys()}
             if lost:
-                row = {"row_pk": record.pk, "row_sk": record.sk}
                 content["restore"] = {**row, "attributes": dict(sorted(lost.items()))}
                 if legal and after in ACKNOWLEDGED and lost.keys() & _IDENTITY:
                     # A delivery tried again takes such a row over before anybody reads it.
@@ -353,7 +365,13 @@ class Router:
         is_due = not _AT_ONCE.isdisjoint(record.new) or any(
             record.new.get("memory_type") == {"S": name} for name in keys.LASTING_TYPES
         )
-        if was_promoted or is_due or self._is_to_promote(record.new, record.now):
+        weights = _n(record.new, "importance"), _n(record.new, "access_count")
+        if (
+            was_promoted
+            or is_due
+            or self._is_worth_it(*weights)
+            or self._is_due(*_moments(record.new), record.now)
+        ):
             yield PROMOTE, "", _numbered(_entry(record))
 
     def _registration(self, record: Record, change: Verdict) -> Iterator[Work]:
@@ -366,10 +384,6 @@ class Router:
         faults = [] if change is Verdict.REMOVED else faults_in(record)
         if faults:
             yield _refusal(record, faults)
-
-    def _is_to_promote(self, image: Image, now: float) -> bool:
-        weights = _n(image, "importance"), _n(image, "access_count")
-        return self._is_worth_it(*weights) or self._is_due(*_moments(image), now)
 
     def _is_to_fold(self, image: Image, now: float) -> bool:
         return "promoted_at" not in image and self._is_due(*_moments(image), now)
@@ -442,13 +456,6 @@ def _answered(signal: keys.Key, target: str | None, chunk: str) -> dict[str, Any
     return content | {"chunk": chunk} if 0 < len(chunk) <= MAX_CHUNK_NAME else content
 
 
-def _delivered(record: Record, row: Image) -> keys.Key | None:
-    """Give the signal of a row that a worker wrote: its key holds the digest of what it names."""
-    signal = keys.Key(_s(row, "signal_pk"), _s(row, "signal_sk"))
-    is_its_row = record.sk == _row_sk(*signal) and record.pk == keys.inbox_pk(record.owner or "")
-    return signal if is_its_row else None
-
-
 @lru_cache(CACHED)
 def _row_sk(signal_pk: str, signal_sk: str) -> str | None:
     """Give the sort key of a signal's rows, which all who acknowledge it share; None of no key."""
@@ -473,19 +480,6 @@ def _lost(old: Image, new: Image) -> dict[str, Wire]:
     return lost
 
 
-def _move(record: Record, old: Image, new: Image) -> dict[str, Any]:
-    before = _s(old, "status")
-    is_claimed = before == "EXPIRED" and not ("reason" in old and is_stamped(old))
-    return {
-        "row_pk": record.pk,
-        "row_sk": record.sk,
-        "before": "" if is_claimed else before,
-        "after": new.get("status"),
-        "worker_rev": new.get("worker_rev"),
-        "event_id": record.event_id,
-    }
-
-
 def _held(record: Record) -> str:
     """Give what the mirror said before its signal's writer wiped it, as a JSON pair.
 
@@ -499,11 +493,6 @@ def _held(record: Record) -> str:
     # By the version, as a writer may put a map of its own, which is no mirror.
     is_wiped = held is not None and "status_v" in old and "status_v" not in new
     return f'"held":{ascii_json(held)}' if is_wiped else ""
-
-
-def _ttl(image: Image) -> str:
-    """Give the `ttl` of an image as a JSON pair, or nothing if it has none."""
-    return f'"ttl":{int(_n(image, "ttl"))}' if "N" in image.get("ttl", {}) else ""
 
 
 def _key_entry(record: Record, signal: tuple[str, str], pair: str) -> Entry:
@@ -524,22 +513,18 @@ def _unknown(record: Record) -> Iterator[Work]:
 
 def _refused_entry(record: Record, faults: Sequence[Fault]) -> Entry:
     assert record.new is not None
+    # What stood before tells which of these words stand though they changed.
+    stood = record.old if record.kind in MUTABLE and was_valid(record) else None
+    number = record.sequence_number
     content: dict[str, Any] = {
         "table": record.table,
         "key": [record.pk, record.sk],
         "event_id": record.event_id,
         "faults": [fault._asdict() for fault in faults],
         "image": ascii_json(dict(record.new))[:MAX_IMAGE],
-        "words": _words(record, faults),
+        "words": words_of(record.kind, record.new, faults, before=stood, number=number),
     }
-    return Entry(ascii_json(content), record.sequence_number)
-
-
-def _words(record: Record, faults: Sequence[Fault]) -> dict[str, Any]:
-    """Give what lets these words be known again, and those that stand though they changed."""
-    stood = record.old if record.kind in MUTABLE and was_valid(record) else None
-    new: Mapping[str, Wire] = record.new or {}
-    return words_of(record.kind, new, faults, before=stood, number=record.sequence_number)
+    return Entry(ascii_json(content), number)
 
 
 def _moments(image: Image) -> tuple[float, float | None]:

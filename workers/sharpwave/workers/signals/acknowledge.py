@@ -158,7 +158,17 @@ def acknowledge(
 def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
     undone: list[tuple[Update, dict[str, Any]]] = []
     for move in moves:
-        before = _standing(move, moves, reads)
+        # What the row said before all of its illegal moves, as far as anybody knows.
+        same = [other for other in moves if other.row == move.row]
+        # A row that went A, B, C in one message was at A: of B another move says it came to it.
+        reached = {str((other.after or {}).get("S")) for other in same}
+        left = {other.before for other in same} - reached
+        found = look([move.holder], reads).get(move.holder)
+        mirrored = {} if found is None else found.statuses
+        held = mirrored.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
+        known = (left & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
+        status = max(known, key=RANK.__getitem__, default="PENDING")
+        before = held if held["status"] == status else {"status": status}
         # Good only as the move left the row: a worker, or the agent, may have written since.
         seen = {"status": move.after, "worker_rev": move.worker_rev}
         equals = {name: from_wire(value) for name, value in seen.items() if value is not None}
@@ -184,20 +194,6 @@ def _undo_all(moves: Sequence[Move], reads: Reads, writes: Writes) -> None:
         )
 
 
-def _standing(move: Move, moves: Sequence[Move], reads: Reads) -> dict[str, Any]:
-    """Give what a row said before all of its illegal moves, as far as anybody knows."""
-    same = [other for other in moves if other.row == move.row]
-    # A row that went A, B, C in one message was at A: of B another move says that it came to it.
-    after = {str((other.after or {}).get("S")) for other in same}
-    before = {other.before for other in same} - after
-    found = look([move.holder], reads).get(move.holder)
-    mirrored = {} if found is None else found.statuses
-    held = mirrored.get(keys.owner_of(move.row.pk) or "", {"status": "PENDING"})
-    known = (before & ROW_STATUSES) | ({str(held["status"])} & TERMINAL)
-    status = max(known, key=RANK.__getitem__, default="PENDING")
-    return held if held["status"] == status else {"status": status}
-
-
 def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
     """Put attributes back; a worker writes each of them once, so an old image has them right."""
     by_row: dict[keys.Key, Loss] = {}
@@ -210,9 +206,22 @@ def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
         by_row[loss.row] = replace(loss, attributes=attributes, said=said)
     todo = {Location(tables.SIGNALS, row): loss for row, loss in by_row.items()}
     for _ in range(_ATTEMPTS):
-        found = reads.get(list(todo))
-        changes = [_restore(todo[place], row) for place, row in found.items()]
-        needed = [change for change in changes if change is not None]
+        needed: list[Update] = []
+        for place, row in reads.get(list(todo)).items():
+            loss = todo[place]
+            before = {name: from_wire(value) for name, value in loss.attributes.items()}
+            values = {name: value for name, value in before.items() if row.get(name) != value}
+            status = row_status(row)["status"]
+            if outranks(loss.end["status"], status):
+                # A delivery took the row for none of a worker's and opened it, or it went on from
+                # there.
+                values |= loss.end
+                status = loss.end["status"]
+            if values and status != row.get("status"):
+                # The stamp must not vouch for a status that no worker wrote.
+                values["status"] = status
+            if values:
+                needed.append(if_unchanged(place, stamped(loss.row, values, status=status), row))
         done = writes.apply(needed)
         todo = {
             each.location: todo[each.location]
@@ -222,23 +231,6 @@ def _restore_all(losses: Sequence[Loss], reads: Reads, writes: Writes) -> None:
         if not todo:
             return
     raise TryAgain(f"{len(todo)} rows kept changing")
-
-
-def _restore(loss: Loss, row: Item) -> Update | None:
-    before = {name: from_wire(value) for name, value in loss.attributes.items()}
-    values = {name: value for name, value in before.items() if row.get(name) != value}
-    status = row_status(row)["status"]
-    if outranks(loss.end["status"], status):
-        # A delivery took the row for none of a worker's and opened it, or it went on from there.
-        values |= loss.end
-        status = loss.end["status"]
-    if not values:
-        return None
-    if status != row.get("status"):
-        # The stamp must not vouch for a status that no worker wrote.
-        values["status"] = status
-    place = Location(tables.SIGNALS, loss.row)
-    return if_unchanged(place, stamped(loss.row, values, status=status), row)
 
 
 def _with_evidence(
@@ -305,7 +297,12 @@ def _put_back(
             continue
         end = end if end["status"] in TERMINAL else row_status(image)
         if row is not None and not is_workers(row, each.holder.signal):
-            changes.append(_replaced(each, image, row, end))
+            # An agent put something in the place of a row: its word on the end counts.
+            status = row.get("status")
+            is_said = str(status) in ACKNOWLEDGED and outranks(status, end["status"])
+            own = {name: image[name] for name in WORKER["inbox_row"] & image.keys()}
+            values = {**own, **({"status": status} if is_said else end)}
+            changes.append(if_unchanged(place, stamped(each.row, values), row))
             news.setdefault(each.holder, Sent())
         elif row is None and row_status(image)["status"] == "PENDING":
             # Some remove by hand what its time to live is about to remove.
@@ -315,15 +312,6 @@ def _put_back(
     if not all(writes.apply(changes)):
         raise TryAgain("rows changed while they were put back")
     return mirror(news, reads=reads, writes=writes)
-
-
-def _replaced(each: Gone, image: Item, row: Item, end: Mapping[str, Any]) -> Update:
-    """Make a row again of what an agent put in the place of one; its word on the end counts."""
-    status = row.get("status")
-    is_said = str(status) in ACKNOWLEDGED and outranks(status, end["status"])
-    own = {name: image[name] for name in WORKER["inbox_row"] & image.keys()}
-    values = {**own, **({"status": status} if is_said else end)}
-    return if_unchanged(Location(tables.SIGNALS, each.row), stamped(each.row, values), row)
 
 
 def _finish(

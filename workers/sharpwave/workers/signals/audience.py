@@ -88,7 +88,14 @@ def freeze(
     signal as admitted, for all that is delivered after the first message.
     """
     # Before the names are read: an agent that is not among them will find the signal there.
-    writes.apply([_resolved(each) for each in signals if is_resolved(each.item)])
+    listed = []
+    for each in signals:
+        if is_resolved(item := each.item):
+            scope = EVERYONE if item["target_agents"] == [EVERYONE] else item["signal_type"]
+            key = keys.resolved(scope, bound(each.stored_at), signal_uid(item["PK"], item["SK"]))
+            more = {"source": item["source_agent"], "stored_at": int(each.stored_at)}
+            listed.append(Insert(tables.PIPELINE, {**key.item(), **about(item), **more}))
+    writes.apply(listed)
     items = [signal.item for signal in signals]
     agents = directory.everyone() if any(map(is_resolved, items)) else []
     resolved: list[list[str]] = []
@@ -239,11 +246,3 @@ def about(signal: Item) -> Item:
         "signal_sk": signal["SK"],
         "ttl": expires_at(signal) + KEPT_S,
     }
-
-
-def _resolved(signal: Signal) -> Insert:
-    item = signal.item
-    scope = EVERYONE if item["target_agents"] == [EVERYONE] else item["signal_type"]
-    key = keys.resolved(scope, bound(signal.stored_at), signal_uid(item["PK"], item["SK"]))
-    more = {"source": item["source_agent"], "stored_at": int(signal.stored_at)}
-    return Insert(tables.PIPELINE, {**key.item(), **about(item), **more})

@@ -149,7 +149,12 @@ class Courier:
         plans = []
         for signal, audience, granted in zip(allowed, audiences, within, strict=True):
             if audience.chunks:
-                self._send_chunks(key_of(signal.item), audience.chunks)
+                place = Location(tables.SIGNALS, key_of(signal.item))
+                texts = [ascii_json({"key": place.key, "chunk": each}) for each in audience.chunks]
+                work = [Entry(text, "") for text in texts]
+                self.queues.send([*pack(CHUNK_DUTY, work, moment_ms=int(self.clock() * 1000))])
+                summary = {"audience_chunks": len(texts)}
+                self.writes.apply([Update(place, summary, missing=("audience_chunks",))])
             else:
                 holder, held = Holder(key_of(signal.item)), dict(signal.held)
                 plans.append(_Plan(audience.signal, holder, audience.targets, granted, held))
@@ -218,14 +223,6 @@ class Courier:
             raise unfinished
         return sent
 
-    def _send_chunks(self, signal: keys.Key, chunks: Sequence[str]) -> None:
-        texts = [ascii_json({"key": signal, "chunk": chunk}) for chunk in chunks]
-        work = [Entry(text, "") for text in texts]
-        self.queues.send([*pack(CHUNK_DUTY, work, moment_ms=int(self.clock() * 1000))])
-        summary = {"audience_chunks": len(chunks)}
-        place = Location(tables.SIGNALS, signal)
-        self.writes.apply([Update(place, summary, missing=("audience_chunks",))])
-
     def _admitted(self, signals: Sequence[Signal]) -> tuple[list[Signal], frozenset[keys.Key]]:
         """Give the signals that may go to whom they address, each once; the others are parked.
 
@@ -274,7 +271,19 @@ class Courier:
         self._send(self._insert_rows(plans))
         marked = self._mark(plans)
         self._settle_rows(marked)
-        self._tell_of_expired(marked)
+        # Senders are told of what came too late to be sent.
+        expired = [
+            (plan.holder, target)
+            for plan, statuses in marked
+            for target in plan.audience
+            if statuses.get(target) == UNSENT
+        ]
+        # Of a signal's chunks the first one tells. The others must not take its claim for that of
+        # an attempt of their own that died, for it may be telling just now.
+        events = {
+            holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
+        }
+        self.queues.send(telling(expired, events, clock=self.clock))
         ends = [(plan.holder, statuses) for plan, statuses in marked]
         self.queues.send(bounced(ends, clock=self.clock))
         failed = {plan.holder.signal for plan in plans if plan.failed}
@@ -294,7 +303,9 @@ class Courier:
         }
         confirmed = self.directory.confirm(doubtful) if doubtful else {}
         known = {name: each for name, each in known.items() if name not in doubtful} | confirmed
-        absent = self._absent(doubtful - confirmed.keys())
+        gone = doubtful - confirmed.keys()
+        removed = self.directory.ever_registered(gone) if gone else set()
+        absent = {name: "agent_removed" if name in removed else "unknown_target" for name in gone}
         for plan in plans:
             plan.is_late = expires_at(plan.signal) <= now
         marked = self._marked([plan for plan in plans if plan.is_late])
@@ -310,13 +321,6 @@ class Courier:
                 # The verdict on a quota is stored with the signal, and so costs no rows.
                 if reason != "quota":
                     plan.targets.append(target)
-
-    def _absent(self, agent_ids: set[str]) -> dict[str, str]:
-        """Say why agents that are certainly not registered get nothing."""
-        removed = self.directory.ever_registered(agent_ids) if agent_ids else set()
-        return {
-            name: "agent_removed" if name in removed else "unknown_target" for name in agent_ids
-        }
 
     def _marked(self, plans: Sequence[_Plan]) -> dict[Holder, Statuses]:
         """Give what mirrors say of targets that were delivered to, or came to an end."""
@@ -512,21 +516,6 @@ class Courier:
                 if row.get("status") == "PENDING"
             ]
         )
-
-    def _tell_of_expired(self, marked: Sequence[tuple[_Plan, Statuses]]) -> None:
-        """Have the senders told of what came too late to be sent."""
-        expired = [
-            (plan.holder, target)
-            for plan, statuses in marked
-            for target in plan.audience
-            if statuses.get(target) == UNSENT
-        ]
-        # Of a signal's chunks the first one tells. The others must not take its claim for that of
-        # an attempt of their own that died, for it may be telling just now.
-        events = {
-            holder.signal: "|".join([*holder.signal, holder.chunk or ""]) for holder, _ in expired
-        }
-        self.queues.send(telling(expired, events, clock=self.clock))
 
 
 def late_messages(late: Iterable[Late], *, clock: Clock) -> list[WorkMessage]:

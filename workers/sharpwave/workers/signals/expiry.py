@@ -305,7 +305,16 @@ class Expiry:
         return None
 
     def _expire(self, due: _Due) -> None:
-        due = self._unprocessed(due)
+        # What is known to be processed is left out, by the mirrors alone and at half the price.
+        # An older image may only show less: nothing outranks PROCESSED, and it comes from a row.
+        # An EXPIRED there says nothing of the row, which is settled after the mirror.
+        mirrors = look(dict.fromkeys(each.holder for each in due), self.reads, strong=False)
+        said = {holder: held.statuses for holder, held in mirrors.items()}
+        due = {
+            each: since
+            for each, since in due.items()
+            if said.get(each.holder, {}).get(each.target, OPEN)["status"] != "PROCESSED"
+        }
         if not due:
             return
         found = self.reads.get([each.row for each in due])
@@ -339,18 +348,6 @@ class Expiry:
         # By the entry's event: another attempt at it finds the claim to tell its own.
         events = {each.holder.signal: since.event_id for each, since in due.items()}
         self.queues.send(telling(expired, events, clock=self.clock))
-
-    def _unprocessed(self, due: _Due) -> _Due:
-        """Leave out what is known to be processed, by the mirrors alone and at half the price."""
-        # An older image may only show less: nothing outranks PROCESSED, and it comes from a row.
-        # An EXPIRED there says nothing of the row, which is settled after the mirror.
-        mirrors = look(dict.fromkeys(each.holder for each in due), self.reads, strong=False)
-        said = {holder: held.statuses for holder, held in mirrors.items()}
-        return {
-            each: since
-            for each, since in due.items()
-            if said.get(each.holder, {}).get(each.target, OPEN)["status"] != "PROCESSED"
-        }
 
     def _ends(
         self, due: Mapping[_Addressee, Item], recent: Collection[_Addressee]

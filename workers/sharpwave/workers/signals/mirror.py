@@ -134,7 +134,19 @@ def mirror(
     todo = dict(holders)
     for _ in range(_ATTEMPTS):
         changes: dict[Holder, Write] = {}
-        for holder, (held, merged) in _read(todo, reads).items():
+        mirrors = look(todo, reads)
+        # Whom the signal names by now does not matter: its writer may have changed it.
+        audiences = {
+            holder: sorted((held.entries or {}).keys() | todo[holder].audience)
+            for holder, held in mirrors.items()
+        }
+        # Rows after mirrors, and the swap on the mirror's version: whoever changes a row later than
+        # this read carries it to the mirror later too, so what is written here is never the last
+        # word.
+        places = [holder.row_of(name) for holder, names in audiences.items() for name in names]
+        rows = reads.get(places) if places else {}
+        for holder, held in mirrors.items():
+            merged = _merge(holder, held, audiences[holder], rows, todo[holder])
             result[holder] = _as_rows_say(merged or {})
             # Nobody delivers again what a scan feeds again as long as it has its mirror.
             until, ends = todo[holder].ttl + KEPT_S, held.item.get("ttl")
@@ -215,26 +227,6 @@ def _kept_until(key: keys.Key, signal: Mapping[str, Any] | None) -> int | None:
     # The signal is gone, or its writer spoiled it: none that was sent at its time ends later.
     iso, _ = keys.time_and_id(key.sk)
     return int(epoch_of(iso)) + MAX_AHEAD_S + MAX_SIGNAL_TTL_S + KEPT_S
-
-
-def _read(
-    holders: Mapping[Holder, Sent], reads: Reads
-) -> dict[Holder, tuple[Held, Statuses | None]]:
-    """Read mirrors, then rows, and give each mirror as it is and as it should be."""
-    mirrors = look(holders, reads)
-    # Whom the signal names by now does not matter: its writer may have changed it.
-    audiences = {
-        holder: sorted((held.entries or {}).keys() | holders[holder].audience)
-        for holder, held in mirrors.items()
-    }
-    # Rows after mirrors, and the swap on the mirror's version: whoever changes a row later than
-    # this read carries it to the mirror later too, so what is written here is never the last word.
-    places = [holder.row_of(name) for holder, names in audiences.items() for name in names]
-    rows = reads.get(places) if places else {}
-    return {
-        holder: (held, _merge(holder, held, audiences[holder], rows, holders[holder]))
-        for holder, held in mirrors.items()
-    }
 
 
 def _merge(

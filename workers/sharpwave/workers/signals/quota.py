@@ -5,7 +5,7 @@ audience, and the first stored verdict holds.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -63,7 +63,12 @@ class Quotas:
         uids = [signal_uid(signal["PK"], signal["SK"]) for signal in signals]
         limited: dict[str, tuple[Item, int]] = {}
         for uid, signal in zip(uids, signals, strict=True):
-            rate = self._rate(signal["source_agent"], directory)
+            source = signal["source_agent"]
+            if source == SYSTEM:
+                continue
+            # As remembered, unknown sources too: one that does not register would cost a read each.
+            known = directory.recall(source)
+            rate = (known and known.signals_per_minute) or self._per_minute
             if rate is not None:
                 limited[uid] = (signal, rate)
         if not limited:
@@ -74,11 +79,34 @@ class Quotas:
             for uid, (signal, rate) in limited.items()
             if uid not in verdicts
         }
-        if mine:
-            # Tokens before verdicts: a verdict stands for all attempts, and must not promise what
-            # the bucket does not hold.
-            verdicts |= {uid: taken.granted for uid, taken in mine.items()}
-            verdicts |= self._store(mine, {uid: limited[uid][0] for uid in mine})
+        if not mine:
+            return [verdicts.get(uid, True) for uid in uids]
+        # Tokens before verdicts: a verdict stands for all attempts, and must not promise what the
+        # bucket does not hold. Until the write has answered nobody knows whether a token is spent:
+        # should it fail, the token is neither given back nor taken again, but kept for the signal.
+        stored = self._writes.apply(
+            [
+                Insert(
+                    tables.PIPELINE,
+                    {
+                        **keys.quota_verdict(uid).item(),
+                        **about(limited[uid][0]),
+                        "granted": taken.granted,
+                        "by": taken.name,
+                    },
+                )
+                for uid, taken in mine.items()
+            ]
+        )
+        lost = []
+        for (uid, taken), is_first in zip(mine.items(), stored, strict=True):
+            verdicts[uid] = taken.granted
+            if is_first:
+                self._unsure.pop(uid, None)
+            else:
+                lost.append(uid)
+        # What others stored first holds.
+        verdicts |= self._stored(lost) if lost else {}
         return [verdicts.get(uid, True) for uid in uids]
 
     def take(self, source: str, *, rate: int) -> bool:
@@ -96,13 +124,6 @@ class Quotas:
                 return False
             return True
 
-    def _rate(self, source: str, directory: Directory) -> int | None:
-        if source == SYSTEM:
-            return None
-        # As remembered, an unknown source too: one that does not register would cost a read each.
-        registration = directory.recall(source)
-        return (registration and registration.signals_per_minute) or self._per_minute
-
     def _take_for(self, uid: str, source: str, rate: int) -> "_Taken":
         """Take a signal's token, or find the one taken when its verdict could not be stored."""
         held = self._unsure.get(uid)
@@ -115,30 +136,6 @@ class Quotas:
                 elif len(self._unsure) > _MAX_UNSURE:
                     del self._unsure[next(iter(self._unsure))]
         return held
-
-    def _store(self, mine: Mapping[str, "_Taken"], signals: Mapping[str, Item]) -> dict[str, bool]:
-        """Store verdicts, and give those that others stored first."""
-        # Until this has answered nobody knows whether a token is spent: should it fail, the token
-        # is neither given back nor taken again, but kept for the signal.
-        stored = self._writes.apply(
-            [
-                Insert(
-                    tables.PIPELINE,
-                    {
-                        **keys.quota_verdict(uid).item(),
-                        **about(signals[uid]),
-                        "granted": taken.granted,
-                        "by": taken.name,
-                    },
-                )
-                for uid, taken in mine.items()
-            ]
-        )
-        for uid, is_first in zip(mine, stored, strict=True):
-            if is_first:
-                self._unsure.pop(uid, None)
-        lost = [uid for uid, is_first in zip(mine, stored, strict=True) if not is_first]
-        return self._stored(lost) if lost else {}
 
     def _stored(self, uids: Iterable[str]) -> dict[str, bool]:
         """Read verdicts; tokens go back that were taken for signals and that no verdict names."""

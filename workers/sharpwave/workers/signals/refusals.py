@@ -69,7 +69,32 @@ class ParkingLot:
                 record = each.table, each.key
                 news.append(Notice(each.owner, claim, each.event_id, code, each.faults, *record))
         untold = self.notices.tell(news)
-        self.writes.apply([Insert(tables.PIPELINE, _parked(each, now)) for each in distinct])
+        parked = []
+        for each in distinct:
+            key = keys.parked(each.table, *each.key, each.event_id)
+            # A key can be longer in bytes than in characters; its end, the event id, must stay.
+            sk = key.sk.encode()[-_MAX_SK_BYTES:].decode(errors="ignore")
+            kept_s: int = KEPT_S
+            if each.words:
+                # As long as its record could be let in for want of it: until its ttl, or the
+                # latest one.
+                left = int(each.words.get("ttl", now + MOST_KEPT_S) - now)
+                kept_s = min(max(left, 0) + KEPT_S, MOST_KEPT_S)
+            item: Item = {
+                **key._replace(sk=sk).item(),
+                "table": each.table,
+                "record_pk": each.key.pk,
+                "record_sk": each.key.sk,
+                "event_id": each.event_id,
+                "faults": [fault._asdict() for fault in each.faults],
+                "image": each.image[:MAX_IMAGE],
+                **({"words": dict(each.words)} if each.words else {}),
+                "owner": each.owner,
+                "parked_at": int(now),
+                "ttl": int(now) + kept_s,
+            }
+            parked.append(Insert(tables.PIPELINE, item))
+        self.writes.apply(parked)
         if untold:
             owners = sorted({each.owner or "" for each in distinct if each.key in untold})
             raise Unfinished(untold, f"not told: {', '.join(owners)}")
@@ -102,30 +127,6 @@ def refused_record(table: str, record: StreamRecord, error: Exception) -> Refusa
     fault = Fault("unroutable", "", f"the router failed on it: {error!r:.500}")
     image = "{}" if change.new is UNSET else ascii_json(change.new)[:MAX_IMAGE]
     return Refusal(table, key, known.event_id, [fault], image)
-
-
-def _parked(refusal: Refusal, now: float) -> Item:
-    key = keys.parked(refusal.table, *refusal.key, refusal.event_id)
-    # A key can be longer in bytes than in characters; its end, the event id, must stay.
-    sk = key.sk.encode()[-_MAX_SK_BYTES:].decode(errors="ignore")
-    kept_s: int = KEPT_S
-    if refusal.words:
-        # As long as its record could be let in for want of it: until its ttl, or the latest one.
-        left = int(refusal.words.get("ttl", now + MOST_KEPT_S) - now)
-        kept_s = min(max(left, 0) + KEPT_S, MOST_KEPT_S)
-    return {
-        **key._replace(sk=sk).item(),
-        "table": refusal.table,
-        "record_pk": refusal.key.pk,
-        "record_sk": refusal.key.sk,
-        "event_id": refusal.event_id,
-        "faults": [fault._asdict() for fault in refusal.faults],
-        "image": refusal.image[:MAX_IMAGE],
-        **({"words": dict(refusal.words)} if refusal.words else {}),
-        "owner": refusal.owner,
-        "parked_at": int(now),
-        "ttl": int(now) + kept_s,
-    }
 
 
 def words_of(

@@ -24,7 +24,33 @@ class Data(SharpwaveStack):
         key = self._own_key() if plan.own_key else None
         for table in TABLES:
             self._table(table, plan, key)
-        archive = self._archive(plan, key)
+        colder = s3.Transition(
+            storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL,
+            transition_after=cdk.Duration.days(plan.archive_cold_days),
+        )
+        whole = cdk.Duration.days(plan.archive_days) if plan.archive_days else None
+        archive = s3.Bucket(
+            self,
+            "Archive",
+            versioned=True,
+            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=key,
+            bucket_key_enabled=True if key else None,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+            lifecycle_rules=[
+                s3.LifecycleRule(
+                    id="parts",
+                    expiration=whole,
+                    transitions=[colder] if plan.archive_cold_days else None,
+                    noncurrent_version_expiration=cdk.Duration.days(90),
+                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
+                )
+            ],
+        )
+        fixed(archive, "Archive")
         role = self.held_role(
             "OperatorRole",
             name=self.names.own_role(OPERATOR),
@@ -119,33 +145,3 @@ class Data(SharpwaveStack):
             stream = made.table_stream_arn
             assert stream is not None
             self.tell(f"stream-{table.name}", stream, f"Stream of {table.name}")
-
-    def _archive(self, plan: Plan, key: kms.IKey | None) -> s3.Bucket:
-        colder = s3.Transition(
-            storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL,
-            transition_after=cdk.Duration.days(plan.archive_cold_days),
-        )
-        whole = cdk.Duration.days(plan.archive_days) if plan.archive_days else None
-        bucket = s3.Bucket(
-            self,
-            "Archive",
-            versioned=True,
-            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=key,
-            bucket_key_enabled=True if key else None,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
-            lifecycle_rules=[
-                s3.LifecycleRule(
-                    id="parts",
-                    expiration=whole,
-                    transitions=[colder] if plan.archive_cold_days else None,
-                    noncurrent_version_expiration=cdk.Duration.days(90),
-                    abort_incomplete_multipart_upload_after=cdk.Duration.days(1),
-                )
-            ],
-        )
-        fixed(bucket, "Archive")
-        return bucket

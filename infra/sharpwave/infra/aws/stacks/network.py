@@ -56,10 +56,8 @@ class Network(Construct):
             ("Buckets", ec2.GatewayVpcEndpointAwsService.S3),
         ):
             self.vpc.add_gateway_endpoint(name, service=service, subnets=[self.subnets])
-        if private:
-            self._call_from_within()
-
-    def _call_from_within(self) -> None:
+        if self.public:
+            return
         within = ec2.SecurityGroup(
             self,
             "Endpoints",

@@ -29,7 +29,20 @@ class RouterFunction(Construct):
     def __init__(self, scope: SharpwaveStack, id: str, plan: Plan, network: Network) -> None:
         super().__init__(scope, id)
         names = scope.names
-        failures = self._failures(scope, plan)
+        own_key = scope.key(plan)
+        failures = s3.Bucket(
+            self,
+            "Failures",
+            encryption=s3.BucketEncryption.KMS if own_key else s3.BucketEncryption.S3_MANAGED,
+            encryption_key=own_key,
+            bucket_key_enabled=True if own_key else None,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            enforce_ssl=True,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            removal_policy=cdk.RemovalPolicy.RETAIN,
+        )
+        fixed(failures, "Failures")
+        scope.tell("failures", failures.bucket_name, "Bucket of stream records set aside")
         name = names.name(FUNCTION)
         group = scope.log_group("RouterLogs", f"/sharpwave/{name}", plan)
         reach = [
@@ -64,23 +77,6 @@ class RouterFunction(Construct):
         fixed(function, "RouterFunction")
         for table in STREAMED:
             self._mapping(scope, plan, table, function, failures)
-
-    def _failures(self, scope: SharpwaveStack, plan: Plan) -> s3.Bucket:
-        key = scope.key(plan)
-        bucket = s3.Bucket(
-            self,
-            "Failures",
-            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=key,
-            bucket_key_enabled=True if key else None,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
-        )
-        fixed(bucket, "Failures")
-        scope.tell("failures", bucket.bucket_name, "Bucket of stream records set aside")
-        return bucket
 
     def _mapping(
         self,

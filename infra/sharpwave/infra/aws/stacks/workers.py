@@ -57,7 +57,9 @@ class Workers(Construct):
 
     def _service(self, queue: Queue) -> None:
         scope, plan, names = self._stack, self._plan, self._stack.names
-        role = scope.own_role(queue.name, "ecs-tasks.amazonaws.com", self._reach(queue.name))
+        archive = f"arn:{names.partition}:s3:::{self._bucket}" if queue.name == ARCHIVE else None
+        reach = policies.worker(names, queue.name, archive)
+        role = scope.own_role(queue.name, "ecs-tasks.amazonaws.com", reach)
         capacity = "FARGATE_SPOT" if plan.spot else "FARGATE"
         service = ecs.FargateService(
             self,
@@ -88,10 +90,6 @@ class Workers(Construct):
             min_tasks=plan.min_tasks,
             max_tasks=plan.max_tasks,
         ).node.add_dependency(service)
-
-    def _reach(self, duty: str) -> list[policies.Statement]:
-        archive = f"arn:{self._stack.names.partition}:s3:::{self._bucket}"
-        return policies.worker(self._stack.names, duty, archive if duty == ARCHIVE else None)
 
     def _task(self, duty: str, role: iam.IRole) -> ecs.FargateTaskDefinition:
         plan, names = self._plan, self._stack.names

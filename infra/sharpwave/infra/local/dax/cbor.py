@@ -90,7 +90,14 @@ class Reader:
             raise Malformed(f"a value is nested more than {_MAX_DEPTH} deep")
         major, minor = head >> 5, head & 31
         if major == _SIMPLE:
-            return self._simple(minor)
+            if minor in _FLOATS:
+                code = _FLOATS[minor]
+                return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+            if minor in (_FALSE, _TRUE):
+                return minor == _TRUE
+            if minor in (_NULL, _UNDEFINED):
+                return None
+            raise Malformed(f"the simple value {minor} has no meaning here")
         if minor == _INDEFINITE:
             return self._indefinite(major, depth - 1)
         # Up to 23 the head says the number itself, above it how many bytes do: 1, 2, 4 or 8.
@@ -124,16 +131,6 @@ class Reader:
         if not isinstance(key, int | str | bytes):
             raise Malformed(f"a {type(key).__name__} is no key of a map")
         return key, self._next(depth)
-
-    def _simple(self, minor: int) -> Any:
-        if minor in _FLOATS:
-            code = _FLOATS[minor]
-            return struct.unpack(code, self.take(struct.calcsize(code)))[0]
-        if minor in (_FALSE, _TRUE):
-            return minor == _TRUE
-        if minor in (_NULL, _UNDEFINED):
-            return None
-        raise Malformed(f"the simple value {minor} has no meaning here")
 
     def _indefinite(self, major: int, depth: int) -> Any:
         # Its parts follow each other until a byte that begins no value.

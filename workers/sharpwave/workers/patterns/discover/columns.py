@@ -132,7 +132,9 @@ class Column:
             return []
         lost = []
         for label in said if isinstance(said, tuple) else (said,):
-            value = next((each for each in self.values if _same(each.label, label)), None)
+            # In Python True equals 1, and no label is a number, so a type apart is a value apart.
+            alike = (each for each in self.values if type(each.label) is type(label))
+            value = next((each for each in alike if each.label == label), None)
             if value is None:
                 value = Value(label, 0, Seen(), so_far)
                 if len(self.values) < MOST_VALUES:
@@ -217,11 +219,6 @@ class Column:
 
 
 _KINDS: dict[str, Kind] = {"l": "label", "n": "number", "m": "members"}
-
-
-def _same(one: Label, other: Label) -> bool:
-    # In Python True equals 1, and no label is a number, so a type apart is a value apart.
-    return type(one) is type(other) and one == other
 
 
 def _summed(cells: Sequence[Seen]) -> Seen:

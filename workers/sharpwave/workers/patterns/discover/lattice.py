@@ -212,8 +212,14 @@ class State:
             state = cls(Seen(n, s), unresolved, (days[0], days[1]))
             state.columns = [Column.of_row(row) for row in content["columns"]]
             for codes, own_n, own_s, of, of_s in content["conjunctions"]:
-                rule = tuple(state._term(*code) for code in codes)
-                state.conjunctions.append(_Conjunction(rule, Seen(own_n, own_s), Seen(of, of_s)))
+                terms = []
+                for number, op, place in codes:
+                    column = state.columns[number]
+                    is_cut = op in ("ge", "lt")
+                    value = column.cuts[place] if is_cut else column.values[place].label
+                    terms.append(Term(column.feature.path, op, value))
+                seen, before = Seen(own_n, own_s), Seen(of, of_s)
+                state.conjunctions.append(_Conjunction(tuple(terms), seen, before))
             for digest, *row in content["sample"]:
                 state.sample[digest] = {
                     state.columns[number].feature: state._said(number, code)
@@ -287,14 +293,7 @@ class State:
         }
         for each in self.conjunctions:
             gains[each.rule] = Gain(each.seen, self.seen.since(each.before))
-        self._make_room(gains)
-        self._grow(gains)
-        if proposes:
-            late = [each.name for each in self.open if self.seen.n - each.since >= PATIENCE]
-            self.settle(promoted=(), ended=late)
-            self.open += list(self._proposed(gains))
-
-    def _make_room(self, gains: Mapping[Rule, Gain]) -> None:
+        # What is too rare, or tells nothing, makes room.
         kept = []
         for each in self.conjunctions:
             gain = gains[each.rule]
@@ -304,6 +303,11 @@ class State:
             else:
                 kept.append(each)
         self.conjunctions = kept
+        self._grow(gains)
+        if proposes:
+            late = [each.name for each in self.open if self.seen.n - each.since >= PATIENCE]
+            self.settle(promoted=(), ended=late)
+            self.open += list(self._proposed(gains))
 
     def _grow(self, gains: Mapping[Rule, Gain]) -> None:
         """Begin to count the children of the most telling, as far as there is room."""
@@ -345,14 +349,19 @@ class State:
             if gain.mine.n < LEAST_N or abs(gain.z) < TELLING:
                 continue
             avoid = gain.wracc < 0
-            half_life = self._half_life_days(gain)
+            # The days in which about `_HALF_LIFE` decisions match, by how many did so far.
+            a_day = self.seen.n / (self.days[1] - self.days[0] + 1) * gain.mine.n / gain.all.n
+            bounded = min(max(_HALF_LIFE / a_day, HALF_LIFE_DAYS), _LONGEST_HALF_LIFE_DAYS)
+            half_life = round(bounded)
             name = name_of(rule, avoid=avoid)
             candidate = Candidate(name, rule, avoid, gain, self.seen.n, half_life)
             if candidate.name in known or brief(rule) in self.closed:
                 continue
             if any({*rule} == {*each.rule} for each in self.imported):
                 continue
-            if not self._is_better_than_its_parts(candidate, gains):
+            sign = -1 if avoid else 1
+            parts = (part for size in range(1, len(rule)) for part in combinations(rule, size))
+            if any(sign * gain.z_within(gains[part]) < BETTER for part in parts if part in gains):
                 continue
             # Of rules about the same paths one at a time: neighbouring cuts say nearly the same.
             if any(each.paths == candidate.paths for each in taken):
@@ -362,18 +371,6 @@ class State:
             taken.append(candidate)
             new += 1
             yield candidate
-
-    def _half_life_days(self, gain: Gain) -> int:
-        """Give the days in which about `_HALF_LIFE` decisions match, by how many did so far."""
-        a_day = self.seen.n / (self.days[1] - self.days[0] + 1) * gain.mine.n / gain.all.n
-        return round(min(max(_HALF_LIFE / a_day, HALF_LIFE_DAYS), _LONGEST_HALF_LIFE_DAYS))
-
-    def _is_better_than_its_parts(self, one: Candidate, gains: Mapping[Rule, Gain]) -> bool:
-        sign = -1 if one.avoid else 1
-        parts = (part for size in range(1, len(one.rule)) for part in combinations(one.rule, size))
-        return all(
-            sign * one.gain.z_within(gains[part]) >= BETTER for part in parts if part in gains
-        )
 
     def _is_same(self, one: Candidate, other: Candidate) -> bool:
         rows = self.sample.values()
@@ -422,9 +419,3 @@ class State:
         # In the order that members are read in.
         labels = [each.label for at, each in enumerate(column.values) if int(code) >> at & 1]
         return tuple(sorted(map(str, labels)))
-
-    def _term(self, number: int, op: Any, place: int) -> Term:
-        column = self.columns[number]
-        is_cut = op in ("ge", "lt")
-        value = column.cuts[place] if is_cut else column.values[place].label
-        return Term(column.feature.path, op, value)

@@ -94,8 +94,22 @@ class Discovery:
         low = LowWater("discovery", agent_id, reads=self.reads, writes=self.writes)
         if low.mark >= bound(until):
             return 0
+        rows = self.reads.query(tables.PIPELINE, keys.discovery_pk(agent_id))
+        types = {row["SK"] for row in rows}
+        # Behind the index's lag; a type that is seen again changes nothing.
+        after = int(epoch_of(low.mark + "Z")) - INDEX_TRAILS_S if low.mark else 0
+        for entry in self.reads.by_agent(agent_id, after=after, until=until):
+            parsed = keys.parse(tables.DECISIONS, entry["PK"], entry["SK"])
+            if parsed is None or parsed.owner != agent_id or parsed.type_name in types:
+                continue
+            # Each type that is new gets a row.
+            assert parsed.type_name is not None
+            key = keys.discovery(agent_id, parsed.type_name)
+            content = {"state": "", "cursor": "", "rev": 0}
+            self.writes.apply([Insert(tables.PIPELINE, {**key.item(), **content})])
+            types.add(parsed.type_name)
         looked = 0
-        for decision_type in self._types(agent_id, low.mark, until):
+        for decision_type in sorted(types):
             come_of_age = until - self.horizons.get(decision_type, DAY_S)
             for batch in self._batches(agent_id, decision_type, come_of_age):
                 looked += batch
@@ -103,23 +117,6 @@ class Discovery:
                     return looked
         low.raise_to(bound(until))
         return looked
-
-    def _types(self, agent_id: str, mark: str, until: int) -> list[str]:
-        """List the types of which there is a row; each type that is new gets one."""
-        rows = self.reads.query(tables.PIPELINE, keys.discovery_pk(agent_id))
-        known = {row["SK"] for row in rows}
-        # Behind the index's lag; a type that is seen again changes nothing.
-        after = int(epoch_of(mark + "Z")) - INDEX_TRAILS_S if mark else 0
-        for entry in self.reads.by_agent(agent_id, after=after, until=until):
-            parsed = keys.parse(tables.DECISIONS, entry["PK"], entry["SK"])
-            if parsed is None or parsed.owner != agent_id or parsed.type_name in known:
-                continue
-            assert parsed.type_name is not None
-            key = keys.discovery(agent_id, parsed.type_name)
-            content = {"state": "", "cursor": "", "rev": 0}
-            self.writes.apply([Insert(tables.PIPELINE, {**key.item(), **content})])
-            known.add(parsed.type_name)
-        return sorted(known)
 
     def _batches(self, agent_id: str, decision_type: str, come_of_age: int) -> Iterator[int]:
         place = Location(tables.PIPELINE, keys.discovery(agent_id, decision_type))
@@ -188,7 +185,8 @@ class Discovery:
             ended=[
                 name
                 for name, row in standing.items()
-                if row.get("state") in _GIVEN_UP or _is_hopeless(row)
+                if row.get("state") in _GIVEN_UP
+                or ((row.get("evidence") or 0) < 0 and row.get("evidence_n", 0) >= HOPELESS_N)
             ],
         )
 
@@ -202,16 +200,15 @@ class Discovery:
         for each in wanted:
             definition = definition_of(each, agent_id, decision_type)
             why, refined = each.describe(), state.refined(each)
-            parent = None if refined is None else self._version_of(agent_id, refined.name)
+            parent = None
+            if refined is not None:
+                place = _place(agent_id, refined.name)
+                row = self.reads.get([place]).get(place)
+                parent = None if row is None else f"{refined.name}@{row['version']}"
             origin = "discovery" if parent is None else "split"
             if self.admit(definition, origin=origin, parent=parent, reason=why) is None:
                 told = {"agent": agent_id, "pattern": each.name}
                 log.warning("candidate_not_admitted", extra=told)
-
-    def _version_of(self, agent_id: str, name: str) -> str | None:
-        place = _place(agent_id, name)
-        row = self.reads.get([place]).get(place)
-        return None if row is None else f"{name}@{row['version']}"
 
 
 def definition_of(one: Candidate, agent_id: str, decision_type: str) -> PatternDefinition:
@@ -229,8 +226,3 @@ def definition_of(one: Candidate, agent_id: str, decision_type: str) -> PatternD
 
 def _place(agent_id: str, name: str) -> Location:
     return Location(tables.MEMORY, keys.Key(keys.pattern_pk(agent_id), name))
-
-
-def _is_hopeless(row: Item) -> bool:
-    evidence = row.get("evidence")
-    return evidence is not None and evidence < 0 and row.get("evidence_n", 0) >= HOPELESS_N

@@ -2,7 +2,9 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 #: The share by which a quantile of a sketch may be off.
 ACCURACY = 0.01
@@ -22,6 +24,15 @@ class Sketch:
 
     buckets: Counter[int | None] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, durations: Iterable[float | None]) -> Self:
+        """Make the sketch of some durations, in seconds; None is none."""
+        made = cls()
+        for seconds in durations:
+            if seconds is not None:
+                made.add(seconds)
+        return made
+
     def add(self, seconds: float) -> None:
         """Take one duration; what clocks that differ make negative counts as none."""
         index = math.ceil(math.log(seconds, _GAMMA)) if seconds > 0 else None
@@ -30,6 +41,21 @@ class Sketch:
     def __add__(self, more: "Sketch") -> "Sketch":
         """Merge the sketches of disjoint durations."""
         return Sketch(self.buckets + more.buckets)
+
+    @property
+    def count(self) -> int:
+        """Count the durations."""
+        return self.buckets.total()
+
+    @property
+    def p50_s(self) -> float | None:
+        """Give the seconds that half of all do not exceed; None without any."""
+        return self.quantile(0.5)
+
+    @property
+    def p99_s(self) -> float | None:
+        """Give the seconds that 99 % of all do not exceed; None without any."""
+        return self.quantile(0.99)
 
     def quantile(self, share: float) -> float | None:
         """Give the duration in seconds that a share of all do not exceed; None without any."""
