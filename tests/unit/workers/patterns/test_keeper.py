@@ -313,6 +313,46 @@ def test_a_version_that_follows_is_made_once(trader: Trader) -> None:
     assert admit(trader.world, definition(), parent="up@1") == second
 
 
+def share(world: World, *readers: str) -> None:
+    """Grant the pattern to these and to nobody else, as an operator does."""
+    at = Location(tables.MEMORY, keys.Key(keys.pattern_pk("ann"), "up"))
+    row = world.tables.get([at])[at]
+    name = keys.known_pattern(keys.pattern_subject("ann", "up", int(row["version"])))
+    entry = world.tables.get([Location(tables.PIPELINE, name)])[Location(tables.PIPELINE, name)]
+    stored = PatternVersion.of_entry(entry)
+    wanted = stored.definition.model_copy(update={"shared_with": list(readers)})
+    planned = admission.plan(stored.model_copy(update={"definition": wanted}), row, stored)
+    assert planned.change == "changed in place"
+    assert world.tables.transact(planned.writes)
+
+
+def test_a_version_that_follows_is_shared_as_the_one_before_is_by_now(trader: Trader) -> None:
+    """Who decided that it follows may have read it before a grant was revoked."""
+    admit(trader.world, definition(shared_with=["bob", "risk"]))
+    share(trader.world, "risk")
+
+    second = admit(trader.world, definition(shared_with=["bob", "risk"]), parent="up@1")
+
+    assert (second.version, second.definition.shared_with) == (2, ["risk"])
+    assert trader.row()["shared_with"] == ["risk"]
+
+
+def test_a_grant_revoked_while_a_version_follows_is_not_brought_back(trader: Trader) -> None:
+    admit(trader.world, definition(shared_with=["bob"]))
+    transact, met = MemoryTables.transact, list[int]()
+
+    def revoked_first(self: MemoryTables, writes: Any) -> bool:
+        if not met:
+            met.append(1)
+            share(trader.world)
+        return transact(self, writes)
+
+    with patch.object(MemoryTables, "transact", revoked_first):
+        second = admit(trader.world, definition(shared_with=["bob"]), parent="up@1")
+
+    assert (second.version, second.definition.shared_with) == (2, [])
+
+
 def test_another_pattern_of_the_name_is_never_replaced(trader: Trader) -> None:
     admit(trader.world, definition())
     other = definition(conditions=[{"path": "context.market", "op": "eq", "value": "down"}])

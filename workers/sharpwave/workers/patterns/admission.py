@@ -105,6 +105,9 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
         stored: the version that the row names, if there is a row.
     """
     definition = draft.definition
+    # A grant or its revocation changes the row in place, and must not be undone by what read it
+    # before.
+    granted = {name: row[name] for name in ("shared_with",) if row is not None and name in row}
     if row is None or stored is None:
         begin = {"sample_size": 0, "successes": 0, **_BEGIN}
         current = {**place(draft).item(), **current_row(draft), **begin}
@@ -119,7 +122,8 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
         previous = stored.model_copy(update={"effective_to": ends})
         # Workers write figures under the revision they read, so those of the old one now fail.
         revision = row.get("figures_rev", 0)
-        expected = {"version": row["version"], **({"figures_rev": revision} if revision else {})}
+        expected = {"version": row["version"], **granted}
+        expected |= {"figures_rev": revision} if revision else {}
         values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
         # That a rule shared it once is kept: what was revoked since, no new version brings back.
         names = ({*FIGURES, *LIFE, "conditions", "kind"} - {"shared_once"}) & row.keys()
@@ -138,7 +142,7 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
     wanted = current_row(version)
     if all(row.get(name) == value for name, value in wanted.items()):
         return Plan(version=version, change="unchanged", writes=[])
-    expected = {"version": row["version"]}
+    expected = {"version": row["version"], **granted}
     return Plan(
         version=version,
         change="changed in place",
@@ -293,6 +297,9 @@ class Admission:
                         return stored
                     # It was given up once, and nothing counts its decisions any more.
                     draft = draft.model_copy(update={"parent": stored.name})
+                else:
+                    # It counts the same, and who may read it is what the stored one says by now.
+                    draft = draft.model_copy(update={"definition": stored.definition})
             planned = plan(draft, row, stored)
             if self._transactions.transact(planned.writes):
                 return planned.version
