@@ -10,7 +10,8 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.router.changes import has_new_version, row_change
+from sharpwave.workers.router.changes import had_sound_outcome, has_new_version, row_change
+from sharpwave.workers.router.image import Image
 
 SIGNAL = keys.Key("signal#WHALE#ann", "2025-10-18T14:30:00.000Z#s1")
 KEY = keys.inbox_row("bob", SIGNAL, signal_uid(*SIGNAL))
@@ -55,6 +56,20 @@ def test_an_agent_moves_its_row_forward_or_the_change_is_looked_at(
 def test_an_acknowledgement_that_changes_more_is_looked_at() -> None:
     assert told(ROW, {**ROW, "status": "PROCESSED", "signal_sk": "other"}) is None
     assert told(ROW, {**ROW, "status": "PROCESSED", "data": {"n": 1}}) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "is_sound"),
+    [
+        ({}, True),
+        ({"outcome": {"success": True}, "outcome_rev": 3}, True),
+        ({"outcome": {"success": True}, "outcome_rev": 0}, False),
+        ({"outcome": {"success": True}, "outcome_rev": "3"}, False),
+        ({"outcome": {"success": "yes"}}, False),
+    ],
+)
+def test_an_outcome_was_sound_if_it_would_be_admitted(said: dict[str, Any], is_sound: bool) -> None:
+    assert had_sound_outcome(Image(raw({"PK": "agent:ann#decision#A", **said}))) is is_sound
 
 
 def test_a_mirror_is_a_workers_by_its_new_version() -> None:

@@ -258,6 +258,21 @@ def test_a_put_over_the_mirror_is_refused_and_what_it_held_is_put_back(streams: 
     assert codes(told) == ["unknown_key"]
 
 
+def test_a_signal_that_lives_longer_says_so_to_its_mirror_unless_it_is_refused(
+    streams: Streams,
+) -> None:
+    item = signal(to=["bob"], ttl=int(START) + 600)
+    streams.put(tables.SIGNALS, item)
+
+    longer = streams.update(tables.SIGNALS, item, ttl=int(START) + 700)
+    refused = streams.update(tables.SIGNALS, item, ttl=int(START) + 800, data={"n": 2})
+
+    assert [(name, entry["ttl"]) for name, entry in longer] == [
+        ("on_acknowledgements", int(START) + 700)
+    ]
+    assert actors(refused) == ["on_refused"]
+
+
 @pytest.mark.parametrize(("by", "found"), [("agent", ["on_acknowledgements"]), ("ttl", [])])
 def test_a_mirror_that_was_deleted_is_put_back_and_one_that_time_removed_is_not(
     streams: Streams, by: Any, found: list[str]
@@ -502,6 +517,27 @@ def test_a_memory_is_promoted_by_the_change_that_makes_it_much_read_or_important
         ["on_memories"],
         ["on_memories"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "is_at_once"),
+    [
+        *((kind, {}, True) for kind in keys.LASTING_TYPES),
+        *(("NOTE", {name: {"bob"}}, True) for name in ("shared_with", "shared_domains")),
+        ("NOTE", {"forgotten_at": int(START)}, True),
+        ("NOTE", {"domain": "markets"}, False),
+    ],
+)
+def test_what_lasts_is_read_by_others_or_is_forgotten_does_not_wait_for_its_day(
+    streams: Streams, kind: str, more: Item, is_at_once: bool
+) -> None:
+    item = memory(kind=kind, importance=0, **more)
+
+    came = streams.put(tables.STATE, item)
+    changed = streams.update(tables.STATE, item, data={"text": "more"})
+
+    assert sorted(actors(came)) == [*(["on_memories"] if is_at_once else []), "on_seen"]
+    assert actors(changed) == (["on_memories"] if is_at_once else [])
 
 
 def test_a_promoted_memory_is_looked_at_again_whenever_it_changes(streams: Streams) -> None:

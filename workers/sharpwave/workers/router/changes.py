@@ -72,10 +72,7 @@ _encode = fast_json.Encoder().encode
 
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
-    try:
-        return _sound_revision(_read_resolved(decision.raw)) > 0
-    except ValueError:
-        return False
+    return _sound_revision(_read_resolved(decision.raw)) > 0
 
 
 def outcome_change(old: Raw, new: Raw, reading: Decision) -> str:

@@ -173,7 +173,7 @@ class Router:
             return True
         image = json_of(given)
         if old is not UNSET and not is_removed and kind not in ("decision", "state"):
-            return is_mark(kind, json_of(old), image)
+            return keys.split_dated_sk(sk) is not None and is_mark(kind, json_of(old), image)
         state, judged_at = "insert", change.stored_at
         try:
             found = READ[kind](image)
@@ -185,7 +185,8 @@ class Router:
                 was = json_of(old)
                 state = outcome_change(was, image, found)
                 if not state:
-                    return found.promoted_at is not UNSET and is_mark(kind, was, image)
+                    is_one = found.promoted_at is not UNSET and is_mark(kind, was, image)
+                    return is_one and keys.split_dated_sk(sk) is not None
             if not FITS[kind](found, place, sk, judged_at, self._event_ahead):
                 return False
         except ValueError:
@@ -228,7 +229,7 @@ class Router:
         """Take the short way with a row that its agent acknowledged, or a worker wrote to."""
         change = raw.change
         key = keys.Key(change.keys.PK.S, change.keys.SK.S)
-        found = None if raw.is_by_ttl else row_change(key, old, new)
+        found = row_change(key, old, new)
         if found is None:
             return False
         what, row = found
@@ -280,7 +281,7 @@ class Router:
         faults = faults_in(record)
         if not faults and change in (Verdict.AGENT, Verdict.OVERWRITTEN) and was_valid(record):
             faults = forbidden(record)
-            held = _held(record) if change is Verdict.OVERWRITTEN else ""
+            held = _held(record)
             # What lives longer needs its mirror as long.
             is_longer = not faults and touches(record, _TTL) and "N" in record.new.get("ttl", {})
             longer = f'"ttl":{int(_n(record.new, "ttl"))}' if is_longer else ""
