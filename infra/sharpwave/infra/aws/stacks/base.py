@@ -7,6 +7,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from sharpwave.infra.aws import policies
@@ -112,6 +113,31 @@ class SharpwaveStack(cdk.Stack):
             retention=logs.RetentionDays[_DAYS[plan.log_days]],
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
+
+
+def private_bucket(scope: Construct, id: str, key: kms.IKey | None, **more: Any) -> s3.Bucket:
+    """Make a bucket that stays when its stack goes, for its account alone, over TLS, encrypted.
+
+    Args:
+        scope: what it is part of.
+        id: what it is called in the template.
+        key: the deployment's own key, if it has one.
+        more: what CDK takes of a bucket beside this.
+    """
+    made = s3.Bucket(
+        scope,
+        id,
+        encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
+        encryption_key=key,
+        bucket_key_enabled=True if key else None,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        enforce_ssl=True,
+        object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+        removal_policy=cdk.RemovalPolicy.RETAIN,
+        **more,
+    )
+    fixed(made, id)
+    return made
 
 
 def written(statements: Sequence[policies.Statement]) -> iam.PolicyDocument:

@@ -10,7 +10,7 @@ from constructs import Construct
 from sharpwave.infra.aws import policies
 from sharpwave.infra.aws.names import OPERATOR
 from sharpwave.infra.aws.plan import Plan
-from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed
+from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed, private_bucket
 from sharpwave.schemas.tables import TABLES, TTL_ATTRIBUTE, Table
 
 _TYPES = {"S": dynamodb.AttributeType.STRING, "N": dynamodb.AttributeType.NUMBER}
@@ -29,17 +29,11 @@ class Data(SharpwaveStack):
             transition_after=cdk.Duration.days(plan.archive_cold_days),
         )
         whole = cdk.Duration.days(plan.archive_days) if plan.archive_days else None
-        archive = s3.Bucket(
+        archive = private_bucket(
             self,
             "Archive",
+            key,
             versioned=True,
-            encryption=s3.BucketEncryption.KMS if key else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=key,
-            bucket_key_enabled=True if key else None,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="parts",
@@ -50,7 +44,6 @@ class Data(SharpwaveStack):
                 )
             ],
         )
-        fixed(archive, "Archive")
         role = self.held_role(
             "OperatorRole",
             name=self.names.own_role(OPERATOR),

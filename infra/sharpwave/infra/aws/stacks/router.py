@@ -12,7 +12,7 @@ from sharpwave.infra.aws import policies
 from sharpwave.infra.aws.function import FILTERS, HANDLER
 from sharpwave.infra.aws.names import ROUTER
 from sharpwave.infra.aws.plan import Plan
-from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed
+from sharpwave.infra.aws.stacks.base import SharpwaveStack, camel, fixed, private_bucket
 from sharpwave.infra.aws.stacks.network import Network
 from sharpwave.schemas.tables import STREAMED
 
@@ -29,19 +29,7 @@ class RouterFunction(Construct):
     def __init__(self, scope: SharpwaveStack, id: str, plan: Plan, network: Network) -> None:
         super().__init__(scope, id)
         names = scope.names
-        own_key = scope.key(plan)
-        failures = s3.Bucket(
-            self,
-            "Failures",
-            encryption=s3.BucketEncryption.KMS if own_key else s3.BucketEncryption.S3_MANAGED,
-            encryption_key=own_key,
-            bucket_key_enabled=True if own_key else None,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            enforce_ssl=True,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
-        )
-        fixed(failures, "Failures")
+        failures = private_bucket(self, "Failures", scope.key(plan))
         scope.tell("failures", failures.bucket_name, "Bucket of stream records set aside")
         name = names.name(FUNCTION)
         group = scope.log_group("RouterLogs", f"/sharpwave/{name}", plan)
