@@ -27,7 +27,7 @@ from sharpwave.schemas.keys import Key
 from sharpwave.schemas.messages import expires_at
 from sharpwave.schemas.numbers import item_from_wire
 from sharpwave.schemas.queues import of_agent
-from sharpwave.schemas.status import TERMINAL
+from sharpwave.schemas.status import TERMINAL, is_begun
 from sharpwave.schemas.tables import PIPELINE, SIGNALS
 from sharpwave.schemas.times import bound
 from sharpwave.workers.signals.audience import members
@@ -179,10 +179,8 @@ def _life(deployment: Deployment, key: Key, how: str) -> Life:
     # Earlier releases kept the mirror in the signal itself; what stands beside it is newer.
     beside = items.get(SIGNALS, keys.mirror(key)) or {}
     for holder in (held, beside, *chunks):
-        entries = holder.get("processing_status")
-        # An agent may write an attribute of that name; only the workers' mirror has a version.
-        if isinstance(entries, dict) and "status_v" in holder:
-            mirror |= entries
+        if is_begun(holder):
+            mirror |= holder["processing_status"]
     listed = held.get("target_agents")
     names = set(members(chunks) or ())
     if isinstance(listed, list) and listed not in ([EVERYONE], [SUBSCRIBERS]):

@@ -12,7 +12,7 @@ from sharpwave.producers.tracing import active_traceparent
 from sharpwave.schemas import ids, keys
 from sharpwave.schemas.numbers import Wire
 from sharpwave.schemas.records import SignalRecord
-from sharpwave.schemas.status import Status
+from sharpwave.schemas.status import Status, is_begun
 from sharpwave.schemas.tables import SIGNALS
 from sharpwave.schemas.times import DAY_S, iso_ms
 
@@ -154,11 +154,6 @@ def progress_of(me: Identity, key: keys.Key) -> Operation[Progress]:
     begun = is_begun(signal)
     statuses = dict(signal["processing_status"]) if begun else {}
     return Progress(statuses, is_begun=begun, is_large="audience_chunks" in signal)
-
-
-def is_begun(item: Item) -> bool:
-    """Say whether workers keep statuses in an item; a map without a version is none of theirs."""
-    return "status_v" in item and isinstance(item.get("processing_status"), dict)
 
 
 def drawn_up(

@@ -14,10 +14,10 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from sharpwave.producers.call import Identity, Operation
 from sharpwave.producers.errors import AccessDenied
 from sharpwave.producers.operations import storage
-from sharpwave.producers.operations.signals import is_begun
 from sharpwave.producers.operations.storage import Item
 from sharpwave.schemas import keys
 from sharpwave.schemas.sketch import Sketch
+from sharpwave.schemas.status import is_begun
 from sharpwave.schemas.tables import SIGNALS
 from sharpwave.schemas.times import epoch_of, is_iso
 

@@ -17,7 +17,7 @@ from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import is_agent_id, nonce, signal_uid
 from sharpwave.schemas.ownership import is_stamped
 from sharpwave.schemas.records import MAX_SIGNAL_TTL_S
-from sharpwave.schemas.status import RANK, TERMINAL, outranks
+from sharpwave.schemas.status import RANK, TERMINAL, is_begun, outranks
 from sharpwave.schemas.times import DAY_S, MAX_AHEAD_S, epoch_of
 from sharpwave.workers.work.ports import (
     Insert,
@@ -210,11 +210,6 @@ def look(holders: Iterable[Holder], reads: Reads, *, strong: bool = True) -> dic
         until = _kept_until(holder.signal, signal)
         found[holder] = found[holder]._replace(entries=older, until=until)
     return found
-
-
-def is_begun(item: Mapping[str, Any]) -> bool:
-    """Say whether a mirror was begun, and so lists its audience; one only touched was not."""
-    return "status_v" in item and isinstance(item.get("processing_status"), dict)
 
 
 def _kept_until(key: keys.Key, signal: Mapping[str, Any] | None) -> int | None:
