@@ -128,10 +128,8 @@ def metrics(me: Identity, /, decision_type: str | None = None) -> Operation[list
         decision_type: only of this type.
     """
     table, pk = me.table(STATE), keys.metrics_pk(me.agent_id)
-    request = storage.query(table, ("PK", pk), consistent=True, newest_first=False)
-    if decision_type is not None:
-        between = ("SK", decision_type, decision_type)
-        request = storage.query(table, ("PK", pk), between=between, consistent=True)
+    between = None if decision_type is None else ("SK", decision_type, decision_type)
+    request = storage.query(table, ("PK", pk), between=between, consistent=True, newest_first=False)
 
     def pick(item: Item) -> SourceMetrics | None:
         try:

@@ -105,14 +105,13 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
         stored: the version that the row names, if there is a row.
     """
     definition = draft.definition
-    # A grant or its revocation changes the row in place, and must not be undone by what read it
-    # before.
-    granted = {name: row[name] for name in ("shared_with",) if row is not None and name in row}
     if row is None or stored is None:
         begin = {"sample_size": 0, "successes": 0, **_BEGIN}
         current = {**place(draft).item(), **current_row(draft), **begin}
         writes: list[Part] = [*_immutable(draft), Insert(MEMORY, current)]
         return Plan(version=draft, change="created", writes=[*_fence(draft), *writes])
+    # A grant, or its revocation, changes the row in place: who read it before must not undo that.
+    expected: Item = {name: row[name] for name in ("version", "shared_with") if name in row}
     # A version that is made anew of the same conditions names the one that it follows.
     if draft.parent == stored.name or row["content_hash"] != counted_hash(definition):
         version = draft.model_copy(update={"version": row["version"] + 1})
@@ -122,7 +121,6 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
         previous = stored.model_copy(update={"effective_to": ends})
         # Workers write figures under the revision they read, so those of the old one now fail.
         revision = row.get("figures_rev", 0)
-        expected = {"version": row["version"], **granted}
         expected |= {"figures_rev": revision} if revision else {}
         values = {**current_row(version), **_BEGIN, "figures_rev": revision + 1}
         # That a rule shared it once is kept: what was revoked since, no new version brings back.
@@ -142,7 +140,6 @@ def plan(draft: PatternVersion, row: Item | None, stored: PatternVersion | None)
     wanted = current_row(version)
     if all(row.get(name) == value for name, value in wanted.items()):
         return Plan(version=version, change="unchanged", writes=[])
-    expected = {"version": row["version"], **granted}
     return Plan(
         version=version,
         change="changed in place",

@@ -172,6 +172,7 @@ class Router:
         if given is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
             return True
         image = json_of(given)
+        # The partition alone has told the kind, and nothing else reads the sort key of a mark.
         if old is not UNSET and not is_removed and kind not in ("decision", "state"):
             return keys.split_dated_sk(sk) is not None and is_mark(kind, json_of(old), image)
         state, judged_at = "insert", change.stored_at
@@ -185,8 +186,11 @@ class Router:
                 was = json_of(old)
                 state = outcome_change(was, image, found)
                 if not state:
-                    is_one = found.promoted_at is not UNSET and is_mark(kind, was, image)
-                    return is_one and keys.split_dated_sk(sk) is not None
+                    return (
+                        found.promoted_at is not UNSET
+                        and keys.split_dated_sk(sk) is not None
+                        and is_mark(kind, was, image)
+                    )
             if not FITS[kind](found, place, sk, judged_at, self._event_ahead):
                 return False
         except ValueError:
