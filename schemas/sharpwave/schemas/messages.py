@@ -146,42 +146,69 @@ def is_urgent(signal: Mapping[str, Any], severities: Collection[str]) -> bool:
     return str(signal.get("severity", "")).strip().lower() in severities
 
 
+class Letter:
+    """The message of one signal for any of its targets; what these share is written once."""
+
+    def __init__(self, signal: Mapping[str, Any], table: str, *, urgent: bool = False) -> None:
+        """Write for rows in the table of this physical name."""
+        self._key = keys.Key(signal["PK"], signal["SK"])
+        self._uid, self._table = signal_uid(*self._key), table
+        self._shared = _shared(signal)
+        self._urgent = {"urgent": True} if urgent else {}
+        self._text = self._written(self._shared)
+
+    def to(self, target: str) -> tuple[str, tuple[str, ...]]:
+        """Write it for one target as ASCII JSON.
+
+        Returns:
+            The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
+        """
+        own = plain_json(_own(self._key, self._uid, target, self._table))[:-1]
+        # ASCII, so that characters are bytes: SQS counts bytes.
+        body = f"{own},{self._text}"
+        if len(body) <= MAX_BODY_BYTES:
+            return body, ()
+        # The rest is bounded by the models' limits and fits in any case.
+        rest = dict(self._shared)
+        omitted = tuple(name for name in ("data", "context") if rest.pop(name, None))
+        return f"{own},{self._written(rest, omitted)}", omitted
+
+    def _written(self, shared: Mapping[str, Any], omitted: Collection[str] = ()) -> str:
+        return plain_json({**shared, "omitted": [*omitted], **self._urgent})[1:]
+
+
 def signal_body(
     signal: Mapping[str, Any], target: str, table: str, *, urgent: bool = False
 ) -> tuple[str, tuple[str, ...]]:
-    """Write the message of one signal for one target as ASCII JSON.
-
-    Returns:
-        The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
-    """
-    content = message_of(signal, target, table)
-    if urgent:
-        content["urgent"] = True
-    # ASCII, so that characters are bytes: SQS counts bytes.
-    body = plain_json(content)
-    if len(body) <= MAX_BODY_BYTES:
-        return body, ()
-    # The rest is bounded by the models' limits and fits in any case.
-    omitted = tuple(name for name in ("data", "context") if content.pop(name, None))
-    return plain_json({**content, "omitted": list(omitted)}), omitted
+    """Write the message of one signal for one target alone; see `Letter.to`."""
+    return Letter(signal, table, urgent=urgent).to(target)
 
 
 def message_of(signal: Mapping[str, Any], target: str, table: str) -> dict[str, Any]:
     """Give the message of one signal for one target; `table` is the physical name of the row's."""
     key = keys.Key(signal["PK"], signal["SK"])
-    uid = signal_uid(*key)
-    bound = keys.owner_of(key.pk) == signal["source_agent"]
+    return {**_own(key, signal_uid(*key), target, table), **_shared(signal), "omitted": []}
+
+
+def _own(key: keys.Key, uid: str, target: str, table: str) -> dict[str, Any]:
+    """Give what only one target's message of a signal says."""
     return {
         "v": 1,
         "kind": "signal",
         "delivery_id": delivery_id(uid, target),
-        "provenance": "bound" if bound else "unverified",
         "target_agent": target,
+        "row": {"table": table, **keys.inbox_row(target, key, uid).item()},
+    }
+
+
+def _shared(signal: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the messages of a signal say to all of its targets."""
+    bound = keys.owner_of(signal["PK"]) == signal["source_agent"]
+    return {
+        "provenance": "bound" if bound else "unverified",
         "expires_at": expires_at(signal),
         **{name: signal[name] for name in _COPIED if signal.get(name) is not None},
         **({"in_reply_to": signal["in_reply_to"]} if is_answer(signal) else {}),
-        "row": {"table": table, **keys.inbox_row(target, key, uid).item()},
-        "omitted": [],
     }
 
 

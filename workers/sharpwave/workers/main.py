@@ -30,6 +30,7 @@ from sharpwave.workers.aws.queues import (
 from sharpwave.workers.aws.tables import TableLedger, TableReads
 from sharpwave.workers.aws.writes import BatchedWrites, SingleWrites, TableTransactions
 from sharpwave.workers.gather import Gatherer, SharedWrites
+from sharpwave.workers.heap import SettledHeap
 from sharpwave.workers.memory.episodes import Day, Episodes
 from sharpwave.workers.memory.promote import promote, sweep_memories
 from sharpwave.workers.patterns.admission import Admission
@@ -320,7 +321,7 @@ def build() -> dramatiq.Broker:
         visibility_timeout_s=settings.visibility_timeout_s,
         # Of its own: its long polls would take the connections that handlers wait for.
         client=meter.watch(client("sqs")),
-        middleware=[*observers, *middlewares()],
+        middleware=[*observers, *middlewares(), SettledHeap()],
     )
     broker.add_middleware(
         Presence(

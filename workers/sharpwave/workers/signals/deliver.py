@@ -11,7 +11,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
-from sharpwave.schemas.messages import URGENT, expires_at, is_answer, is_urgent, signal_body
+from sharpwave.schemas.messages import URGENT, Letter, expires_at, is_answer, is_urgent
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
@@ -334,7 +334,9 @@ class Courier:
     def _insert_rows(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, InboxMessage]]:
         """Write the rows, and give what is to be sent for them."""
         work = [
-            (plan, target, *self._row(plan, target)) for plan in plans for target in plan.targets
+            (plan, target, *self._row(plan, target, letter))
+            for plan, letter in [(plan, self._letter(plan)) for plan in plans]
+            for target in plan.targets
         ]
         # Attempts agree by the row. One that denies a target, for it read no registration yet or
         # the deadline has passed, ends the delivery by writing a row that is not there, so that
@@ -384,11 +386,14 @@ class Courier:
                 plan.failed.add(target)  # it changed just now; the next attempt looks again
         return settled
 
-    def _row(self, plan: _Plan, target: str) -> tuple[Item, str]:
+    def _letter(self, plan: _Plan) -> Letter:
+        urgent = is_urgent(plan.signal, self.urgent)
+        return Letter(plan.signal, self.table_name, urgent=urgent)
+
+    def _row(self, plan: _Plan, target: str, letter: Letter) -> tuple[Item, str]:
         """Give a target's row, and the message that is sent once the row is there."""
         signal, key = plan.signal, plan.holder.signal
-        urgent = is_urgent(signal, self.urgent)
-        body, omitted = signal_body(signal, target, self.table_name, urgent=urgent)
+        body, omitted = letter.to(target)
         deadline = expires_at(signal)
         end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
         place = plan.holder.row_of(target).key
@@ -416,7 +421,7 @@ class Courier:
 
     def _take_over(self, found: Item, plan: _Plan, target: str) -> Update:
         """Make a row of ours of what an agent put where it was to be."""
-        row, _ = self._row(plan, target)
+        row, _ = self._row(plan, target, self._letter(plan))
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
