@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore import loaders
+from botocore import session as botocore_session
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
@@ -34,7 +34,7 @@ from sharpwave.infra.local.environment import ensure_node
 settings.register_profile("sharpwave", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("sharpwave")
 # Each session of botocore reads a megabyte of descriptions; hundreds of tests make one.
-loaders.create_loader = cache(loaders.create_loader)
+botocore_session.create_loader = cache(botocore_session.create_loader)
 
 NODE = Path(__file__).parent / "node"
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"

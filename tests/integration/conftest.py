@@ -1,4 +1,4 @@
-"""One running system for all tests, and how a test writes to it and looks at what came of it."""
+"""How a running system is reached: how a test writes to it and looks at what came of it."""
 
 import json
 import os
@@ -325,13 +325,6 @@ def borrowed(backend: Backend) -> Callable[[], Backend]:
     return lambda: Borrowed(backend)
 
 
-@pytest.fixture(scope="session")
-def stack(borrowed: Callable[[], Backend], options: StackOptions) -> Iterator[Stack]:
-    """A whole system on the session's backend: the pump, and a worker service per queue."""
-    with Stack(borrowed(), options) as running:
-        yield running
-
-
 @pytest.fixture
 def make_world(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -351,12 +344,6 @@ def make_world(
     yield make
     for world in made:
         world.forget()
-
-
-@pytest.fixture
-def world(stack: Stack, make_world: MakeWorld) -> World:
-    """The running system, with agents of this test's own."""
-    return make_world(stack)
 
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "json"
