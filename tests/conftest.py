@@ -124,6 +124,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(expected)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collector what lives as long as the session: every module, and all tests."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say of which parts a result is."""
     if BACKEND == NativeLocalStackBackend.name:

@@ -64,12 +64,13 @@ class MemoryTables:
     def by_agent(self, agent_id: str, *, after: int, until: int) -> Iterator[Item]:
         """Read index entries of an agent's decisions with `after < timestamp <= until`."""
         names = ("PK", "SK", "agent_id", "timestamp", "outcome", "event_time")
-        entries = [
+        due = [
             item_from_wire({name: item[name] for name in names if name in item})
             for item in self._items[tables.DECISIONS].values()
-            if item.get("agent_id") == {"S": agent_id} and "timestamp" in item
+            if item.get("agent_id") == {"S": agent_id}
+            and "timestamp" in item
+            and after < from_wire(item["timestamp"]) <= until
         ]
-        due = [entry for entry in entries if after < entry["timestamp"] <= until]
         return iter(sorted(due, key=lambda entry: entry["timestamp"]))
 
     def scan(self, table: str) -> list[WireItem]:
