@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.longest]
 def test_the_real_system_keeps_its_promises(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
 
-    code = main(["--quick", "--no-controls", "--folder", str(tmp_path), "--report", str(report)])
+    scale = ["--quick", "--signals", "80", "--crowd", "20", "--seconds", "9"]
+    code = main([*scale, "--no-controls", "--folder", str(tmp_path), "--report", str(report)])
 
     (run,) = json.loads(report.read_text())
     assert (code, run["violations"], run["examples"]) == (0, {}, [])

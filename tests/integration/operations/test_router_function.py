@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from sharpwave.infra.aws.function import package
 from sharpwave.infra.connection import Deployment
 from sharpwave.infra.items import Items
-from sharpwave.infra.local import Backend
+from sharpwave.infra.local import Backend, mappings
 from sharpwave.infra.local.mappings import deploy_router
 from sharpwave.infra.mailbox import Mailbox
 from sharpwave.schemas.tables import SIGNALS
@@ -20,11 +21,21 @@ from tests.world.waiting import eventually
 
 
 def test_the_packaged_function_carries_signals_and_not_the_workers_own_rows(
-    backend: Backend, deployment: Deployment, raw: dict[str, Callable[..., Any]]
+    backend: Backend,
+    deployment: Deployment,
+    raw: dict[str, Callable[..., Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if backend.name != "embedded":
         pytest.skip("Lambda without Docker is the embedded backend's")
     told = {**backend.environment, "SHARPWAVE_PREFIX": deployment.prefix}
+    packed: list[bytes] = []
+
+    def packed_once(**how: Any) -> bytes:
+        packed.extend(() if packed else (package(**how),))
+        return packed[0]
+
+    monkeypatch.setattr(mappings, "package", packed_once)
     deploy_router(deployment, told)
     # Where state is kept the next run finds the function of the last.
     deploy_router(deployment, told)

@@ -24,9 +24,9 @@ SCALARS = (
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=12,
+    max_leaves=6,
 )
-ITEMS = st.dictionaries(st.text(min_size=1, max_size=20), VALUES, max_size=12).map(item_to_wire)
+ITEMS = st.dictionaries(st.text(min_size=1, max_size=20), VALUES, max_size=6).map(item_to_wire)
 BULKY = st.builds(
     lambda item, size: {**item, "bulk": {"S": "x" * size}}, ITEMS, st.integers(0, 9000)
 )

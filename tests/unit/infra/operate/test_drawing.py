@@ -110,4 +110,4 @@ def test_a_folder_that_cannot_be_written_is_told(pictures: list[Picture], tmp_pa
     (tmp_path / "file").touch()
 
     with pytest.raises(OperationFailed, match="cannot be written"):
-        draw(pictures, tmp_path / "file", "up")
+        draw(pictures[:1], tmp_path / "file", "up")

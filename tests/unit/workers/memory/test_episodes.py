@@ -329,15 +329,15 @@ def test_an_hour_read_again_after_removals_keeps_its_greater_numbers(world: Worl
 
 
 def test_a_day_written_in_many_hours_stays_a_small_item(world: World) -> None:
-    for number in range(300):
+    for number in range(100):
         world.clock.advance(3_600)
         decide(world, f"d{number}", event_time="2008-10-10", reasoning={"selected": ["tape"]})
     world.clock.advance(DAY_S + LOT_S)
 
     sweep(world)
 
-    assert counts(episode(world, "2008-10-10")) == (0, 0, 300)
-    assert episode(world, "2008-10-10")["sources"] == {"tape": 300}
+    assert counts(episode(world, "2008-10-10")) == (0, 0, 100)
+    assert episode(world, "2008-10-10")["sources"] == {"tape": 100}
     assert wire_size(item_to_wire(episode(world, "2008-10-10"))) < 1_000
 
 

@@ -158,7 +158,7 @@ def test_a_life_that_breaks_its_promise_is_degraded_within_two_weeks() -> None:
 
 
 def test_a_promise_of_its_own_grows_until_a_fall_is_seen_as_soon() -> None:
-    found = falls(FALLEN, 5, random.Random("grown"), kept_days=90, watched_days=40)
+    found = falls(FALLEN, 3, random.Random("grown"), kept_days=90, watched_days=40)
 
     assert found[LIVED]["doubted_before_percent"] == 0
     assert (found[LIVED]["median_days"] or 365) <= 21
