@@ -53,6 +53,17 @@ class Inbox:
         return self.news()
 
 
+def test_signals_are_handed_on_before_the_acknowledgements_that_came_first() -> None:
+    inbox = Inbox()
+    inbox.update(status="PROCESSED", processed_at=1)
+    inbox.tables.put(tables.SIGNALS, signal(name="next", to=["bob"]))
+
+    page = [each.record for each in inbox.tables.streams[tables.SIGNALS]]
+    sent = Router()(tables.SIGNALS, page)
+
+    assert [each.queue for each in sent] == ["deliver", "status"]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

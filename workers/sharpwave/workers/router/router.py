@@ -418,12 +418,12 @@ class _Groups(defaultdict[tuple[Duty, str], list[Entry]]):
             self[duty, group].append(entry)
 
     def packed(self, moment_ms: int) -> list[WorkMessage]:
-        """Give the messages of all groups."""
+        """Give the messages of all groups, signals first: somebody waits for those."""
         if self._seen:
             self[SEEN, ""] = [Entry(f'{{"agent":"{n}"}}', at) for n, at in self._seen.items()]
         return [
             message
-            for (duty, _), entries in self.items()
+            for (duty, _), entries in sorted(self.items(), key=lambda each: each[0][0] != DELIVER)
             for message in pack(duty, entries, moment_ms=moment_ms)
         ]
 
