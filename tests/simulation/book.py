@@ -33,12 +33,12 @@ class Standing(NamedTuple):
 
 
 class State(NamedTuple):
-    """An admitted state of a decision; `second` is when it was written, 0 if nobody asks."""
+    """An admitted state of a decision, and when it was written."""
 
     revision: int
     success: bool | None
+    second: int
     quality: float | None = None
-    second: int = 0
 
 
 class Refused(NamedTuple):
@@ -122,6 +122,7 @@ class Listed:
     begins: int
     ends: int | None = None
     base: float | None = None
+    half_life: int = 14
 
 
 @dataclass(slots=True)
@@ -151,6 +152,7 @@ class Book:
         refusals: calls that were not answered.
         repeats: pages and messages that were handed out again.
         delays: whether something held the whole pipeline up for a time.
+        rested: the seconds at which all that was written until then had been handled.
         gaps: how often streams lost records.
         lost: signals that no stream told of, until `reconcile` finds them as they were written.
         due: outcomes that will be written, and from when on.
@@ -181,9 +183,10 @@ class Book:
     refusals: int = 0
     repeats: int = 0
     delays: bool = False
+    rested: list[int] = field(default_factory=list)
     gaps: int = 0
     lost: set[Key] = field(default_factory=set)
-    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    due: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     granted: dict[str, set[str]] = field(default_factory=dict)
     read: dict[Key, Item] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)

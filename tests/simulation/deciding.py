@@ -92,7 +92,8 @@ class Deciding(Stage):
         success, quality = self.chance.random() < 0.6, self.chance.choice([None, 0.5])
         values = {"outcome": _outcome(success, quality), "outcome_rev": revision}
         if self.update(tables.DECISIONS, key, values):
-            decided.states.append(State(revision, success, quality))
+            second = int(self.scene.clock())
+            decided.states.append(State(revision, success, second, quality))
 
     def revise_badly(self) -> None:
         """Change an outcome without a higher revision; withdraw the change, or leave it."""
@@ -120,7 +121,7 @@ class Deciding(Stage):
         other = {**decided.item, "context": {"market": "sideways", "cycle": 77}}
         other |= {"outcome": _outcome(True, None)}
         self.put(tables.DECISIONS, other)
-        decided.others.append((other, State(1, True)))
+        decided.others.append((other, State(1, True, int(self.scene.clock()))))
 
     def reuse_key(self) -> None:
         """Put other content over a decision that is there."""
@@ -148,10 +149,10 @@ class Deciding(Stage):
 
     def _decide(self, source: str, *, back: int = 0, resolved: float = 0.3, **more: Any) -> None:
         item = self._decision(source, back=back, **more)
-        state = State(0, None)
+        state = State(0, None, int(self.scene.clock()))
         if self.chance.random() < resolved:
             success = self.chance.random() < (0.8 if item["context"]["market"] == "up" else 0.3)
-            state = State(1, success, self.chance.choice([None, 0.25, 1.0]))
+            state = State(1, success, state.second, self.chance.choice([None, 0.25, 1.0]))
             item["outcome"] = _outcome(success, state.quality)
         key = self.put(tables.DECISIONS, item)
         self.book.decisions[key] = Decided(item, [state])

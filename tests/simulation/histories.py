@@ -34,7 +34,7 @@ _PATIENCE_S = 30.0
 #: The share of seeds that live through seasons.
 _SEASONS = 0.04
 #: What may happen while a worker handles a message.
-_HARMLESS = ("send", "answer", "decide", "resolve", "broadcast", "correct", "grant_or_revoke")
+_HARMLESS = ("send", "answer", "decide", "resolve", "broadcast", "meddle")
 _SMALL_SLOTS = {"CLOSE_AT": 6, "MOST_AT_ONCE": 3, "FULL_AT": 24, "MOST_SUPERSEDED": 4}
 _SMALL_BATCHES = {"BATCH": 3, "MOST_AT_ONCE": 4}
 

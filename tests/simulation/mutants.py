@@ -7,10 +7,9 @@ promise is broken with the mutant and none is without.
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
-from random import Random
 from threading import local
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -24,18 +23,14 @@ from sharpwave.workers.memory import promote
 from sharpwave.workers.patterns import (
     account,
     catalogue,
-    keeper,
     learn,
     ledger,
-    life,
     metrics,
     publish,
     seats,
     statistics,
-    telling,
     units,
 )
-from sharpwave.workers.patterns.admission import Admission
 from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.sources import Used, shares_of
 from sharpwave.workers.patterns.stated import Confidences
@@ -46,42 +41,14 @@ from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
 from sharpwave.workers.signals.refusals import RefusedBefore
 from sharpwave.workers.work.ports import Delete, Location, TryAgain, Update
+from tests.simulation.broken import STORMY, Mutant, changed, together
+from tests.simulation.broken_lives import LIVES
 from tests.simulation.histories import run
-from tests.simulation.weather import CALM, QUIET, SEASONS, Weather, draw, only
+from tests.simulation.weather import CALM
 from tests.world import world
 from tests.world.queues import MemoryWorkQueues
 
 _ACCOUNT_OF_ROW = account.Account.of_row
-
-Break = Callable[[], AbstractContextManager[object]]
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A broken rule.
-
-    Attributes:
-        rule: which rule of reliability it breaks.
-        what: how, in a few words.
-        breaks: gives the context in which it is broken.
-        themes: what agents are up to in the histories that look for it; all if empty.
-        more: what else those histories have in common.
-    """
-
-    rule: int
-    what: str
-    breaks: Break
-    themes: tuple[str, ...] = ()
-    more: Mapping[str, Any] | None = None
-
-    def weather(self, seed: int) -> Weather:
-        """Give the weather of one of its histories."""
-        drawn = draw(Random(seed))
-        if self.themes == (SEASONS,):
-            drawn = only(SEASONS, drawn)
-        elif self.themes:
-            drawn = replace(drawn, themes=self.themes)
-        return replace(drawn, **dict(self.more or {}))
 
 
 class Caught(NamedTuple):
@@ -91,11 +58,6 @@ class Caught(NamedTuple):
     seed: int
     seeds: int
     violation: str
-
-
-def _changed(place: Any, name: str, value: Any) -> Break:
-    """Break by putting something else in the place of one attribute."""
-    return lambda: patch.object(place, name, value)
 
 
 def _forgetful(row: Mapping[str, Any]) -> account.Account:
@@ -252,7 +214,7 @@ def _never_marked() -> AbstractContextManager[object]:
 
 def _acknowledged_is_open() -> AbstractContextManager[object]:
     """Take an acknowledged row for one that was not sent yet."""
-    return _all(
+    return together(
         patch.object(Courier, "_settled", lambda self, plans: {}),
         patch.object(Courier, "_marked", lambda self, plans: {}),
     )
@@ -342,7 +304,7 @@ def _one_way() -> AbstractContextManager[object]:
         return judged(replace(evidence, unseen=0, unseen_keys=(), stored=0))
 
     judged: Any = vars(verify)["judge"]
-    return _all(patch.object(verify, "_days", _days), patch.object(verify, "judge", judge))
+    return together(patch.object(verify, "_days", _days), patch.object(verify, "judge", judge))
 
 
 def _marks_stay() -> AbstractContextManager[object]:
@@ -407,103 +369,24 @@ def _denials_write_no_row() -> Iterator[None]:
         yield
 
 
-def _woken_by_others() -> AbstractContextManager[object]:
-    """Take the day of whatever led to a look for the latest on which its agents decided."""
-    next_step, whole, told = life.next_step, vars(keeper.Keeper)["look"], local()
-
-    def following(held: Any, version: Any, facts: Any, *more: Any) -> Any:
-        return next_step(held, version, replace(facts, latest=told.latest), *more)
-
-    def look(self: Any, *args: Any, latest: str, figures: Any, **more: Any) -> Any:
-        told.latest = max(latest, figures.as_of or "")
-        return whole(self, *args, latest=latest, figures=figures, **more)
-
-    return _all(
-        patch.object(keeper, "next_step", following), patch.object(keeper.Keeper, "look", look)
-    )
-
-
-def _nobody_follows() -> AbstractContextManager[object]:
-    """Let no version follow one that broke its promise."""
-    whole: Any = Admission.admit
-
-    def admit(self: Any, definition: Any, *, origin: str, **more: Any) -> Any:
-        return None if origin == "drift" else whole(self, definition, origin=origin, **more)
-
-    return patch.object(Admission, "admit", admit)
-
-
-def _missing_fail(version: Any, arms: Any, *more: Any) -> Any:
-    """Weigh decisions without an outcome as failures, by the days that have any."""
-    return _WEIGH(version, {day: replace(each, n=each.n + 1) for day, each in arms.items()}, *more)
-
-
-def _untold(before: Any, after: Any) -> str | None:
-    topic: str | None = _TOPIC(before, after)
-    return None if topic == telling.DEGRADED else topic
-
-
-_WEIGH, _TOPIC = life.weigh, vars(telling)["_topic"]
-
-
-@contextmanager
-def _all(*contexts: AbstractContextManager[object]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
-STORMY = {"crash_rate": 0.03, "refusal_rate": 0.03}
-
 MUTANTS: dict[str, Mutant] = {
     "account-forgets": Mutant(
         18,
         "who enters a promotion takes back those before it",
-        _changed(account.Account, "of_row", staticmethod(_forgetful)),
+        changed(account.Account, "of_row", staticmethod(_forgetful)),
         ("lives",),
     ),
     "anyone-is-the-pipeline": Mutant(
         19,
         "a signal in the pipeline's name is its own",
-        _changed(deliver, "is_told", lambda signal, reads: True),
+        changed(deliver, "is_told", lambda signal, reads: True),
         ("lives",),
     ),
-    "any-evidence-will-do": Mutant(
-        18,
-        "whoever waits for evidence is promoted",
-        _changed(account.Account, "chosen", lambda self, policy: sorted(self.waiting)),
-        (SEASONS,),
-        QUIET,
-    ),
-    "missing-is-failed": Mutant(
-        18,
-        "a day's evidence counts a decision more than have an outcome",
-        _changed(keeper, "weigh", _missing_fail),
-        (SEASONS,),
-        QUIET,
-    ),
-    "woken-by-others": Mutant(
-        20,
-        "a late outcome of what it does not match wakes a pattern",
-        _woken_by_others,
-        (SEASONS,),
-        QUIET,
-    ),
-    "nobody-follows": Mutant(
-        20, "no version follows one that broke its promise", _nobody_follows, (SEASONS,), QUIET
-    ),
-    "doubt-untold": Mutant(
-        18,
-        "nobody is told that a pattern is degraded",
-        _changed(telling, "_topic", _untold),
-        (SEASONS,),
-        QUIET,
-    ),
+    **LIVES,
     "late-joiners-left-out": Mutant(
         1,
         "who registers looks for no signals that it missed",
-        _changed(actors, "missed", lambda *_, **__: iter(())),
+        changed(actors, "missed", lambda *_, **__: iter(())),
         ("broadcasts",),
     ),
     "chunks-as-they-are-now": Mutant(
@@ -512,7 +395,7 @@ MUTANTS: dict[str, Mutant] = {
     "token-per-attempt": Mutant(
         3,
         "each attempt takes a token",
-        _changed(quota.Quotas, "admit", _admit_each_attempt),
+        changed(quota.Quotas, "admit", _admit_each_attempt),
         ("quotas",),
         STORMY,
     ),
@@ -522,7 +405,7 @@ MUTANTS: dict[str, Mutant] = {
     "gone-is-removed": Mutant(
         5,
         "a queue that is said not to exist means that its agent was removed",
-        _changed(RegisteredAgents, "confirm", lambda self, agent_ids: {}),
+        changed(RegisteredAgents, "confirm", lambda self, agent_ids: {}),
         ("outages",),
     ),
     "found-is-sent": Mutant(
@@ -565,13 +448,13 @@ MUTANTS: dict[str, Mutant] = {
     "spoiled-stays-spoiled": Mutant(
         7,
         "a mirror that its signal's writer put something else over is not put back",
-        _changed(router, "_held", lambda record: ""),
+        changed(router, "_held", lambda record: ""),
         ("tampering", "signals"),
     ),
     "deleted-stays-gone": Mutant(
         7,
         "a row that its agent deletes while it is open is not put back",
-        _changed(acknowledge, "_put_back", lambda *_: {}),
+        changed(acknowledge, "_put_back", lambda *_: {}),
         ("rows",),
     ),
     "digits-name-agents": Mutant(
@@ -586,7 +469,7 @@ MUTANTS: dict[str, Mutant] = {
     "slots-never-split": Mutant(
         9,
         "a slot never closes",
-        lambda: _all(
+        lambda: together(
             patch.object(ledger, "CLOSE_AT", 10**9),
             patch.object(ledger, "FULL_AT", 10**9),
         ),
@@ -596,7 +479,7 @@ MUTANTS: dict[str, Mutant] = {
     "any-event-time": Mutant(
         10,
         "event times are not bounded",
-        lambda: _all(
+        lambda: together(
             patch.object(times, "is_far_ahead", lambda *_: False),
             patch.object(faults, "is_far_ahead", lambda *_: False),
         ),
@@ -605,19 +488,19 @@ MUTANTS: dict[str, Mutant] = {
     "a-day-wipes-all": Mutant(
         10,
         "one day far away decays all other evidence",
-        _changed(statistics, "decayed", _decayed_by_calendar),
+        changed(statistics, "decayed", _decayed_by_calendar),
         ("days",),
     ),
     "one-epoch": Mutant(
         11,
         "a base rate counts decisions of all times",
-        _changed(learn, "epoch_of", lambda *_, **__: 0),
+        changed(learn, "epoch_of", lambda *_, **__: 0),
         ("rates",),
     ),
     "only-registered-count": Mutant(
         11,
         "a base rate leaves out who never registered",
-        _changed(catalogue.Writers, "note", lambda self, writers: None),
+        changed(catalogue.Writers, "note", lambda self, writers: None),
         ("rates",),
     ),
     "verify-one-way": Mutant(
@@ -641,7 +524,7 @@ MUTANTS: dict[str, Mutant] = {
     "strangers-left-out": Mutant(
         14,
         "who never registered is not swept",
-        lambda: _all(
+        lambda: together(
             patch.object(catalogue.Writers, "note", lambda self, writers: None),
             patch.object(catalogue.Writers, "note_agents", lambda self, agent_ids: None),
         ),
@@ -650,75 +533,75 @@ MUTANTS: dict[str, Mutant] = {
     "first-fact-stands": Mutant(
         14,
         "a promoted entry takes no later change",
-        _changed(promote, "_follow", lambda *_, **__: []),
+        changed(promote, "_follow", lambda *_, **__: []),
         ("memory",),
     ),
     "refused-comes-back": Mutant(
         15,
         "what was refused is let in by sweeps and reconcile",
-        _changed(RefusedBefore, "holds", lambda self, table, image: False),
+        changed(RefusedBefore, "holds", lambda self, table, image: False),
         ("gaps", "tampering", "days"),
     ),
     "gap-stays": Mutant(
         15,
         "reconcile and sweeps take everything for refused",
-        _changed(RefusedBefore, "holds", lambda self, table, image: True),
+        changed(RefusedBefore, "holds", lambda self, table, image: True),
         ("gaps", "crowds"),
     ),
     "other-content-counts": Mutant(
         15,
         "a rewritten key counts as it says last",
-        _changed(learn, "content_digest", lambda decision: b"\0" * 3),
+        changed(learn, "content_digest", lambda decision: b"\0" * 3),
         ("days",),
     ),
     "unit-of-each-slot": Mutant(
         11,
         "a unit counts once a slot, and not once",
-        _changed(units, "_merged", _units_of_each_slot),
+        changed(units, "_merged", _units_of_each_slot),
         ("cycles",),
     ),
     "units-read-once": Mutant(
         11,
         "a ledger's sets are read once and never again",
-        _changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
+        changed(units.Units, "_changed", lambda self, subject, days, known: known.slots),
         ("cycles",),
     ),
     "seats-move-up": Mutant(
         11,
         "who ends gives its seat to the next one, in ledgers of before too",
-        lambda: _all(*(patch.object(room, "seated", _seated_now) for room in (learn, seats))),
+        lambda: together(*(patch.object(room, "seated", _seated_now) for room in (learn, seats))),
         ("candidates",),
         {"actions": 40},
     ),
     "units-of-each-epoch": Mutant(
         11,
         "what is seated has a unit of evidence in each of its ledgers",
-        _changed(units.Units, "arms_in", _arms_of_each_ledger),
+        changed(units.Units, "arms_in", _arms_of_each_ledger),
         ("candidates",),
         {"actions": 40},
     ),
     "the-best-stands": Mutant(
         11,
         "the outcome decides which decision stands for a unit",
-        _changed(units, "_condensed", _the_best_stands_for_it),
+        changed(units, "_condensed", _the_best_stands_for_it),
         ("cycles",),
     ),
     "every-state-states": Mutant(
         11,
         "a confidence counts again with each correction",
-        _changed(seats, "fold", _superseded_confidences_count),
+        changed(seats, "fold", _superseded_confidences_count),
         ("cycles",),
     ),
     "every-state-is-a-use": Mutant(
         11,
         "a source counts again with each correction",
-        _changed(seats, "fold", _superseded_sources_count),
+        changed(seats, "fold", _superseded_sources_count),
         ("cycles",),
     ),
     "metrics-once": Mutant(
         11,
         "how sources did is published once and never again",
-        _changed(metrics, "Update", lambda place, *_, **__: Update(place, {})),
+        changed(metrics, "Update", lambda place, *_, **__: Update(place, {})),
         ("cycles",),
     ),
     "everything-published": Mutant(
@@ -734,19 +617,19 @@ MUTANTS: dict[str, Mutant] = {
     "urgent-waits": Mutant(
         20,
         "an agent with a backlog does not look for what is urgent",
-        _changed(receiving, "_receive_urgent", _looks_nowhere),
+        changed(receiving, "_receive_urgent", _looks_nowhere),
         ("urgency",),
     ),
     "no-copy-of-what-is-urgent": Mutant(
         20,
         "what is urgent is sent as everything else is",
-        _changed(deliver, "is_urgent", lambda *_: False),
+        changed(deliver, "is_urgent", lambda *_: False),
         ("urgency",),
     ),
     "other-copy-again": Mutant(
         20,
         "the SDK hands out a message without a look at its row",
-        _changed(receiving, "is_acknowledged", lambda row: False),
+        changed(receiving, "is_acknowledged", lambda row: False),
         ("urgency",),
     ),
     "ack-first": Mutant(

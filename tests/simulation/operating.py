@@ -168,9 +168,16 @@ class Operating(Stage):
         ]
 
     def _import(
-        self, name: str, owner: str | None, market: str | None, *, base: float | None = None
+        self,
+        name: str,
+        owner: str | None,
+        market: str | None,
+        *,
+        base: float | None = None,
+        half_life: int = 14,
     ) -> None:
         content: dict[str, Any] = {"pattern_id": name, "decision_type": "TRADE"}
+        content["half_life_days"] = half_life
         if owner:
             content["agent_id"] = owner
         if base:
@@ -190,7 +197,11 @@ class Operating(Stage):
         for held in self.book.versions:
             if held.name == name and held.ends is None:
                 held.ends = done.effective_from
-        version = Listed(name, owner, "TRADE", market, done.version, done.effective_from, base=base)
+        version = Listed(
+            *(name, owner, "TRADE", market, done.version, done.effective_from),
+            base=base,
+            half_life=half_life,
+        )
         self.book.versions.append(version)
 
 

@@ -46,8 +46,8 @@ OF_WEEKS = Policy(
     min_base_days=2,
     base_days=20,
     base_lag_days=1,
-    min_units=5,
-    min_days=2,
+    min_units=10,
+    min_days=3,
     min_confidence=0.5,
     max_unresolved=0.6,
     degraded_at=8,
@@ -55,7 +55,7 @@ OF_WEEKS = Policy(
     retired_at=60,
     window_days=12,
     dormant_days=4,
-    dormant_n_eff=1,
+    dormant_n_eff=2.5,
 )
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any
 
 from sharpwave.workers.work import ticks
 from tests.simulation.scene import STREAMED, Scene, Worker
 from tests.simulation.weather import Weather
-from tests.world.faults import Crash
+from tests.world.faults import Crash, Faults
 from tests.world.interleaving import Job, Step, interleave
 from tests.world.queues import Held
 
@@ -35,7 +36,9 @@ class Scheduler:
         self._workers = [Worker(scene, skew) for skew in weather.skews]
         self._last: list[tuple[str, list[dict[str, Any]]]] = []
         self._depth = 0
-        self._freezes, self._nested = _MOST_FREEZES, _MOST_NESTED
+        # Some for each act, or the first ones would have them all.
+        self._freezes, self._share = _MOST_FREEZES, -(-_MOST_NESTED // weather.actions)
+        self._nested = self._share
         self.act: Callable[[], None] = lambda: None
         self.handled = 0
         self.calls = 0
@@ -43,6 +46,7 @@ class Scheduler:
     def live(self) -> None:
         """Let a little time pass, and some work be done."""
         chance = self._chance
+        self._nested += self._share
         self.scene.clock.advance(chance.choice([0.0, 0.2, 3.0, 12.0]))
         if chance.random() < 0.05:
             self.tick()
@@ -63,6 +67,7 @@ class Scheduler:
         for _ in range(_MOST_ROUNDS):
             self.pump()
             if not self.scene.queues.messages and not self.scene.has_unread():
+                self.scene.book.rested.append(int(self.scene.clock()))
                 return
             if not self.scene.workable():
                 self._wait_for_work()
@@ -145,7 +150,7 @@ class Scheduler:
         faults.chance = self._chance
         faults.crash_rate = self.weather.crash_rate if is_stormy else 0.0
         faults.refusal_rate = self.weather.refusal_rate if is_stormy else 0.0
-        faults.step = self._between if is_stormy else None
+        faults.step = partial(self._between, faults) if is_stormy else None
         at, faults.after = self.weather.death or (0, False)
         faults.crash_at = max(0, at - self.calls)
 
@@ -154,15 +159,19 @@ class Scheduler:
         wait = self._chance.choice([0.0, 1.0, 5.0, 60.0])
         held.visible_at = self.scene.clock() + wait
 
-    def _between(self) -> None:
+    def _between(self, faults: Faults) -> None:
         """Let something happen before a call of a port, or let much time pass."""
         chance, weather = self._chance, self.weather
         if self._depth >= _DEEPEST:
             return
-        if self._nested and weather.nest_rate and chance.random() < weather.nest_rate:
+        nest_rate = faults.weight * weather.nest_rate
+        # Transactions are so few that each may have its turn.
+        is_allowed = self._nested > 0 or faults.weight > 1
+        if is_allowed and nest_rate and chance.random() < nest_rate:
             self._nested -= 1
             with self._deeper():
-                chance.choice([self.work, self.work, self.pump, self.act])()
+                others = [self.work, self.act] if faults.weight > 1 else [self.work] * 2
+                chance.choice([*others, self.pump, self.act])()
         if self._freezes and weather.freeze_rate and chance.random() < weather.freeze_rate:
             self._freezes -= 1
             with self._deeper():

@@ -6,7 +6,7 @@ failures more often than successes, in some histories most of them. All of a cyc
 end the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from unittest.mock import patch
 
@@ -26,8 +26,9 @@ BASE = 0.4
 LISTENER = "listener"
 _KIND = "TRADE"
 #: The planted pattern's rate in good seasons, and in others: it fades, falls, or matches nothing.
-_RATE, _OTHERS = 0.95, (0.2, 0.2, 0.05, None)
-_SEASON = 7
+_RATE, _OTHERS = 0.95, (0.4, 0.2, 0.05, None)
+#: Days of a season: what is bad for a few of them may be doubted and no more.
+_SEASON = (4, 7)
 
 
 class Seasons(Operating):
@@ -35,6 +36,9 @@ class Seasons(Operating):
 
     rate: float | None = _RATE
     days = 0
+    turns_on = 9
+    #: In some seasons no outcome of the planted pattern is known for days.
+    is_silent = False
     hidden = 0.0
 
     def sow(self) -> None:
@@ -42,7 +46,9 @@ class Seasons(Operating):
         self.hidden = self.chance.choice([0.2, 0.2, 0.7])
         topics = [PROMOTED, DEGRADED, RETIRED]
         self.register(LISTENER, subscriptions=topics, may_broadcast=False)
-        self._import(PLANTED, self.names[0], "up", base=BASE)
+        # What fades in a day is soon too little to judge by, where outcomes wait.
+        half_life = self.chance.choice([14, 1])
+        self._import(PLANTED, self.names[0], "up", base=BASE, half_life=half_life)
         self._import(NOTHING, self.names[0], "down", base=BASE)
         self.scene.clock.advance(60)
 
@@ -55,7 +61,9 @@ class Seasons(Operating):
         day = int(self.scene.clock() // DAY_S)
         ends: dict[tuple[str, int], bool] = {}
         self.days += 1
-        if self.days % _SEASON == 0:
+        if self.days == self.turns_on:
+            self.turns_on += self.chance.choice(_SEASON)
+            self.is_silent = self.chance.random() < 0.3
             # From a good one into any, and from any other back.
             self.rate = self.chance.choice(_OTHERS) if self.rate == _RATE else _RATE
         counts = {"up": 0 if self.rate is None else self.chance.choice([2, 3, 4]), "down": 2}
@@ -65,12 +73,17 @@ class Seasons(Operating):
                 cycle = 10 * day + self.chance.randint(1, 4)
                 success = ends.setdefault((market, cycle), self.chance.random() < rate)
                 self._decide_in(market, cycle, success)
-        duties = ticks.EXPIRY, ticks.FIGURES
-        self.scene.queues.send([ticks.tick(each, clock=self.scene.clock) for each in duties])
+        self._tick()
+
+    def take_a_break(self) -> None:
+        """Let nobody decide for days, while outcomes still become known."""
+        self.scene.clock.advance(self.chance.choice([2, 6]) * DAY_S)
+        self._hear()
+        self._tick()
 
     def end_well(self) -> Iterator[None]:
-        """Let some good days come last, so that whatever was in doubt need not be any longer."""
-        self.rate, self.days = _RATE, 0
+        """Let good days come last, so that doubts need not last, or none whose outcome is known."""
+        self.rate, self.is_silent, self.turns_on = _RATE, self.chance.random() < 0.3, 0
         for _ in range(6):
             self.live_a_day()
             yield
@@ -111,21 +124,36 @@ class Seasons(Operating):
 
     def put_aside(self) -> None:
         """Retire the planted pattern by hand, and take that back some days later."""
+        if self._moves(lives.retire):
+            due = self.scene.clock() + 3 * DAY_S - 1
+            self.book.due.append((due, partial(self._moves, lives.revive)))
+
+    def meddle(self) -> None:
+        """Want back what is retired, whoever retired it; or else correct, grant or revoke."""
         listed = self._standing()
         row = listed and self.stored(tables.MEMORY, keys.Key(listed.pk, PLANTED))
-        if not row:
-            return
-        move = lives.revive if row.get("state") == "retired" else lives.retire
+        if row and row.get("state") == "retired":
+            self._moves(lives.revive)
+        else:
+            self.chance.choice([self.correct, self.grant_or_revoke, self.grant_or_revoke])()
+
+    def _moves(self, move: Callable[..., object]) -> bool:
+        listed = self._standing()
+        if not (listed and self.stored(tables.MEMORY, keys.Key(listed.pk, PLANTED))):
+            return False
         with (
             patch.object(lives, "Items", Items),
             patch.object(patterns, "Items", Items),
         ):
             try:
-                move(self.scene.tables, PLANTED, "somebody said so")  # type: ignore[arg-type]
+                move(self.scene.tables, PLANTED, "somebody said so")
             except (Misused, Conflict):
-                return  # its promise is broken, or workers were at it
-        if move is lives.retire:
-            self.book.due.append((self.scene.clock() + 3 * DAY_S - 1, self.put_aside))
+                return False  # its promise is broken, it is so already, or workers were at it
+        return True
+
+    def _tick(self) -> None:
+        duties = ticks.EXPIRY, ticks.FIGURES
+        self.scene.queues.send([ticks.tick(each, clock=self.scene.clock) for each in duties])
 
     def _standing(self) -> PatternVersion | None:
         """Give the planted pattern's current version as operators read it."""
@@ -140,15 +168,18 @@ class Seasons(Operating):
         item = records.decision(self.names[0], self.name("d"), at=at, kind=_KIND, context=context)
         hidden = self.hidden if market == "down" else 0.2
         never, late = (0.05, 0.15) if success else (hidden, 0.3)
+        days = [1, 1, 2, 4]
+        if self.is_silent and market == "up":
+            never, late, days = 0.0, 1.0, [6]
         fate = self.chance.random()
-        state = State(0, None)
+        state = State(0, None, int(self.scene.clock()))
         if never + late <= fate:
             item["outcome"] = records.outcome(success)
-            state = State(1, success, None, int(self.scene.clock()))
+            state = State(1, success, state.second)
         decided = Decided(item, [state])
         self.book.decisions[self.put(tables.DECISIONS, item)] = decided
         if never <= fate < never + late:
-            due = self.scene.clock() + self.chance.choice([1, 1, 2, 4]) * DAY_S - 1
+            due = self.scene.clock() + self.chance.choice(days) * DAY_S - 1
             self.book.due.append((due, partial(self._tell, decided, success=success)))
 
     def _hear(self) -> None:
@@ -171,5 +202,5 @@ class Seasons(Operating):
         revision = decided.last.revision + 1
         values = {"outcome": records.outcome(success), "outcome_rev": revision}
         if self.update(tables.DECISIONS, records.key_of(decided.item), values):
-            state = State(revision, success, None, int(self.scene.clock()))
+            state = State(revision, success, int(self.scene.clock()))
             decided.states.append(state)

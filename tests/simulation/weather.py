@@ -52,7 +52,7 @@ THEMES: dict[str, tuple[str, ...]] = {
     ),
     "seasons": (
         *("live_a_day",) * 16,
-        *("correct", "grant_or_revoke", "grant_or_revoke", "put_aside"),
+        *("correct", "grant_or_revoke", "grant_or_revoke", "put_aside", "take_a_break", "meddle"),
     ),
     "days": ("decide_on_days", "decide_on_days", "decide_absurdly", "resolve", "rewrite"),
     "memory": ("remember", "remember", "touch", "learn_more", "remember_badly"),

@@ -8,6 +8,9 @@ from typing import Any
 
 from sharpwave.workers.work.ports import Fate, InboxMessage, TryAgain, Write
 
+#: As many calls a transaction counts for: there are few, and between them all hangs together.
+_TRANSACTION = 10
+
 
 class Crash(BaseException):
     """The process died; nothing of it is left but what its calls had done by then."""
@@ -20,7 +23,7 @@ class Faults:
     Attributes:
         crash_at: the call at which the process dies; 0 for none.
         after: whether it dies once that call has had its effect, or before.
-        crash_rate: share of calls at which it dies, by chance.
+        crash_rate: share of calls at which it dies, by chance; of transactions more.
         refusal_rate: share of calls that raise TryAgain, half of them after their effect.
         chance: the source of chance.
         step: called before each call; lets others run in between.
@@ -38,9 +41,9 @@ class Faults:
     @contextmanager
     def at(self, call: str) -> Iterator[None]:
         """Run one call, with whatever goes wrong around it."""
+        self.calls.append(call)
         if self.step is not None:
             self.step()
-        self.calls.append(call)
         before, after = self._planned(call)
         if before is not None:
             raise before
@@ -48,14 +51,19 @@ class Faults:
         if after is not None:
             raise after
 
+    @property
+    def weight(self) -> int:
+        """Give as how many calls the present one counts where chance decides."""
+        return _TRANSACTION if self.calls[-1].endswith(".transact") else 1
+
     def _planned(self, call: str) -> tuple[BaseException | None, BaseException | None]:
         fault: BaseException | None = None
         after = self.after
         if len(self.calls) == self.crash_at:
             fault = Crash(f"call {self.crash_at}, {call}")
-        elif self.crash_rate and self.chance.random() < self.crash_rate:
+        elif self.crash_rate and self.chance.random() < self.weight * self.crash_rate:
             fault, after = Crash(call), self.chance.random() < 0.5
-        elif self.refusal_rate and self.chance.random() < self.refusal_rate:
+        elif self.refusal_rate and self.chance.random() < self.weight * self.refusal_rate:
             fault, after = TryAgain(f"{call} was not answered"), self.chance.random() < 0.5
         return (None, fault) if after else (fault, None)
 

@@ -18,7 +18,6 @@ from tests.simulation.scene import Scene
 #: Outcomes below which no base rate is measured, and the rate that stands in for it.
 _FEWEST, _DEFAULT = 20, 0.5
 _NEARLY = 2e-6
-_HALF_LIFE_DAYS = 14
 #: What stands for a figure that there is none of.
 _NONE = -1.0
 _COUNTED = ("sample_size", "successes", "unresolved", "applied", "n_eff", "units", "overdue")
@@ -90,7 +89,7 @@ def _figures(version: Listed, told: list[Story]) -> dict[str, Any]:
         "successes": sum(state.success is True for _, state in resolved),
         "unresolved": len(mine) - len(resolved),
         "applied": sum(_names(version, item) for item, _ in resolved),
-        "n_eff": _decayed(mine, resolved),
+        "n_eff": _decayed(mine, resolved, version.half_life),
         "units": _units(mine),
         "overdue": _overdue(mine),
         "quality_sd": _spread([state.quality for _, state in resolved]),
@@ -145,7 +144,7 @@ def _base_rate(all_of: Mapping[str, Any], own: Mapping[str, Any]) -> float:
     return float((all_of["all_successes"] - own["successes"] + 1) / (outside + 2))
 
 
-def _decayed(mine: list[Story], resolved: list[Story]) -> float:
+def _decayed(mine: list[Story], resolved: list[Story], half_life: int) -> float:
     """Weigh outcomes: half for each half-life back, of a gap without evidence at most one."""
     if not mine:
         return 0.0
@@ -153,8 +152,8 @@ def _decayed(mine: list[Story], resolved: list[Story]) -> float:
     later, age, weighed = max(day_of(item) for item, _ in mine), 0.0, 0.0
     for day in sorted(by_day, reverse=True):
         gap = (date.fromisoformat(later) - date.fromisoformat(day)).days
-        age, later = age + min(gap, _HALF_LIFE_DAYS), day
-        weighed += by_day[day] * 0.5 ** (age / _HALF_LIFE_DAYS)
+        age, later = age + min(gap, half_life), day
+        weighed += by_day[day] * 0.5 ** (age / half_life)
     return weighed
 
 

@@ -79,6 +79,7 @@ def _follower(scene: Scene, version: PatternVersion, book: dict[str, Listed]) ->
         version.version,
         version.effective_from,
         base=before.base,
+        half_life=before.half_life,
     )
     ends = [each.begins for each in scene.book.versions if each.name == name]
     after.ends = min((each for each in ends if each > after.begins), default=None)

@@ -56,7 +56,7 @@ def lives(scene: Scene) -> Iterator[str]:
 
 
 def _chain(subject: str, chain: list[Item], *, is_given_up: bool) -> Iterator[str]:
-    state = "candidate"
+    state = was = "candidate"
     if is_given_up and chain[-1]["to"] != "retired":
         yield f"{subject} was given up, and ended as {chain[-1]}"
     chain = chain[:-1] if is_given_up else chain
@@ -67,6 +67,12 @@ def _chain(subject: str, chain: list[Item], *, is_given_up: bool) -> Iterator[st
             yield f"{subject} broke its promise, and then became {item['to']}"
         if item["from"] != state or item["to"] not in _LADDER.get(state, ()):
             yield f"{subject} was {state}, and then went from {item['from']} to {item['to']}"
+        if state in ("dormant", "retired") and item["to"] not in ("dormant", "retired"):
+            # Between the two of these readers decide, who come and go meanwhile.
+            if item["to"] != was and not {item["to"], was} <= {*_PROMOTED}:
+                yield f"{subject} was {was} before it was {state}, and then became {item['to']}"
+        elif state != "dormant":
+            was = state
         is_news = state == "candidate" and item["to"] in _PROMOTED
         is_news |= state in _PROMOTED and item["to"] == "degraded"
         if (is_news or item["to"] == "retired") != ("signal_pk" in item):

@@ -1,8 +1,9 @@
 """Nothing is left to do, nothing outgrew its place, and standing still costs next to nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from sharpwave.schemas import tables
+from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SYSTEM
 from sharpwave.schemas.numbers import wire_size
 from sharpwave.workers.work import ticks
@@ -26,11 +27,17 @@ def upkeep(scene: Scene, scheduler: Scheduler) -> Iterator[str]:
     for table, stream in scene.tables.streams.items():
         for record, by in stream:
             if by == "worker":
-                if record["dynamodb"]["Keys"]["PK"]["S"].endswith(f"#{SYSTEM}"):
+                if _is_said_now(record):
                     continue  # what the pipeline says itself; it ends where it is delivered
                 for message in scene.route(table, [record]):
                     yield f"a worker's write to {table} started {message.body[:200]}"
     yield from _idle(scene, scheduler)
+
+
+def _is_said_now(record: Mapping[str, Any]) -> bool:
+    pk, sk = (record["dynamodb"]["Keys"][name]["S"] for name in ("PK", "SK"))
+    is_ours = pk.endswith(f"#{SYSTEM}") and not keys.is_mirror_sk(sk)
+    return is_ours and record["eventName"] == "INSERT"
 
 
 def _idle(scene: Scene, scheduler: Scheduler) -> Iterator[str]:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from sharpwave.schemas import keys, tables
-from sharpwave.schemas.times import DAY_S, iso_ms
+from sharpwave.schemas.times import iso_ms
 from sharpwave.workers.patterns.policy import Policy
 from sharpwave.workers.work.ports import Item
 from tests.simulation.book import Decided, Listed
@@ -24,8 +24,6 @@ from tests.simulation.seasons import PLANTED
 
 _PROMOTED = ("active", "shared")
 _NEARLY, _GRID = 1e-5, 600
-#: Whole days for which decisions may wait in queues in these histories.
-_LAG_DAYS = 4
 _SKEW_S, _JUDGED = 3, 7
 _IDLE, _BY_HAND = "nothing matched", "somebody said so"
 _HORIZON_DAYS = 1
@@ -62,6 +60,8 @@ def _transition(scene: Scene, listed: Listed, item: Item, mine: list[Decided]) -
     # Who gives up a candidate before it is any pattern says nothing of what it did.
     if item["reason"] == _BY_HAND or (item["from"] == "candidate" and not figures):
         return
+    if item["from"] == "retired":
+        yield f"{name}nobody took back that it was retired"
     known = [each for each in mine if any(_is_told(state, at) for state in each.states)]
     n, s = int(figures["sample_size"]), int(figures["successes"])
     succeeded = sum(_ever(each, True, at) for each in known)
@@ -77,13 +77,17 @@ def _transition(scene: Scene, listed: Listed, item: Item, mine: list[Decided]) -
         if item["promised"] > min(figures["anytime"][0], figures["success_rate"]):
             yield f"{name}it promises {item['promised']} by {s} of {n}"
     elif item["to"] == "degraded" and item["from"] in _PROMOTED:
-        worst = _worst(listed, mine, at, float(item["promised"]), policy)
+        worst = _worst(scene, mine, item, policy)
         if worst < policy.degraded_at:
             yield f"{name}the most that could be held against it was {worst:.3g}"
     elif item["to"] == "retired":
-        worst = _worst(listed, mine, at, float(item["promised"]), policy)
+        worst = _worst(scene, mine, item, policy)
         if worst < policy.retired_at:
             yield f"{name}the most that could be held against it was {worst:.3g}"
+    elif item["from"] == "degraded" and item["to"] in _PROMOTED:
+        least = _least(scene, listed, mine, item)
+        if least > policy.recovered_at * (1 + _NEARLY):
+            yield f"{name}the least that could be held against it was {least:.3g}"
     elif item["to"] == "dormant" or item["from"] == "dormant":
         yield from (name + said for said in _sleep(scene, listed, item, mine))
 
@@ -111,35 +115,78 @@ def _sleep(scene: Scene, listed: Listed, item: Item, mine: list[Decided]) -> Ite
         if slept["reason"].startswith(_IDLE) and str(slept["figures"]["as_of"] or "") >= as_of:
             yield f"it slept for want of a match, and the latest is that of {as_of} still"
     elif item["reason"].startswith(_IDLE):
-        matched = [day_of(each.item) for each in mine if each.item["timestamp"] < at - _lag_s()]
+        handled = _handled_by(scene, at)
+        matched = [day_of(each.item) for each in mine if each.states[0].second < handled]
         if as_of < max(matched, default=""):
             yield f"its latest match counts as of {as_of}, and was on {max(matched)}"
-        if _between(as_of, iso_ms(at + _SKEW_S)[:10]) < policy.dormant_days:
-            yield f"it was matched on {as_of}"
+        others = [each for each in _of_agent(scene, listed) if _is_written(each, at)]
+        latest = max([as_of, *(day_of(each.item) for each in others)])
+        if _between(as_of, latest) < policy.dormant_days:
+            yield f"it was matched on {as_of}, and its agent decided last on {latest}"
     elif figures["n_eff"] >= policy.dormant_n_eff:
         yield f"{figures['n_eff']} outcomes are left after decay"
 
 
-def _worst(listed: Listed, mine: list[Decided], at: int, promised: float, policy: Policy) -> float:
+def _worst(scene: Scene, mine: list[Decided], item: Item, policy: Policy) -> float:
     """Bound what a detector could have said by a moment: whatever ever failed counts as failed.
 
-    Of what succeeded, only what was known for longer than anything waits counts for it.
+    Of what succeeded, only what was known by then counts for it. A sum may begin on any day with
+    a decision: what has no outcome yet may be taken for kept.
     """
+    at, known = int(item["at"]) + _SKEW_S, _known_by(scene, mine, item)
     failed, succeeded = dict[Any, str](), dict[Any, str]()
+    days: Days = {}
     for each in mine:
+        if _is_written(each, at):
+            days[day_of(each.item)] = 0, 0
         if _ever(each, False, at):
             failed[_unit(each)] = max(day_of(each.item), failed.get(_unit(each), ""))
-        elif _ever(each, True, at - _lag_s()):
+        elif _ever(each, True, known - 1):
             succeeded[_unit(each)] = day_of(each.item)
-    days: Days = {}
     for unit, day in {**succeeded, **failed}.items():
-        n, s = days.get(day, (0, 0))
+        n, s = days[day]
         days[day] = n + 1, s + (unit not in failed)
     values = [0.0]
     for day in days:
-        n, s = _summed(each for at, each in days.items() if at >= day)
-        values += [_mixture(n, n - s, 1 - promised), _detector(days, day, promised, policy)]
+        ended = {start: _from(days, start, day, item) for start in days if start <= day}
+        late = [each for at, each in ended.items() if _between(at, day) < policy.window_days]
+        values += [sum(late), *ended.values()]
     return max(values)
+
+
+def _least(scene: Scene, listed: Listed, mine: list[Decided], item: Item) -> float:
+    """Bound from below what the detector said of the latest day at a moment.
+
+    Only what was known to have failed by then, and never was said to have succeeded, counts as
+    failed; all else that was decided counts as kept. What is before a promise is not held to it.
+    """
+    at, known = int(item["at"]) + _SKEW_S, _known_by(scene, mine, item)
+    promises = [
+        str(each["figures"].get("as_of") or "")
+        for each in chain_of(scene, subject_of(listed))
+        if each["at"] <= item["at"] and (each["from"] in ("candidate", each["to"]))
+    ]
+    units: dict[Any, list[Decided]] = {}
+    for each in mine:
+        if _is_written(each, at) and day_of(each.item) > max(promises, default=""):
+            units.setdefault(_unit(each), []).append(each)
+    days, begun = Days(), set[str]()
+    for decisions in units.values():
+        day = max(day_of(each.item) for each in decisions)
+        n, s = days.get(day, (0, 0))
+        if all(_ever(each, False, known - 1) and not _ever(each, True, at) for each in decisions):
+            begun.add(day)
+            days[day] = n + 1, s
+        else:
+            days[day] = n + len(decisions), s + len(decisions)
+    last, width = max(days, default=""), scene.settings.policy.window_days
+    return sum(_from(days, day, last, item) for day in begun if _between(day, last) < width)
+
+
+def _from(days: Days, start: str, end: str, item: Item) -> float:
+    """Give the e-value of the days from one to another against what an item says was promised."""
+    n, s = _summed(each for at, each in days.items() if start <= at <= end)
+    return _mixture(n, n - s, 1 - float(item["promised"]))
 
 
 # -- where it stands -----------------------------------------------------------------------------
@@ -167,6 +214,8 @@ def _at_rest(scene: Scene, listed: Listed, row: Item, mine: list[Decided]) -> It
     state = row.get("state", "candidate")
     if state == "retired":
         return  # by hand, or followed
+    if state in _PROMOTED and (state == "shared") != bool(scene.book.granted.get(listed.name)):
+        yield f"{name}is {state}, and granted to {scene.book.granted.get(listed.name)}"
     was = row.get("state_was") if state == "dormant" else state
     last = facts.as_of or iso_ms(listed.begins)[:10]
     is_idle = _between(last, max(last, facts.latest)) >= policy.dormant_days
@@ -181,6 +230,9 @@ def _at_rest(scene: Scene, listed: Listed, row: Item, mine: list[Decided]) -> It
 
 
 def _undoubted(name: str, row: Item, facts: Facts, policy: Policy) -> Iterator[str]:
+    if row.get("promised") is None:
+        yield f"{name}is {row['state']}, and promised nothing"
+        return
     promised, days = float(row["promised"]), dict(facts.units)
     for day, (count, _) in facts.waiting.items():
         n, s = days.get(day, (0, 0))
@@ -292,11 +344,7 @@ def _facts(scene: Scene, listed: Listed, mine: list[Decided]) -> Facts:
         if success is not None:
             n, s = days.get(day, (0, 0))
             days[day] = n + 1, s + success
-    of_agent = [
-        day_of(each.item)
-        for each in scene.book.decisions.values()
-        if (each.item["agent_id"], each.item["decision_type"]) == (listed.owner, listed.kind)
-    ]
+    of_agent = [day_of(each.item) for each in _of_agent(scene, listed)]
     resolved = sum(each.last.success is not None for each in mine)
     return Facts(days, waiting, overdue, resolved, as_of, max(of_agent, default=""))
 
@@ -367,8 +415,31 @@ def _between(day: str, later: str) -> int:
     return (date.fromisoformat(later) - date.fromisoformat(day)).days
 
 
-def _lag_s() -> int:
-    return int(_LAG_DAYS * DAY_S)
+def _of_agent(scene: Scene, listed: Listed) -> list[Decided]:
+    wanted = listed.owner, listed.kind
+    decisions = scene.book.decisions.values()
+    return [each for each in decisions if _scope(each) == wanted]
+
+
+def _scope(decided: Decided) -> tuple[str, str]:
+    return decided.item["agent_id"], decided.item["decision_type"]
+
+
+def _is_written(decided: Decided, at: int) -> bool:
+    return decided.states[0].second <= at
+
+
+def _known_by(scene: Scene, mine: list[Decided], item: Item) -> int:
+    """Give the second of which all outcomes that were written before stand in an item's figures."""
+    at = int(item["at"]) + _SKEW_S
+    told = [each for each in mine if any(_is_told(state, at) for state in each.states)]
+    is_all = int(item["figures"]["sample_size"]) == len(told)
+    return at + 1 if is_all else _handled_by(scene, int(item["at"]))
+
+
+def _handled_by(scene: Scene, at: int) -> int:
+    """Give the latest second of which all that was written before had been handled by a moment."""
+    return max((second for second in scene.book.rested if second <= at - _SKEW_S), default=0)
 
 
 __all__ = ["verdicts"]

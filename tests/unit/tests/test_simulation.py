@@ -48,7 +48,7 @@ def test_a_fixed_set_of_histories_breaks_no_promise() -> None:
 
 
 def test_a_pattern_lives_through_every_state_and_no_verdict_lacks_evidence() -> None:
-    done = machine("--theme", "seasons", "--quiet", "--seeds", "2")
+    done = machine("--theme", "seasons", "--quiet", "--seeds", "5")
 
     assert done.returncode == 0, done.stdout + done.stderr
     for state in ("active", "shared", "degraded", "dormant", "retired", "candidate"):
