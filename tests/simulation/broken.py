@@ -47,6 +47,7 @@ def changed(place: Any, name: str, value: Any) -> Break:
 
 @contextmanager
 def together(*contexts: AbstractContextManager[object]) -> Iterator[None]:
+    """Break in several places at once."""
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context)

@@ -44,7 +44,7 @@ from sharpwave.workers.work.ports import Delete, Location, TryAgain, Update
 from tests.simulation.broken import STORMY, Mutant, changed, together
 from tests.simulation.broken_lives import LIVES
 from tests.simulation.histories import run
-from tests.simulation.weather import CALM
+from tests.simulation.weather import CALM, QUIET, SEASONS
 from tests.world import world
 from tests.world.queues import MemoryWorkQueues
 
@@ -374,7 +374,8 @@ MUTANTS: dict[str, Mutant] = {
         18,
         "who enters a promotion takes back those before it",
         changed(account.Account, "of_row", staticmethod(_forgetful)),
-        ("lives",),
+        (SEASONS,),
+        QUIET,
     ),
     "anyone-is-the-pipeline": Mutant(
         19,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import SignalMessage
 from tests.simulation.book import Arrival, Book, Sent
-from tests.simulation.checking.view import Entry, Seen, audience
+from tests.simulation.checking.view import KEPT_S, Entry, Seen, audience
 from tests.simulation.scene import Scene
 from tests.simulation.signalling import LARGE
 
@@ -74,8 +74,9 @@ def _delivered(seen: Seen, sent: Sent, target: str, *, is_punctual: bool) -> Ite
         # What an agent changes before a gap is healed, nobody saw as it was.
         if sent.key in book.lost:
             return
-        # What removed the signal took along why it was not delivered.
-        is_gone = sent.key not in seen.present
+        # What removed the signal, or a week after its deadline the mirror, took along why.
+        is_old = seen.scene.clock() >= max(sent.deadlines) + KEPT_S
+        is_gone = is_old or sent.key not in seen.present
         if not is_gone or (is_due and not book.was_absent(target, sent.at)):
             if _denied(book, sent, target):
                 return

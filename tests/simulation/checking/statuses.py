@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 from sharpwave.schemas.ids import SYSTEM, signal_uid
 from tests.simulation.book import Sent
-from tests.simulation.checking.view import Seen, audience
+from tests.simulation.checking.view import KEPT_S, Seen, audience
 from tests.simulation.scene import Scene
 
 _RANK = {"EXPIRED": 1, "FAILED": 2, "PROCESSED": 3}
-#: Seconds after a deadline from which time may remove the row.
-_KEPT_S = 7 * 86_400
 _DETAILS = ("status", "reason", "decision_id", "processed_at")
 #: Why a delivery ended that its agent left open.
 _LEFT_OPEN = ("agent_removed", "unacknowledged")
@@ -47,7 +45,7 @@ def _delivery(seen: Seen, sent: Sent, target: str) -> Iterator[str]:
         dropped = book.dropped.get(key)
         # A row that was deleted while open is put back, unless its agent is removed by then.
         is_removed = dropped is not None and book.was_absent(target, dropped)
-        is_old = seen.scene.clock() >= max(sent.deadlines) + _KEPT_S
+        is_old = seen.scene.clock() >= max(sent.deadlines) + KEPT_S
         if arrivals and not (is_removed or is_old or (dropped is not None and ends)):
             yield f"{name}: it was sent, and its row is gone"
         reason = (entry or {}).get("reason", "agent_removed")

@@ -416,13 +416,11 @@ def _between(day: str, later: str) -> int:
 
 
 def _of_agent(scene: Scene, listed: Listed) -> list[Decided]:
-    wanted = listed.owner, listed.kind
-    decisions = scene.book.decisions.values()
-    return [each for each in decisions if _scope(each) == wanted]
-
-
-def _scope(decided: Decided) -> tuple[str, str]:
-    return decided.item["agent_id"], decided.item["decision_type"]
+    return [
+        each
+        for each in scene.book.decisions.values()
+        if (each.item["agent_id"], each.item["decision_type"]) == (listed.owner, listed.kind)
+    ]
 
 
 def _is_written(decided: Decided, at: int) -> bool:

@@ -13,6 +13,8 @@ from tests.simulation.book import Arrival, Book, Sent, Standing
 from tests.simulation.scene import Scene
 
 Entry = Mapping[str, Any]
+#: Seconds after a deadline from which time may remove rows and mirrors.
+KEPT_S = 7 * 86_400
 
 
 @dataclass(slots=True)
@@ -113,4 +115,4 @@ def _wants(standing: Standing, sent: Sent) -> bool:
     return sent.item["signal_type"] in standing.manners.get("subscriptions", ())
 
 
-__all__ = ["Entry", "Seen", "audience"]
+__all__ = ["KEPT_S", "Entry", "Seen", "audience"]
