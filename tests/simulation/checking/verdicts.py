@@ -119,7 +119,7 @@ def _sleep(scene: Scene, listed: Listed, item: Item, mine: list[Decided]) -> Ite
         matched = [day_of(each.item) for each in mine if each.states[0].second < handled]
         if as_of < max(matched, default=""):
             yield f"its latest match counts as of {as_of}, and was on {max(matched)}"
-        others = [each for each in _of_agent(scene, listed) if _is_written(each, at)]
+        others = [each for each in _of_agent(scene, listed) if _is_written(each, at + _SKEW_S)]
         latest = max([as_of, *(day_of(each.item) for each in others)])
         if _between(as_of, latest) < policy.dormant_days:
             yield f"it was matched on {as_of}, and its agent decided last on {latest}"
