@@ -30,7 +30,7 @@ from sharpwave.workers.patterns.life import rest_of, weigh, weighed_attributes
 from sharpwave.workers.patterns.metrics import content_of
 from sharpwave.workers.patterns.publish import attributes
 from sharpwave.workers.patterns.recount import Damage, Recount, bases_of, figures
-from sharpwave.workers.patterns.seats import days_in, places_of, sum_revision
+from sharpwave.workers.patterns.seats import days_in, places_of
 from sharpwave.workers.patterns.statistics import Figures
 from sharpwave.workers.patterns.units import stored_arms
 from sharpwave.workers.router.admission import is_admissible
@@ -292,12 +292,11 @@ class Stored:
         if counts.keys() != days.keys() or seats != self.day_seats.get(subject, {}):
             return False
         # Of sources a sum keeps those used most, so a total is that of its days as they are kept.
-        wanted = {
-            day: replace(one.summed(), revision=sum_revision(one.revision, seats.get(day, ())))
-            for day, one in counts.items()
-        }
+        # A repeated attempt raises the revision of a head whose counts stay as they are.
+        wanted = {day: replace(one.summed(), revision=0) for day, one in counts.items()}
         pairs = [(wanted[day], days[day]) for day in wanted]
         pairs.append((total(wanted.values()).summed(), self.totals.get(subject, Counts())))
+        pairs = [(one, replace(summed, revision=0)) for one, summed in pairs]
         # A worker of an older release may have summed up last, and kept less.
         return all(summed in (one, Counts.from_row(one.to_row()[:9])) for one, summed in pairs)
 

@@ -190,6 +190,16 @@ def test_what_an_older_release_did_not_keep_is_not_missed() -> None:
     assert judge(replace(SOUND, recounted=recounted, ledgers=ledgers)).ok
 
 
+def test_a_head_that_only_a_repeated_attempt_raised_is_summed() -> None:
+    day, raised = "2025-10-18", replace(TWO, revision=7)
+    summed = replace(TWO, revision=6)
+    stored = Stored(counts={BASE: {day: raised}}, days={BASE: {day: summed}}, totals={BASE: summed})
+    wrong = replace(stored, counts={BASE: {day: replace(raised, n=raised.n + 1)}})
+
+    assert stored.missummed() == []
+    assert wrong.missummed() == [BASE]
+
+
 def test_sums_that_an_older_release_made_of_newer_counts_are_sums() -> None:
     day, older = "2025-10-18", Counts.from_row(STATING.to_row()[:9])
     stored = Stored(counts={BASE: {day: STATING}}, days={BASE: {day: older}}, totals={BASE: older})
