@@ -284,6 +284,19 @@ BUDGETS = (
         _mean_promoted,
     ),
     Budget(
+        "bases",
+        "no better than a market that jumps, as workers promote: promoted within a year, %",
+        "lower",
+        100 * ALPHA,
+        lambda rows: figure(
+            rows,
+            statistics.BASES,
+            f"{statistics.JUMPING}, lift 0.00",
+            statistics.CONFIDENT,
+            "promoted_percent",
+        ),
+    ),
+    Budget(
         "discovery",
         "outcomes shuffled: histories in which a pattern is promoted, %",
         "lower",

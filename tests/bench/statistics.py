@@ -16,7 +16,7 @@ from statistics import fmean, median
 
 from sharpwave.schemas.patterns import FrozenBase, PatternDefinition, PatternVersion
 from sharpwave.workers.patterns import evidence
-from sharpwave.workers.patterns.counts import Arms, Counts
+from sharpwave.workers.patterns.counts import Arms, Counts, total
 from sharpwave.workers.patterns.evidence import drift, log_evidence
 from sharpwave.workers.patterns.life import base_of_rest, trailing_bases, weigh
 from sharpwave.workers.patterns.multiplicity import (
@@ -381,6 +381,7 @@ def _successes(n: int, rate: float, chance: random.Random, shared: float) -> lis
 Market = Callable[[random.Random, int], Sequence[float]]
 LIFT, MATCHED, RESOLVED_REST = 0.15, 4, 8
 FROZEN_BASE, NAIVE_BASE = "frozen base", "trailing mean"
+CONFIDENT = f"{OURS}, and min_confidence"
 
 
 def _wanders(chance: random.Random, days: int) -> list[float]:
@@ -418,12 +419,13 @@ def drifting(
 
     Evidence is that of the code that publishes it, looked at each few days, against 1 / alpha of
     the policy: against the base frozen at 100 outcomes, measured anew, and by the mean of the same
-    days with no bound.
+    days with no bound. And once more as workers promote, who ask for `min_confidence` besides,
+    against the rest as it was measured by then.
     """
     chance = random.Random(f"{market} {lift}")
     bar, policy = -math.log(evidence.ALPHA), Policy()
     names = [(date(2025, 1, 1) + timedelta(days=day)).isoformat() for day in range(days)]
-    when: dict[str, list[int]] = {OURS: [], FROZEN_BASE: [], NAIVE_BASE: []}
+    when: dict[str, list[int]] = {OURS: [], CONFIDENT: [], FROZEN_BASE: [], NAIVE_BASE: []}
     definition = PatternDefinition(pattern_id="up", decision_type="TRADE")
     for _ in range(runs):
         rates = MARKETS[market](chance, days)
@@ -446,6 +448,7 @@ def drifting(
         naive = _means(later, rest, policy)
         bases = {
             OURS: ours,
+            CONFIDENT: ours,
             FROZEN_BASE: dict.fromkeys(later, evidence.in_thousandths(base.p0)),
             NAIVE_BASE: {day: naive.get(day, ours[day]) for day in later},
         }
@@ -454,9 +457,18 @@ def drifting(
             for day in range(begin, days):
                 n, s = counted.get(asked[names[day]], (0, 0))
                 counted[asked[names[day]]] = n + MATCHED, s + matched[day]
-                if day % every == 0 and evidence.log_evidence_along(counted) >= bar:
-                    when[who].append(day)
-                    break
+                if day % every or evidence.log_evidence_along(counted) < bar:
+                    continue
+                if who == CONFIDENT:
+                    seen = {
+                        name: Counts(n=MATCHED, s=matched[at])
+                        for at, name in enumerate(names[: day + 1])
+                    }
+                    everybody = total([*seen.values(), *(ledgers[name] for name in seen)])
+                    if figures_of(version, seen, everybody).confidence < policy.min_confidence:
+                        continue
+                when[who].append(day)
+                break
     return {
         who: {
             "promoted_percent": 100 * len(found) / runs,
