@@ -28,6 +28,7 @@ class Faults:
         chance: the source of chance.
         step: called before each call; lets others run in between.
         calls: what was called so far.
+        weight: as how many calls the one that `step` comes before counts where chance decides.
     """
 
     crash_at: int = 0
@@ -37,33 +38,30 @@ class Faults:
     chance: Random = field(default_factory=lambda: Random(0))
     step: Callable[[], None] | None = None
     calls: list[str] = field(default_factory=list)
+    weight: int = 1
 
     @contextmanager
     def at(self, call: str) -> Iterator[None]:
         """Run one call, with whatever goes wrong around it."""
-        self.calls.append(call)
+        self.weight = weight = _TRANSACTION if call.endswith(".transact") else 1
         if self.step is not None:
             self.step()
-        before, after = self._planned(call)
+        self.calls.append(call)
+        before, after = self._planned(call, weight)
         if before is not None:
             raise before
         yield
         if after is not None:
             raise after
 
-    @property
-    def weight(self) -> int:
-        """Give as how many calls the present one counts where chance decides."""
-        return _TRANSACTION if self.calls[-1].endswith(".transact") else 1
-
-    def _planned(self, call: str) -> tuple[BaseException | None, BaseException | None]:
+    def _planned(self, call: str, weight: int) -> tuple[BaseException | None, BaseException | None]:
         fault: BaseException | None = None
         after = self.after
         if len(self.calls) == self.crash_at:
             fault = Crash(f"call {self.crash_at}, {call}")
-        elif self.crash_rate and self.chance.random() < self.weight * self.crash_rate:
+        elif self.crash_rate and self.chance.random() < weight * self.crash_rate:
             fault, after = Crash(call), self.chance.random() < 0.5
-        elif self.refusal_rate and self.chance.random() < self.weight * self.refusal_rate:
+        elif self.refusal_rate and self.chance.random() < weight * self.refusal_rate:
             fault, after = TryAgain(f"{call} was not answered"), self.chance.random() < 0.5
         return (None, fault) if after else (fault, None)
 

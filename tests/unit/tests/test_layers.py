@@ -103,7 +103,7 @@ def test_schemas_need_pydantic_and_the_standard_library_only() -> None:
 
 
 def test_only_the_edges_of_the_workers_know_dramatiq() -> None:
-    allowed = ("actors", "aws/presence", "main", "sqs/", "telemetry")
+    allowed = ("actors", "aws/presence", "heap", "main", "sqs/", "telemetry")
 
     assert offenders("workers", {"dramatiq"}, allowed=allowed) == []
 
