@@ -58,7 +58,9 @@ class Streamed(Struct, rename="camel", gc=False):
     @property
     def is_by_ttl(self) -> bool:
         """Whether it was time that removed the item."""
-        return self.user_identity is not None and _SERVICE in self.user_identity.values()
+        identity = self.user_identity
+        is_removed = self.change.new is UNSET
+        return is_removed and identity is not None and _SERVICE in identity.values()
 
 
 StreamRecord = Mapping[str, Any] | Streamed
