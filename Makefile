@@ -38,7 +38,7 @@ setup: $(STAMP)  ## Create .venv and install the locked dependencies.
 demo: setup  ## Replay real market history through the whole system, then verify every count.
 	@$(BIN)/sharpwave demo
 
-test: setup  ## Run the tests (five minutes and more on two cores).
+test: setup  ## Run the tests (under five minutes on two cores).
 	@$(BIN)/python -m sharpwave.infra.local ministack
 	@$(BIN)/python -m tests.chaos.proxy
 	@$(BIN)/pytest -q $(ON_EVERY_CORE) $(ARGS)

@@ -30,7 +30,7 @@ _JUMPS_S = (700, 6_000, 90_000, 1_500, 4_000)
 #: After a jump of so many seconds sweeps have something to do.
 _LONG_S = 4_000
 #: Seconds of the processor after which a history counts as endless.
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 #: The share of seeds that live through seasons.
 _SEASONS = 0.04
 #: What may happen while a worker handles a message.
