@@ -30,7 +30,7 @@ from sharpwave.workers.router.image import may_be_too_deep
 from sharpwave.workers.work.envelope import ascii_json
 from sharpwave.workers.work.ports import Item
 from tests.unit.wire_forms import DAY_S, VALID, WIRE, Image, mutated
-from tests.world.records import decision, memory, outcome, signal
+from tests.world.records import decision, memory, outcome, registration, signal
 from tests.world.stores import START
 
 
@@ -185,6 +185,10 @@ def test_a_value_of_another_dynamodb_type_is_refused_though_it_reads_alike(
     assert judge(kind, {**item_to_wire(item), name: value}) == ["wire_type"]
 
 
+def test_an_importance_that_nobody_knows_may_be_null() -> None:
+    assert judge("memory", {**item_to_wire(memory()), "importance": {"NULL": True}}) == []
+
+
 def test_attributes_that_are_nobodys_may_hold_anything() -> None:
     state: Image = item_to_wire(
         {
@@ -290,11 +294,15 @@ def test_faults_are_cut_to_what_a_notice_can_hold() -> None:
     image = {**item_to_wire(many), "target_agents": {"L": [{"N": "1"}] * 5000}}
     long = item_to_wire({**many, "target_agents": ["é" * 30_000]})
 
+    named = item_to_wire({**registration("ann"), "filters": {"é" * 30_000: 1}})
+
     found = faults_of("signal", Typed(image), stored_at=START)
     told = faults_of("signal", Typed(long), stored_at=START)
+    told += faults_of("registration", Typed(named), stored_at=START)
 
     assert len(found) == MAX_FAULTS
     assert all(len(fault.message) <= MAX_MESSAGE for fault in [*found, *told])
+    assert max(len(fault.where) for fault in told) == MAX_MESSAGE
 
 
 def test_an_item_found_in_its_table_is_judged_by_its_own_time() -> None:
@@ -366,3 +374,10 @@ def test_a_signal_in_a_shard_of_its_type_is_admitted_and_binds_nobody(source: st
 @pytest.mark.parametrize(("levels", "is_deep"), [(MAX_DEPTH, False), (MAX_DEPTH + 1, True)])
 def test_no_text_is_too_short_to_be_too_deep(levels: int, *, is_deep: bool) -> None:
     assert may_be_too_deep('{"L":[' * levels + "]}" * levels) is is_deep
+
+
+def test_a_letter_that_is_an_escape_counts_for_any_depth() -> None:
+    words = "M" * (MAX_DEPTH + 1)
+
+    assert not may_be_too_deep(f'{{"S":"{words}"}}')
+    assert may_be_too_deep(f'{{"\\u004d":{{"x":{{"S":"{words}"}}}}}}')

@@ -8,9 +8,10 @@ from msgspec import json as fast_json
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import signal_uid
+from sharpwave.schemas.keys import Kind
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.ownership import stamped
-from sharpwave.workers.router.changes import had_sound_outcome, has_new_version, row_change
+from sharpwave.workers.router.changes import had_sound_outcome, has_new_version, is_mark, row_change
 from sharpwave.workers.router.image import Image
 
 SIGNAL = keys.Key("signal#WHALE#ann", "2025-10-18T14:30:00.000Z#s1")
@@ -79,3 +80,9 @@ def test_a_mirror_is_a_workers_by_its_new_version() -> None:
     assert has_new_version(none, one)
     assert not has_new_version(one, one)
     assert not has_new_version(one, none)
+
+
+@pytest.mark.parametrize("kind", ["registration", "signal"])
+def test_what_cannot_be_read_or_bears_no_marks_is_looked_at(kind: Kind) -> None:
+    """Some backend may write null for an image."""
+    assert not is_mark(kind, Raw(b"null"), Raw(b'{"PK":{"S":"x"}}'))

@@ -140,12 +140,12 @@ def test_of_an_agent_that_wrote_memories_it_is_told_once_that_it_was_seen(stream
     streams.put(tables.STATE, large)
     page = [each.record for each in streams.tables.streams[tables.STATE]]
 
-    found = entries(Router()(tables.STATE, page))
+    messages = Router()(tables.STATE, page)
 
-    assert [entry for actor, entry in found if actor == "on_seen"] == [
-        {"agent": "ann"},
-        {"agent": "bob"},
-    ]
+    (told,) = [each for each in messages if '"on_seen"' in each.body]
+    assert [entry for _, entry in entries([told])] == [{"agent": "ann"}, {"agent": "bob"}]
+    firsts = (page[0], page[-1])
+    assert told.sequence_numbers == tuple(each["dynamodb"]["SequenceNumber"] for each in firsts)
 
 
 def test_signals_travel_in_groups_of_twenty_with_their_sequence_numbers() -> None:
@@ -177,8 +177,12 @@ def test_whatever_way_records_take_what_comes_of_them_travels_together(streams: 
         streams.put(tables.STATE, item)
     for pk in ("nobody", "agent:ann#memory#DREAM", "agent:ann#memory#NOTE"):
         streams.put(tables.STATE, {"PK": pk, "SK": "2025-10-18T14:30:00Z#x"})
-    for agent in ("ann", "bob"):
-        streams.put(tables.STATE, records.registration(agent))
+    # One that knows what it can do is looked at by the models.
+    for registered in (
+        records.registration("ann"),
+        records.registration("bob", capabilities=["x"]),
+    ):
+        streams.put(tables.STATE, registered)
     for name, size in (("m3", 1), ("m4", 70_000)):
         text = {"text": "x" * size}
         streams.put(tables.STATE, memory(name=name, data=text, ttl=int(START) + 60))
@@ -447,6 +451,14 @@ def test_a_longer_ttl_is_the_one_change_a_signal_may_see_and_reaches_its_mirror(
     assert (actor, entry["key"], entry["ttl"]) == ("on_acknowledgements", [*key_of(item)], later)
 
 
+def test_a_signal_that_loses_its_ttl_tells_its_mirror_of_none(streams: Streams) -> None:
+    item = signal(to=["bob"], ttl=int(streams.clock()) + 60)
+    streams.put(tables.SIGNALS, item)
+    streams.tables.update(tables.SIGNALS, key_of(item), {}, remove=("ttl",))
+
+    assert streams.news(tables.SIGNALS) == []
+
+
 def test_a_signal_mended_from_invalid_to_valid_is_delivered(streams: Streams) -> None:
     item = signal(to=["bob"])
     assert codes(streams.put(tables.SIGNALS, {**item, "target_agents": []})) != []
@@ -616,10 +628,11 @@ def test_a_registration_is_noted_and_its_end_is_not(streams: Streams) -> None:
     item = records.registration("ann")
 
     noted = streams.put(tables.STATE, item)
+    changed = streams.put(tables.STATE, {**item, "subscriptions": ["NEWS"]})
     refused = streams.put(tables.STATE, {**item, "subscriptions": ["lower"]})
     streams.tables.remove(tables.STATE, key_of(item))
 
-    assert actors(noted) == ["on_registered"]
+    assert actors(noted) == actors(changed) == ["on_registered"]
     assert actors(refused) == ["on_refused"]
     assert streams.news(tables.STATE) == []
 
