@@ -180,7 +180,8 @@ def years(
             )
     pattern_years = runs * days / YEAR
     found: dict[str, Figures] = {
-        who: {"doubted_per_100_years": 100 * count / pattern_years} for who, count in alarms.items()
+        who: {"years": pattern_years, "doubted_per_100_years": 100 * count / pattern_years}
+        for who, count in alarms.items()
     }
     found[PROMISED] = {
         **found[PROMISED],
