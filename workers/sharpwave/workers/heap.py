@@ -10,17 +10,22 @@ from dramatiq.middleware import Middleware
 _YOUNG = 10_000
 
 
-class SettledHeap(Middleware):
-    """Keeps Python's collector of cycles to what came after a worker process was put together.
+def settle() -> None:
+    """Set aside all that is there, for a process that was put together and works from now on.
 
     Botocore's models alone are a quarter of a million objects. A full collection would walk all of
     them, every few thousand signals, for a tenth of a second in which no thread does anything.
     """
+    # What is garbage by now would else stay for good.
+    gc.collect()
+    gc.freeze()
+    _, middle, old = gc.get_threshold()
+    gc.set_threshold(_YOUNG, middle, old)
+
+
+class SettledHeap(Middleware):
+    """Keeps Python's collector of cycles to what came after a worker process was put together."""
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         """Set aside all that is there."""
-        # What is garbage by now would else stay for good.
-        gc.collect()
-        gc.freeze()
-        _, middle, old = gc.get_threshold()
-        gc.set_threshold(_YOUNG, middle, old)
+        settle()

@@ -324,6 +324,7 @@ def run_pump(*, streams: bool = True) -> int:
     from sharpwave.workers import logs
     from sharpwave.workers.aws.clients import clients
     from sharpwave.workers.aws.meter import Meter
+    from sharpwave.workers.heap import settle
     from sharpwave.workers.main import build_pump
     from sharpwave.workers.settings import Settings
 
@@ -331,7 +332,11 @@ def run_pump(*, streams: bool = True) -> int:
     logs.set_up(settings.log)
     meter = Meter(prefix=settings.prefix)
     made = clients(meter)
-    until_signalled(
-        lambda stop: build_pump(settings, made, stop=stop, meter=meter, streams=streams).run()
-    )
+
+    def run(stop: threading.Event) -> None:
+        pump = build_pump(settings, made, stop=stop, meter=meter, streams=streams)
+        settle()
+        pump.run()
+
+    until_signalled(run)
     return 0
