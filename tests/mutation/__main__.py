@@ -72,6 +72,7 @@ TARGETS = {
         modules=["workers/signals/mirror.py"],
         tests=[
             "tests/unit/workers/signals/test_mirror.py",
+            "tests/unit/workers/signals/test_deliver.py",
             "tests/unit/workers/signals/test_acknowledge.py",
             "tests/unit/workers/signals/test_deliver_audience.py",
         ],
@@ -82,6 +83,10 @@ TARGETS = {
             "tests/unit/workers/patterns/test_ledger.py",
             "tests/unit/workers/patterns/test_slots.py",
             "tests/unit/workers/patterns/test_learn.py",
+            "tests/unit/workers/patterns/test_seats.py",
+            "tests/unit/workers/patterns/test_sources.py",
+            "tests/unit/workers/patterns/test_stated.py",
+            "tests/unit/workers/patterns/test_units.py",
             "tests/unit/workers/test_kept_changing.py",
         ],
     ),

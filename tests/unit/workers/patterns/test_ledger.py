@@ -117,6 +117,8 @@ def test_what_was_stated_follows_in_four_bytes() -> None:
     )
     assert element._replace(confidence=None).encode()[20:] == b"\xff\xff\x09\xc4"
     assert element._replace(selection_prob=None).encode()[20:] == b"\x21\x34\xff\xff"
+    certain = element._replace(confidence=10_000, selection_prob=10_000)
+    assert Element.decode(certain.encode()) == certain
 
 
 def test_decisions_of_one_agent_and_cycle_are_one_evidence_unit() -> None:

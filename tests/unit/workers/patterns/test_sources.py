@@ -129,6 +129,17 @@ def test_metrics_are_the_same_in_any_order_and_number_of_messages(seed: int) -> 
     assert marks(world) == []
 
 
+def test_an_outcome_without_a_quality_leaves_the_mean_alone() -> None:
+    world = World()
+    said = ((1, "0.5"), (2, "0"), (3, None))
+    feed(world, [resolved(used(number, "news"), True, quality) for number, quality in said])
+    figures_tick(world)
+
+    found = item_of(world)
+    assert found is not None
+    assert found["source_metrics"]["news"]["quality_score"] == Decimal("0.25")
+
+
 def test_a_recount_of_the_states_gives_the_ledger() -> None:
     world = World()
     feed(world, history())

@@ -20,6 +20,7 @@ from sharpwave.workers.signals.mirror import (
     Statuses,
     first_mirror,
     if_unchanged,
+    look,
     mirror,
     readable,
 )
@@ -243,6 +244,75 @@ def test_a_mirror_that_says_it_all_is_not_written_again(store: MemoryTables) -> 
     update(store)
 
     assert len(store.streams[tables.SIGNALS]) == before
+
+
+def test_a_mirror_that_is_kept_long_enough_is_not_written_again(store: MemoryTables) -> None:
+    store.apply([first(HOLDER, "bob", of={**SIGNAL, "ttl": DEADLINE})])
+    before = len(store.streams[tables.SIGNALS])
+
+    update(store, Sent(ttl=DEADLINE))
+
+    assert len(store.streams[tables.SIGNALS]) == before
+
+
+def test_a_mirror_whose_signal_has_a_spoiled_end_is_removed_by_its_key(store: MemoryTables) -> None:
+    store.apply([first(HOLDER, "bob", of={**SIGNAL, "ttl": "soon"})])
+
+    ttl = mirror_of(store.items(tables.SIGNALS), KEY)["ttl"]
+    assert ttl >= SIGNAL["timestamp"] + MAX_SIGNAL_TTL_S + KEPT_S
+
+
+def test_what_somebody_put_in_the_place_of_a_mirror_lends_it_no_end(store: MemoryTables) -> None:
+    store.put(tables.SIGNALS, {**MIRROR.item(), "ttl": DEADLINE})
+
+    update(store)
+
+    assert "ttl" not in mirror_of(store.items(tables.SIGNALS), KEY)
+
+
+def test_who_begins_a_mirror_in_the_place_of_something_else_loses_to_who_was_sooner() -> None:
+    class Beaten(MemoryTables):
+        is_first = True
+
+        def apply(self, writes: Sequence[Write]) -> list[bool]:
+            if self.is_first:
+                self.is_first = False
+                update(self, Sent(frozenset({"bob"}), audience=EVERYONE))
+            return super().apply(writes)
+
+    beaten = Beaten(VirtualClock())
+    for item in (SIGNAL, {**MIRROR.item(), "note": "mine"}):
+        beaten.put(tables.SIGNALS, item)
+
+    found = update(beaten, Sent(frozenset({"eve"}), audience=EVERYONE))
+
+    assert found == {name: {"status": "DELIVERED"} for name in ("bob", "eve")}
+
+
+def test_only_who_was_sent_to_has_a_moment_of_it(store: MemoryTables) -> None:
+    update(store, Sent(frozenset({"bob"}), audience=EVERYONE, at_ms=SENT_AT))
+
+    assert {name for name, entry in held(store).items() if "delivered_ms" in entry} == {"bob"}
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_a_mirror_is_looked_at_as_strongly_as_is_asked(
+    store: MemoryTables, *, strong: bool
+) -> None:
+    """Whoever changes one needs what stands; whoever shows one pays half."""
+    asked: list[bool] = []
+
+    class Noting:
+        def get(self, places: Sequence[Location], *, strong: bool = True) -> dict[Location, Item]:
+            asked.append(strong)
+            return store.get(places, strong=strong)
+
+    noting: Any = Noting()
+    look([HOLDER], noting, strong=strong)
+    assert asked == [strong, strong]
+    asked.clear()
+    mirror({HOLDER: Sent(audience=EVERYONE)}, reads=noting, writes=store)
+    assert all(asked)
 
 
 def test_a_mirror_is_kept_as_long_as_the_rows_whatever_became_of_its_signal(
