@@ -162,7 +162,15 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.memory_pk("ann", "NOTE"), "agent:ann#memory#NOTE", "memory"),
     (lambda: keys.pattern_pk("ann"), "agent:ann#pattern", "pattern"),
     (lambda: keys.shared_pattern_pk("fx"), "shared#pattern#fx", "pattern"),
+    (lambda: keys.mirror(SIGNAL), f"{SIGNAL.pk} / {SIGNAL.sk}#status", "mirror"),
     (lambda: keys.fact("ann", "NOTE", "2025#m1"), "agent:ann#fact / NOTE#2025#m1", "fact"),
+    (
+        lambda: keys.fact("ann", "STRATEGY", "2025#m1"),
+        "agent:ann#strategy / STRATEGY#2025#m1",
+        "strategy",
+    ),
+    (lambda: keys.granted_pk("bob"), "agent:bob#granted", "granted"),
+    (lambda: keys.granted_domain_pk("fx"), "granted#fx", "granted"),
     (lambda: keys.episode("ann", "TRADE", "2025"), "agent:ann#episode / TRADE#2025", "episode"),
     (lambda: keys.strategy_pk("ann"), "agent:ann#strategy", "strategy"),
     (lambda: keys.writer("TRADE", "ann"), "shared#writers#TRADE / ann", "writers"),
@@ -192,6 +200,8 @@ STORED: list[tuple[Callable[[], Key | str], str, str]] = [
     (lambda: keys.known_agent("ann"), "agents / ann", "agents"),
     (lambda: keys.known_pattern("pattern:ann:up@1"), "patterns / pattern:ann:up@1", "patterns"),
     (lambda: keys.judged(), "judged / patterns", "judged"),
+    (lambda: keys.life("pattern:ann:up@1", 7), "life#pattern:ann:up@1 / 000007", "life"),
+    (lambda: keys.promotions("ann"), "promotions / ann", "promotions"),
     (lambda: keys.parked("t", "pk", "sk", "e"), "parked#t#2 / pk|sk|e", "parked"),
     (lambda: keys.ledger_slot("s", "2025", "14"), "ledger#s / L#2025#14", "slot"),
     (lambda: keys.ledger_head("s", "2025"), "ledger#s / H#2025", "head"),
@@ -326,6 +336,17 @@ def test_a_key_is_given_as_attributes_and_as_the_api_takes_it() -> None:
         (keys.ledger_day(keys.pattern_subject("shared#fx", "p", 1), "2025-10-18"), False),
         (keys.known_pattern(keys.pattern_subject("ann", "p", 1)), True),
         (keys.changed(keys.base_subject("ann", "TRADE"), "2025-10-18"), True),
+        (keys.ledger_day(keys.sources_subject("ann", "TRADE"), "2025-10-18"), True),
+        (keys.life(keys.pattern_subject("ann", "p", 1), 7), True),
+        (keys.promotions("ann"), True),
+        (keys.source_name("ann", 255), True),
+        (keys.seen("ann"), True),
+        (keys.seen("bob"), False),
+        (keys.Key(keys.granted_pk("ann"), keys.granted_sk("bob", "FACT", "x")), True),
+        (keys.Key(keys.granted_pk("bob"), keys.granted_sk("ann", "FACT", "x")), True),
+        (keys.Key(keys.granted_domain_pk("fx"), keys.granted_sk("ann", "FACT", "x")), True),
+        (keys.Key(keys.granted_domain_pk("fx"), keys.granted_sk("bob", "FACT", "x")), False),
+        (keys.Key(keys.memory_pk("bob", "NOTE"), "ann#x"), False),
         (keys.late_chunk("uid", "ann"), False),
         (keys.shared_pattern_copy("bob", "ann", "p"), False),
     ],
@@ -347,6 +368,13 @@ def test_what_a_key_was_made_of_is_read_in_one_place(
     assert keys.state_type(keys.saved_state(agent, "BACKUP", iso).sk) == "BACKUP"
     assert keys.ledger_subject(keys.ledger_pk(subject)) == subject
     assert keys.ledger_subject(keys.state_pk(agent)) is None
+    assert keys.split_sources_subject(keys.sources_subject(agent, kind)) == (agent, kind)
+    assert keys.split_sources_subject(subject) is None
+    decision = Key(keys.decision_pk(agent, kind), keys.dated_sk(iso, name))
+    assert keys.split_child(keys.child("d0", decision).sk) == decision
+    mirror = keys.mirror(Key(keys.signal_pk(kind, agent), keys.dated_sk(iso, name)))
+    owner = None if agent.isdigit() else agent
+    assert keys.parse("agent_signals", *mirror) == ("mirror", owner, kind)
     assert keys.split_ledger_sk(keys.ledger_slot(subject, day, f"{iso[:19]}#a").sk) == ("L", day)
     assert keys.split_ledger_sk(keys.ledger_head(subject, day, iso[:13]).sk) == ("H", day)
     assert keys.split_ledger_sk(keys.ledger_day(subject, day).sk) == ("D", day)
@@ -366,6 +394,10 @@ def test_a_span_holds_the_counts_it_names_and_no_others() -> None:
     assert held(keys.ledger_heads_span("s", "2025-10-11"), first)
     assert not held(keys.ledger_heads_span("s", "2025-10-11"), second)
     assert held(keys.ledger_days_span("s"), day)
+    slot = keys.ledger_slot("s", "2025-10-11", "x")
+    assert held(keys.ledger_slots_span("s"), slot)
+    for other in (first, day, keys.ledger_total("s")):
+        assert not held(keys.ledger_slots_span("s"), other)
     for other in (day, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
         assert not held(keys.ledger_heads_span("s"), other)
     for other in (first, keys.ledger_total("s"), keys.ledger_slot("s", "2025-10-11", "x")):
