@@ -146,7 +146,7 @@ def is_urgent(signal: Mapping[str, Any], severities: Collection[str]) -> bool:
     return str(signal.get("severity", "")).strip().lower() in severities
 
 
-class Letter:
+class SignalBody:
     """The message of one signal for any of its targets; what these share is written once."""
 
     def __init__(self, signal: Mapping[str, Any], table: str, *, urgent: bool = False) -> None:
@@ -175,13 +175,6 @@ class Letter:
 
     def _written(self, shared: Mapping[str, Any], omitted: Collection[str] = ()) -> str:
         return plain_json({**shared, "omitted": [*omitted], **self._urgent})[1:]
-
-
-def signal_body(
-    signal: Mapping[str, Any], target: str, table: str, *, urgent: bool = False
-) -> tuple[str, tuple[str, ...]]:
-    """Write the message of one signal for one target alone; see `Letter.to`."""
-    return Letter(signal, table, urgent=urgent).to(target)
 
 
 def message_of(signal: Mapping[str, Any], target: str, table: str) -> dict[str, Any]:

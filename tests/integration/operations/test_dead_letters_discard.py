@@ -8,7 +8,7 @@ from sharpwave.infra.operate.agents import add_agent
 from sharpwave.infra.operate.dead_letters import Choice, discard
 from sharpwave.schemas import keys, queues, tables
 from sharpwave.schemas.ids import signal_uid
-from sharpwave.schemas.messages import signal_body
+from sharpwave.schemas.messages import SignalBody
 from sharpwave.schemas.numbers import item_to_wire
 from sharpwave.schemas.times import iso_ms, now
 from sharpwave.workers.work.envelope import ascii_json
@@ -24,7 +24,7 @@ def test_its_row_and_its_mirror_say_failed_and_why(deployment: Deployment) -> No
     items.put(tables.SIGNALS, signal)
     items.put(tables.SIGNALS, {**keys.mirror(key).item(), **delivered})
     items.put(tables.SIGNALS, _row(row, key, status="PENDING"))
-    _bury(deployment, signal_body(signal, "agent-x", tables.SIGNALS)[0])
+    _bury(deployment, SignalBody(signal, tables.SIGNALS).to("agent-x")[0])
 
     gone = discard(deployment, queues.inbox("agent-x").name, Choice())
 
@@ -44,7 +44,7 @@ def test_a_delivery_that_was_acknowledged_after_all_stays_so(deployment: Deploym
     items = Items(deployment)
     items.put(tables.SIGNALS, signal)
     items.put(tables.SIGNALS, _row(row, key, status="PROCESSED"))
-    _bury(deployment, signal_body(signal, "agent-x", tables.SIGNALS)[0])
+    _bury(deployment, SignalBody(signal, tables.SIGNALS).to("agent-x")[0])
 
     discard(deployment, queues.inbox("agent-x").name, Choice())
 

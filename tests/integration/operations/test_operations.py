@@ -53,7 +53,7 @@ def deliver(deployment: Deployment, signal: dict[str, Any], target: str) -> Key:
     statuses[target] = {"status": "DELIVERED"}
     mirror = {**place.item(), "processing_status": statuses, "status_v": 1}
     items.put("agent_signals", mirror)
-    body, _ = messages.signal_body(signal, target, deployment.name("agent_signals"))
+    body, _ = messages.SignalBody(signal, deployment.name("agent_signals")).to(target)
     box = Mailbox(deployment, f"inbox-{target}")
     deployment.sqs.send_message(QueueUrl=box.url, MessageBody=body)
     return row
@@ -249,7 +249,7 @@ def test_a_signal_nobody_delivered_is_found_by_scan_or_by_type(agents: Deploymen
 def test_a_trace_finds_dead_letters_and_refusals(agents: Deployment) -> None:
     signal = send(agents)
     deliver(agents, signal, "risk-manager")
-    body, _ = messages.signal_body(signal, "risk-manager", "agent_signals")
+    body, _ = messages.SignalBody(signal, "agent_signals").to("risk-manager")
     for queue, text in (("inbox-risk-manager_dlq", body), ("deliver_dlq", str(signal))):
         box = Mailbox(agents, queue)
         agents.sqs.send_message(QueueUrl=box.url, MessageBody=text)

@@ -177,7 +177,7 @@ def test_an_acknowledgement_ends_a_delivery_and_sets_nothing_else(
 
 
 def test_a_message_as_it_is_sent_fits_its_schema() -> None:
-    body, omitted = messages.signal_body(SIGNAL, "risk-manager", "agent_signals")
+    body, omitted = messages.SignalBody(SIGNAL, "agent_signals").to("risk-manager")
 
     assert omitted == ()
     assert is_valid("signal_message", parse_json(body))

@@ -9,10 +9,10 @@ from sharpwave.schemas.ids import signal_uid
 from sharpwave.schemas.messages import (
     MAX_BODY_BYTES,
     NoticeMessage,
+    SignalBody,
     SignalMessage,
     expires_at,
     parse_message,
-    signal_body,
 )
 from sharpwave.schemas.numbers import parse_json, plain_json
 from tests.world.records import key_of, signal
@@ -20,7 +20,7 @@ from tests.world.stores import START
 
 
 def read(item: dict[str, Any], target: str = "bob") -> SignalMessage:
-    body, _ = signal_body(item, target, "agent_signals")
+    body, _ = SignalBody(item, "agent_signals").to(target)
     message = parse_message(body)
     assert isinstance(message, SignalMessage)
     return message
@@ -65,7 +65,7 @@ def test_only_a_key_that_binds_the_writer_vouches_for_it(strict: bool, expected:
 
 @pytest.mark.parametrize("text", ["\uffff", "😀", "\x00", "é" * 100])
 def test_a_body_is_ascii(text: str) -> None:
-    body, omitted = signal_body(signal(to=["bob"], data={text: text}), "bob", "t")
+    body, omitted = SignalBody(signal(to=["bob"], data={text: text}), "t").to("bob")
 
     assert body.isascii()
     assert omitted == ()
@@ -75,7 +75,7 @@ def test_a_body_is_ascii(text: str) -> None:
 def test_a_payload_that_does_not_fit_is_named() -> None:
     item = signal(to=["bob"], data={"x": "é" * 60_000}, context={"y": 1}, severity="high")
 
-    body, omitted = signal_body(item, "bob", "t")
+    body, omitted = SignalBody(item, "t").to("bob")
 
     message = parse_message(body)
     assert isinstance(message, SignalMessage)
@@ -85,24 +85,24 @@ def test_a_payload_that_does_not_fit_is_named() -> None:
 
 
 def test_the_largest_payload_that_fits_stays() -> None:
-    frame = len(signal_body(signal(to=["bob"], data={"x": ""}), "bob", "t")[0])
+    frame = len(SignalBody(signal(to=["bob"], data={"x": ""}), "t").to("bob")[0])
     room = MAX_BODY_BYTES - frame
 
-    _, fits = signal_body(signal(to=["bob"], data={"x": "a" * room}), "bob", "t")
-    _, exceeds = signal_body(signal(to=["bob"], data={"x": "a" * (room + 1)}), "bob", "t")
+    _, fits = SignalBody(signal(to=["bob"], data={"x": "a" * room}), "t").to("bob")
+    _, exceeds = SignalBody(signal(to=["bob"], data={"x": "a" * (room + 1)}), "t").to("bob")
 
     assert (fits, exceeds) == ((), ("data",))
 
 
 def test_keys_that_a_reader_does_not_know_are_ignored() -> None:
-    body, _ = signal_body(signal(to=["bob"]), "bob", "t")
+    body, _ = SignalBody(signal(to=["bob"]), "t").to("bob")
 
     assert isinstance(parse_message(plain_json({**parse_json(body), "later": 1})), SignalMessage)
 
 
 @pytest.mark.parametrize("change", [{"kind": "greeting"}, {"v": 2}])
 def test_kinds_and_versions_of_the_future_are_skipped(change: dict[str, Any]) -> None:
-    body, _ = signal_body(signal(to=["bob"]), "bob", "t")
+    body, _ = SignalBody(signal(to=["bob"]), "t").to("bob")
 
     assert parse_message(plain_json({**parse_json(body), **change})) is None
 

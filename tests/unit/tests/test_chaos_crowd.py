@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from sharpwave.schemas import keys
 from sharpwave.schemas.ids import delivery_id
-from sharpwave.schemas.messages import signal_body
+from sharpwave.schemas.messages import SignalBody
 from sharpwave.schemas.numbers import from_wire
 from tests.chaos import crowd, drafts
 from tests.chaos.history import Event, History, read
@@ -97,7 +97,7 @@ class Fixture:
         now = time.time()
         more: dict[str, Any] = {"data": {"number": number}, "ttl": int(now) + ttl_s}
         item = signal("scout", f"s{number}", to=["plain-001"], at=now, kind="PRICE_MOVE", **more)
-        body, _ = signal_body(item, "plain-001", "table")
+        body, _ = SignalBody(item, "table").to("plain-001")
         name: str = json.loads(body)["delivery_id"]
         self.queue.bodies[name] = body
         self.rows.rows[json.loads(body)["row"]["SK"]] = {"status": "PENDING"}

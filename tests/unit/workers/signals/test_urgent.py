@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sharpwave.schemas import tables
-from sharpwave.schemas.messages import signal_body
+from sharpwave.schemas.messages import SignalBody
 from sharpwave.workers.work.ports import InboxMessage
 from tests.world import records
 from tests.world.agents import Clients, MemoryAgent
@@ -34,7 +34,7 @@ def test_an_urgent_signal_is_in_the_next_batch_but_one_behind_a_backlog_of_5000(
 ) -> None:
     for number in range(5000):
         item = records.signal("hunter", f"s{number}", to=["risk"], at=world.clock())
-        body, _ = signal_body(item, "risk", tables.SIGNALS)
+        body, _ = SignalBody(item, tables.SIGNALS).to("risk")
         world.inboxes.send([InboxMessage("risk", body)])
     risk = MemoryAgent(world, "risk")
     risk.work()

@@ -11,7 +11,7 @@ from typing import Any
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.faults import Fault
 from sharpwave.schemas.ids import SUBSCRIBERS, SYSTEM, signal_uid
-from sharpwave.schemas.messages import URGENT, Letter, expires_at, is_answer, is_urgent
+from sharpwave.schemas.messages import URGENT, SignalBody, expires_at, is_answer, is_urgent
 from sharpwave.schemas.ownership import stamped
 from sharpwave.schemas.records import Registration
 from sharpwave.schemas.status import RANK, TERMINAL
@@ -334,8 +334,8 @@ class Courier:
     def _insert_rows(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, InboxMessage]]:
         """Write the rows, and give what is to be sent for them."""
         work = [
-            (plan, target, *self._row(plan, target, letter))
-            for plan, letter in [(plan, self._letter(plan)) for plan in plans]
+            (plan, target, *self._row(plan, target, body))
+            for plan, body in [(plan, self._body_of(plan)) for plan in plans]
             for target in plan.targets
         ]
         # Attempts agree by the row. One that denies a target, for it read no registration yet or
@@ -386,14 +386,14 @@ class Courier:
                 plan.failed.add(target)  # it changed just now; the next attempt looks again
         return settled
 
-    def _letter(self, plan: _Plan) -> Letter:
+    def _body_of(self, plan: _Plan) -> SignalBody:
         urgent = is_urgent(plan.signal, self.urgent)
-        return Letter(plan.signal, self.table_name, urgent=urgent)
+        return SignalBody(plan.signal, self.table_name, urgent=urgent)
 
-    def _row(self, plan: _Plan, target: str, letter: Letter) -> tuple[Item, str]:
+    def _row(self, plan: _Plan, target: str, shared: SignalBody) -> tuple[Item, str]:
         """Give a target's row, and the message that is sent once the row is there."""
         signal, key = plan.signal, plan.holder.signal
-        body, omitted = letter.to(target)
+        body, omitted = shared.to(target)
         deadline = expires_at(signal)
         end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
         place = plan.holder.row_of(target).key
@@ -421,7 +421,7 @@ class Courier:
 
     def _take_over(self, found: Item, plan: _Plan, target: str) -> Update:
         """Make a row of ours of what an agent put where it was to be."""
-        row, _ = self._row(plan, target, self._letter(plan))
+        row, _ = self._row(plan, target, self._body_of(plan))
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
