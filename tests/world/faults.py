@@ -38,7 +38,7 @@ class Faults:
     chance: Random = field(default_factory=lambda: Random(0))
     step: Callable[[], None] | None = None
     calls: list[str] = field(default_factory=list)
-    weight: int = 1
+    weight: int = field(default=1, init=False)
 
     @contextmanager
     def at(self, call: str) -> Iterator[None]:

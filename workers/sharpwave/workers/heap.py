@@ -13,8 +13,8 @@ _YOUNG = 10_000
 def settle() -> None:
     """Set aside all that is there, for a process that was put together and works from now on.
 
-    Botocore's models alone are a quarter of a million objects. A full collection would walk all of
-    them, every few thousand signals, for a tenth of a second in which no thread does anything.
+    A full collection would walk all of botocore's models again and again, while no thread does
+    anything.
     """
     # What is garbage by now would else stay for good.
     gc.collect()
