@@ -452,13 +452,18 @@ def drifting(
             FROZEN_BASE: dict.fromkeys(later, evidence.in_thousandths(base.p0)),
             NAIVE_BASE: {day: naive.get(day, ours[day]) for day in later},
         }
+        reached = days
         for who, asked in bases.items():
+            # Who asks for more besides promotes no sooner.
+            earliest = reached if who == CONFIDENT else begin
             counted: dict[float, tuple[int, int]] = {}
             for day in range(begin, days):
                 n, s = counted.get(asked[names[day]], (0, 0))
                 counted[asked[names[day]]] = n + MATCHED, s + matched[day]
-                if day % every or evidence.log_evidence_along(counted) < bar:
+                if day % every or day < earliest or evidence.log_evidence_along(counted) < bar:
                     continue
+                if who == OURS:
+                    reached = day
                 if who == CONFIDENT:
                     seen = {
                         name: Counts(n=MATCHED, s=matched[at])

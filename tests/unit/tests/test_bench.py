@@ -10,7 +10,7 @@ import pytest
 from sharpwave.infra.errors import Misused
 from sharpwave.workers.aws.writes import statement
 from sharpwave.workers.work.ports import Insert, Update, Write
-from tests.bench import budgets, caching, pace, running
+from tests.bench import budgets, caching, lives, pace, running
 from tests.bench.figures import Watch, latency_figures, median_of_runs, quantile, ratio
 from tests.bench.pace import Pace
 from tests.bench.peers import Peer
@@ -138,6 +138,16 @@ def test_a_budget_without_its_figures_is_neither_met_nor_missed() -> None:
     verdicts = budgets.judge([], ["router"])
 
     assert {(each.met, each.text) for each in verdicts} == {(None, "not measured")}
+
+
+@pytest.mark.parametrize(("years", "met"), [(40.0, None), (100.0, False)])
+def test_a_few_years_neither_meet_nor_miss_a_rate_of_one_in_a_hundred(
+    years: float, met: bool | None
+) -> None:
+    seen = {"years": years, "doubted_per_100_years": 2.5}
+    row = Row(part=lives.DOUBTED, case=lives.KEPT_CASE, who=OURS, figures=seen)
+
+    assert budgets.judge([row], ["lives"])[0].met is met
 
 
 def test_a_peer_that_cannot_be_started_is_said_before_anything_is_measured(
