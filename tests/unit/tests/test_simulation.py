@@ -24,6 +24,7 @@ OF_SIGNALS = (
     "marked-before-sent",
     "never-marked",
     "acknowledged-is-open",
+    "found-is-sent",
 )
 OF_LIVES = ("nobody-follows", "missing-is-failed")
 OF_COUNTS_AND_MEMORY = (
