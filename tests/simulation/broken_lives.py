@@ -87,6 +87,10 @@ def _by_the_wall(decide: Any, held: Any, facts: Any, policy: Any, moment: int) -
     return decide(facts=replace(facts, latest=max(today, facts.latest)))
 
 
+def _by_its_beginning(decide: Any, held: Any, facts: Any, *_: Any) -> Any:
+    return decide(facts=replace(facts, latest=max(facts.began, facts.latest)))
+
+
 def _woken_by_others() -> AbstractContextManager[object]:
     """Take the day of whatever led to a look for the latest on which its agents decided."""
     whole, told = vars(keeper.Keeper)["look"], local()
@@ -96,7 +100,7 @@ def _woken_by_others() -> AbstractContextManager[object]:
         return whole(self, *args, latest=latest, figures=figures, **more)
 
     def step(decide: Any, held: Any, facts: Any, *_: Any) -> Any:
-        return decide(facts=replace(facts, latest=told.latest))
+        return decide(facts=replace(facts, latest=told.latest or facts.began))
 
     return together(_steps(step)(), patch.object(keeper.Keeper, "look", look))
 
@@ -388,6 +392,11 @@ LIVES = {
     "never-awake": _seasons(21, "what sleeps never wakes", _steps(_stays_asleep)),
     "asleep-by-the-wall": _seasons(
         21, "a pattern falls asleep when its agents rest", _steps(_by_the_wall)
+    ),
+    "asleep-by-its-beginning": _seasons(
+        21,
+        "the day on which a pattern begins is taken for one of its agents' decisions",
+        _steps(_by_its_beginning),
     ),
     "woken-by-others": _seasons(
         21, "a late outcome of what it does not match wakes a pattern", _woken_by_others

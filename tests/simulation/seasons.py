@@ -3,7 +3,7 @@
 Two patterns say what they have to beat. One is planted, and its rate changes; the other is nothing,
 and its rate is the very one that it has to beat. Outcomes come late, are corrected, or never come,
 failures more often than successes, in some histories most of them. All of a cycle that do the same
-end the same.
+end the same. In some histories all of it happened long ago, and is written down day by day.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from sharpwave.infra.errors import Conflict, Misused
 from sharpwave.infra.operate import lives, patterns
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.patterns import PatternVersion
-from sharpwave.schemas.times import DAY_S
+from sharpwave.schemas.times import DAY_S, iso_ms
 from sharpwave.workers.patterns.telling import DEGRADED, PROMOTED, RETIRED
 from sharpwave.workers.work import ticks
 from tests.simulation.book import Decided, State
@@ -40,10 +40,13 @@ class Seasons(Operating):
     #: In some seasons no outcome of the planted pattern is known for days.
     is_silent = False
     hidden = 0.0
+    #: How long ago all of it happened: some agents write down what was decided elsewhere.
+    ago_days = 0
 
     def sow(self) -> None:
         """Import both patterns, and register who wants to hear of them."""
         self.hidden = self.chance.choice([0.2, 0.2, 0.7])
+        self.ago_days = self.chance.choice([0, 0, 0, 150])
         topics = [PROMOTED, DEGRADED, RETIRED]
         self.register(LISTENER, subscriptions=topics, may_broadcast=False)
         # What fades in a day is soon too little to judge by, where outcomes wait.
@@ -166,6 +169,8 @@ class Seasons(Operating):
         context = {"market": market, "cycle": cycle}
         at = self.now_of(self.names[0])
         item = records.decision(self.names[0], self.name("d"), at=at, kind=_KIND, context=context)
+        if self.ago_days:
+            item["event_time"] = iso_ms(at - self.ago_days * DAY_S)[:10]
         hidden = self.hidden if market == "down" else 0.2
         never, late = (0.05, 0.15) if success else (hidden, 0.3)
         days = [1, 1, 2, 4]

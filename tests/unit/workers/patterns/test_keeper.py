@@ -553,6 +553,33 @@ def test_what_is_seated_is_not_dormant_while_a_day_of_it_waits_to_be_summed_up(
     assert [step["to"] for step in trader.history(version)] == ["active"]
 
 
+def test_a_grant_long_after_its_agents_last_decision_puts_nothing_to_sleep(trader: Trader) -> None:
+    """Who brings the history of a spring in autumn decides in spring, and grants in autumn."""
+    world, version = trader.world, admit(trader.world, definition(base_rate=0.5))
+    world.clock.advance(DAY_S)
+    for number in range(40):
+        for market, success in (("up", number % 10 > 0), ("down", number % 2 > 0)):
+            item = decision(
+                name=f"{market}{number}",
+                at=world.clock(),
+                event_time=f"2025-03-{number // 4 + 1:02}",
+                context={"market": market},
+                outcome=outcome(success),
+            )
+            world.tables.put(tables.DECISIONS, item)
+    world.settle()
+    world.tick()
+    world.settle()
+    assert trader.row()["state"] == "active"
+
+    share(world, "bob")
+    world.tick()
+    world.settle()
+
+    assert trader.row()["state"] == "shared"
+    assert [step["to"] for step in trader.history(version)] == ["active", "shared"]
+
+
 def test_a_late_outcome_of_what_it_does_not_match_wakes_nothing(trader: Trader) -> None:
     world, version = trader.world, admit(trader.world, definition())
     trader.days(1, up=0.8)

@@ -179,7 +179,8 @@ class Keeper:
             figures: its figures.
             everyone: outcomes of all decisions that it is held against, its own included.
             bases: the ledgers of those.
-            latest: a day on which its agents decided, the latest that this look was told of.
+            latest: a day on which its agents decided, the latest that this look was told of; ""
+                if it was told of none.
             attributes: gives the figures as attributes of a row.
         """
         version = self._based(version, days, everyone - figures.n, bases, together)
@@ -203,14 +204,15 @@ class Keeper:
         promoted = account.promoted.get(version.number or 0)
         shown = self._shown(version, weighed, account)
         values = {**attributes(figures), **shown}
+        began = bound(version.effective_from)[:10]
         for _ in range(_STEPS):
             facts = Facts(
                 weighed=weighed,
                 figures=figures,
-                latest=max(latest, figures.as_of or ""),
+                latest=max(latest, figures.as_of or began),
                 promoted=promoted and promoted[1],
                 has_readers=bool(row.get("is_shared")),
-                began=bound(version.effective_from)[:10],
+                began=began,
             )
             step = next_step(life, version, facts, self._policy, int(self._clock()))
             if step is None:

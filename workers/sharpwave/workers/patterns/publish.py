@@ -95,7 +95,8 @@ def publish(
     # After the marks: who marked a ledger of some version or epoch had read of it in the list.
     known = catalogue.fresh()
 
-    def sum_day(mark: Mark) -> None:
+    def sum_day(mark: Mark) -> bool:
+        """Sum a day up, and say whether anything was counted on it."""
         # Slots are read one after the other, while others are raised. Revisions only grow, so a
         # sum with a greater one never says less; and what it missed was marked after it began.
         pk, after, until = keys.ledger_heads_span(mark.subject, mark.day)
@@ -104,19 +105,21 @@ def publish(
         if rows:
             place = Location(tables.PIPELINE, keys.ledger_day(mark.subject, mark.day))
             ledger.raise_counts(place, summed(rows))
+        return bool(rows)
 
     def sum_total(subject: str) -> None:
         row = total(summed_days_of(subject, reads).values()).summed().to_row()
         ledger.raise_counts(Location(tables.PIPELINE, keys.ledger_total(subject)), row)
 
     # Slots into days, then days into totals: each is summed from what the one before stored.
-    list(spread(sum_day, marks))
+    has_counts = dict(zip(marks, spread(sum_day, marks), strict=True))
     list(spread(sum_total, sorted({mark.subject for mark in marks})))
     concerned = _concerned(marks, known)
     versions = {version.subject: version for each in concerned.values() for version in each}
     latest: dict[str, str] = {}
     for mark, each in concerned.items():
-        for version in each:
+        # What only asks for a look, after a grant say, names a day on which nobody need decide.
+        for version in each if has_counts[mark] else ():
             latest[version.subject] = max(mark.day, latest.get(version.subject, ""))
     changed, unsettled = _write_rows(
         keeper.numbered(versions.values()),
@@ -258,7 +261,7 @@ def _write_rows(
             figures=figures,
             everyone=everyone.n,
             bases=base,
-            latest=latest[version.subject],
+            latest=latest.get(version.subject, ""),
             attributes=attributes,
         )
         if not seen.is_settled:
