@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sharpwave.schemas import keys, tables
 from sharpwave.schemas.ids import SYSTEM
+from sharpwave.schemas.patterns import PatternVersion
 from sharpwave.workers.work.ports import Item
 from tests.simulation.checking.following import BROKEN
 from tests.simulation.scene import Scene
@@ -19,6 +20,9 @@ _LADDER = {
     # By hand only: what broke its promise is followed by a new version.
     "retired": ("candidate", "active", "shared", "degraded"),
 }
+
+#: Outcomes after which the search gives up what it found: looked at, or speaking against it.
+_PATIENCE, _HOPELESS_UNITS = 1_024, 200
 
 
 def lives(scene: Scene) -> Iterator[str]:
@@ -36,7 +40,8 @@ def lives(scene: Scene) -> Iterator[str]:
             histories.setdefault(key.pk.removeprefix("life#"), []).append(pipeline[key])
     told: set[tuple[str, str]] = set()
     for subject, chain in histories.items():
-        yield from _chain(subject, chain, is_given_up=subject in scene.book.given_up)
+        is_given_up = subject in scene.book.given_up or _got_nowhere(scene, subject, chain)
+        yield from _chain(subject, chain, is_given_up=is_given_up)
         for item in chain:
             if item["from"] == "candidate" and item["to"] in _PROMOTED:
                 if account.get(subject, 0.0) <= 0:
@@ -53,6 +58,25 @@ def lives(scene: Scene) -> Iterator[str]:
     if said != told:
         yield f"transitions told {sorted(told)}, signals say {sorted(said)}"
     yield from _rows(scene, histories)
+
+
+def _got_nowhere(scene: Scene, subject: str, chain: list[Item]) -> bool:
+    """Say whether the search found a pattern, and had outcomes enough to give it up again."""
+    entry = scene.tables.items(tables.PIPELINE)[keys.known_pattern(subject)]
+    version = PatternVersion.of_entry(entry)
+    if version.origin not in ("discovery", "split") or version.effective_to is None:
+        return False
+    definition, since = version.definition, version.learned_at
+    resolved = [
+        each
+        for each in scene.book.decisions.values()
+        if each.item["agent_id"] == definition.agent_id
+        and each.item["decision_type"] == definition.decision_type
+        and each.last.success is not None
+    ]
+    is_against = sum(each.item["timestamp"] >= since for each in resolved) >= _HOPELESS_UNITS
+    # What was decided before it was proposed may be looked at after it.
+    return chain[-1]["from"] == "candidate" and (is_against or len(resolved) >= _PATIENCE)
 
 
 def _chain(subject: str, chain: list[Item], *, is_given_up: bool) -> Iterator[str]:
