@@ -151,8 +151,9 @@ class SignalBody:
 
     def __init__(self, signal: Mapping[str, Any], table: str, *, urgent: bool = False) -> None:
         """Write for rows in the table of this physical name."""
-        self._key = keys.Key(signal["PK"], signal["SK"])
-        self._uid, self._table = signal_uid(*self._key), table
+        key = keys.Key(signal["PK"], signal["SK"])
+        self._uid, self._table = signal_uid(*key), table
+        self._row_sk = keys.inbox_sk(keys.time_and_id(key.sk)[0], self._uid)
         self._shared = _shared(signal)
         self._urgent = {"urgent": True} if urgent else {}
         self._text = self._written(self._shared)
@@ -163,7 +164,8 @@ class SignalBody:
         Returns:
             The body and the keys left out of it because it would pass `MAX_BODY_BYTES`.
         """
-        own = plain_json(_own(self._key, self._uid, target, self._table))[:-1]
+        row = keys.Key(keys.inbox_pk(target), self._row_sk)
+        own = plain_json(_own(row, self._uid, target, self._table))[:-1]
         # ASCII, so that characters are bytes: SQS counts bytes.
         body = f"{own},{self._text}"
         if len(body) <= MAX_BODY_BYTES:
@@ -180,17 +182,19 @@ class SignalBody:
 def message_of(signal: Mapping[str, Any], target: str, table: str) -> dict[str, Any]:
     """Give the message of one signal for one target; `table` is the physical name of the row's."""
     key = keys.Key(signal["PK"], signal["SK"])
-    return {**_own(key, signal_uid(*key), target, table), **_shared(signal), "omitted": []}
+    uid = signal_uid(*key)
+    row = keys.inbox_row(target, key, uid)
+    return {**_own(row, uid, target, table), **_shared(signal), "omitted": []}
 
 
-def _own(key: keys.Key, uid: str, target: str, table: str) -> dict[str, Any]:
+def _own(row: keys.Key, uid: str, target: str, table: str) -> dict[str, Any]:
     """Give what only one target's message of a signal says."""
     return {
         "v": 1,
         "kind": "signal",
         "delivery_id": delivery_id(uid, target),
         "target_agent": target,
-        "row": {"table": table, **keys.inbox_row(target, key, uid).item()},
+        "row": {"table": table, **row.item()},
     }
 
 

@@ -136,9 +136,14 @@ def plain_json(value: Any) -> str:
         return "null" if value is None else ("true" if value else "false")
     if isinstance(value, _NUMBERS):
         text = number_text(value)
-        return text if _JSON_NUMBER.fullmatch(text) else str(Decimal(text))
+        if type(value) is int or _JSON_NUMBER.fullmatch(text):
+            return text
+        return str(Decimal(text))
     if isinstance(value, _MAPS):
-        pairs = [f"{quoted(name)}:{plain_json(part)}" for name, part in value.items()]
+        pairs = [
+            f"{quoted(name)}:{quoted(part) if isinstance(part, str) else plain_json(part)}"
+            for name, part in value.items()
+        ]
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, bytes | bytearray):
         return quoted(base64.b64encode(value).decode())

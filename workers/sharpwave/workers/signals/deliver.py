@@ -4,7 +4,7 @@ The effect comes first and the mark second. A crash in between sends again, with
 id, and the inbox client absorbs it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -333,28 +333,24 @@ class Courier:
 
     def _insert_rows(self, plans: Sequence[_Plan]) -> list[tuple[_Plan, InboxMessage]]:
         """Write the rows, and give what is to be sent for them."""
-        work = [
-            (plan, target, *self._row(plan, target, body))
-            for plan, body in [(plan, self._body_of(plan)) for plan in plans]
-            for target in plan.targets
-        ]
+        work = [(plan, *each) for plan in plans for each in self._rows(plan, plan.targets)]
         # Attempts agree by the row. One that denies a target, for it read no registration yet or
         # the deadline has passed, ends the delivery by writing a row that is not there, so that
         # an attempt which read something else sends nothing after all; one that finds an open row
         # sends, for nobody knows whether its message went out.
-        fresh = self.writes.apply([Insert(tables.SIGNALS, row) for _, _, row, _ in work])
-        for (plan, target, *_), is_new in zip(work, fresh, strict=True):
+        fresh = self.writes.apply([Insert(tables.SIGNALS, row) for _, row, _ in work])
+        for (plan, _, post), is_new in zip(work, fresh, strict=True):
             if not is_new:
-                plan.found.add(target)
+                plan.found.add(post.target)
             elif plan.is_late:
-                plan.denied.setdefault(target, UNSENT)
+                plan.denied.setdefault(post.target, UNSENT)
         settled = self._settled([plan for plan in plans if plan.found])
         return [
-            (plan, InboxMessage(target, body, is_urgent(plan.signal, self.urgent)))
-            for plan, target, _, body in work
-            if target not in plan.denied
-            and target not in plan.failed
-            and target not in settled.get(plan.holder, ())
+            (plan, post)
+            for plan, _, post in work
+            if post.target not in plan.denied
+            and post.target not in plan.failed
+            and post.target not in settled.get(plan.holder, ())
         ]
 
     def _settled(self, plans: Sequence[_Plan]) -> dict[Holder, set[str]]:
@@ -386,42 +382,39 @@ class Courier:
                 plan.failed.add(target)  # it changed just now; the next attempt looks again
         return settled
 
-    def _body_of(self, plan: _Plan) -> SignalBody:
-        urgent = is_urgent(plan.signal, self.urgent)
-        return SignalBody(plan.signal, self.table_name, urgent=urgent)
-
-    def _row(self, plan: _Plan, target: str, shared: SignalBody) -> tuple[Item, str]:
-        """Give a target's row, and the message that is sent once the row is there."""
+    def _rows(self, plan: _Plan, targets: Iterable[str]) -> Iterator[tuple[Item, InboxMessage]]:
+        """Give some targets' rows, and for each the message that is sent once the row is there."""
         signal, key = plan.signal, plan.holder.signal
-        body, omitted = shared.to(target)
-        deadline = expires_at(signal)
-        end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
-        place = plan.holder.row_of(target).key
-        row: Item = {
-            **place.item(),
+        urgent, deadline = is_urgent(signal, self.urgent), expires_at(signal)
+        shared = SignalBody(signal, self.table_name, urgent=urgent)
+        alike: Item = {
             "signal_pk": key.pk,
             "signal_sk": key.sk,
             "signal_id": signal["signal_id"],
             "signal_type": signal["signal_type"],
             "source_agent": signal["source_agent"],
             "timestamp": signal["timestamp"],
-            **(stamped(place, end) if end else OPEN),
             "expires_at": deadline,
             "ttl": deadline + KEPT_S,
         }
         if plan.holder.chunk is not None:
-            row["chunk"] = plan.holder.chunk
-        if omitted and target not in plan.denied:
-            row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+            alike["chunk"] = plan.holder.chunk
         if is_answer(signal):
             # Who asked waits here, and not at its queue, which others of its processes may poll.
             kept = ("in_reply_to", "data", "context")
-            row |= {name: signal[name] for name in kept if name in signal}
-        return row, body
+            alike |= {name: signal[name] for name in kept if name in signal}
+        for target in targets:
+            body, omitted = shared.to(target)
+            end = plan.denied.get(target) or (UNSENT if plan.is_late else None)
+            place = plan.holder.row_of(target).key
+            row = {**place.item(), **alike, **(stamped(place, end) if end else OPEN)}
+            if omitted and target not in plan.denied:
+                row |= {"omitted": list(omitted), **{name: signal[name] for name in omitted}}
+            yield row, InboxMessage(target, body, urgent)
 
     def _take_over(self, found: Item, plan: _Plan, target: str) -> Update:
         """Make a row of ours of what an agent put where it was to be."""
-        row, _ = self._row(plan, target, self._body_of(plan))
+        row, _ = next(self._rows(plan, [target]))
         place = plan.holder.row_of(target)
         # Past the deadline too it is opened: what stands there may have replaced the row of a
         # message that its agent has, so nobody can say that none was sent.
