@@ -287,15 +287,15 @@ def _about(name: str, request: Request, reply: Request, names: Names) -> Iterato
                 yield Charge(f"write:{names.item(key)}", 1, 0, one["TableName"])
         case "BatchExecuteStatement":
             answers = reply.get("Responses", ())
-            found = Counter[tuple[str, str]]()
+            found: dict[tuple[str, str, str], int] = {}
             for one, answer in zip(request["Statements"], answers, strict=False):
                 text = one["Statement"]
                 each, key = statement_key(text, one.get("Parameters", ()))
                 reads = "read" if text.startswith("SELECT") else "write"
-                verb = "refused" if "Error" in answer else reads
-                found[f"{verb}:{names.item(key)}", each] += 1
-            for (what, each), number in found.items():
-                yield Charge(what, number, 0, each)
+                same = "refused" if "Error" in answer else reads, names.item(key), each
+                found[same] = found.get(same, 0) + 1
+            for (verb, thing, each), number in found.items():
+                yield Charge(f"{verb}:{thing}", number, 0, each)
 
 
 def _payload(message: Request) -> int:

@@ -114,7 +114,7 @@ class BatchSender:
         client: a low-level `sqs` client.
         urls: finds the queues.
         on_refused: parks a message for good; without it the message is given back.
-        parallel: most calls under way at once.
+        parallel: most calls under way at once, beside one of each thread that sends.
         max_bytes: most bytes of all bodies in one call.
         cap_s: the greatest ceiling of the wait before something is sent again.
         stop: when set, nothing is sent again.
@@ -190,9 +190,10 @@ class BatchSender:
             for indexes in by_queue.values()
             for batch in batches(indexes, size=size, max_bytes=self._max_bytes)
         ]
-        # One call needs no thread; several, to any queues, wait for SQS together.
-        spread = map if len(parts) < 2 else self._pool.map
-        answers = spread(lambda part: self._send_batch(messages, part), parts)
+        # Calls to any queues wait for SQS together; one of them needs no thread but this.
+        others = [self._pool.submit(self._send_batch, messages, part) for part in parts[1:]]
+        answers = [self._send_batch(messages, part) for part in parts[:1]]
+        answers += [each.result() for each in others]
         return [each for answer in answers for each in answer]
 
     def _send_batch(
@@ -300,7 +301,8 @@ class SqsInboxes:
         """
         now = self._clock()
         copied = [post for post in posts if post.urgent and self._plain.get(post.target, 0) <= now]
-        messages = [WorkMessage(queues.inbox(post.target).name, post.body, ()) for post in posts]
+        names = {target: queues.inbox(target).name for target in {post.target for post in posts}}
+        messages = [WorkMessage(names[post.target], post.body, ()) for post in posts]
         messages += [
             WorkMessage(queues.urgent_inbox(post.target).name, post.body, ()) for post in copied
         ]

@@ -180,7 +180,9 @@ def _part(write: Write | Put | Check, prefix: str) -> dict[str, Any]:
 
 def statement(write: Write, prefix: str) -> dict[str, Any]:
     """Give a write as a PartiQL statement with parameters."""
-    table = tables.physical(write.location.table, prefix)
+    # An insertion puts its location together each time that it is asked for it.
+    logical = write.table if isinstance(write, Insert) else write.location.table
+    table = tables.physical(logical, prefix)
     if isinstance(write, Insert):
         text, values = _insertion(table, tuple(write.item)), [*write.item.values()]
     elif isinstance(write, Delete):
