@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpwave.schemas.numbers import parse_json
-from sharpwave.workers.work.envelope import MAX_FILL_BYTES, Duty, Entry, message, pack, singles
+from sharpwave.workers.work.envelope import (
+    MAX_FILL_BYTES,
+    Duty,
+    Entry,
+    ascii_json,
+    message,
+    open_json,
+    pack,
+    singles,
+)
 
 DUTY = Duty("deliver", "on_signals", 10)
 
@@ -79,9 +88,9 @@ def test_each_message_holds_as_many_entries_as_fit(sizes: list[int], limit: int)
         assert len(part) == limit or more > MAX_FILL_BYTES + 1
 
 
-def test_what_is_added_to_an_entry_is_written_and_counts_for_the_fill() -> None:
-    more = f'"more":"{"y" * 20_000}"'
-    entries = [Entry(f'{{"n":{number}}}', "", more) for number in range(5)]
+def test_the_end_of_an_entry_is_written_and_counts_for_the_fill() -> None:
+    end = f',"more":"{"y" * 20_000}"}}'
+    entries = [Entry(f'{{"n":{number}', "", end) for number in range(5)]
 
     messages = list(pack(DUTY, entries, moment_ms=0))
 
@@ -90,9 +99,19 @@ def test_what_is_added_to_an_entry_is_written_and_counts_for_the_fill() -> None:
 
 
 @pytest.mark.parametrize(("spare", "parts"), [(0, 1), (-1, 2)])
-def test_what_is_added_is_counted_to_the_character(spare: int, parts: int) -> None:
+def test_the_end_of_an_entry_is_counted_to_the_character(spare: int, parts: int) -> None:
     filled = len('{"n":1,"m":""}') * 2 + len(",")
     text = "x" * (MAX_FILL_BYTES - filled - spare)
-    entries = [Entry('{"n":1}', "", '"m":""'), Entry('{"n":1}', "", f'"m":"{text}"')]
+    entries = [Entry('{"n":1', "", end) for end in (',"m":""}', f',"m":"{text}"}}')]
 
     assert len(list(pack(DUTY, entries, moment_ms=0))) == parts
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers(-9, 9)), max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_an_open_object_lacks_its_last_brace_whatever_was_written_before(
+    values: list[dict[str, str | int]],
+) -> None:
+    room = bytearray()
+
+    assert [open_json(each, room) + "}" for each in values] == [ascii_json(each) for each in values]

@@ -172,10 +172,14 @@ def decision_state(record: Record) -> str:
 
 
 def content_of(record: Record) -> str:
-    """Give the JSON of an entry with the record's new image; a large image is compressed."""
+    """Give the JSON of an entry with the record's new image, but for its last brace.
+
+    A large image is compressed.
+    """
     if not record.content:
         key, image = (record.pk, record.sk), None if record.new is None else record.new.raw
         entry = Content(record.event_id, record.table, key, record.stored_at, image)
         text = ascii_json(entry)
-        record.content = text if len(text) <= MAX_FILL_BYTES else with_image(asdict(entry))
+        whole = text if len(text) <= MAX_FILL_BYTES else with_image(asdict(entry))
+        record.content = whole[:-1]
     return record.content

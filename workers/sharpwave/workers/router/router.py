@@ -58,6 +58,7 @@ from sharpwave.workers.work.envelope import (
     Duty,
     Entry,
     ascii_json,
+    open_json,
     pack,
     with_image,
 )
@@ -195,35 +196,35 @@ class Router:
                 return False
         except ValueError:
             return False
-        text = ascii_json(Content(raw.event_id, table, (pk, sk), change.stored_at, image))
-        if len(text) > MAX_FILL_BYTES or may_be_too_deep(text):
+        content = Content(raw.event_id, table, (pk, sk), change.stored_at, image)
+        text = open_json(content, groups.room)
+        if len(text) >= MAX_FILL_BYTES or may_be_too_deep(text):
             return False
         number = change.sequence_number
         if is_removed:
-            more = f'"number":"{number}"{_REMOVED}'
-            groups[_LATE[kind], ""].append(Entry(text, number, more))
+            end = f',"number":"{number}"{_REMOVED}}}'
+            groups[_LATE[kind], ""].append(Entry(text, number, end))
         elif isinstance(found, Signal):
-            groups[DELIVER, ""].append(Entry(text, number))
+            groups[DELIVER, ""].append(Entry(text, number, "}"))
         elif isinstance(found, Decision):
-            entry = Entry(text, number)
+            entry = Entry(text, number, "}")
             groups[LEARN, pk].append(entry)
-            groups[ARCHIVE, ""].append(Entry(text, number, f'"state":"{state}"'))
+            groups[ARCHIVE, ""].append(Entry(text, number, f',"state":"{state}"}}'))
             if found.promoted_at is UNSET and self._is_due(
                 found.timestamp.N, found.ends_at, due_by
             ):
                 groups[EPISODE, ""].append(entry)
         elif isinstance(found, Memory):
-            entry = Entry(text, number)
-            groups.add(SEEN, owner or "", entry)
+            groups.add(SEEN, owner or "", Entry(text, number, "}"))
             if (
                 found.promoted_at is not UNSET
                 or type_name in keys.LASTING_TYPES
                 or self._is_worth_it(*found.weights)
                 or self._is_due(found.timestamp.N, found.ends_at, due_by)
             ):
-                groups[PROMOTE, ""].append(_numbered(entry))
+                groups[PROMOTE, ""].append(Entry(text, number, f',"number":"{number}"}}'))
         elif kind == "registration":
-            groups[REGISTERED, ""].append(Entry(text, number))
+            groups[REGISTERED, ""].append(Entry(text, number, "}"))
         # Nothing comes of a state, whatever changed.
         return True
 
@@ -377,7 +378,7 @@ class Router:
             or self._is_worth_it(*weights)
             or self._is_due(*_moments(record.new), record.now)
         ):
-            yield PROMOTE, "", _numbered(_entry(record))
+            yield PROMOTE, "", _numbered(record)
 
     def _registration(self, record: Record, change: Verdict) -> Iterator[Work]:
         if change is Verdict.REMOVED or record.new is None:
@@ -409,6 +410,7 @@ class _Groups(defaultdict[tuple[Duty, str], list[Entry]]):
     def __init__(self) -> None:
         super().__init__(list)
         self._seen: dict[str, str] = {}
+        self.room = bytearray()
 
     def add(self, duty: Duty, group: str, entry: Entry) -> None:
         """Add an entry; of one agent, that it was seen is told once."""
@@ -432,9 +434,9 @@ def _has_known_key(record: Record) -> bool:
     return keys.parse(record.table, record.pk, record.sk) is not None
 
 
-def _numbered(entry: Entry, more: str = "") -> Entry:
+def _numbered(record: Record, more: str = "") -> Entry:
     """Say in an entry which record it comes from: of two states, which is the later."""
-    return _more(entry, f'"number":"{entry.sequence_number}"{more}')
+    return _entry(record, f'"number":"{record.sequence_number}"{more}')
 
 
 def _removed(record: Record) -> Iterator[Work]:
@@ -444,16 +446,12 @@ def _removed(record: Record) -> Iterator[Work]:
         return
     gone = replace(record, new=old)
     if not faults_in(gone, stored_at=claimed_at(kind, old) or 0.0):
-        yield _LATE[kind], "", _numbered(_entry(gone), _REMOVED)
+        yield _LATE[kind], "", _numbered(gone, _REMOVED)
 
 
 def _entry(record: Record, pair: str = "") -> Entry:
-    return _more(Entry(content_of(record), record.sequence_number), pair)
-
-
-def _more(entry: Entry, pair: str) -> Entry:
-    """Add a JSON pair to an entry's object, or nothing."""
-    return Entry(entry.text, entry.sequence_number, pair) if pair else entry
+    """Give an entry with a record's new image, and a JSON pair more if there is one."""
+    return Entry(content_of(record), record.sequence_number, f",{pair}}}" if pair else "}")
 
 
 def _answered(signal: keys.Key, target: str | None, chunk: str) -> dict[str, Any]:
@@ -502,7 +500,7 @@ def _held(record: Record) -> str:
 
 def _key_entry(record: Record, signal: tuple[str, str], pair: str) -> Entry:
     text = ascii_json({"key": signal, "event_id": record.event_id})
-    return _more(Entry(text, record.sequence_number), pair)
+    return Entry(text[:-1], record.sequence_number, f",{pair}}}")
 
 
 def _refusal(record: Record, faults: list[Fault]) -> Work:

@@ -9,10 +9,8 @@ import re
 import time
 import zlib
 from base64 import b64decode, b64encode
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -26,7 +24,7 @@ MAX_FILL_BYTES = 60_000
 
 #: Characters of an entry that hold its event id, or else the start of its key.
 _HEAD = 128
-_encode = fast_json.Encoder().encode
+_encoder = fast_json.Encoder()
 _NON_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -34,15 +32,15 @@ class Entry(Struct, frozen=True, gc=False):
     """One piece of work for an actor, and the stream record it came from.
 
     Attributes:
-        text: a JSON object.
+        text: a JSON object, but for its end.
         sequence_number: of the record, "" if it came from none.
-        more: JSON pairs that are added to the object when it is written: several entries share
-            the text of one image, and hundreds wait for a page to be routed.
+        end: of the object: entries that differ in it share the text of one image, of which
+            hundreds wait for a page to be routed.
     """
 
     text: str
     sequence_number: str
-    more: str = ""
+    end: str = ""
 
 
 class Duty(NamedTuple):
@@ -55,9 +53,19 @@ class Duty(NamedTuple):
 
 def ascii_json(value: Any) -> str:
     r"""Write a value as ASCII JSON, bytes as base64; SQS refuses characters such as \uffff."""
-    text = _encode(value).decode()
-    if text.isascii():
-        return text
+    text = _encoder.encode(value).decode()
+    return text if text.isascii() else _escaped(text)
+
+
+def open_json(value: Any, room: bytearray) -> str:
+    """Write an object as `ascii_json` does, without its last brace, in room that is used again."""
+    _encoder.encode_into(value, room)
+    room.pop()
+    text = room.decode()
+    return text if text.isascii() else _escaped(text)
+
+
+def _escaped(text: str) -> str:
     return _NON_ASCII.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
@@ -90,18 +98,18 @@ def unpacked(content: bytes) -> dict[str, Wire]:
 
 def pack(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> Iterator[WorkMessage]:
     """Pack entries into as few messages as the duty's limit and the fill allow, in order."""
-    texts, numbers = _written(entries)
-    ends = [*accumulate([len(text) + 1 for text in texts])]
-    start = filled = 0
-    while start < len(ends):
-        most = min(start + duty.limit, len(ends))
-        fitting = bisect_right(ends, filled + MAX_FILL_BYTES + 1, start, most)
+    limit, most, filled = duty.limit, MAX_FILL_BYTES + 1, 0
+    part: list[Entry] = []
+    for entry in entries:
+        size = len(entry.text) + len(entry.end) + 1
+        filled += size
         # An entry that is larger travels alone.
-        end = max(fitting, start + 1)
-        part = numbers[start:end]
-        body = _message(duty, texts[start:end], part, moment_ms)
-        yield WorkMessage(duty.queue, body, tuple(filter(None, part)))
-        start, filled = end, ends[end - 1]
+        if (filled > most or len(part) == limit) and part:
+            yield _packed(duty, part, moment_ms)
+            part, filled = [], size
+        part.append(entry)
+    if part:
+        yield _packed(duty, part, moment_ms)
 
 
 def singles(duty: Duty, entries: Iterable[Mapping[str, Any]]) -> list[WorkMessage]:
@@ -115,25 +123,24 @@ def message(duty: Duty, entries: Sequence[Entry], *, moment_ms: int) -> str:
 
     Of entries made from stream records, their numbers and the head of the first are enough.
     """
-    return _message(duty, *_written(entries), moment_ms)
+    return _packed(duty, entries, moment_ms).body
 
 
-def _written(entries: Sequence[Entry]) -> tuple[list[str], list[str]]:
-    """Give the JSON of entries, and the numbers of the records that they came from."""
-    texts = [f"{each.text[:-1]},{each.more}}}" if each.more else each.text for each in entries]
-    return texts, [each.sequence_number for each in entries]
-
-
-def _message(duty: Duty, texts: list[str], numbers: list[str], moment_ms: int) -> str:
-    # What came from no record is told from all others by its text.
-    names = [number or text for number, text in zip(numbers, texts, strict=True)]
-    head = texts[0] if len(texts[0]) >= _HEAD else ",".join(texts)
-    seed = f"{duty.actor}{head[:_HEAD]}{','.join(names)}".encode()
+def _packed(duty: Duty, entries: Sequence[Entry], moment_ms: int) -> WorkMessage:
+    queue, actor = duty.queue, duty.actor
+    numbers = tuple([each.sequence_number for each in entries if each.sequence_number])
+    head = entries[0].text
+    if len(head) < _HEAD:
+        head = ",".join([each.text + each.end for each in entries])
+    names: Sequence[str] = numbers
+    if len(numbers) < len(entries):
+        # What came from no record is told from all others by its text.
+        names = [each.sequence_number or each.text + each.end for each in entries]
+    seed = f"{actor}{head[:_HEAD]}{','.join(names)}".encode()
     message_id = blake2b(seed, digest_size=16).hexdigest()
-    # Put around the first and the last, so that all of the message is copied once.
-    texts[0] = (
-        f'{{"queue_name":"{duty.queue}","actor_name":"{duty.actor}","args":[],'
-        f'"kwargs":{{"entries":[{texts[0]}'
-    )
-    texts[-1] += f']}},"options":{{}},"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
-    return ",".join(texts)
+    # All is joined at once, so that an image is copied once.
+    parts = [f'{{"queue_name":"{queue}","actor_name":"{actor}","args":[],"kwargs":{{"entries":[']
+    for each in entries:
+        parts += (each.text, each.end, ",")
+    parts[-1] = f']}},"options":{{}},"message_id":"{message_id}","message_timestamp":{moment_ms}}}'
+    return WorkMessage(queue, "".join(parts), numbers)
