@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
+from sharpwave.workers.router import fast_path, router
+
 #: Where mutmut keeps how long each test took without a mutant, in the folder that tests run in.
 _TIMES = Path("mutmut-stats.json")
 
@@ -21,6 +23,13 @@ def pytest_sessionstart() -> None:
         phases=(Phase.explicit, Phase.generate),
     )
     settings.load_profile("mutants")
+
+
+def pytest_runtest_setup() -> None:
+    """Forget what the router found out in other tests, which would stand in for a mutant."""
+    for each in (*vars(fast_path).values(), *vars(router).values(), *fast_path.PARTITIONS.values()):
+        if isinstance(each, fast_path.Known):
+            each.clear()
 
 
 @pytest.hookimpl(trylast=True)

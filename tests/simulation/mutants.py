@@ -35,7 +35,7 @@ from sharpwave.workers.patterns.discover import sweep
 from sharpwave.workers.patterns.sources import Used, shares_of
 from sharpwave.workers.patterns.stated import Confidences
 from sharpwave.workers.router import router
-from sharpwave.workers.router.fast_path import place_of
+from sharpwave.workers.router.fast_path import PARTITIONS, PLACES
 from sharpwave.workers.signals import acknowledge, deliver, expiry, mirror, quota
 from sharpwave.workers.signals.deliver import Courier
 from sharpwave.workers.signals.directory import RegisteredAgents
@@ -256,10 +256,13 @@ def _chunks_tell_at_once() -> AbstractContextManager[object]:
 def _digits_name_agents() -> Iterator[None]:
     """Take the digits of a shard for an agent's name."""
     # What keys were parsed as is remembered by the process, from one history to the next.
-    place_of.cache_clear()
+    remembered: list[dict[Any, Any]] = [*PARTITIONS.values(), PLACES]
+    for each in remembered:
+        each.clear()
     with patch.object(keys, "is_shard", lambda name: False):
         yield
-    place_of.cache_clear()
+    for each in remembered:
+        each.clear()
 
 
 def _any_row_counts() -> AbstractContextManager[object]:

@@ -7,9 +7,9 @@ may still admit, and only they say what is wrong. `admission.py` asks here first
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import partial
 from re import compile as pattern
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec import json as fast_json
@@ -25,13 +25,75 @@ from sharpwave.workers.work.incoming import Text as _Text
 _RECORD_ID = ids.RECORD_ID.removesuffix("$") + r"\Z"
 _SHARE = pattern(r"0(\.[0-9]{1,30})?|1(\.0{1,30})?")
 # What follows the seconds of a time, and in a sort key the id.
-_FRACTION = r"(\.[0-9]{1,9})?Z"
+_FRACTION = r"(?:\.[0-9]{1,9})?Z"
 _is_fraction = pattern(_FRACTION).fullmatch
 _is_fraction_and_id = pattern(f"{_FRACTION}#{ids.RECORD_ID.strip('^$')}").fullmatch
 _SECOND = len("2025-10-18T14:30:00")
 _A_DATED_SK = keys.dated_sk("2000-01-01T00:00:00Z", "id")
 #: Entries of each of the router's caches: keys, agents and seconds seen lately.
 CACHED = 16_384
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
+
+
+class Known(dict[_Asked, _Answer]):
+    """Answers to what was asked lately, all forgotten when they become too many.
+
+    It gives one in half the time of `lru_cache`, which forgets them one by one.
+    """
+
+    def __init__(self, find_out: Callable[[_Asked], _Answer]) -> None:
+        """Know nothing yet, but how to find it out."""
+        super().__init__()
+        self._find_out = find_out
+
+    def __missing__(self, asked: _Asked) -> _Answer:
+        """Find an answer out, and keep it; what finding out raises is raised each time."""
+        answer = self._find_out(asked)
+        if len(self) >= CACHED:
+            self.clear()
+        self[asked] = answer
+        return answer
+
+
+class Place(Struct, gc=False):
+    """What a key stands for: `keys.Parsed`, whose parts take longer to get."""
+
+    kind: keys.Kind
+    owner: str | None
+    type_name: str | None
+
+
+def _place(table: str, pk: str, sk: str = _A_DATED_SK) -> Place | None:
+    parsed = keys.parse(table, pk, sk)
+    return None if parsed is None else Place(*parsed)
+
+
+def _may_sign(name: str) -> bool:
+    # What is signed by the pipeline itself is rare, and the models look at it closely.
+    return name != ids.SYSTEM and ids.is_agent_id(name)
+
+
+#: What the partitions of each table stand for, where the sort key is taken for a good one.
+PARTITIONS: Mapping[str, Known[str, Place | None]] = {
+    table: Known(partial(_place, table)) for table in tables.STREAMED
+}
+#: What keys stand for, each asked with its table.
+PLACES: Known[tuple[str, str, str], Place | None] = Known(lambda key: _place(*key))
+_TABLES: Mapping[keys.Kind, str] = {
+    **{"decision": tables.DECISIONS, "signal": tables.SIGNALS},
+    **{"memory": tables.STATE, "state": tables.STATE, "registration": tables.STATE},
+}
+_is_agent_id = Known(_may_sign)
+_is_type_name = Known[str, bool](ids.is_type_name)
+_is_event_time = Known(times.is_event_time)
+_is_share = Known[str, bool](lambda text: _SHARE.fullmatch(text) is not None)
+# The seconds of the times that agree with a moment: its own and the one before. A time a whole
+# second later agrees too, which is rare enough for the models to find out.
+_seconds = Known[int, tuple[str, str]](
+    lambda moment: (times.bound(moment), times.bound(moment - 1))
+)
 
 # One struct for each kind, of what its model knows, in DynamoDB's typed form. An attribute of
 # another type fails the conversion; one that is not named here is passed over, as by the models.
@@ -110,6 +172,19 @@ class Reading(Struct, kw_only=True, gc=False):
     ttl: _Moment | None = None
     schema_version: _Version | None = None
 
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits what was read, whose depth is known.
+
+        What it does not, or raises ValueError for, may have no fault.
+
+        Args:
+            place: what the record's key stands for.
+            sk: its sort key.
+            stored_at: epoch seconds at which it was stored.
+            event_ahead: how far ahead event times may lie.
+        """
+        raise NotImplementedError
+
 
 class _Timed(Reading, kw_only=True, gc=False):
     timestamp: _Moment
@@ -119,15 +194,30 @@ class _Timed(Reading, kw_only=True, gc=False):
     # A worker's, of which only matters whether it is there.
     promoted_at: Raw | UnsetType = UNSET
 
-    @property
-    def ends_at(self) -> int | None:
-        """Epoch seconds of its end, if it has one."""
-        return None if self.ttl is None else self.ttl.N
-
     def claimed_at(self, kind: keys.Kind) -> float:
         """Give the moment at which it says that it was stored, as `admission.claimed_at` does."""
-        moment, ends_at = self.timestamp.N, self.ends_at
-        return moment if ends_at is None else max(moment, ends_at - MAX_TTL_S[kind])
+        moment = self.timestamp.N
+        return moment if self.ttl is None else max(moment, self.ttl.N - MAX_TTL_S[kind])
+
+    def _times_fit(self, record_id: str, sk: str, stored_at: float, max_ttl_s: int) -> bool:
+        iso, moment, ttl = self.iso_timestamp.S, self.timestamp.N, self.ttl
+        seconds, latest = _seconds[moment], stored_at + MAX_AHEAD_S
+        return (
+            # The sort key may have the time in another precision.
+            (
+                sk == f"{iso}#{record_id}"
+                or (
+                    sk.partition("#")[2] == record_id
+                    and _is_fraction(iso, _SECOND) is not None
+                    and iso.startswith(seconds)
+                )
+            )
+            and sk.startswith(seconds)
+            and _is_fraction_and_id(sk, _SECOND) is not None
+            and moment <= latest
+            and (ttl is None or stored_at - 1 < ttl.N <= latest + max_ttl_s)
+            and (self.event_time is None or _is_event_time[self.event_time.S])
+        )
 
 
 class Decision(_Timed, kw_only=True, gc=False):
@@ -144,6 +234,21 @@ class Decision(_Timed, kw_only=True, gc=False):
     parent_decision_id: _Id | None = None
     root_decision_id: _Id | None = None
 
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits this decision."""
+        return (
+            place.owner == self.agent_id.S != ids.SYSTEM
+            and place.type_name == self.decision_type.S
+            and sound_revision(self) > 0
+            and self._times_fit(self.decision_id.S, sk, stored_at, MAX_TTL_S["decision"])
+            and (
+                self.event_time is None
+                or not times.is_far_ahead(
+                    self.event_time.S, self.timestamp.N, self.decision_type.S, event_ahead
+                )
+            )
+        )
+
 
 class Signal(_Timed, kw_only=True, gc=False):
     """What is read of a signal."""
@@ -158,6 +263,22 @@ class Signal(_Timed, kw_only=True, gc=False):
     recommended_action: _Short | None = None
     correlation_id: _Short | None = None
     traceparent: _Short | None = None
+
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits this signal."""
+        owner, source, targets = place.owner, self.source_agent.S, self.target_agents.L
+        if not (
+            place.type_name == self.signal_type.S
+            and (owner is None or owner == source)
+            and _is_agent_id[source]
+            and (self.confidence is None or _is_share[self.confidence.N])
+            and self._times_fit(self.signal_id.S, sk, stored_at, MAX_TTL_S["signal"])
+        ):
+            return False
+        for target in targets:
+            if not _is_agent_id[target.S]:
+                return len(targets) == 1 and target.S in (ids.EVERYONE, ids.SUBSCRIBERS)
+        return True
 
 
 class Memory(_Timed, kw_only=True, gc=False):
@@ -178,6 +299,15 @@ class Memory(_Timed, kw_only=True, gc=False):
     large: None = None
     forgotten_at: None = None
 
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits this entry."""
+        return (
+            place.owner == self.agent_id.S != ids.SYSTEM
+            and place.type_name == self.memory_type.S
+            and (self.importance is None or _is_share[self.importance.N])
+            and self._times_fit(self.memory_id.S, sk, stored_at, MAX_TTL_S["memory"])
+        )
+
     @property
     def weights(self) -> tuple[float, float]:
         """Importance and number of accesses; 0 of what it does not say."""
@@ -195,6 +325,14 @@ class _State(Reading, kw_only=True, gc=False):
     configuration: _Map | None = None
     state: _Map | None = None
 
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits this state."""
+        return (
+            place.owner == self.agent_id.S != ids.SYSTEM
+            and place.type_name == self.state_type.S
+            and (self.ttl is None or stored_at - 1 < self.ttl.N)
+        )
+
 
 class _Registration(Reading, kw_only=True, gc=False):
     agent_id: _Text
@@ -207,25 +345,14 @@ class _Registration(Reading, kw_only=True, gc=False):
     filters: None = None
     capabilities: None = None
 
-
-@lru_cache(CACHED)
-def _is_agent_id(name: str) -> bool:
-    # What is signed by the pipeline itself is rare, and the models look at it closely.
-    return name != ids.SYSTEM and ids.is_agent_id(name)
-
-
-_TABLES: Mapping[keys.Kind, str] = {
-    **{"decision": tables.DECISIONS, "signal": tables.SIGNALS},
-    **{"memory": tables.STATE, "state": tables.STATE, "registration": tables.STATE},
-}
-_is_type_name = lru_cache(CACHED)(ids.is_type_name)
-_is_event_time = lru_cache(CACHED)(times.is_event_time)
-
-
-@lru_cache(CACHED)
-def place_of(table: str, pk: str, sk: str = _A_DATED_SK) -> keys.Parsed | None:
-    """Say what a key stands for; where none is given, its sort key is taken for a good one."""
-    return keys.parse(table, pk, sk)
+    def fits(self, place: Place, sk: str, stored_at: float, event_ahead: EventAhead) -> bool:
+        """Say whether the fast path admits this registration."""
+        subscriptions, accepts_from = self.subscriptions, self.accepts_from
+        return (
+            place.owner == self.agent_id.S != ids.SYSTEM
+            and (subscriptions is None or all(_is_type_name[each.S] for each in subscriptions.L))
+            and (accepts_from is None or all(_is_agent_id[each.S] for each in accepts_from.L))
+        )
 
 
 def sound(
@@ -237,15 +364,16 @@ def sound(
     stored_at: float,
     event_ahead: EventAhead = times.AS_A_RULE,
 ) -> Reading | None:
-    """Read of an image what decides, if the fast path admits it; see `READ` and `FITS`."""
-    place = place_of(_TABLES[kind], key.pk) or place_of(_TABLES[kind], *key)
+    """Read of an image what decides, if the fast path admits it."""
+    table = _TABLES[kind]
+    place = PARTITIONS[table][key.pk] or PLACES[table, key.pk, key.sk]
     if place is None or place.kind != kind or may_be_too_deep(text):
         return None
     if kind == "signal" and len(text) > MAX_SIGNAL_BYTES:
         return None
     try:
         reading = READ[kind](raw)
-        return reading if FITS[kind](reading, place, key.sk, stored_at, event_ahead) else None
+        return reading if reading.fits(place, key.sk, stored_at, event_ahead) else None
     except ValueError:
         return None
 
@@ -258,7 +386,7 @@ def sound_revision(said: Resolved | Decision) -> int:
     """
     if said.outcome is not UNSET:
         score = _read_outcome(said.outcome).M.quality_score
-        if score is not None and not _is_share(score.N):
+        if score is not None and not _is_share[score.N]:
             return 0
     revision = revision_of(said)
     return revision if 1 <= revision <= 65_535 else 0
@@ -273,80 +401,6 @@ def revision_of(said: Resolved | Decision) -> int:
     return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
-def _decision_fits(
-    decision: Decision, place: keys.Parsed, sk: str, stored_at: float, event_ahead: EventAhead
-) -> bool:
-    _, owner, type_name = place
-    return (
-        owner == decision.agent_id.S != ids.SYSTEM
-        and type_name == decision.decision_type.S
-        and sound_revision(decision) > 0
-        and _times_fit(decision, decision.decision_id.S, sk, stored_at, MAX_TTL_S["decision"])
-        and (
-            decision.event_time is None
-            or not times.is_far_ahead(
-                decision.event_time.S,
-                decision.timestamp.N,
-                decision.decision_type.S,
-                event_ahead,
-            )
-        )
-    )
-
-
-def _signal_fits(
-    signal: Signal, place: keys.Parsed, sk: str, stored_at: float, __: EventAhead
-) -> bool:
-    _, owner, type_name = place
-    source, targets = signal.source_agent.S, signal.target_agents.L
-    if not (
-        type_name == signal.signal_type.S
-        and (owner is None or owner == source)
-        and _is_agent_id(source)
-        and (signal.confidence is None or _is_share(signal.confidence.N))
-        and _times_fit(signal, signal.signal_id.S, sk, stored_at, MAX_TTL_S["signal"])
-    ):
-        return False
-    for target in targets:
-        if not _is_agent_id(target.S):
-            return len(targets) == 1 and target.S in (ids.EVERYONE, ids.SUBSCRIBERS)
-    return True
-
-
-def _memory_fits(
-    entry: Memory, place: keys.Parsed, sk: str, stored_at: float, _: EventAhead
-) -> bool:
-    return (
-        place.owner == entry.agent_id.S != ids.SYSTEM
-        and place.type_name == entry.memory_type.S
-        and (entry.importance is None or _is_share(entry.importance.N))
-        and _times_fit(entry, entry.memory_id.S, sk, stored_at, MAX_TTL_S["memory"])
-    )
-
-
-def _state_fits(
-    state: _State, place: keys.Parsed, _: str, stored_at: float, __: EventAhead
-) -> bool:
-    return (
-        place.owner == state.agent_id.S != ids.SYSTEM
-        and place.type_name == state.state_type.S
-        and (state.ttl is None or stored_at - 1 < state.ttl.N)
-    )
-
-
-def _registration_fits(
-    mine: _Registration, place: keys.Parsed, _: str, __: float, ___: EventAhead
-) -> bool:
-    return (
-        place.owner == mine.agent_id.S != ids.SYSTEM
-        and (
-            mine.subscriptions is None
-            or all(_is_type_name(each.S) for each in mine.subscriptions.L)
-        )
-        and (mine.accepts_from is None or all(_is_agent_id(each.S) for each in mine.accepts_from.L))
-    )
-
-
 #: Read of an image what decides; raise ValueError for an attribute of another form than it has as
 #: a rule. DynamoDB writes numbers as text, which `strict` would not take for numbers.
 READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
@@ -358,48 +412,3 @@ READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
 }
 _read_outcome = fast_json.Decoder(_Outcome).decode
 _read_number = fast_json.Decoder(Number).decode
-#: Say whether the fast path admits what was read, whose depth is known; what it does not, or raises
-#: ValueError for, may have no fault. They take what was read, what the record's key stands for, its
-#: sort key, epoch seconds at which it was stored, and how far ahead event times may lie.
-FITS: Mapping[keys.Kind, Callable[[Any, keys.Parsed, str, float, EventAhead], bool]] = {
-    "decision": _decision_fits,
-    "signal": _signal_fits,
-    "memory": _memory_fits,
-    "state": _state_fits,
-    "registration": _registration_fits,
-}
-
-
-def _times_fit(record: _Timed, record_id: str, sk: str, stored_at: float, max_ttl_s: int) -> bool:
-    iso, moment, ttl = record.iso_timestamp.S, record.timestamp.N, record.ttl
-    latest = stored_at + MAX_AHEAD_S
-    return (
-        # The sort key may have the time in another precision.
-        (
-            sk == f"{iso}#{record_id}"
-            or (
-                sk.partition("#")[2] == record_id
-                and _is_fraction(iso[_SECOND:]) is not None
-                and _agrees(iso[:_SECOND], moment)
-            )
-        )
-        and _is_fraction_and_id(sk, _SECOND) is not None
-        and _agrees(sk[:_SECOND], moment)
-        and moment <= latest
-        and (ttl is None or stored_at - 1 < ttl.N <= latest + max_ttl_s)
-        and (record.event_time is None or _is_event_time(record.event_time.S))
-    )
-
-
-@lru_cache(CACHED)
-def _agrees(iso: str, moment: int) -> bool:
-    """Say whether a UTC time without fraction is this second or the one before.
-
-    A time a whole second later agrees too, which is rare enough for the models to find out.
-    """
-    return times.is_iso(f"{iso}Z") and -1 <= times.epoch_of(iso) - moment <= 0
-
-
-@lru_cache(CACHED)
-def _is_share(text: str) -> bool:
-    return _SHARE.fullmatch(text) is not None

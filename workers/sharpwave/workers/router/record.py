@@ -11,7 +11,7 @@ from sharpwave.schemas.ownership import MUTABLE, OUTCOME, agents_own
 from sharpwave.schemas.times import AS_A_RULE, EventAhead
 from sharpwave.workers.router.admission import faults_of, moment_of
 from sharpwave.workers.router.changes import had_sound_outcome
-from sharpwave.workers.router.fast_path import place_of
+from sharpwave.workers.router.fast_path import PARTITIONS
 from sharpwave.workers.router.image import Image
 from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, with_image
 from sharpwave.workers.work.incoming import Streamed
@@ -58,7 +58,7 @@ def read(table: str, streamed: Streamed, now: float, event_ahead: EventAhead = A
     pk, sk = change.keys.PK.S, change.keys.SK.S
     # What the other tables hold is known by its partition, but for mirrors.
     by_both = table == tables.STATE or (table == tables.SIGNALS and keys.is_mirror_sk(sk))
-    parsed = keys.parse(table, pk, sk) if by_both else place_of(table, pk)
+    parsed = keys.parse(table, pk, sk) if by_both else PARTITIONS[table][pk]
     return Record(
         table,
         None if parsed is None else parsed.kind,

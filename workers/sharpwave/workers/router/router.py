@@ -9,7 +9,6 @@ nearly all records are such. They meet in `Router.__call__`.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from msgspec import UNSET, Raw
@@ -31,13 +30,12 @@ from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.router.admission import claimed_at
 from sharpwave.workers.router.changes import has_new_version, is_mark, outcome_change, row_change
 from sharpwave.workers.router.fast_path import (
-    CACHED,
-    FITS,
+    PARTITIONS,
+    PLACES,
     READ,
     Decision,
+    Known,
     Memory,
-    Signal,
-    place_of,
 )
 from sharpwave.workers.router.image import Image, differing, json_of, may_be_too_deep
 from sharpwave.workers.router.record import (
@@ -135,16 +133,16 @@ class Router:
             stored_at = raw.change.stored_at
             if stored_at > moment:
                 moment = stored_at
-            due_by = stored_at if now is None else now
             # Here the two ways meet. The short one takes what it is sure of and leaves no trace of
             # what it does not; whatever it does, the long one would do as well.
-            if not self._take_sound(table, raw, due_by, groups):
+            if not self._take_sound(table, raw, now, groups):
+                due_by = stored_at if now is None else now
                 record = read(table, raw, due_by, self._event_ahead)
                 for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
-    def _take_sound(self, table: str, raw: Streamed, due_by: float, groups: "_Groups") -> bool:
+    def _take_sound(self, table: str, raw: Streamed, now: float | None, groups: "_Groups") -> bool:
         """Take the short way with a sound record that came, changed as most do or was removed.
 
         What comes of one is what its route makes of it on the long way; gives False for every
@@ -154,73 +152,77 @@ class Router:
         """
         change = raw.change
         pk, sk, old, new = change.keys.PK.S, change.keys.SK.S, change.old, change.new
-        place = place_of(table, pk) or place_of(table, pk, sk)
+        place = PARTITIONS[table][pk] or PLACES[table, pk, sk]
         if place is None:
             return False
-        kind, owner, type_name = place
-        if kind == "signal" and keys.is_mirror_sk(sk):
-            return new is not UNSET and has_new_version(
-                UNSET if old is UNSET else json_of(old), json_of(new)
-            )
-        if kind in _QUIET:
-            return True
-        if kind == "inbox_row":
-            if old is UNSET or new is UNSET:
-                return old is UNSET
-            return self._take_row(raw, json_of(old), json_of(new), owner, groups)
-        is_removed = new is UNSET
-        given = old if new is UNSET else new
-        if given is UNSET or (is_removed and (kind not in _LATE or not raw.is_by_ttl)):
-            return True
-        image = json_of(given)
-        # The partition alone has told the kind, and nothing else reads the sort key of a mark.
-        if old is not UNSET and not is_removed and kind not in ("decision", "state"):
-            return keys.split_dated_sk(sk) is not None and is_mark(kind, json_of(old), image)
-        state, judged_at = "insert", change.stored_at
+        kind, stored_at = place.kind, change.stored_at
+        if kind == "signal":
+            if keys.is_mirror_sk(sk):
+                return new is not UNSET and has_new_version(
+                    UNSET if old is UNSET else json_of(old), json_of(new)
+                )
+        elif kind not in READ:
+            if kind in _QUIET or old is UNSET:
+                return True
+            if new is UNSET:
+                return False
+            return self._take_row(raw, json_of(old), json_of(new), place.owner, groups)
+        if new is UNSET:
+            if old is UNSET or kind not in _LATE or not raw.is_by_ttl:
+                return True
+            image = json_of(old)
+        else:
+            image = new if isinstance(new, Raw) else json_of(new)
+            # The partition alone has told the kind, and nothing else reads the sort key of a mark.
+            if old is not UNSET and kind not in ("decision", "state"):
+                return keys.split_dated_sk(sk) is not None and is_mark(kind, json_of(old), image)
+        state, judged_at = "insert", stored_at
         try:
             found = READ[kind](image)
-            if is_removed and isinstance(found, Decision | Memory):
-                if found.promoted_at is not UNSET:
-                    return True
-                judged_at = found.claimed_at(kind)
-            elif old is not UNSET and isinstance(found, Decision):
-                was = json_of(old)
-                state = outcome_change(was, image, found)
-                if not state:
-                    return (
-                        found.promoted_at is not UNSET
-                        and keys.split_dated_sk(sk) is not None
-                        and is_mark(kind, was, image)
-                    )
-            if not FITS[kind](found, place, sk, judged_at, self._event_ahead):
+            if old is not UNSET:
+                if new is UNSET and isinstance(found, Decision | Memory):
+                    if found.promoted_at is not UNSET:
+                        return True
+                    judged_at = found.claimed_at(kind)
+                elif isinstance(found, Decision):
+                    was = old if isinstance(old, Raw) else json_of(old)
+                    state = outcome_change(was, image, found)
+                    if not state:
+                        return (
+                            found.promoted_at is not UNSET
+                            and keys.split_dated_sk(sk) is not None
+                            and is_mark(kind, was, image)
+                        )
+            if not found.fits(place, sk, judged_at, self._event_ahead):
                 return False
         except ValueError:
             return False
-        content = Content(raw.event_id, table, (pk, sk), change.stored_at, image)
-        text = open_json(content, groups.room)
+        text = open_json(Content(raw.event_id, table, (pk, sk), stored_at, image), groups.room)
         if len(text) >= MAX_FILL_BYTES or may_be_too_deep(text):
             return False
         number = change.sequence_number
-        if is_removed:
+        if kind == "signal":
+            groups[DELIVER, ""].append(Entry(text, number, "}"))
+        elif new is UNSET:
             end = f',"number":"{number}"{_REMOVED}}}'
             groups[_LATE[kind], ""].append(Entry(text, number, end))
-        elif isinstance(found, Signal):
-            groups[DELIVER, ""].append(Entry(text, number, "}"))
         elif isinstance(found, Decision):
             entry = Entry(text, number, "}")
             groups[LEARN, pk].append(entry)
             groups[ARCHIVE, ""].append(Entry(text, number, f',"state":"{state}"}}'))
-            if found.promoted_at is UNSET and self._is_due(
-                found.timestamp.N, found.ends_at, due_by
-            ):
+            ends_at = None if found.ttl is None else found.ttl.N
+            due_by = stored_at if now is None else now
+            if found.promoted_at is UNSET and self._is_due(found.timestamp.N, ends_at, due_by):
                 groups[EPISODE, ""].append(entry)
         elif isinstance(found, Memory):
-            groups.add(SEEN, owner or "", Entry(text, number, "}"))
+            groups.add(SEEN, place.owner or "", Entry(text, number, "}"))
+            ends_at = None if found.ttl is None else found.ttl.N
+            due_by = stored_at if now is None else now
             if (
                 found.promoted_at is not UNSET
-                or type_name in keys.LASTING_TYPES
+                or place.type_name in keys.LASTING_TYPES
                 or self._is_worth_it(*found.weights)
-                or self._is_due(found.timestamp.N, found.ends_at, due_by)
+                or self._is_due(found.timestamp.N, ends_at, due_by)
             ):
                 groups[PROMOTE, ""].append(Entry(text, number, f',"number":"{number}"}}'))
         elif kind == "registration":
@@ -239,7 +241,7 @@ class Router:
             return False
         what, row = found
         signal = keys.Key(row.signal_pk.S, row.signal_sk.S)
-        if what == "acknowledgement" and key.sk == _row_sk(*signal):
+        if what == "acknowledgement" and key.sk == _row_sk[signal]:
             content = _answered(signal, owner, "" if row.chunk is None else row.chunk.S)
             groups[ACKNOWLEDGE, ""].append(Entry(ascii_json(content), change.sequence_number))
         return True
@@ -321,7 +323,7 @@ class Router:
         # A worker wrote it if its key holds the digest of the signal that it names.
         signal = keys.Key(_s(old, "signal_pk"), _s(old, "signal_sk"))
         inbox = keys.inbox_pk(record.owner or "")
-        if record.pk != inbox or record.sk != _row_sk(*signal):
+        if record.pk != inbox or record.sk != _row_sk[signal]:
             return
         content = _answered(signal, record.owner, _s(old, "chunk"))
         if new is None:
@@ -459,14 +461,17 @@ def _answered(signal: keys.Key, target: str | None, chunk: str) -> dict[str, Any
     return content | {"chunk": chunk} if 0 < len(chunk) <= MAX_CHUNK_NAME else content
 
 
-@lru_cache(CACHED)
-def _row_sk(signal_pk: str, signal_sk: str) -> str | None:
-    """Give the sort key of a signal's rows, which all who acknowledge it share; None of no key."""
-    place = place_of(tables.SIGNALS, signal_pk)
-    if place is None or place.kind != "signal" or keys.split_dated_sk(signal_sk) is None:
+def _sk_of_rows(signal: keys.Key) -> str | None:
+    """Give the sort key of a signal's rows; None of no key."""
+    place = PARTITIONS[tables.SIGNALS][signal.pk]
+    if place is None or place.kind != "signal" or keys.split_dated_sk(signal.sk) is None:
         return None
-    iso, _ = keys.time_and_id(signal_sk)
-    return keys.inbox_sk(iso, signal_uid(signal_pk, signal_sk))
+    iso, _ = keys.time_and_id(signal.sk)
+    return keys.inbox_sk(iso, signal_uid(*signal))
+
+
+#: All who acknowledge a signal share it.
+_row_sk: Known[keys.Key, str | None] = Known(_sk_of_rows)
 
 
 def _lost(old: Image, new: Image) -> dict[str, Wire]:
