@@ -21,7 +21,7 @@ from sharpwave.workers.router import admission, fast_path
 from sharpwave.workers.router import record as stream_records
 from sharpwave.workers.router import router as routing
 from sharpwave.workers.router.router import Router
-from sharpwave.workers.work.envelope import ascii_json, image_of
+from sharpwave.workers.work.envelope import MAX_FILL_BYTES, ascii_json, image_of
 from sharpwave.workers.work.incoming import Streamed, page_of
 from sharpwave.workers.work.outgoing import WorkMessage
 from sharpwave.workers.work.ports import Item
@@ -351,6 +351,40 @@ def test_an_outcome_takes_the_short_way_wherever_it_stands(
         records: list[Any] = [record, *read(record, spelling)]
         for each in records:
             assert ShortWay()(tables.DECISIONS, [each])
+
+
+@pytest.mark.parametrize("levels", [1, 13, 14, 15, 16])
+@pytest.mark.parametrize("letter", ["L", "M"])
+def test_an_outcome_that_was_too_deep_was_no_sound_one(letter: str, levels: int) -> None:
+    why: dict[str, Any] = {letter: [] if letter == "L" else {}}
+    for _ in range(levels):
+        why = {letter: [why] if letter == "L" else {"k": why}}
+    old = item_to_wire(decision())
+    new = {**old, "outcome": GOOD, "outcome_rev": {"N": "2"}}
+    old["outcome"] = {"M": {**BAD["M"], "why": why}}
+    (one,) = read(streamed(old, new), "compact")
+
+    ours = Router()(tables.DECISIONS, [one])
+
+    with the_long_way() as long:
+        assert long()(tables.DECISIONS, [one]) == ours
+    assert ('"state":"revision"' in ours[1].body) is (levels < 16)
+
+
+@pytest.mark.parametrize(("spare", "is_compressed"), [(1, False), (0, False), (-1, True)])
+def test_what_fills_a_message_is_measured_to_the_character(spare: int, is_compressed: bool) -> None:
+    def record(size: int) -> dict[str, Any]:
+        return streamed(None, item_to_wire(decision(context={"note": "x" * size})))
+
+    (short, *_) = Router()(tables.DECISIONS, [record(0)])
+    (entry,) = json.loads(short.body)["kwargs"]["entries"]
+    filled = record(MAX_FILL_BYTES - len(ascii_json(entry)) - spare)
+
+    ours = Router()(tables.DECISIONS, [filled])
+
+    with the_long_way() as long:
+        assert long()(tables.DECISIONS, [filled]) == ours
+    assert all(("zimage" in each.body) is is_compressed for each in ours)
 
 
 #: What may be said at the top of an image or within one of its maps, and what of it: the last is

@@ -15,13 +15,14 @@ from sharpwave.schemas import keys
 from sharpwave.schemas.ownership import WORKER, is_stamped
 from sharpwave.schemas.status import ACKNOWLEDGED, outranks
 from sharpwave.workers.router.fast_path import (
+    WHOLE,
     Decision,
     Number,
-    Resolved,
-    revision_of,
+    Outcome,
+    read_outcome,
     sound_revision,
 )
-from sharpwave.workers.router.image import Image, may_be_too_deep
+from sharpwave.workers.router.image import SHALLOW, Image, may_be_too_deep
 from sharpwave.workers.work.incoming import Text
 
 _Said = Raw | UnsetType
@@ -45,8 +46,18 @@ class Row(_Answer, kw_only=True, gc=False):
     chunk: Text | None = None
 
 
-class _Alone(Resolved, forbid_unknown_fields=True, gc=False):
+class _Resolved(Struct, gc=False):
+    """What an image says of a decision's outcome."""
+
+    outcome: _Said = UNSET
+    outcome_rev: Number | UnsetType = UNSET
+
+
+class _Alone(Struct, forbid_unknown_fields=True, gc=False):
     """What is said of an outcome, and nothing else."""
+
+    outcome: Outcome
+    outcome_rev: Number | UnsetType = UNSET
 
 
 class _Versioned(Struct, gc=False):
@@ -62,7 +73,7 @@ _MARKS: Mapping[keys.Kind, Callable[[Raw], Any]] = {
     ).decode
     for kind in ("decision", "signal", "memory")
 }
-_read_resolved = fast_json.Decoder(Resolved).decode
+_read_resolved = fast_json.Decoder(_Resolved).decode
 _read_alone = fast_json.Decoder(_Alone).decode
 _read_version = fast_json.Decoder(_Versioned).decode
 _read_answer = fast_json.Decoder(_Answer).decode
@@ -72,7 +83,16 @@ _encode = fast_json.Encoder().encode
 
 def had_sound_outcome(decision: Image) -> bool:
     """Say whether the fast path admits the outcome of a decision, or it has none."""
-    return _sound_revision(_read_resolved(decision.raw)) > 0
+    try:
+        said = _read_resolved(decision.raw)
+        if said.outcome is UNSET:
+            return sound_revision(UNSET, said.outcome_rev) > 0
+        return (
+            not may_be_too_deep(str(said.outcome, "utf-8"))
+            and sound_revision(read_outcome(said.outcome), said.outcome_rev) > 0
+        )
+    except ValueError:
+        return False
 
 
 def outcome_change(old: Raw, new: Raw, reading: Decision) -> str:
@@ -86,29 +106,42 @@ def outcome_change(old: Raw, new: Raw, reading: Decision) -> str:
         new: the image after, written in the same form.
         reading: what `READ` gave of it.
     """
+    outcome, outcome_rev = reading.outcome, reading.outcome_rev
+    if outcome is UNSET:
+        return ""
+    image, got = _encode(new), b',"outcome":' + _encode(outcome)
     try:
-        before = None if reading.outcome is UNSET else _before(bytes(old), bytes(new), reading)
-        if before is None or before.outcome == reading.outcome:
+        if outcome_rev is UNSET:
+            # Nothing is corrected without a revision.
+            head, _, tail = image.rpartition(got)
+            is_first = Raw(head + tail) == old and _ends_image(tail)
+            return "resolution" if is_first else ""
+        told = _told(_encode(old), image, got, b',"outcome_rev":' + _encode(outcome_rev))
+        if not told:
+            return "" if told is None else "resolution"
+        if got in told or (len(told) >= SHALLOW and may_be_too_deep(told.decode())):
             return ""
-        if before.outcome is UNSET:
-            return "resolution" if before.outcome_rev is UNSET else ""
-        return "revision" if 0 < _sound_revision(before) < revision_of(reading) else ""
+        before = _read_alone(b"{" + told[1:] + b"}")
+        revision = sound_revision(before.outcome, before.outcome_rev)
+        return "revision" if 0 < revision < WHOLE[outcome_rev.N] else ""
     except ValueError:
         return ""
 
 
-def _before(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
+def _told(old: bytes, new: bytes, got: bytes, revision: bytes) -> bytes | None:
     """Give what the old image says of its outcome, if all else is as in the new one.
 
-    Raises:
-        ValueError: they differ in more, or the outcome is not where its text is found.
+    Args:
+        old: the old image.
+        new: the new image.
+        got: its outcome, as it is written there.
+        revision: that of its outcome.
     """
-    assert reading.outcome is not UNSET
     # Three parts of the new image, with the outcome and its revision left out between them.
-    head, _, tail = new.rpartition(b',"outcome":%b' % reading.outcome)
     middle = b""
-    if reading.outcome_rev is not UNSET:
-        revision = b',"outcome_rev":%b' % reading.outcome_rev
+    head, found, tail = new.rpartition(got + revision)
+    if not found:
+        head, _, tail = new.rpartition(got)
         left, found, right = tail.rpartition(revision)
         if found:
             middle, tail = left, right
@@ -117,17 +150,27 @@ def _before(old: bytes, new: bytes, reading: Decision) -> Resolved | None:
     start, end = len(head), len(old) - len(tail)
     if not (0 < start <= end and old.startswith(head) and old.endswith(tail)):
         return None
+    if not _ends_image(tail):
+        return None
     told = old[start:end]
-    # The same text may also stand within another attribute, and then what follows it does not end
-    # an image. As nothing is named twice, no part says more of an outcome.
-    _read_resolved(b'{"":{}%b' % tail)
-    if middle:
-        _read_resolved(b'{"":{}%b%b' % (middle, tail))
-        left, found, right = told.partition(middle)
-        if not found:
-            return None
-        told = left + right
-    return _read_alone(b"{%b}" % told[1:])
+    if not middle:
+        return told
+    left, found, right = told.partition(middle)
+    return left + right if found and _ends_image(middle + tail) else None
+
+
+def _ends_image(tail: bytes) -> bool:
+    """Say whether this ends an image, which says no more of its outcome, as nothing is said twice.
+
+    What was found may stand within another attribute, and then what follows it does not.
+    """
+    if tail == b"}":
+        return True
+    try:
+        _read_resolved(b'{"":{}' + tail)
+    except ValueError:
+        return False
+    return True
 
 
 def is_mark(kind: keys.Kind, old: Raw, new: Raw) -> bool:
@@ -209,11 +252,3 @@ def _are_same_but(old: Raw | bytes, new: Raw | bytes, *said: tuple[bytes, Any, A
         put = (head[:-1], tail) if before is UNSET else (head, name, _encode(before), tail)
         image = b"".join(put)
     return image == bytes(old)
-
-
-def _sound_revision(said: Resolved) -> int:
-    try:
-        is_deep = said.outcome is not UNSET and may_be_too_deep(str(said.outcome, "utf-8"))
-        return 0 if is_deep else sound_revision(said)
-    except ValueError:
-        return 0

@@ -89,6 +89,8 @@ _is_agent_id = Known(_may_sign)
 _is_type_name = Known[str, bool](ids.is_type_name)
 _is_event_time = Known(times.is_event_time)
 _is_share = Known[str, bool](lambda text: _SHARE.fullmatch(text) is not None)
+#: Whole numbers by how they are written; raises ValueError for what is none.
+WHOLE = Known[str, int](int)
 # The seconds of the times that agree with a moment: its own and the one before. A time a whole
 # second later agrees too, which is rare enough for the models to find out.
 _seconds = Known[int, tuple[str, str]](
@@ -147,15 +149,10 @@ class _OutcomeMap(Struct, gc=False):
     quality_score: Number | None = None
 
 
-class _Outcome(Struct, gc=False):
+class Outcome(Struct, gc=False):
+    """What is read of a decision's outcome."""
+
     M: _OutcomeMap
-
-
-class Resolved(Struct, gc=False):
-    """What an image says of a decision's outcome, unread."""
-
-    outcome: Raw | UnsetType = UNSET
-    outcome_rev: Raw | UnsetType = UNSET
 
 
 class _Texts(Struct, gc=False):
@@ -226,8 +223,9 @@ class Decision(_Timed, kw_only=True, gc=False):
     agent_id: _Text
     decision_id: _Text
     decision_type: _Text
+    # Unread: it is looked for in the image, where it may be all that changed.
     outcome: Raw | UnsetType = UNSET
-    outcome_rev: Raw | UnsetType = UNSET
+    outcome_rev: Number | UnsetType = UNSET
     agent_version: _Short | None = None
     reasoning: _Map | None = None
     inputs: _Map | None = None
@@ -239,7 +237,10 @@ class Decision(_Timed, kw_only=True, gc=False):
         return (
             place.owner == self.agent_id.S != ids.SYSTEM
             and place.type_name == self.decision_type.S
-            and sound_revision(self) > 0
+            and sound_revision(
+                UNSET if self.outcome is UNSET else read_outcome(self.outcome), self.outcome_rev
+            )
+            > 0
             and self._times_fit(self.decision_id.S, sk, stored_at, MAX_TTL_S["decision"])
             and (
                 self.event_time is None
@@ -378,27 +379,20 @@ def sound(
         return None
 
 
-def sound_revision(said: Resolved | Decision) -> int:
+def sound_revision(outcome: Outcome | UnsetType, outcome_rev: Number | UnsetType) -> int:
     """Give the revision of an outcome, or of none, that the fast path admits, and else 0.
 
     Raises:
         ValueError: it does not, for its form.
     """
-    if said.outcome is not UNSET:
-        score = _read_outcome(said.outcome).M.quality_score
+    if outcome is not UNSET:
+        score = outcome.M.quality_score
         if score is not None and not _is_share[score.N]:
             return 0
-    revision = revision_of(said)
+    if outcome_rev is UNSET:
+        return 1
+    revision = WHOLE[outcome_rev.N]
     return revision if 1 <= revision <= 65_535 else 0
-
-
-def revision_of(said: Resolved | Decision) -> int:
-    """Give the revision of an outcome, which is 1 unless it is said.
-
-    Raises:
-        ValueError: it is no number, or not written as a whole one.
-    """
-    return 1 if said.outcome_rev is UNSET else int(_read_number(said.outcome_rev).N)
 
 
 #: Read of an image what decides; raise ValueError for an attribute of another form than it has as
@@ -410,5 +404,5 @@ READ: Mapping[keys.Kind, Callable[[Raw], Reading]] = {
     "state": fast_json.Decoder(_State, strict=False).decode,
     "registration": fast_json.Decoder(_Registration, strict=False).decode,
 }
-_read_outcome = fast_json.Decoder(_Outcome).decode
-_read_number = fast_json.Decoder(Number).decode
+#: Read an outcome; raise ValueError for one of another form than it has as a rule.
+read_outcome = fast_json.Decoder(Outcome).decode

@@ -13,6 +13,8 @@ from sharpwave.schemas.records import MAX_DEPTH
 _parts = fast_json.Decoder(dict[str, Raw] | None).decode
 _read = fast_json.Decoder(Wire).decode
 _TOO_MANY = MAX_DEPTH + 1
+#: Shorter JSON cannot be too deep, for each level has at least eight characters of its own.
+SHALLOW = len('{"L":[]}') * _TOO_MANY
 _encode = fast_json.Encoder().encode
 
 
