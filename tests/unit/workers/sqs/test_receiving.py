@@ -10,7 +10,7 @@ import dramatiq
 import pytest
 
 from sharpwave.workers.main import worth_retrying
-from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries, receiving
+from sharpwave.workers.sqs import SQSBroker, UnknownActor, VisibilityRetries
 from tests.world.sqs import Latencies, MemorySqs
 from tests.world.waiting import eventually
 
@@ -55,40 +55,6 @@ def test_a_backlog_has_more_pollers_and_they_leave_when_it_is_gone(
     eventually(lambda: broker.snapshot("work").pollers >= 3, "pollers were added")
     eventually(lambda: len(ran) == 2000, "the backlog is done")
     eventually(lambda: broker.snapshot("work").pollers == 1, "one poller is left")
-
-
-def test_what_came_alone_begins_before_the_queue_is_asked_again(
-    sqs: MemorySqs,
-    noop: Any,
-    work_on: Callable[..., dramatiq.Worker],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(receiving, "_LET_BEGIN_S", 60.0)
-    broker, act, ran = noop()
-    act.send(1)
-
-    work_on(broker, threads=12)
-
-    eventually(lambda: ran == [1], "the message ran")
-    assert sqs.calls["receive_message"] == 1
-
-
-@pytest.mark.parametrize("place", ["work", "work.fifo"])
-def test_a_queue_that_gave_all_it_may_is_asked_again_at_once(
-    sqs: MemorySqs,
-    noop: Any,
-    work_on: Callable[..., dramatiq.Worker],
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
-) -> None:
-    monkeypatch.setattr(receiving, "_LET_BEGIN_S", 60.0)
-    sqs.add_queue("work.fifo")
-    broker, act, ran = noop(queue_places={"work": place})
-    broker.enqueue_many([act.message(n) for n in range(11)])
-
-    work_on(broker, threads=12)
-
-    eventually(lambda: len(ran) == 11, "further receives brought the rest")
 
 
 def test_throttling_never_reaches_dramatiq(

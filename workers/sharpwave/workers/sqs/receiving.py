@@ -30,9 +30,6 @@ _SPARE_WAIT_S = 1
 _SPARE_PATIENCE_S = 0.5
 _WORTHWHILE = 5
 _IMMEDIATE_S = 0.25
-# A poller that brought little leaves the interpreter for so long to whom it woke: to prepare its
-# next request at once would hold up theirs, for which somebody waits.
-_LET_BEGIN_S = 0.001
 _EMPTY_REST_S = 0.05
 _ERROR_REST_S = 0.1
 _LONGEST_REST_S = 10.0
@@ -189,8 +186,6 @@ class SqsConsumer(Consumer):
                 most_s = min(_LONGEST_REST_S, _ERROR_REST_S * 2 ** min(errors, 10))
                 self._stopping.wait(random.uniform(0, most_s))
                 continue
-            if 0 < received < min(asked, _WORTHWHILE) and not self._channel.queue.is_fifo:
-                self._stopping.wait(_LET_BEGIN_S)
             lean = lean + 1 if received * 3 < asked else 0
             if is_spare and (not received or lean > 1):
                 break
