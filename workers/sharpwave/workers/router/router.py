@@ -172,7 +172,7 @@ class Router:
                 return True
             image = json_of(old)
         else:
-            image = new if isinstance(new, Raw) else json_of(new)
+            image = json_of(new)
             # The partition alone has told the kind, and nothing else reads the sort key of a mark.
             if old is not UNSET and kind not in ("decision", "state"):
                 return keys.split_dated_sk(sk) is not None and is_mark(kind, json_of(old), image)
@@ -185,7 +185,7 @@ class Router:
                         return True
                     judged_at = found.claimed_at(kind)
                 elif isinstance(found, Decision):
-                    was = old if isinstance(old, Raw) else json_of(old)
+                    was = json_of(old)
                     state = outcome_change(was, image, found)
                     if not state:
                         return (
