@@ -45,8 +45,6 @@ def config_values() -> dict[str, Any]:
         "connect_timeout": 5,
         # Longer than the longest long poll.
         "read_timeout": 30,
-        # It walks each request after its model again, and what is wrong with one the service says.
-        "parameter_validation": False,
         # Botocore would put it together anew for every request, twice.
         "user_agent": "sharpwave",
     }
