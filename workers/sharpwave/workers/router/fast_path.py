@@ -191,10 +191,15 @@ class _Timed(Reading, kw_only=True, gc=False):
     # A worker's, of which only matters whether it is there.
     promoted_at: Raw | UnsetType = UNSET
 
+    @property
+    def ends_at(self) -> int | None:
+        """Epoch seconds of its end, if it has one."""
+        return None if self.ttl is None else self.ttl.N
+
     def claimed_at(self, kind: keys.Kind) -> float:
         """Give the moment at which it says that it was stored, as `admission.claimed_at` does."""
-        moment = self.timestamp.N
-        return moment if self.ttl is None else max(moment, self.ttl.N - MAX_TTL_S[kind])
+        moment, ends_at = self.timestamp.N, self.ends_at
+        return moment if ends_at is None else max(moment, ends_at - MAX_TTL_S[kind])
 
     def _times_fit(self, record_id: str, sk: str, stored_at: float, max_ttl_s: int) -> bool:
         iso, moment, ttl = self.iso_timestamp.S, self.timestamp.N, self.ttl

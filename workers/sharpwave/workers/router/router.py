@@ -133,16 +133,16 @@ class Router:
             stored_at = raw.change.stored_at
             if stored_at > moment:
                 moment = stored_at
+            due_by = stored_at if now is None else now
             # Here the two ways meet. The short one takes what it is sure of and leaves no trace of
             # what it does not; whatever it does, the long one would do as well.
-            if not self._take_sound(table, raw, now, groups):
-                due_by = stored_at if now is None else now
+            if not self._take_sound(table, raw, due_by, groups):
                 record = read(table, raw, due_by, self._event_ahead)
                 for duty, group, entry in self._work(record):
                     groups.add(duty, group, entry)
         return groups.packed(int(moment * 1000))
 
-    def _take_sound(self, table: str, raw: Streamed, now: float | None, groups: "_Groups") -> bool:
+    def _take_sound(self, table: str, raw: Streamed, due_by: float, groups: "_Groups") -> bool:
         """Take the short way with a sound record that came, changed as most do or was removed.
 
         What comes of one is what its route makes of it on the long way; gives False for every
@@ -210,19 +210,17 @@ class Router:
             entry = Entry(text, number, "}")
             groups[LEARN, pk].append(entry)
             groups[ARCHIVE, ""].append(Entry(text, number, f',"state":"{state}"}}'))
-            ends_at = None if found.ttl is None else found.ttl.N
-            due_by = stored_at if now is None else now
-            if found.promoted_at is UNSET and self._is_due(found.timestamp.N, ends_at, due_by):
+            if found.promoted_at is UNSET and self._is_due(
+                found.timestamp.N, found.ends_at, due_by
+            ):
                 groups[EPISODE, ""].append(entry)
         elif isinstance(found, Memory):
             groups.add(SEEN, place.owner or "", Entry(text, number, "}"))
-            ends_at = None if found.ttl is None else found.ttl.N
-            due_by = stored_at if now is None else now
             if (
                 found.promoted_at is not UNSET
                 or place.type_name in keys.LASTING_TYPES
                 or self._is_worth_it(*found.weights)
-                or self._is_due(found.timestamp.N, ends_at, due_by)
+                or self._is_due(found.timestamp.N, found.ends_at, due_by)
             ):
                 groups[PROMOTE, ""].append(Entry(text, number, f',"number":"{number}"}}'))
         elif kind == "registration":
